@@ -1,0 +1,87 @@
+//! The audit: one line, in the same transaction, for every change and for every refusal of something known.
+
+use crate::clock::Timestamp;
+use crate::id::{AuditId, CodeId, MailId, TenantId};
+use crate::tenant::words;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A tenant was registered.
+    TenantRegistered,
+    /// A tenant that an appliance brought along was adopted.
+    TenantAdopted,
+    /// A tenant's edition was raised by an entitlement bound to it.
+    TenantUpgraded,
+    /// A code was minted.
+    CodeIssued,
+    /// A tenant's unused codes were replaced.
+    CodesSuperseded,
+    /// A code was redeemed.
+    CodeRedeemed,
+    /// A redemption was refused; the reason is in the detail.
+    RedeemRefused,
+    /// A re-issue was refused; the reason is in the detail.
+    ReissueRefused,
+    /// A registration for a known subscription was refused; the reason is in the detail.
+    RegisterRefused,
+    /// An entitlement was granted.
+    EntitlementGranted,
+    /// An entitlement was bound to a tenant.
+    EntitlementBound,
+    /// An entitlement was revoked.
+    EntitlementRevoked,
+    /// A release became the current one of its channel.
+    ReleasePublished,
+    /// Unknown codes were tried: one line a source and minute, with their number.
+    UnknownCodes,
+}
+
+words!(Action {
+    TenantRegistered = "tenant_registered",
+    TenantAdopted = "tenant_adopted",
+    TenantUpgraded = "tenant_upgraded",
+    CodeIssued = "code_issued",
+    CodesSuperseded = "codes_superseded",
+    CodeRedeemed = "code_redeemed",
+    RedeemRefused = "redeem_refused",
+    ReissueRefused = "reissue_refused",
+    RegisterRefused = "register_refused",
+    EntitlementGranted = "entitlement_granted",
+    EntitlementBound = "entitlement_bound",
+    EntitlementRevoked = "entitlement_revoked",
+    ReleasePublished = "release_published",
+    UnknownCodes = "unknown_codes",
+});
+
+/// Who did it, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// A service token's name, an operator's name, or `appliance`.
+    pub name: String,
+    /// The address or machine the request came from.
+    pub source: String,
+}
+
+/// A line of the audit. It names codes by their id, never by their text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its id.
+    pub id: AuditId,
+    /// When.
+    pub at: Timestamp,
+    /// Who and from where.
+    pub actor: Actor,
+    /// What.
+    pub action: Action,
+    /// About which tenant.
+    pub tenant_id: Option<TenantId>,
+    /// About which code.
+    pub code_id: Option<CodeId>,
+    /// About which mail.
+    pub mail_id: Option<MailId>,
+    /// Why, or with what result: short, and without secrets.
+    pub detail: String,
+    /// How often, where a line stands for several events.
+    pub count: u32,
+}

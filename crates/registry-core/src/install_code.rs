@@ -1,0 +1,255 @@
+//! Install codes: how they look, how they are read, and the states they go through.
+
+use crate::clock::Timestamp;
+use crate::entropy::Entropy;
+use crate::id::{CodeId, EntitlementId, TenantId};
+use crate::secret::{CodeDigest, secret_text};
+use crate::tenant::words;
+use crate::text::ApplianceId;
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// Upper-case letters and digits without look-alikes: no `0 O 1 I L U`.
+const ALPHABET: &[u8; 30] = b"ABCDEFGHJKMNPQRSTVWXYZ23456789";
+
+/// Any code that was ever minted is within these lengths, whatever the setting is today.
+const LENGTHS: std::ops::RangeInclusive<usize> = 8..=32;
+
+secret_text!(
+    /// An install code, normalised: upper case, no dashes.
+    PlainCode,
+);
+
+/// How many characters a new code has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeLength(usize);
+
+impl Default for CodeLength {
+    /// Twelve characters: 58 bits.
+    fn default() -> Self {
+        Self(12)
+    }
+}
+
+impl CodeLength {
+    /// Takes a length of 8 to 32 characters.
+    #[must_use]
+    pub fn new(length: usize) -> Option<Self> {
+        LENGTHS.contains(&length).then_some(Self(length))
+    }
+}
+
+impl PlainCode {
+    /// Draws a code: every character equally likely.
+    #[must_use]
+    pub fn draw(entropy: &dyn Entropy, length: CodeLength) -> Self {
+        let mut code = String::with_capacity(length.0);
+        while code.len() < length.0 {
+            let mut byte = [0];
+            entropy.fill(&mut byte);
+            // 240 is the largest multiple of 30 in a byte: what lies above would favour the first letters.
+            if byte[0] < 240 {
+                code.push(char::from(ALPHABET[usize::from(byte[0] % 30)]));
+            }
+        }
+        Self::new(code)
+    }
+
+    /// Reads a code as people type it: any case, white space and every kind of dash inside, full-width forms, and
+    /// the look-alikes that no code contains (`0`, `O` as `Q`; `1`, `I`, `L` as `J`; `U` as `V`).
+    /// `None` where it cannot be a code.
+    #[must_use]
+    pub fn read(typed: &str) -> Option<Self> {
+        // A code with a dash and a space around every character stays far below this.
+        if typed.len() > 512 {
+            return None;
+        }
+        let mut code = Zeroizing::new(String::with_capacity(LENGTHS.end() + 1));
+        for typed in typed.chars().filter(|&c| !is_separator(c)) {
+            let character = fold_character(typed);
+            if !character.is_ascii() || !ALPHABET.contains(&(character as u8)) || code.len() == *LENGTHS.end() {
+                return None;
+            }
+            code.push(character);
+        }
+        LENGTHS.contains(&code.len()).then(|| Self(code))
+    }
+
+    /// The code as shown: in groups of four with dashes, eight characters without.
+    #[must_use]
+    pub fn grouped(&self) -> Zeroizing<String> {
+        let code = self.expose();
+        if code.len() <= 8 {
+            return Zeroizing::new(code.to_owned());
+        }
+        let mut grouped = Zeroizing::new(String::with_capacity(code.len() + code.len() / 4));
+        for (index, character) in code.chars().enumerate() {
+            if index > 0 && index % 4 == 0 {
+                grouped.push('-');
+            }
+            grouped.push(character);
+        }
+        grouped
+    }
+
+    /// Its last four characters: what operators see of it.
+    #[must_use]
+    pub fn last_four(&self) -> String {
+        self.expose().chars().skip(self.expose().len() - 4).collect()
+    }
+}
+
+/// White space, dashes (Unicode's `Pd` as keyboards and word processors make them), and what copying leaves behind.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c,
+            '-' | '_' | '\u{ad}' | '\u{58a}' | '\u{5be}' | '\u{1806}' | '\u{2010}'..='\u{2015}' | '\u{2043}' | '\u{207b}'
+            | '\u{208b}' | '\u{2212}' | '\u{2e3a}' | '\u{2e3b}' | '\u{301c}' | '\u{3030}' | '\u{30fc}' | '\u{fe58}'
+            | '\u{fe63}' | '\u{ff0d}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'
+            | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn fold_character(c: char) -> char {
+    let narrow = match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        _ => c,
+    };
+    match narrow.to_ascii_uppercase() {
+        '0' | 'O' => 'Q',
+        '1' | 'I' | 'L' => 'J',
+        'U' => 'V',
+        other => other,
+    }
+}
+
+/// What a code stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CodeKind {
+    /// Of a tenant: installs an appliance under it.
+    Install,
+    /// Of an entitlement: brings it to a running appliance, whose tenant may not be known before.
+    Activation,
+}
+
+words!(CodeKind { Install = "install", Activation = "activation" });
+
+/// An install code as kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstallCode {
+    /// Its id, which may be logged.
+    pub id: CodeId,
+    /// What it stands for.
+    pub kind: CodeKind,
+    /// Its tenant; an activation code may have none yet.
+    pub tenant_id: Option<TenantId>,
+    /// The entitlement it carries.
+    pub entitlement_id: Option<EntitlementId>,
+    /// Its digest.
+    pub digest: CodeDigest,
+    /// Its last four characters.
+    pub last_four: String,
+    /// When it was minted.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// When it was redeemed, and by which appliance.
+    pub consumed: Option<Consumption>,
+    /// When a newer one replaced it.
+    pub superseded_at: Option<Timestamp>,
+}
+
+/// A redemption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumption {
+    /// When.
+    pub at: Timestamp,
+    /// By which appliance.
+    pub by: ApplianceId,
+}
+
+/// Where a code is in its life, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeState {
+    /// It can be redeemed.
+    Live,
+    /// It was redeemed.
+    Consumed(Timestamp),
+    /// A newer one replaced it.
+    Superseded(Timestamp),
+    /// Its time ran out.
+    Expired(Timestamp),
+}
+
+impl InstallCode {
+    /// Its state at `now`. A code expires *at* `expires_at`, not after it.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> CodeState {
+        match (&self.consumed, self.superseded_at) {
+            (Some(consumption), _) => CodeState::Consumed(consumption.at),
+            (None, Some(at)) => CodeState::Superseded(at),
+            (None, None) if self.expires_at <= now => CodeState::Expired(self.expires_at),
+            (None, None) => CodeState::Live,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_read_as_people_type_it() {
+        for typed in [
+            "K7QP-M2RX-9TDV",
+            "k7qp m2rx 9tdv",
+            " k7qpm2rx9tdv\n",
+            "K7QP–M2RX—9TDV",
+            "K7QP\u{2011}M2RX\u{2212}9TDV",
+            "\u{feff}K7QP\u{a0}M2RX\u{200b}9TDV",
+            "Ｋ７ＱＰ－Ｍ２ＲＸ－９ＴＤＶ",
+            "K70P-M2RX-9TDU",
+            "k7op-m2rx-9tdu",
+        ] {
+            let code = PlainCode::read(typed).unwrap_or_else(|| panic!("{typed:?}"));
+            assert_eq!(code.expose(), "K7QPM2RX9TDV", "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_code_is_none() {
+        let long = "A".repeat(33);
+        let spaced = "K - ".repeat(200);
+        for typed in
+            ["", "   ", "K7QP", "K7QP-M2RX-9TD!", "🚀🚀🚀🚀🚀🚀🚀🚀", "K7QPM2RX\u{0}", "ÄÖÜÄÖÜÄÖ", &long, &spaced]
+        {
+            assert!(PlainCode::read(typed).is_none(), "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn a_drawn_code_is_in_the_alphabet_and_reads_back_from_its_groups() {
+        struct Counting(std::sync::atomic::AtomicU8);
+        impl Entropy for Counting {
+            fn fill(&self, buffer: &mut [u8]) {
+                for byte in buffer {
+                    *byte = self.0.fetch_add(37, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        }
+        let entropy = Counting(0.into());
+        for length in 8..=32 {
+            let code = PlainCode::draw(&entropy, CodeLength::new(length).unwrap());
+            assert_eq!(code.expose().len(), length);
+            assert_eq!(PlainCode::read(&code.grouped()).unwrap().expose(), code.expose());
+        }
+        assert_eq!(CodeLength::new(7), None);
+        assert_eq!(CodeLength::new(33), None);
+    }
+
+    #[test]
+    fn twelve_characters_are_grouped_and_eight_are_not() {
+        assert_eq!(*PlainCode::new("K7QPM2RX9TDV".into()).grouped(), "K7QP-M2RX-9TDV");
+        assert_eq!(*PlainCode::new("K7QPM2RX".into()).grouped(), "K7QPM2RX");
+        assert_eq!(PlainCode::new("K7QPM2RX9TDV".into()).last_four(), "9TDV");
+    }
+}

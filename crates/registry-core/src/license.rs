@@ -1,0 +1,117 @@
+//! Licenses: what they say, and the port that signs them.
+
+use chrono::TimeDelta;
+
+use crate::clock::Timestamp;
+use crate::edition::EditionCatalogue;
+use crate::entitlement::Entitlement;
+use crate::id::TenantId;
+use crate::secret::LicenseToken;
+use crate::store::DecideError;
+
+/// What a license grants, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LicenseTerms {
+    /// The `sub`, the same over all renewals.
+    pub sub: String,
+    /// The customer, never empty.
+    pub customer: String,
+    /// The tier.
+    pub tier: String,
+    /// How many seats; `None` is unlimited.
+    pub seats: Option<u32>,
+    /// The tenant it is for, its `aud`.
+    pub tenant_id: TenantId,
+}
+
+impl LicenseTerms {
+    /// The terms that an entitlement grants to a tenant.
+    pub fn of(entitlement: &Entitlement, tenant: TenantId, editions: &EditionCatalogue) -> Result<Self, DecideError> {
+        let tier =
+            editions.tier(&entitlement.edition).ok_or_else(|| DecideError::NoTier(entitlement.edition.clone()))?;
+        Ok(Self {
+            sub: entitlement.license_sub.clone(),
+            customer: entitlement.customer.as_str().to_owned(),
+            tier: tier.to_owned(),
+            seats: entitlement.seats,
+            tenant_id: tenant,
+        })
+    }
+}
+
+/// The claims of a license about to be signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LicenseClaims {
+    /// The `iss`.
+    pub issuer: String,
+    /// What it grants.
+    pub terms: LicenseTerms,
+    /// The `iat`, in whole seconds when signed.
+    pub issued_at: Timestamp,
+    /// The `exp`, in whole seconds when signed.
+    pub expires_at: Timestamp,
+}
+
+/// The settings that all licenses share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LicensePolicy {
+    /// The `iss` of every license.
+    pub issuer: String,
+    /// How long a connected appliance's license lives: 31 days by default, renewed daily.
+    pub connected_lifetime: TimeDelta,
+}
+
+impl Default for LicensePolicy {
+    fn default() -> Self {
+        Self { issuer: "appliance-registry".to_owned(), connected_lifetime: TimeDelta::days(31) }
+    }
+}
+
+impl LicensePolicy {
+    /// The claims of a license issued at `now`.
+    #[must_use]
+    pub fn claims(&self, terms: LicenseTerms, now: Timestamp) -> LicenseClaims {
+        LicenseClaims { issuer: self.issuer.clone(), terms, issued_at: now, expires_at: now + self.connected_lifetime }
+    }
+}
+
+/// A key that licenses can be verified with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Its id, the `kid` of the licenses it signed.
+    pub kid: String,
+    /// The key.
+    pub material: PublicKeyMaterial,
+}
+
+/// The two kinds of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicKeyMaterial {
+    /// `EdDSA` over Ed25519 (RFC 8037).
+    Ed25519 {
+        /// The public key.
+        x: [u8; 32],
+    },
+    /// `ES256` (RFC 7518 §3.4).
+    P256 {
+        /// The point's x coordinate, big-endian.
+        x: [u8; 32],
+        /// The point's y coordinate, big-endian.
+        y: [u8; 32],
+    },
+}
+
+/// A license could not be signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("signing the license failed: {0}")]
+pub struct SignError(pub String);
+
+/// The port to the signing keys. In-process and synchronous: it runs inside a decision, in microseconds.
+pub trait LicenseSigner: Send + Sync {
+    /// Signs a license with the active key. MUST write `exp` and `iat` in whole seconds, `aud` as a plain string,
+    /// and no `nbf`.
+    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError>;
+
+    /// Every key that licenses in the field may still be verified with.
+    fn public_keys(&self) -> Vec<PublicKey>;
+}

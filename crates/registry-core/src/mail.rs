@@ -1,0 +1,211 @@
+//! Mail: messages as values, the outbox they wait in, and the port that sends them.
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::edition::EditionName;
+use crate::id::{CodeId, MailId, TenantId};
+use crate::install_code::PlainCode;
+use crate::release::Release;
+use crate::secret::{DownloadLink, Sealed};
+use crate::tenant::words;
+use crate::text::{CompanyName, EmailAddress, PersonName};
+
+/// A mail in the outbox: everything but its secret, which is sealed aside. It is rendered when it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedMail {
+    /// Its id.
+    pub id: MailId,
+    /// The tenant it is about.
+    pub tenant_id: TenantId,
+    /// To whom.
+    pub to: EmailAddress,
+    /// What it says.
+    pub message: QueuedMessage,
+    /// The secret it brings, until it is sent.
+    pub sealed: Option<Sealed>,
+    /// Where it is on its way.
+    pub state: MailState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+    /// When it is to be tried next; while it is being sent, when its lease ends.
+    pub due_at: Timestamp,
+    /// When it was sent or given up.
+    pub settled_at: Option<Timestamp>,
+    /// What the last try said.
+    pub last_error: Option<String>,
+}
+
+/// What a queued mail says, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum QueuedMessage {
+    /// Brings an install code.
+    InstallCode {
+        /// The code's id.
+        code_id: CodeId,
+        /// The company.
+        company_name: CompanyName,
+        /// The contact's name.
+        contact_name: Option<PersonName>,
+        /// The edition that the code carried when it was minted.
+        edition: EditionName,
+        /// When the code ends.
+        code_expires_at: Timestamp,
+        /// When the link ends.
+        link_expires_at: Timestamp,
+        /// Whether it replaces an earlier code.
+        reissued: bool,
+    },
+}
+
+/// Where a mail is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MailState {
+    /// To be sent.
+    Queued,
+    /// Sent; its secret is blanked.
+    Sent,
+    /// Given up; an operator can send it again.
+    Dead,
+    /// Not to be sent any more: its code was replaced before it went out.
+    Discarded,
+}
+
+words!(MailState { Queued = "queued", Sent = "sent", Dead = "dead", Discarded = "discarded" });
+
+/// How a try to send ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Accepted by the next hop.
+    Sent,
+    /// Try again then.
+    Retry {
+        /// When.
+        due_at: Timestamp,
+        /// What went wrong.
+        error: String,
+    },
+    /// Give up.
+    Dead {
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// A mail ready to be rendered and sent.
+#[derive(Debug)]
+pub struct OutgoingMail {
+    /// Its id; the `Message-ID` MUST be made of it, so that a repeated delivery is recognisable.
+    pub id: MailId,
+    /// To whom.
+    pub to: EmailAddress,
+    /// When it was queued: its `Date`.
+    pub queued_at: Timestamp,
+    /// What it says.
+    pub message: Message,
+}
+
+/// What a mail says, secrets included.
+#[derive(Debug)]
+pub enum Message {
+    /// Brings an install code.
+    InstallCode(InstallCodeMessage),
+}
+
+/// The mail that brings an install code.
+#[derive(Debug)]
+pub struct InstallCodeMessage {
+    /// The tenant's id.
+    pub tenant_id: TenantId,
+    /// The company.
+    pub company_name: CompanyName,
+    /// The contact's name.
+    pub contact_name: Option<PersonName>,
+    /// The edition.
+    pub edition: EditionName,
+    /// The code.
+    pub code: PlainCode,
+    /// When the code ends.
+    pub code_expires_at: Timestamp,
+    /// The image to install, where one is published.
+    pub download: Option<Download>,
+    /// Whether it replaces an earlier code.
+    pub reissued: bool,
+}
+
+/// A download as a mail offers it.
+#[derive(Debug)]
+pub struct Download {
+    /// The link.
+    pub link: DownloadLink,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// What it downloads.
+    pub release: Release,
+}
+
+/// A mail could not be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MailError {
+    /// Trying later may help.
+    #[error("{0}")]
+    Transient(String),
+    /// Trying again will not help.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// The port that sends mail.
+#[async_trait]
+pub trait Mailer: Send + Sync {
+    /// Sends a mail. MUST NOT answer `Ok` before the next hop has taken responsibility for it (a server's `250`, a
+    /// durable file). Sending the same mail again MUST carry the same `Message-ID`.
+    async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError>;
+
+    /// Whether mail can be sent now.
+    async fn probe(&self) -> Result<(), MailError>;
+}
+
+/// How long to wait after the `attempts`th failure: 30 s, doubled each time, six hours at most.
+#[must_use]
+pub fn retry_delay(attempts: u32) -> TimeDelta {
+    let doubled = 30_i64.saturating_mul(1_i64 << attempts.saturating_sub(1).min(20));
+    TimeDelta::seconds(doubled.min(6 * 3600))
+}
+
+/// After this many failures a mail is given up: with [`retry_delay`], after about three days.
+pub const MAX_ATTEMPTS: u32 = 20;
+
+/// How a failed try settles a mail that had failed `attempts` times before.
+#[must_use]
+pub fn settle_failure(error: MailError, attempts: u32, now: Timestamp) -> Settlement {
+    match error {
+        MailError::Permanent(error) => Settlement::Dead { error },
+        MailError::Transient(error) if attempts + 1 >= MAX_ATTEMPTS => Settlement::Dead { error },
+        MailError::Transient(error) => Settlement::Retry { due_at: now + retry_delay(attempts + 1), error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_mail_waits_longer_each_time_and_is_given_up_at_last() {
+        let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
+        let transient = || MailError::Transient("busy".into());
+        for (before, seconds) in [(0, 30), (1, 60), (2, 120), (9, 15_360), (10, 21_600), (18, 21_600)] {
+            let due_at = now + TimeDelta::seconds(seconds);
+            let expected = Settlement::Retry { due_at, error: "busy".into() };
+            assert_eq!(settle_failure(transient(), before, now), expected, "after {before} failures");
+        }
+        assert_eq!(settle_failure(transient(), 19, now), Settlement::Dead { error: "busy".into() });
+        let permanent = MailError::Permanent("no such user".into());
+        assert_eq!(settle_failure(permanent, 0, now), Settlement::Dead { error: "no such user".into() });
+    }
+}

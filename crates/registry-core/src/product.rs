@@ -1,0 +1,37 @@
+//! Products: a catalogue in the configuration.
+
+use crate::Refusal;
+use crate::text::ProductCode;
+
+/// The products of this vendor; there is at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProductCatalogue {
+    default: ProductCode,
+    others: Vec<ProductCode>,
+}
+
+impl ProductCatalogue {
+    /// A catalogue of these products, the first one for whoever names none. `None` where there is none.
+    pub fn new(products: impl IntoIterator<Item = ProductCode>) -> Option<Self> {
+        let mut products = products.into_iter();
+        Some(Self { default: products.next()?, others: products.collect() })
+    }
+
+    /// The product of whoever names none.
+    #[must_use]
+    pub fn default_product(&self) -> &ProductCode {
+        &self.default
+    }
+
+    /// Finds the product a client names; nothing or an empty text is the default.
+    pub fn find(&self, code: Option<&str>) -> Result<&ProductCode, Refusal> {
+        let all = || [&self.default].into_iter().chain(&self.others);
+        match code {
+            None | Some("") => Ok(&self.default),
+            Some(code) => all().find(|product| product.as_str() == code).ok_or_else(|| {
+                let names: Vec<_> = all().map(ProductCode::as_str).collect();
+                Refusal::Invalid { field: "product_code", problem: format!("must be one of: {}", names.join(", ")) }
+            }),
+        }
+    }
+}

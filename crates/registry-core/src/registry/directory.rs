@@ -1,0 +1,195 @@
+//! The directory: listing tenants, and showing one.
+
+use crate::clock::Timestamp;
+use crate::edition::EditionName;
+use crate::entitlement::{self, Entitlement};
+use crate::id::TenantId;
+use crate::install_code::{CodeKind, CodeState};
+use crate::refusal::Refusal;
+use crate::registry::{Error, Registry};
+use crate::store::TenantRecord;
+use crate::tenant::{DeploymentType, TenantStatus, words};
+use crate::text::{ProductCode, fold};
+
+/// Which tenants to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TenantQuery {
+    /// Only those that run there.
+    pub deployment: Option<DeploymentType>,
+    /// Only those whose company or e-mail contains this text, which is folded.
+    pub text: Option<String>,
+    /// Only those of this edition.
+    pub edition: Option<EditionName>,
+    /// Only those of this product.
+    pub product: Option<ProductCode>,
+    /// Only those with this status.
+    pub status: Option<TenantStatus>,
+    /// At most so many.
+    pub limit: u32,
+    /// Only those that come after this place.
+    pub after: Option<Place>,
+}
+
+/// A place in the list: that of a tenant in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// When the tenant was registered.
+    pub registered_at: Timestamp,
+    /// The tenant.
+    pub id: TenantId,
+}
+
+/// A listing as asked for, in the caller's words.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the names say it; the wire contract lists their rules")]
+pub struct ListTenants {
+    pub deployment_type: Option<String>,
+    pub query: Option<String>,
+    pub edition: Option<String>,
+    pub product_code: Option<String>,
+    pub status: Option<String>,
+    pub limit: Option<i64>,
+    pub cursor: Option<String>,
+}
+
+/// One page of the list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The tenants.
+    pub items: Vec<TenantSummary>,
+    /// What to ask for the next page with; `None` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// A tenant as operators see it.
+#[derive(Clone, Debug)]
+pub struct TenantSummary {
+    /// The tenant with all that hangs on it.
+    pub record: TenantRecord,
+    /// The entitlement that speaks for it.
+    pub entitlement: Option<Entitlement>,
+    /// The license tier of that.
+    pub tier: Option<String>,
+    /// The latest check-in of its appliances.
+    pub last_check_in_at: Option<Timestamp>,
+    /// Whether it has an unrevoked appliance and an active entitlement.
+    pub connected: bool,
+    /// Whether a license that was issued to one of its appliances still holds.
+    pub has_current_token: bool,
+    /// What became of its newest code.
+    pub code_state: NewestCode,
+    /// When it was looked at.
+    pub now: Timestamp,
+}
+
+/// What became of a tenant's newest code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewestCode {
+    /// It can be redeemed.
+    Live,
+    /// It was redeemed.
+    Consumed,
+    /// It was replaced.
+    Revoked,
+    /// Its time ran out.
+    Expired,
+    /// There is none.
+    None,
+}
+
+words!(NewestCode { Live = "live", Consumed = "consumed", Revoked = "revoked", Expired = "expired", None = "none" });
+
+/// How many tenants a page has where the caller does not say.
+pub const DEFAULT_LIMIT: u32 = 50;
+
+impl Registry {
+    /// A page of the tenants, newest first.
+    pub async fn tenant_list(&self, asked: ListTenants) -> Result<Page, Error> {
+        let query = self.parse_query(&asked)?;
+        let limit = query.limit as usize;
+        let mut records = self.ports.store.tenant_list(TenantQuery { limit: query.limit + 1, ..query }).await?;
+        let more = records.len() > limit;
+        records.truncate(limit);
+        let last =
+            records.last().map(|record| Place { registered_at: record.tenant.registered_at, id: record.tenant.id });
+        let next_cursor = last.filter(|_| more).map(Place::to_cursor);
+        let now = self.now();
+        let items = records.into_iter().map(|record| self.summary(record, now)).collect();
+        Ok(Page { items, next_cursor })
+    }
+
+    /// One tenant.
+    pub async fn tenant_show(&self, id: TenantId) -> Result<TenantSummary, Error> {
+        let record = self.ports.store.tenant_show(id).await?.ok_or(Refusal::TenantNotFound)?;
+        Ok(self.summary(record, self.now()))
+    }
+
+    fn summary(&self, record: TenantRecord, now: Timestamp) -> TenantSummary {
+        let entitlement = entitlement::current(&record.entitlements).cloned();
+        let active = entitlement.as_ref().is_some_and(Entitlement::is_active);
+        let tier = entitlement.as_ref().and_then(|it| self.settings.editions.tier(&it.edition)).map(str::to_owned);
+        let holds = |appliance: &crate::appliance::Appliance| {
+            appliance.license.as_ref().is_some_and(|license| license.expires_at > now)
+        };
+        TenantSummary {
+            tier,
+            last_check_in_at: record.appliances.iter().filter_map(|appliance| appliance.last_check_in_at).max(),
+            connected: active && record.appliances.iter().any(|appliance| appliance.revoked_at.is_none()),
+            has_current_token: record.appliances.iter().any(holds),
+            code_state: match record
+                .codes
+                .iter()
+                .find(|code| code.kind == CodeKind::Install)
+                .map(|code| code.state(now))
+            {
+                Some(CodeState::Live) => NewestCode::Live,
+                Some(CodeState::Consumed(_)) => NewestCode::Consumed,
+                Some(CodeState::Superseded(_)) => NewestCode::Revoked,
+                Some(CodeState::Expired(_)) => NewestCode::Expired,
+                None => NewestCode::None,
+            },
+            entitlement,
+            record,
+            now,
+        }
+    }
+
+    fn parse_query(&self, asked: &ListTenants) -> Result<TenantQuery, Refusal> {
+        let invalid = |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let limit = asked.limit.unwrap_or(i64::from(DEFAULT_LIMIT));
+        let limit = u32::try_from(limit).ok().filter(|limit| (1..=200).contains(limit));
+        Ok(TenantQuery {
+            deployment: given(&asked.deployment_type)
+                .map(|word| DeploymentType::from_word(&word).ok_or_else(|| invalid("deployment_type", "is not known")))
+                .transpose()?,
+            text: given(&asked.query)
+                .map(|text| crate::text::parse("query", &text, 200))
+                .transpose()?
+                .map(|it| fold(&it)),
+            edition: given(&asked.edition)
+                .map(|name| self.settings.editions.find(&name).map(|edition| edition.name.clone()))
+                .transpose()?,
+            product: given(&asked.product_code).map(|code| ProductCode::parse(&code)).transpose()?,
+            status: given(&asked.status)
+                .map(|word| TenantStatus::from_word(&word).ok_or_else(|| invalid("status", "is not known")))
+                .transpose()?,
+            limit: limit.ok_or_else(|| invalid("limit", "must be from 1 to 200"))?,
+            after: given(&asked.cursor)
+                .map(|text| Place::from_cursor(&text).ok_or_else(|| invalid("cursor", "is not one of ours")))
+                .transpose()?,
+        })
+    }
+}
+
+impl Place {
+    fn to_cursor(self) -> String {
+        format!("{}.{}", self.registered_at.timestamp_micros(), self.id.0.as_simple())
+    }
+
+    fn from_cursor(text: &str) -> Option<Self> {
+        let (micros, id) = text.split_once('.')?;
+        let registered_at = Timestamp::from_timestamp_micros(micros.parse().ok()?)?;
+        Some(Self { registered_at, id: id.parse().ok()? })
+    }
+}

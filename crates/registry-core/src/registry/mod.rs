@@ -1,0 +1,194 @@
+//! The use cases: one file a group, each a few lines around a pure decision.
+
+pub mod deliver;
+pub mod directory;
+pub mod entitlements;
+pub mod minting;
+pub mod readiness;
+pub mod redeem;
+pub mod register;
+pub mod reissue;
+pub mod releases;
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::audit::{Action, Actor, AuditEntry};
+use crate::blob::BlobStore;
+use crate::clock::{Clock, Timestamp};
+use crate::edition::EditionCatalogue;
+use crate::entropy::{self, Entropy};
+use crate::guesses::{GuessPolicy, Throttle};
+use crate::id::TenantId;
+use crate::install_code::CodeLength;
+use crate::license::{LicensePolicy, LicenseSigner};
+use crate::mail::Mailer;
+use crate::product::ProductCatalogue;
+use crate::refusal::Refusal;
+use crate::secret::Vault;
+use crate::store::{DecideError, Decision, Outcome, Store, StoreError, Write};
+use crate::text::Channel;
+
+/// What the registry reaches the world through.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each port's own type says what it is")]
+pub struct Ports {
+    pub store: Arc<dyn Store>,
+    pub blobs: Arc<dyn BlobStore>,
+    pub mailer: Arc<dyn Mailer>,
+    pub vault: Arc<dyn Vault>,
+    pub signer: Arc<dyn LicenseSigner>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// What a vendor sets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The editions.
+    pub editions: EditionCatalogue,
+    /// The products.
+    pub products: ProductCatalogue,
+    /// The length of new codes.
+    pub code_length: CodeLength,
+    /// How long a code lives.
+    pub code_lifetime: TimeDelta,
+    /// How long a download link lives.
+    pub link_lifetime: TimeDelta,
+    /// The channel whose current release is offered.
+    pub channel: Channel,
+    /// The absolute URL that appliances check in at.
+    pub check_in_url: String,
+    /// Where customers re-issue codes, where the vendor has such a place.
+    pub portal_url: Option<String>,
+    /// How much guessing is too much.
+    pub guesses: GuessPolicy,
+    /// What all licenses share.
+    pub license: LicensePolicy,
+    /// Whether an activation code whose entitlement was not bound beforehand is refused.
+    pub activation_needs_bound_tenant: bool,
+}
+
+/// Why a use case did not answer with a result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The answer is no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The decision could not be made: our trouble.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
+    /// The blob store did not answer.
+    #[error(transparent)]
+    Blob(#[from] crate::blob::BlobError),
+}
+
+/// The appliance registry: all use cases, over the ports.
+pub struct Registry {
+    ports: Ports,
+    settings: Arc<Settings>,
+    throttle: Throttle,
+}
+
+impl Registry {
+    /// A registry over these ports.
+    #[must_use]
+    pub fn new(ports: Ports, settings: Settings) -> Self {
+        let throttle = Throttle::new(settings.guesses);
+        Self { ports, settings: Arc::new(settings), throttle }
+    }
+
+    /// The settings it runs with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The time, by the registry's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// A fresh time-ordered id, for requests and the like.
+    #[must_use]
+    pub fn draw_id(&self) -> Uuid {
+        entropy::uuid(&*self.ports.entropy, self.now())
+    }
+
+    /// The keys that licenses can be verified with.
+    #[must_use]
+    pub fn public_keys(&self) -> Vec<crate::license::PublicKey> {
+        self.ports.signer.public_keys()
+    }
+
+    /// What one change is made under: its time, its ids, and who asked.
+    fn stamp(&self, actor: Actor) -> Stamp {
+        Stamp { now: self.now(), actor, seed: entropy::bytes(&*self.ports.entropy), drawn: 0 }
+    }
+}
+
+impl<T> Outcome<T> {
+    /// The result, where none of the calls carries an idempotency key.
+    fn into_result(self) -> Result<T, Error> {
+        match self {
+            Self::Done(done) => Ok(done),
+            Self::Refused(refusal) => Err(refusal.into()),
+            Self::Aborted(error) => Err(error.into()),
+            Self::Replayed(_) => Err(DecideError::Replay("no key was sent".to_owned()).into()),
+        }
+    }
+}
+
+/// Drawn before a change and captured by its decision, which works on a clone: a retried transaction decides the same
+/// thing, with the same ids.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) now: Timestamp,
+    actor: Actor,
+    seed: [u8; 10],
+    drawn: u8,
+}
+
+impl Stamp {
+    /// The next id of this change: time-ordered, and in the order they are drawn.
+    pub(crate) fn draw<T: From<Uuid>>(&mut self) -> T {
+        struct Fixed([u8; 10]);
+        impl Entropy for Fixed {
+            fn fill(&self, buffer: &mut [u8]) {
+                buffer.copy_from_slice(&self.0[..buffer.len()]);
+            }
+        }
+        let mut seed = self.seed;
+        // Not the first byte: half of it becomes the UUID's version.
+        seed[1] = self.drawn;
+        self.drawn = self.drawn.wrapping_add(1);
+        entropy::uuid(&Fixed(seed), self.now).into()
+    }
+
+    /// An audit line about a tenant.
+    pub(crate) fn audit(&mut self, action: Action, tenant: Option<TenantId>, detail: &str) -> AuditEntry {
+        AuditEntry {
+            id: self.draw(),
+            at: self.now,
+            actor: self.actor.clone(),
+            action,
+            tenant_id: tenant,
+            code_id: None,
+            mail_id: None,
+            detail: detail.to_owned(),
+            count: 1,
+        }
+    }
+}
+
+/// A refusal that leaves an audit line, or none.
+pub(crate) fn refuse<T>(refusal: Refusal, audit: Option<AuditEntry>) -> Decision<T> {
+    let writes = audit.into_iter().map(Write::audit).collect();
+    Decision::Commit { writes, outcome: Err(refusal) }
+}

@@ -1,0 +1,327 @@
+//! Redeeming a code: the one moment in which an appliance gets its identity.
+
+use std::sync::Arc;
+
+use chrono::{SubsecRound as _, Timelike as _};
+
+use crate::appliance::{Appliance, Credential, IssuedLicense};
+use crate::audit::{Action, Actor};
+use crate::clock::Timestamp;
+use crate::edition::EditionName;
+use crate::entitlement::Entitlement;
+use crate::guesses::Source;
+use crate::id::{AuditId, TenantId};
+use crate::install_code::{CodeKind, CodeState, Consumption, InstallCode, PlainCode};
+use crate::license::{LicenseSigner, LicenseTerms};
+use crate::refusal::Refusal;
+use crate::registry::{Error, Registry, Settings, Stamp, refuse};
+use crate::secret::{LicenseToken, PlainCredential};
+use crate::store::{DecideError, Decision, RedeemFacts, RedeemKey, Write};
+use crate::tenant::{DeploymentType, Tenant, TenantStatus};
+use crate::text::ApplianceId;
+
+/// A redemption as asked for.
+#[derive(Clone, Debug)]
+pub struct Redeem {
+    /// The code as typed.
+    pub typed_code: PlainText,
+    /// The appliance.
+    pub appliance_id: String,
+    /// Who asks: a first boot, or an appliance that is running already.
+    pub asker: Asker,
+    /// Where the request comes from.
+    pub source: Source,
+}
+
+/// What somebody typed where a code belongs; it may be one, so it is not printed.
+pub type PlainText = PlainCode;
+
+/// Who redeems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A machine at its first boot.
+    FirstBoot,
+    /// A running appliance, and the tenant it names.
+    Running(Option<TenantId>),
+}
+
+impl Asker {
+    fn tenant(self) -> Option<TenantId> {
+        match self {
+            Self::FirstBoot => None,
+            Self::Running(tenant) => tenant,
+        }
+    }
+}
+
+/// What a redemption answers.
+#[derive(Clone, Debug)]
+pub struct Redeemed {
+    /// The tenant that the appliance now is of.
+    pub tenant_id: TenantId,
+    /// The edition that the code carries now.
+    pub edition: EditionName,
+    /// The company.
+    pub company_name: String,
+    /// The contact; empty for an adopted tenant.
+    pub contact_email: String,
+    /// For paid editions, always.
+    pub licensed: Option<Licensed>,
+}
+
+/// What a paid appliance gets.
+#[derive(Clone, Debug)]
+pub struct Licensed {
+    /// Its first license.
+    pub token: LicenseToken,
+    /// Its credential.
+    pub credential: PlainCredential,
+    /// Where it renews the license.
+    pub check_in_url: String,
+}
+
+impl Registry {
+    /// Redeems a code: code consumed, tenant installed, appliance, credential and audit in one transaction. Sources
+    /// that guess are refused before the store is asked.
+    pub async fn code_redeem(&self, redeem: Redeem) -> Result<Redeemed, Error> {
+        let Redeem { typed_code, appliance_id, asker, source } = redeem;
+        let appliance_id = ApplianceId::parse(&appliance_id)?;
+        let stamp = self.stamp(Actor { name: "appliance".to_owned(), source: source.to_string() });
+        let now = stamp.now;
+        self.throttle.check(source, now)?;
+        let code = PlainCode::read(typed_code.expose()).ok_or(Refusal::CodeInvalid)?;
+        let key = RedeemKey {
+            digests: self.ports.vault.code_digests(&code),
+            tenant_id: asker.tenant(),
+            appliance_id: appliance_id.clone(),
+        };
+        let credential = PlainCredential::draw(&*self.ports.entropy);
+        let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
+        let context = Context { stamp, appliance_id, asker, credential, settings, signer };
+        let decide = Arc::new(move |facts: &RedeemFacts| decide(&context, facts));
+        let result = self.ports.store.code_redeem(key, None, decide).await?.into_result();
+        if let Err(Error::Refused(Refusal::CodeInvalid)) = &result {
+            self.note_guess(source, now).await?;
+        }
+        result
+    }
+
+    async fn note_guess(&self, source: Source, now: Timestamp) -> Result<(), Error> {
+        self.throttle.note(source, now);
+        let id = AuditId(self.draw_id());
+        let minute = now.with_second(0).map_or(now, |minute| minute.trunc_subsecs(0));
+        Ok(self.ports.store.audit_unknown_code(id, source, minute).await?)
+    }
+}
+
+struct Context {
+    stamp: Stamp,
+    appliance_id: ApplianceId,
+    asker: Asker,
+    credential: PlainCredential,
+    settings: Arc<Settings>,
+    signer: Arc<dyn LicenseSigner>,
+}
+
+fn decide(context: &Context, facts: &RedeemFacts) -> Decision<Redeemed> {
+    let mut stamp = context.stamp.clone();
+    let Some(code) = &facts.code else { return refuse(Refusal::CodeInvalid, None) };
+    let admitted = match admit(context, code, facts) {
+        Ok(admitted) => admitted,
+        Err(Stop::Abort(error)) => return Decision::Abort(error),
+        Err(Stop::Refuse(refusal)) => {
+            let tenant = code.tenant_id.or(facts.tenant.as_ref().map(|tenant| tenant.id));
+            let detail = format!("{} for {}", refusal.word(), context.appliance_id);
+            let mut entry = stamp.audit(Action::RedeemRefused, tenant, &detail);
+            entry.code_id = Some(code.id);
+            return refuse(refusal, Some(entry));
+        }
+    };
+    match commit(context, &mut stamp, code, facts.appliance.as_ref(), admitted) {
+        Ok((writes, redeemed)) => Decision::Commit { writes, outcome: Ok(redeemed) },
+        Err(error) => Decision::Abort(error),
+    }
+}
+
+/// A redemption that may go ahead.
+struct Admitted {
+    /// The tenant as it is to be written, but for its being installed.
+    tenant: Tenant,
+    /// The active entitlement that the code brings.
+    entitlement: Option<Entitlement>,
+    /// What has to change besides, as its audit line names it.
+    binding: Option<Action>,
+}
+
+/// Why a redemption does not go ahead.
+enum Stop {
+    Refuse(Refusal),
+    Abort(DecideError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+/// Whether the code may be redeemed, and for which tenant. Everything that could make the appliance the wrong one's is
+/// refused here, before anything is consumed.
+fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<Admitted, Stop> {
+    match code.state(context.stamp.now) {
+        CodeState::Live => {}
+        CodeState::Consumed(since) => return Err(Refusal::CodeConsumed { since }.into()),
+        CodeState::Superseded(since) => return Err(Refusal::CodeSuperseded { since }.into()),
+        CodeState::Expired(since) => return Err(Refusal::CodeExpired { since }.into()),
+    }
+    let entitlement = facts.entitlement.as_ref();
+    let bound = entitlement.and_then(|entitlement| entitlement.tenant_id);
+    let (owner, named) = (code.tenant_id.or(bound), context.asker.tenant());
+    let differ = |a: Option<TenantId>, b: Option<TenantId>| a.is_some() && b.is_some() && a != b;
+    if differ(owner, named) || differ(code.tenant_id, bound) {
+        return Err(Refusal::TenantMismatch.into());
+    }
+    if context.asker != Asker::FirstBoot && code.kind == CodeKind::Install && code.entitlement_id.is_none() {
+        return Err(Refusal::NotAnActivationCode.into());
+    }
+    if facts.tenant.as_ref().is_some_and(|tenant| tenant.status.is_closed()) {
+        return Err(Refusal::TenantSuspended.into());
+    }
+    match (code.kind, entitlement) {
+        (CodeKind::Install, _) => {
+            let tenant = facts.tenant.clone().ok_or(Stop::Abort(DecideError::Damaged("a code without its tenant")))?;
+            let entitlement = entitlement.filter(|entitlement| entitlement.is_active()).cloned();
+            Ok(Admitted { tenant, entitlement, binding: None })
+        }
+        (CodeKind::Activation, None) => Err(Stop::Abort(DecideError::Damaged("a code without its entitlement"))),
+        (CodeKind::Activation, Some(entitlement)) => Ok(activate(context, entitlement, owner, facts)?),
+    }
+}
+
+/// An activation code brings its entitlement to a tenant: the one it is bound to, or the one the appliance names.
+fn activate(
+    context: &Context,
+    entitlement: &Entitlement,
+    owner: Option<TenantId>,
+    facts: &RedeemFacts,
+) -> Result<Admitted, Refusal> {
+    if let Some(since) = entitlement.revoked_at {
+        return Err(Refusal::EntitlementRevoked { since });
+    }
+    if owner.is_none() && context.settings.activation_needs_bound_tenant {
+        return Err(Refusal::CodeNotBound);
+    }
+    let id = owner.or(context.asker.tenant()).ok_or(Refusal::TenantRequired)?;
+    if facts.tenant_entitlement.as_ref().is_some_and(|other| other.id != entitlement.id) {
+        return Err(Refusal::AlreadyEntitled);
+    }
+    let (tenant, binding) = match &facts.tenant {
+        None => (context.adopted(id, entitlement), Some(Action::TenantAdopted)),
+        Some(tenant) if tenant.edition == entitlement.edition && entitlement.tenant_id.is_some() => {
+            (tenant.clone(), None)
+        }
+        Some(tenant) => {
+            (Tenant { edition: entitlement.edition.clone(), ..tenant.clone() }, Some(Action::TenantUpgraded))
+        }
+    };
+    let entitlement = Entitlement { tenant_id: Some(id), ..entitlement.clone() };
+    Ok(Admitted { tenant, entitlement: Some(entitlement), binding })
+}
+
+impl Context {
+    /// The tenant that an appliance brought along, under the id it named.
+    fn adopted(&self, id: TenantId, entitlement: &Entitlement) -> Tenant {
+        Tenant {
+            id,
+            company_name: entitlement.customer.clone(),
+            contact_name: None,
+            contact_email: None,
+            edition: entitlement.edition.clone(),
+            product: self.settings.products.default_product().clone(),
+            deployment: DeploymentType::Appliance,
+            status: TenantStatus::Registered,
+            subscription: None,
+            billing_customer: None,
+            region: None,
+            registered_at: self.stamp.now,
+            installed_at: None,
+            updated_at: self.stamp.now,
+        }
+    }
+
+    /// Signs the first license.
+    fn license(
+        &self,
+        entitlement: &Entitlement,
+        tenant: TenantId,
+    ) -> Result<(LicenseToken, IssuedLicense), DecideError> {
+        let terms = LicenseTerms::of(entitlement, tenant, &self.settings.editions)?;
+        let claims = self.settings.license.claims(terms, self.stamp.now);
+        let token = self.signer.sign(&claims)?;
+        Ok((token, IssuedLicense { expires_at: claims.expires_at.trunc_subsecs(0), terms: claims.terms }))
+    }
+}
+
+fn commit(
+    context: &Context,
+    stamp: &mut Stamp,
+    code: &InstallCode,
+    known: Option<&Appliance>,
+    admitted: Admitted,
+) -> Result<(Vec<Write>, Redeemed), DecideError> {
+    let Admitted { tenant, entitlement, binding } = admitted;
+    let (now, tenant) = (stamp.now, tenant.installed(stamp.now));
+    let edition = entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();
+    let consumption = Consumption { at: now, by: context.appliance_id.clone() };
+    let mut writes = vec![
+        Write::PutTenant(Box::new(tenant.clone())),
+        Write::ConsumeCode { code: code.id, consumption, tenant: tenant.id },
+    ];
+    if let (Some(action), Some(entitlement)) = (binding, &entitlement) {
+        writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
+        writes.push(Write::audit(stamp.audit(action, Some(tenant.id), entitlement.edition.as_str())));
+    }
+    let mut licensed = None;
+    if let Some(entitlement) = &entitlement {
+        let (token, issued) = context.license(entitlement, tenant.id)?;
+        let (appliance, credential) = context.appliance(known, tenant.id, issued);
+        if known.is_some_and(|known| known.revoked_at.is_some()) {
+            // A revoked appliance that is installed anew is admitted again; its old credentials are not.
+            writes.push(Write::DeleteCredentials { tenant: tenant.id, appliance: appliance.id.clone() });
+        }
+        writes.push(Write::PutAppliance(Box::new(appliance)));
+        writes.push(Write::InsertCredential(credential));
+        let check_in_url = context.settings.check_in_url.clone();
+        licensed = Some(Licensed { token, credential: context.credential.clone(), check_in_url });
+    }
+    let mut entry = stamp.audit(Action::CodeRedeemed, Some(tenant.id), &format!("by {}", context.appliance_id));
+    entry.code_id = Some(code.id);
+    writes.push(Write::audit(entry));
+    let redeemed = Redeemed {
+        tenant_id: tenant.id,
+        edition,
+        company_name: tenant.company_name.to_string(),
+        contact_email: tenant.contact_email.map(|email| email.to_string()).unwrap_or_default(),
+        licensed,
+    };
+    Ok((writes, redeemed))
+}
+
+impl Context {
+    /// The appliance as redeemed, with a fresh credential beside its older ones: those keep working until a check-in
+    /// first uses the new one.
+    fn appliance(&self, known: Option<&Appliance>, tenant: TenantId, issued: IssuedLicense) -> (Appliance, Credential) {
+        let (now, id) = (self.stamp.now, self.appliance_id.clone());
+        let fresh = Appliance {
+            tenant_id: tenant,
+            id: id.clone(),
+            registered_at: now,
+            last_check_in_at: None,
+            revoked_at: None,
+            license: None,
+        };
+        let appliance = Appliance { revoked_at: None, license: Some(issued), ..known.cloned().unwrap_or(fresh) };
+        let digest = self.credential.digest();
+        (appliance, Credential { digest, tenant_id: tenant, appliance_id: id, issued_at: now, first_used_at: None })
+    }
+}

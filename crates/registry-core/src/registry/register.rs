@@ -1,0 +1,175 @@
+//! Registering a tenant.
+
+use std::sync::Arc;
+
+use crate::audit::{Action, Actor};
+use crate::edition::Edition;
+use crate::entitlement::Entitlement;
+use crate::id::{EntitlementId, TenantId};
+use crate::refusal::Refusal;
+use crate::registry::minting::{Earlier, Issued, Mint};
+use crate::registry::{Error, Registry, Settings, Stamp, refuse};
+use crate::store::{Decision, RegisterFacts, Write};
+use crate::tenant::{DeploymentType, Tenant, TenantStatus};
+use crate::text::{BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId};
+
+/// A registration as asked for, in the caller's words.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the names say it; the wire contract lists their rules")]
+pub struct NewTenant {
+    pub company_name: String,
+    pub contact_email: String,
+    pub contact_name: Option<String>,
+    pub edition: String,
+    pub product_code: Option<String>,
+    pub deployment_type: Option<String>,
+    pub stripe_customer_id: Option<String>,
+    pub stripe_sub_id: Option<String>,
+    pub seats: Option<i64>,
+    pub region: Option<String>,
+    /// Whether the code is mailed to the contact.
+    pub send_email: bool,
+}
+
+/// A registration, parsed.
+struct Registration {
+    company_name: CompanyName,
+    contact_name: Option<PersonName>,
+    contact_email: EmailAddress,
+    edition: Edition,
+    product: ProductCode,
+    deployment: DeploymentType,
+    billing_customer: Option<BillingCustomerId>,
+    subscription: Option<SubscriptionId>,
+    seats: Option<u32>,
+    region: Option<Region>,
+}
+
+impl Registry {
+    /// Registers a tenant: tenant, entitlement (paid editions), code, mail and audit in one transaction. The
+    /// subscription of an earlier registration brings *that* tenant back, with a fresh code.
+    pub async fn tenant_register(&self, new: NewTenant, actor: Actor) -> Result<Issued, Error> {
+        let registration = Registration::parse(&new, &self.settings)?;
+        let mut stamp = self.stamp(actor);
+        let (tenant_id, entitlement_id) = (stamp.draw(), stamp.draw());
+        let mint = self.mint(&mut stamp, new.send_email).await?;
+        let subscription = registration.subscription.clone();
+        let context = Context { stamp, tenant_id, entitlement_id, mint, registration, settings: self.settings.clone() };
+        let decide = Arc::new(move |facts: &RegisterFacts| decide(&context, facts));
+        self.ports.store.tenant_register(subscription, None, decide).await?.into_result()
+    }
+}
+
+impl Registration {
+    fn parse(new: &NewTenant, settings: &Settings) -> Result<Self, Refusal> {
+        let invalid = |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
+        let deployment = new.deployment_type.as_deref().filter(|word| !word.is_empty()).unwrap_or("appliance");
+        let seats = |seats: i64| u32::try_from(seats).ok().filter(|seats| (1..=i32::MAX as u32).contains(seats));
+        Ok(Self {
+            company_name: CompanyName::parse(&new.company_name)?,
+            contact_name: optional(new.contact_name.as_ref(), PersonName::parse)?,
+            contact_email: EmailAddress::parse(&new.contact_email)?,
+            edition: settings.editions.find(&new.edition)?.clone(),
+            product: settings.products.find(new.product_code.as_deref())?.clone(),
+            deployment: DeploymentType::from_word(deployment)
+                .ok_or_else(|| invalid("deployment_type", "must be one of: appliance, hosted"))?,
+            billing_customer: optional(new.stripe_customer_id.as_ref(), BillingCustomerId::parse)?,
+            subscription: optional(new.stripe_sub_id.as_ref(), SubscriptionId::parse)?,
+            seats: match new.seats {
+                None => None,
+                Some(given) => {
+                    Some(seats(given).ok_or_else(|| invalid("seats", "must be null or a positive integer"))?)
+                }
+            },
+            region: optional(new.region.as_ref(), Region::parse)?,
+        })
+    }
+}
+
+/// An optional text: an empty one is as good as none, which is what forms send.
+fn optional<T>(text: Option<&String>, parse: fn(&str) -> Result<T, Refusal>) -> Result<Option<T>, Refusal> {
+    text.filter(|text| !text.trim().is_empty()).map(|text| parse(text)).transpose()
+}
+
+struct Context {
+    stamp: Stamp,
+    tenant_id: TenantId,
+    entitlement_id: EntitlementId,
+    mint: Mint,
+    registration: Registration,
+    settings: Arc<Settings>,
+}
+
+fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
+    let mut stamp = context.stamp.clone();
+    let known = facts.tenant.as_ref();
+    if let Some(tenant) = known.filter(|tenant| tenant.status.is_closed()) {
+        let refusal = Refusal::TenantSuspended;
+        let entry = stamp.audit(Action::RegisterRefused, Some(tenant.id), refusal.word());
+        return refuse(refusal, Some(entry));
+    }
+    let mut tenant = known.cloned().unwrap_or_else(|| context.new_tenant());
+    let mut writes = Vec::new();
+    let granted = context.entitlement(tenant.id, facts);
+    if known.is_none() {
+        writes.push(Write::audit(stamp.audit(Action::TenantRegistered, Some(tenant.id), "")));
+    }
+    if let Some(entitlement) = &granted {
+        let action = if facts.entitlement.is_some() { Action::EntitlementBound } else { Action::EntitlementGranted };
+        writes.push(Write::audit(stamp.audit(action, Some(tenant.id), entitlement.edition.as_str())));
+        tenant.edition = entitlement.edition.clone();
+        tenant.updated_at = stamp.now;
+    }
+    if known != Some(&tenant) {
+        writes.insert(0, Write::PutTenant(Box::new(tenant.clone())));
+    }
+    writes.extend(granted.clone().map(|entitlement| Write::PutEntitlement(Box::new(entitlement))));
+    let carried = granted.as_ref().or(facts.tenant_entitlement.as_ref());
+    let earlier = known.map_or(Earlier::None, |_| Earlier::Superseded { detail: "registered again" });
+    writes.extend(context.mint.writes(&mut stamp, (&tenant, carried), &context.settings, earlier));
+    Decision::Commit { writes, outcome: Ok(context.mint.issued(&tenant)) }
+}
+
+impl Context {
+    fn new_tenant(&self) -> Tenant {
+        let asked = &self.registration;
+        Tenant {
+            id: self.tenant_id,
+            company_name: asked.company_name.clone(),
+            contact_name: asked.contact_name.clone(),
+            contact_email: Some(asked.contact_email.clone()),
+            edition: asked.edition.name.clone(),
+            product: asked.product.clone(),
+            deployment: asked.deployment,
+            status: TenantStatus::Registered,
+            subscription: asked.subscription.clone(),
+            billing_customer: asked.billing_customer.clone(),
+            region: asked.region.clone(),
+            registered_at: self.stamp.now,
+            installed_at: None,
+            updated_at: self.stamp.now,
+        }
+    }
+
+    /// The entitlement that this registration grants or binds; none where there is nothing to change.
+    fn entitlement(&self, tenant: TenantId, facts: &RegisterFacts) -> Option<Entitlement> {
+        if facts.tenant_entitlement.is_some() {
+            return None;
+        }
+        match &facts.entitlement {
+            Some(existing) => (existing.tenant_id.is_none() && existing.is_active())
+                .then(|| Entitlement { tenant_id: Some(tenant), ..existing.clone() }),
+            None => self.registration.edition.tier.is_some().then(|| Entitlement {
+                id: self.entitlement_id,
+                tenant_id: Some(tenant),
+                subscription: self.registration.subscription.clone(),
+                customer: self.registration.company_name.clone(),
+                edition: self.registration.edition.name.clone(),
+                seats: self.registration.seats,
+                license_sub: format!("lic_{}", self.entitlement_id.0.as_simple()),
+                created_at: self.stamp.now,
+                revoked_at: None,
+            }),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Re-issuing a code: unused ones die, the new one brings the same tenant back.
+
+use std::sync::Arc;
+
+use crate::audit::{Action, Actor};
+use crate::refusal::Refusal;
+use crate::registry::minting::{Earlier, Issued, Mint};
+use crate::registry::{Error, Registry, Settings, Stamp, refuse};
+use crate::store::{Decision, ReissueFacts, TenantSelector};
+
+/// A re-issue as asked for.
+#[derive(Clone, Debug)]
+pub struct Reissue {
+    /// For which tenant. A contact means the newest of its tenants that is not cancelled.
+    pub selector: TenantSelector,
+    /// Whether several tenants of one contact are refused instead.
+    pub strict: bool,
+    /// Whether the code is mailed to the contact.
+    pub send_email: bool,
+}
+
+impl Registry {
+    /// Supersedes the tenant's unconsumed codes and mints one for the same tenant, with its active entitlement,
+    /// atomically against a racing redemption.
+    pub async fn code_reissue(&self, reissue: Reissue, actor: Actor) -> Result<Issued, Error> {
+        let mut stamp = self.stamp(actor);
+        let mint = self.mint(&mut stamp, reissue.send_email).await?;
+        let settings = self.settings.clone();
+        let strict = reissue.strict;
+        let decide = Arc::new(move |facts: &ReissueFacts| decide(stamp.clone(), &mint, strict, &settings, facts));
+        self.ports.store.code_reissue(reissue.selector, None, decide).await?.into_result()
+    }
+}
+
+fn decide(mut stamp: Stamp, mint: &Mint, strict: bool, settings: &Settings, facts: &ReissueFacts) -> Decision<Issued> {
+    let Some(tenant) = facts.tenants.first() else { return refuse(Refusal::TenantNotFound, None) };
+    let ambiguous = facts.tenants.len() > 1;
+    let refusal = if strict && ambiguous {
+        Some(Refusal::AmbiguousContact)
+    } else if tenant.status.is_closed() {
+        Some(Refusal::TenantSuspended)
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        let entry = stamp.audit(Action::ReissueRefused, Some(tenant.id), refusal.word());
+        return refuse(refusal, Some(entry));
+    }
+    let detail = if ambiguous { "the newest of several tenants of this contact" } else { "" };
+    let entitlement = facts.entitlement.as_ref();
+    let writes = mint.writes(&mut stamp, (tenant, entitlement), settings, Earlier::Superseded { detail });
+    Decision::Commit { writes, outcome: Ok(mint.issued(tenant)) }
+}

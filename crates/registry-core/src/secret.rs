@@ -1,0 +1,127 @@
+//! Secrets: plain ones that cannot be printed, their digests, and the port that makes them.
+//!
+//! A plain secret has no `Display`, no `Serialize`, and a `Debug` that prints its name only; it is wiped when dropped.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::entropy::{self, Entropy};
+use crate::install_code::PlainCode;
+
+macro_rules! secret_text {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $name(Zeroizing<String>);
+
+        impl $name {
+            /// Takes the secret.
+            #[must_use]
+            pub fn new(text: String) -> Self {
+                Self(Zeroizing::new(text))
+            }
+
+            /// The secret itself: only for the answer, mail or signature it is meant for.
+            #[must_use]
+            pub fn expose(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    )+};
+}
+
+secret_text!(
+    /// What an appliance proves itself with: 256 random bits as 64 hex digits, shown once.
+    PlainCredential,
+    /// A signed license.
+    LicenseToken,
+    /// A link that lets whoever has it download one file for a while.
+    DownloadLink,
+    /// What a service proves itself with.
+    ServiceToken,
+);
+pub(crate) use secret_text;
+
+impl PlainCredential {
+    /// Draws a new credential.
+    #[must_use]
+    pub fn draw(entropy: &dyn Entropy) -> Self {
+        Self::new(entropy::hex(&entropy::bytes::<32>(entropy)))
+    }
+
+    /// Its digest. Plain SHA-256 is enough for 256 random bits: there is nothing to guess.
+    #[must_use]
+    pub fn digest(&self) -> CredentialDigest {
+        CredentialDigest(Sha256::digest(self.expose().as_bytes()).into())
+    }
+}
+
+/// SHA-256 of a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CredentialDigest(pub [u8; 32]);
+
+/// Names the master key that a digest or a sealed text was made under, so that keys can be rotated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyId(pub String);
+
+/// HMAC-SHA256 of an install code under a sub-key of the master key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CodeDigest {
+    /// The master key it was made under.
+    pub key_id: KeyId,
+    /// The digest.
+    pub bytes: [u8; 32],
+}
+
+/// A text sealed at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The master key it was sealed under.
+    pub key_id: KeyId,
+    /// Nonce and ciphertext.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a sealed text cannot be opened.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The master key it was sealed under is not in the ring.
+    #[error("sealed under master key `{0}`, which is not here")]
+    UnknownKey(String),
+    /// It was altered, or belongs to another row.
+    #[error("sealed text does not open: altered, or from another row")]
+    Tampered,
+}
+
+/// The port to the master key. Everything is in-process and synchronous: it may run inside a decision.
+pub trait Vault: Send + Sync {
+    /// Digests of a code under every master key of the ring, the current one first: a code is stored under the
+    /// first and looked up under all. MUST be deterministic.
+    fn code_digests(&self, code: &PlainCode) -> Vec<CodeDigest>;
+
+    /// Seals `plain` so that it opens only with the same `context` (the id of the row it belongs to).
+    /// `nonce` MUST be freshly drawn.
+    fn seal(&self, context: &str, nonce: [u8; 24], plain: &str) -> Sealed;
+
+    /// Opens what [`seal`](Self::seal) sealed, under any key of the ring.
+    fn open(&self, context: &str, sealed: &Sealed) -> Result<Zeroizing<String>, OpenError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_prints_its_name_only() {
+        assert_eq!(format!("{:?}", PlainCredential::new("hush".into())), "PlainCredential(..)");
+        assert_eq!(format!("{:?}", Some(LicenseToken::new("hush".into()))), "Some(LicenseToken(..))");
+    }
+}

@@ -1,0 +1,131 @@
+//! The tenant: who an appliance belongs to.
+
+use crate::clock::Timestamp;
+use crate::edition::EditionName;
+use crate::id::TenantId;
+use crate::text::{
+    BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId, fold,
+};
+
+/// How far a tenant has come. Installing moves it forward; operators suspend and cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TenantStatus {
+    /// Registered; nothing installed yet.
+    Registered,
+    /// A code was redeemed.
+    Installed,
+    /// An appliance has checked in.
+    Active,
+    /// Put on hold by an operator.
+    Suspended,
+    /// Ended by an operator.
+    Cancelled,
+}
+
+/// Where a tenant's product runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeploymentType {
+    /// On the customer's own machine.
+    Appliance,
+    /// At the vendor's.
+    Hosted,
+}
+
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word for it on the wire, in the store and on screens.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The value a word stands for.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == word)
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words!(TenantStatus {
+    Registered = "registered",
+    Installed = "installed",
+    Active = "active",
+    Suspended = "suspended",
+    Cancelled = "cancelled",
+});
+words!(DeploymentType { Appliance = "appliance", Hosted = "hosted" });
+
+impl TenantStatus {
+    /// Whether an operator has closed the door on this tenant.
+    #[must_use]
+    pub fn is_closed(self) -> bool {
+        matches!(self, Self::Suspended | Self::Cancelled)
+    }
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its id, for good.
+    pub id: TenantId,
+    /// The company.
+    pub company_name: CompanyName,
+    /// The contact's name, where given.
+    pub contact_name: Option<PersonName>,
+    /// Where its mail goes; an adopted tenant has none.
+    pub contact_email: Option<EmailAddress>,
+    /// The edition it was registered for or upgraded to.
+    pub edition: EditionName,
+    /// The product it runs.
+    pub product: ProductCode,
+    /// Where it runs.
+    pub deployment: DeploymentType,
+    /// How far it has come.
+    pub status: TenantStatus,
+    /// The subscription it was registered with: registering it again is the same tenant.
+    pub subscription: Option<SubscriptionId>,
+    /// The customer in the vendor's billing system.
+    pub billing_customer: Option<BillingCustomerId>,
+    /// The region, where given.
+    pub region: Option<Region>,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+    /// When a code of it was first redeemed.
+    pub installed_at: Option<Timestamp>,
+    /// When its row last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Tenant {
+    /// What searches look through: company and e-mail, folded.
+    #[must_use]
+    pub fn search_text(&self) -> String {
+        let email = self.contact_email.as_ref().map_or("", EmailAddress::as_str);
+        fold(&format!("{} {email}", self.company_name))
+    }
+
+    /// The tenant after a code of it was redeemed.
+    #[must_use]
+    pub fn installed(&self, now: Timestamp) -> Self {
+        let mut tenant = self.clone();
+        if tenant.status == TenantStatus::Registered {
+            tenant.status = TenantStatus::Installed;
+        }
+        tenant.installed_at.get_or_insert(now);
+        tenant.updated_at = now;
+        tenant
+    }
+}

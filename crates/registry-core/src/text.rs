@@ -1,0 +1,162 @@
+//! Texts that people type, parsed once at the edge.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Refusal;
+
+/// Trims `text` and refuses what no field takes: nothing at all, more than `max` characters, control characters
+/// (U+0000 among them, which PostgreSQL cannot hold).
+pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<String, Refusal> {
+    let text = text.trim();
+    let problem = if text.is_empty() {
+        "must not be empty".to_owned()
+    } else if text.chars().count() > max {
+        format!("must be at most {max} characters long")
+    } else if text.chars().any(char::is_control) {
+        "must not contain control characters".to_owned()
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err(Refusal::Invalid { field, problem })
+}
+
+/// Folds text for searching and comparing: databases differ in what "any case" means, so core does it for all.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    text.trim().to_lowercase()
+}
+
+macro_rules! text_type {
+    ($($(#[$doc:meta])* $name:ident($field:literal, $max:literal)),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            #[doc = concat!("Parses a `", $field, "`: trimmed, 1 to ", $max, " characters, no control characters.")]
+            pub fn parse(text: &str) -> Result<Self, Refusal> {
+                parse($field, text, $max).map(Self)
+            }
+
+            /// Takes a text that was parsed before it was stored.
+            #[must_use]
+            pub fn from_stored(text: String) -> Self {
+                Self(text)
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )+};
+}
+
+text_type!(
+    /// The company a tenant is registered for.
+    CompanyName("company_name", 200),
+    /// A person's name.
+    PersonName("contact_name", 200),
+    /// The product a tenant runs, from the configured catalogue.
+    ProductCode("product_code", 64),
+    /// A region, as the vendor names them.
+    Region("region", 64),
+    /// A subscription of the vendor's billing system: any opaque text.
+    SubscriptionId("stripe_sub_id", 255),
+    /// A customer of the vendor's billing system: any opaque text.
+    BillingCustomerId("stripe_customer_id", 255),
+    /// The name an appliance gives itself. Not unique in the world: its identity is (tenant, appliance id).
+    ApplianceId("appliance_id", 255),
+    /// A version of the image.
+    Version("version", 64),
+    /// A channel of releases.
+    Channel("channel", 32),
+);
+
+/// Where mail for a tenant goes. Kept as typed, compared [folded](Self::folded).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EmailAddress(String);
+
+impl EmailAddress {
+    /// Parses an address (RFC 5321's lengths, no display name, no control characters).
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = parse("contact_email", text, 254)?;
+        let options = email_address::Options::default().without_display_text().without_domain_literal();
+        match email_address::EmailAddress::parse_with_options(&text, options) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => {
+                Err(Refusal::Invalid { field: "contact_email", problem: format!("is not an e-mail address: {error}") })
+            }
+        }
+    }
+
+    /// Takes an address that was parsed before it was stored.
+    #[must_use]
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The address as typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address as compared: any case is the same inbox.
+    #[must_use]
+    pub fn folded(&self) -> String {
+        fold(&self.0)
+    }
+}
+
+impl fmt::Display for EmailAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_a_local_part_and_a_domain() {
+        for (text, good) in [
+            ("ada@example.com", true),
+            (" Ada.Lovelace+x@Example.COM ", true),
+            ("root@localhost", true),
+            ("jörg@bücher.example", true),
+            ("ada.example.com", false),
+            ("@example.com", false),
+            ("ada@", false),
+            ("ada@@example.com", false),
+            ("Ada <ada@example.com>", false),
+            ("ada@example.com\r\nBcc: eve@example.com", false),
+            ("ada\u{0}@example.com", false),
+            ("ada@[127.0.0.1]", false),
+            ("", false),
+        ] {
+            assert_eq!(EmailAddress::parse(text).is_ok(), good, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_company_name_is_trimmed_and_bounded() {
+        assert_eq!(CompanyName::parse("  Ünïcode & Söhne 🚀 ").unwrap().as_str(), "Ünïcode & Söhne 🚀");
+        for text in ["", "   ", "a\u{0}b", "two\nlines", &"x".repeat(201)] {
+            assert!(CompanyName::parse(text).is_err(), "{text:?}");
+        }
+        assert!(CompanyName::parse(&"ü".repeat(200)).is_ok());
+    }
+}
