@@ -1,0 +1,195 @@
+//! The master key: digests of install codes, sealing of secrets at rest, and the keys of our own download links.
+//!
+//! No master key is ever used itself. Each purpose has a sub-key of its own (HKDF-SHA256, RFC 5869, one label each), and
+//! everything made under a key carries its id, so that keys can be rotated: the first of the ring makes what is new,
+//! all of them read what is old. This crate does no I/O; registry-wiring reads and writes the key's file.
+
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
+use registry_core::entropy::hex;
+use registry_core::install_code::PlainCode;
+use registry_core::secret::{CodeDigest, KeyId, OpenError, Sealed, Vault};
+use sha2::Sha256;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// A key of 32 bytes, wiped when dropped.
+pub type Key = Zeroizing<[u8; 32]>;
+
+const NONCE: usize = 24;
+
+/// Why a master key file cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RingError {
+    /// It has no key.
+    #[error("it holds no key")]
+    Empty,
+    /// A line is no key.
+    #[error("line {0} is not a key of 64 hexadecimal digits")]
+    Malformed(usize),
+}
+
+struct MasterKey {
+    id: KeyId,
+    codes: Key,
+    sealing: Key,
+    links: Key,
+}
+
+impl MasterKey {
+    fn new(master: &Key) -> Self {
+        let id = KeyId(hex(&sub_key(master, "key id")[..4]));
+        let [codes, sealing, links] =
+            ["install code digest", "sealing at rest", "download links"].map(|purpose| sub_key(master, purpose));
+        Self { id, codes, sealing, links }
+    }
+
+    fn digest(&self, code: &PlainCode) -> CodeDigest {
+        CodeDigest { key_id: self.id.clone(), bytes: hmac_sha256(&self.codes, code.expose().as_bytes()) }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "HKDF-SHA256 expands to 8,160 bytes; these are 32")]
+fn sub_key(master: &Key, purpose: &str) -> Key {
+    let mut key = Key::default();
+    let label = format!("appliance-registry v1: {purpose}");
+    Hkdf::<Sha256>::new(None, master.as_slice()).expand(label.as_bytes(), key.as_mut_slice()).expect("32 bytes");
+    key
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+fn hmac_sha256(key: &Key, message: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_slice()).expect("any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// The ring of master keys, the current one first.
+pub struct KeyRing {
+    keys: Vec<MasterKey>,
+}
+
+impl KeyRing {
+    /// Reads a ring: a line a key, 64 hexadecimal digits each, the current one first. Empty lines and those that begin
+    /// with `#` are passed over.
+    pub fn parse(text: &str) -> Result<Self, RingError> {
+        let mut keys = Vec::new();
+        for (number, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let key = parse_key(line).ok_or(RingError::Malformed(number + 1))?;
+            keys.push(MasterKey::new(&key));
+        }
+        if keys.is_empty() { Err(RingError::Empty) } else { Ok(Self { keys }) }
+    }
+
+    /// The text of a new ring, with one key made of these random bytes.
+    #[must_use]
+    pub fn render(random: &Key) -> Zeroizing<String> {
+        Zeroizing::new(format!("{}\n", hex(random.as_slice())))
+    }
+
+    /// The keys that sign our own download links, with their ids, the current one first.
+    #[must_use]
+    pub fn link_keys(&self) -> Vec<(KeyId, Key)> {
+        self.keys.iter().map(|key| (key.id.clone(), key.links.clone())).collect()
+    }
+}
+
+fn parse_key(line: &str) -> Option<Key> {
+    let mut key = Key::default();
+    if line.len() != 64 || !line.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in key.iter_mut().zip(line.as_bytes().chunks(2)) {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).ok()?;
+    }
+    Some(key)
+}
+
+impl Vault for KeyRing {
+    fn code_digests(&self, code: &PlainCode) -> Vec<CodeDigest> {
+        self.keys.iter().map(|key| key.digest(code)).collect()
+    }
+
+    #[expect(clippy::expect_used, reason = "encrypting fails only beyond 256 GB")]
+    fn seal(&self, context: &str, nonce: [u8; NONCE], plain: &str) -> Sealed {
+        let key = &self.keys[0];
+        let payload = Payload { msg: plain.as_bytes(), aad: context.as_bytes() };
+        let cipher = XChaCha20Poly1305::new((&*key.sealing).into());
+        let ciphertext = cipher.encrypt(&nonce.into(), payload).expect("a short text");
+        Sealed { key_id: key.id.clone(), bytes: [&nonce[..], &ciphertext].concat() }
+    }
+
+    fn open(&self, context: &str, sealed: &Sealed) -> Result<Zeroizing<String>, OpenError> {
+        let key = self.keys.iter().find(|key| key.id == sealed.key_id);
+        let key = key.ok_or_else(|| OpenError::UnknownKey(sealed.key_id.0.clone()))?;
+        let (nonce, ciphertext) = sealed.bytes.split_first_chunk::<NONCE>().ok_or(OpenError::Tampered)?;
+        let cipher = XChaCha20Poly1305::new((&*key.sealing).into());
+        let payload = Payload { msg: ciphertext, aad: context.as_bytes() };
+        let plain = cipher.decrypt(nonce.into(), payload).map_err(|_| OpenError::Tampered)?;
+        String::from_utf8(plain).map(Zeroizing::new).map_err(|error| {
+            error.into_bytes().zeroize();
+            OpenError::Tampered
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+    const NEW: &str = "0202020202020202020202020202020202020202020202020202020202020202";
+
+    fn ring(keys: &[&str]) -> KeyRing {
+        KeyRing::parse(&keys.join("\n")).unwrap()
+    }
+
+    #[test]
+    fn a_code_digested_before_a_rotation_is_found_after_it() {
+        let code = PlainCode::new("K7QPM2RX9TDV".into());
+        let before = ring(&[OLD]).code_digests(&code);
+        let after = ring(&[NEW, OLD]).code_digests(&code);
+        assert_eq!(after[1], before[0]);
+        assert_ne!(after[0], before[0]);
+        assert_ne!(after[0].bytes, after[1].bytes);
+    }
+
+    #[test]
+    fn a_sealed_text_opens_in_its_own_row_only_and_not_when_altered() {
+        let ring = ring(&[OLD]);
+        let sealed = ring.seal("row 1", [7; 24], "K7QPM2RX9TDV");
+        assert!(!String::from_utf8_lossy(&sealed.bytes).contains("K7QP"));
+        assert_eq!(*ring.open("row 1", &sealed).unwrap(), "K7QPM2RX9TDV");
+        assert_eq!(ring.open("row 2", &sealed), Err(OpenError::Tampered));
+        for index in 0..sealed.bytes.len() {
+            let mut altered = sealed.clone();
+            altered.bytes[index] ^= 1;
+            assert_eq!(ring.open("row 1", &altered), Err(OpenError::Tampered), "byte {index}");
+        }
+        let short = Sealed { bytes: vec![0; 23], ..sealed };
+        assert_eq!(ring.open("row 1", &short), Err(OpenError::Tampered));
+    }
+
+    #[test]
+    fn a_text_sealed_under_an_old_key_opens_while_that_key_is_in_the_ring() {
+        let sealed = ring(&[OLD]).seal("row", [7; 24], "text");
+        assert_eq!(*ring(&[NEW, OLD]).open("row", &sealed).unwrap(), "text");
+        assert_eq!(ring(&[NEW]).open("row", &sealed), Err(OpenError::UnknownKey(sealed.key_id.0.clone())));
+    }
+
+    #[test]
+    fn a_ring_that_cannot_be_read_says_which_line() {
+        let refused = |text: &str| KeyRing::parse(text).err().unwrap();
+        assert_eq!(refused(""), RingError::Empty);
+        assert_eq!(refused("# none\n\n"), RingError::Empty);
+        assert_eq!(refused(&format!("{OLD}\nxyz")), RingError::Malformed(2));
+        assert_eq!(refused(&"é".repeat(32)), RingError::Malformed(1));
+        assert_eq!(refused(&"+1".repeat(32)), RingError::Malformed(1));
+        assert!(KeyRing::parse(&KeyRing::render(&Key::new([9; 32]))).is_ok());
+    }
+}
