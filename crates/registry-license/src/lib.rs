@@ -1,0 +1,206 @@
+//! Signs licenses as compact JWS (RFC 7515, RFC 7519): `EdDSA` with an Ed25519 key, `ES256` with a P-256 key. The key's
+//! file decides which.
+//!
+//! The claims are those of the wire contract; no `nbf` is written, `aud` is a plain string, times are whole seconds.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
+use jwt_simple::prelude::{
+    Claims, Duration, ECDSAP256KeyPairLike as _, ES256KeyPair, Ed25519KeyPair, EdDSAKeyPairLike as _, JWTClaims,
+    UnixTimeStamp,
+};
+use registry_core::clock::Timestamp;
+use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError};
+use registry_core::secret::LicenseToken;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// Why a key file cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// It is neither of the two kinds.
+    #[error("not an unencrypted PKCS#8 PEM private key of kind Ed25519 (version 1) or P-256")]
+    Unreadable,
+}
+
+/// Signs with one key.
+pub struct Signer {
+    key: Pair,
+    public: PublicKey,
+}
+
+enum Pair {
+    Ed25519(Ed25519KeyPair),
+    P256(Box<ES256KeyPair>),
+}
+
+/// What a license says beyond the registered claims.
+#[derive(Serialize)]
+struct LicenseBody<'a> {
+    cust: &'a str,
+    tier: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seats: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    x: String,
+    y: Option<String>,
+}
+
+impl Signer {
+    /// Reads a private key from PKCS#8 PEM. Its `kid` is the JWK thumbprint (RFC 7638, SHA-256) unless one is given.
+    pub fn from_pem(pem: &str, kid: Option<String>) -> Result<Self, KeyError> {
+        if let Ok(pair) = Ed25519KeyPair::from_pem(pem) {
+            let public = pair.public_key();
+            let kid = kid.unwrap_or_else(|| public.jwk_thumbprint());
+            let public = public_key(&public.to_jwk(), &kid)?;
+            return Ok(Self { key: Pair::Ed25519(pair.with_key_id(&kid)), public });
+        }
+        let pair = ES256KeyPair::from_pem(pem).map_err(|_| KeyError::Unreadable)?;
+        let public = pair.public_key();
+        let kid = kid.unwrap_or_else(|| public.jwk_thumbprint());
+        let public = public_key(&public.to_jwk(), &kid)?;
+        Ok(Self { key: Pair::P256(Box::new(pair.with_key_id(&kid))), public })
+    }
+}
+
+/// A new Ed25519 private key made of these random bytes, as PKCS#8 version 1 PEM (what every reader takes).
+#[must_use]
+#[expect(clippy::expect_used, reason = "encoding 32 bytes into memory cannot fail")]
+pub fn ed25519_pem(random: &[u8; 32]) -> Zeroizing<String> {
+    let bytes = KeypairBytes { secret_key: *random, public_key: None };
+    bytes.to_pkcs8_pem(LineEnding::LF).expect("32 bytes encode")
+}
+
+fn public_key(jwk: &str, kid: &str) -> Result<PublicKey, KeyError> {
+    let coordinate = |text: &str| -> Option<[u8; 32]> { BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok() };
+    let jwk: Jwk = serde_json::from_str(jwk).map_err(|_| KeyError::Unreadable)?;
+    let x = coordinate(&jwk.x).ok_or(KeyError::Unreadable)?;
+    let material = match jwk.y {
+        None => PublicKeyMaterial::Ed25519 { x },
+        Some(y) => PublicKeyMaterial::P256 { x, y: coordinate(&y).ok_or(KeyError::Unreadable)? },
+    };
+    Ok(PublicKey { kid: kid.to_owned(), material })
+}
+
+fn seconds(moment: Timestamp) -> Result<UnixTimeStamp, SignError> {
+    u64::try_from(moment.timestamp()).map(Duration::from_secs).map_err(|_| SignError("a time before 1970".to_owned()))
+}
+
+impl LicenseSigner for Signer {
+    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+        let terms = &claims.terms;
+        if terms.customer.is_empty() {
+            return Err(SignError("the customer is empty".to_owned()));
+        }
+        let body = LicenseBody { cust: &terms.customer, tier: &terms.tier, seats: terms.seats };
+        let claims: JWTClaims<_> = JWTClaims {
+            issued_at: Some(seconds(claims.issued_at)?),
+            expires_at: Some(seconds(claims.expires_at)?),
+            invalid_before: None,
+            ..Claims::with_custom_claims(body, Duration::from_secs(0))
+                .with_issuer(&claims.issuer)
+                .with_subject(&terms.sub)
+                .with_audience(terms.tenant_id)
+        };
+        let token = match &self.key {
+            Pair::Ed25519(pair) => pair.sign(claims),
+            Pair::P256(pair) => pair.sign(claims),
+        };
+        token.map(LicenseToken::new).map_err(|error| SignError(error.to_string()))
+    }
+
+    fn public_keys(&self) -> Vec<PublicKey> {
+        vec![self.public.clone()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::Verifier as _;
+    use registry_core::id::TenantId;
+    use registry_core::license::LicenseTerms;
+
+    fn claims(seats: Option<u32>) -> LicenseClaims {
+        LicenseClaims {
+            issuer: "appliance-registry".into(),
+            terms: LicenseTerms {
+                sub: "lic_1".into(),
+                customer: "Ünïcode & Söhne".into(),
+                tier: "pro".into(),
+                seats,
+                tenant_id: TenantId("0198b2c4-0000-7000-8000-00000000ABCD".parse().unwrap()),
+            },
+            issued_at: Timestamp::from_timestamp(1_800_000_000, 999_999_000).unwrap(),
+            expires_at: Timestamp::from_timestamp(1_802_678_400, 0).unwrap(),
+        }
+    }
+
+    fn parts(token: &LicenseToken) -> (serde_json::Value, serde_json::Value, String, Vec<u8>) {
+        let [head, body, signature] = token.expose().split('.').collect::<Vec<_>>().try_into().unwrap();
+        let json = |part: &str| serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+        (json(head), json(body), format!("{head}.{body}"), BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap())
+    }
+
+    #[test]
+    fn an_ed25519_license_says_what_the_contract_says_and_verifies_with_the_published_key() {
+        let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
+        let (head, body, signed, signature) = parts(&signer.sign(&claims(Some(25))).unwrap());
+        let [PublicKey { kid, material: PublicKeyMaterial::Ed25519 { x } }] = &signer.public_keys()[..] else {
+            panic!("one Ed25519 key")
+        };
+        assert_eq!(head, serde_json::json!({ "alg": "EdDSA", "kid": kid, "typ": "JWT" }));
+        let expected = serde_json::json!({
+            "iss": "appliance-registry", "sub": "lic_1", "aud": "0198b2c4-0000-7000-8000-00000000abcd",
+            "cust": "Ünïcode & Söhne", "tier": "pro", "seats": 25, "iat": 1_800_000_000, "exp": 1_802_678_400,
+        });
+        assert_eq!(body, expected);
+        let key = ed25519_dalek::VerifyingKey::from_bytes(x).unwrap();
+        key.verify(signed.as_bytes(), &ed25519_dalek::Signature::from_slice(&signature).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_p256_license_is_es256_with_a_raw_signature_of_64_bytes() {
+        let secret = p256::SecretKey::from_slice(&[9; 32]).unwrap();
+        let pem = secret.to_pkcs8_pem(LineEnding::LF).unwrap();
+        let signer = Signer::from_pem(&pem, Some("fleet-2026".into())).unwrap();
+        let (head, body, signed, signature) = parts(&signer.sign(&claims(None)).unwrap());
+        assert_eq!(head, serde_json::json!({ "alg": "ES256", "kid": "fleet-2026", "typ": "JWT" }));
+        assert!(body.get("seats").is_none() && body.get("nbf").is_none());
+        let [PublicKey { material: PublicKeyMaterial::P256 { x, y }, .. }] = &signer.public_keys()[..] else {
+            panic!("one P-256 key")
+        };
+        let point = [&[4][..], x, y].concat();
+        let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).unwrap();
+        let signature = p256::ecdsa::Signature::from_slice(&signature).unwrap();
+        p256::ecdsa::signature::Verifier::verify(&key, signed.as_bytes(), &signature).unwrap();
+    }
+
+    #[test]
+    fn the_kid_is_the_thumbprint_of_rfc_8037() {
+        // RFC 8037, appendices A.1 and A.3.
+        let secret = BASE64_URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let signer = Signer::from_pem(&ed25519_pem(&secret.try_into().unwrap()), None).unwrap();
+        assert_eq!(signer.public_keys()[0].kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn what_is_no_private_key_of_the_two_kinds_is_refused() {
+        for pem in ["", "nonsense", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+            assert_eq!(Signer::from_pem(pem, None).err(), Some(KeyError::Unreadable));
+        }
+    }
+
+    #[test]
+    fn a_license_without_a_customer_is_not_signed() {
+        let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
+        let mut claims = claims(None);
+        claims.terms.customer.clear();
+        assert!(signer.sign(&claims).is_err());
+    }
+}
