@@ -1,0 +1,100 @@
+//! What every store must do: a case for each MUST in `registry_core::store`.
+
+mod changes;
+mod constraints;
+mod outbox;
+mod races;
+mod reading;
+
+pub use changes::*;
+pub use constraints::*;
+pub use outbox::*;
+pub use races::*;
+pub use reading::*;
+
+use std::sync::Arc;
+
+use registry_core::audit::AuditEntry;
+use registry_core::id::TenantId;
+use registry_core::registry::redeem::Redeemed;
+use registry_core::store::{DecideError, Decision, Outcome, RedeemFacts, RedeemKey, Store, StoreError, Write};
+use registry_core::text::ApplianceId;
+
+/// Stamps the suite on a store: `$fresh` is an expression that makes an empty one, as `(store, guard)`, where the guard
+/// is what has to outlive it (a temporary folder, say).
+#[macro_export]
+macro_rules! store_conformance {
+    ($fresh:expr) => {
+        $crate::store_conformance!(@cases $fresh;
+            registering_writes_tenant_entitlement_code_mail_and_audit_together,
+            a_subscription_brings_its_tenant_back_with_a_fresh_code,
+            redeeming_pro_writes_appliance_and_license_and_essentials_does_not,
+            a_reissue_kills_unused_codes_and_unsent_mails_and_keeps_the_tenant,
+            a_failed_signature_leaves_the_code_live,
+            a_failed_write_leaves_everything_as_it_was,
+            an_abort_writes_nothing,
+            a_refusal_keeps_its_audit,
+            an_unbound_activation_code_finds_the_tenant_the_appliance_names,
+            a_code_is_found_under_any_master_key_of_the_ring,
+            publishing_makes_a_release_current_and_never_replaces_a_version,
+            of_16_redeemers_of_each_of_200_codes_exactly_one_wins,
+            a_reissue_racing_a_redemption_never_leaves_two_live_codes,
+            racing_registrations_of_one_subscription_are_one_tenant,
+            a_caller_that_goes_away_leaves_all_or_nothing,
+            a_tenant_has_one_live_code,
+            a_code_is_consumed_once,
+            code_digests_are_unique,
+            a_tenant_has_one_active_entitlement_and_a_subscription_one_entitlement,
+            a_version_is_published_once,
+            a_recorded_answer_is_replayed_until_it_ends,
+            a_recorded_answer_exists_exactly_when_its_effects_do,
+            twins_in_flight_are_one,
+            a_leased_mail_is_nobody_elses_until_the_lease_ends,
+            a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded,
+            due_mails_are_leased_oldest_first,
+            unknown_codes_are_one_line_a_source_and_minute,
+            pages_neither_skip_nor_repeat,
+            filters_and_search_find_what_they_name,
+            a_contact_means_its_newest_tenants_that_are_not_cancelled,
+            a_tenant_is_shown_with_everything,
+            what_is_not_there_is_not_found,
+        );
+    };
+    (@cases $fresh:expr; $($case:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let (store, _guard) = $fresh;
+            let store: std::sync::Arc<dyn registry_core::store::Store> = std::sync::Arc::new(store);
+            $crate::conformance::store::$case(store).await;
+        }
+    )+};
+}
+
+/// Runs writes of the suite's own through the store, as a decision that then aborts, refuses or answers.
+async fn decide_so(
+    store: &Arc<dyn Store>,
+    decision: impl Fn() -> Decision<Redeemed> + Send + Sync + 'static,
+) -> Result<Outcome<Redeemed>, StoreError> {
+    let key = RedeemKey { digests: vec![], tenant_id: None, appliance_id: appliance("any") };
+    store.code_redeem(key, None, Arc::new(move |_: &RedeemFacts| decision())).await
+}
+
+/// Commits writes.
+async fn write(store: &Arc<dyn Store>, writes: Vec<Write>) -> Result<(), StoreError> {
+    let refused = registry_core::Refusal::TenantRequired;
+    let decision = move || Decision::Commit { writes: writes.clone(), outcome: Err(refused.clone()) };
+    decide_so(store, decision).await.map(drop)
+}
+
+fn abort() -> Decision<Redeemed> {
+    Decision::Abort(DecideError::Replay("told to".to_owned()))
+}
+
+fn appliance(id: &str) -> ApplianceId {
+    ApplianceId::parse(id).expect("an appliance id")
+}
+
+async fn actions(store: &Arc<dyn Store>, tenant: TenantId) -> Vec<&'static str> {
+    let entries: Vec<AuditEntry> = store.audit_list(Some(tenant)).await.expect("the audit");
+    entries.iter().map(|entry| entry.action.as_str()).collect()
+}

@@ -1,0 +1,146 @@
+//! Listing and showing.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use registry_core::id::TenantId;
+use registry_core::registry::directory::{ListTenants, NewestCode};
+use registry_core::registry::reissue::Reissue;
+use registry_core::store::{Store, TenantSelector, Write};
+use registry_core::tenant::TenantStatus;
+use registry_core::text::EmailAddress;
+use registry_core::{Error, Refusal};
+
+use super::write;
+use crate::World;
+use crate::world::actor;
+
+async fn names(world: &World, asked: ListTenants) -> Vec<String> {
+    let page = world.registry.tenant_list(asked).await.unwrap();
+    page.items.iter().map(|item| item.record.tenant.company_name.to_string()).collect()
+}
+
+/// Paging, also among tenants of one moment and with new ones coming in between.
+pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn Store>) {
+    let world = World::over(store);
+    for number in 0..25 {
+        world.register(&format!("Company {number:02}"), "essentials").await;
+        if number % 5 == 4 {
+            world.clock.advance(TimeDelta::seconds(1));
+        }
+    }
+    let everything = names(&world, ListTenants { limit: Some(200), ..ListTenants::default() }).await;
+    assert_eq!(everything.len(), 25);
+    assert!(everything[0].starts_with("Company 2"), "newest first");
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let asked = ListTenants { limit: Some(7), cursor, ..ListTenants::default() };
+        let page = world.registry.tenant_list(asked).await.unwrap();
+        assert!(page.items.len() == 7 || page.next_cursor.is_none());
+        seen.extend(page.items.iter().map(|item| item.record.tenant.company_name.to_string()));
+        world.register("Latecomer", "essentials").await;
+        let Some(next) = page.next_cursor else { break };
+        cursor = Some(next);
+    }
+    assert_eq!(seen, everything);
+}
+
+/// Filters.
+pub async fn filters_and_search_find_what_they_name(store: Arc<dyn Store>) {
+    let world = World::over(store);
+    for (company, edition) in [("Müller & Söhne", "pro"), ("100% Acme_Corp", "essentials"), ("Bolt", "essentials")] {
+        let mut new = World::new_tenant(company, edition);
+        new.contact_email = format!("{}@Example.COM", &edition[..3]);
+        if company == "Bolt" {
+            new.deployment_type = Some("hosted".to_owned());
+        }
+        world.registry.tenant_register(new, actor()).await.unwrap();
+        world.clock.advance(TimeDelta::seconds(1));
+    }
+    let query = |text: &str| ListTenants { query: Some(text.to_owned()), ..ListTenants::default() };
+    assert_eq!(names(&world, query("MÜLLER")).await, ["Müller & Söhne"]);
+    assert_eq!(names(&world, query("pro@example")).await, ["Müller & Söhne"]);
+    assert_eq!(names(&world, query("100%")).await, ["100% Acme_Corp"]);
+    assert_eq!(names(&world, query("e_c")).await, ["100% Acme_Corp"]);
+    assert_eq!(names(&world, query("%")).await, ["100% Acme_Corp"]);
+    assert_eq!(names(&world, query("'; DROP TABLE tenants; --")).await, [""; 0]);
+    let by = |change: fn(&mut ListTenants)| {
+        let mut asked = ListTenants::default();
+        change(&mut asked);
+        asked
+    };
+    assert_eq!(names(&world, by(|it| it.edition = Some("premium".into()))).await, ["Müller & Söhne"]);
+    assert_eq!(names(&world, by(|it| it.deployment_type = Some("hosted".into()))).await, ["Bolt"]);
+    assert_eq!(names(&world, by(|it| it.status = Some("installed".into()))).await, [""; 0]);
+    assert_eq!(names(&world, by(|it| it.product_code = Some("psa".into()))).await.len(), 3);
+    assert_eq!(names(&world, by(|it| it.product_code = Some("other".into()))).await, [""; 0]);
+}
+
+/// Contacts.
+pub async fn a_contact_means_its_newest_tenants_that_are_not_cancelled(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let mut tenants = Vec::new();
+    for company in ["Old", "New", "Cancelled"] {
+        let mut new = World::new_tenant(company, "essentials");
+        new.contact_email = "Ada@Example.com".to_owned();
+        tenants.push(world.registry.tenant_register(new, actor()).await.unwrap().tenant_id);
+        world.clock.advance(TimeDelta::seconds(1));
+    }
+    let cancel = async |id: TenantId| {
+        let mut tenant = store.tenant_show(id).await.unwrap().unwrap().tenant;
+        tenant.status = TenantStatus::Cancelled;
+        write(&store, vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
+    };
+    cancel(tenants[2]).await;
+    let reissue = async |strict| {
+        let contact = EmailAddress::parse("ADA@example.COM").unwrap();
+        let reissue = Reissue { selector: TenantSelector::Contact(contact), strict, send_email: false };
+        world.registry.code_reissue(reissue, actor()).await
+    };
+    assert_eq!(reissue(false).await.unwrap().tenant_id, tenants[1]);
+    assert!(matches!(reissue(true).await, Err(Error::Refused(Refusal::AmbiguousContact))));
+    cancel(tenants[1]).await;
+    assert_eq!(reissue(true).await.unwrap().tenant_id, tenants[0]);
+    cancel(tenants[0]).await;
+    assert!(matches!(reissue(false).await, Err(Error::Refused(Refusal::TenantNotFound))));
+}
+
+/// The whole record.
+pub async fn a_tenant_is_shown_with_everything(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let mut new = World::new_tenant("Acme", "pro");
+    new.contact_name = Some("Ada Lovelace".to_owned());
+    new.stripe_customer_id = Some("cus_1".to_owned());
+    new.stripe_sub_id = Some("sub_1".to_owned());
+    (new.seats, new.region) = (Some(25), Some("eu".to_owned()));
+    let issued = world.registry.tenant_register(new, actor()).await.unwrap();
+    world.clock.advance(TimeDelta::seconds(1));
+    world.redeem(&issued.code, "appliance-1").await.unwrap();
+    world.clock.advance(TimeDelta::seconds(1));
+    world.reissue(issued.tenant_id).await.unwrap();
+    let shown = world.registry.tenant_show(issued.tenant_id).await.unwrap();
+    let tenant = &shown.record.tenant;
+    assert_eq!(tenant.contact_name.as_ref().unwrap().as_str(), "Ada Lovelace");
+    assert_eq!(tenant.billing_customer.as_ref().unwrap().as_str(), "cus_1");
+    assert_eq!(tenant.region.as_ref().unwrap().as_str(), "eu");
+    let entitlement = shown.entitlement.as_ref().unwrap();
+    assert_eq!((entitlement.subscription.as_ref().unwrap().as_str(), entitlement.seats), ("sub_1", Some(25)));
+    assert!(shown.connected && shown.has_current_token);
+    assert_eq!((shown.tier.as_deref(), shown.code_state), (Some("pro"), NewestCode::Live));
+    let issued_at: Vec<_> = shown.record.codes.iter().map(|code| code.issued_at).collect();
+    assert!(issued_at.len() == 2 && issued_at[0] > issued_at[1], "newest first");
+    let listed = world.registry.tenant_list(ListTenants::default()).await.unwrap().items.remove(0);
+    assert_eq!((listed.record.codes.len(), listed.code_state), (1, NewestCode::Live));
+    assert_eq!(listed.record.appliances, shown.record.appliances);
+}
+
+/// Absence is no error of the store's.
+pub async fn what_is_not_there_is_not_found(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let nobody = TenantId(world.registry.draw_id());
+    assert_eq!(store.tenant_show(nobody).await.unwrap(), None);
+    assert!(matches!(world.reissue(nobody).await, Err(Error::Refused(Refusal::TenantNotFound))));
+    assert_eq!(names(&world, ListTenants::default()).await, [""; 0]);
+    assert_eq!(store.mail_lease(world.now(), world.now(), 10).await.unwrap(), []);
+    store.probe().await.unwrap();
+}

@@ -1,0 +1,136 @@
+//! A whole registry for a test, with the handles to steer it.
+
+use std::sync::Arc;
+
+use registry_core::audit::Actor;
+use registry_core::clock::Clock as _;
+use registry_core::edition::EditionCatalogue;
+use registry_core::guesses::{GuessPolicy, Source};
+use registry_core::id::TenantId;
+use registry_core::install_code::{CodeLength, PlainCode};
+use registry_core::license::LicensePolicy;
+use registry_core::product::ProductCatalogue;
+use registry_core::registry::minting::Issued;
+use registry_core::registry::redeem::{Asker, Redeem, Redeemed};
+use registry_core::registry::register::NewTenant;
+use registry_core::registry::reissue::Reissue;
+use registry_core::store::{Store, TenantSelector};
+use registry_core::text::{Channel, ProductCode};
+use registry_core::{Error, Ports, Registry, Settings};
+use registry_license::{Signer, ed25519_pem};
+use registry_vault::{Key, KeyRing};
+
+use crate::memory::MemoryStore;
+use crate::ports::{FlakySigner, ManualClock, MemoryBlobs, MemoryMailer, SeededEntropy};
+
+/// A registry with everything in memory, or over a store that is being tested.
+pub struct World {
+    /// The registry.
+    pub registry: Registry,
+    /// Its ports.
+    pub ports: Ports,
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
+    /// What it mails through.
+    pub mailer: Arc<MemoryMailer>,
+    /// Where its files are.
+    pub blobs: MemoryBlobs,
+    /// What it signs with.
+    pub signer: Arc<FlakySigner>,
+}
+
+/// The actor of the tests' requests.
+#[must_use]
+pub fn actor() -> Actor {
+    Actor { name: "test".to_owned(), source: "here".to_owned() }
+}
+
+impl World {
+    /// A world in memory.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::over(Arc::new(MemoryStore::default()))
+    }
+
+    /// A world over this store.
+    #[must_use]
+    pub fn over(store: Arc<dyn Store>) -> Self {
+        Self::with(store, |_| {})
+    }
+
+    /// A world over this store, with settings changed.
+    #[must_use]
+    pub fn with(store: Arc<dyn Store>, change: impl FnOnce(&mut Settings)) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let mailer = Arc::new(MemoryMailer::default());
+        let blobs = MemoryBlobs::default();
+        let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).expect("a key of our own");
+        let signer = Arc::new(FlakySigner::new(Arc::new(signer)));
+        let vault = KeyRing::parse(&KeyRing::render(&Key::new([9; 32]))).expect("a ring of our own");
+        let ports = Ports {
+            store,
+            blobs: Arc::new(blobs.clone()),
+            mailer: mailer.clone(),
+            vault: Arc::new(vault),
+            signer: signer.clone(),
+            clock: clock.clone(),
+            entropy: Arc::new(SeededEntropy::new(1)),
+        };
+        let mut settings = Settings {
+            editions: EditionCatalogue::default(),
+            products: ProductCatalogue::new([ProductCode::from_stored("psa".to_owned())]).expect("a product"),
+            code_length: CodeLength::default(),
+            code_lifetime: chrono::TimeDelta::days(7),
+            link_lifetime: chrono::TimeDelta::days(7),
+            channel: Channel::from_stored("stable".to_owned()),
+            check_in_url: "https://registry.example/check-in".to_owned(),
+            portal_url: None,
+            guesses: GuessPolicy::default(),
+            license: LicensePolicy::default(),
+            activation_needs_bound_tenant: false,
+        };
+        change(&mut settings);
+        Self { registry: Registry::new(ports.clone(), settings), ports, clock, mailer, blobs, signer }
+    }
+
+    /// A registration as most tests want it.
+    #[must_use]
+    pub fn new_tenant(company: &str, edition: &str) -> NewTenant {
+        NewTenant {
+            company_name: company.to_owned(),
+            contact_email: format!("{}@example.com", company.to_lowercase().replace(' ', "-")),
+            edition: edition.to_owned(),
+            send_email: true,
+            ..NewTenant::default()
+        }
+    }
+
+    /// Registers a tenant.
+    pub async fn register(&self, company: &str, edition: &str) -> Issued {
+        self.registry.tenant_register(Self::new_tenant(company, edition), actor()).await.expect("a registration")
+    }
+
+    /// Re-issues a tenant's code.
+    pub async fn reissue(&self, tenant: TenantId) -> Result<Issued, Error> {
+        let reissue = Reissue { selector: TenantSelector::Id(tenant), strict: false, send_email: true };
+        self.registry.code_reissue(reissue, actor()).await
+    }
+
+    /// Redeems a code at a first boot.
+    pub async fn redeem(&self, code: &PlainCode, appliance: &str) -> Result<Redeemed, Error> {
+        self.redeem_as(code, appliance, Asker::FirstBoot).await
+    }
+
+    /// Redeems a code.
+    pub async fn redeem_as(&self, code: &PlainCode, appliance: &str, asker: Asker) -> Result<Redeemed, Error> {
+        let source = Source::of([192, 0, 2, 1].into());
+        let redeem = Redeem { typed_code: code.clone(), appliance_id: appliance.to_owned(), asker, source };
+        self.registry.code_redeem(redeem).await
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> registry_core::clock::Timestamp {
+        self.clock.now()
+    }
+}
