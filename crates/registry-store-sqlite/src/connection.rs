@@ -1,0 +1,147 @@
+//! Connections: one writer behind a fair async mutex, a pool of readers beside it (WAL lets them run together).
+//!
+//! A transaction runs whole in one blocking closure, which always ends: a caller that goes away cannot leave one open.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::{Connection as _, ConnectionError, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use registry_core::store::StoreError;
+use tokio::sync::Mutex;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+
+/// How many readers there are at most.
+const READERS: u32 = 4;
+
+/// How long a caller waits for a connection before it is told that the database is busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What every connection is set to. FULL: an acknowledged registration survives a power cut.
+const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                       PRAGMA foreign_keys = ON;";
+
+#[derive(Debug)]
+struct Reader;
+
+impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Reader {
+    fn on_acquire(&self, connection: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
+        let pragmas = format!("{PRAGMAS} PRAGMA query_only = ON;");
+        connection.batch_execute(&pragmas).map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+/// The connections to one database file.
+pub(crate) struct Connections {
+    url: String,
+    /// Empty after a panic within a transaction: the next writer opens a fresh one.
+    writer: Arc<Mutex<Option<SqliteConnection>>>,
+    readers: Pool<ConnectionManager<SqliteConnection>>,
+}
+
+impl Connections {
+    /// Opens the database, makes its file where there is none, and brings its tables up to date.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let url = path.to_str().ok_or_else(|| StoreError::Unavailable("its path is not UTF-8".to_owned()))?.to_owned();
+        let mut writer = establish(&url)?;
+        let migrated = writer.run_pending_migrations(MIGRATIONS);
+        migrated.map_err(|error| StoreError::Corrupt(format!("migrating {url}: {error}")))?;
+        let readers = Pool::builder()
+            .max_size(READERS)
+            .min_idle(Some(0))
+            .connection_timeout(PATIENCE)
+            .connection_customizer(Box::new(Reader))
+            .build_unchecked(ConnectionManager::new(&url));
+        Ok(Self { url, writer: Arc::new(Mutex::new(Some(writer))), readers })
+    }
+
+    /// Runs `work` in one transaction that holds the write lock from its beginning.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let waited = tokio::time::timeout(PATIENCE, self.writer.clone().lock_owned()).await;
+        let mut slot = waited.map_err(|_| StoreError::Contended("its writer is taken".to_owned()))?;
+        let url = self.url.clone();
+        blocking(move || {
+            let mut connection = match slot.take() {
+                Some(connection) => connection,
+                None => establish(&url)?,
+            };
+            let done = connection.immediate_transaction(|connection| work(connection).map_err(Failure::Store));
+            *slot = Some(connection);
+            done.map_err(StoreError::from)
+        })
+        .await
+    }
+
+    /// Runs `work` on one snapshot of the database, without keeping writers waiting.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = self.readers.clone();
+        blocking(move || {
+            let mut connection = readers.get().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            connection.transaction(|connection| work(connection).map_err(Failure::Store)).map_err(StoreError::from)
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
+}
+
+fn establish(url: &str) -> Result<SqliteConnection, StoreError> {
+    let connect = |error: ConnectionError| StoreError::Unavailable(format!("{url}: {error}"));
+    let mut connection = SqliteConnection::establish(url).map_err(connect)?;
+    connection.batch_execute(PRAGMAS).map_err(|error| failure(&error))?;
+    Ok(connection)
+}
+
+/// What ends a transaction: a failure of ours, or one of diesel's own begin and commit.
+enum Failure {
+    Store(StoreError),
+    Diesel(DieselError),
+}
+
+impl From<DieselError> for Failure {
+    fn from(error: DieselError) -> Self {
+        Self::Diesel(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failed: Failure) -> Self {
+        match failed {
+            Failure::Store(error) => error,
+            Failure::Diesel(error) => failure(&error),
+        }
+    }
+}
+
+/// What a failure of SQLite's means for a caller. SQLite has no codes in diesel, only these texts (sqlite3_errstr).
+pub(crate) fn failure(error: &DieselError) -> StoreError {
+    let text = error.to_string();
+    let any = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
+    match error {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) if any(&["is locked", "is busy"]) => {
+            StoreError::Contended(text)
+        }
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
+            if any(&["disk is full", "disk I/O", "readonly", "unable to open"]) =>
+        {
+            StoreError::Unavailable(text)
+        }
+        _ => StoreError::Corrupt(text),
+    }
+}

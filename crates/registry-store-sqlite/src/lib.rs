@@ -1,0 +1,187 @@
+//! The storage port on SQLite: the embedded default, one file and no server.
+//!
+//! This crate holds no rule: it loads facts, asks core's decision, applies the writes. Every change is one
+//! `BEGIN IMMEDIATE` transaction on the one writer connection, so the facts are held while they are decided on, also
+//! against other processes on the same file.
+
+mod connection;
+mod directory;
+mod facts;
+mod outbox;
+mod rows;
+mod schema;
+mod writes;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use registry_core::audit::{Action, AuditEntry};
+use registry_core::clock::Timestamp;
+use registry_core::entitlement::Entitlement;
+use registry_core::guesses::Source;
+use registry_core::id::{AuditId, MailId, TenantId};
+use registry_core::mail::{QueuedMail, Settlement};
+use registry_core::registry::directory::TenantQuery;
+use registry_core::registry::minting::Issued;
+use registry_core::registry::redeem::Redeemed;
+use registry_core::release::Release;
+use registry_core::store::{
+    Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
+    Replay, Store, StoreError, TenantRecord, TenantSelector,
+};
+use registry_core::text::{Channel, SubscriptionId, Version};
+
+use crate::connection::{Connections, failure};
+use crate::schema::{audit, channels, releases};
+
+/// The store in one SQLite file.
+#[derive(Clone)]
+pub struct SqliteStore {
+    connections: Arc<Connections>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`; makes and migrates it where needed. Blocks for as long as that takes.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { connections: Arc::new(Connections::open(path)?) })
+    }
+
+    /// The one pattern: replay, or load, decide, apply; committed together.
+    async fn decide<F: 'static, T: Send + 'static>(
+        &self,
+        replay: Option<Replay>,
+        load: impl FnOnce(&mut SqliteConnection) -> Result<F, StoreError> + Send + 'static,
+        decide: Decide<F, T>,
+    ) -> Result<Outcome<T>, StoreError> {
+        let work = move |connection: &mut SqliteConnection| {
+            if let Some(outcome) = facts::replayed(connection, replay.as_ref())? {
+                return Ok(outcome);
+            }
+            match decide(&load(connection)?) {
+                Decision::Abort(error) => Ok(Outcome::Aborted(error)),
+                Decision::Commit { writes, outcome } => {
+                    writes::apply(connection, &writes)?;
+                    Ok(outcome.map_or_else(Outcome::Refused, Outcome::Done))
+                }
+            }
+        };
+        self.connections.write(work).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn tenant_register(
+        &self,
+        subscription: Option<SubscriptionId>,
+        replay: Option<Replay>,
+        decide: Decide<RegisterFacts, Issued>,
+    ) -> Result<Outcome<Issued>, StoreError> {
+        self.decide(replay, move |connection| facts::register(connection, subscription.as_ref()), decide).await
+    }
+
+    async fn code_redeem(
+        &self,
+        key: RedeemKey,
+        replay: Option<Replay>,
+        decide: Decide<RedeemFacts, Redeemed>,
+    ) -> Result<Outcome<Redeemed>, StoreError> {
+        self.decide(replay, move |connection| facts::redeem(connection, &key), decide).await
+    }
+
+    async fn code_reissue(
+        &self,
+        selector: TenantSelector,
+        replay: Option<Replay>,
+        decide: Decide<ReissueFacts, Issued>,
+    ) -> Result<Outcome<Issued>, StoreError> {
+        self.decide(replay, move |connection| facts::reissue(connection, &selector), decide).await
+    }
+
+    async fn entitlement_change(
+        &self,
+        selector: EntitlementSelector,
+        replay: Option<Replay>,
+        decide: Decide<Option<Entitlement>, Entitlement>,
+    ) -> Result<Outcome<Entitlement>, StoreError> {
+        self.decide(replay, move |connection| facts::entitlement(connection, &selector), decide).await
+    }
+
+    async fn release_publish(
+        &self,
+        channel: Channel,
+        version: Version,
+        decide: Decide<ReleaseFacts, Release>,
+    ) -> Result<Outcome<Release>, StoreError> {
+        self.decide(None, move |connection| facts::release(connection, &channel, &version), decide).await
+    }
+
+    async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
+        let current = move |connection: &mut SqliteConnection| {
+            let current = channels::table.find(channel.as_str()).select(channels::release_id);
+            let release = releases::table.filter(releases::id.eq_any(current));
+            facts::one(release.select(rows::ReleaseRow::as_select()).first(connection).optional())
+        };
+        self.connections.read(current).await
+    }
+
+    async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
+        self.connections.read(move |connection| directory::list(connection, &query)).await
+    }
+
+    async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
+        self.connections.read(move |connection| directory::show(connection, id)).await
+    }
+
+    async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError> {
+        let list = move |connection: &mut SqliteConnection| {
+            let mut lines = audit::table.select(rows::AuditRow::as_select()).into_boxed();
+            if let Some(tenant) = tenant {
+                lines = lines.filter(audit::tenant_id.eq(tenant.to_string()));
+            }
+            facts::all(lines.order((audit::at, audit::id)).load(connection))
+        };
+        self.connections.read(list).await
+    }
+
+    async fn audit_unknown_code(&self, id: AuditId, source: Source, minute: Timestamp) -> Result<(), StoreError> {
+        let count = move |connection: &mut SqliteConnection| {
+            diesel::sql_query(
+                "INSERT INTO audit (id, at, actor, source, action, detail, count) \
+                 VALUES (?, ?, 'appliance', ?, ?, '', 1) \
+                 ON CONFLICT (source, at) WHERE action = 'unknown_codes' DO UPDATE SET count = count + 1",
+            )
+            .bind::<Text, _>(id.to_string())
+            .bind::<BigInt, _>(minute.timestamp_micros())
+            .bind::<Text, _>(source.to_string())
+            .bind::<Text, _>(Action::UnknownCodes.as_str())
+            .execute(connection)
+            .map(drop)
+            .map_err(|error| failure(&error))
+        };
+        self.connections.write(count).await
+    }
+
+    async fn mail_lease(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<QueuedMail>, StoreError> {
+        if !self.connections.read(move |connection| outbox::any_due(connection, now)).await? {
+            return Ok(Vec::new());
+        }
+        self.connections.write(move |connection| outbox::lease(connection, now, until, limit)).await
+    }
+
+    async fn mail_settle(&self, id: MailId, settlement: Settlement, now: Timestamp) -> Result<(), StoreError> {
+        self.connections.write(move |connection| outbox::settle(connection, id, &settlement, now)).await
+    }
+
+    async fn mail_list(&self, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError> {
+        self.connections.read(move |connection| outbox::list(connection, tenant)).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        // An empty IMMEDIATE transaction takes the write lock: a full disk or a read-only file shows here.
+        self.connections.write(|_| Ok(())).await
+    }
+}

@@ -1,0 +1,197 @@
+//! What happened and what is to happen: mails, audit, recorded answers, releases.
+
+use diesel::prelude::{Insertable, Queryable, Selectable};
+use registry_core::audit::{Action, Actor, AuditEntry};
+use registry_core::blob::BlobKey;
+use registry_core::mail::{MailState, QueuedMail};
+use registry_core::release::Release;
+use registry_core::secret::{KeyId, Sealed};
+use registry_core::store::{ReplayRecord, StoreError};
+use registry_core::text::{Channel, EmailAddress, Version};
+
+use super::{Read, corrupt, id, ids, micros, number, time, times};
+use crate::schema::{audit, mails, releases, replays};
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = mails)]
+pub(crate) struct MailRow {
+    id: String,
+    tenant_id: String,
+    recipient: String,
+    message: String,
+    sealed_key_id: Option<String>,
+    sealed: Option<Vec<u8>>,
+    state: String,
+    attempts: i32,
+    queued_at: i64,
+    due_at: i64,
+    settled_at: Option<i64>,
+    last_error: Option<String>,
+}
+
+impl TryFrom<&QueuedMail> for MailRow {
+    type Error = StoreError;
+
+    fn try_from(mail: &QueuedMail) -> Read<Self> {
+        Ok(Self {
+            id: mail.id.to_string(),
+            tenant_id: mail.tenant_id.to_string(),
+            recipient: mail.to.to_string(),
+            message: serde_json::to_string(&mail.message).map_err(|_| corrupt("message"))?,
+            sealed_key_id: mail.sealed.as_ref().map(|sealed| sealed.key_id.0.clone()),
+            sealed: mail.sealed.as_ref().map(|sealed| sealed.bytes.clone()),
+            state: mail.state.to_string(),
+            attempts: number(mail.attempts)?,
+            queued_at: mail.queued_at.timestamp_micros(),
+            due_at: mail.due_at.timestamp_micros(),
+            settled_at: micros(mail.settled_at),
+            last_error: mail.last_error.clone(),
+        })
+    }
+}
+
+impl TryFrom<MailRow> for QueuedMail {
+    type Error = StoreError;
+
+    fn try_from(row: MailRow) -> Read<Self> {
+        let sealed = row.sealed_key_id.zip(row.sealed);
+        Ok(Self {
+            id: id(&row.id)?,
+            tenant_id: id(&row.tenant_id)?,
+            to: EmailAddress::from_stored(row.recipient),
+            message: serde_json::from_str(&row.message).map_err(|_| corrupt("message"))?,
+            sealed: sealed.map(|(key_id, bytes)| Sealed { key_id: KeyId(key_id), bytes }),
+            state: MailState::from_word(&row.state).ok_or_else(|| corrupt("state of a mail"))?,
+            attempts: number(row.attempts)?,
+            queued_at: time(row.queued_at)?,
+            due_at: time(row.due_at)?,
+            settled_at: times(row.settled_at)?,
+            last_error: row.last_error,
+        })
+    }
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = audit)]
+pub(crate) struct AuditRow {
+    id: String,
+    at: i64,
+    actor: String,
+    source: String,
+    action: String,
+    tenant_id: Option<String>,
+    code_id: Option<String>,
+    mail_id: Option<String>,
+    detail: String,
+    count: i32,
+}
+
+impl TryFrom<&AuditEntry> for AuditRow {
+    type Error = StoreError;
+
+    fn try_from(entry: &AuditEntry) -> Read<Self> {
+        Ok(Self {
+            id: entry.id.to_string(),
+            at: entry.at.timestamp_micros(),
+            actor: entry.actor.name.clone(),
+            source: entry.actor.source.clone(),
+            action: entry.action.to_string(),
+            tenant_id: entry.tenant_id.map(|id| id.to_string()),
+            code_id: entry.code_id.map(|id| id.to_string()),
+            mail_id: entry.mail_id.map(|id| id.to_string()),
+            detail: entry.detail.clone(),
+            count: number(entry.count)?,
+        })
+    }
+}
+
+impl TryFrom<AuditRow> for AuditEntry {
+    type Error = StoreError;
+
+    fn try_from(row: AuditRow) -> Read<Self> {
+        Ok(Self {
+            id: id(&row.id)?,
+            at: time(row.at)?,
+            actor: Actor { name: row.actor, source: row.source },
+            action: Action::from_word(&row.action).ok_or_else(|| corrupt("action"))?,
+            tenant_id: ids(row.tenant_id.as_ref())?,
+            code_id: ids(row.code_id.as_ref())?,
+            mail_id: ids(row.mail_id.as_ref())?,
+            detail: row.detail,
+            count: number(row.count)?,
+        })
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = replays)]
+pub(crate) struct ReplayRow {
+    scope: String,
+    key_digest: Vec<u8>,
+    fingerprint: Vec<u8>,
+    sealed_key_id: String,
+    sealed: Vec<u8>,
+    recorded_at: i64,
+    expires_at: i64,
+}
+
+impl From<&ReplayRecord> for ReplayRow {
+    fn from(record: &ReplayRecord) -> Self {
+        Self {
+            scope: record.request.scope.clone(),
+            key_digest: record.request.key_digest.to_vec(),
+            fingerprint: record.request.fingerprint.to_vec(),
+            sealed_key_id: record.answer.key_id.0.clone(),
+            sealed: record.answer.bytes.clone(),
+            recorded_at: record.request.now.timestamp_micros(),
+            expires_at: record.expires_at.timestamp_micros(),
+        }
+    }
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = releases)]
+pub(crate) struct ReleaseRow {
+    id: String,
+    channel: String,
+    version: String,
+    blob_key: String,
+    file_name: String,
+    size: i64,
+    sha256: String,
+    published_at: i64,
+}
+
+impl TryFrom<&Release> for ReleaseRow {
+    type Error = StoreError;
+
+    fn try_from(release: &Release) -> Read<Self> {
+        Ok(Self {
+            id: release.id.to_string(),
+            channel: release.channel.to_string(),
+            version: release.version.to_string(),
+            blob_key: release.key.to_string(),
+            file_name: release.file_name.clone(),
+            size: number(release.size)?,
+            sha256: release.sha256.clone(),
+            published_at: release.published_at.timestamp_micros(),
+        })
+    }
+}
+
+impl TryFrom<ReleaseRow> for Release {
+    type Error = StoreError;
+
+    fn try_from(row: ReleaseRow) -> Read<Self> {
+        Ok(Self {
+            id: id(&row.id)?,
+            channel: Channel::from_stored(row.channel),
+            version: Version::from_stored(row.version),
+            key: BlobKey::parse(&row.blob_key).ok_or_else(|| corrupt("blob key"))?,
+            file_name: row.file_name,
+            size: number(row.size)?,
+            sha256: row.sha256,
+            published_at: time(row.published_at)?,
+        })
+    }
+}

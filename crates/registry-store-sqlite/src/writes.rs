@@ -1,0 +1,103 @@
+//! Applies writes, in their order, within the transaction that the caller opened.
+
+use diesel::prelude::*;
+use registry_core::id::TenantId;
+use registry_core::store::{StoreError, Write};
+
+use crate::connection::failure;
+use crate::rows::{
+    ApplianceRow, AuditRow, CodeRow, CredentialRow, EntitlementRow, MailRow, ReleaseRow, ReplayRow, TenantRow,
+};
+use crate::schema::{
+    appliances, audit, channels, credentials, entitlements, install_codes, mails, releases, replays, tenants,
+};
+
+pub(crate) fn apply(connection: &mut SqliteConnection, writes: &[Write]) -> Result<(), StoreError> {
+    writes.iter().try_for_each(|write| apply_one(connection, write))
+}
+
+fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), StoreError> {
+    match write {
+        Write::PutTenant(tenant) => {
+            let row = TenantRow::from(&**tenant);
+            let insert = diesel::insert_into(tenants::table).values(&row);
+            insert.on_conflict(tenants::id).do_update().set(&row).execute(connection)
+        }
+        Write::PutEntitlement(entitlement) => {
+            let row = EntitlementRow::try_from(&**entitlement)?;
+            let insert = diesel::insert_into(entitlements::table).values(&row);
+            insert.on_conflict(entitlements::id).do_update().set(&row).execute(connection)
+        }
+        Write::InsertCode(code) => {
+            diesel::insert_into(install_codes::table).values(CodeRow::from(&**code)).execute(connection)
+        }
+        Write::ConsumeCode { code, consumption, tenant } => {
+            let code = install_codes::table.find(code.to_string());
+            let live = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
+            let set = (
+                install_codes::consumed_at.eq(consumption.at.timestamp_micros()),
+                install_codes::consumed_by.eq(consumption.by.as_str()),
+                install_codes::tenant_id.eq(tenant.to_string()),
+            );
+            let changed =
+                diesel::update(code.filter(live)).set(set).execute(connection).map_err(|error| failure(&error))?;
+            return exactly_one(changed, "a code that is not live was consumed");
+        }
+        Write::SupersedeCodes { tenant, at } => {
+            let unused = install_codes::tenant_id
+                .eq(tenant.to_string())
+                .and(install_codes::kind.eq("install"))
+                .and(install_codes::consumed_at.is_null())
+                .and(install_codes::superseded_at.is_null());
+            let set = install_codes::superseded_at.eq(at.timestamp_micros());
+            diesel::update(install_codes::table.filter(unused)).set(set).execute(connection)
+        }
+        Write::PutAppliance(appliance) => {
+            let row = ApplianceRow::try_from(&**appliance)?;
+            let insert = diesel::insert_into(appliances::table).values(&row);
+            insert.on_conflict((appliances::tenant_id, appliances::id)).do_update().set(&row).execute(connection)
+        }
+        Write::DeleteCredentials { tenant, appliance } => {
+            let theirs =
+                credentials::tenant_id.eq(tenant.to_string()).and(credentials::appliance_id.eq(appliance.as_str()));
+            diesel::delete(credentials::table.filter(theirs)).execute(connection)
+        }
+        Write::InsertCredential(credential) => {
+            diesel::insert_into(credentials::table).values(CredentialRow::from(credential)).execute(connection)
+        }
+        Write::EnqueueMail(mail) => {
+            diesel::insert_into(mails::table).values(MailRow::try_from(&**mail)?).execute(connection)
+        }
+        Write::DiscardMails { tenant, at } => discard(connection, *tenant, at.timestamp_micros()),
+        Write::AppendAudit(entry) => {
+            diesel::insert_into(audit::table).values(AuditRow::try_from(&**entry)?).execute(connection)
+        }
+        Write::PutReplay(record) => {
+            diesel::replace_into(replays::table).values(ReplayRow::from(&**record)).execute(connection)
+        }
+        Write::InsertRelease(release) => {
+            diesel::insert_into(releases::table).values(ReleaseRow::try_from(&**release)?).execute(connection)
+        }
+        Write::SetCurrent { channel, release } => {
+            let row = (channels::name.eq(channel.as_str()), channels::release_id.eq(release.to_string()));
+            diesel::replace_into(channels::table).values(row).execute(connection)
+        }
+    }
+    .map(drop)
+    .map_err(|error| failure(&error))
+}
+
+fn discard(connection: &mut SqliteConnection, tenant: TenantId, at: i64) -> QueryResult<usize> {
+    let queued = mails::tenant_id.eq(tenant.to_string()).and(mails::state.eq("queued"));
+    let set = (
+        mails::state.eq("discarded"),
+        mails::settled_at.eq(at),
+        mails::sealed.eq(None::<Vec<u8>>),
+        mails::sealed_key_id.eq(None::<String>),
+    );
+    diesel::update(mails::table.filter(queued)).set(set).execute(connection)
+}
+
+fn exactly_one(changed: usize, problem: &str) -> Result<(), StoreError> {
+    if changed == 1 { Ok(()) } else { Err(StoreError::Corrupt(problem.to_owned())) }
+}

@@ -1,0 +1,10 @@
+DROP TABLE channels;
+DROP TABLE releases;
+DROP TABLE replays;
+DROP TABLE audit;
+DROP TABLE mails;
+DROP TABLE credentials;
+DROP TABLE appliances;
+DROP TABLE install_codes;
+DROP TABLE entitlements;
+DROP TABLE tenants;

@@ -1,0 +1,148 @@
+-- Times are microseconds since 1970 (UTC), ids are lower-case UUIDs. What a row can hold of a rule, a constraint backs.
+
+CREATE TABLE tenants (
+    id TEXT NOT NULL PRIMARY KEY,
+    company_name TEXT NOT NULL,
+    contact_name TEXT,
+    contact_email TEXT,
+    contact_email_folded TEXT,
+    search_text TEXT NOT NULL,
+    edition TEXT NOT NULL,
+    product TEXT NOT NULL,
+    deployment TEXT NOT NULL CHECK (deployment IN ('appliance', 'hosted')),
+    status TEXT NOT NULL CHECK (status IN ('registered', 'installed', 'active', 'suspended', 'cancelled')),
+    subscription TEXT UNIQUE,
+    billing_customer TEXT,
+    region TEXT,
+    registered_at BIGINT NOT NULL,
+    installed_at BIGINT,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX tenants_by_registration ON tenants (registered_at DESC, id DESC);
+CREATE INDEX tenants_by_contact ON tenants (contact_email_folded, registered_at DESC, id DESC);
+
+CREATE TABLE entitlements (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT REFERENCES tenants (id),
+    subscription TEXT UNIQUE,
+    customer TEXT NOT NULL CHECK (customer <> ''),
+    edition TEXT NOT NULL,
+    seats INTEGER CHECK (seats > 0),
+    license_sub TEXT NOT NULL UNIQUE,
+    created_at BIGINT NOT NULL,
+    revoked_at BIGINT
+);
+CREATE UNIQUE INDEX entitlements_one_active_a_tenant ON entitlements (tenant_id) WHERE revoked_at IS NULL;
+CREATE INDEX entitlements_by_tenant ON entitlements (tenant_id);
+
+CREATE TABLE install_codes (
+    id TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('install', 'activation')),
+    tenant_id TEXT REFERENCES tenants (id),
+    entitlement_id TEXT REFERENCES entitlements (id),
+    digest_key_id TEXT NOT NULL,
+    digest BLOB NOT NULL CHECK (length(digest) = 32),
+    last_four TEXT NOT NULL,
+    issued_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    consumed_at BIGINT,
+    consumed_by TEXT,
+    superseded_at BIGINT,
+    CHECK ((consumed_at IS NULL) = (consumed_by IS NULL)),
+    CHECK (consumed_at IS NULL OR superseded_at IS NULL),
+    CHECK (kind <> 'install' OR tenant_id IS NOT NULL),
+    CHECK (kind <> 'activation' OR entitlement_id IS NOT NULL),
+    UNIQUE (digest, digest_key_id)
+);
+CREATE UNIQUE INDEX install_codes_one_live_a_tenant ON install_codes (tenant_id)
+    WHERE kind = 'install' AND consumed_at IS NULL AND superseded_at IS NULL;
+CREATE UNIQUE INDEX install_codes_one_live_an_entitlement ON install_codes (entitlement_id)
+    WHERE kind = 'activation' AND consumed_at IS NULL AND superseded_at IS NULL;
+CREATE INDEX install_codes_by_tenant ON install_codes (tenant_id, issued_at);
+
+CREATE TABLE appliances (
+    tenant_id TEXT NOT NULL REFERENCES tenants (id),
+    id TEXT NOT NULL CHECK (id <> ''),
+    registered_at BIGINT NOT NULL,
+    last_check_in_at BIGINT,
+    revoked_at BIGINT,
+    license_sub TEXT,
+    license_customer TEXT,
+    license_tier TEXT,
+    license_seats INTEGER,
+    license_expires_at BIGINT,
+    PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE credentials (
+    digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+    tenant_id TEXT NOT NULL,
+    appliance_id TEXT NOT NULL,
+    issued_at BIGINT NOT NULL,
+    first_used_at BIGINT,
+    FOREIGN KEY (tenant_id, appliance_id) REFERENCES appliances (tenant_id, id)
+);
+CREATE INDEX credentials_by_appliance ON credentials (tenant_id, appliance_id);
+
+CREATE TABLE mails (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT NOT NULL REFERENCES tenants (id),
+    recipient TEXT NOT NULL,
+    message TEXT NOT NULL,
+    sealed_key_id TEXT,
+    sealed BLOB,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'dead', 'discarded')),
+    attempts INTEGER NOT NULL,
+    queued_at BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    settled_at BIGINT,
+    last_error TEXT,
+    CHECK ((sealed IS NULL) = (sealed_key_id IS NULL)),
+    CHECK (state NOT IN ('sent', 'discarded') OR sealed IS NULL)
+);
+CREATE INDEX mails_due ON mails (due_at) WHERE state = 'queued';
+CREATE INDEX mails_by_tenant ON mails (tenant_id);
+
+CREATE TABLE audit (
+    id TEXT NOT NULL PRIMARY KEY,
+    at BIGINT NOT NULL,
+    actor TEXT NOT NULL,
+    source TEXT NOT NULL,
+    action TEXT NOT NULL,
+    tenant_id TEXT,
+    code_id TEXT,
+    mail_id TEXT,
+    detail TEXT NOT NULL,
+    count INTEGER NOT NULL
+);
+CREATE INDEX audit_by_tenant ON audit (tenant_id, at, id);
+CREATE UNIQUE INDEX audit_unknown_codes ON audit (source, at) WHERE action = 'unknown_codes';
+
+CREATE TABLE replays (
+    scope TEXT NOT NULL,
+    key_digest BLOB NOT NULL CHECK (length(key_digest) = 32),
+    fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+    sealed_key_id TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    recorded_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (scope, key_digest)
+);
+CREATE INDEX replays_ended ON replays (expires_at);
+
+CREATE TABLE releases (
+    id TEXT NOT NULL PRIMARY KEY,
+    channel TEXT NOT NULL,
+    version TEXT NOT NULL,
+    blob_key TEXT NOT NULL UNIQUE,
+    file_name TEXT NOT NULL,
+    size BIGINT NOT NULL CHECK (size >= 0),
+    sha256 TEXT NOT NULL CHECK (length(sha256) = 64),
+    published_at BIGINT NOT NULL,
+    UNIQUE (channel, version)
+);
+
+CREATE TABLE channels (
+    name TEXT NOT NULL PRIMARY KEY,
+    release_id TEXT NOT NULL REFERENCES releases (id)
+);
