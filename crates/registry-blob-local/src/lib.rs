@@ -1,0 +1,164 @@
+//! The blob port on a local folder.
+//!
+//! A file is written under a temporary name, flushed to the disk, and renamed into its place: it is there whole or not
+//! at all. Links are `{base}/{key}?expires=…&key_id=…&signature=…`, signed with HMAC-SHA256 under a sub-key of the
+//! master key; whoever serves the folder checks them through [`LinkedFiles`].
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use registry_core::blob::{BlobError, BlobKey, BlobStore, BlobUpload, LinkError, LinkedFile, LinkedFiles};
+use registry_core::clock::Timestamp;
+use registry_core::entropy::hex;
+use registry_core::secret::{DownloadLink, KeyId};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+use tempfile::{Builder, TempPath};
+use tokio::io::AsyncWriteExt as _;
+use zeroize::Zeroizing;
+
+/// Where files are while they are being written; no key begins with a dot.
+const PARTIAL: &str = ".partial";
+
+/// A key that signs links.
+pub struct LinkKey {
+    /// Its id, which the link carries.
+    pub id: KeyId,
+    /// The key.
+    pub secret: Zeroizing<[u8; 32]>,
+}
+
+/// Files in a folder.
+pub struct LocalBlobs {
+    root: PathBuf,
+    base_url: String,
+    keys: Vec<LinkKey>,
+}
+
+impl LocalBlobs {
+    /// Opens a folder, and makes it where there is none. Links begin with `base_url` and are signed with the first of
+    /// `keys`; all of them are checked.
+    pub fn open(root: impl Into<PathBuf>, base_url: impl Into<String>, keys: Vec<LinkKey>) -> io::Result<Self> {
+        let root = root.into();
+        std::fs::create_dir_all(root.join(PARTIAL))?;
+        Ok(Self { root, base_url: base_url.into(), keys })
+    }
+
+    fn path(&self, key: &BlobKey) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    fn temporary(&self) -> io::Result<(File, TempPath)> {
+        Ok(Builder::new().tempfile_in(self.root.join(PARTIAL))?.into_parts())
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> BlobError {
+    BlobError::Unavailable(error.to_string())
+}
+
+/// Runs file work where it keeps nobody waiting.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, BlobError> {
+    let ended = tokio::task::spawn_blocking(work).await.map_err(|error| unavailable(&error))?;
+    ended.map_err(|error| unavailable(&error))
+}
+
+struct LocalUpload {
+    file: tokio::fs::File,
+    temporary: TempPath,
+    target: PathBuf,
+}
+
+#[async_trait]
+impl BlobUpload for LocalUpload {
+    async fn write(&mut self, part: &[u8]) -> Result<(), BlobError> {
+        self.file.write_all(part).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
+        self.file.flush().await.map_err(|error| unavailable(&error))?;
+        self.file.sync_all().await.map_err(|error| unavailable(&error))?;
+        let Self { temporary, target, .. } = *self;
+        blocking(move || {
+            let folder = target.parent().unwrap_or(Path::new("."));
+            std::fs::create_dir_all(folder)?;
+            temporary.persist(&target).map_err(|error| error.error)?;
+            File::open(folder)?.sync_all()
+        })
+        .await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), BlobError> {
+        let temporary = self.temporary;
+        blocking(move || temporary.close()).await
+    }
+}
+
+#[async_trait]
+impl BlobStore for LocalBlobs {
+    async fn upload(&self, key: &BlobKey) -> Result<Box<dyn BlobUpload>, BlobError> {
+        let (file, temporary) = self.temporary().map_err(|error| unavailable(&error))?;
+        Ok(Box::new(LocalUpload { file: file.into(), temporary, target: self.path(key) }))
+    }
+
+    async fn size(&self, key: &BlobKey) -> Result<u64, BlobError> {
+        match tokio::fs::metadata(self.path(key)).await {
+            Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
+            Ok(_) => Err(BlobError::NotFound(key.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BlobError::NotFound(key.clone())),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
+        match tokio::fs::remove_file(self.path(key)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn link(&self, key: &BlobKey, _now: Timestamp, expires_at: Timestamp) -> Result<DownloadLink, BlobError> {
+        let signer = self.keys.first().ok_or_else(|| unavailable(&"there is no key to sign links with"))?;
+        let expires = expires_at.timestamp();
+        let signature = hex(&sign(signer, key.as_str(), expires));
+        let (base, id) = (&self.base_url, &signer.id.0);
+        Ok(DownloadLink::new(format!("{base}/{key}?expires={expires}&key_id={id}&signature={signature}")))
+    }
+
+    async fn probe(&self) -> Result<(), BlobError> {
+        self.temporary().and_then(|(_, temporary)| temporary.close()).map_err(|error| unavailable(&error))
+    }
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+fn sign(key: &LinkKey, path: &str, expires: i64) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.secret.as_slice()).expect("any length");
+    mac.update(format!("{path}\n{expires}").as_bytes());
+    mac.finalize().into_bytes().into()
+}
+
+impl LinkedFiles for LocalBlobs {
+    fn open(&self, key: &str, query: &str, now: Timestamp) -> Result<LinkedFile, LinkError> {
+        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let (expires, key_id, signature) = match (value("expires"), value("key_id"), value("signature")) {
+            (Some(expires), Some(key_id), Some(signature)) => (expires, key_id, signature),
+            _ => return Err(LinkError::Invalid),
+        };
+        let signer = self.keys.iter().find(|key| key.id.0 == key_id).ok_or(LinkError::Invalid)?;
+        let expires: i64 = expires.parse().map_err(|_| LinkError::Invalid)?;
+        let expected = hex(&sign(signer, key, expires));
+        if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
+            return Err(LinkError::Invalid);
+        }
+        let expires_at = Timestamp::from_timestamp(expires, 0).ok_or(LinkError::Invalid)?;
+        if expires_at <= now {
+            return Err(LinkError::Expired(expires_at));
+        }
+        let key = BlobKey::parse(key).ok_or(LinkError::Invalid)?;
+        let path = self.path(&key);
+        if path.is_file() { Ok(LinkedFile { path, key }) } else { Err(LinkError::Gone) }
+    }
+}

@@ -1,0 +1,106 @@
+//! The local folder against its ports' docs.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use registry_blob_local::{LinkKey, LocalBlobs};
+use registry_core::blob::{BlobError, BlobKey, BlobStore, LinkError, LinkedFiles};
+use registry_core::clock::Timestamp;
+use registry_core::secret::KeyId;
+
+struct Folder {
+    blobs: LocalBlobs,
+    root: tempfile::TempDir,
+}
+
+fn key(id: &str, byte: u8) -> LinkKey {
+    LinkKey { id: KeyId(id.to_owned()), secret: [byte; 32].into() }
+}
+
+fn folder() -> Folder {
+    let root = tempfile::tempdir().unwrap();
+    let blobs = LocalBlobs::open(root.path(), "http://here/files", vec![key("new", 1), key("old", 2)]).unwrap();
+    Folder { blobs, root }
+}
+
+impl std::ops::Deref for Folder {
+    type Target = LocalBlobs;
+
+    fn deref(&self) -> &LocalBlobs {
+        &self.blobs
+    }
+}
+
+registry_testkit::blob_conformance!(folder());
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+}
+
+async fn linked(blobs: &LocalBlobs) -> (String, String) {
+    let file = BlobKey::parse("stable/1/image.iso").unwrap();
+    let mut upload = blobs.upload(&file).await.unwrap();
+    upload.write(b"content").await.unwrap();
+    upload.finish().await.unwrap();
+    let link = blobs.link(&file, at(0), at(60)).await.unwrap();
+    let rest = link.expose().strip_prefix("http://here/files/").unwrap();
+    let (path, query) = rest.split_once('?').unwrap();
+    (path.to_owned(), query.to_owned())
+}
+
+#[tokio::test]
+async fn a_link_names_its_file_until_it_ends() {
+    let folder = folder();
+    let (path, query) = linked(&folder).await;
+    let file = folder.open(&path, &query, at(59)).unwrap();
+    assert_eq!(std::fs::read(file.path).unwrap(), b"content");
+    assert_eq!(folder.open(&path, &query, at(60)).unwrap_err(), LinkError::Expired(at(60)));
+}
+
+#[tokio::test]
+async fn a_link_altered_in_any_character_is_invalid() {
+    let folder = folder();
+    let (path, query) = linked(&folder).await;
+    for index in 0..query.len() {
+        for other in ["0", "f", "&", "%", ""] {
+            let mut altered = query.clone();
+            altered.replace_range(index..=index, other);
+            if altered != query {
+                assert_eq!(folder.open(&path, &altered, at(0)).unwrap_err(), LinkError::Invalid, "{altered}");
+            }
+        }
+    }
+    for path in ["stable/1/other.iso", "../stable/1/image.iso", "stable/1/image.iso/", "", "/etc/passwd"] {
+        assert_eq!(folder.open(path, &query, at(0)).unwrap_err(), LinkError::Invalid, "{path}");
+    }
+    assert_eq!(folder.open(&path, "", at(0)).unwrap_err(), LinkError::Invalid);
+}
+
+#[tokio::test]
+async fn a_link_under_an_older_key_of_the_ring_still_works_and_under_an_unknown_one_does_not() {
+    let folder = folder();
+    linked(&folder).await;
+    let reopen = |keys| LocalBlobs::open(folder.root.path(), "http://here/files", keys).unwrap();
+    let (path, query) = linked(&reopen(vec![key("old", 2)])).await;
+    assert!(folder.open(&path, &query, at(0)).is_ok());
+    let (path, query) = linked(&reopen(vec![key("other", 2)])).await;
+    assert_eq!(folder.open(&path, &query, at(0)).unwrap_err(), LinkError::Invalid);
+}
+
+#[tokio::test]
+async fn a_link_to_a_deleted_file_says_so() {
+    let folder = folder();
+    let (path, query) = linked(&folder).await;
+    folder.delete(&BlobKey::parse(&path).unwrap()).await.unwrap();
+    assert_eq!(folder.open(&path, &query, at(0)).unwrap_err(), LinkError::Gone);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_unavailable_and_files_are_for_the_owner_only() {
+    let folder = folder();
+    let (path, _) = linked(&folder).await;
+    let mode = std::fs::metadata(folder.root.path().join(path)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::remove_dir_all(folder.root.path()).unwrap();
+    assert!(matches!(folder.probe().await, Err(BlobError::Unavailable(_))));
+    assert!(matches!(folder.upload(&BlobKey::parse("a").unwrap()).await, Err(BlobError::Unavailable(_))));
+}
