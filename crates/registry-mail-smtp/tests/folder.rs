@@ -1,0 +1,42 @@
+//! The folder against the mail port's docs.
+
+use registry_core::mail::{MailError, Mailer as _};
+use registry_mail_smtp::{FolderMailer, Renderer, Sender};
+use registry_testkit::conformance::mail::example;
+
+fn mailer() -> (FolderMailer, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let sender = Sender {
+        address: "registry@vendor.example".into(),
+        product: "Vendor, Inc. <appliance>".into(),
+        portal_url: None,
+    };
+    (FolderMailer::open(folder.path().join("mailbox"), Renderer::new(sender).unwrap()).unwrap(), folder)
+}
+
+fn fresh() -> (FolderMailer, impl Fn() -> Vec<Vec<u8>>) {
+    let (mailer, folder) = mailer();
+    let inbox = move || {
+        let files = std::fs::read_dir(folder.path().join("mailbox")).unwrap();
+        files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    };
+    (mailer, inbox)
+}
+
+registry_testkit::mail_conformance!(fresh());
+
+#[tokio::test]
+async fn a_mail_is_a_file_named_by_its_id() {
+    let (mailer, folder) = mailer();
+    let mail = example("Acme", None);
+    mailer.send(&mail).await.unwrap();
+    assert!(folder.path().join("mailbox").join(format!("{}.eml", mail.id)).is_file());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_a_transient_failure() {
+    let (mailer, folder) = mailer();
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    assert!(matches!(mailer.send(&example("Acme", None)).await, Err(MailError::Transient(_))));
+    assert!(matches!(mailer.probe().await, Err(MailError::Transient(_))));
+}
