@@ -1,0 +1,16 @@
+//! The wire contract as types (`docs/wire-contract.md`): what clients send, what they read, and the error form.
+//!
+//! Wire types are not domain types: they are converted by hand, so that a change inside never changes the wire.
+
+mod error;
+mod register;
+mod tenants;
+
+pub use error::{ErrorCode, Problem};
+pub use register::{
+    RegisterAnswer, RegisterRequest, RegisterTenantAnswer, RegisterTenantRequest, ReissueAnswer, ReissueRequest,
+};
+pub use tenants::{
+    ApplianceItem, Health, InstallCodeItem, Jwk, Jwks, ListTenantsQuery, ReadyPart, Readyz, TenantDetail,
+    TenantEntitlement, TenantFields, TenantItem, TenantList,
+};

@@ -1,0 +1,95 @@
+//! One file a group of endpoints: handler, description, conversion to and from the wire.
+
+pub(crate) mod docs;
+mod files;
+mod register;
+mod register_tenant;
+mod reissue;
+mod service;
+mod tenants;
+
+use registry_api::Problem;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::problem::ApiError;
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(register_tenant::register_tenant))
+        .routes(routes!(register::register))
+        .routes(routes!(reissue::reissue))
+        .routes(routes!(tenants::list_tenants))
+        .routes(routes!(tenants::show_tenant))
+        .routes(routes!(files::download))
+        .routes(routes!(service::healthz))
+        .routes(routes!(service::readyz))
+        .routes(routes!(service::jwks))
+}
+
+/// The OpenAPI description of the whole API.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().split_for_parts().1
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Appliance Registry", description = "Registers tenants, redeems install codes, re-issues them."),
+    modifiers(&ServiceBearer),
+    components(schemas(Problem))
+)]
+struct Description;
+
+struct ServiceBearer;
+
+impl Modify for ServiceBearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A service token")).build();
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("service", SecurityScheme::Http(bearer));
+    }
+}
+
+/// What every endpoint that takes JSON may answer.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers, it makes none")]
+enum JsonProblems {
+    #[response(status = 400, description = "`invalid_request`: not JSON", content_type = "application/problem+json")]
+    Unparsable(Problem),
+    #[response(status = 408, description = "`request_timeout`", content_type = "application/problem+json")]
+    Timeout(Problem),
+    #[response(status = 413, description = "`payload_too_large`", content_type = "application/problem+json")]
+    TooLarge(Problem),
+    #[response(status = 415, description = "`unsupported_media_type`", content_type = "application/problem+json")]
+    MediaType(Problem),
+}
+
+/// What every endpoint that asks the store may answer.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers, it makes none")]
+enum ServerProblems {
+    #[response(status = 500, description = "`internal_error`", content_type = "application/problem+json")]
+    Internal(Problem),
+    #[response(status = 503, description = "`overloaded`, with Retry-After", content_type = "application/problem+json")]
+    Overloaded(Problem),
+}
+
+/// What every endpoint for services may answer.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers, it makes none")]
+enum ServiceProblems {
+    #[response(status = 401, description = "`unauthorized`", content_type = "application/problem+json")]
+    Unauthorized(Problem),
+}
+
+/// Runs a change in a task of its own: a client that hangs up does not stop it half-way.
+async fn detached<T: Send + 'static>(
+    change: impl Future<Output = Result<T, registry_core::Error>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let ended = tokio::spawn(change).await;
+    Ok(ended.map_err(|error| ApiError::internal(format!("a change broke off: {error}")))??)
+}

@@ -1,0 +1,69 @@
+//! `POST /register`
+
+use axum::Json;
+use axum::extract::State;
+use registry_api::{ErrorCode, Problem, RegisterAnswer, RegisterRequest};
+use registry_core::install_code::PlainCode;
+use registry_core::registry::redeem::{Asker, Redeem};
+
+use super::{JsonProblems, ServerProblems, detached};
+use crate::app::App;
+use crate::json::ApiJson;
+use crate::problem::ApiError;
+use crate::source::Client;
+
+/// Redeems a code: the appliance gets its identity and, for paid editions, license, credential and check-in URL.
+#[utoipa::path(
+    post, path = "/register", tag = "appliances",
+    request_body = RegisterRequest,
+    responses(
+        (status = 200, description = "Redeemed", body = RegisterAnswer),
+        (status = 403, description = "`tenant_suspended`, `entitlement_revoked`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "`invalid_claim_code`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`consumed_claim_code`, `superseded_claim_code`, `tenant_mismatch`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 410, description = "`expired_claim_code`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`, `tenant_required`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_attempts`, with Retry-After", body = Problem,
+         content_type = "application/problem+json"),
+        JsonProblems, ServerProblems,
+    )
+)]
+pub(crate) async fn register(
+    State(app): State<App>,
+    Client(source): Client,
+    ApiJson(request): ApiJson<RegisterRequest>,
+) -> Result<Json<RegisterAnswer>, ApiError> {
+    let asker = request.tenant_id.map_or(Asker::FirstBoot, |named| Asker::Running(named.map(Into::into)));
+    let typed_code = PlainCode::new(request.claim_code);
+    let redeem = Redeem { typed_code, appliance_id: request.appliance_id, asker, source };
+    let redeemed = detached(async move { app.registry.code_redeem(redeem).await });
+    let redeemed = redeemed.await.map_err(|error| for_setup(error, asker))?;
+    let (first_jwt, appliance_credential, check_in_url) = match redeemed.licensed {
+        None => (None, None, None),
+        Some(licensed) => (
+            Some(licensed.token.expose().to_owned()),
+            Some(licensed.credential.expose().to_owned()),
+            Some(licensed.check_in_url),
+        ),
+    };
+    Ok(Json(RegisterAnswer {
+        tenant_id: redeemed.tenant_id.0,
+        edition: redeemed.edition.to_string(),
+        company_name: redeemed.company_name,
+        contact_email: redeemed.contact_email,
+        first_jwt,
+        appliance_credential,
+        check_in_url,
+    }))
+}
+
+/// The first-boot wizard does not know `superseded_claim_code`; it reopens its form at a consumed one.
+fn for_setup(mut error: ApiError, asker: Asker) -> ApiError {
+    if asker == Asker::FirstBoot && error.code == ErrorCode::SupersededClaimCode {
+        error.code = ErrorCode::ConsumedClaimCode;
+    }
+    error
+}

@@ -1,0 +1,58 @@
+//! `POST /install-codes/reissue`
+
+use axum::Json;
+use axum::extract::State;
+use registry_api::{Problem, ReissueAnswer, ReissueRequest};
+use registry_core::Refusal;
+use registry_core::registry::reissue::Reissue;
+use registry_core::store::TenantSelector;
+use registry_core::text::EmailAddress;
+
+use super::{JsonProblems, ServerProblems, ServiceProblems, detached};
+use crate::app::App;
+use crate::auth::Service;
+use crate::json::ApiJson;
+use crate::problem::ApiError;
+
+/// Re-issues a tenant's code: unused ones die, the new one brings the same tenant back.
+#[utoipa::path(
+    post, path = "/install-codes/reissue", tag = "services", security(("service" = [])),
+    request_body = ReissueRequest,
+    responses(
+        (status = 200, description = "Re-issued", body = ReissueAnswer),
+        (status = 403, description = "`tenant_suspended`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`tenant_not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`ambiguous_contact`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`; `reason` names the field", body = Problem,
+         content_type = "application/problem+json"),
+        JsonProblems, ServerProblems, ServiceProblems,
+    )
+)]
+pub(crate) async fn reissue(
+    State(app): State<App>,
+    Service(actor): Service,
+    ApiJson(request): ApiJson<ReissueRequest>,
+) -> Result<Json<ReissueAnswer>, ApiError> {
+    let reissue = Reissue {
+        selector: selector(&request)?,
+        strict: request.strict.unwrap_or(false),
+        send_email: request.send_email.unwrap_or(true),
+    };
+    let issued = detached(async move { app.registry.code_reissue(reissue, actor).await }).await?;
+    Ok(Json(ReissueAnswer {
+        tenant_id: issued.tenant_id.0,
+        install_code: issued.code.grouped().to_string(),
+        download_url: issued.download.map(|link| link.expose().to_owned()).unwrap_or_default(),
+        expires_at: issued.expires_at.timestamp(),
+    }))
+}
+
+fn selector(request: &ReissueRequest) -> Result<TenantSelector, Refusal> {
+    match (request.tenant_id, &request.contact_email) {
+        (Some(id), _) => Ok(TenantSelector::Id(id.into())),
+        (None, Some(contact)) => Ok(TenantSelector::Contact(EmailAddress::parse(contact)?)),
+        (None, None) => {
+            Err(Refusal::Invalid { field: "tenant_id", problem: "or `contact_email` must be given".to_owned() })
+        }
+    }
+}

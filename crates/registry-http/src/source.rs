@@ -1,0 +1,73 @@
+//! Where a request comes from. Behind proxies, the header counts only as far as trusted proxies wrote it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
+use ipnet::IpNet;
+use registry_core::guesses::Source;
+
+use crate::app::{App, HttpSettings};
+use crate::problem::ApiError;
+
+/// The source of a request.
+pub(crate) struct Client(pub(crate) Source);
+
+impl FromRequestParts<App> for Client {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        Ok(Self(client_source(&parts.headers, &parts.extensions, &app.settings)))
+    }
+}
+
+pub(crate) fn client_source(headers: &HeaderMap, extensions: &Extensions, settings: &HttpSettings) -> Source {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let forwarded = headers.get_all(&settings.source_header).iter().filter_map(|value| value.to_str().ok());
+    let forwarded: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
+    Source::of(resolve(peer, &forwarded, &settings.trusted_proxies))
+}
+
+/// Walks from the peer back through the proxies as long as each is trusted; the first that is not is the client. An
+/// entry that is no address ends the walk: nobody trusted can have meant it.
+fn resolve(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
+    let mut client = peer;
+    for entry in forwarded.iter().rev() {
+        if !is_trusted(client) {
+            break;
+        }
+        match entry.trim().parse() {
+            Ok(address) => client = address,
+            Err(_) => break,
+        }
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_counts_only_as_far_as_trusted_proxies_wrote_it() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        for (peer, forwarded, client) in [
+            ("203.0.113.7", "", "203.0.113.7"),
+            ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
+            ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+            ("10.0.0.1", "192.0.2.66, 198.51.100.1", "198.51.100.1"),
+            ("10.0.0.1", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
+            ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
+            ("fd00::1", "2001:db8::1", "2001:db8::1"),
+            ("10.0.0.1", "nonsense", "10.0.0.1"),
+            ("10.0.0.1", "", "10.0.0.1"),
+        ] {
+            let entries: Vec<&str> = if forwarded.is_empty() { vec![] } else { forwarded.split(',').collect() };
+            let resolved = resolve(peer.parse().unwrap(), &entries, &trusted);
+            assert_eq!(resolved, client.parse::<IpAddr>().unwrap(), "{peer} {forwarded}");
+        }
+    }
+}
