@@ -1,0 +1,146 @@
+//! `registryctl`: the registry's admin command line. It works on the same data and the same configuration as
+//! `registryd`, whether that is running or not.
+//!
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks on both")]
+
+mod code;
+mod output;
+mod release;
+mod tenant;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use registry_core::audit::Actor;
+use registry_core::store::StoreError;
+use registry_core::{Error, Refusal, Registry};
+use registry_wiring::{Config, DataFolder};
+
+use crate::output::Output;
+
+/// The Appliance Registry's admin command line.
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    group: Group,
+}
+
+#[derive(Args)]
+struct Options {
+    /// The data folder.
+    #[arg(long, env = "REGISTRY_DATA", value_name = "DIR", global = true)]
+    data: Option<PathBuf>,
+    /// The configuration file.
+    #[arg(long, env = "REGISTRY_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Prints JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Group {
+    /// Registers, lists and shows tenants.
+    #[command(subcommand)]
+    Tenant(tenant::Task),
+    /// Re-issues install codes.
+    #[command(subcommand)]
+    Code(code::Task),
+    /// Publishes images.
+    #[command(subcommand)]
+    Release(release::Task),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("registryctl: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let Options { data, config, json } = cli.options;
+    let config = Config::load_over(config.as_deref(), data, None)?;
+    let noted = DataFolder::open(&config.data)?.noted_public_url();
+    let public_url = config.public_url.clone().or(noted).unwrap_or_else(|| format!("http://{}", config.listen));
+    let registry = registry_wiring::build(&config, &public_url)?.registry;
+    let output = Output { json };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(perform(&registry, cli.group, output))
+}
+
+async fn perform(registry: &Registry, group: Group, output: Output) -> anyhow::Result<()> {
+    match group {
+        Group::Tenant(task) => tenant::perform(registry, task, output).await,
+        Group::Code(task) => code::perform(registry, task, output).await,
+        Group::Release(task) => release::perform(registry, task, output).await,
+    }
+}
+
+/// Whom the audit names: the operating system's user.
+fn operator() -> Actor {
+    let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    Actor { name: format!("operator:{}", user.as_deref().unwrap_or("unknown")), source: "registryctl".to_owned() }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let store = |error: &StoreError| match error {
+        StoreError::Contended(_) | StoreError::Unavailable(_) => 5,
+        StoreError::Corrupt(_) => 1,
+    };
+    let refusal = |refusal: &Refusal| match refusal {
+        Refusal::TenantNotFound | Refusal::EntitlementNotFound => 4,
+        _ => 3,
+    };
+    match error.downcast_ref::<Error>() {
+        Some(Error::Refused(refused)) => refusal(refused),
+        Some(Error::Store(error)) => store(error),
+        Some(Error::Blob(_)) => 5,
+        Some(Error::Decide(_)) => 1,
+        None => match (error.downcast_ref::<Refusal>(), error.downcast_ref::<StoreError>()) {
+            (Some(refused), _) => refusal(refused),
+            (None, Some(error)) => store(error),
+            (None, None) => 1,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes_tell_refused_not_found_and_busy_apart() {
+        let busy = || StoreError::Contended("x".to_owned());
+        for (error, code) in [
+            (anyhow::Error::from(Error::Refused(Refusal::TenantSuspended)), 3),
+            (Error::Refused(Refusal::TenantNotFound).into(), 4),
+            (Refusal::TenantNotFound.into(), 4),
+            (Error::Store(busy()).into(), 5),
+            (anyhow::Error::from(busy()).context("opening"), 5),
+            (Error::Store(StoreError::Corrupt("x".to_owned())).into(), 1),
+            (anyhow::anyhow!("x"), 1),
+        ] {
+            assert_eq!(exit_code(&error), code, "{error:?}");
+        }
+    }
+}

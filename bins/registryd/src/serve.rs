@@ -1,0 +1,98 @@
+//! Puts the service together and runs it until it is told to stop.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use axum::http::HeaderName;
+use registry_http::{App, HttpSettings, ServiceTokens};
+use registry_wiring::{Config, Wired};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::{Options, logging};
+
+pub(crate) fn run(options: Options) -> anyhow::Result<()> {
+    let Options { data, listen, config } = options;
+    let loaded = Config::load_over(config.as_deref(), data, listen);
+    // What is wrong with the configuration is said in the log, which needs one to start.
+    logging::start(&loaded.as_ref().map(|config| config.log.clone()).unwrap_or_default())?;
+    let config = loaded?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let listen = config.listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.with_context(|| format!("{listen} cannot be listened on (`listen`, REGISTRY_LISTEN)"))?;
+    let address = listener.local_addr().context("no address")?;
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let settings = Arc::new(http_settings(&config)?);
+    let wired = registry_wiring::build(&config, &public_url)?;
+    wired.data.note_public_url(&public_url)?;
+    let mut stopped = stop_signal()?;
+    let mut stop = stopped.clone();
+    let worker = registry_wiring::deliver_mail(wired.registry.clone(), async move { wait(&mut stop).await });
+    let worker = tokio::spawn(worker);
+    announce(&wired, &format!("http://{address}"))?;
+    let router = registry_http::router(app(wired, settings.clone()));
+    let finished = registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await }).await;
+    worker.await.context("the mail worker broke off")?;
+    if finished {
+        tracing::info!("stopped; every request was answered");
+        Ok(())
+    } else {
+        Err(anyhow!("stopped after {:?} with requests still open", settings.shutdown_timeout))
+    }
+}
+
+fn app(wired: Wired, settings: Arc<HttpSettings>) -> App {
+    let tokens = ServiceTokens::default().with("default", &wired.service_token);
+    App { registry: wired.registry, files: Some(wired.files), tokens: Arc::new(tokens), settings }
+}
+
+fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
+    let http = &config.http;
+    Ok(HttpSettings {
+        body_limit: http.body_limit,
+        request_timeout: http.request_timeout.to_std(),
+        read_timeout: http.read_timeout.to_std(),
+        shutdown_timeout: http.shutdown_timeout.to_std(),
+        connections: http.connections,
+        trusted_proxies: http.trusted_proxies.clone(),
+        source_header: HeaderName::try_from(&http.source_header).context("`http.source_header` is no header's name")?,
+    })
+}
+
+/// Says where everything is, and, on standard output, that it listens.
+fn announce(wired: &Wired, address: &str) -> anyhow::Result<()> {
+    let data = &wired.data;
+    tracing::info!("data folder    {}", data.path().display());
+    tracing::info!("mailbox        {}", data.mailbox().display());
+    tracing::info!("service token  {}", data.service_token().display());
+    tracing::info!("API to try     {address}/docs");
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "listening on {address}").and_then(|()| output.flush()).context("standard output is closed")
+}
+
+/// Turns true at SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: finishing the requests in flight"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: finishing the requests in flight"),
+        }
+        sender.send_replace(true);
+    });
+    Ok(receiver)
+}
+
+async fn wait(stop: &mut watch::Receiver<bool>) {
+    // The sender lives until it has sent; an error would mean the same.
+    drop(stop.wait_for(|stopped| *stopped).await);
+}

@@ -1,0 +1,105 @@
+//! Builds a registry from its configuration.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use registry_blob_local::{LinkKey, LocalBlobs};
+use registry_core::blob::LinkedFiles;
+use registry_core::guesses::GuessPolicy;
+use registry_core::install_code::CodeLength;
+use registry_core::license::LicensePolicy;
+use registry_core::product::ProductCatalogue;
+use registry_core::secret::ServiceToken;
+use registry_core::text::{Channel, ProductCode};
+use registry_core::{Ports, Registry, Settings};
+use registry_license::Signer;
+use registry_mail_smtp::{FolderMailer, Renderer, Sender};
+use registry_store_sqlite::SqliteStore;
+use registry_vault::KeyRing;
+
+use crate::config::Config;
+use crate::data::{DataFolder, read_secret};
+use crate::os::{OsClock, OsEntropy};
+
+/// A registry, and what stands beside it.
+pub struct Wired {
+    /// The use cases.
+    pub registry: Arc<Registry>,
+    /// The files behind links of our own.
+    pub files: Arc<dyn LinkedFiles>,
+    /// The token of the first service.
+    pub service_token: ServiceToken,
+    /// Where everything is.
+    pub data: DataFolder,
+}
+
+/// Builds the registry that `config` describes, reachable at `public_url`: makes the data folder and its secrets where
+/// there are none, opens and migrates the database. Blocks for as long as that takes.
+pub fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
+    let public_url = public_url.trim_end_matches('/');
+    let data = DataFolder::open(&config.data)?;
+    let vault = match &config.master_key_file {
+        Some(path) => read_secret(path)?,
+        None => data.master_key(&OsEntropy)?,
+    };
+    let vault = KeyRing::parse(&vault).context("the master key cannot be used")?;
+    let signer = signer(config, &data)?;
+    let service_token = match &config.service_token_file {
+        Some(path) => read_secret(path)?,
+        None => data.default_service_token(&OsEntropy)?,
+    };
+    let database = data.database();
+    let store = SqliteStore::open(&database).with_context(|| format!("{} cannot be opened", database.display()))?;
+    let link_keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
+    let blobs = LocalBlobs::open(data.files(), format!("{public_url}/files"), link_keys);
+    let blobs = Arc::new(blobs.with_context(|| format!("{} cannot be used", data.files().display()))?);
+    let ports = Ports {
+        store: Arc::new(store),
+        blobs: blobs.clone(),
+        mailer: Arc::new(mailer(config, &data)?),
+        vault: Arc::new(vault),
+        signer: Arc::new(signer),
+        clock: Arc::new(OsClock),
+        entropy: Arc::new(OsEntropy),
+    };
+    let registry = Registry::new(ports, settings(config, public_url)?);
+    let service_token = ServiceToken::new(service_token.trim().to_owned());
+    Ok(Wired { registry: Arc::new(registry), files: blobs, service_token, data })
+}
+
+fn signer(config: &Config, data: &DataFolder) -> anyhow::Result<Signer> {
+    let pem = match &config.license.key_file {
+        Some(path) => read_secret(path)?,
+        None => data.license_key(&OsEntropy)?,
+    };
+    Signer::from_pem(&pem, config.license.kid.clone()).context("the license key cannot be used")
+}
+
+fn mailer(config: &Config, data: &DataFolder) -> anyhow::Result<FolderMailer> {
+    let sender = Sender {
+        address: config.mail.from.clone(),
+        product: config.mail.product.clone(),
+        portal_url: config.portal_url.clone(),
+    };
+    let renderer = Renderer::new(sender).context("`mail.from` or a mail template cannot be used")?;
+    let mailbox = data.mailbox();
+    FolderMailer::open(&mailbox, renderer).with_context(|| format!("{} cannot be used", mailbox.display()))
+}
+
+fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
+    let products = config.products.iter().map(|product| ProductCode::parse(product));
+    let products = products.collect::<Result<Vec<_>, _>>().context("`products` cannot be used")?;
+    Ok(Settings {
+        editions: config.catalogue()?,
+        products: ProductCatalogue::new(products).context("`products` is empty")?,
+        code_length: CodeLength::new(config.codes.length).context("`codes.length` must be from 8 to 32")?,
+        code_lifetime: config.codes.lifetime.0,
+        link_lifetime: config.downloads.lifetime.unwrap_or(config.codes.lifetime).0,
+        channel: Channel::parse(&config.downloads.channel).context("`downloads.channel` cannot be used")?,
+        check_in_url: format!("{public_url}/check-in"),
+        portal_url: config.portal_url.clone(),
+        guesses: GuessPolicy { limit: config.guesses.limit, window: config.guesses.window.0, ..GuessPolicy::default() },
+        license: LicensePolicy { issuer: config.license.issuer.clone(), connected_lifetime: config.license.lifetime.0 },
+        activation_needs_bound_tenant: false,
+    })
+}

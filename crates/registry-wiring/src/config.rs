@@ -1,0 +1,415 @@
+//! The configuration: one TOML file, every key also as an environment variable, defaults that need no set-up.
+//!
+//! `a.b` in the file is `REGISTRY_A_B` in the environment, which goes before the file. Lists and tables are written in
+//! the environment as TOML values. Unknown keys are refused: a misspelt one would else be a default in disguise.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+use chrono::TimeDelta;
+use ipnet::IpNet;
+use registry_core::edition::{Edition, EditionCatalogue};
+use serde::{Deserialize, Deserializer};
+use toml::{Table, Value};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where registryd listens.
+    pub listen: SocketAddr,
+    /// How customers and appliances reach it; required where `listen` is not loopback.
+    pub public_url: Option<String>,
+    /// Where customers re-issue codes, where the vendor has such a place.
+    pub portal_url: Option<String>,
+    /// A file with the service token, instead of the generated one.
+    pub service_token_file: Option<PathBuf>,
+    /// A file with the master key, instead of the generated one.
+    pub master_key_file: Option<PathBuf>,
+    /// Install codes.
+    pub codes: Codes,
+    /// The throttle of guesses.
+    pub guesses: Guesses,
+    /// Licenses.
+    pub license: License,
+    /// Download links.
+    pub downloads: Downloads,
+    /// Mail.
+    pub mail: Mail,
+    /// HTTP.
+    pub http: Http,
+    /// The log.
+    pub log: Log,
+    /// The editions; `essentials` and `pro` unless given.
+    pub editions: Option<Vec<Edition>>,
+    /// The products, the first for whoever names none.
+    pub products: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "registry-data".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            portal_url: None,
+            service_token_file: None,
+            master_key_file: None,
+            codes: Codes::default(),
+            guesses: Guesses::default(),
+            license: License::default(),
+            downloads: Downloads::default(),
+            mail: Mail::default(),
+            http: Http::default(),
+            log: Log::default(),
+            editions: None,
+            products: vec!["psa".to_owned(), "algadesk".to_owned()],
+        }
+    }
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default),+ }
+            }
+        }
+    };
+}
+
+section!(
+    /// Install codes.
+    Codes {
+        /// How many characters, 8 to 32.
+        length: usize = 12,
+        /// How long a code lives.
+        lifetime: Span = Span::days(7),
+    }
+);
+
+section!(
+    /// The throttle of guesses.
+    Guesses {
+        /// How many unknown codes one source may try within the window.
+        limit: u32 = 30,
+        /// The window.
+        window: Span = Span::minutes(10),
+    }
+);
+
+section!(
+    /// Licenses.
+    License {
+        /// The `iss` of every license.
+        issuer: String = "appliance-registry".to_owned(),
+        /// A PKCS#8 PEM file with the signing key (Ed25519 or P-256), instead of the generated one.
+        key_file: Option<PathBuf> = None,
+        /// The key's id, instead of its RFC 7638 thumbprint.
+        kid: Option<String> = None,
+        /// How long a connected appliance's license lives.
+        lifetime: Span = Span::days(31),
+    }
+);
+
+section!(
+    /// Download links.
+    Downloads {
+        /// How long a link lives; as long as a code unless given.
+        lifetime: Option<Span> = None,
+        /// The channel whose current release is offered.
+        channel: String = "stable".to_owned(),
+    }
+);
+
+section!(
+    /// Mail.
+    Mail {
+        /// The address that mails come from.
+        from: String = "registry@localhost".to_owned(),
+        /// What mails call the product.
+        product: String = "Appliance".to_owned(),
+    }
+);
+
+section!(
+    /// HTTP.
+    Http {
+        /// The largest request body, in bytes.
+        body_limit: usize = 65_536,
+        /// How long a request may take.
+        request_timeout: Span = Span::seconds(30),
+        /// How long a client may take to send its headers or its body.
+        read_timeout: Span = Span::seconds(15),
+        /// How long requests in flight have to finish at shutdown.
+        shutdown_timeout: Span = Span::seconds(30),
+        /// How many connections are served at once.
+        connections: usize = 1_024,
+        /// The proxies whose header is believed.
+        trusted_proxies: Vec<IpNet> = Vec::new(),
+        /// The header that names the client behind a trusted proxy.
+        source_header: String = "x-forwarded-for".to_owned(),
+    }
+);
+
+section!(
+    /// The log, on standard error.
+    Log {
+        /// `human` or `json`.
+        format: LogFormat = LogFormat::Human,
+        /// What is logged: `error`, `warn`, `info`, `debug`, or directives such as `info,registry_http=debug`.
+        level: String = "info".to_owned(),
+    }
+);
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// A JSON object a line.
+    Json,
+}
+
+/// A length of time, written as `7d`, `10m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub TimeDelta);
+
+impl Span {
+    const fn days(days: i64) -> Self {
+        Self(TimeDelta::days(days))
+    }
+
+    const fn minutes(minutes: i64) -> Self {
+        Self(TimeDelta::minutes(minutes))
+    }
+
+    const fn seconds(seconds: i64) -> Self {
+        Self(TimeDelta::seconds(seconds))
+    }
+
+    /// The same as the standard library has it; nothing for a negative one.
+    #[must_use]
+    pub fn to_std(self) -> std::time::Duration {
+        self.0.to_std().unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let text = String::deserialize(deserializer)?;
+        let parsed = humantime::parse_duration(&text)
+            .map_err(|error| D::Error::custom(format!("`{text}` is not a length of time such as `7d`: {error}")))?;
+        match TimeDelta::from_std(parsed) {
+            Ok(span) if span > TimeDelta::zero() && span <= TimeDelta::days(36_500) => Ok(Self(span)),
+            _ => Err(D::Error::custom(format!("`{text}` must be more than nothing and at most 100 years"))),
+        }
+    }
+}
+
+/// Every key that the environment may set, and whether its value there is plain text or TOML.
+const KEYS: &[(&str, bool)] = &[
+    ("data", true),
+    ("listen", true),
+    ("public_url", true),
+    ("portal_url", true),
+    ("service_token_file", true),
+    ("master_key_file", true),
+    ("codes.length", false),
+    ("codes.lifetime", true),
+    ("guesses.limit", false),
+    ("guesses.window", true),
+    ("license.issuer", true),
+    ("license.key_file", true),
+    ("license.kid", true),
+    ("license.lifetime", true),
+    ("downloads.lifetime", true),
+    ("downloads.channel", true),
+    ("mail.from", true),
+    ("mail.product", true),
+    ("http.body_limit", false),
+    ("http.request_timeout", true),
+    ("http.read_timeout", true),
+    ("http.shutdown_timeout", true),
+    ("http.connections", false),
+    ("http.trusted_proxies", false),
+    ("http.source_header", true),
+    ("log.format", true),
+    ("log.level", true),
+    ("editions", false),
+    ("products", false),
+];
+
+impl Config {
+    /// Reads the file, where one is given, and lays the environment over it.
+    pub fn load(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let mut table = match file {
+            None => Table::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.with_context(|| format!("the configuration {} cannot be read", path.display()))?;
+                text.parse().with_context(|| format!("the configuration {} is not TOML", path.display()))?
+            }
+        };
+        for &(key, is_text) in KEYS {
+            let name = variable(key);
+            let Some(text) = environment(&name).filter(|text| !text.is_empty()) else { continue };
+            let value = if is_text { Value::String(text) } else { toml_value(&name, &text)? };
+            set(&mut table, key, value);
+        }
+        let config: Self = table.try_into().context("the configuration has a key or a value that is not known")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// [`load`](Self::load) with the process's environment, and what the command line said laid over both. The file is
+    /// the one given; the command line's own environment variables are read by the caller.
+    pub fn load_over(file: Option<&Path>, data: Option<PathBuf>, listen: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let listen = listen.map(|listen| listen.to_string());
+        let data = data.map(|data| data.into_os_string().into_string());
+        let data = data.transpose().map_err(|data| anyhow!("the data folder {} is not UTF-8", data.display()))?;
+        Self::load(file, |name| match name {
+            "REGISTRY_DATA" if data.is_some() => data.clone(),
+            "REGISTRY_LISTEN" if listen.is_some() => listen.clone(),
+            name => std::env::var(name).ok(),
+        })
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.public_url.is_none() && !self.listen.ip().is_loopback() {
+            bail!(
+                "`public_url` is missing: {} is not loopback, and links and the check-in URL must be reachable from \
+                 outside (REGISTRY_PUBLIC_URL)",
+                self.listen
+            );
+        }
+        for (key, url) in [("public_url", &self.public_url), ("portal_url", &self.portal_url)] {
+            let fine = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+            if url.as_ref().is_some_and(|url| !fine(url) || url.contains(['?', '#', ' '])) {
+                bail!("`{key}` must be an http or https URL without query or fragment");
+            }
+        }
+        if self.license.kid.is_some() && self.license.key_file.is_none() {
+            bail!("`license.key_file` is missing: `license.kid` names the key in it");
+        }
+        Ok(())
+    }
+
+    /// The catalogue of editions.
+    pub fn catalogue(&self) -> anyhow::Result<EditionCatalogue> {
+        match &self.editions {
+            None => Ok(EditionCatalogue::default()),
+            Some(editions) => EditionCatalogue::new(editions.clone()).context("`editions` cannot be used"),
+        }
+    }
+}
+
+/// The environment variable of a key.
+fn variable(key: &str) -> String {
+    format!("REGISTRY_{}", key.to_uppercase().replace('.', "_"))
+}
+
+fn toml_value(name: &str, text: &str) -> anyhow::Result<Value> {
+    let parsed: Result<Table, _> = format!("value = {text}").parse();
+    let value = parsed.ok().and_then(|mut table| table.remove("value"));
+    value.with_context(|| format!("{name} is not a TOML value: a number, or a list such as [\"a\", \"b\"]"))
+}
+
+fn set(table: &mut Table, key: &str, value: Value) {
+    match key.split_once('.') {
+        None => drop(table.insert(key.to_owned(), value)),
+        Some((section, rest)) => {
+            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(section) = section {
+                set(section, rest, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), file).unwrap();
+        let find = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::load(Some(path.path()), find)
+    }
+
+    fn refused(file: &str, environment: &[(&str, &str)]) -> String {
+        format!("{:#}", load(file, environment).unwrap_err())
+    }
+
+    #[test]
+    fn nothing_needs_to_be_set() {
+        let config = Config::load(None, |_| None).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.codes.lifetime, Span::days(7));
+        assert!(config.catalogue().is_ok());
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let file = "listen = '127.0.0.1:1'\n[codes]\nlength = 8\nlifetime = '1h 30m'\n";
+        let environment = [
+            ("REGISTRY_LISTEN", "127.0.0.1:2"),
+            ("REGISTRY_CODES_LENGTH", "10"),
+            ("REGISTRY_HTTP_TRUSTED_PROXIES", "['10.0.0.0/8']"),
+            ("REGISTRY_LICENSE_ISSUER", ""),
+        ];
+        let config = load(file, &environment).unwrap();
+        assert_eq!((config.listen.port(), config.codes.length), (2, 10));
+        assert_eq!(config.codes.lifetime, Span::minutes(90));
+        assert_eq!(config.http.trusted_proxies.len(), 1);
+        assert_eq!(config.license.issuer, "appliance-registry");
+    }
+
+    #[test]
+    fn what_is_misspelt_half_set_or_of_the_wrong_type_names_its_key() {
+        for (file, environment, part) in [
+            ("lisen = '127.0.0.1:1'", &[][..], "lisen"),
+            ("[codes]\nlentgh = 8", &[], "lentgh"),
+            ("[codes]\nlength = 'x'", &[], "length"),
+            ("[codes]\nlifetime = 'soon'", &[], "not a length of time"),
+            ("[codes]\nlifetime = '0s'", &[], "more than nothing"),
+            ("codes = 1", &[], "codes"),
+            ("listen = '0.0.0.0:80'", &[], "`public_url` is missing"),
+            ("public_url = 'registry.example'", &[], "`public_url` must be"),
+            ("portal_url = 'javascript:alert(1)'", &[], "`portal_url` must be"),
+            ("[license]\nkid = 'x'", &[], "`license.key_file` is missing"),
+            ("nonsense", &[], "is not TOML"),
+            ("", &[("REGISTRY_CODES_LENGTH", "twelve")], "REGISTRY_CODES_LENGTH"),
+            ("", &[("REGISTRY_LISTEN", "here")], "listen"),
+        ] {
+            let text = refused(file, environment);
+            assert!(text.contains(part), "{file} {environment:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_environment_is_one_of_the_file() {
+        for &(key, is_text) in KEYS {
+            let value = if is_text { "''" } else { "[]" };
+            let text = match key.split_once('.') {
+                None => format!("{key} = {value}"),
+                Some((section, rest)) => format!("[{section}]\n{rest} = {value}"),
+            };
+            let problem = load(&text, &[]).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(!problem.contains("unknown field"), "{key}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The data folder: where everything is, and the secrets that are made on first start.
+//!
+//! A secret's file is written whole, flushed, and then linked into its place, which fails where one is there already:
+//! two processes starting at once end up with the same secret, and one that is killed leaves none half-written.
+
+use std::fs::{DirBuilder, File};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use registry_core::entropy::{self, Entropy};
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+/// A registry's data folder.
+#[derive(Clone, Debug)]
+pub struct DataFolder(PathBuf);
+
+impl DataFolder {
+    /// Opens the folder, and makes it where there is none, for its owner only.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+        let shown = path.display();
+        make(path).with_context(|| format!("the data folder {shown} cannot be made"))?;
+        let path = path.canonicalize().with_context(|| format!("the data folder {shown} cannot be read"))?;
+        let folder = Self(path);
+        for part in [folder.keys(), folder.files(), folder.mailbox()] {
+            make(&part).with_context(|| format!("{} cannot be made", part.display()))?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.0.join("registry.db")
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
+    /// The images.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.0.join("files")
+    }
+
+    /// The mails.
+    #[must_use]
+    pub fn mailbox(&self) -> PathBuf {
+        self.0.join("mailbox")
+    }
+
+    /// The token of the first service.
+    #[must_use]
+    pub fn service_token(&self) -> PathBuf {
+        self.0.join("service-token")
+    }
+
+    /// Notes how the registry is reached, so that the admin command line mints the same links.
+    pub fn note_public_url(&self, url: &str) -> anyhow::Result<()> {
+        let path = self.0.join("public-url");
+        let write = || {
+            let mut file = NamedTempFile::new_in(&self.0)?;
+            writeln!(file, "{url}")?;
+            file.persist(&path).map_err(|error| error.error)
+        };
+        write().map(drop).with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// How the registry was reached when it last started.
+    #[must_use]
+    pub fn noted_public_url(&self) -> Option<String> {
+        let noted = std::fs::read_to_string(self.0.join("public-url")).ok()?;
+        Some(noted.trim().to_owned())
+    }
+
+    /// The master key. A folder that has a database and no master key is refused: a new one could read none of its
+    /// codes.
+    pub(crate) fn master_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
+        let path = self.keys().join("master.key");
+        if !path.exists() && self.database().exists() {
+            bail!(
+                "{} is missing, and {} was made with it: restore it from a backup, or every live code is lost",
+                path.display(),
+                self.database().display()
+            );
+        }
+        read_or_make(&path, || registry_vault::KeyRing::render(&Zeroizing::new(entropy::bytes(entropy))))
+    }
+
+    /// The license key.
+    pub(crate) fn license_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
+        let make = || registry_license::ed25519_pem(&entropy::bytes(entropy));
+        read_or_make(&self.keys().join("license.pem"), make)
+    }
+
+    /// The token of the first service: 256 random bits as 64 hex digits.
+    pub(crate) fn default_service_token(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
+        let make = || Zeroizing::new(format!("{}\n", entropy::hex(&entropy::bytes::<32>(entropy))));
+        read_or_make(&self.service_token(), make)
+    }
+}
+
+/// Reads a secret's file. One that others may read or write is refused.
+pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let shown = path.display();
+    let mut file = File::open(path).with_context(|| format!("{shown} cannot be read"))?;
+    let mode = file.metadata().with_context(|| format!("{shown} cannot be read"))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!("{shown} holds a secret and has mode {mode:o}: others may read it. Say `chmod 600 {shown}`");
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).with_context(|| format!("{shown} cannot be read"))?;
+    if text.trim().is_empty() {
+        bail!("{shown} is empty");
+    }
+    Ok(text)
+}
+
+fn read_or_make(path: &Path, make: impl FnOnce() -> Zeroizing<String>) -> anyhow::Result<Zeroizing<String>> {
+    if !path.exists() {
+        write_new(path, &make()).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    read_secret(path)
+}
+
+/// Writes a file with mode 0600, unless there is one by then.
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error),
+        _ => File::open(folder)?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::OsEntropy;
+
+    fn folder() -> (DataFolder, tempfile::TempDir) {
+        let root = tempfile::tempdir().unwrap();
+        (DataFolder::open(&root.path().join("data")).unwrap(), root)
+    }
+
+    #[test]
+    fn secrets_are_made_once_for_the_owner_only() {
+        let (folder, _root) = folder();
+        let token = folder.default_service_token(&OsEntropy).unwrap();
+        assert_eq!(token.trim().len(), 64);
+        assert_eq!(folder.default_service_token(&OsEntropy).unwrap(), token);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder.service_token()), 0o600);
+        assert_eq!(mode(folder.path()), 0o700);
+        assert_eq!(mode(&folder.keys()), 0o700);
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_refused() {
+        let (folder, _root) = folder();
+        folder.default_service_token(&OsEntropy).unwrap();
+        let permissions = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(folder.service_token(), permissions).unwrap();
+        let refused = folder.default_service_token(&OsEntropy).unwrap_err().to_string();
+        assert!(refused.contains("mode 640") && refused.contains("chmod 600"), "{refused}");
+    }
+
+    #[test]
+    fn a_lost_master_key_is_not_silently_replaced() {
+        let (folder, _root) = folder();
+        folder.master_key(&OsEntropy).unwrap();
+        std::fs::write(folder.database(), "").unwrap();
+        folder.master_key(&OsEntropy).unwrap();
+        std::fs::remove_file(folder.keys().join("master.key")).unwrap();
+        let refused = folder.master_key(&OsEntropy).unwrap_err().to_string();
+        assert!(refused.contains("master.key is missing"), "{refused}");
+    }
+}

@@ -1,0 +1,15 @@
+//! Puts the registry together: configuration, the data folder with its keys, the operating system's clock and entropy,
+//! the adapters, and the background worker.
+//!
+//! This is the one place that knows which adapter stands behind which port.
+
+mod build;
+pub mod config;
+mod data;
+mod os;
+mod worker;
+
+pub use build::{Wired, build};
+pub use config::Config;
+pub use data::DataFolder;
+pub use worker::deliver_mail;
