@@ -1,0 +1,80 @@
+//! `cargo xtask …`: everything that a developer or the CI runs on this workspace.
+//!
+//! It is a program and no folder of scripts, so that it is read, linted and tested like the rest. Each module is one
+//! command; what it decides (which steps, which arguments, what is wrong) is a pure function beside the part that
+//! starts other programs.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the terminal")]
+
+mod ci;
+mod deps;
+mod guards;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Runs what a developer needs on this workspace.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+/// One variant a command.
+#[derive(Subcommand)]
+enum Task {
+    /// Run all tests, the documentation's among them
+    Test {
+        /// Given to the test runner as they are, a filter for example; documentation tests are left out then
+        #[arg(last = true)]
+        extra: Vec<String>,
+    },
+    /// Check all that the CI checks
+    Ci {
+        /// Leave out the tests
+        #[arg(long)]
+        skip_test: bool,
+    },
+    /// Check that the arrows between our crates point down, and print them
+    Deps,
+}
+
+fn main() -> ExitCode {
+    match perform(&Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: &Task) -> Result<()> {
+    match task {
+        Task::Test { extra } => test::run(extra),
+        Task::Ci { skip_test } => ci::run(*skip_test),
+        Task::Deps => deps::run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_stands_after_two_dashes_goes_to_the_test_runner() {
+        let cli = Cli::parse_from(["cargo xtask", "test", "--", "--no-capture", "redeem"]);
+        assert!(matches!(cli.task, Task::Test { extra } if extra == ["--no-capture", "redeem"]));
+    }
+}

@@ -1,0 +1,120 @@
+//! Starts other programs in the workspace root, and says first what it starts.
+
+use std::env;
+use std::ffi::OsStr;
+use std::iter;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// The folder of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let xtask = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(xtask).join("..")
+}
+
+/// Whether this runs in CI: there `CI` is set, and not to nothing.
+pub(crate) fn in_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty())
+}
+
+/// A command in the workspace root.
+pub(crate) fn command(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(root());
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(describes_xtask) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs the command with our own input and output.
+///
+/// # Errors
+/// Where it cannot be started, and where it fails.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    println!("$ {line}");
+    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(status.success(), "`{line}` failed: {status}");
+    Ok(())
+}
+
+/// Runs the command and returns what it wrote to its standard output.
+///
+/// # Errors
+/// As [`run`], and where the output is not UTF-8.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let line = shown(command);
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(output.status.success(), "`{line}` failed: {}", output.status);
+    String::from_utf8(output.stdout).with_context(|| format!("the output of `{line}` is not UTF-8"))
+}
+
+/// Whether cargo has this subcommand, `nextest` for example.
+pub(crate) fn cargo_has(subcommand: &str) -> bool {
+    command("cargo", &[subcommand, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// `cargo run` describes xtask to it in these variables. Passed on to another cargo they would make build scripts that
+/// watch them run again, and their crates be compiled again.
+fn describes_xtask(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
+}
+
+/// The command as one would type it.
+fn shown(command: &Command) -> String {
+    let variables =
+        command.get_envs().filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))));
+    let words = iter::once(command.get_program()).chain(command.get_args()).map(quoted);
+    variables.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    if word.is_empty() || word.contains(char::is_whitespace) { format!("'{word}'") } else { word.into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_one_would_type_it() {
+        let mut plain = Command::new("cargo");
+        plain.args(["fmt", "--all", "--check"]);
+        assert_eq!(shown(&plain), "cargo fmt --all --check");
+
+        let mut with_variables = Command::new("cargo");
+        with_variables.args(["doc", "a b"]).env("RUSTDOCFLAGS", "-D warnings").env_remove("CARGO_PKG_NAME");
+        assert_eq!(shown(&with_variables), "RUSTDOCFLAGS='-D warnings' cargo doc 'a b'");
+    }
+
+    #[test]
+    fn only_the_variables_that_describe_xtask_are_kept_from_other_programs() {
+        for (variable, kept_from_them) in [
+            ("CARGO_PKG_NAME", true),
+            ("CARGO_MANIFEST_DIR", true),
+            ("CARGO_HOME", false),
+            ("CARGO_TARGET_DIR", false),
+            ("PATH", false),
+        ] {
+            assert_eq!(describes_xtask(variable), kept_from_them, "{variable}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_failing_command_is_an_error_that_names_it() {
+        let error = run(&mut command("false", &[])).unwrap_err();
+        assert_eq!(error.to_string(), "`false` failed: exit status: 1");
+        assert!(run(&mut command("true", &[])).is_ok());
+    }
+}
