@@ -12,7 +12,8 @@ use crate::run;
 
 /// Every crate of the workspace, and which of ours it may depend on; from the top floor down.
 ///
-/// `registry-testkit` stands on no right side: it is for tests only.
+/// `registry-testkit` stands on no right side: it is for tests only. It has a real signer and a real vault, so that no
+/// test signs or seals with a make-believe one.
 const ARROWS: &[(&str, &[&str])] = &[
     ("registryd", &["registry-wiring", "registry-http", CORE]),
     ("registryctl", &["registry-wiring", CORE]),
@@ -33,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("appliance-install", &["registry-api", "appliance-license"]),
     ("appliance-bootstrap", &["appliance-license"]),
     ("registry-http", &[CORE, "registry-api"]),
+    ("registry-testkit", &[CORE, "registry-license", "registry-vault"]),
     ("registry-store-postgres", &[CORE]),
     ("registry-store-sqlite", &[CORE]),
     ("registry-vault", &[CORE]),
@@ -40,7 +42,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry-blob-local", &[CORE]),
     ("registry-mail-smtp", &[CORE]),
     ("registry-license", &[CORE]),
-    ("registry-testkit", &[CORE]),
     (CORE, &[]),
     ("registry-api", &[]),
     ("appliance-license", &[]),

@@ -59,6 +59,7 @@ pub struct RegisterRequest {
 }
 
 /// Tells a key that is `null` from one that is absent.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things here")]
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Uuid>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

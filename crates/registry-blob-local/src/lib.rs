@@ -143,10 +143,8 @@ fn sign(key: &LinkKey, path: &str, expires: i64) -> [u8; 32] {
 impl LinkedFiles for LocalBlobs {
     fn open(&self, key: &str, query: &str, now: Timestamp) -> Result<LinkedFile, LinkError> {
         let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let (expires, key_id, signature) = match (value("expires"), value("key_id"), value("signature")) {
-            (Some(expires), Some(key_id), Some(signature)) => (expires, key_id, signature),
-            _ => return Err(LinkError::Invalid),
-        };
+        let values = (value("expires"), value("key_id"), value("signature"));
+        let (Some(expires), Some(key_id), Some(signature)) = values else { return Err(LinkError::Invalid) };
         let signer = self.keys.iter().find(|key| key.id.0 == key_id).ok_or(LinkError::Invalid)?;
         let expires: i64 = expires.parse().map_err(|_| LinkError::Invalid)?;
         let expected = hex(&sign(signer, key, expires));

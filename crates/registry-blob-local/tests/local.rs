@@ -1,5 +1,7 @@
 //! The local folder against its ports' docs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use registry_blob_local::{LinkKey, LocalBlobs};

@@ -29,11 +29,11 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    let (status, milliseconds) = (response.status().as_u16(), started.elapsed().as_secs_f64() * 1000.0);
+    let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
     if let Some(cause) = cause {
-        tracing::error!(%method, path, status, request_id = id, %source, cause, milliseconds, "failed");
+        tracing::error!(%method, path, status, request_id = id, %source, cause, micros, "failed");
     } else {
-        tracing::info!(%method, path, status, request_id = id, %source, milliseconds, "answered");
+        tracing::info!(%method, path, status, request_id = id, %source, micros, "answered");
     }
     response
 }
@@ -89,6 +89,7 @@ fn formed(app: &App, mut response: Response, id: &str) -> (Response, Option<Stri
 }
 
 /// A bug in a handler is a 500 in our form, and does not end the process.
+#[expect(clippy::needless_pass_by_value, reason = "tower-http calls it so")]
 pub(crate) fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     ApiError::internal(format!("a handler panicked: {}", text.unwrap_or("no message"))).into_response()

@@ -89,10 +89,10 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
             Error::Refused(refusal) => refusal.into(),
-            Error::Store(StoreError::Contended(cause) | StoreError::Unavailable(cause)) => Self::overloaded(cause),
+            Error::Store(StoreError::Contended(cause) | StoreError::Unavailable(cause))
+            | Error::Blob(BlobError::Unavailable(cause)) => Self::overloaded(cause),
             Error::Store(StoreError::Corrupt(cause)) => Self::internal(cause),
             Error::Decide(error) => Self::internal(error.to_string()),
-            Error::Blob(BlobError::Unavailable(cause)) => Self::overloaded(cause),
             Error::Blob(error @ BlobError::NotFound(_)) => Self::internal(error.to_string()),
         }
     }

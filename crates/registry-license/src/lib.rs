@@ -32,7 +32,7 @@ pub struct Signer {
 }
 
 enum Pair {
-    Ed25519(Ed25519KeyPair),
+    Ed25519(Box<Ed25519KeyPair>),
     P256(Box<ES256KeyPair>),
 }
 
@@ -58,7 +58,7 @@ impl Signer {
             let public = pair.public_key();
             let kid = kid.unwrap_or_else(|| public.jwk_thumbprint());
             let public = public_key(&public.to_jwk(), &kid)?;
-            return Ok(Self { key: Pair::Ed25519(pair.with_key_id(&kid)), public });
+            return Ok(Self { key: Pair::Ed25519(Box::new(pair.with_key_id(&kid))), public });
         }
         let pair = ES256KeyPair::from_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let public = pair.public_key();
@@ -70,7 +70,7 @@ impl Signer {
 
 /// A new Ed25519 private key made of these random bytes, as PKCS#8 version 1 PEM (what every reader takes).
 #[must_use]
-#[expect(clippy::expect_used, reason = "encoding 32 bytes into memory cannot fail")]
+#[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "encoding 32 bytes into memory cannot fail")]
 pub fn ed25519_pem(random: &[u8; 32]) -> Zeroizing<String> {
     let bytes = KeypairBytes { secret_key: *random, public_key: None };
     bytes.to_pkcs8_pem(LineEnding::LF).expect("32 bytes encode")
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn an_ed25519_license_says_what_the_contract_says_and_verifies_with_the_published_key() {
         let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
-        let (head, body, signed, signature) = parts(&signer.sign(&claims(Some(25))).unwrap());
+        let (head, body, message, signature) = parts(&signer.sign(&claims(Some(25))).unwrap());
         let [PublicKey { kid, material: PublicKeyMaterial::Ed25519 { x } }] = &signer.public_keys()[..] else {
             panic!("one Ed25519 key")
         };
@@ -161,7 +161,7 @@ mod tests {
         });
         assert_eq!(body, expected);
         let key = ed25519_dalek::VerifyingKey::from_bytes(x).unwrap();
-        key.verify(signed.as_bytes(), &ed25519_dalek::Signature::from_slice(&signature).unwrap()).unwrap();
+        key.verify(message.as_bytes(), &ed25519_dalek::Signature::from_slice(&signature).unwrap()).unwrap();
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
         let secret = p256::SecretKey::from_slice(&[9; 32]).unwrap();
         let pem = secret.to_pkcs8_pem(LineEnding::LF).unwrap();
         let signer = Signer::from_pem(&pem, Some("fleet-2026".into())).unwrap();
-        let (head, body, signed, signature) = parts(&signer.sign(&claims(None)).unwrap());
+        let (head, body, message, signature) = parts(&signer.sign(&claims(None)).unwrap());
         assert_eq!(head, serde_json::json!({ "alg": "ES256", "kid": "fleet-2026", "typ": "JWT" }));
         assert!(body.get("seats").is_none() && body.get("nbf").is_none());
         let [PublicKey { material: PublicKeyMaterial::P256 { x, y }, .. }] = &signer.public_keys()[..] else {
@@ -178,7 +178,7 @@ mod tests {
         let point = [&[4][..], x, y].concat();
         let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).unwrap();
         let signature = p256::ecdsa::Signature::from_slice(&signature).unwrap();
-        p256::ecdsa::signature::Verifier::verify(&key, signed.as_bytes(), &signature).unwrap();
+        p256::ecdsa::signature::Verifier::verify(&key, message.as_bytes(), &signature).unwrap();
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The folder against the mail port's docs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use registry_core::mail::{MailError, Mailer as _};
 use registry_mail_smtp::{FolderMailer, Renderer, Sender};
 use registry_testkit::conformance::mail::example;

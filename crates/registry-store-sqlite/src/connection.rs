@@ -22,6 +22,10 @@ const READERS: u32 = 4;
 /// How long a caller waits for a connection before it is told that the database is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often, and after which pause, a new file is switched to WAL while others do the same.
+const WAL_TRIES: u32 = 100;
+const WAL_PAUSE: Duration = Duration::from_millis(20);
+
 /// What every connection is set to. FULL: an acknowledged registration survives a power cut.
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                        PRAGMA foreign_keys = ON;";
@@ -49,8 +53,8 @@ impl Connections {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let url = path.to_str().ok_or_else(|| StoreError::Unavailable("its path is not UTF-8".to_owned()))?.to_owned();
         let mut writer = establish(&url)?;
-        let migrated = writer.run_pending_migrations(MIGRATIONS);
-        migrated.map_err(|error| StoreError::Corrupt(format!("migrating {url}: {error}")))?;
+        // One transaction that nobody else writes beside: of two processes that start at once, one migrates.
+        writer.exclusive_transaction(|connection| migrate(connection, &url)).map_err(StoreError::from)?;
         let readers = Pool::builder()
             .max_size(READERS)
             .min_idle(Some(0))
@@ -101,11 +105,24 @@ async fn blocking<T: Send + 'static>(
     ended.map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
 }
 
+fn migrate(connection: &mut SqliteConnection, url: &str) -> Result<(), Failure> {
+    let migrated = connection.run_pending_migrations(MIGRATIONS);
+    let failed = |error| Failure::Store(StoreError::Corrupt(format!("migrating {url}: {error}")));
+    migrated.map(drop).map_err(failed)
+}
+
+/// Opens a connection. Switching a new file to WAL does not wait for others that do the same, so it is tried again.
 fn establish(url: &str) -> Result<SqliteConnection, StoreError> {
     let connect = |error: ConnectionError| StoreError::Unavailable(format!("{url}: {error}"));
     let mut connection = SqliteConnection::establish(url).map_err(connect)?;
-    connection.batch_execute(PRAGMAS).map_err(|error| failure(&error))?;
-    Ok(connection)
+    for _ in 0..WAL_TRIES {
+        match connection.batch_execute(PRAGMAS).map_err(|error| failure(&error)) {
+            Err(StoreError::Contended(_)) => std::thread::sleep(WAL_PAUSE),
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(connection),
+        }
+    }
+    Err(StoreError::Contended(format!("{url} is being opened by others")))
 }
 
 /// What ends a transaction: a failure of ours, or one of diesel's own begin and commit.
@@ -129,7 +146,7 @@ impl From<Failure> for StoreError {
     }
 }
 
-/// What a failure of SQLite's means for a caller. SQLite has no codes in diesel, only these texts (sqlite3_errstr).
+/// What a failure of SQLite's means for a caller. SQLite has no codes in diesel, only the texts of `sqlite3_errstr`.
 pub(crate) fn failure(error: &DieselError) -> StoreError {
     let text = error.to_string();
     let any = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));

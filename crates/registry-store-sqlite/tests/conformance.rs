@@ -1,5 +1,7 @@
 //! SQLite against the store's suite.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use registry_store_sqlite::SqliteStore;
 
 fn empty() -> (SqliteStore, tempfile::TempDir) {

@@ -48,7 +48,7 @@ pub fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
         Some(path) => read_secret(path)?,
         None => data.default_service_token(&OsEntropy)?,
     };
-    let database = data.database();
+    let database = data.own_database()?;
     let store = SqliteStore::open(&database).with_context(|| format!("{} cannot be opened", database.display()))?;
     let link_keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
     let blobs = LocalBlobs::open(data.files(), format!("{public_url}/files"), link_keys);

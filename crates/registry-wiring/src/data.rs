@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -89,7 +89,10 @@ impl DataFolder {
     /// codes.
     pub(crate) fn master_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
         let path = self.keys().join("master.key");
-        if !path.exists() && self.database().exists() {
+        // The key is made before the database: asked in the other order, a process that starts beside this one and
+        // makes both in between would look like a lost key.
+        let has_database = self.database().exists();
+        if has_database && !path.exists() {
             bail!(
                 "{} is missing, and {} was made with it: restore it from a backup, or every live code is lost",
                 path.display(),
@@ -97,6 +100,14 @@ impl DataFolder {
             );
         }
         read_or_make(&path, || registry_vault::KeyRing::render(&Zeroizing::new(entropy::bytes(entropy))))
+    }
+
+    /// The database's file, made for the owner only where there is none; what SQLite puts beside it inherits that.
+    pub(crate) fn own_database(&self) -> anyhow::Result<PathBuf> {
+        let path = self.database();
+        let opened = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+        Ok(path)
     }
 
     /// The license key.

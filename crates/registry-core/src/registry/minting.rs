@@ -1,7 +1,6 @@
 //! Minting a code for a tenant: what registering and re-issuing have in common.
 
 use crate::audit::Action;
-use crate::blob::BlobError;
 use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
 use crate::id::{CodeId, MailId, TenantId};
@@ -65,10 +64,7 @@ impl Registry {
         let download = match release {
             None => None,
             // An install must not fail for a link: readiness tells the operator, and the mail makes its own link.
-            Some(release) => match ports.blobs.link(&release.key, stamp.now, link_expires_at).await {
-                Ok(link) => Some(link),
-                Err(BlobError::NotFound(_) | BlobError::Unavailable(_)) => None,
-            },
+            Some(release) => ports.blobs.link(&release.key, stamp.now, link_expires_at).await.ok(),
         };
         let expires_at = stamp.now + code_lifetime;
         Ok(Mint { issued_code: code, expires_at, download, link_expires_at, code_id: stamp.draw(), digest, mail })

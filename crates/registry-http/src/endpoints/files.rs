@@ -1,4 +1,4 @@
-//! `GET /files/{key}`: downloads behind links of our own, with Range, ETag and HEAD (RFC 9110 §13, §14).
+//! `GET /files/{key}`: downloads behind links of our own, with `Range`, `ETag` and HEAD (RFC 9110 §13, §14).
 
 use std::io::SeekFrom;
 

@@ -41,7 +41,7 @@ pub async fn a_file_is_visible_when_it_is_finished_and_not_before(blobs: &dyn Bl
     blobs.probe().await.unwrap();
     let key = key("stable/1.0/image.iso");
     let mut upload = blobs.upload(&key).await.unwrap();
-    upload.write(&[7; 100_000]).await.unwrap();
+    upload.write(&vec![7; 100_000]).await.unwrap();
     assert!(matches!(blobs.size(&key).await, Err(BlobError::NotFound(_))));
     upload.write(b"").await.unwrap();
     upload.write(&[8; 1]).await.unwrap();

@@ -1,0 +1,160 @@
+//! A registryd for a test: the real binary, on a port of its own, with a fresh data folder.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::blocking::{Client, RequestBuilder, Response};
+use serde_json::{Value, json};
+
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) token: String,
+    pub(crate) data: PathBuf,
+    pub(crate) log: Arc<Mutex<String>>,
+    child: Child,
+    client: Client,
+}
+
+/// Starts registryd on `data`, with these environment variables, and waits until it listens.
+pub(crate) fn start(data: &Path, environment: &[(&str, &str)]) -> Server {
+    let mut child = command(data, environment).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = Arc::new(Mutex::new(String::new()));
+    let (shared, mut stderr) = (log.clone(), child.stderr.take().unwrap());
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+            shared.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    });
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let Some(url) = line.trim().strip_prefix("listening on ") else {
+        panic!("registryd did not start: {line}{}", log.lock().unwrap());
+    };
+    let token = std::fs::read_to_string(data.join("service-token")).unwrap().trim().to_owned();
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+    Server { url: url.to_owned(), token, data: data.to_owned(), log, child, client }
+}
+
+pub(crate) fn command(data: &Path, environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
+    command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+    for name in ["REGISTRY_CONFIG", "REGISTRY_PUBLIC_URL"] {
+        command.env_remove(name);
+    }
+    command.envs(environment.iter().copied());
+    command
+}
+
+/// An answer: status and JSON.
+pub(crate) type Answer = (u16, Value);
+
+pub(crate) fn answer(response: Response) -> Answer {
+    let status = response.status().as_u16();
+    let kind = response.headers().get("content-type").unwrap().to_str().unwrap().to_owned();
+    let expected = if status < 400 { "application/json" } else { "application/problem+json" };
+    assert_eq!(kind, expected, "{status}");
+    let id = response.headers().get("x-request-id").unwrap().to_str().unwrap().to_owned();
+    let body: Value = response.json().unwrap();
+    if status >= 400 {
+        assert_eq!((body["status"].as_u64(), &body["detail"]), (Some(status.into()), &body["error"]));
+        assert!(["type", "title", "error", "code", "server_time"].iter().all(|key| body[key].is_string()), "{body}");
+        assert_eq!(body["request_id"], id);
+    }
+    (status, body)
+}
+
+impl Server {
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.url))
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.url))
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.client.request(method.parse().unwrap(), format!("{}{path}", self.url))
+    }
+
+    /// A call with the service bearer.
+    pub(crate) fn service(&self, path: &str, body: &Value) -> Answer {
+        answer(self.post(path).bearer_auth(&self.token).json(body).send().unwrap())
+    }
+
+    pub(crate) fn look(&self, path: &str) -> Answer {
+        answer(self.get(path).bearer_auth(&self.token).send().unwrap())
+    }
+
+    /// Registers a tenant; returns its id and code.
+    pub(crate) fn register(&self, company: &str, edition: &str) -> (String, String) {
+        let email = format!("{}@example.com", company.to_lowercase());
+        let body = json!({ "company_name": company, "contact_email": email, "edition": edition });
+        let (status, body) = self.service("/register-tenant", &body);
+        assert_eq!(status, 200, "{body}");
+        (text(&body["tenant_id"]), text(&body["install_code"]))
+    }
+
+    pub(crate) fn redeem(&self, code: &str) -> Answer {
+        let body = json!({ "claim_code": code, "appliance_id": "appliance-1" });
+        answer(self.post("/register").json(&body).send().unwrap())
+    }
+
+    pub(crate) fn reissue(&self, tenant: &str) -> Answer {
+        self.service("/install-codes/reissue", &json!({ "tenant_id": tenant }))
+    }
+
+    /// The mails delivered so far, once there are `count` of them.
+    pub(crate) fn mails(&self, count: usize) -> Vec<String> {
+        for _ in 0..200 {
+            let mails: Vec<String> = mailbox(&self.data);
+            if mails.len() >= count {
+                return mails;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("fewer than {count} mails arrived: {}", self.log.lock().unwrap());
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end; returns whether it called that a success.
+    pub(crate) fn ended(&mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn mailbox(data: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(data.join("mailbox")).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "eml")).collect();
+    files.sort();
+    files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
+}

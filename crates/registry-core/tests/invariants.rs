@@ -1,0 +1,156 @@
+//! Random lives of tenants: whatever happens in whatever order, the invariants hold.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+use registry_core::id::TenantId;
+use registry_core::install_code::{CodeState, PlainCode};
+use registry_core::store::{EntitlementSelector, Store};
+use registry_core::{Error, Refusal};
+use registry_store_sqlite::SqliteStore;
+use registry_testkit::memory::MemoryStore;
+use registry_testkit::{World, actor};
+
+/// What can happen; numbers choose among the tenants and codes there are.
+#[derive(Clone, Debug)]
+enum Event {
+    Register { pro: bool, subscription: Option<u8> },
+    Redeem { code: usize, appliance: u8 },
+    Reissue { tenant: usize },
+    Revoke { tenant: usize },
+    Pass { hours: u16 },
+    FailSigning(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (any::<bool>(), proptest::option::of(0..4_u8))
+            .prop_map(|(pro, subscription)| Event::Register { pro, subscription }),
+        5 => (any::<usize>(), 0..3_u8).prop_map(|(code, appliance)| Event::Redeem { code, appliance }),
+        3 => any::<usize>().prop_map(|tenant| Event::Reissue { tenant }),
+        1 => any::<usize>().prop_map(|tenant| Event::Revoke { tenant }),
+        2 => (0..100_u16).prop_map(|hours| Event::Pass { hours }),
+        1 => any::<bool>().prop_map(Event::FailSigning),
+    ]
+}
+
+/// What the world told its callers.
+#[derive(Default)]
+struct Told {
+    tenants: Vec<TenantId>,
+    codes: Vec<(PlainCode, TenantId)>,
+    subscriptions: BTreeMap<u8, TenantId>,
+    winners: BTreeMap<String, u32>,
+}
+
+async fn live(world: &World, events: Vec<Event>) {
+    let mut told = Told::default();
+    for event in events {
+        world.clock.advance(TimeDelta::milliseconds(1));
+        happen(world, &mut told, event).await;
+    }
+    check(world, &told).await;
+}
+
+async fn happen(world: &World, told: &mut Told, event: Event) {
+    match event {
+        Event::Register { pro, subscription } => {
+            let mut new = World::new_tenant("Acme", if pro { "pro" } else { "essentials" });
+            new.stripe_sub_id = subscription.map(|number| format!("sub_{number}"));
+            let issued = world.registry.tenant_register(new, actor()).await.unwrap();
+            if let Some(number) = subscription {
+                let first = *told.subscriptions.entry(number).or_insert(issued.tenant_id);
+                assert_eq!(issued.tenant_id, first, "a subscription changed its tenant");
+            }
+            told.tenants.push(issued.tenant_id);
+            told.codes.push((issued.code, issued.tenant_id));
+        }
+        Event::Redeem { code, appliance } if !told.codes.is_empty() => {
+            let (code, owner) = told.codes[code % told.codes.len()].clone();
+            match world.redeem(&code, &format!("appliance-{appliance}")).await {
+                Ok(redeemed) => {
+                    assert_eq!(redeemed.tenant_id, owner, "a code changed its tenant");
+                    assert_eq!(redeemed.licensed.is_some(), redeemed.edition.as_str() == "pro");
+                    *told.winners.entry(code.grouped().to_string()).or_default() += 1;
+                }
+                Err(Error::Decide(_)) => {}
+                Err(Error::Refused(refusal)) => assert!(
+                    matches!(
+                        refusal,
+                        Refusal::CodeConsumed { .. } | Refusal::CodeSuperseded { .. } | Refusal::CodeExpired { .. }
+                    ),
+                    "{refusal:?}"
+                ),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        Event::Reissue { tenant } if !told.tenants.is_empty() => {
+            let tenant = told.tenants[tenant % told.tenants.len()];
+            let issued = world.reissue(tenant).await.unwrap();
+            assert_eq!(issued.tenant_id, tenant, "a re-issue changed the tenant");
+            told.codes.push((issued.code, tenant));
+        }
+        Event::Revoke { tenant } if !told.tenants.is_empty() => {
+            let tenant = told.tenants[tenant % told.tenants.len()];
+            let shown = world.registry.tenant_show(tenant).await.unwrap();
+            if let Some(entitlement) = shown.entitlement {
+                let selector = EntitlementSelector::Id(entitlement.id);
+                assert!(!world.registry.entitlement_revoke(selector, actor()).await.unwrap().is_active());
+            }
+        }
+        Event::Pass { hours } => world.clock.advance(TimeDelta::hours(hours.into())),
+        Event::FailSigning(failing) => world.signer.fail(failing),
+        Event::Redeem { .. } | Event::Reissue { .. } | Event::Revoke { .. } => {}
+    }
+}
+
+async fn check(world: &World, told: &Told) {
+    assert!(told.winners.values().all(|&count| count == 1), "a code had several winners: {:?}", told.winners);
+    let mut consumed = 0;
+    let mut tenants = told.tenants.clone();
+    tenants.sort();
+    tenants.dedup();
+    for tenant in tenants {
+        let record = world.ports.store.tenant_show(tenant).await.unwrap().unwrap();
+        let audit = world.ports.store.audit_list(Some(tenant)).await.unwrap();
+        let states: Vec<_> = record.codes.iter().map(|code| (code.id, code.state(world.now()))).collect();
+        assert!(states.iter().filter(|(_, state)| *state == CodeState::Live).count() <= 1, "{states:?}");
+        assert!(record.entitlements.iter().filter(|entitlement| entitlement.is_active()).count() <= 1);
+        for (id, _) in states.iter().filter(|(_, state)| matches!(state, CodeState::Consumed(_))) {
+            consumed += 1;
+            let lines =
+                audit.iter().filter(|line| line.code_id == Some(*id) && line.action.as_str() == "code_redeemed");
+            assert_eq!(lines.count(), 1, "a consumed code has its audit line");
+        }
+        let issued = audit.iter().filter(|line| line.action.as_str() == "code_issued").count();
+        assert_eq!(issued, record.codes.len(), "every code has its audit line");
+        assert_eq!(world.ports.store.mail_list(tenant).await.unwrap().len(), record.codes.len(), "and its mail");
+    }
+    assert_eq!(consumed, told.winners.len(), "what was answered is what was written");
+}
+
+fn run(store: Arc<dyn Store>, events: Vec<Event>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(live(&World::over(store), events));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_invariants_hold_in_memory(events in proptest::collection::vec(event(), 1..60)) {
+        run(Arc::new(MemoryStore::default()), events);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_invariants_hold_on_sqlite(events in proptest::collection::vec(event(), 1..60)) {
+        let folder = tempfile::tempdir().unwrap();
+        run(Arc::new(SqliteStore::open(&folder.path().join("registry.db")).unwrap()), events);
+    }
+}

@@ -1,0 +1,256 @@
+//! The rules of a redemption, as the wire contract's table of refusals has them ("POST /register").
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use registry_core::edition::EditionName;
+use registry_core::entitlement::Entitlement;
+use registry_core::id::{CodeId, EntitlementId, TenantId};
+use registry_core::install_code::{CodeKind, InstallCode, PlainCode};
+use registry_core::registry::redeem::{Asker, Redeemed};
+use registry_core::store::{Decision, EntitlementSelector, RedeemKey, Store, Write};
+use registry_core::tenant::TenantStatus;
+use registry_core::text::{ApplianceId, CompanyName};
+use registry_core::{Error, Refusal};
+use registry_testkit::memory::MemoryStore;
+use registry_testkit::{World, actor};
+
+/// Runs writes of the test's own.
+async fn write(world: &World, writes: Vec<Write>) {
+    let key = RedeemKey { digests: vec![], tenant_id: None, appliance_id: ApplianceId::from_stored("test".to_owned()) };
+    let decide = move |_: &_| Decision::Commit { writes: writes.clone(), outcome: Err(Refusal::TenantRequired) };
+    drop(world.ports.store.code_redeem(key, None, Arc::new(decide)).await.unwrap());
+}
+
+async fn set_status(world: &World, tenant: TenantId, status: TenantStatus) {
+    let mut tenant = world.ports.store.tenant_show(tenant).await.unwrap().unwrap().tenant;
+    tenant.status = status;
+    write(world, vec![Write::PutTenant(Box::new(tenant))]).await;
+}
+
+async fn revoke(world: &World, tenant: TenantId) {
+    let record = world.ports.store.tenant_show(tenant).await.unwrap().unwrap();
+    let selector = EntitlementSelector::Id(record.entitlements[0].id);
+    world.registry.entitlement_revoke(selector, actor()).await.unwrap();
+}
+
+/// Puts an activation code, of an entitlement bound to `bound`.
+async fn activation(world: &World, bound: Option<TenantId>) -> (PlainCode, EntitlementId) {
+    let code = PlainCode::read("AAAA-BBBB-CCCC").unwrap();
+    let id = EntitlementId(world.registry.draw_id());
+    let entitlement = Entitlement {
+        id,
+        tenant_id: bound,
+        subscription: None,
+        customer: CompanyName::parse("Acme").unwrap(),
+        edition: EditionName::new("pro"),
+        seats: None,
+        license_sub: format!("lic_{id}"),
+        created_at: world.now(),
+        revoked_at: None,
+    };
+    let row = InstallCode {
+        id: CodeId(world.registry.draw_id()),
+        kind: CodeKind::Activation,
+        tenant_id: bound,
+        entitlement_id: Some(id),
+        digest: world.ports.vault.code_digests(&code).remove(0),
+        last_four: code.last_four(),
+        issued_at: world.now(),
+        expires_at: world.now() + TimeDelta::days(7),
+        consumed: None,
+        superseded_at: None,
+    };
+    write(world, vec![Write::PutEntitlement(Box::new(entitlement)), Write::InsertCode(Box::new(row))]).await;
+    (code, id)
+}
+
+fn refusal(result: Result<Redeemed, Error>) -> Refusal {
+    match result {
+        Err(Error::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn other_tenant(world: &World) -> TenantId {
+    TenantId(world.registry.draw_id())
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_code_is_invalid_and_never_reaches_the_store() {
+    let world = World::in_memory();
+    for typed in ["", "short", "K7QP-M2RX-9TD!", "🚀🚀🚀🚀🚀🚀🚀🚀"] {
+        assert_eq!(refusal(world.redeem(&PlainCode::new(typed.to_owned()), "a").await), Refusal::CodeInvalid);
+    }
+    assert_eq!(world.ports.store.audit_list(None).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_unknown_code_is_invalid_and_after_thirty_the_source_has_to_wait() {
+    let world = World::in_memory();
+    let issued = world.register("Acme", "pro").await;
+    let unknown = PlainCode::read("AAAA-BBBB-CCCC").unwrap();
+    for _ in 0..30 {
+        assert_eq!(refusal(world.redeem(&unknown, "a").await), Refusal::CodeInvalid);
+    }
+    assert!(matches!(refusal(world.redeem(&issued.code, "a").await), Refusal::TooManyGuesses { .. }));
+    let lines = world.ports.store.audit_list(None).await.unwrap();
+    assert_eq!(lines.iter().filter(|line| line.tenant_id.is_none()).map(|line| line.count).collect::<Vec<_>>(), [30]);
+    world.clock.advance(TimeDelta::minutes(10));
+    world.redeem(&issued.code, "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn used_expired_and_superseded_codes_say_so_and_do_not_count_as_guesses() {
+    let world = World::in_memory();
+    let used = world.register("Used", "pro").await;
+    world.redeem(&used.code, "a").await.unwrap();
+    let replaced = world.register("Replaced", "pro").await;
+    world.reissue(replaced.tenant_id).await.unwrap();
+    let expired = world.register("Expired", "pro").await;
+    let (then, expires_at) = (world.now(), expired.expires_at);
+    world.clock.advance(TimeDelta::days(7) - TimeDelta::microseconds(1));
+    let still_live = world.registry.tenant_show(expired.tenant_id).await.unwrap();
+    assert_eq!(still_live.code_state.as_str(), "live");
+    world.clock.advance(TimeDelta::microseconds(1));
+    for _ in 0..31 {
+        assert_eq!(refusal(world.redeem(&used.code, "a").await), Refusal::CodeConsumed { since: then });
+        assert_eq!(refusal(world.redeem(&replaced.code, "a").await), Refusal::CodeSuperseded { since: then });
+        assert_eq!(refusal(world.redeem(&expired.code, "a").await), Refusal::CodeExpired { since: expires_at });
+    }
+}
+
+#[tokio::test]
+async fn another_tenants_code_is_a_mismatch_and_stays_live() {
+    for edition in ["pro", "essentials"] {
+        let world = World::in_memory();
+        let issued = world.register("Acme", edition).await;
+        let other = Asker::Running(Some(other_tenant(&world)));
+        assert_eq!(refusal(world.redeem_as(&issued.code, "a", other).await), Refusal::TenantMismatch);
+        world.redeem(&issued.code, "a").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_essentials_install_code_activates_nothing_that_is_running_and_stays_live() {
+    let world = World::in_memory();
+    let issued = world.register("Acme", "essentials").await;
+    for asker in [Asker::Running(None), Asker::Running(Some(issued.tenant_id))] {
+        assert_eq!(refusal(world.redeem_as(&issued.code, "a", asker).await), Refusal::NotAnActivationCode);
+    }
+    world.redeem(&issued.code, "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pro_install_code_may_be_typed_into_a_running_appliance_of_its_tenant() {
+    for named in [false, true] {
+        let world = World::in_memory();
+        let issued = world.register("Acme", "pro").await;
+        let asker = Asker::Running(named.then_some(issued.tenant_id));
+        assert!(world.redeem_as(&issued.code, "a", asker).await.unwrap().licensed.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_or_cancelled_tenant_is_refused_and_its_code_stays_live() {
+    for status in [TenantStatus::Suspended, TenantStatus::Cancelled] {
+        let world = World::in_memory();
+        let issued = world.register("Acme", "pro").await;
+        set_status(&world, issued.tenant_id, status).await;
+        assert_eq!(refusal(world.redeem(&issued.code, "a").await), Refusal::TenantSuspended);
+        assert!(matches!(world.reissue(issued.tenant_id).await, Err(Error::Refused(Refusal::TenantSuspended))));
+        set_status(&world, issued.tenant_id, TenantStatus::Registered).await;
+        world.redeem(&issued.code, "a").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn after_a_revocation_an_install_code_is_an_essentials_one() {
+    let world = World::in_memory();
+    let issued = world.register("Acme", "pro").await;
+    revoke(&world, issued.tenant_id).await;
+    let redeemed = world.redeem(&issued.code, "a").await.unwrap();
+    assert_eq!((redeemed.edition.as_str(), redeemed.licensed.is_none()), ("essentials", true));
+    world.clock.advance(TimeDelta::seconds(1));
+    let again = world.reissue(issued.tenant_id).await.unwrap();
+    assert!(world.redeem(&again.code, "a").await.unwrap().licensed.is_none());
+}
+
+#[tokio::test]
+async fn an_activation_code_whose_entitlement_was_revoked_is_refused_and_stays_live() {
+    let world = World::in_memory();
+    let (code, id) = activation(&world, None).await;
+    world.registry.entitlement_revoke(EntitlementSelector::Id(id), actor()).await.unwrap();
+    let tenant = Asker::Running(Some(other_tenant(&world)));
+    for _ in 0..2 {
+        let refused = refusal(world.redeem_as(&code, "a", tenant).await);
+        assert_eq!(refused, Refusal::EntitlementRevoked { since: world.now() });
+    }
+}
+
+#[tokio::test]
+async fn an_activation_code_adopts_a_tenant_the_registry_does_not_know() {
+    let world = World::in_memory();
+    let (code, _) = activation(&world, None).await;
+    assert_eq!(refusal(world.redeem(&code, "a").await), Refusal::TenantRequired);
+    assert_eq!(refusal(world.redeem_as(&code, "a", Asker::Running(None)).await), Refusal::TenantRequired);
+    let id = other_tenant(&world);
+    let redeemed = world.redeem_as(&code, "a", Asker::Running(Some(id))).await.unwrap();
+    assert_eq!((redeemed.tenant_id, redeemed.company_name.as_str(), redeemed.contact_email.as_str()), (id, "Acme", ""));
+    let shown = world.registry.tenant_show(id).await.unwrap();
+    assert_eq!(shown.record.tenant.status, TenantStatus::Installed);
+    assert_eq!(shown.entitlement.unwrap().tenant_id, Some(id));
+}
+
+#[tokio::test]
+async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_second_owner() {
+    let world = World::in_memory();
+    let paid = world.register("Paid", "pro").await;
+    let (code, _) = activation(&world, None).await;
+    let running = |tenant| Asker::Running(Some(tenant));
+    assert_eq!(refusal(world.redeem_as(&code, "a", running(paid.tenant_id)).await), Refusal::AlreadyEntitled);
+    let free = world.register("Free", "essentials").await;
+    world.redeem_as(&code, "a", running(free.tenant_id)).await.unwrap();
+
+    let world = World::in_memory();
+    let free = world.register("Free", "essentials").await;
+    let (code, _) = activation(&world, Some(free.tenant_id)).await;
+    let other = running(other_tenant(&world));
+    assert_eq!(refusal(world.redeem_as(&code, "a", other).await), Refusal::TenantMismatch);
+    assert_eq!(world.redeem_as(&code, "a", Asker::Running(None)).await.unwrap().tenant_id, free.tenant_id);
+}
+
+#[tokio::test]
+async fn where_the_vendor_demands_it_an_unbound_activation_code_is_refused() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let world = World::with(store, |settings| settings.activation_needs_bound_tenant = true);
+    let free = world.register("Free", "essentials").await;
+    let (code, _) = activation(&world, None).await;
+    let running = Asker::Running(Some(free.tenant_id));
+    assert_eq!(refusal(world.redeem_as(&code, "a", running).await), Refusal::CodeNotBound);
+}
+
+#[tokio::test]
+async fn one_appliance_id_under_two_tenants_is_two_appliances() {
+    let world = World::in_memory();
+    let (acme, bolt) = (world.register("Acme", "pro").await, world.register("Bolt", "pro").await);
+    for issued in [&acme, &bolt] {
+        world.redeem(&issued.code, "appliance-0123456789abcdef").await.unwrap();
+    }
+    for issued in [acme, bolt] {
+        assert_eq!(world.registry.tenant_show(issued.tenant_id).await.unwrap().record.appliances.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_appliance_id_must_be_given() {
+    let world = World::in_memory();
+    let issued = world.register("Acme", "pro").await;
+    for id in ["", "  ", "a\u{0}b", &"x".repeat(256)] {
+        let refused = refusal(world.redeem(&issued.code, id).await);
+        assert!(matches!(refused, Refusal::Invalid { field: "appliance_id", .. }), "{id:?}");
+    }
+    world.redeem(&issued.code, &"x".repeat(255)).await.unwrap();
+}

@@ -1,0 +1,207 @@
+//! The rows, their constraints, and the facts found in them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use registry_core::appliance::{Appliance, Credential};
+use registry_core::audit::AuditEntry;
+use registry_core::entitlement::Entitlement;
+use registry_core::id::{AuditId, CodeId, EntitlementId, MailId, ReleaseId, TenantId};
+use registry_core::install_code::{CodeKind, InstallCode};
+use registry_core::mail::{MailState, QueuedMail};
+use registry_core::release::Release;
+use registry_core::store::{
+    EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts, ReplayRecord, StoreError, TenantRecord, TenantSelector,
+    Write,
+};
+use registry_core::tenant::{Tenant, TenantStatus};
+use registry_core::text::ApplianceId;
+
+type Table<K, V> = BTreeMap<K, Arc<V>>;
+
+#[derive(Clone, Default)]
+pub(super) struct Tables {
+    pub(super) tenants: Table<TenantId, Tenant>,
+    entitlements: Table<EntitlementId, Entitlement>,
+    codes: Table<CodeId, InstallCode>,
+    appliances: Table<(TenantId, ApplianceId), Appliance>,
+    credentials: Table<[u8; 32], Credential>,
+    pub(super) mails: Table<MailId, QueuedMail>,
+    pub(super) audit: Table<AuditId, AuditEntry>,
+    pub(super) replays: Table<(String, [u8; 32]), ReplayRecord>,
+    pub(super) releases: Table<ReleaseId, Release>,
+    pub(super) current: BTreeMap<String, ReleaseId>,
+}
+
+fn require(holds: bool, constraint: &str) -> Result<(), StoreError> {
+    if holds { Ok(()) } else { Err(StoreError::Corrupt(format!("constraint broken: {constraint}"))) }
+}
+
+fn is_unused(code: &InstallCode) -> bool {
+    code.consumed.is_none() && code.superseded_at.is_none()
+}
+
+impl Tables {
+    pub(super) fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
+        match write {
+            Write::PutTenant(tenant) => {
+                let clash = |other: &Tenant| other.id != tenant.id && other.subscription == tenant.subscription;
+                let clash = tenant.subscription.is_some() && self.tenants.values().any(|other| clash(other));
+                require(!clash, "one tenant a subscription")?;
+                self.tenants.insert(tenant.id, Arc::new((**tenant).clone()));
+            }
+            Write::PutEntitlement(entitlement) => self.put_entitlement(entitlement)?,
+            Write::InsertCode(code) => self.insert_code(code)?,
+            Write::ConsumeCode { code, consumption, tenant } => {
+                let row = self.codes.get_mut(code).filter(|code| is_unused(code));
+                let row = row.ok_or_else(|| StoreError::Corrupt("a code that is not live was consumed".to_owned()))?;
+                let row = Arc::make_mut(row);
+                (row.consumed, row.tenant_id) = (Some(consumption.clone()), Some(*tenant));
+            }
+            Write::SupersedeCodes { tenant, at } => {
+                let dies = |code: &InstallCode| {
+                    code.tenant_id == Some(*tenant) && code.kind == CodeKind::Install && is_unused(code)
+                };
+                for code in self.codes.values_mut().filter(|code| dies(code)) {
+                    Arc::make_mut(code).superseded_at = Some(*at);
+                }
+            }
+            Write::PutAppliance(appliance) => {
+                require(self.tenants.contains_key(&appliance.tenant_id), "an appliance has a tenant")?;
+                let key = (appliance.tenant_id, appliance.id.clone());
+                self.appliances.insert(key, Arc::new((**appliance).clone()));
+            }
+            Write::DeleteCredentials { tenant, appliance } => {
+                self.credentials.retain(|_, it| (it.tenant_id, &it.appliance_id) != (*tenant, appliance));
+            }
+            Write::InsertCredential(credential) => {
+                let key = (credential.tenant_id, credential.appliance_id.clone());
+                require(self.appliances.contains_key(&key), "a credential has an appliance")?;
+                let before = self.credentials.insert(credential.digest.0, Arc::new(credential.clone()));
+                require(before.is_none(), "unique credential digests")?;
+            }
+            Write::EnqueueMail(mail) => {
+                let before = self.mails.insert(mail.id, Arc::new((**mail).clone()));
+                require(before.is_none(), "unique mail ids")?;
+            }
+            Write::DiscardMails { tenant, at } => {
+                let dies = |mail: &QueuedMail| mail.tenant_id == *tenant && mail.state == MailState::Queued;
+                for mail in self.mails.values_mut().filter(|mail| dies(mail)) {
+                    let mail = Arc::make_mut(mail);
+                    (mail.state, mail.settled_at, mail.sealed) = (MailState::Discarded, Some(*at), None);
+                }
+            }
+            Write::AppendAudit(entry) => {
+                let before = self.audit.insert(entry.id, Arc::new((**entry).clone()));
+                require(before.is_none(), "unique audit ids")?;
+            }
+            Write::PutReplay(record) => {
+                let key = (record.request.scope.clone(), record.request.key_digest);
+                self.replays.insert(key, Arc::new((**record).clone()));
+            }
+            Write::InsertRelease(release) => {
+                let same = |other: &Release| other.channel == release.channel && other.version == release.version;
+                require(!self.releases.values().any(|other| same(other)), "unique versions")?;
+                self.releases.insert(release.id, Arc::new((**release).clone()));
+            }
+            Write::SetCurrent { channel, release } => {
+                require(self.releases.contains_key(release), "a current release exists")?;
+                self.current.insert(channel.to_string(), *release);
+            }
+        }
+        Ok(())
+    }
+
+    fn put_entitlement(&mut self, entitlement: &Entitlement) -> Result<(), StoreError> {
+        let others = || self.entitlements.values().filter(|other| other.id != entitlement.id);
+        let same = others().any(|other| other.subscription.is_some() && other.subscription == entitlement.subscription);
+        require(!same, "one entitlement a subscription")?;
+        let bound = entitlement.is_active() && entitlement.tenant_id.is_some();
+        let second = others().any(|other| other.is_active() && other.tenant_id == entitlement.tenant_id);
+        require(!(bound && second), "one active entitlement a tenant")?;
+        self.entitlements.insert(entitlement.id, Arc::new(entitlement.clone()));
+        Ok(())
+    }
+
+    fn insert_code(&mut self, code: &InstallCode) -> Result<(), StoreError> {
+        let same_owner = |other: &InstallCode| match code.kind {
+            CodeKind::Install => other.tenant_id == code.tenant_id,
+            CodeKind::Activation => other.entitlement_id == code.entitlement_id,
+        };
+        let live_twin = |other: &InstallCode| other.kind == code.kind && is_unused(other) && same_owner(other);
+        require(!self.codes.values().any(|other| live_twin(other)), "one live code an owner")?;
+        require(!self.codes.values().any(|other| other.digest == code.digest), "unique code digests")?;
+        self.codes.insert(code.id, Arc::new(code.clone()));
+        Ok(())
+    }
+
+    pub(super) fn tenant(&self, id: TenantId) -> Option<Tenant> {
+        self.tenants.get(&id).map(|tenant| (**tenant).clone())
+    }
+
+    pub(super) fn entitlement(&self, selector: &EntitlementSelector) -> Option<Entitlement> {
+        let is_it = |entitlement: &&Arc<Entitlement>| match selector {
+            EntitlementSelector::Id(id) => entitlement.id == *id,
+            EntitlementSelector::Subscription(subscription) => entitlement.subscription.as_ref() == Some(subscription),
+        };
+        self.entitlements.values().find(is_it).map(|entitlement| (**entitlement).clone())
+    }
+
+    pub(super) fn active_entitlement(&self, tenant: TenantId) -> Option<Entitlement> {
+        let is_it = |entitlement: &&Arc<Entitlement>| entitlement.tenant_id == Some(tenant) && entitlement.is_active();
+        self.entitlements.values().find(is_it).map(|entitlement| (**entitlement).clone())
+    }
+
+    pub(super) fn redeem_facts(&self, key: &RedeemKey) -> RedeemFacts {
+        let code = self.codes.values().find(|code| key.digests.contains(&code.digest));
+        let Some(code) = code.map(|code| (**code).clone()) else { return RedeemFacts::default() };
+        let entitlement = code.entitlement_id.and_then(|id| self.entitlement(&EntitlementSelector::Id(id)));
+        let bound = entitlement.as_ref().and_then(|entitlement| entitlement.tenant_id);
+        let owner = code.tenant_id.or(bound).or(key.tenant_id);
+        let appliance = owner.and_then(|id| self.appliances.get(&(id, key.appliance_id.clone())));
+        RedeemFacts {
+            tenant: owner.and_then(|id| self.tenant(id)),
+            tenant_entitlement: owner.and_then(|id| self.active_entitlement(id)),
+            appliance: appliance.map(|appliance| (**appliance).clone()),
+            code: Some(code),
+            entitlement,
+        }
+    }
+
+    pub(super) fn newest_first(&self) -> Vec<&Arc<Tenant>> {
+        let mut tenants: Vec<_> = self.tenants.values().collect();
+        tenants.sort_by_key(|tenant| std::cmp::Reverse((tenant.registered_at, tenant.id)));
+        tenants
+    }
+
+    pub(super) fn reissue_facts(&self, selector: &TenantSelector) -> ReissueFacts {
+        let tenants: Vec<Tenant> = match selector {
+            TenantSelector::Id(id) => self.tenant(*id).into_iter().collect(),
+            TenantSelector::Contact(contact) => {
+                let is_theirs = |tenant: &&&Arc<Tenant>| {
+                    tenant.contact_email.as_ref().is_some_and(|email| email.folded() == contact.folded())
+                        && tenant.status != TenantStatus::Cancelled
+                };
+                let newest = self.newest_first();
+                newest.iter().filter(is_theirs).take(2).map(|tenant| (***tenant).clone()).collect()
+            }
+        };
+        ReissueFacts { entitlement: tenants.first().and_then(|tenant| self.active_entitlement(tenant.id)), tenants }
+    }
+
+    pub(super) fn record(&self, tenant: &Tenant) -> TenantRecord {
+        let id = Some(tenant.id);
+        let mut codes: Vec<_> = self.codes.values().filter(|code| code.tenant_id == id).collect();
+        codes.sort_by_key(|code| std::cmp::Reverse((code.issued_at, code.id)));
+        let mut appliances: Vec<_> = self.appliances.values().filter(|it| Some(it.tenant_id) == id).collect();
+        appliances.sort_by_key(|appliance| (appliance.registered_at, appliance.id.clone()));
+        let mut entitlements: Vec<_> = self.entitlements.values().filter(|it| it.tenant_id == id).collect();
+        entitlements.sort_by_key(|entitlement| (entitlement.created_at, entitlement.id));
+        TenantRecord {
+            tenant: tenant.clone(),
+            entitlements: entitlements.into_iter().map(|it| (**it).clone()).collect(),
+            codes: codes.into_iter().map(|it| (**it).clone()).collect(),
+            appliances: appliances.into_iter().map(|it| (**it).clone()).collect(),
+        }
+    }
+}
