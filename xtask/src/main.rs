@@ -6,11 +6,13 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the terminal")]
 
 mod ci;
+mod demo;
 mod deps;
 mod guards;
 mod run;
 mod test;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -41,6 +43,12 @@ enum Task {
     },
     /// Check that the arrows between our crates point down, and print them
     Deps,
+    /// Tell a customer's whole story to a fresh registryd, from outside: register, mail, download, install, reinstall
+    Demo {
+        /// The image that customers download; one is made up unless given
+        #[arg(long, value_name = "FILE")]
+        iso: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,6 +66,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Test { extra } => test::run(extra),
         Task::Ci { skip_test } => ci::run(*skip_test),
         Task::Deps => deps::run(),
+        Task::Demo { iso } => demo::run(iso.as_deref()),
     }
 }
 
