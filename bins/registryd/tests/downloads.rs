@@ -1,4 +1,4 @@
-//! Download links: Range, ETag, HEAD; altered and ended links.
+//! Download links: `Range`, `ETag`, HEAD; altered and ended links.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -87,12 +87,13 @@ fn an_altered_or_ended_link_is_forbidden_in_our_form() {
         format!("/files/%2fetc%2fpasswd?{query}"),
     ] {
         let response = server.get(&altered).send().unwrap();
-        if !altered.starts_with("/files/../") {
-            let (status, body) = answer(response);
-            assert_eq!((status, &body["code"]), (403, &json!("invalid_link")), "{altered}");
-        } else {
+        if altered.starts_with("/files/../") {
+            // The client resolves the dots itself.
             assert!(response.status().is_client_error(), "{altered}");
+            continue;
         }
+        let (status, body) = answer(response);
+        assert_eq!((status, &body["code"]), (403, &json!("invalid_link")), "{altered}");
     }
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     let (status, body) = answer(server.get(&link).send().unwrap());

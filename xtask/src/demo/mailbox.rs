@@ -61,6 +61,7 @@ fn line(text: &str, wanted: fn(&str) -> bool) -> Result<String> {
 /// `XXXX-XXXX-XXXX`
 fn is_code(line: &str) -> bool {
     let groups: Vec<&str> = line.split('-').collect();
-    let is_group = |group: &&str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    let is_group =
+        |group: &&str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     groups.len() == 3 && groups.iter().all(is_group)
 }

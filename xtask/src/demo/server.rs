@@ -53,7 +53,7 @@ impl Service {
         let log = || std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
         let url = url.with_context(|| format!("registryd did not start:\n{}", log()))?.to_owned();
         let token = std::fs::read_to_string(data.join("service-token"))?.trim().to_owned();
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?;
+        let client = Client::builder().no_proxy().timeout(Duration::from_mins(1)).build()?;
         Ok(Self { url, data: data.to_owned(), token, child, client })
     }
 

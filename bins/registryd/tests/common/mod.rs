@@ -35,7 +35,7 @@ pub(crate) fn start(data: &Path, environment: &[(&str, &str)]) -> Server {
         panic!("registryd did not start: {line}{}", log.lock().unwrap());
     };
     let token = std::fs::read_to_string(data.join("service-token")).unwrap().trim().to_owned();
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+    let client = Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
     Server { url: url.to_owned(), token, data: data.to_owned(), log, child, client }
 }
 
