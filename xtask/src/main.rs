@@ -5,6 +5,7 @@
 //! starts other programs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the terminal")]
 
+mod bench;
 mod ci;
 mod demo;
 mod deps;
@@ -43,6 +44,8 @@ enum Task {
     },
     /// Check that the arrows between our crates point down, and print them
     Deps,
+    /// Measure how long registryd takes to start, with a release build
+    Bench,
     /// Tell a customer's whole story to a fresh registryd, from outside: register, mail, download, install, reinstall
     Demo {
         /// The image that customers download; one is made up unless given
@@ -66,6 +69,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Test { extra } => test::run(extra),
         Task::Ci { skip_test } => ci::run(*skip_test),
         Task::Deps => deps::run(),
+        Task::Bench => bench::run(),
         Task::Demo { iso } => demo::run(iso.as_deref()),
     }
 }

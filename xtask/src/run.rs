@@ -14,6 +14,11 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(xtask).join("..")
 }
 
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// Whether this runs in CI: there `CI` is set, and not to nothing.
 pub(crate) fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty())

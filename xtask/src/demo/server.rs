@@ -27,8 +27,7 @@ pub(super) struct Answer {
 }
 
 fn binary(name: &str) -> Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| run::root().join("target"), PathBuf::from);
-    let path = target.join("debug").join(name);
+    let path = run::target().join("debug").join(name);
     ensure!(path.is_file(), "{} is not built", path.display());
     Ok(path)
 }
