@@ -101,9 +101,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         StoreError::Contended(_) | StoreError::Unavailable(_) => 5,
         StoreError::Corrupt(_) => 1,
     };
-    let refusal = |refusal: &Refusal| match refusal {
-        Refusal::TenantNotFound | Refusal::EntitlementNotFound => 4,
-        _ => 3,
+    let refusal = |refusal: &Refusal| {
+        let missing = matches!(refusal, Refusal::TenantNotFound | Refusal::EntitlementNotFound);
+        if missing { 4 } else { 3 }
     };
     match error.downcast_ref::<Error>() {
         Some(Error::Refused(refused)) => refusal(refused),

@@ -111,7 +111,18 @@ impl From<Refusal> for ApiError {
             Refusal::TooManyGuesses { retry_after } => {
                 error.header(header::RETRY_AFTER, (retry_after.num_seconds() + 1).into())
             }
-            _ => error,
+            Refusal::CodeInvalid
+            | Refusal::CodeExpired { .. }
+            | Refusal::CodeConsumed { .. }
+            | Refusal::TenantMismatch
+            | Refusal::TenantSuspended
+            | Refusal::EntitlementRevoked { .. }
+            | Refusal::TenantRequired
+            | Refusal::TenantNotFound
+            | Refusal::AmbiguousContact
+            | Refusal::EntitlementNotFound
+            | Refusal::KeyReused
+            | Refusal::ReleaseExists { .. } => error,
         }
     }
 }
