@@ -13,7 +13,7 @@ mod tenant;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use registry_core::audit::Actor;
 use registry_core::store::StoreError;
@@ -65,7 +65,11 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("registryctl: {error:#}");
+            let next_step = match error.downcast_ref() {
+                Some(Error::Refused(refusal)) => refusal.next_step(None),
+                _ => None,
+            };
+            eprintln!("registryctl: {error:#} {}", next_step.unwrap_or_default());
             ExitCode::from(exit_code(&error))
         }
     }
@@ -74,12 +78,17 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let Options { data, config, json } = cli.options;
     let config = Config::load_over(config.as_deref(), data, None)?;
+    let only_looks = !matches!(cli.group, Group::Tenant(tenant::Task::Register(_)) | Group::Release(_));
+    if only_looks && !config.data.join("registry.db").exists() {
+        bail!("there is no registry in {}: name its data folder with --data", config.data.display());
+    }
     let noted = DataFolder::open(&config.data)?.noted_public_url();
     let public_url = config.public_url.clone().or(noted).unwrap_or_else(|| format!("http://{}", config.listen));
-    let registry = registry_wiring::build(&config, &public_url)?.registry;
-    let output = Output { json };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(perform(&registry, cli.group, output))
+    runtime.block_on(async {
+        let registry = registry_wiring::build(&config, &public_url).await?.registry;
+        perform(&registry, cli.group, Output { json }).await
+    })
 }
 
 async fn perform(registry: &Registry, group: Group, output: Output) -> anyhow::Result<()> {

@@ -43,8 +43,11 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
     let mut upload = registry.release_begin(&version, &name, operator()).await?;
     let bar = progress(metadata.len(), output);
     if let Err(error) = copy(&mut image, &file, &mut upload, &bar).await {
-        upload.abort().await?;
-        return Err(error);
+        bar.abandon();
+        return Err(match upload.abort().await {
+            Ok(()) => error,
+            Err(also) => anyhow::anyhow!("{error:#}; and it could not be taken back: {also}"),
+        });
     }
     let release = registry.release_publish(upload).await?;
     bar.finish_and_clear();

@@ -80,7 +80,7 @@ pub(crate) struct List {
     deployment: Option<String>,
     /// How many at most, 1 to 200.
     #[arg(long)]
-    limit: Option<i64>,
+    limit: Option<String>,
     /// Goes on after the page that ended with this cursor.
     #[arg(long)]
     cursor: Option<String>,

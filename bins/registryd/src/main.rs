@@ -5,6 +5,7 @@
 mod logging;
 mod serve;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,7 +51,8 @@ fn main() -> ExitCode {
     match serve::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            // Not through the log: that may be what is set wrong.
+            drop(writeln!(std::io::stderr(), "registryd: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -15,10 +15,12 @@ use crate::{Options, logging};
 
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let Options { data, listen, config } = options;
-    let loaded = Config::load_over(config.as_deref(), data, listen);
-    // What is wrong with the configuration is said in the log, which needs one to start.
-    logging::start(&loaded.as_ref().map(|config| config.log.clone()).unwrap_or_default())?;
-    let config = loaded?;
+    let config = Config::load_over(config.as_deref(), data, listen)?;
+    logging::start(&config.log)?;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in Config::unknown_variables(names) {
+        tracing::warn!("{name} is in the environment and is no key of the configuration");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(serve(config))
 }
@@ -30,7 +32,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let address = listener.local_addr().context("no address")?;
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let settings = Arc::new(http_settings(&config)?);
-    let wired = registry_wiring::build(&config, &public_url)?;
+    let wired = registry_wiring::build(&config, &public_url).await?;
     wired.data.note_public_url(&public_url)?;
     let mut stopped = stop_signal()?;
     let mut stop = stopped.clone();
@@ -50,7 +52,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 fn app(wired: Wired, settings: Arc<HttpSettings>) -> App {
     let tokens = ServiceTokens::default().with("default", &wired.service_token);
-    App { registry: wired.registry, files: Some(wired.files), tokens: Arc::new(tokens), settings }
+    App::new(wired.registry, Some(wired.files), tokens, settings)
 }
 
 fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
@@ -71,7 +73,7 @@ fn announce(wired: &Wired, address: &str) -> anyhow::Result<()> {
     let data = &wired.data;
     tracing::info!("data folder    {}", data.path().display());
     tracing::info!("mailbox        {}", data.mailbox().display());
-    tracing::info!("service token  {}", data.service_token().display());
+    tracing::info!("service token  {}", wired.service_token_file.display());
     tracing::info!("API to try     {address}/docs");
     let mut output = std::io::stdout().lock();
     writeln!(output, "listening on {address}").and_then(|()| output.flush()).context("standard output is closed")

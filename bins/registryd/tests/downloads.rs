@@ -15,10 +15,10 @@ use serde_json::json;
 fn publish(data: &Path, content: &[u8]) {
     let config = registry_wiring::Config::load_over(None, Some(data.to_owned()), None).unwrap();
     let url = registry_wiring::DataFolder::open(data).unwrap().noted_public_url().unwrap();
-    let registry = registry_wiring::build(&config, &url).unwrap().registry;
     let actor = Actor { name: "operator:test".to_owned(), source: "test".to_owned() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
+        let registry = registry_wiring::build(&config, &url).await.unwrap().registry;
         let mut upload = registry.release_begin("1.0", "image.iso", actor).await.unwrap();
         upload.write(content).await.unwrap();
         registry.release_publish(upload).await.unwrap();

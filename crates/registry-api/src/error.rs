@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::tenants::ReadyPart;
+
 /// What a client can branch on. Stable: a code is never renamed, and never used for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -62,6 +64,9 @@ pub struct Problem {
     /// What to do, by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_step: Option<String>,
+    /// The parts of the service, where it is not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<ReadyPart>>,
     /// The registry's time: a client whose clock is off can tell.
     pub server_time: DateTime<Utc>,
     /// Names the request in the registry's log.

@@ -20,7 +20,8 @@ pub struct ListTenantsQuery {
     /// `registered`, `installed`, `active`, `suspended` or `cancelled`.
     pub status: Option<String>,
     /// How many at most, 1 to 200; 50 by default.
-    pub limit: Option<i64>,
+    #[param(value_type = Option<i64>)]
+    pub limit: Option<String>,
     /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
@@ -133,7 +134,7 @@ pub struct Health {
 /// `GET /readyz`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Readyz {
-    /// `ready`, `degraded` (requests succeed, something is missing) or `down`.
+    /// `ready`, or `degraded`: requests succeed, and something is missing.
     pub status: String,
     /// Each part with its state.
     pub parts: Vec<ReadyPart>,

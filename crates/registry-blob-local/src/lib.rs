@@ -4,9 +4,11 @@
 //! at all. Links are `{base}/{key}?expires=…&key_id=…&signature=…`, signed with HMAC-SHA256 under a sub-key of the
 //! master key; whoever serves the folder checks them through [`LinkedFiles`].
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -22,6 +24,9 @@ use zeroize::Zeroizing;
 
 /// Where files are while they are being written; no key begins with a dot.
 const PARTIAL: &str = ".partial";
+
+/// After this long without a change, nobody is writing a partial file any more.
+const LEFT_BEHIND: Duration = Duration::from_hours(24);
 
 /// A key that signs links.
 pub struct LinkKey {
@@ -44,6 +49,7 @@ impl LocalBlobs {
     pub fn open(root: impl Into<PathBuf>, base_url: impl Into<String>, keys: Vec<LinkKey>) -> io::Result<Self> {
         let root = root.into();
         std::fs::create_dir_all(root.join(PARTIAL))?;
+        sweep(&root.join(PARTIAL))?;
         Ok(Self { root, base_url: base_url.into(), keys })
     }
 
@@ -54,6 +60,33 @@ impl LocalBlobs {
     fn temporary(&self) -> io::Result<(File, TempPath)> {
         Ok(Builder::new().tempfile_in(self.root.join(PARTIAL))?.into_parts())
     }
+}
+
+/// Removes what uploads left that were killed a day ago or more, by the file system's own clock.
+fn sweep(partial: &Path) -> io::Result<()> {
+    let now = Builder::new().tempfile_in(partial)?.as_file().metadata()?.modified()?;
+    for entry in std::fs::read_dir(partial)? {
+        let entry = entry?;
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|then| now.duration_since(then));
+        if matches!(age, Ok(Ok(age)) if age > LEFT_BEHIND) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folders down to this one, and flushes each that was made and the one it stands in.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(Path::new("."));
+    make_folders(parent)?;
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> BlobError {
@@ -84,7 +117,9 @@ impl BlobUpload for LocalUpload {
         let Self { temporary, target, .. } = *self;
         blocking(move || {
             let folder = target.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(folder)?;
+            make_folders(folder)?;
+            // The admin command line may run as another user than the service; the data folder keeps others out.
+            std::fs::set_permissions(&temporary, Permissions::from_mode(0o644))?;
             temporary.persist(&target).map_err(|error| error.error)?;
             File::open(folder)?.sync_all()
         })
@@ -105,7 +140,12 @@ impl BlobStore for LocalBlobs {
     }
 
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError> {
-        match tokio::fs::metadata(self.path(key)).await {
+        // Opened, not only looked at: it has to be readable by whoever serves it.
+        let opened = match tokio::fs::File::open(self.path(key)).await {
+            Ok(file) => file.metadata().await,
+            Err(error) => Err(error),
+        };
+        match opened {
             Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
             Ok(_) => Err(BlobError::NotFound(key.clone())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BlobError::NotFound(key.clone())),
@@ -129,7 +169,15 @@ impl BlobStore for LocalBlobs {
     }
 
     async fn probe(&self) -> Result<(), BlobError> {
-        self.temporary().and_then(|(_, temporary)| temporary.close()).map_err(|error| unavailable(&error))
+        let root = self.root.join(PARTIAL);
+        blocking(move || {
+            // Some bytes, flushed: a full disk takes an empty file.
+            let mut file = Builder::new().tempfile_in(root)?;
+            io::Write::write_all(&mut file, &[0; 4096])?;
+            file.as_file().sync_all()?;
+            file.close()
+        })
+        .await
     }
 }
 
@@ -146,7 +194,8 @@ impl LinkedFiles for LocalBlobs {
         let values = (value("expires"), value("key_id"), value("signature"));
         let (Some(expires), Some(key_id), Some(signature)) = values else { return Err(LinkError::Invalid) };
         let signer = self.keys.iter().find(|key| key.id.0 == key_id).ok_or(LinkError::Invalid)?;
-        let expires: i64 = expires.parse().map_err(|_| LinkError::Invalid)?;
+        let expires: i64 =
+            expires.parse().ok().filter(|at: &i64| at.to_string() == expires).ok_or(LinkError::Invalid)?;
         let expected = hex(&sign(signer, key, expires));
         if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
             return Err(LinkError::Invalid);
@@ -157,6 +206,11 @@ impl LinkedFiles for LocalBlobs {
         }
         let key = BlobKey::parse(key).ok_or(LinkError::Invalid)?;
         let path = self.path(&key);
-        if path.is_file() { Ok(LinkedFile { path, key }) } else { Err(LinkError::Gone) }
+        match path.metadata() {
+            Ok(metadata) if metadata.is_file() => Ok(LinkedFile { path, key }),
+            Ok(_) => Err(LinkError::Gone),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LinkError::Gone),
+            Err(error) => Err(LinkError::Unavailable(error.to_string())),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::id::{AuditId, CodeId, MailId, TenantId};
-use crate::tenant::words;
+use crate::words::words;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,8 +15,8 @@ pub enum Action {
     TenantUpgraded,
     /// A code was minted.
     CodeIssued,
-    /// A tenant's unused codes were replaced.
-    CodesSuperseded,
+    /// A code was minted for a tenant that had some before: the unused ones are dead.
+    CodeReissued,
     /// A code was redeemed.
     CodeRedeemed,
     /// A redemption was refused; the reason is in the detail.
@@ -42,7 +42,7 @@ words!(Action {
     TenantAdopted = "tenant_adopted",
     TenantUpgraded = "tenant_upgraded",
     CodeIssued = "code_issued",
-    CodesSuperseded = "codes_superseded",
+    CodeReissued = "code_reissued",
     CodeRedeemed = "code_redeemed",
     RedeemRefused = "redeem_refused",
     ReissueRefused = "reissue_refused",

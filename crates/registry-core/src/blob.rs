@@ -100,6 +100,9 @@ pub enum LinkError {
     /// The file it names is gone.
     #[error("The file behind this download link is not there any more.")]
     Gone,
+    /// The file cannot be looked at now.
+    #[error("The file behind this download link cannot be read now.")]
+    Unavailable(String),
 }
 
 /// Checks the links of a store whose files registryd serves itself.

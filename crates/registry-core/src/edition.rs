@@ -61,6 +61,9 @@ pub enum CatalogueError {
     /// A name or an alias stands twice.
     #[error("the edition name `{0}` stands twice")]
     Duplicate(String),
+    /// A license tier is called like a free edition: a license for it would be taken for none.
+    #[error("the tier `{0}` is called like a free edition")]
+    FreeTier(String),
     /// A name is empty.
     #[error("an edition has an empty name or tier")]
     Empty,
@@ -97,6 +100,10 @@ impl EditionCatalogue {
         }
         let free = editions.iter().find(|edition| edition.tier.is_none()).ok_or(CatalogueError::NoFreeEdition)?;
         let free = free.name.clone();
+        let is_free = |tier: &&String| editions.iter().any(|it| it.tier.is_none() && it.name.as_str() == **tier);
+        if let Some(tier) = editions.iter().filter_map(|edition| edition.tier.as_ref()).find(is_free) {
+            return Err(CatalogueError::FreeTier(tier.clone()));
+        }
         Ok(Self { editions, free })
     }
 
@@ -112,7 +119,7 @@ impl EditionCatalogue {
     /// The license tier of an edition; `None` for a free or a removed one.
     #[must_use]
     pub fn tier(&self, name: &EditionName) -> Option<&str> {
-        self.editions.iter().find(|edition| edition.name == *name)?.tier.as_deref()
+        self.find(name.as_str()).ok()?.tier.as_deref()
     }
 
     /// The edition of whoever has no active entitlement.
@@ -146,5 +153,7 @@ mod tests {
         assert_eq!(refused(vec![edition("pro", Some("pro"))]), CatalogueError::NoFreeEdition);
         assert_eq!(refused(vec![edition("a", None), edition("a", None)]), CatalogueError::Duplicate("a".into()));
         assert_eq!(refused(vec![edition("", None)]), CatalogueError::Empty);
+        let confusing = vec![edition("essentials", None), edition("pro", Some("essentials"))];
+        assert_eq!(refused(confusing), CatalogueError::FreeTier("essentials".into()));
     }
 }

@@ -1,6 +1,6 @@
 //! The throttle of guesses: so many unknown codes from one source in a while, then no more.
 //!
-//! In memory and bounded: what it forgets first are the sources that have been quiet longest.
+//! In memory and bounded: what it forgets first are the windows that began first.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -84,8 +84,9 @@ impl Throttle {
         Err(Refusal::TooManyGuesses { retry_after: left })
     }
 
-    /// Notes a guess.
-    pub fn note(&self, source: Source, now: Timestamp) {
+    /// Counts a guess, and refuses it where it is one too many: of guesses that were all under way before the first of
+    /// them was counted, no more than the limit learn whether they were right.
+    pub fn note(&self, source: Source, now: Timestamp) -> Result<(), Refusal> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = |guesses: &Guesses| guesses.since + self.policy.window <= now;
         if sources.len() >= self.policy.sources && !sources.contains_key(&source) {
@@ -100,6 +101,10 @@ impl Throttle {
             *guesses = Guesses { since: now, count: 0 };
         }
         guesses.count = guesses.count.saturating_add(1);
+        if guesses.count > self.policy.limit {
+            return Err(Refusal::TooManyGuesses { retry_after: guesses.since + self.policy.window - now });
+        }
+        Ok(())
     }
 }
 
@@ -125,9 +130,11 @@ mod tests {
         let eve = source("203.0.113.7");
         for second in 0..3 {
             assert_eq!(throttle.check(eve, at(second)), Ok(()));
-            throttle.note(eve, at(second));
+            assert_eq!(throttle.note(eve, at(second)), Ok(()));
         }
-        assert_eq!(throttle.check(eve, at(3)), Err(Refusal::TooManyGuesses { retry_after: TimeDelta::seconds(57) }));
+        let wait = Err(Refusal::TooManyGuesses { retry_after: TimeDelta::seconds(57) });
+        assert_eq!(throttle.check(eve, at(3)), wait);
+        assert_eq!(throttle.note(eve, at(3)), wait, "one that was under way already");
         assert_eq!(throttle.check(source("203.0.113.8"), at(3)), Ok(()));
         assert_eq!(throttle.check(eve, at(60)), Ok(()));
     }
@@ -144,7 +151,7 @@ mod tests {
     fn memory_is_bounded_and_the_oldest_source_is_forgotten_first() {
         let throttle = throttle(1, 2);
         for (second, address) in ["192.0.2.1", "192.0.2.2", "192.0.2.3"].into_iter().enumerate() {
-            throttle.note(source(address), at(i64::try_from(second).unwrap()));
+            throttle.note(source(address), at(i64::try_from(second).unwrap())).unwrap();
         }
         assert_eq!(throttle.sources.lock().unwrap().len(), 2);
         assert_eq!(throttle.check(source("192.0.2.1"), at(4)), Ok(()));

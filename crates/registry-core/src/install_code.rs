@@ -4,8 +4,8 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::id::{CodeId, EntitlementId, TenantId};
 use crate::secret::{CodeDigest, secret_text};
-use crate::tenant::words;
 use crate::text::ApplianceId;
+use crate::words::words;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -102,11 +102,35 @@ impl PlainCode {
 /// White space, dashes (Unicode's `Pd` as keyboards and word processors make them), and what copying leaves behind.
 fn is_separator(c: char) -> bool {
     c.is_whitespace()
+        || matches!(
+            c,
+            '-' | '_' | '\u{58a}' | '\u{5be}' | '\u{1400}' | '\u{1806}' | '\u{2010}'
+                ..='\u{2015}'
+                    | '\u{2043}'
+                    | '\u{207b}'
+                    | '\u{208b}'
+                    | '\u{2212}'
+                    | '\u{2e17}'
+                    | '\u{2e1a}'
+                    | '\u{2e3a}'
+                    | '\u{2e3b}'
+                    | '\u{2e40}'
+                    | '\u{2e5d}'
+                    | '\u{301c}'
+                    | '\u{3030}'
+                    | '\u{30a0}'
+                    | '\u{30fc}'
+                    | '\u{fe31}'
+                    | '\u{fe32}'
+                    | '\u{fe58}'
+                    | '\u{fe63}'
+                    | '\u{ff0d}'
+                    | '\u{ff3f}'
+                    | '\u{10ead}'
+        )
         || matches!(c,
-            '-' | '_' | '\u{ad}' | '\u{58a}' | '\u{5be}' | '\u{1806}' | '\u{2010}'..='\u{2015}' | '\u{2043}' | '\u{207b}'
-            | '\u{208b}' | '\u{2212}' | '\u{2e3a}' | '\u{2e3b}' | '\u{301c}' | '\u{3030}' | '\u{30fc}' | '\u{fe58}'
-            | '\u{fe63}' | '\u{ff0d}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'
-            | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
+            | '\u{2066}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
 fn fold_character(c: char) -> char {
@@ -207,6 +231,7 @@ mod tests {
             "K7QP\u{2011}M2RX\u{2212}9TDV",
             "\u{feff}K7QP\u{a0}M2RX\u{200b}9TDV",
             "Ｋ７ＱＰ－Ｍ２ＲＸ－９ＴＤＶ",
+            "K7QP\u{30a0}M2RX\u{fe31}9TDV\u{fe0f}\u{2063}",
             "K70P-M2RX-9TDU",
             "k7op-m2rx-9tdu",
         ] {

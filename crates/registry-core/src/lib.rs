@@ -33,6 +33,7 @@ pub mod secret;
 pub mod store;
 pub mod tenant;
 pub mod text;
+mod words;
 
 pub use refusal::Refusal;
 pub use registry::{Error, Ports, Registry, Settings};

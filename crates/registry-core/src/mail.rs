@@ -10,8 +10,8 @@ use crate::id::{CodeId, MailId, TenantId};
 use crate::install_code::PlainCode;
 use crate::release::Release;
 use crate::secret::{DownloadLink, Sealed};
-use crate::tenant::words;
 use crate::text::{CompanyName, EmailAddress, PersonName};
+use crate::words::words;
 
 /// A mail in the outbox: everything but its secret, which is sealed aside. It is rendered when it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

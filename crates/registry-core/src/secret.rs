@@ -13,7 +13,7 @@ use crate::install_code::PlainCode;
 macro_rules! secret_text {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq)]
+        #[derive(Clone)]
         pub struct $name(Zeroizing<String>);
 
         impl $name {
@@ -41,6 +41,8 @@ macro_rules! secret_text {
 secret_text!(
     /// What an appliance proves itself with: 256 random bits as 64 hex digits, shown once.
     PlainCredential,
+    /// What somebody typed where a code belongs: it may be one.
+    TypedCode,
     /// A signed license.
     LicenseToken,
     /// A link that lets whoever has it download one file for a while.
@@ -104,7 +106,7 @@ pub enum OpenError {
 /// The port to the master key. Everything is in-process and synchronous: it may run inside a decision.
 pub trait Vault: Send + Sync {
     /// Digests of a code under every master key of the ring, the current one first: a code is stored under the
-    /// first and looked up under all. MUST be deterministic.
+    /// first and looked up under all. MUST be deterministic, and never empty.
     fn code_digests(&self, code: &PlainCode) -> Vec<CodeDigest>;
 
     /// Seals `plain` so that it opens only with the same `context` (the id of the row it belongs to).

@@ -29,7 +29,7 @@ use crate::registry::directory::TenantQuery;
 use crate::registry::minting::Issued;
 use crate::registry::redeem::Redeemed;
 use crate::release::Release;
-use crate::secret::{CodeDigest, Sealed};
+use crate::secret::{CodeDigest, KeyId, Sealed};
 use crate::tenant::Tenant;
 use crate::text::{ApplianceId, Channel, EmailAddress, SubscriptionId, Version};
 
@@ -163,7 +163,7 @@ pub enum Write {
     InsertCredential(Credential),
     /// Puts a mail into the outbox.
     EnqueueMail(Box<QueuedMail>),
-    /// Discards the tenant's mails that are still queued, and blanks their secrets.
+    /// Discards the tenant's mails with codes that were not sent, queued or given up, and blanks their secrets.
     DiscardMails {
         /// The tenant.
         tenant: TenantId,
@@ -174,8 +174,8 @@ pub enum Write {
     AppendAudit(Box<AuditEntry>),
     /// Records an answer for replay, over one that has ended.
     PutReplay(Box<ReplayRecord>),
-    /// Inserts a release. MUST fail where its channel has this version.
-    InsertRelease(Box<Release>),
+    /// Puts a release. MUST fail where its channel has this version under another id.
+    PutRelease(Box<Release>),
     /// Makes a release the current one of its channel.
     SetCurrent {
         /// The channel.
@@ -228,6 +228,19 @@ pub struct RedeemFacts {
     pub tenant_entitlement: Option<Entitlement>,
     /// The appliance of that id under `tenant`.
     pub appliance: Option<Appliance>,
+}
+
+impl TenantSelector {
+    /// Reads what a caller says: the id goes before the contact, and one of them must be there.
+    pub fn parse(tenant_id: Option<TenantId>, contact_email: Option<&str>) -> Result<Self, Refusal> {
+        match (tenant_id, contact_email) {
+            (Some(id), _) => Ok(Self::Id(id)),
+            (None, Some(contact)) => Ok(Self::Contact(EmailAddress::parse(contact)?)),
+            (None, None) => {
+                Err(Refusal::Invalid { field: "tenant_id", problem: "or `contact_email` must be given".to_owned() })
+            }
+        }
+    }
 }
 
 /// Which tenant a re-issue is for.
@@ -349,6 +362,9 @@ pub trait Store: Send + Sync {
     /// The mails of a tenant, oldest first.
     async fn mail_list(&self, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError>;
 
-    /// Whether the store answers, and can be written to.
+    /// The master keys that unconsumed codes were digested and unsent mails were sealed under.
+    async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError>;
+
+    /// Whether the store answers, and takes a write.
     async fn probe(&self) -> Result<(), StoreError>;
 }

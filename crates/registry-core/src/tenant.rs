@@ -6,6 +6,7 @@ use crate::id::TenantId;
 use crate::text::{
     BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId, fold,
 };
+use crate::words::words;
 
 /// How far a tenant has come. Installing moves it forward; operators suspend and cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,34 +31,6 @@ pub enum DeploymentType {
     /// At the vendor's.
     Hosted,
 }
-
-macro_rules! words {
-    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl $type {
-            /// Every value.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The word for it on the wire, in the store and on screens.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-
-            /// The value a word stands for.
-            #[must_use]
-            pub fn from_word(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|value| value.as_str() == word)
-            }
-        }
-
-        impl std::fmt::Display for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
-pub(crate) use words;
 
 words!(TenantStatus {
     Registered = "registered",

@@ -7,9 +7,13 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderName;
 use axum::middleware::from_fn_with_state;
+use chrono::TimeDelta;
 use ipnet::IpNet;
 use registry_core::Registry;
 use registry_core::blob::LinkedFiles;
+use registry_core::clock::Timestamp;
+use registry_core::registry::readiness::{Part, PartState};
+use tokio::sync::Mutex;
 
 use crate::auth::ServiceTokens;
 use crate::endpoints;
@@ -34,22 +38,59 @@ pub struct HttpSettings {
     pub source_header: HeaderName,
 }
 
+/// How long an answer about readiness is given again: asking costs a write, and the path is open to anyone.
+const READINESS: TimeDelta = TimeDelta::seconds(1);
+
+/// How the parts were, and when.
+struct Readiness {
+    at: Timestamp,
+    parts: Vec<Part>,
+}
+
 /// What handlers share.
 #[derive(Clone)]
 pub struct App {
-    /// The use cases.
-    pub registry: Arc<Registry>,
-    /// The files behind links of our own, where the blob store is a local one.
-    pub files: Option<Arc<dyn LinkedFiles>>,
-    /// Who may call as a service.
-    pub tokens: Arc<ServiceTokens>,
-    /// How it speaks HTTP.
-    pub settings: Arc<HttpSettings>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) files: Option<Arc<dyn LinkedFiles>>,
+    pub(crate) tokens: Arc<ServiceTokens>,
+    pub(crate) settings: Arc<HttpSettings>,
+    readiness: Arc<Mutex<Option<Readiness>>>,
+}
+
+impl App {
+    /// The registry over HTTP: `files` are those behind links of our own, where the blob store is a local one; `tokens`
+    /// say who may call as a service.
+    #[must_use]
+    pub fn new(
+        registry: Arc<Registry>,
+        files: Option<Arc<dyn LinkedFiles>>,
+        tokens: ServiceTokens,
+        settings: Arc<HttpSettings>,
+    ) -> Self {
+        Self { registry, files, tokens: Arc::new(tokens), settings, readiness: Arc::default() }
+    }
+
+    /// How every part is, or was a moment ago. What failed, and why, goes to the log.
+    pub(crate) async fn readiness(&self) -> Vec<Part> {
+        let mut last = self.readiness.lock().await;
+        let now = self.registry.now();
+        if let Some(last) = last.as_ref().filter(|last| now - last.at < READINESS) {
+            return last.parts.clone();
+        }
+        let parts = self.registry.readiness().await;
+        for part in &parts {
+            if let PartState::Failed(cause) = &part.state {
+                tracing::warn!(part = part.name, cause, "not ready");
+            }
+        }
+        *last = Some(Readiness { at: now, parts: parts.clone() });
+        parts
+    }
 }
 
 /// All endpoints, framed.
 pub fn router(app: App) -> Router {
-    let (router, api) = endpoints::routes().split_for_parts();
+    let (router, api) = endpoints::described();
     router
         .merge(endpoints::docs::routes(api))
         .layer(DefaultBodyLimit::disable())

@@ -19,7 +19,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(&app, &request);
+    // What is no method we know may be anything, a code even.
     let method = request.method().clone();
+    let method = if matches!(method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") {
+        method.to_string()
+    } else {
+        "(other)".to_owned()
+    };
     // The pattern, not the path: queries and paths may hold the secret part of a link.
     let path = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let source = client_source(request.headers(), request.extensions(), &app.settings);
@@ -31,9 +37,9 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
     }
     let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
     if let Some(cause) = cause {
-        tracing::error!(%method, path, status, request_id = id, %source, cause, micros, "failed");
+        tracing::error!(method, path, status, request_id = id, %source, cause, micros, "failed");
     } else {
-        tracing::info!(%method, path, status, request_id = id, %source, micros, "answered");
+        tracing::info!(method, path, status, request_id = id, %source, micros, "answered");
     }
     response
 }
@@ -53,13 +59,7 @@ fn formed(app: &App, mut response: Response, id: &str) -> (Response, Option<Stri
     if !status.is_client_error() && !status.is_server_error() {
         return (response, None);
     }
-    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json");
-    let error = match response.extensions_mut().remove::<ApiError>() {
-        Some(error) => error,
-        // An answer of ours that is an error by its status only: readiness.
-        None if is_json => return (response, None),
-        None => ApiError::of_status(status),
-    };
+    let error = response.extensions_mut().remove::<ApiError>().unwrap_or_else(|| ApiError::of_status(status));
     let portal = app.registry.settings().portal_url.as_deref();
     let next_step = error.refusal.as_ref().and_then(|refusal| refusal.next_step(portal));
     let text = next_step.as_ref().map_or_else(|| error.text.clone(), |step| format!("{} {step}", error.text));
@@ -73,6 +73,7 @@ fn formed(app: &App, mut response: Response, id: &str) -> (Response, Option<Stri
         reason: error.reason,
         retryable: status.is_server_error() || matches!(status.as_u16(), 408 | 429),
         next_step,
+        parts: error.parts,
         server_time: app.registry.now(),
         request_id: id.to_owned(),
     };

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use registry_api::ErrorCode;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
 use crate::problem::ApiError;
@@ -32,10 +32,11 @@ impl<T: DeserializeOwned> FromRequest<App> for ApiJson<T> {
 
 /// `application/json` or `…+json`. No content type at all is taken for JSON.
 fn check_type(request: &Request) -> Result<(), ApiError> {
-    let Some(kind) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
-    let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = request.headers().get(header::CONTENT_TYPE).map_or(Ok("application/json"), |kind| kind.to_str());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"));
-    if is_json { Ok(()) } else { Err(ApiError::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)) }
+    let is_plain = request.headers().get(header::CONTENT_ENCODING).is_none_or(|value| value == "identity");
+    if is_json && is_plain { Ok(()) } else { Err(ApiError::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)) }
 }
 
 async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
@@ -61,27 +62,24 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let refused = |status, text: String| ApiError::new(status, ErrorCode::InvalidRequest, text);
     let unparsable = || refused(StatusCode::BAD_REQUEST, "The request is not JSON.".to_owned());
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        if !error.inner().is_data() {
-            return unparsable();
-        }
+    let text = std::str::from_utf8(body).map_err(|_| unparsable())?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|_| unparsable())?;
+    // Else a list of values would be taken for an object, by the order of its fields.
+    if !text.trim_start().starts_with('{') {
+        let text = "The request must be a JSON object.".to_owned();
+        return Err(refused(StatusCode::UNPROCESSABLE_ENTITY, text));
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, text) = (error.path().to_string(), error.inner().to_string());
-        match text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
-            Some((field, _)) => {
-                refused(StatusCode::UNPROCESSABLE_ENTITY, format!("`{field}` is missing.")).reason(field)
-            }
-            None if path == "." => {
-                refused(StatusCode::UNPROCESSABLE_ENTITY, "The request must be a JSON object.".to_owned())
-            }
-            None => {
-                let text = format!("`{path}` has a value of the wrong type.");
-                refused(StatusCode::UNPROCESSABLE_ENTITY, text).reason(path)
-            }
-        }
-    })?;
-    json.end().map_err(|_| unparsable())?;
-    Ok(value)
+        let field = |prefix| text.strip_prefix(prefix).and_then(|rest| Some(rest.split_once('`')?.0));
+        let (field, problem) = match (field("missing field `"), field("duplicate field `")) {
+            (Some(field), _) => (field, "is missing."),
+            (None, Some(field)) => (field, "is given twice."),
+            (None, None) => (&*path, "has a value of the wrong type."),
+        };
+        refused(StatusCode::UNPROCESSABLE_ENTITY, format!("`{field}` {problem}")).reason(field)
+    })
 }
 
 #[cfg(test)]
@@ -98,8 +96,11 @@ mod tests {
             ("nonsense", 400, None),
             ("\u{0}", 400, None),
             ("[]", 422, None),
+            (r#"["K7QPM2RX9TDV", "a"]"#, 422, None),
+            ("[[[[", 400, None),
             ("\"K7QPM2RX9TDV\"", 422, None),
             ("{}", 422, Some("claim_code")),
+            (r#"{"claim_code": "a", "claim_code": "b"}"#, 422, Some("claim_code")),
             (r#"{"claim_code": 77777777}"#, 422, Some("claim_code")),
             (r#"{"claim_code": "K7QPM2RX9TDV", "appliance_id": ["K7QPM2RX9TDV"]}"#, 422, Some("appliance_id")),
             (

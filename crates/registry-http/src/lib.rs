@@ -4,7 +4,7 @@
 //! that is an error leaves in one form, whoever made it (the module `frame`).
 //!
 //! To add an endpoint: 1. its wire types in registry-api; 2. a file in `endpoints` with its handler and its
-//! `#[utoipa::path]`; 3. one `routes!` line in `router`; 4. its section in `docs/wire-contract.md`, and tests that
+//! `#[utoipa::path]`; 3. one `routes!` line in `endpoints::routes`; 4. its section in `docs/wire-contract.md`, and tests that
 //! cite it.
 
 mod app;

@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use registry_api::ErrorCode;
+use registry_api::{ErrorCode, ReadyPart};
 use registry_core::blob::{BlobError, LinkError};
 use registry_core::store::StoreError;
 use registry_core::{Error, Refusal};
@@ -22,12 +22,14 @@ pub(crate) struct ApiError {
     pub(crate) refusal: Option<Refusal>,
     /// What the log says and the client does not.
     pub(crate) cause: Option<String>,
+    /// The parts of the service, where readiness is asked.
+    pub(crate) parts: Option<Vec<ReadyPart>>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: ErrorCode, text: impl Into<String>) -> Self {
-        Self { status, code, text: text.into(), reason: None, refusal: None, cause: None, header: None }
+        Self { status, code, text: text.into(), reason: None, refusal: None, cause: None, parts: None, header: None }
     }
 
     pub(crate) fn reason(self, reason: impl Into<String>) -> Self {
@@ -54,8 +56,15 @@ impl ApiError {
         error.header(header::RETRY_AFTER, RETRY_AFTER.into()).cause(cause)
     }
 
+    /// The service is not ready: these parts say why.
+    pub(crate) fn not_ready(parts: Vec<ReadyPart>) -> Self {
+        let text = "The service is not ready. `parts` says what is down.";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::NotReady, text);
+        Self { parts: Some(parts), ..error }.header(header::RETRY_AFTER, RETRY_AFTER.into())
+    }
+
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
-        let text = "The service failed; nothing was changed. The operator finds the reason in its log.";
+        let text = "The service failed. The operator finds the reason in its log.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::InternalError, text).cause(cause)
     }
 
@@ -154,6 +163,7 @@ impl From<LinkError> for ApiError {
             LinkError::Invalid => (StatusCode::FORBIDDEN, ErrorCode::InvalidLink),
             LinkError::Expired(_) => (StatusCode::FORBIDDEN, ErrorCode::ExpiredLink),
             LinkError::Gone => (StatusCode::NOT_FOUND, ErrorCode::LinkGone),
+            LinkError::Unavailable(cause) => return Self::overloaded(cause),
         };
         Self::new(status, code, format!("{error} Ask for a fresh one with a new install code."))
     }

@@ -35,16 +35,22 @@ pub(crate) fn client_source(headers: &HeaderMap, extensions: &Extensions, settin
 fn resolve(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
     let mut client = peer;
-    for entry in forwarded.iter().rev() {
+    for entry in forwarded.iter().rev().filter(|entry| !entry.trim().is_empty()) {
         if !is_trusted(client) {
             break;
         }
-        match entry.trim().parse() {
-            Ok(address) => client = address,
-            Err(_) => break,
+        match address(entry.trim()) {
+            Some(address) => client = address,
+            None => break,
         }
     }
     client
+}
+
+/// An address as proxies write it: alone, with a port, an IPv6 one also in brackets.
+fn address(entry: &str) -> Option<IpAddr> {
+    let alone = || entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry).parse().ok();
+    entry.parse::<SocketAddr>().ok().map(|address| address.ip()).or_else(alone)
 }
 
 #[cfg(test)]
@@ -62,6 +68,10 @@ mod tests {
             ("10.0.0.1", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
             ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
             ("fd00::1", "2001:db8::1", "2001:db8::1"),
+            ("10.0.0.1", "198.51.100.1:5000", "198.51.100.1"),
+            ("10.0.0.1", "[2001:db8::1]:5000", "2001:db8::1"),
+            ("10.0.0.1", "[2001:db8::1]", "2001:db8::1"),
+            ("10.0.0.1", "198.51.100.1,", "198.51.100.1"),
             ("10.0.0.1", "nonsense", "10.0.0.1"),
             ("10.0.0.1", "", "10.0.0.1"),
         ] {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -25,13 +26,24 @@ impl FolderMailer {
     }
 }
 
-/// Writes the whole file or none, and flushes it to the disk: only then is the mail delivered.
+/// Writes the whole file or none, and flushes it to the disk: only then is the mail delivered. What a killed delivery
+/// left behind is written over by the next one of the same mail.
 fn deliver(folder: &Path, name: &str, raw: &[u8]) -> io::Result<()> {
-    let mut file = NamedTempFile::new_in(folder)?;
+    std::fs::create_dir_all(folder)?;
+    let partial = folder.join(format!(".{name}.partial"));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
     file.write_all(raw)?;
-    file.as_file().sync_all()?;
-    file.persist(folder.join(name)).map_err(|error| error.error)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, folder.join(name))?;
     File::open(folder)?.sync_all()
+}
+
+/// Whether a mail of some size could be written now. An empty file would be taken by a full disk.
+fn try_out(folder: &Path) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(&[0; 4096])?;
+    file.as_file().sync_all()?;
+    file.close()
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), MailError> {
@@ -49,6 +61,6 @@ impl Mailer for FolderMailer {
 
     async fn probe(&self) -> Result<(), MailError> {
         let folder = self.folder.clone();
-        blocking(move || NamedTempFile::new_in(folder)?.close()).await
+        blocking(move || try_out(&folder)).await
     }
 }

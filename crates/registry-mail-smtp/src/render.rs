@@ -30,6 +30,9 @@ pub enum TemplateError {
     /// The sender's address is none.
     #[error("`{0}` is not an e-mail address to send from")]
     Sender(String),
+    /// The product's name cannot stand in a header.
+    #[error("the product's name is empty or contains control characters")]
+    Product,
     /// A template is broken.
     #[error("the mail templates are broken: {0}")]
     Template(#[from] minijinja::Error),
@@ -70,6 +73,9 @@ impl Renderer {
     /// A renderer for this sender.
     pub fn new(sender: Sender) -> Result<Self, TemplateError> {
         let address: Address = sender.address.parse().map_err(|_| TemplateError::Sender(sender.address.clone()))?;
+        if sender.product.trim().is_empty() || sender.product.chars().any(char::is_control) {
+            return Err(TemplateError::Product);
+        }
         let mut templates = Environment::new();
         templates.set_auto_escape_callback(|name| if name == HTML { AutoEscape::Html } else { AutoEscape::None });
         templates.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
@@ -161,5 +167,9 @@ mod tests {
     fn a_sender_that_is_no_address_is_refused() {
         let sender = Sender { address: "nobody".into(), product: "Product".into(), portal_url: None };
         assert!(matches!(Renderer::new(sender), Err(TemplateError::Sender(_))));
+        for product in ["", "Product\r\nBcc: eve@example.com"] {
+            let sender = Sender { address: "a@example.com".into(), product: product.into(), portal_url: None };
+            assert!(matches!(Renderer::new(sender), Err(TemplateError::Product)), "{product:?}");
+        }
     }
 }

@@ -36,9 +36,13 @@ async fn a_mail_is_a_file_named_by_its_id() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_gone_is_a_transient_failure() {
+async fn a_folder_that_is_gone_is_made_again_and_one_that_cannot_be_is_a_transient_failure() {
     let (mailer, folder) = mailer();
-    std::fs::remove_dir_all(folder.path()).unwrap();
-    assert!(matches!(mailer.send(&example("Acme", None)).await, Err(MailError::Transient(_))));
+    let mailbox = folder.path().join("mailbox");
+    std::fs::remove_dir(&mailbox).unwrap();
     assert!(matches!(mailer.probe().await, Err(MailError::Transient(_))));
+    mailer.send(&example("Acme", None)).await.unwrap();
+    std::fs::remove_dir_all(&mailbox).unwrap();
+    std::fs::write(&mailbox, "in the way").unwrap();
+    assert!(matches!(mailer.send(&example("Acme", None)).await, Err(MailError::Transient(_))));
 }

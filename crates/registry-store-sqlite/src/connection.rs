@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection as _;
+use diesel::connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager as _};
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::{Connection as _, ConnectionError, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use registry_core::store::StoreError;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 
@@ -46,6 +46,8 @@ pub(crate) struct Connections {
     /// Empty after a panic within a transaction: the next writer opens a fresh one.
     writer: Arc<Mutex<Option<SqliteConnection>>>,
     readers: Pool<ConnectionManager<SqliteConnection>>,
+    /// One a reader: who waits for one waits here, and not on a thread.
+    places: Arc<Semaphore>,
 }
 
 impl Connections {
@@ -54,14 +56,23 @@ impl Connections {
         let url = path.to_str().ok_or_else(|| StoreError::Unavailable("its path is not UTF-8".to_owned()))?.to_owned();
         let mut writer = establish(&url)?;
         // One transaction that nobody else writes beside: of two processes that start at once, one migrates.
-        writer.exclusive_transaction(|connection| migrate(connection, &url)).map_err(StoreError::from)?;
+        let pending = writer.has_pending_migration(MIGRATIONS);
+        let pending = pending.map_err(|error| StoreError::Unavailable(format!("reading {url}: {error}")))?;
+        if pending {
+            transaction(&mut writer, Hold::Everything, |writer| migrate(writer, &url))?;
+        }
         let readers = Pool::builder()
             .max_size(READERS)
             .min_idle(Some(0))
             .connection_timeout(PATIENCE)
             .connection_customizer(Box::new(Reader))
             .build_unchecked(ConnectionManager::new(&url));
-        Ok(Self { url, writer: Arc::new(Mutex::new(Some(writer))), readers })
+        Ok(Self {
+            url,
+            writer: Arc::new(Mutex::new(Some(writer))),
+            readers,
+            places: Arc::new(Semaphore::new(READERS as usize)),
+        })
     }
 
     /// Runs `work` in one transaction that holds the write lock from its beginning.
@@ -77,9 +88,11 @@ impl Connections {
                 Some(connection) => connection,
                 None => establish(&url)?,
             };
-            let done = connection.immediate_transaction(|connection| work(connection).map_err(Failure::Store));
-            *slot = Some(connection);
-            done.map_err(StoreError::from)
+            let done = transaction(&mut connection, Hold::WriteLock, work);
+            // One that could not even roll back is closed; the next writer opens a fresh one.
+            let broken = AnsiTransactionManager::is_broken_transaction_manager(&mut connection);
+            *slot = Some(connection).filter(|_| !broken);
+            done
         })
         .await
     }
@@ -89,12 +102,52 @@ impl Connections {
         &self,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
+        let place = place.ok().and_then(Result::ok);
+        let place = place.ok_or_else(|| StoreError::Contended("its readers are taken".to_owned()))?;
         let readers = self.readers.clone();
         blocking(move || {
             let mut connection = readers.get().map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            connection.transaction(|connection| work(connection).map_err(Failure::Store)).map_err(StoreError::from)
+            let done = transaction(&mut connection, Hold::Snapshot, work);
+            drop(place);
+            done
         })
         .await
+    }
+}
+
+/// What a transaction holds from its beginning.
+#[derive(Clone, Copy)]
+enum Hold {
+    /// One snapshot to read.
+    Snapshot,
+    /// The write lock.
+    WriteLock,
+    /// Everything: nobody else even reads.
+    Everything,
+}
+
+/// Runs `work` in a transaction and keeps its own error: what a failed rollback says would hide it.
+fn transaction<T>(
+    connection: &mut SqliteConnection,
+    hold: Hold,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut failed = None;
+    let run = |connection: &mut SqliteConnection| {
+        work(connection).map_err(|error| {
+            failed = Some(error);
+            DieselError::RollbackTransaction
+        })
+    };
+    let done = match hold {
+        Hold::Snapshot => connection.transaction(run),
+        Hold::WriteLock => connection.immediate_transaction(run),
+        Hold::Everything => connection.exclusive_transaction(run),
+    };
+    match failed {
+        Some(error) => Err(error),
+        None => done.map_err(|error| failure(&error)),
     }
 }
 
@@ -105,10 +158,9 @@ async fn blocking<T: Send + 'static>(
     ended.map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
 }
 
-fn migrate(connection: &mut SqliteConnection, url: &str) -> Result<(), Failure> {
+fn migrate(connection: &mut SqliteConnection, url: &str) -> Result<(), StoreError> {
     let migrated = connection.run_pending_migrations(MIGRATIONS);
-    let failed = |error| Failure::Store(StoreError::Corrupt(format!("migrating {url}: {error}")));
-    migrated.map(drop).map_err(failed)
+    migrated.map(drop).map_err(|error| StoreError::Corrupt(format!("migrating {url}: {error}")))
 }
 
 /// Opens a connection. Switching a new file to WAL does not wait for others that do the same, so it is tried again.
@@ -123,27 +175,6 @@ fn establish(url: &str) -> Result<SqliteConnection, StoreError> {
         }
     }
     Err(StoreError::Contended(format!("{url} is being opened by others")))
-}
-
-/// What ends a transaction: a failure of ours, or one of diesel's own begin and commit.
-enum Failure {
-    Store(StoreError),
-    Diesel(DieselError),
-}
-
-impl From<DieselError> for Failure {
-    fn from(error: DieselError) -> Self {
-        Self::Diesel(error)
-    }
-}
-
-impl From<Failure> for StoreError {
-    fn from(failed: Failure) -> Self {
-        match failed {
-            Failure::Store(error) => error,
-            Failure::Diesel(error) => failure(&error),
-        }
-    }
 }
 
 /// What a failure of SQLite's means for a caller. SQLite has no codes in diesel, only the texts of `sqlite3_errstr`.

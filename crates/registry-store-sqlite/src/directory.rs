@@ -1,12 +1,14 @@
 //! Lists and shows tenants.
 
+use std::collections::HashMap;
+
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 use registry_core::appliance::Appliance;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
-use registry_core::install_code::{CodeKind, InstallCode};
+use registry_core::install_code::InstallCode;
 use registry_core::registry::directory::TenantQuery;
 use registry_core::store::{StoreError, TenantRecord};
 use registry_core::tenant::Tenant;
@@ -39,45 +41,61 @@ pub(crate) fn list(connection: &mut SqliteConnection, query: &TenantQuery) -> Re
     }
     let rows = rows.order((tenants::registered_at.desc(), tenants::id.desc())).limit(i64::from(query.limit));
     let tenants = all(rows.load(connection))?;
-    let mut records = records(connection, tenants)?;
-    for record in &mut records {
-        record.codes.retain(|code| code.kind == CodeKind::Install);
-        record.codes.truncate(1);
-    }
-    Ok(records)
+    records(connection, tenants, true)
 }
 
 pub(crate) fn show(connection: &mut SqliteConnection, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
     let tenant = tenant(connection, id)?;
-    Ok(records(connection, tenant.into_iter().collect())?.pop())
+    Ok(records(connection, tenant.into_iter().collect(), false)?.pop())
 }
 
+/// The newest install code of each tenant.
+const NEWEST: &str = "install_codes.kind = 'install' AND install_codes.issued_at = (SELECT max(newer.issued_at) \
+                      FROM install_codes AS newer WHERE newer.tenant_id = install_codes.tenant_id \
+                      AND newer.kind = 'install')";
+
 /// Hangs on each tenant what belongs to it.
-fn records(connection: &mut SqliteConnection, tenants: Vec<Tenant>) -> Result<Vec<TenantRecord>, StoreError> {
+fn records(
+    connection: &mut SqliteConnection,
+    tenants: Vec<Tenant>,
+    newest_code_only: bool,
+) -> Result<Vec<TenantRecord>, StoreError> {
     let ids: Vec<String> = tenants.iter().map(|tenant| tenant.id.to_string()).collect();
     let entitlements: Vec<Entitlement> = all(entitlements::table
         .filter(entitlements::tenant_id.eq_any(&ids))
         .order((entitlements::created_at, entitlements::id))
         .select(EntitlementRow::as_select())
         .load(connection))?;
-    let codes: Vec<InstallCode> = all(install_codes::table
-        .filter(install_codes::tenant_id.eq_any(&ids))
-        .order((install_codes::issued_at.desc(), install_codes::id.desc()))
-        .select(CodeRow::as_select())
-        .load(connection))?;
+    let mut codes = install_codes::table.select(CodeRow::as_select()).into_boxed();
+    if newest_code_only {
+        codes = codes.filter(sql::<Bool>(NEWEST));
+    }
+    let codes = codes.filter(install_codes::tenant_id.eq_any(&ids));
+    let codes: Vec<InstallCode> =
+        all(codes.order((install_codes::issued_at.desc(), install_codes::id.desc())).load(connection))?;
     let appliances: Vec<Appliance> = all(appliances::table
         .filter(appliances::tenant_id.eq_any(&ids))
         .order((appliances::registered_at, appliances::id))
         .select(ApplianceRow::as_select())
         .load(connection))?;
-    let record = |tenant: Tenant| {
-        let id = tenant.id;
-        TenantRecord {
-            tenant,
-            entitlements: entitlements.iter().filter(|row| row.tenant_id == Some(id)).cloned().collect(),
-            codes: codes.iter().filter(|row| row.tenant_id == Some(id)).cloned().collect(),
-            appliances: appliances.iter().filter(|row| row.tenant_id == id).cloned().collect(),
-        }
+    let mut entitlements = by_tenant(entitlements, |entitlement| entitlement.tenant_id);
+    let mut codes = by_tenant(codes, |code| code.tenant_id);
+    let mut appliances = by_tenant(appliances, |appliance| Some(appliance.tenant_id));
+    let record = |tenant: Tenant| TenantRecord {
+        entitlements: entitlements.remove(&tenant.id).unwrap_or_default(),
+        codes: codes.remove(&tenant.id).unwrap_or_default(),
+        appliances: appliances.remove(&tenant.id).unwrap_or_default(),
+        tenant,
     };
     Ok(tenants.into_iter().map(record).collect())
+}
+
+fn by_tenant<T>(rows: Vec<T>, tenant: impl Fn(&T) -> Option<TenantId>) -> HashMap<TenantId, Vec<T>> {
+    let mut grouped: HashMap<TenantId, Vec<T>> = HashMap::new();
+    for row in rows {
+        if let Some(tenant) = tenant(&row) {
+            grouped.entry(tenant).or_default().push(row);
+        }
+    }
+    grouped
 }

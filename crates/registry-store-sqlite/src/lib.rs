@@ -28,6 +28,7 @@ use registry_core::registry::directory::TenantQuery;
 use registry_core::registry::minting::Issued;
 use registry_core::registry::redeem::Redeemed;
 use registry_core::release::Release;
+use registry_core::secret::KeyId;
 use registry_core::store::{
     Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
     Replay, Store, StoreError, TenantRecord, TenantSelector,
@@ -35,7 +36,7 @@ use registry_core::store::{
 use registry_core::text::{Channel, SubscriptionId, Version};
 
 use crate::connection::{Connections, failure};
-use crate::schema::{audit, channels, releases};
+use crate::schema::{audit, channels, install_codes, mails, releases};
 
 /// The store in one SQLite file.
 #[derive(Clone)]
@@ -89,6 +90,17 @@ impl Store for SqliteStore {
         replay: Option<Replay>,
         decide: Decide<RedeemFacts, Redeemed>,
     ) -> Result<Outcome<Redeemed>, StoreError> {
+        // Whoever guesses keeps no writer waiting: where a reader finds no code and the decision writes nothing, that is it.
+        if replay.is_none() {
+            let key = key.clone();
+            let facts = self.connections.read(move |connection| facts::redeem(connection, &key)).await?;
+            if facts.code.is_none()
+                && let Decision::Commit { writes, outcome } = decide(&facts)
+                && writes.is_empty()
+            {
+                return Ok(outcome.map_or_else(Outcome::Refused, Outcome::Done));
+            }
+        }
         self.decide(replay, move |connection| facts::redeem(connection, &key), decide).await
     }
 
@@ -180,8 +192,27 @@ impl Store for SqliteStore {
         self.connections.read(move |connection| outbox::list(connection, tenant)).await
     }
 
+    async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
+        let list = |connection: &mut SqliteConnection| {
+            let unconsumed = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
+            let codes = install_codes::table.filter(unconsumed).select(install_codes::digest_key_id).distinct();
+            let mut ids: Vec<String> = codes.load(connection).map_err(|error| failure(&error))?;
+            let sealed = mails::table.select(mails::sealed_key_id).distinct().load(connection);
+            let sealed: Vec<Option<String>> = sealed.map_err(|error| failure(&error))?;
+            ids.extend(sealed.into_iter().flatten());
+            ids.sort();
+            ids.dedup();
+            Ok(ids.into_iter().map(KeyId).collect())
+        };
+        self.connections.read(list).await
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
-        // An empty IMMEDIATE transaction takes the write lock: a full disk or a read-only file shows here.
-        self.connections.write(|_| Ok(())).await
+        let write = |connection: &mut SqliteConnection| {
+            let counted =
+                "INSERT INTO probes (id, writes) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET writes = writes + 1";
+            diesel::sql_query(counted).execute(connection).map(drop).map_err(|error| failure(&error))
+        };
+        self.connections.write(write).await
     }
 }

@@ -25,12 +25,23 @@ pub(crate) fn lease(
 ) -> Result<Vec<QueuedMail>, StoreError> {
     let due = mails::state.eq("queued").and(mails::due_at.le(now.timestamp_micros()));
     let rows = mails::table.filter(due).order((mails::queued_at, mails::id)).limit(i64::from(limit));
-    let leased: Vec<QueuedMail> = all(rows.select(MailRow::as_select()).load(connection))?;
-    let ids: Vec<String> = leased.iter().map(|mail| mail.id.to_string()).collect();
-    diesel::update(mails::table.filter(mails::id.eq_any(ids)))
-        .set(mails::due_at.eq(until.timestamp_micros()))
-        .execute(connection)
-        .map_err(|error| failure(&error))?;
+    let rows: Vec<MailRow> = rows.select(MailRow::as_select()).load(connection).map_err(|error| failure(&error))?;
+    let mut leased = Vec::new();
+    for row in rows {
+        let mail = mails::table.find(row.id.clone());
+        let marked = match QueuedMail::try_from(row) {
+            Ok(readable) => {
+                leased.push(readable);
+                diesel::update(mail).set(mails::due_at.eq(until.timestamp_micros())).execute(connection)
+            }
+            // One that cannot be read must not keep all others waiting.
+            Err(error) => {
+                let set = (mails::state.eq("dead"), mails::settled_at.eq(now.timestamp_micros()));
+                diesel::update(mail).set((set, mails::last_error.eq(error.to_string()))).execute(connection)
+            }
+        };
+        marked.map_err(|error| failure(&error))?;
+    }
     Ok(leased)
 }
 

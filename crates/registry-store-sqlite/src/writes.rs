@@ -75,8 +75,10 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
         Write::PutReplay(record) => {
             diesel::replace_into(replays::table).values(ReplayRow::from(&**record)).execute(connection)
         }
-        Write::InsertRelease(release) => {
-            diesel::insert_into(releases::table).values(ReleaseRow::try_from(&**release)?).execute(connection)
+        Write::PutRelease(release) => {
+            let row = ReleaseRow::try_from(&**release)?;
+            let insert = diesel::insert_into(releases::table).values(&row);
+            insert.on_conflict(releases::id).do_update().set(&row).execute(connection)
         }
         Write::SetCurrent { channel, release } => {
             let row = (channels::name.eq(channel.as_str()), channels::release_id.eq(release.to_string()));
@@ -88,14 +90,14 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
 }
 
 fn discard(connection: &mut SqliteConnection, tenant: TenantId, at: i64) -> QueryResult<usize> {
-    let queued = mails::tenant_id.eq(tenant.to_string()).and(mails::state.eq("queued"));
+    let unsent = mails::tenant_id.eq(tenant.to_string()).and(mails::state.eq_any(["queued", "dead"]));
     let set = (
         mails::state.eq("discarded"),
         mails::settled_at.eq(at),
         mails::sealed.eq(None::<Vec<u8>>),
         mails::sealed_key_id.eq(None::<String>),
     );
-    diesel::update(mails::table.filter(queued)).set(set).execute(connection)
+    diesel::update(mails::table.filter(unsent)).set(set).execute(connection)
 }
 
 fn exactly_one(changed: usize, problem: &str) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ use registry_core::registry::minting::Issued;
 use registry_core::registry::redeem::{Asker, Redeem, Redeemed};
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::reissue::Reissue;
+use registry_core::secret::TypedCode;
 use registry_core::store::{Store, TenantSelector};
 use registry_core::text::{Channel, ProductCode};
 use registry_core::{Error, Ports, Registry, Settings};
@@ -124,7 +125,12 @@ impl World {
     /// Redeems a code.
     pub async fn redeem_as(&self, code: &PlainCode, appliance: &str, asker: Asker) -> Result<Redeemed, Error> {
         let source = Source::of([192, 0, 2, 1].into());
-        let redeem = Redeem { typed_code: code.clone(), appliance_id: appliance.to_owned(), asker, source };
+        let redeem = Redeem {
+            typed_code: TypedCode::new(code.expose().to_owned()),
+            appliance_id: appliance.to_owned(),
+            asker,
+            source,
+        };
         self.registry.code_redeem(redeem).await
     }
 

@@ -1,15 +1,17 @@
 //! Builds a registry from its configuration.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use registry_blob_local::{LinkKey, LocalBlobs};
 use registry_core::blob::LinkedFiles;
 use registry_core::guesses::GuessPolicy;
 use registry_core::install_code::CodeLength;
 use registry_core::license::LicensePolicy;
 use registry_core::product::ProductCatalogue;
-use registry_core::secret::ServiceToken;
+use registry_core::secret::{KeyId, ServiceToken};
+use registry_core::store::Store as _;
 use registry_core::text::{Channel, ProductCode};
 use registry_core::{Ports, Registry, Settings};
 use registry_license::Signer;
@@ -21,6 +23,9 @@ use crate::config::Config;
 use crate::data::{DataFolder, read_secret};
 use crate::os::{OsClock, OsEntropy};
 
+/// A service token has at least this many characters: it is guessed at over the network.
+const SHORTEST_TOKEN: usize = 32;
+
 /// A registry, and what stands beside it.
 pub struct Wired {
     /// The use cases.
@@ -29,13 +34,15 @@ pub struct Wired {
     pub files: Arc<dyn LinkedFiles>,
     /// The token of the first service.
     pub service_token: ServiceToken,
+    /// Where that token is.
+    pub service_token_file: PathBuf,
     /// Where everything is.
     pub data: DataFolder,
 }
 
 /// Builds the registry that `config` describes, reachable at `public_url`: makes the data folder and its secrets where
-/// there are none, opens and migrates the database. Blocks for as long as that takes.
-pub fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
+/// there are none, opens and migrates the database. It runs before anything is served, and may block a little.
+pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     let public_url = public_url.trim_end_matches('/');
     let data = DataFolder::open(&config.data)?;
     let vault = match &config.master_key_file {
@@ -44,12 +51,19 @@ pub fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     };
     let vault = KeyRing::parse(&vault).context("the master key cannot be used")?;
     let signer = signer(config, &data)?;
-    let service_token = match &config.service_token_file {
-        Some(path) => read_secret(path)?,
-        None => data.default_service_token(&OsEntropy)?,
+    let (service_token, service_token_file) = match &config.service_token_file {
+        Some(path) => (read_secret(path)?, path.clone()),
+        None => (data.default_service_token(&OsEntropy)?, data.service_token()),
     };
+    let service_token = ServiceToken::new(service_token.trim().to_owned());
+    let token = service_token.expose();
+    if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let file = service_token_file.display();
+        bail!("{file} must hold one service token of at least {SHORTEST_TOKEN} visible ASCII characters");
+    }
     let database = data.own_database()?;
     let store = SqliteStore::open(&database).with_context(|| format!("{} cannot be opened", database.display()))?;
+    check_ring(&vault, &store.key_ids_in_use().await.context("the database cannot be read")?)?;
     let link_keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
     let blobs = LocalBlobs::open(data.files(), format!("{public_url}/files"), link_keys);
     let blobs = Arc::new(blobs.with_context(|| format!("{} cannot be used", data.files().display()))?);
@@ -63,8 +77,21 @@ pub fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
         entropy: Arc::new(OsEntropy),
     };
     let registry = Registry::new(ports, settings(config, public_url)?);
-    let service_token = ServiceToken::new(service_token.trim().to_owned());
-    Ok(Wired { registry: Arc::new(registry), files: blobs, service_token, data })
+    Ok(Wired { registry: Arc::new(registry), files: blobs, service_token, service_token_file, data })
+}
+
+/// A ring without a key that live codes need would answer each of them as unknown.
+fn check_ring(vault: &KeyRing, needed: &[KeyId]) -> anyhow::Result<()> {
+    let here: Vec<KeyId> = vault.link_keys().into_iter().map(|(id, _)| id).collect();
+    let missing: Vec<&str> = needed.iter().filter(|id| !here.contains(id)).map(|id| id.0.as_str()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (missing, here) = (missing.join(", "), here.iter().map(|id| id.0.as_str()).collect::<Vec<_>>().join(", "));
+    bail!(
+        "the master key is another one than live codes and unsent mails were made with (`master_key_file`): they need \
+         {missing}, here is {here}"
+    )
 }
 
 fn signer(config: &Config, data: &DataFolder) -> anyhow::Result<Signer> {
@@ -100,6 +127,6 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
         portal_url: config.portal_url.clone(),
         guesses: GuessPolicy { limit: config.guesses.limit, window: config.guesses.window.0, ..GuessPolicy::default() },
         license: LicensePolicy { issuer: config.license.issuer.clone(), connected_lifetime: config.license.lifetime.0 },
-        activation_needs_bound_tenant: false,
+        activation_needs_bound_tenant: config.codes.activation_needs_bound_tenant,
     })
 }

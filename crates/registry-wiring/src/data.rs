@@ -3,7 +3,7 @@
 //! A secret's file is written whole, flushed, and then linked into its place, which fails where one is there already:
 //! two processes starting at once end up with the same secret, and one that is killed leaves none half-written.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -73,6 +73,7 @@ impl DataFolder {
         let write = || {
             let mut file = NamedTempFile::new_in(&self.0)?;
             writeln!(file, "{url}")?;
+            file.as_file().sync_all()?;
             file.persist(&path).map_err(|error| error.error)
         };
         write().map(drop).with_context(|| format!("{} cannot be written", path.display()))
@@ -82,38 +83,52 @@ impl DataFolder {
     #[must_use]
     pub fn noted_public_url(&self) -> Option<String> {
         let noted = std::fs::read_to_string(self.0.join("public-url")).ok()?;
-        Some(noted.trim().to_owned())
+        Some(noted.trim().to_owned()).filter(|url| !url.is_empty())
     }
 
-    /// The master key. A folder that has a database and no master key is refused: a new one could read none of its
-    /// codes.
+    /// The master key.
     pub(crate) fn master_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
-        let path = self.keys().join("master.key");
-        // The key is made before the database: asked in the other order, a process that starts beside this one and
-        // makes both in between would look like a lost key.
+        let make = || registry_vault::KeyRing::render(&Zeroizing::new(entropy::bytes(entropy)));
+        self.key("master.key", "every live code is lost", make)
+    }
+
+    /// A key that is made with the folder. One that is missing later is not silently replaced: `lost` says what would be.
+    fn key(
+        &self,
+        name: &str,
+        lost: &str,
+        make: impl FnOnce() -> Zeroizing<String>,
+    ) -> anyhow::Result<Zeroizing<String>> {
+        let path = self.keys().join(name);
+        // Keys are made before the database: asked in the other order, a process that starts beside this one and makes
+        // both in between would look like a lost key.
         let has_database = self.database().exists();
         if has_database && !path.exists() {
+            let (path, database) = (path.display(), self.database());
             bail!(
-                "{} is missing, and {} was made with it: restore it from a backup, or every live code is lost",
-                path.display(),
-                self.database().display()
+                "{path} is missing, and {} was made with it: restore it from a backup, or {lost}",
+                database.display()
             );
         }
-        read_or_make(&path, || registry_vault::KeyRing::render(&Zeroizing::new(entropy::bytes(entropy))))
+        read_or_make(&path, make)
     }
 
     /// The database's file, made for the owner only where there is none; what SQLite puts beside it inherits that.
     pub(crate) fn own_database(&self) -> anyhow::Result<PathBuf> {
         let path = self.database();
         let opened = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+        let opened = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+        if opened.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+            let tightened = opened.set_permissions(Permissions::from_mode(0o600));
+            tightened.with_context(|| format!("{} is open to others", path.display()))?;
+        }
         Ok(path)
     }
 
     /// The license key.
     pub(crate) fn license_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
         let make = || registry_license::ed25519_pem(&entropy::bytes(entropy));
-        read_or_make(&self.keys().join("license.pem"), make)
+        self.key("license.pem", "no license in the field can be verified any more", make)
     }
 
     /// The token of the first service: 256 random bits as 64 hex digits.
@@ -191,13 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_master_key_is_not_silently_replaced() {
+    fn a_lost_key_is_not_silently_replaced() {
         let (folder, _root) = folder();
         folder.master_key(&OsEntropy).unwrap();
+        folder.license_key(&OsEntropy).unwrap();
         std::fs::write(folder.database(), "").unwrap();
         folder.master_key(&OsEntropy).unwrap();
         std::fs::remove_file(folder.keys().join("master.key")).unwrap();
         let refused = folder.master_key(&OsEntropy).unwrap_err().to_string();
         assert!(refused.contains("master.key is missing"), "{refused}");
+        std::fs::remove_file(folder.keys().join("license.pem")).unwrap();
+        let refused = folder.license_key(&OsEntropy).unwrap_err().to_string();
+        assert!(refused.contains("license.pem is missing"), "{refused}");
     }
 }

@@ -16,8 +16,14 @@ const TROUBLE: Duration = Duration::from_secs(5);
 pub async fn deliver_mail(registry: Arc<Registry>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
-        let pause = deliver_batch(&registry).await;
+        let batch = registry.clone();
+        // A task of its own: a bug that one mail meets does not end the worker.
+        let pause = tokio::spawn(async move { deliver_batch(&batch).await }).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "delivering mail broke off");
+            TROUBLE
+        });
         tokio::select! {
+            biased;
             () = &mut stop => return,
             () = tokio::time::sleep(pause) => {}
         }

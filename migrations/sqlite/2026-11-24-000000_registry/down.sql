@@ -1,3 +1,4 @@
+DROP TABLE probes;
 DROP TABLE channels;
 DROP TABLE releases;
 DROP TABLE replays;

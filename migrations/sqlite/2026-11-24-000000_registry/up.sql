@@ -146,3 +146,9 @@ CREATE TABLE channels (
     name TEXT NOT NULL PRIMARY KEY,
     release_id TEXT NOT NULL REFERENCES releases (id)
 );
+
+-- What readiness writes to, to see that the database takes a write.
+CREATE TABLE probes (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    writes BIGINT NOT NULL
+);

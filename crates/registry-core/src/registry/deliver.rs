@@ -9,6 +9,7 @@ use crate::mail::{
     settle_failure,
 };
 use crate::registry::{Error, Registry};
+use crate::secret::OpenError;
 
 /// How long a worker has for the mails it leased.
 const LEASE: TimeDelta = TimeDelta::minutes(5);
@@ -50,8 +51,11 @@ impl Registry {
     /// Opens the mail's secret and makes its link: the current image, until the queued date.
     async fn compose(&self, mail: QueuedMail) -> Result<OutgoingMail, MailError> {
         let sealed = mail.sealed.ok_or_else(|| MailError::Permanent("its secret is gone".to_owned()))?;
-        let opened = self.ports.vault.open(&mail.id.to_string(), &sealed);
-        let mut opened = opened.map_err(|error| MailError::Permanent(error.to_string()))?;
+        let mut opened = self.ports.vault.open(&mail.id.to_string(), &sealed).map_err(|error| match error {
+            // The operator can put the key back.
+            OpenError::UnknownKey(_) => MailError::Transient(error.to_string()),
+            OpenError::Tampered => MailError::Permanent(error.to_string()),
+        })?;
         let code = PlainCode::new(std::mem::take(&mut *opened));
         let message = match mail.message {
             QueuedMessage::InstallCode {
@@ -63,6 +67,9 @@ impl Registry {
                 link_expires_at,
                 ..
             } => {
+                if code_expires_at <= self.now() {
+                    return Err(MailError::Permanent("its code ended before it could be sent".to_owned()));
+                }
                 let download = self.download(link_expires_at).await?;
                 let tenant_id = mail.tenant_id;
                 Message::InstallCode(InstallCodeMessage {

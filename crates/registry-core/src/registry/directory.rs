@@ -8,8 +8,9 @@ use crate::install_code::{CodeKind, CodeState};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
 use crate::store::TenantRecord;
-use crate::tenant::{DeploymentType, TenantStatus, words};
+use crate::tenant::{DeploymentType, TenantStatus};
 use crate::text::{ProductCode, fold};
+use crate::words::words;
 
 /// Which tenants to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct ListTenants {
     pub edition: Option<String>,
     pub product_code: Option<String>,
     pub status: Option<String>,
-    pub limit: Option<i64>,
+    pub limit: Option<String>,
     pub cursor: Option<String>,
 }
 
@@ -157,8 +158,8 @@ impl Registry {
     fn parse_query(&self, asked: &ListTenants) -> Result<TenantQuery, Refusal> {
         let invalid = |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let limit = asked.limit.unwrap_or(i64::from(DEFAULT_LIMIT));
-        let limit = u32::try_from(limit).ok().filter(|limit| (1..=200).contains(limit));
+        let limit = given(&asked.limit).map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
+        let limit = limit.filter(|limit| (1..=200).contains(limit));
         Ok(TenantQuery {
             deployment: given(&asked.deployment_type)
                 .map(|word| DeploymentType::from_word(&word).ok_or_else(|| invalid("deployment_type", "is not known")))

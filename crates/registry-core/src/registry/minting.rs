@@ -91,11 +91,14 @@ impl Mint {
         earlier: Earlier,
     ) -> Vec<Write> {
         let mut writes = Vec::new();
-        if let Earlier::Superseded { detail } = earlier {
-            writes.push(Write::SupersedeCodes { tenant: tenant.id, at: stamp.now });
-            writes.push(Write::DiscardMails { tenant: tenant.id, at: stamp.now });
-            writes.push(Write::audit(stamp.audit(Action::CodesSuperseded, Some(tenant.id), detail)));
-        }
+        let (action, detail) = match earlier {
+            Earlier::None => (Action::CodeIssued, ""),
+            Earlier::Superseded { detail } => {
+                writes.push(Write::SupersedeCodes { tenant: tenant.id, at: stamp.now });
+                writes.push(Write::DiscardMails { tenant: tenant.id, at: stamp.now });
+                (Action::CodeReissued, detail)
+            }
+        };
         writes.push(Write::InsertCode(Box::new(InstallCode {
             id: self.code_id,
             kind: CodeKind::Install,
@@ -108,7 +111,7 @@ impl Mint {
             consumed: None,
             superseded_at: None,
         })));
-        let mut entry = stamp.audit(Action::CodeIssued, Some(tenant.id), "");
+        let mut entry = stamp.audit(action, Some(tenant.id), detail);
         entry.code_id = Some(self.code_id);
         let mail = self.mail.as_ref().zip(tenant.contact_email.as_ref());
         entry.mail_id = mail.map(|((id, _), _)| *id);

@@ -9,26 +9,27 @@ pub mod redeem;
 pub mod register;
 pub mod reissue;
 pub mod releases;
+mod stamp;
 
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::audit::{Action, Actor, AuditEntry};
+use self::stamp::{Stamp, refuse};
+use crate::audit::Actor;
 use crate::blob::BlobStore;
 use crate::clock::{Clock, Timestamp};
 use crate::edition::EditionCatalogue;
 use crate::entropy::{self, Entropy};
 use crate::guesses::{GuessPolicy, Throttle};
-use crate::id::TenantId;
 use crate::install_code::CodeLength;
 use crate::license::{LicensePolicy, LicenseSigner};
 use crate::mail::Mailer;
 use crate::product::ProductCatalogue;
 use crate::refusal::Refusal;
 use crate::secret::Vault;
-use crate::store::{DecideError, Decision, Outcome, Store, StoreError, Write};
+use crate::store::{DecideError, Outcome, Store, StoreError};
 use crate::text::Channel;
 
 /// What the registry reaches the world through.
@@ -129,7 +130,7 @@ impl Registry {
 
     /// What one change is made under: its time, its ids, and who asked.
     fn stamp(&self, actor: Actor) -> Stamp {
-        Stamp { now: self.now(), actor, seed: entropy::bytes(&*self.ports.entropy), drawn: 0 }
+        Stamp::new(self.now(), actor, entropy::bytes(&*self.ports.entropy))
     }
 }
 
@@ -143,52 +144,4 @@ impl<T> Outcome<T> {
             Self::Replayed(_) => Err(DecideError::Replay("no key was sent".to_owned()).into()),
         }
     }
-}
-
-/// Drawn before a change and captured by its decision, which works on a clone: a retried transaction decides the same
-/// thing, with the same ids.
-#[derive(Clone, Debug)]
-pub(crate) struct Stamp {
-    pub(crate) now: Timestamp,
-    actor: Actor,
-    seed: [u8; 10],
-    drawn: u8,
-}
-
-impl Stamp {
-    /// The next id of this change: time-ordered, and in the order they are drawn.
-    pub(crate) fn draw<T: From<Uuid>>(&mut self) -> T {
-        struct Fixed([u8; 10]);
-        impl Entropy for Fixed {
-            fn fill(&self, buffer: &mut [u8]) {
-                buffer.copy_from_slice(&self.0[..buffer.len()]);
-            }
-        }
-        let mut seed = self.seed;
-        // Not the first byte: half of it becomes the UUID's version.
-        seed[1] = self.drawn;
-        self.drawn = self.drawn.wrapping_add(1);
-        entropy::uuid(&Fixed(seed), self.now).into()
-    }
-
-    /// An audit line about a tenant.
-    pub(crate) fn audit(&mut self, action: Action, tenant: Option<TenantId>, detail: &str) -> AuditEntry {
-        AuditEntry {
-            id: self.draw(),
-            at: self.now,
-            actor: self.actor.clone(),
-            action,
-            tenant_id: tenant,
-            code_id: None,
-            mail_id: None,
-            detail: detail.to_owned(),
-            count: 1,
-        }
-    }
-}
-
-/// A refusal that leaves an audit line, or none.
-pub(crate) fn refuse<T>(refusal: Refusal, audit: Option<AuditEntry>) -> Decision<T> {
-    let writes = audit.into_iter().map(Write::audit).collect();
-    Decision::Commit { writes, outcome: Err(refusal) }
 }

@@ -15,7 +15,7 @@ use crate::install_code::{CodeKind, CodeState, Consumption, InstallCode, PlainCo
 use crate::license::{LicenseSigner, LicenseTerms};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
-use crate::secret::{LicenseToken, PlainCredential};
+use crate::secret::{LicenseToken, PlainCredential, TypedCode};
 use crate::store::{DecideError, Decision, RedeemFacts, RedeemKey, Write};
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
 use crate::text::ApplianceId;
@@ -24,7 +24,7 @@ use crate::text::ApplianceId;
 #[derive(Clone, Debug)]
 pub struct Redeem {
     /// The code as typed.
-    pub typed_code: PlainText,
+    pub typed_code: TypedCode,
     /// The appliance.
     pub appliance_id: String,
     /// Who asks: a first boot, or an appliance that is running already.
@@ -32,9 +32,6 @@ pub struct Redeem {
     /// Where the request comes from.
     pub source: Source,
 }
-
-/// What somebody typed where a code belongs; it may be one, so it is not printed.
-pub type PlainText = PlainCode;
 
 /// Who redeems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +87,11 @@ impl Registry {
         let now = stamp.now;
         self.throttle.check(source, now)?;
         let code = PlainCode::read(typed_code.expose()).ok_or(Refusal::CodeInvalid)?;
+        if PlainCode::read(appliance_id.as_str()).is_some_and(|id| id.expose() == code.expose()) {
+            // The audit names the appliance, and must never name the code.
+            let problem = "must not be the install code".to_owned();
+            return Err(Refusal::Invalid { field: "appliance_id", problem }.into());
+        }
         let key = RedeemKey {
             digests: self.ports.vault.code_digests(&code),
             tenant_id: asker.tenant(),
@@ -107,10 +109,11 @@ impl Registry {
     }
 
     async fn note_guess(&self, source: Source, now: Timestamp) -> Result<(), Error> {
-        self.throttle.note(source, now);
+        let counted = self.throttle.note(source, now);
         let id = AuditId(self.draw_id());
         let minute = now.with_second(0).map_or(now, |minute| minute.trunc_subsecs(0));
-        Ok(self.ports.store.audit_unknown_code(id, source, minute).await?)
+        self.ports.store.audit_unknown_code(id, source, minute).await?;
+        Ok(counted?)
     }
 }
 
@@ -221,7 +224,9 @@ fn activate(
             (tenant.clone(), None)
         }
         Some(tenant) => {
-            (Tenant { edition: entitlement.edition.clone(), ..tenant.clone() }, Some(Action::TenantUpgraded))
+            let raised = tenant.edition != entitlement.edition;
+            let action = if raised { Action::TenantUpgraded } else { Action::EntitlementBound };
+            (Tenant { edition: entitlement.edition.clone(), ..tenant.clone() }, Some(action))
         }
     };
     let entitlement = Entitlement { tenant_id: Some(id), ..entitlement.clone() };

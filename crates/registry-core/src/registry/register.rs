@@ -115,7 +115,11 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
         writes.push(Write::audit(stamp.audit(Action::TenantRegistered, Some(tenant.id), "")));
     }
     if let Some(entitlement) = &granted {
-        let action = if facts.entitlement.is_some() { Action::EntitlementBound } else { Action::EntitlementGranted };
+        let action = match (&facts.entitlement, known) {
+            (_, Some(known)) if known.edition != entitlement.edition => Action::TenantUpgraded,
+            (Some(_), _) => Action::EntitlementBound,
+            (None, _) => Action::EntitlementGranted,
+        };
         writes.push(Write::audit(stamp.audit(action, Some(tenant.id), entitlement.edition.as_str())));
         tenant.edition = entitlement.edition.clone();
         tenant.updated_at = stamp.now;

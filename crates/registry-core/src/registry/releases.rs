@@ -15,7 +15,7 @@ use crate::text::Version;
 
 /// An image being uploaded. Dropping it publishes nothing.
 pub struct ReleaseUpload {
-    stamp: Stamp,
+    actor: Actor,
     upload: Box<dyn BlobUpload>,
     hash: Sha256,
     release: Release,
@@ -42,7 +42,7 @@ impl Registry {
         let version = Version::parse(version)?;
         let channel = self.settings.channel.clone();
         let file_name = plain_name(file_name);
-        let mut stamp = self.stamp(actor);
+        let mut stamp = self.stamp(actor.clone());
         let id = stamp.draw();
         // One folder an upload: publishing again never touches a file that links already point to.
         let key = BlobKey::parse(&format!("{}/{id}/{file_name}", plain_name(channel.as_str())));
@@ -50,13 +50,13 @@ impl Registry {
         let upload = self.ports.blobs.upload(&key).await?;
         let published_at = stamp.now;
         let release = Release { id, channel, version, key, file_name, size: 0, sha256: String::new(), published_at };
-        Ok(ReleaseUpload { stamp, upload, hash: Sha256::new(), release })
+        Ok(ReleaseUpload { actor, upload, hash: Sha256::new(), release })
     }
 
     /// Makes the uploaded image visible, checks that it is there whole, and makes it the current one of its channel,
     /// in this order. Publishing the same content under the same version again is no error.
     pub async fn release_publish(&self, upload: ReleaseUpload) -> Result<Release, Error> {
-        let ReleaseUpload { stamp, upload, hash, mut release } = upload;
+        let ReleaseUpload { actor, upload, hash, mut release } = upload;
         release.sha256 = entropy::hex(&hash.finalize());
         let key = release.key.clone();
         upload.finish().await?;
@@ -66,21 +66,47 @@ impl Registry {
             let problem = format!("{stored} of {} bytes arrived", release.size);
             return Err(BlobError::Unavailable(problem).into());
         }
-        let (channel, version) = (release.channel.clone(), release.version.clone());
-        let decide = Arc::new(move |facts: &ReleaseFacts| decide(stamp.clone(), &release, facts));
-        let result = self.ports.store.release_publish(channel, version, decide).await?.into_result();
-        if result.as_ref().map_or(true, |published| published.key != key) {
+        let mut result = self.publish(&actor, &release, false).await;
+        if let Ok(earlier) = &result
+            && earlier.key != key
+            && !self.is_whole(earlier).await?
+        {
+            result = self.publish(&actor, &release, true).await;
+        }
+        // Only where the store has surely not taken the file: after an unclear failure it may have.
+        let superfluous = match &result {
+            Ok(published) => published.key != key,
+            Err(error) => matches!(error, Error::Refused(_)),
+        };
+        if superfluous {
             self.ports.blobs.delete(&key).await?;
         }
         result
     }
+
+    async fn publish(&self, actor: &Actor, release: &Release, mend: bool) -> Result<Release, Error> {
+        let (channel, version) = (release.channel.clone(), release.version.clone());
+        let (stamp, release) = (self.stamp(actor.clone()), release.clone());
+        let decide = Arc::new(move |facts: &ReleaseFacts| decide(stamp.clone(), &release, mend, facts));
+        self.ports.store.release_publish(channel, version, decide).await?.into_result()
+    }
+
+    async fn is_whole(&self, release: &Release) -> Result<bool, Error> {
+        match self.ports.blobs.size(&release.key).await {
+            Ok(size) => Ok(size == release.size),
+            Err(BlobError::NotFound(_)) => Ok(false),
+            Err(error @ BlobError::Unavailable(_)) => Err(error.into()),
+        }
+    }
 }
 
-fn decide(mut stamp: Stamp, release: &Release, facts: &ReleaseFacts) -> Decision<Release> {
+/// `mend`: the file of an earlier publication is lost, and this one takes its place.
+fn decide(mut stamp: Stamp, release: &Release, mend: bool, facts: &ReleaseFacts) -> Decision<Release> {
     let published = match &facts.existing {
         Some(existing) if existing.sha256 != release.sha256 => {
             return refuse(Refusal::ReleaseExists { version: release.version.to_string() }, None);
         }
+        Some(existing) if mend => &Release { id: existing.id, ..release.clone() },
         Some(existing) => existing,
         None => release,
     };
@@ -88,8 +114,8 @@ fn decide(mut stamp: Stamp, release: &Release, facts: &ReleaseFacts) -> Decision
         Write::SetCurrent { channel: published.channel.clone(), release: published.id },
         Write::audit(stamp.audit(Action::ReleasePublished, None, published.version.as_str())),
     ];
-    if facts.existing.is_none() {
-        writes.insert(0, Write::InsertRelease(Box::new(release.clone())));
+    if facts.existing.as_ref() != Some(published) {
+        writes.insert(0, Write::PutRelease(Box::new(published.clone())));
     }
     Decision::Commit { writes, outcome: Ok(published.clone()) }
 }

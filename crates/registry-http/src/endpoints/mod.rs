@@ -2,10 +2,10 @@
 
 pub(crate) mod docs;
 mod files;
+mod operation;
 mod register;
 mod register_tenant;
 mod reissue;
-mod service;
 mod tenants;
 
 use registry_api::Problem;
@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::problem::ApiError;
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(register_tenant::register_tenant))
         .routes(routes!(register::register))
@@ -25,15 +25,25 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(tenants::list_tenants))
         .routes(routes!(tenants::show_tenant))
         .routes(routes!(files::download))
-        .routes(routes!(service::healthz))
-        .routes(routes!(service::readyz))
-        .routes(routes!(service::jwks))
+        .routes(routes!(operation::healthz))
+        .routes(routes!(operation::readyz))
+        .routes(routes!(operation::jwks))
+}
+
+/// The routes, and the OpenAPI description of them.
+pub(crate) fn described() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
+    let (router, mut api) = routes().split_for_parts();
+    // The router's pattern for a path with slashes is none of OpenAPI's.
+    if let Some(download) = api.paths.paths.remove("/files/{*key}") {
+        api.paths.paths.insert("/files/{key}".to_owned(), download);
+    }
+    (router, api)
 }
 
 /// The OpenAPI description of the whole API.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().split_for_parts().1
+    described().1
 }
 
 #[derive(OpenApi)]

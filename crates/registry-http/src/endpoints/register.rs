@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use registry_api::{ErrorCode, Problem, RegisterAnswer, RegisterRequest};
-use registry_core::install_code::PlainCode;
 use registry_core::registry::redeem::{Asker, Redeem};
+use registry_core::secret::TypedCode;
 
 use super::{JsonProblems, ServerProblems, detached};
 use crate::app::App;
@@ -37,7 +37,7 @@ pub(crate) async fn register(
     ApiJson(request): ApiJson<RegisterRequest>,
 ) -> Result<Json<RegisterAnswer>, ApiError> {
     let asker = request.tenant_id.map_or(Asker::FirstBoot, |named| Asker::Running(named.map(Into::into)));
-    let typed_code = PlainCode::new(request.claim_code);
+    let typed_code = TypedCode::new(request.claim_code);
     let redeem = Redeem { typed_code, appliance_id: request.appliance_id, asker, source };
     let redeemed = detached(async move { app.registry.code_redeem(redeem).await });
     let redeemed = redeemed.await.map_err(|error| for_setup(error, asker))?;

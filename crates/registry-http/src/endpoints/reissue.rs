@@ -3,10 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use registry_api::{Problem, ReissueAnswer, ReissueRequest};
-use registry_core::Refusal;
 use registry_core::registry::reissue::Reissue;
 use registry_core::store::TenantSelector;
-use registry_core::text::EmailAddress;
 
 use super::{JsonProblems, ServerProblems, ServiceProblems, detached};
 use crate::app::App;
@@ -34,7 +32,7 @@ pub(crate) async fn reissue(
     ApiJson(request): ApiJson<ReissueRequest>,
 ) -> Result<Json<ReissueAnswer>, ApiError> {
     let reissue = Reissue {
-        selector: selector(&request)?,
+        selector: TenantSelector::parse(request.tenant_id.map(Into::into), request.contact_email.as_deref())?,
         strict: request.strict.unwrap_or(false),
         send_email: request.send_email.unwrap_or(true),
     };
@@ -45,14 +43,4 @@ pub(crate) async fn reissue(
         download_url: issued.download.map(|link| link.expose().to_owned()).unwrap_or_default(),
         expires_at: issued.expires_at.timestamp(),
     }))
-}
-
-fn selector(request: &ReissueRequest) -> Result<TenantSelector, Refusal> {
-    match (request.tenant_id, &request.contact_email) {
-        (Some(id), _) => Ok(TenantSelector::Id(id.into())),
-        (None, Some(contact)) => Ok(TenantSelector::Contact(EmailAddress::parse(contact)?)),
-        (None, None) => {
-            Err(Refusal::Invalid { field: "tenant_id", problem: "or `contact_email` must be given".to_owned() })
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! `GET /tenants` and `GET /tenants/{tenant_id}`
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use registry_api::{
@@ -36,7 +36,7 @@ pub(crate) async fn list_tenants(
     query: Result<Query<ListTenantsQuery>, QueryRejection>,
 ) -> Result<Json<TenantList>, ApiError> {
     let Query(query) = query.map_err(|_| {
-        let text = "A query parameter has a value of the wrong type.";
+        let text = "A query parameter is given twice, or cannot be read.";
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::InvalidRequest, text)
     })?;
     let asked = ListTenants {
@@ -65,9 +65,9 @@ pub(crate) async fn list_tenants(
 pub(crate) async fn show_tenant(
     State(app): State<App>,
     _service: Service,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TenantDetail>, ApiError> {
-    let id = id.parse().map_err(|_| Refusal::TenantNotFound)?;
+    let id = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(Refusal::TenantNotFound)?;
     Ok(Json(detail(&app.registry.tenant_show(id).await?)))
 }
 

@@ -1,6 +1,6 @@
 //! What happened and what is to happen: mails, audit, recorded answers, releases.
 
-use diesel::prelude::{Insertable, Queryable, Selectable};
+use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use registry_core::audit::{Action, Actor, AuditEntry};
 use registry_core::blob::BlobKey;
 use registry_core::mail::{MailState, QueuedMail};
@@ -15,7 +15,7 @@ use crate::schema::{audit, mails, releases, replays};
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = mails)]
 pub(crate) struct MailRow {
-    id: String,
+    pub(crate) id: String,
     tenant_id: String,
     recipient: String,
     message: String,
@@ -149,7 +149,7 @@ impl From<&ReplayRecord> for ReplayRow {
     }
 }
 
-#[derive(Queryable, Selectable, Insertable)]
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = releases)]
 pub(crate) struct ReleaseRow {
     id: String,

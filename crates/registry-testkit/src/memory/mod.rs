@@ -17,6 +17,7 @@ use registry_core::registry::directory::TenantQuery;
 use registry_core::registry::minting::Issued;
 use registry_core::registry::redeem::Redeemed;
 use registry_core::release::Release;
+use registry_core::secret::KeyId;
 use registry_core::store::{
     Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
     Replay, Store, StoreError, TenantRecord, TenantSelector, Write,
@@ -220,6 +221,15 @@ impl Store for MemoryStore {
         let mut mails: Vec<_> = theirs.map(|mail| (**mail).clone()).collect();
         mails.sort_by_key(|mail| (mail.queued_at, mail.id));
         Ok(mails)
+    }
+
+    async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
+        let tables = self.0.lock().unwrap();
+        let codes = tables.codes.values().filter(|code| code.consumed.is_none() && code.superseded_at.is_none());
+        let sealed = tables.mails.values().filter_map(|mail| mail.sealed.as_ref());
+        let ids = codes.map(|code| &code.digest.key_id).chain(sealed.map(|sealed| &sealed.key_id));
+        let ids: std::collections::BTreeSet<_> = ids.map(|id| id.0.clone()).collect();
+        Ok(ids.into_iter().map(KeyId).collect())
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ type Table<K, V> = BTreeMap<K, Arc<V>>;
 pub(super) struct Tables {
     pub(super) tenants: Table<TenantId, Tenant>,
     entitlements: Table<EntitlementId, Entitlement>,
-    codes: Table<CodeId, InstallCode>,
+    pub(super) codes: Table<CodeId, InstallCode>,
     appliances: Table<(TenantId, ApplianceId), Appliance>,
     credentials: Table<[u8; 32], Credential>,
     pub(super) mails: Table<MailId, QueuedMail>,
@@ -85,7 +85,9 @@ impl Tables {
                 require(before.is_none(), "unique mail ids")?;
             }
             Write::DiscardMails { tenant, at } => {
-                let dies = |mail: &QueuedMail| mail.tenant_id == *tenant && mail.state == MailState::Queued;
+                let dies = |mail: &QueuedMail| {
+                    mail.tenant_id == *tenant && matches!(mail.state, MailState::Queued | MailState::Dead)
+                };
                 for mail in self.mails.values_mut().filter(|mail| dies(mail)) {
                     let mail = Arc::make_mut(mail);
                     (mail.state, mail.settled_at, mail.sealed) = (MailState::Discarded, Some(*at), None);
@@ -99,8 +101,10 @@ impl Tables {
                 let key = (record.request.scope.clone(), record.request.key_digest);
                 self.replays.insert(key, Arc::new((**record).clone()));
             }
-            Write::InsertRelease(release) => {
-                let same = |other: &Release| other.channel == release.channel && other.version == release.version;
+            Write::PutRelease(release) => {
+                let same = |other: &Release| {
+                    other.id != release.id && other.channel == release.channel && other.version == release.version
+                };
                 require(!self.releases.values().any(|other| same(other)), "unique versions")?;
                 self.releases.insert(release.id, Arc::new((**release).clone()));
             }

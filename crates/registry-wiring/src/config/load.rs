@@ -18,6 +18,7 @@ const KEYS: &[(&str, bool)] = &[
     ("master_key_file", true),
     ("codes.length", false),
     ("codes.lifetime", true),
+    ("codes.activation_needs_bound_tenant", false),
     ("guesses.limit", false),
     ("guesses.window", true),
     ("license.issuer", true),
@@ -76,6 +77,13 @@ impl Config {
         })
     }
 
+    /// The environment's variables that look like keys and are none: misspelt, perhaps.
+    #[must_use]
+    pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+        let is_known = |name: &str| name == "REGISTRY_CONFIG" || KEYS.iter().any(|(key, _)| variable(key) == *name);
+        names.filter(|name| name.starts_with("REGISTRY_") && !is_known(name)).collect()
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         if self.public_url.is_none() && !self.listen.ip().is_loopback() {
             bail!(
@@ -85,10 +93,20 @@ impl Config {
             );
         }
         for (key, url) in [("public_url", &self.public_url), ("portal_url", &self.portal_url)] {
-            let fine = |url: &String| url.starts_with("https://") || url.starts_with("http://");
-            if url.as_ref().is_some_and(|url| !fine(url) || url.contains(['?', '#', ' '])) {
-                bail!("`{key}` must be an http or https URL without query or fragment");
+            let Some(url) = url else { continue };
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+            if rest.is_empty() || rest.starts_with('/') || url.contains(['?', '#', '@', ' ', '"', '<', '>']) {
+                bail!("`{key}` must be an http or https URL without user, query or fragment");
             }
+            if key == "public_url" && rest.trim_end_matches('/').contains('/') {
+                bail!("`public_url` must not have a path: clients in the field know the origin only");
+            }
+        }
+        if !(1..=65_536).contains(&self.http.connections) {
+            bail!("`http.connections` must be from 1 to 65536");
+        }
+        if self.http.body_limit < 1_024 || self.guesses.limit == 0 {
+            bail!("`http.body_limit` must be at least 1024, and `guesses.limit` at least 1");
         }
         if self.license.kid.is_some() && self.license.key_file.is_none() {
             bail!("`license.key_file` is missing: `license.kid` names the key in it");
@@ -171,7 +189,11 @@ mod tests {
             ("codes = 1", &[], "codes"),
             ("listen = '0.0.0.0:80'", &[], "`public_url` is missing"),
             ("public_url = 'registry.example'", &[], "`public_url` must be"),
+            ("public_url = 'https://'", &[], "`public_url` must be"),
+            ("public_url = 'https://registry.example/registry'", &[], "must not have a path"),
             ("portal_url = 'javascript:alert(1)'", &[], "`portal_url` must be"),
+            ("[http]\nconnections = 0", &[], "`http.connections`"),
+            ("[http]\nbody_limit = 10", &[], "`http.body_limit`"),
             ("[license]\nkid = 'x'", &[], "`license.key_file` is missing"),
             ("nonsense", &[], "is not TOML"),
             ("", &[("REGISTRY_CODES_LENGTH", "twelve")], "REGISTRY_CODES_LENGTH"),

@@ -96,6 +96,8 @@ section!(
         length: usize = 12,
         /// How long a code lives.
         lifetime: Span = Span::days(7),
+        /// Whether an activation code whose entitlement was not bound to a tenant beforehand is refused.
+        activation_needs_bound_tenant: bool = false,
     }
 );
 
@@ -155,7 +157,7 @@ section!(
         /// How long requests in flight have to finish at shutdown.
         shutdown_timeout: Span = Span::seconds(30),
         /// How many connections are served at once.
-        connections: usize = 1_024,
+        connections: usize = 512,
         /// The proxies whose header is believed.
         trusted_proxies: Vec<IpNet> = Vec::new(),
         /// The header that names the client behind a trusted proxy.

@@ -83,7 +83,7 @@ pub async fn a_version_is_published_once(store: Arc<dyn Store>) {
     let upload = world.registry.release_begin("1.0", "image.iso", actor()).await.unwrap();
     let mut release = world.registry.release_publish(upload).await.unwrap();
     release.id = ReleaseId(world.registry.draw_id());
-    assert!(write(&store, vec![Write::InsertRelease(Box::new(release))]).await.is_err());
+    assert!(write(&store, vec![Write::PutRelease(Box::new(release))]).await.is_err());
 }
 
 fn replay(world: &World, fingerprint: u8) -> Replay {

@@ -57,6 +57,7 @@ macro_rules! store_conformance {
             filters_and_search_find_what_they_name,
             a_contact_means_its_newest_tenants_that_are_not_cancelled,
             a_tenant_is_shown_with_everything,
+            the_keys_that_live_codes_and_unsent_mails_need_are_known,
             what_is_not_there_is_not_found,
         );
     };

@@ -62,6 +62,10 @@ pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded(st
     let mail = store.mail_list(dead.tenant_id).await.unwrap().remove(0);
     assert_eq!((mail.state, mail.last_error.as_deref()), (MailState::Dead, Some("no such user")));
     assert!(mail.sealed.is_some(), "an operator can send it again");
+    world.reissue(dead.tenant_id).await.unwrap();
+    let mails = store.mail_list(dead.tenant_id).await.unwrap();
+    let mail = mails.iter().find(|mail| mail.id == id).unwrap();
+    assert_eq!((mail.state, &mail.sealed), (MailState::Discarded, &None), "not with a dead code in it");
 }
 
 /// Order.

@@ -29,12 +29,12 @@ pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn Store>) {
             world.clock.advance(TimeDelta::seconds(1));
         }
     }
-    let everything = names(&world, ListTenants { limit: Some(200), ..ListTenants::default() }).await;
+    let everything = names(&world, ListTenants { limit: Some("200".to_owned()), ..ListTenants::default() }).await;
     assert_eq!(everything.len(), 25);
     assert!(everything[0].starts_with("Company 2"), "newest first");
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {
-        let asked = ListTenants { limit: Some(7), cursor, ..ListTenants::default() };
+        let asked = ListTenants { limit: Some("7".to_owned()), cursor, ..ListTenants::default() };
         let page = world.registry.tenant_list(asked).await.unwrap();
         assert!(page.items.len() == 7 || page.next_cursor.is_none());
         seen.extend(page.items.iter().map(|item| item.record.tenant.company_name.to_string()));
@@ -132,6 +132,18 @@ pub async fn a_tenant_is_shown_with_everything(store: Arc<dyn Store>) {
     let listed = world.registry.tenant_list(ListTenants::default()).await.unwrap().items.remove(0);
     assert_eq!((listed.record.codes.len(), listed.code_state), (1, NewestCode::Live));
     assert_eq!(listed.record.appliances, shown.record.appliances);
+}
+
+/// What must not be lost.
+pub async fn the_keys_that_live_codes_and_unsent_mails_need_are_known(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    assert_eq!(store.key_ids_in_use().await.unwrap(), []);
+    let issued = world.register("Acme", "essentials").await;
+    let key = store.tenant_show(issued.tenant_id).await.unwrap().unwrap().codes[0].digest.key_id.clone();
+    assert_eq!(store.key_ids_in_use().await.unwrap(), [key]);
+    world.registry.mail_deliver().await.unwrap();
+    world.redeem(&issued.code, "a").await.unwrap();
+    assert_eq!(store.key_ids_in_use().await.unwrap(), []);
 }
 
 /// Absence is no error of the store's.

@@ -1,15 +1,15 @@
-//! The service's own state: `/healthz`, `/readyz`, `/.well-known/jwks.json`.
+//! How the registry itself is: `/healthz`, `/readyz`, `/.well-known/jwks.json`.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use registry_api::{Health, Jwk, Jwks, ReadyPart, Readyz};
+use registry_api::{Health, Jwk, Jwks, Problem, ReadyPart, Readyz};
 use registry_core::license::{PublicKey, PublicKeyMaterial};
 use registry_core::registry::readiness::{Part, PartState};
 
 use crate::app::App;
+use crate::problem::ApiError;
 
 /// Whether the process is alive. It asks nothing else.
 #[utoipa::path(
@@ -20,31 +20,29 @@ pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok".to_owned() })
 }
 
-/// What works now, part by part. 503 where requests fail; `degraded` where they succeed and something is missing.
+/// What works now, part by part: `ready`; `degraded` where requests succeed and something is missing; 503 where they fail.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation",
     responses(
         (status = 200, description = "`ready` or `degraded`", body = Readyz),
-        (status = 503, description = "`down`", body = Readyz),
+        (status = 503, description = "`not_ready`; `parts` says what is down", body = Problem,
+         content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn readyz(State(app): State<App>) -> (StatusCode, Json<Readyz>) {
-    let parts = app.registry.readiness().await;
+pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<Readyz>, ApiError> {
+    let parts = app.readiness().await;
     let is_down = |part: &Part| part.state != PartState::Ok;
-    let (status, word) = if parts.iter().any(|part| part.required && is_down(part)) {
-        (StatusCode::SERVICE_UNAVAILABLE, "down")
-    } else if parts.iter().any(is_down) {
-        (StatusCode::OK, "degraded")
-    } else {
-        (StatusCode::OK, "ready")
-    };
-    (status, Json(Readyz { status: word.to_owned(), parts: parts.into_iter().map(ready_part).collect() }))
+    let fails = parts.iter().any(|part| part.required && is_down(part));
+    let status = if parts.iter().any(is_down) { "degraded" } else { "ready" };
+    let parts = parts.into_iter().map(ready_part).collect();
+    if fails { Err(ApiError::not_ready(parts)) } else { Ok(Json(Readyz { status: status.to_owned(), parts })) }
 }
 
 fn ready_part(part: Part) -> ReadyPart {
     let (state, detail) = match part.state {
         PartState::Ok => ("ok", None),
         PartState::Down(problem) => ("down", Some(problem)),
+        PartState::Failed(_) => ("down", Some("it does not answer as it should; the log says why".to_owned())),
     };
     ReadyPart { name: part.name.to_owned(), required: part.required, state: state.to_owned(), detail }
 }
