@@ -2,12 +2,12 @@
 
 use clap::{Args, Subcommand};
 use registry_core::Registry;
+use registry_core::answer::Issued;
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::CodeState;
 use registry_core::registry::directory::{ListTenants, TenantSummary};
-use registry_core::registry::minting::Issued;
 use registry_core::registry::register::NewTenant;
 use serde_json::{Value, json};
 

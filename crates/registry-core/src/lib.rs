@@ -2,7 +2,7 @@
 //!
 //! **What is not here** is the invariant: no I/O, no clock, no randomness, no SQL, no HTTP, no wire types, no tokio.
 //! Time comes from [`clock::Clock`], randomness from [`entropy::Entropy`], everything that lasts from
-//! [`store::Store`], files from [`blob::BlobStore`], mail from [`mail::Mailer`], secrets from [`secret::Vault`] and
+//! [`store::Store`], files from [`blob::BlobStore`], mail from [`mail::Mailer`], secrets from [`vault::Vault`] and
 //! signatures from [`license::LicenseSigner`].
 //!
 //! The shape of every change: a use case in [`registry`] draws ids, secrets and the time, then hands one coarse
@@ -13,6 +13,7 @@
 //! `decide(&facts) -> Decision<T>` in the use case's file; 3. add or extend one store method, with its MUSTs in its
 //! docs and a case a MUST in registry-testkit's conformance suite; 4. implement it in each store.
 
+pub mod answer;
 pub mod appliance;
 pub mod audit;
 pub mod blob;
@@ -33,6 +34,7 @@ pub mod secret;
 pub mod store;
 pub mod tenant;
 pub mod text;
+pub mod vault;
 mod words;
 
 pub use refusal::Refusal;

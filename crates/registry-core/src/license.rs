@@ -3,11 +3,10 @@
 use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
-use crate::edition::EditionCatalogue;
+use crate::edition::{EditionCatalogue, EditionName};
 use crate::entitlement::Entitlement;
 use crate::id::TenantId;
 use crate::secret::LicenseToken;
-use crate::store::DecideError;
 
 /// What a license grants, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +25,8 @@ pub struct LicenseTerms {
 
 impl LicenseTerms {
     /// The terms that an entitlement grants to a tenant.
-    pub fn of(entitlement: &Entitlement, tenant: TenantId, editions: &EditionCatalogue) -> Result<Self, DecideError> {
-        let tier =
-            editions.tier(&entitlement.edition).ok_or_else(|| DecideError::NoTier(entitlement.edition.clone()))?;
+    pub fn of(entitlement: &Entitlement, tenant: TenantId, editions: &EditionCatalogue) -> Result<Self, NoTier> {
+        let tier = editions.tier(&entitlement.edition).ok_or_else(|| NoTier(entitlement.edition.clone()))?;
         Ok(Self {
             sub: entitlement.license_sub.clone(),
             customer: entitlement.customer.as_str().to_owned(),
@@ -38,6 +36,11 @@ impl LicenseTerms {
         })
     }
 }
+
+/// An entitlement names an edition that the configuration has no license tier for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration has no license tier for edition `{0}`")]
+pub struct NoTier(pub EditionName);
 
 /// The claims of a license about to be signed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,66 +5,26 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use registry_core::edition::EditionName;
-use registry_core::entitlement::Entitlement;
-use registry_core::id::{CodeId, EntitlementId, TenantId};
-use registry_core::install_code::{CodeKind, InstallCode, PlainCode};
-use registry_core::registry::redeem::{Asker, Redeemed};
-use registry_core::store::{Decision, EntitlementSelector, RedeemKey, Store, Write};
+use registry_core::answer::Redeemed;
+use registry_core::id::TenantId;
+use registry_core::install_code::PlainCode;
+use registry_core::registry::redeem::Asker;
+use registry_core::store::{EntitlementSelector, Store, Write};
 use registry_core::tenant::TenantStatus;
-use registry_core::text::{ApplianceId, CompanyName};
 use registry_core::{Error, Refusal};
 use registry_testkit::memory::MemoryStore;
 use registry_testkit::{World, actor};
 
-/// Runs writes of the test's own.
-async fn write(world: &World, writes: Vec<Write>) {
-    let key = RedeemKey { digests: vec![], tenant_id: None, appliance_id: ApplianceId::from_stored("test".to_owned()) };
-    let decide = move |_: &_| Decision::Commit { writes: writes.clone(), outcome: Err(Refusal::TenantRequired) };
-    drop(world.ports.store.code_redeem(key, None, Arc::new(decide)).await.unwrap());
-}
-
 async fn set_status(world: &World, tenant: TenantId, status: TenantStatus) {
     let mut tenant = world.ports.store.tenant_show(tenant).await.unwrap().unwrap().tenant;
     tenant.status = status;
-    write(world, vec![Write::PutTenant(Box::new(tenant))]).await;
+    world.write(vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
 }
 
 async fn revoke(world: &World, tenant: TenantId) {
     let record = world.ports.store.tenant_show(tenant).await.unwrap().unwrap();
     let selector = EntitlementSelector::Id(record.entitlements[0].id);
     world.registry.entitlement_revoke(selector, actor()).await.unwrap();
-}
-
-/// Puts an activation code, of an entitlement bound to `bound`.
-async fn activation(world: &World, bound: Option<TenantId>) -> (PlainCode, EntitlementId) {
-    let code = PlainCode::read("AAAA-BBBB-CCCC").unwrap();
-    let id = EntitlementId(world.registry.draw_id());
-    let entitlement = Entitlement {
-        id,
-        tenant_id: bound,
-        subscription: None,
-        customer: CompanyName::parse("Acme").unwrap(),
-        edition: EditionName::new("pro"),
-        seats: None,
-        license_sub: format!("lic_{id}"),
-        created_at: world.now(),
-        revoked_at: None,
-    };
-    let row = InstallCode {
-        id: CodeId(world.registry.draw_id()),
-        kind: CodeKind::Activation,
-        tenant_id: bound,
-        entitlement_id: Some(id),
-        digest: world.ports.vault.code_digests(&code).remove(0),
-        last_four: code.last_four(),
-        issued_at: world.now(),
-        expires_at: world.now() + TimeDelta::days(7),
-        consumed: None,
-        superseded_at: None,
-    };
-    write(world, vec![Write::PutEntitlement(Box::new(entitlement)), Write::InsertCode(Box::new(row))]).await;
-    (code, id)
 }
 
 fn refusal(result: Result<Redeemed, Error>) -> Refusal {
@@ -181,7 +141,7 @@ async fn after_a_revocation_an_install_code_is_an_essentials_one() {
 #[tokio::test]
 async fn an_activation_code_whose_entitlement_was_revoked_is_refused_and_stays_live() {
     let world = World::in_memory();
-    let (code, id) = activation(&world, None).await;
+    let (code, id) = world.activation_code(None).await;
     world.registry.entitlement_revoke(EntitlementSelector::Id(id), actor()).await.unwrap();
     let tenant = Asker::Running(Some(other_tenant(&world)));
     for _ in 0..2 {
@@ -193,7 +153,7 @@ async fn an_activation_code_whose_entitlement_was_revoked_is_refused_and_stays_l
 #[tokio::test]
 async fn an_activation_code_adopts_a_tenant_the_registry_does_not_know() {
     let world = World::in_memory();
-    let (code, _) = activation(&world, None).await;
+    let (code, _) = world.activation_code(None).await;
     assert_eq!(refusal(world.redeem(&code, "a").await), Refusal::TenantRequired);
     assert_eq!(refusal(world.redeem_as(&code, "a", Asker::Running(None)).await), Refusal::TenantRequired);
     let id = other_tenant(&world);
@@ -208,7 +168,7 @@ async fn an_activation_code_adopts_a_tenant_the_registry_does_not_know() {
 async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_second_owner() {
     let world = World::in_memory();
     let paid = world.register("Paid", "pro").await;
-    let (code, _) = activation(&world, None).await;
+    let (code, _) = world.activation_code(None).await;
     let running = |tenant| Asker::Running(Some(tenant));
     assert_eq!(refusal(world.redeem_as(&code, "a", running(paid.tenant_id)).await), Refusal::AlreadyEntitled);
     let free = world.register("Free", "essentials").await;
@@ -216,7 +176,7 @@ async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_secon
 
     let world = World::in_memory();
     let free = world.register("Free", "essentials").await;
-    let (code, _) = activation(&world, Some(free.tenant_id)).await;
+    let (code, _) = world.activation_code(Some(free.tenant_id)).await;
     let other = running(other_tenant(&world));
     assert_eq!(refusal(world.redeem_as(&code, "a", other).await), Refusal::TenantMismatch);
     assert_eq!(world.redeem_as(&code, "a", Asker::Running(None)).await.unwrap().tenant_id, free.tenant_id);
@@ -227,7 +187,7 @@ async fn where_the_vendor_demands_it_an_unbound_activation_code_is_refused() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let world = World::with(store, |settings| settings.activation_needs_bound_tenant = true);
     let free = world.register("Free", "essentials").await;
-    let (code, _) = activation(&world, None).await;
+    let (code, _) = world.activation_code(None).await;
     let running = Asker::Running(Some(free.tenant_id));
     assert_eq!(refusal(world.redeem_as(&code, "a", running).await), Refusal::CodeNotBound);
 }

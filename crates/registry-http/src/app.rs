@@ -1,12 +1,9 @@
-//! What handlers share, and the router over all of them.
+//! What handlers share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderName;
-use axum::middleware::from_fn_with_state;
 use chrono::TimeDelta;
 use ipnet::IpNet;
 use registry_core::Registry;
@@ -15,9 +12,7 @@ use registry_core::clock::Timestamp;
 use registry_core::registry::readiness::{Part, PartState};
 use tokio::sync::Mutex;
 
-use crate::auth::ServiceTokens;
-use crate::endpoints;
-use crate::frame;
+use crate::tokens::ServiceTokens;
 
 /// How the service speaks HTTP.
 #[derive(Clone, Debug)]
@@ -86,15 +81,4 @@ impl App {
         *last = Some(Readiness { at: now, parts: parts.clone() });
         parts
     }
-}
-
-/// All endpoints, framed.
-pub fn router(app: App) -> Router {
-    let (router, api) = endpoints::described();
-    router
-        .merge(endpoints::docs::routes(api))
-        .layer(DefaultBodyLimit::disable())
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(frame::after_panic))
-        .layer(from_fn_with_state(app.clone(), frame::frame))
-        .with_state(app)
 }

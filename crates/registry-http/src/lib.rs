@@ -13,10 +13,13 @@ mod endpoints;
 mod frame;
 mod json;
 mod problem;
+mod router;
 mod serve;
 mod source;
+mod tokens;
 
-pub use app::{App, HttpSettings, router};
-pub use auth::ServiceTokens;
+pub use app::{App, HttpSettings};
 pub use endpoints::openapi;
+pub use router::router;
 pub use serve::serve;
+pub use tokens::ServiceTokens;

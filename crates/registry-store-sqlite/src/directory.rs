@@ -9,7 +9,7 @@ use registry_core::appliance::Appliance;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
-use registry_core::registry::directory::TenantQuery;
+use registry_core::store::TenantQuery;
 use registry_core::store::{StoreError, TenantRecord};
 use registry_core::tenant::Tenant;
 

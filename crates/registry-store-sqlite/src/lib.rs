@@ -18,17 +18,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
+use registry_core::answer::Issued;
+use registry_core::answer::Redeemed;
 use registry_core::audit::{Action, AuditEntry};
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::guesses::Source;
 use registry_core::id::{AuditId, MailId, TenantId};
 use registry_core::mail::{QueuedMail, Settlement};
-use registry_core::registry::directory::TenantQuery;
-use registry_core::registry::minting::Issued;
-use registry_core::registry::redeem::Redeemed;
 use registry_core::release::Release;
 use registry_core::secret::KeyId;
+use registry_core::store::TenantQuery;
 use registry_core::store::{
     Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
     Replay, Store, StoreError, TenantRecord, TenantSelector,

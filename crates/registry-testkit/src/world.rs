@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
+use registry_core::answer::Issued;
+use registry_core::answer::Redeemed;
 use registry_core::audit::Actor;
 use registry_core::clock::Clock as _;
-use registry_core::edition::EditionCatalogue;
+use registry_core::edition::{EditionCatalogue, EditionName};
+use registry_core::entitlement::Entitlement;
 use registry_core::guesses::{GuessPolicy, Source};
-use registry_core::id::TenantId;
-use registry_core::install_code::{CodeLength, PlainCode};
+use registry_core::id::{CodeId, EntitlementId, TenantId};
+use registry_core::install_code::{CodeKind, CodeLength, InstallCode, PlainCode};
 use registry_core::license::LicensePolicy;
 use registry_core::product::ProductCatalogue;
-use registry_core::registry::minting::Issued;
-use registry_core::registry::redeem::{Asker, Redeem, Redeemed};
+use registry_core::registry::redeem::{Asker, Redeem};
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::reissue::Reissue;
 use registry_core::secret::TypedCode;
-use registry_core::store::{Store, TenantSelector};
-use registry_core::text::{Channel, ProductCode};
-use registry_core::{Error, Ports, Registry, Settings};
+use registry_core::store::{Decision, RedeemFacts, RedeemKey, Store, StoreError, TenantSelector, Write};
+use registry_core::text::{ApplianceId, Channel, CompanyName, ProductCode};
+use registry_core::{Error, Ports, Refusal, Registry, Settings};
 use registry_license::{Signer, ed25519_pem};
 use registry_vault::{Key, KeyRing};
 
@@ -132,6 +134,47 @@ impl World {
             source,
         };
         self.registry.code_redeem(redeem).await
+    }
+
+    /// Commits writes of the test's own, as a decision of core would.
+    pub async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let key =
+            RedeemKey { digests: vec![], tenant_id: None, appliance_id: ApplianceId::from_stored("test".to_owned()) };
+        let decide =
+            move |_: &RedeemFacts| Decision::Commit { writes: writes.clone(), outcome: Err(Refusal::TenantRequired) };
+        self.ports.store.code_redeem(key, None, Arc::new(decide)).await.map(drop)
+    }
+
+    /// Puts an activation code for `pro`, of an entitlement that is bound to `bound`.
+    pub async fn activation_code(&self, bound: Option<TenantId>) -> (PlainCode, EntitlementId) {
+        let code = PlainCode::draw(&*self.ports.entropy, CodeLength::default());
+        let id = EntitlementId(self.registry.draw_id());
+        let entitlement = Entitlement {
+            id,
+            tenant_id: bound,
+            subscription: None,
+            customer: CompanyName::from_stored("Acme".to_owned()),
+            edition: EditionName::new("pro"),
+            seats: Some(5),
+            license_sub: format!("lic_{id}"),
+            created_at: self.now(),
+            revoked_at: None,
+        };
+        let row = InstallCode {
+            id: CodeId(self.registry.draw_id()),
+            kind: CodeKind::Activation,
+            tenant_id: bound,
+            entitlement_id: Some(id),
+            digest: self.ports.vault.code_digests(&code).remove(0),
+            last_four: code.last_four(),
+            issued_at: self.now(),
+            expires_at: self.now() + chrono::TimeDelta::days(7),
+            consumed: None,
+            superseded_at: None,
+        };
+        let writes = vec![Write::PutEntitlement(Box::new(entitlement)), Write::InsertCode(Box::new(row))];
+        self.write(writes).await.expect("an activation code");
+        (code, id)
     }
 
     /// The time.

@@ -10,7 +10,8 @@ use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
 use registry_core::entropy::hex;
 use registry_core::install_code::PlainCode;
-use registry_core::secret::{CodeDigest, KeyId, OpenError, Sealed, Vault};
+use registry_core::secret::{CodeDigest, KeyId, Sealed};
+use registry_core::vault::{OpenError, Vault};
 use sha2::Sha256;
 use zeroize::{Zeroize as _, Zeroizing};
 

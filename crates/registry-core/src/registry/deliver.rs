@@ -9,7 +9,7 @@ use crate::mail::{
     settle_failure,
 };
 use crate::registry::{Error, Registry};
-use crate::secret::OpenError;
+use crate::vault::OpenError;
 
 /// How long a worker has for the mails it leased.
 const LEASE: TimeDelta = TimeDelta::minutes(5);

@@ -1,44 +1,15 @@
 //! The directory: listing tenants, and showing one.
 
 use crate::clock::Timestamp;
-use crate::edition::EditionName;
 use crate::entitlement::{self, Entitlement};
 use crate::id::TenantId;
 use crate::install_code::{CodeKind, CodeState};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
-use crate::store::TenantRecord;
+use crate::store::{Place, TenantQuery, TenantRecord};
 use crate::tenant::{DeploymentType, TenantStatus};
 use crate::text::{ProductCode, fold};
 use crate::words::words;
-
-/// Which tenants to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TenantQuery {
-    /// Only those that run there.
-    pub deployment: Option<DeploymentType>,
-    /// Only those whose company or e-mail contains this text, which is folded.
-    pub text: Option<String>,
-    /// Only those of this edition.
-    pub edition: Option<EditionName>,
-    /// Only those of this product.
-    pub product: Option<ProductCode>,
-    /// Only those with this status.
-    pub status: Option<TenantStatus>,
-    /// At most so many.
-    pub limit: u32,
-    /// Only those that come after this place.
-    pub after: Option<Place>,
-}
-
-/// A place in the list: that of a tenant in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// When the tenant was registered.
-    pub registered_at: Timestamp,
-    /// The tenant.
-    pub id: TenantId,
-}
 
 /// A listing as asked for, in the caller's words.
 #[derive(Clone, Debug, Default)]

@@ -1,28 +1,16 @@
 //! Minting a code for a tenant: what registering and re-issuing have in common.
 
+use crate::answer::Issued;
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
-use crate::id::{CodeId, MailId, TenantId};
+use crate::id::{CodeId, MailId};
 use crate::install_code::{CodeKind, InstallCode, PlainCode};
 use crate::mail::{MailState, QueuedMail, QueuedMessage};
 use crate::registry::{Error, Registry, Settings, Stamp};
 use crate::secret::{CodeDigest, DownloadLink, Sealed};
 use crate::store::Write;
 use crate::tenant::Tenant;
-
-/// What registering and re-issuing answer: the only time the code is shown.
-#[derive(Clone, Debug)]
-pub struct Issued {
-    /// The tenant.
-    pub tenant_id: TenantId,
-    /// Its new code.
-    pub code: PlainCode,
-    /// When the code ends.
-    pub expires_at: Timestamp,
-    /// Where the image is, if one is published and the blob store made a link.
-    pub download: Option<DownloadLink>,
-}
 
 /// What becomes of a tenant's earlier codes.
 #[derive(Clone, Copy)]

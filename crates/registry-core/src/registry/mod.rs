@@ -28,9 +28,9 @@ use crate::license::{LicensePolicy, LicenseSigner};
 use crate::mail::Mailer;
 use crate::product::ProductCatalogue;
 use crate::refusal::Refusal;
-use crate::secret::Vault;
 use crate::store::{DecideError, Outcome, Store, StoreError};
 use crate::text::Channel;
+use crate::vault::Vault;
 
 /// What the registry reaches the world through.
 #[derive(Clone)]

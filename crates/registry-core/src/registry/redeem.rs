@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use chrono::{SubsecRound as _, Timelike as _};
 
+use crate::answer::{Licensed, Redeemed};
 use crate::appliance::{Appliance, Credential, IssuedLicense};
 use crate::audit::{Action, Actor};
 use crate::clock::Timestamp;
-use crate::edition::EditionName;
 use crate::entitlement::Entitlement;
 use crate::guesses::Source;
 use crate::id::{AuditId, TenantId};
@@ -49,32 +49,6 @@ impl Asker {
             Self::Running(tenant) => tenant,
         }
     }
-}
-
-/// What a redemption answers.
-#[derive(Clone, Debug)]
-pub struct Redeemed {
-    /// The tenant that the appliance now is of.
-    pub tenant_id: TenantId,
-    /// The edition that the code carries now.
-    pub edition: EditionName,
-    /// The company.
-    pub company_name: String,
-    /// The contact; empty for an adopted tenant.
-    pub contact_email: String,
-    /// For paid editions, always.
-    pub licensed: Option<Licensed>,
-}
-
-/// What a paid appliance gets.
-#[derive(Clone, Debug)]
-pub struct Licensed {
-    /// Its first license.
-    pub token: LicenseToken,
-    /// Its credential.
-    pub credential: PlainCredential,
-    /// Where it renews the license.
-    pub check_in_url: String,
 }
 
 impl Registry {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::answer::Issued;
 use crate::audit::{Action, Actor};
 use crate::edition::Edition;
 use crate::entitlement::Entitlement;
 use crate::id::{EntitlementId, TenantId};
 use crate::refusal::Refusal;
-use crate::registry::minting::{Earlier, Issued, Mint};
+use crate::registry::minting::{Earlier, Mint};
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
 use crate::store::{Decision, RegisterFacts, Write};
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::answer::Issued;
 use crate::audit::{Action, Actor};
 use crate::refusal::Refusal;
-use crate::registry::minting::{Earlier, Issued, Mint};
+use crate::registry::minting::{Earlier, Mint};
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
 use crate::store::{Decision, ReissueFacts, TenantSelector};
 

@@ -5,6 +5,8 @@ mod tables;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use registry_core::answer::Issued;
+use registry_core::answer::Redeemed;
 use registry_core::audit::{Action, Actor, AuditEntry};
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
@@ -13,11 +15,9 @@ use registry_core::id::{AuditId, MailId, TenantId};
 use registry_core::install_code::CodeKind;
 use registry_core::mail::{MailState, QueuedMail, Settlement};
 use registry_core::refusal::Refusal;
-use registry_core::registry::directory::TenantQuery;
-use registry_core::registry::minting::Issued;
-use registry_core::registry::redeem::Redeemed;
 use registry_core::release::Release;
 use registry_core::secret::KeyId;
+use registry_core::store::TenantQuery;
 use registry_core::store::{
     Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
     Replay, Store, StoreError, TenantRecord, TenantSelector, Write,

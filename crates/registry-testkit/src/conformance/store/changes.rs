@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use registry_core::entitlement::Entitlement;
-use registry_core::id::{CodeId, EntitlementId, TenantId};
-use registry_core::install_code::{CodeKind, CodeState, InstallCode, PlainCode};
+use registry_core::id::TenantId;
+use registry_core::install_code::CodeState;
 use registry_core::mail::MailState;
 use registry_core::registry::redeem::Asker;
 use registry_core::secret::{CodeDigest, KeyId};
 use registry_core::store::{Outcome, RedeemFacts, RedeemKey, Store, Write};
 use registry_core::tenant::TenantStatus;
-use registry_core::text::{CompanyName, SubscriptionId};
 use registry_core::{Error, Refusal};
 
-use super::{abort, actions, appliance, decide_so, write};
+use super::{abort, actions, appliance, decide_so};
 use crate::World;
 use crate::world::actor;
 
@@ -124,7 +122,7 @@ pub async fn a_failed_write_leaves_everything_as_it_was(store: Arc<dyn Store>) {
         Write::EnqueueMail(Box::new(mail)),
         Write::InsertCode(Box::new(taken)),
     ];
-    write(&store, writes).await.unwrap_err();
+    world.write(writes).await.unwrap_err();
     assert_eq!(store.tenant_show(acme.tenant_id).await.unwrap().unwrap(), before);
     assert_eq!(store.mail_list(acme.tenant_id).await.unwrap(), mails);
     assert_eq!(actions(&store, acme.tenant_id).await, audit);
@@ -156,32 +154,7 @@ pub async fn a_refusal_keeps_its_audit(store: Arc<dyn Store>) {
 pub async fn an_unbound_activation_code_finds_the_tenant_the_appliance_names(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let known = world.register("Acme", "essentials").await;
-    let code = PlainCode::read("AAAA-BBBB-CCCC").unwrap();
-    let entitlement = Entitlement {
-        id: EntitlementId(world.registry.draw_id()),
-        tenant_id: None,
-        subscription: Some(SubscriptionId::parse("sub_1").unwrap()),
-        customer: CompanyName::parse("Acme").unwrap(),
-        edition: registry_core::edition::EditionName::new("pro"),
-        seats: Some(5),
-        license_sub: "lic_1".to_owned(),
-        created_at: world.now(),
-        revoked_at: None,
-    };
-    let row = InstallCode {
-        id: CodeId(world.registry.draw_id()),
-        kind: CodeKind::Activation,
-        tenant_id: None,
-        entitlement_id: Some(entitlement.id),
-        digest: world.ports.vault.code_digests(&code).remove(0),
-        last_four: code.last_four(),
-        issued_at: world.now(),
-        expires_at: world.now() + TimeDelta::days(7),
-        consumed: None,
-        superseded_at: None,
-    };
-    write(&store, vec![Write::PutEntitlement(Box::new(entitlement)), Write::InsertCode(Box::new(row))]).await.unwrap();
-
+    let (code, _) = world.activation_code(None).await;
     let refused = world.redeem(&code, "a").await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantRequired)), "{refused:?}");
     let redeemed = world.redeem_as(&code, "a", Asker::Running(Some(known.tenant_id))).await.unwrap();

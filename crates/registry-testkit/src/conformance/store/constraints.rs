@@ -5,14 +5,14 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use registry_core::Refusal;
+use registry_core::answer::Redeemed;
 use registry_core::id::{CodeId, EntitlementId, ReleaseId};
 use registry_core::install_code::Consumption;
-use registry_core::registry::redeem::Redeemed;
 use registry_core::secret::{CodeDigest, KeyId, Sealed};
 use registry_core::store::{Decision, Outcome, RedeemFacts, RedeemKey, Replay, ReplayRecord, Store, StoreError, Write};
 use registry_core::text::SubscriptionId;
 
-use super::{abort, appliance, write};
+use super::{abort, appliance};
 use crate::World;
 use crate::world::actor;
 
@@ -24,9 +24,9 @@ pub async fn a_tenant_has_one_live_code(store: Arc<dyn Store>) {
     code.id = CodeId(world.registry.draw_id());
     code.digest = CodeDigest { bytes: [1; 32], ..code.digest };
     let second = vec![Write::InsertCode(Box::new(code.clone()))];
-    assert!(matches!(write(&store, second.clone()).await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(world.write(second.clone()).await, Err(StoreError::Corrupt(_))));
     let supersede = Write::SupersedeCodes { tenant: issued.tenant_id, at: world.now() };
-    write(&store, [vec![supersede], second].concat()).await.unwrap();
+    world.write([vec![supersede], second].concat()).await.unwrap();
 }
 
 /// One consumption a code.
@@ -38,8 +38,8 @@ pub async fn a_code_is_consumed_once(store: Arc<dyn Store>) {
         let consumption = Consumption { at: world.now(), by: appliance(by) };
         vec![Write::ConsumeCode { code, consumption, tenant: issued.tenant_id }]
     };
-    write(&store, consume("a")).await.unwrap();
-    assert!(matches!(write(&store, consume("b")).await, Err(StoreError::Corrupt(_))));
+    world.write(consume("a")).await.unwrap();
+    assert!(matches!(world.write(consume("b")).await, Err(StoreError::Corrupt(_))));
     let record = store.tenant_show(issued.tenant_id).await.unwrap().unwrap();
     assert_eq!(record.codes[0].consumed.as_ref().unwrap().by.as_str(), "a");
 }
@@ -52,7 +52,7 @@ pub async fn code_digests_are_unique(store: Arc<dyn Store>) {
     (code.id, code.tenant_id) = (CodeId(world.registry.draw_id()), Some(bolt.tenant_id));
     let supersede = Write::SupersedeCodes { tenant: bolt.tenant_id, at: world.now() };
     let writes = vec![supersede, Write::InsertCode(Box::new(code))];
-    assert!(matches!(write(&store, writes).await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(world.write(writes).await, Err(StoreError::Corrupt(_))));
     world.redeem(&bolt.code, "a").await.unwrap();
 }
 
@@ -70,11 +70,11 @@ pub async fn a_tenant_has_one_active_entitlement_and_a_subscription_one_entitlem
         vec![Write::PutEntitlement(Box::new(entitlement.clone()))]
     };
     second.tenant_id = None;
-    assert!(write(&store, put(&second)).await.is_err(), "the subscription is taken");
+    assert!(world.write(put(&second)).await.is_err(), "the subscription is taken");
     (second.tenant_id, second.subscription) = (first.tenant_id, SubscriptionId::parse("sub_2").ok());
-    assert!(write(&store, put(&second)).await.is_err(), "the tenant has an active one");
+    assert!(world.write(put(&second)).await.is_err(), "the tenant has an active one");
     second.revoked_at = Some(world.now());
-    write(&store, put(&second)).await.unwrap();
+    world.write(put(&second)).await.unwrap();
 }
 
 /// Releases.
@@ -83,7 +83,7 @@ pub async fn a_version_is_published_once(store: Arc<dyn Store>) {
     let upload = world.registry.release_begin("1.0", "image.iso", actor()).await.unwrap();
     let mut release = world.registry.release_publish(upload).await.unwrap();
     release.id = ReleaseId(world.registry.draw_id());
-    assert!(write(&store, vec![Write::PutRelease(Box::new(release))]).await.is_err());
+    assert!(world.write(vec![Write::PutRelease(Box::new(release))]).await.is_err());
 }
 
 fn replay(world: &World, fingerprint: u8) -> Replay {
@@ -136,7 +136,7 @@ pub async fn a_recorded_answer_exists_exactly_when_its_effects_do(store: Arc<dyn
     let issued = world.register("Acme", "essentials").await;
     let code = store.tenant_show(issued.tenant_id).await.unwrap().unwrap().codes.remove(0);
     let broken = vec![record(replay(&world, 7)), Write::InsertCode(Box::new(code))];
-    write(&store, broken).await.unwrap_err();
+    world.write(broken).await.unwrap_err();
     assert!(matches!(ask(&store, replay(&world, 7), abort).await, Outcome::Aborted(_)));
 }
 

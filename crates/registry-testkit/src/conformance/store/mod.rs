@@ -14,10 +14,10 @@ pub use reading::*;
 
 use std::sync::Arc;
 
+use registry_core::answer::Redeemed;
 use registry_core::audit::AuditEntry;
 use registry_core::id::TenantId;
-use registry_core::registry::redeem::Redeemed;
-use registry_core::store::{DecideError, Decision, Outcome, RedeemFacts, RedeemKey, Store, StoreError, Write};
+use registry_core::store::{DecideError, Decision, Outcome, RedeemFacts, RedeemKey, Store, StoreError};
 use registry_core::text::ApplianceId;
 
 /// Stamps the suite on a store: `$fresh` is an expression that makes an empty one, as `(store, guard)`, where the guard
@@ -78,13 +78,6 @@ async fn decide_so(
 ) -> Result<Outcome<Redeemed>, StoreError> {
     let key = RedeemKey { digests: vec![], tenant_id: None, appliance_id: appliance("any") };
     store.code_redeem(key, None, Arc::new(move |_: &RedeemFacts| decision())).await
-}
-
-/// Commits writes.
-async fn write(store: &Arc<dyn Store>, writes: Vec<Write>) -> Result<(), StoreError> {
-    let refused = registry_core::Refusal::TenantRequired;
-    let decision = move || Decision::Commit { writes: writes.clone(), outcome: Err(refused.clone()) };
-    decide_so(store, decision).await.map(drop)
 }
 
 fn abort() -> Decision<Redeemed> {

@@ -11,7 +11,6 @@ use registry_core::tenant::TenantStatus;
 use registry_core::text::EmailAddress;
 use registry_core::{Error, Refusal};
 
-use super::write;
 use crate::World;
 use crate::world::actor;
 
@@ -89,7 +88,7 @@ pub async fn a_contact_means_its_newest_tenants_that_are_not_cancelled(store: Ar
     let cancel = async |id: TenantId| {
         let mut tenant = store.tenant_show(id).await.unwrap().unwrap().tenant;
         tenant.status = TenantStatus::Cancelled;
-        write(&store, vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
+        world.write(vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
     };
     cancel(tenants[2]).await;
     let reissue = async |strict| {

@@ -1,0 +1,138 @@
+//! Facts: what decisions are made on, how it is asked for, and what the directory reads.
+
+use crate::appliance::Appliance;
+use crate::clock::Timestamp;
+use crate::edition::EditionName;
+use crate::entitlement::Entitlement;
+use crate::id::{EntitlementId, TenantId};
+use crate::install_code::InstallCode;
+use crate::refusal::Refusal;
+use crate::release::Release;
+use crate::secret::CodeDigest;
+use crate::tenant::{DeploymentType, Tenant, TenantStatus};
+use crate::text::{ApplianceId, EmailAddress, ProductCode, SubscriptionId};
+
+/// What a registration is decided on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegisterFacts {
+    /// The tenant of the subscription: the one registered with it, or the one its entitlement is bound to.
+    pub tenant: Option<Tenant>,
+    /// The subscription's entitlement.
+    pub entitlement: Option<Entitlement>,
+    /// The active entitlement of `tenant`.
+    pub tenant_entitlement: Option<Entitlement>,
+}
+
+/// What a redemption is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedeemKey {
+    /// The code's digests, one a master key.
+    pub digests: Vec<CodeDigest>,
+    /// The tenant that the appliance names.
+    pub tenant_id: Option<TenantId>,
+    /// The appliance.
+    pub appliance_id: ApplianceId,
+}
+
+/// What a redemption is decided on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedeemFacts {
+    /// The code with one of the digests.
+    pub code: Option<InstallCode>,
+    /// The code's tenant; where it has none, its entitlement's; where that has none, the one that the appliance names.
+    pub tenant: Option<Tenant>,
+    /// The code's entitlement.
+    pub entitlement: Option<Entitlement>,
+    /// The active entitlement of `tenant`.
+    pub tenant_entitlement: Option<Entitlement>,
+    /// The appliance of that id under `tenant`.
+    pub appliance: Option<Appliance>,
+}
+
+impl TenantSelector {
+    /// Reads what a caller says: the id goes before the contact, and one of them must be there.
+    pub fn parse(tenant_id: Option<TenantId>, contact_email: Option<&str>) -> Result<Self, Refusal> {
+        match (tenant_id, contact_email) {
+            (Some(id), _) => Ok(Self::Id(id)),
+            (None, Some(contact)) => Ok(Self::Contact(EmailAddress::parse(contact)?)),
+            (None, None) => {
+                Err(Refusal::Invalid { field: "tenant_id", problem: "or `contact_email` must be given".to_owned() })
+            }
+        }
+    }
+}
+
+/// Which tenant a re-issue is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TenantSelector {
+    /// The tenant with this id.
+    Id(TenantId),
+    /// The tenants of this contact, in any case.
+    Contact(EmailAddress),
+}
+
+/// What a re-issue is decided on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReissueFacts {
+    /// By id: that tenant. By contact: the newest two that are not cancelled, newest first.
+    pub tenants: Vec<Tenant>,
+    /// The active entitlement of the first.
+    pub entitlement: Option<Entitlement>,
+}
+
+/// Which entitlement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntitlementSelector {
+    /// The one with this id.
+    Id(EntitlementId),
+    /// The one of this subscription.
+    Subscription(SubscriptionId),
+}
+
+/// What is kept about a release that is about to be published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseFacts {
+    /// The release of that version in that channel.
+    pub existing: Option<Release>,
+}
+
+/// A tenant with all that hangs on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantRecord {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Its entitlements.
+    pub entitlements: Vec<Entitlement>,
+    /// Its codes, newest first.
+    pub codes: Vec<InstallCode>,
+    /// Its appliances, in order of their registration.
+    pub appliances: Vec<Appliance>,
+}
+
+/// Which tenants to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TenantQuery {
+    /// Only those that run there.
+    pub deployment: Option<DeploymentType>,
+    /// Only those whose company or e-mail contains this text, which is folded.
+    pub text: Option<String>,
+    /// Only those of this edition.
+    pub edition: Option<EditionName>,
+    /// Only those of this product.
+    pub product: Option<ProductCode>,
+    /// Only those with this status.
+    pub status: Option<TenantStatus>,
+    /// At most so many.
+    pub limit: u32,
+    /// Only those that come after this place.
+    pub after: Option<Place>,
+}
+
+/// A place in the list: that of a tenant in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// When the tenant was registered.
+    pub registered_at: Timestamp,
+    /// The tenant.
+    pub id: TenantId,
+}

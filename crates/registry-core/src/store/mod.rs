@@ -1,0 +1,128 @@
+//! The storage port: coarse methods, each one transaction, each around a pure decision.
+//!
+//! What every implementation MUST do, whatever the method:
+//! - behave as if the facts were held while the decision runs: by locks in the order tenant, entitlement, code,
+//!   appliance, or by a guarded write that lands only if the facts still hold, else decides again (at most 3 times,
+//!   then [`StoreError::Contended`]);
+//! - apply all writes of [`Decision::Commit`] in their order, or none, and none of a [`Decision::Abort`];
+//! - finish what it began when the caller goes away;
+//! - await nothing but the database between begin and commit.
+//!
+//! The conformance suite of registry-testkit holds every implementation against these, and the MUSTs below.
+
+mod decision;
+mod facts;
+mod write;
+
+use async_trait::async_trait;
+
+use crate::answer::{Issued, Redeemed};
+use crate::audit::AuditEntry;
+use crate::clock::Timestamp;
+use crate::entitlement::Entitlement;
+use crate::guesses::Source;
+use crate::id::{AuditId, MailId, TenantId};
+use crate::mail::{QueuedMail, Settlement};
+use crate::release::Release;
+use crate::secret::KeyId;
+use crate::text::{Channel, SubscriptionId, Version};
+
+pub use decision::{Decide, DecideError, Decision, Outcome};
+pub use facts::{
+    EntitlementSelector, Place, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, TenantQuery,
+    TenantRecord, TenantSelector,
+};
+pub use write::{Replay, ReplayRecord, Write};
+
+/// Why the store did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Others were in the way, too often or too long; trying again helps.
+    #[error("the database is busy: {0}")]
+    Contended(String),
+    /// It cannot be reached.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// It holds what it must not hold, or a write broke one of its constraints.
+    #[error("the database refused or is damaged: {0}")]
+    Corrupt(String),
+}
+
+/// The store.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Registers a tenant, or finds it again by its subscription.
+    /// Two registrations of one subscription MUST see each other: the second decides with the first one's tenant.
+    async fn tenant_register(
+        &self,
+        subscription: Option<SubscriptionId>,
+        replay: Option<Replay>,
+        decide: Decide<RegisterFacts, Issued>,
+    ) -> Result<Outcome<Issued>, StoreError>;
+
+    /// Redeems a code. However many race for one, exactly one decision that consumes it MUST be committed.
+    async fn code_redeem(
+        &self,
+        key: RedeemKey,
+        replay: Option<Replay>,
+        decide: Decide<RedeemFacts, Redeemed>,
+    ) -> Result<Outcome<Redeemed>, StoreError>;
+
+    /// Re-issues a tenant's code. It MUST be atomic against a racing redemption.
+    async fn code_reissue(
+        &self,
+        selector: TenantSelector,
+        replay: Option<Replay>,
+        decide: Decide<ReissueFacts, Issued>,
+    ) -> Result<Outcome<Issued>, StoreError>;
+
+    /// Changes an entitlement; the fact is the entitlement, where there is one.
+    async fn entitlement_change(
+        &self,
+        selector: EntitlementSelector,
+        replay: Option<Replay>,
+        decide: Decide<Option<Entitlement>, Entitlement>,
+    ) -> Result<Outcome<Entitlement>, StoreError>;
+
+    /// Publishes a release.
+    async fn release_publish(
+        &self,
+        channel: Channel,
+        version: Version,
+        decide: Decide<ReleaseFacts, Release>,
+    ) -> Result<Outcome<Release>, StoreError>;
+
+    /// The current release of a channel.
+    async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError>;
+
+    /// The tenants that fit the query, newest registration first (ties by descending id), at most `query.limit`, after
+    /// `query.after`. Of the codes each record has the newest install code
+    /// only. Paging MUST NOT skip or repeat a tenant that was
+    /// there all the time.
+    async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError>;
+
+    /// One tenant with everything.
+    async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError>;
+
+    /// The audit of a tenant, oldest first; without a tenant, all of it.
+    async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Counts an unknown code into the one line of its source and minute; `id` is for a new line.
+    async fn audit_unknown_code(&self, id: AuditId, source: Source, minute: Timestamp) -> Result<(), StoreError>;
+
+    /// Leases up to `limit` queued mails that are due at `now`, oldest first: no other lease MUST return them before
+    /// `until`, or before they are settled.
+    async fn mail_lease(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<QueuedMail>, StoreError>;
+
+    /// Settles a leased mail. A sent one MUST lose its secret. One that was discarded meanwhile stays discarded.
+    async fn mail_settle(&self, id: MailId, settlement: Settlement, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The mails of a tenant, oldest first.
+    async fn mail_list(&self, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError>;
+
+    /// The master keys that unconsumed codes were digested and unsent mails were sealed under.
+    async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError>;
+
+    /// Whether the store answers, and takes a write.
+    async fn probe(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,111 @@
+//! Writes: the changes to rows that a decision asks for.
+
+use crate::appliance::{Appliance, Credential};
+use crate::audit::AuditEntry;
+use crate::clock::Timestamp;
+use crate::entitlement::Entitlement;
+use crate::id::{CodeId, ReleaseId, TenantId};
+use crate::install_code::{Consumption, InstallCode};
+use crate::mail::QueuedMail;
+use crate::release::Release;
+use crate::secret::Sealed;
+use crate::tenant::Tenant;
+use crate::text::{ApplianceId, Channel};
+
+/// A request that came with an idempotency key.
+///
+/// A store MUST, before it loads any fact, look for a record under `(scope, key_digest)` that has not ended at `now`:
+/// with the same fingerprint it answers [`Outcome::Replayed`], with another one refuses with [`Refusal::KeyReused`].
+/// The record is a write like any other ([`Write::PutReplay`]), so it exists exactly when its effects do. Of two
+/// twins in flight, the second MUST wait for the first, then replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Route and caller that the key belongs to.
+    pub scope: String,
+    /// SHA-256 of the key.
+    pub key_digest: [u8; 32],
+    /// SHA-256 of the request.
+    pub fingerprint: [u8; 32],
+    /// When it was asked.
+    pub now: Timestamp,
+}
+
+/// A recorded answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayRecord {
+    /// What it answers.
+    pub request: Replay,
+    /// The answer.
+    pub answer: Sealed,
+    /// When it is forgotten.
+    pub expires_at: Timestamp,
+}
+
+/// One change to a row. Where it says *put*, the row is inserted, or replaced whole under its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Puts a tenant.
+    PutTenant(Box<Tenant>),
+    /// Puts an entitlement. MUST fail where the tenant has another active one, or the subscription is another's.
+    PutEntitlement(Box<Entitlement>),
+    /// Inserts a code. MUST fail where its tenant (an activation code's: its entitlement) has one that is neither
+    /// consumed nor superseded, or where the digest is taken.
+    InsertCode(Box<InstallCode>),
+    /// Marks a code as redeemed. MUST fail where it already is, or is superseded.
+    ConsumeCode {
+        /// The code.
+        code: CodeId,
+        /// When and by whom.
+        consumption: Consumption,
+        /// The tenant it is now of.
+        tenant: TenantId,
+    },
+    /// Marks the unconsumed install codes of a tenant as superseded.
+    SupersedeCodes {
+        /// The tenant.
+        tenant: TenantId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Puts an appliance, under (tenant, appliance id).
+    PutAppliance(Box<Appliance>),
+    /// Deletes all credentials of an appliance.
+    DeleteCredentials {
+        /// Whose it is.
+        tenant: TenantId,
+        /// The appliance.
+        appliance: ApplianceId,
+    },
+    /// Inserts a credential.
+    InsertCredential(Credential),
+    /// Puts a mail into the outbox.
+    EnqueueMail(Box<QueuedMail>),
+    /// Discards the tenant's mails with codes that were not sent, queued or given up, and blanks their secrets.
+    DiscardMails {
+        /// The tenant.
+        tenant: TenantId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Inserts an audit line.
+    AppendAudit(Box<AuditEntry>),
+    /// Records an answer for replay, over one that has ended.
+    PutReplay(Box<ReplayRecord>),
+    /// Puts a release. MUST fail where its channel has this version under another id.
+    PutRelease(Box<Release>),
+    /// Makes a release the current one of its channel.
+    SetCurrent {
+        /// The channel.
+        channel: Channel,
+        /// The release.
+        release: ReleaseId,
+    },
+}
+
+impl Write {
+    /// An audit line as a write.
+    #[must_use]
+    pub fn audit(entry: AuditEntry) -> Self {
+        Self::AppendAudit(Box::new(entry))
+    }
+}
