@@ -30,13 +30,13 @@ pub(crate) enum Task {
 #[derive(Args)]
 pub(crate) struct Register {
     /// The company.
-    #[arg(long)]
+    #[arg(long, alias = "company-name")]
     company: String,
     /// Where the code is mailed.
-    #[arg(long)]
+    #[arg(long, alias = "contact-email")]
     email: String,
     /// The contact's name.
-    #[arg(long)]
+    #[arg(long, alias = "contact-name")]
     contact: Option<String>,
     /// The edition.
     #[arg(long, default_value = "essentials")]

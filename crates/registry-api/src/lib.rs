@@ -7,9 +7,7 @@ mod register;
 mod tenants;
 
 pub use error::{ErrorCode, Problem};
-pub use register::{
-    RegisterAnswer, RegisterRequest, RegisterTenantAnswer, RegisterTenantRequest, ReissueAnswer, ReissueRequest,
-};
+pub use register::{IssuedCode, RegisterAnswer, RegisterRequest, RegisterTenantRequest, ReissueRequest};
 pub use tenants::{
     ApplianceItem, Health, InstallCodeItem, Jwk, Jwks, ListTenantsQuery, ReadyPart, Readyz, TenantDetail,
     TenantEntitlement, TenantFields, TenantItem, TenantList,

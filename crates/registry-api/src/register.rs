@@ -26,17 +26,17 @@ pub struct RegisterTenantRequest {
     pub send_email: Option<bool>,
 }
 
-/// The answer of `POST /register-tenant`: the only time the code is shown.
+/// The answer of `POST /register-tenant` and of `POST /install-codes/reissue`: the only time the code is shown.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "tenant_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "install_code": "K7QP-M2RX-9TDV",
     "download_url": "https://registry.example/files/stable/019ab3c4/image.iso?expires=1795490640&key_id=1f2e&signature=00",
     "expires_at": 1_795_490_640
 }))]
-pub struct RegisterTenantAnswer {
+pub struct IssuedCode {
     /// The tenant.
     pub tenant_id: Uuid,
-    /// Its install code.
+    /// Its new install code; the unused ones before it are dead.
     pub install_code: String,
     /// Where the image is; empty where none is published.
     pub download_url: String,
@@ -102,21 +102,4 @@ pub struct ReissueRequest {
     pub strict: Option<bool>,
     /// Whether the code is mailed to the contact; by default it is.
     pub send_email: Option<bool>,
-}
-
-/// The answer of `POST /install-codes/reissue`: the only time the code is shown.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({
-    "tenant_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "install_code": "W3HN-8YAE-5KZC", "download_url": "",
-    "expires_at": 1_795_490_640
-}))]
-pub struct ReissueAnswer {
-    /// The tenant.
-    pub tenant_id: Uuid,
-    /// Its new code; the unused ones before it are dead.
-    pub install_code: String,
-    /// Where the image is; empty where none is published.
-    pub download_url: String,
-    /// When the code ends, in seconds since 1970.
-    pub expires_at: i64,
 }

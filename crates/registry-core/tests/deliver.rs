@@ -71,3 +71,26 @@ async fn a_registration_succeeds_without_a_release_and_with_the_blob_store_down(
         [("blob_store", false), ("release", false)]
     );
 }
+
+#[tokio::test]
+async fn a_code_that_ended_before_its_mail_could_go_out_is_not_mailed() {
+    let world = World::in_memory();
+    let issued = world.register("Acme", "pro").await;
+    world.clock.advance(TimeDelta::days(7));
+    let tried = world.registry.mail_deliver().await.unwrap().remove(0).settlement;
+    assert!(matches!(tried, Settlement::Dead { error } if error.contains("ended")));
+    assert!(world.mailer.sent().is_empty());
+    assert_eq!(world.ports.store.mail_list(issued.tenant_id).await.unwrap()[0].state, MailState::Dead);
+}
+
+#[tokio::test]
+async fn an_image_that_did_not_arrive_whole_is_not_published() {
+    let world = World::in_memory();
+    world.blobs.lose_last_bytes();
+    let mut upload = world.registry.release_begin("1.0", "image.iso", actor()).await.unwrap();
+    upload.write(b"content").await.unwrap();
+    let failed = world.registry.release_publish(upload).await.unwrap_err();
+    assert!(failed.to_string().contains("6 of 7 bytes"), "{failed}");
+    let channel = world.registry.settings().channel.clone();
+    assert_eq!(world.ports.store.release_current(channel).await.unwrap(), None);
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use registry_core::answer::Redeemed;
+use registry_core::appliance::Credential;
 use registry_core::id::TenantId;
 use registry_core::install_code::PlainCode;
 use registry_core::registry::redeem::Asker;
@@ -213,4 +214,47 @@ async fn an_appliance_id_must_be_given() {
         assert!(matches!(refused, Refusal::Invalid { field: "appliance_id", .. }), "{id:?}");
     }
     world.redeem(&issued.code, &"x".repeat(255)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_activation_code_of_one_tenant_never_brings_the_entitlement_of_another() {
+    let world = World::in_memory();
+    let (acme, bolt) = (world.register("Acme", "essentials").await, world.register("Bolt", "essentials").await);
+    let (code, id) = world.activation_code(Some(acme.tenant_id)).await;
+    let record = world.ports.store.tenant_show(acme.tenant_id).await.unwrap().unwrap();
+    let mut entitlement = record.entitlements[0].clone();
+    assert_eq!(entitlement.id, id);
+    entitlement.tenant_id = Some(bolt.tenant_id);
+    world.write(vec![Write::PutEntitlement(Box::new(entitlement))]).await.unwrap();
+    for asker in [Asker::FirstBoot, Asker::Running(None), Asker::Running(Some(acme.tenant_id))] {
+        assert_eq!(refusal(world.redeem_as(&code, "a", asker).await), Refusal::TenantMismatch);
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_appliance_that_is_installed_anew_gets_a_credential_and_loses_its_old_ones() {
+    for revoked in [false, true] {
+        let world = World::in_memory();
+        let issued = world.register("Acme", "pro").await;
+        let first = world.redeem(&issued.code, "a").await.unwrap().licensed.unwrap();
+        if revoked {
+            let mut appliance =
+                world.ports.store.tenant_show(issued.tenant_id).await.unwrap().unwrap().appliances.remove(0);
+            appliance.revoked_at = Some(world.now());
+            world.write(vec![Write::PutAppliance(Box::new(appliance))]).await.unwrap();
+        }
+        let again = world.reissue(issued.tenant_id).await.unwrap();
+        world.redeem(&again.code, "a").await.unwrap();
+        let appliance = world.ports.store.tenant_show(issued.tenant_id).await.unwrap().unwrap().appliances.remove(0);
+        assert_eq!(appliance.revoked_at, None);
+        // Digests are unique: the old one can be inserted again only where it was deleted.
+        let old = Credential {
+            digest: first.credential.digest(),
+            tenant_id: issued.tenant_id,
+            appliance_id: appliance.id,
+            issued_at: world.now(),
+            first_used_at: None,
+        };
+        assert_eq!(world.write(vec![Write::InsertCredential(old)]).await.is_ok(), revoked);
+    }
 }

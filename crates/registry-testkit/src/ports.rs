@@ -150,12 +150,18 @@ impl Mailer for MemoryMailer {
 pub struct MemoryBlobs {
     files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     down: Arc<AtomicBool>,
+    losing: Arc<AtomicBool>,
 }
 
 impl MemoryBlobs {
     /// From now on the store is down, or up again.
     pub fn fail(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// From now on the last byte of every upload gets lost on the way.
+    pub fn lose_last_bytes(&self) {
+        self.losing.store(true, Ordering::SeqCst);
     }
 
     /// The content of a file.
@@ -187,8 +193,11 @@ impl BlobUpload for MemoryUpload {
         Ok(())
     }
 
-    async fn finish(self: Box<Self>) -> Result<(), BlobError> {
+    async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
         self.blobs.up()?;
+        if self.blobs.losing.load(Ordering::SeqCst) {
+            self.content.pop();
+        }
         self.blobs.files.lock().unwrap().insert(self.key.to_string(), self.content);
         Ok(())
     }

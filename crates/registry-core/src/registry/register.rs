@@ -162,8 +162,8 @@ impl Context {
             return None;
         }
         match &facts.entitlement {
-            Some(existing) => (existing.tenant_id.is_none() && existing.is_active())
-                .then(|| Entitlement { tenant_id: Some(tenant), ..existing.clone() }),
+            // An active one that were bound already would be the tenant's.
+            Some(existing) => existing.is_active().then(|| Entitlement { tenant_id: Some(tenant), ..existing.clone() }),
             None => self.registration.edition.tier.is_some().then(|| Entitlement {
                 id: self.entitlement_id,
                 tenant_id: Some(tenant),

@@ -8,7 +8,9 @@ mod register_tenant;
 mod reissue;
 mod tenants;
 
-use registry_api::Problem;
+use axum::Json;
+use registry_api::{IssuedCode, Problem};
+use registry_core::answer::Issued;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -94,6 +96,16 @@ enum ServerProblems {
 enum ServiceProblems {
     #[response(status = 401, description = "`unauthorized`", content_type = "application/problem+json")]
     Unauthorized(Problem),
+}
+
+/// What minting answers.
+fn issued_code(issued: Issued) -> Json<IssuedCode> {
+    Json(IssuedCode {
+        tenant_id: issued.tenant_id.0,
+        install_code: issued.code.grouped().to_string(),
+        download_url: issued.download.map(|link| link.expose().to_owned()).unwrap_or_default(),
+        expires_at: issued.expires_at.timestamp(),
+    })
 }
 
 /// Runs a change in a task of its own: a client that hangs up does not stop it half-way.

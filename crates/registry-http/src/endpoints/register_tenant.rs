@@ -2,10 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use registry_api::{Problem, RegisterTenantAnswer, RegisterTenantRequest};
+use registry_api::{IssuedCode, Problem, RegisterTenantRequest};
 use registry_core::registry::register::NewTenant;
 
-use super::{JsonProblems, ServerProblems, ServiceProblems, detached};
+use super::{JsonProblems, ServerProblems, ServiceProblems, detached, issued_code};
 use crate::app::App;
 use crate::auth::Service;
 use crate::json::ApiJson;
@@ -16,7 +16,7 @@ use crate::problem::ApiError;
     post, path = "/register-tenant", tag = "services", security(("service" = [])),
     request_body = RegisterTenantRequest,
     responses(
-        (status = 200, description = "Registered, or found again by its subscription", body = RegisterTenantAnswer),
+        (status = 200, description = "Registered, or found again by its subscription", body = IssuedCode),
         (status = 403, description = "`tenant_suspended`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`; `reason` names the field", body = Problem,
          content_type = "application/problem+json"),
@@ -27,7 +27,7 @@ pub(crate) async fn register_tenant(
     State(app): State<App>,
     Service(actor): Service,
     ApiJson(request): ApiJson<RegisterTenantRequest>,
-) -> Result<Json<RegisterTenantAnswer>, ApiError> {
+) -> Result<Json<IssuedCode>, ApiError> {
     let new = NewTenant {
         company_name: request.company_name,
         contact_email: request.contact_email,
@@ -42,10 +42,5 @@ pub(crate) async fn register_tenant(
         send_email: request.send_email.unwrap_or(true),
     };
     let issued = detached(async move { app.registry.tenant_register(new, actor).await }).await?;
-    Ok(Json(RegisterTenantAnswer {
-        tenant_id: issued.tenant_id.0,
-        install_code: issued.code.grouped().to_string(),
-        download_url: issued.download.map(|link| link.expose().to_owned()).unwrap_or_default(),
-        expires_at: issued.expires_at.timestamp(),
-    }))
+    Ok(issued_code(issued))
 }

@@ -2,11 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use registry_api::{Problem, ReissueAnswer, ReissueRequest};
+use registry_api::{IssuedCode, Problem, ReissueRequest};
 use registry_core::registry::reissue::Reissue;
 use registry_core::store::TenantSelector;
 
-use super::{JsonProblems, ServerProblems, ServiceProblems, detached};
+use super::{JsonProblems, ServerProblems, ServiceProblems, detached, issued_code};
 use crate::app::App;
 use crate::auth::Service;
 use crate::json::ApiJson;
@@ -17,7 +17,7 @@ use crate::problem::ApiError;
     post, path = "/install-codes/reissue", tag = "services", security(("service" = [])),
     request_body = ReissueRequest,
     responses(
-        (status = 200, description = "Re-issued", body = ReissueAnswer),
+        (status = 200, description = "Re-issued", body = IssuedCode),
         (status = 403, description = "`tenant_suspended`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`tenant_not_found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`ambiguous_contact`", body = Problem, content_type = "application/problem+json"),
@@ -30,17 +30,12 @@ pub(crate) async fn reissue(
     State(app): State<App>,
     Service(actor): Service,
     ApiJson(request): ApiJson<ReissueRequest>,
-) -> Result<Json<ReissueAnswer>, ApiError> {
+) -> Result<Json<IssuedCode>, ApiError> {
     let reissue = Reissue {
         selector: TenantSelector::parse(request.tenant_id.map(Into::into), request.contact_email.as_deref())?,
         strict: request.strict.unwrap_or(false),
         send_email: request.send_email.unwrap_or(true),
     };
     let issued = detached(async move { app.registry.code_reissue(reissue, actor).await }).await?;
-    Ok(Json(ReissueAnswer {
-        tenant_id: issued.tenant_id.0,
-        install_code: issued.code.grouped().to_string(),
-        download_url: issued.download.map(|link| link.expose().to_owned()).unwrap_or_default(),
-        expires_at: issued.expires_at.timestamp(),
-    }))
+    Ok(issued_code(issued))
 }

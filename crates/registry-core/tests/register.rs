@@ -1,0 +1,67 @@
+//! The rules of a registration ("POST /register-tenant").
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use chrono::TimeDelta;
+use registry_core::Error;
+use registry_core::answer::Issued;
+use registry_core::store::{EntitlementSelector, Write};
+use registry_core::text::SubscriptionId;
+use registry_testkit::{World, actor};
+
+async fn register(world: &World, edition: &str, subscription: &str) -> Result<Issued, Error> {
+    let mut new = World::new_tenant("Acme", edition);
+    new.stripe_sub_id = Some(subscription.to_owned());
+    world.clock.advance(TimeDelta::seconds(1));
+    world.registry.tenant_register(new, actor()).await
+}
+
+/// An entitlement of this subscription that no tenant has yet.
+async fn unbound(world: &World, subscription: &str, revoked: bool) {
+    let (_, id) = world.activation_code(None).await;
+    let selector = EntitlementSelector::Id(id);
+    let mut entitlement = world.registry.entitlement_revoke(selector, actor()).await.unwrap();
+    entitlement.subscription = Some(SubscriptionId::parse(subscription).unwrap());
+    entitlement.revoked_at = revoked.then(|| world.now());
+    world.write(vec![Write::PutEntitlement(Box::new(entitlement))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_entitlement_that_was_there_first_is_bound_to_the_tenant_and_not_granted_twice() {
+    let world = World::in_memory();
+    unbound(&world, "sub_1", false).await;
+    let issued = register(&world, "pro", "sub_1").await.unwrap();
+    let record = world.ports.store.tenant_show(issued.tenant_id).await.unwrap().unwrap();
+    assert_eq!((record.entitlements.len(), record.entitlements[0].seats), (1, Some(5)));
+    assert!(world.redeem(&issued.code, "a").await.unwrap().licensed.is_some());
+}
+
+#[tokio::test]
+async fn a_revoked_entitlement_is_not_bound_and_the_code_is_an_essentials_one() {
+    let world = World::in_memory();
+    unbound(&world, "sub_1", true).await;
+    let issued = register(&world, "pro", "sub_1").await.unwrap();
+    assert!(world.redeem(&issued.code, "a").await.unwrap().licensed.is_none());
+}
+
+#[tokio::test]
+async fn a_free_tenant_that_registers_paid_with_its_subscription_is_upgraded() {
+    let world = World::in_memory();
+    let free = register(&world, "essentials", "sub_1").await.unwrap();
+    let paid = register(&world, "pro", "sub_1").await.unwrap();
+    assert_eq!(free.tenant_id, paid.tenant_id);
+    let shown = world.registry.tenant_show(paid.tenant_id).await.unwrap();
+    assert_eq!(shown.record.tenant.edition.as_str(), "pro");
+    assert!(world.redeem(&paid.code, "a").await.unwrap().licensed.is_some());
+}
+
+#[tokio::test]
+async fn a_tenant_that_was_upgraded_by_another_subscription_registers_again_without_a_second_entitlement() {
+    let world = World::in_memory();
+    let free = register(&world, "essentials", "sub_1").await.unwrap();
+    world.activation_code(Some(free.tenant_id)).await;
+    let again = register(&world, "pro", "sub_1").await.unwrap();
+    let record = world.ports.store.tenant_show(again.tenant_id).await.unwrap().unwrap();
+    assert_eq!((again.tenant_id, record.entitlements.len()), (free.tenant_id, 1));
+    assert!(world.redeem(&again.code, "a").await.unwrap().licensed.is_some());
+}
