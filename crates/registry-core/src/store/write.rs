@@ -18,6 +18,9 @@ use crate::text::{ApplianceId, Channel};
 /// with the same fingerprint it answers [`Outcome::Replayed`], with another one refuses with [`Refusal::KeyReused`].
 /// The record is a write like any other ([`Write::PutReplay`]), so it exists exactly when its effects do. Of two
 /// twins in flight, the second MUST wait for the first, then replay.
+///
+/// [`Outcome::Replayed`]: crate::store::Outcome::Replayed
+/// [`Refusal::KeyReused`]: crate::refusal::Refusal::KeyReused
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
     /// Route and caller that the key belongs to.
