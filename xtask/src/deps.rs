@@ -45,7 +45,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (CORE, &[]),
     ("registry-api", &[]),
     ("appliance-license", &[]),
-    ("xtask", &[]),
+    ("throwaway-postgres", &[]),
+    ("xtask", &["throwaway-postgres"]),
 ];
 
 const CORE: &str = "registry-core";

@@ -58,6 +58,8 @@ enum Group {
     /// Publishes images.
     #[command(subcommand)]
     Release(release::Task),
+    /// Brings PostgreSQL's tables up to date (SQLite's are whenever it is opened).
+    Migrate,
 }
 
 fn main() -> ExitCode {
@@ -79,12 +81,15 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let Options { data, config, json } = cli.options;
     let config = Config::load_over(config.as_deref(), data, None)?;
     let only_looks = !matches!(cli.group, Group::Tenant(tenant::Task::Register(_)) | Group::Release(_));
-    if only_looks && !config.data.join("registry.db").exists() {
+    if only_looks && !config.database.is_postgres() && !config.data.join("registry.db").exists() {
         bail!("there is no registry in {}: name its data folder with --data", config.data.display());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    if matches!(cli.group, Group::Migrate) {
+        return runtime.block_on(migrate(&config, Output { json }));
     }
     let noted = DataFolder::open(&config.data)?.noted_public_url();
     let public_url = config.public_url.clone().or(noted).unwrap_or_else(|| format!("http://{}", config.listen));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let registry = registry_wiring::build(&config, &public_url).await?.registry;
         perform(&registry, cli.group, Output { json }).await
@@ -96,7 +101,16 @@ async fn perform(registry: &Registry, group: Group, output: Output) -> anyhow::R
         Group::Tenant(task) => tenant::perform(registry, task, output).await,
         Group::Code(task) => code::perform(registry, task, output).await,
         Group::Release(task) => release::perform(registry, task, output).await,
+        Group::Migrate => Ok(()),
     }
+}
+
+async fn migrate(config: &Config, output: Output) -> anyhow::Result<()> {
+    let names = registry_wiring::migrate(config).await?;
+    let Some(names) = names else { bail!("the database is SQLite, which is migrated whenever it is opened") };
+    let rows: Vec<_> = names.into_iter().map(|name| vec![name.into()]).collect();
+    output.table(&["migration"], &rows, &[]);
+    Ok(())
 }
 
 /// Whom the audit names: the operating system's user.

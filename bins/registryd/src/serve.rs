@@ -36,8 +36,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     wired.data.note_public_url(&public_url)?;
     let mut stopped = stop_signal()?;
     let mut stop = stopped.clone();
-    let worker = registry_wiring::deliver_mail(wired.registry.clone(), async move { wait(&mut stop).await });
-    let worker = tokio::spawn(worker);
+    let (registry, sends) = (wired.registry.clone(), config.mail.worker);
+    let worker = tokio::spawn(async move {
+        if sends {
+            registry_wiring::deliver_mail(registry, async move { wait(&mut stop).await }).await;
+        }
+    });
     announce(&wired, &format!("http://{address}"))?;
     let router = registry_http::router(app(wired, settings.clone()));
     let finished = registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await }).await;

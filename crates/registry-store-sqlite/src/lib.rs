@@ -36,7 +36,7 @@ use registry_core::store::{
 use registry_core::text::{Channel, SubscriptionId, Version};
 
 use crate::connection::{Connections, failure};
-use crate::schema::{audit, channels, install_codes, mails, releases};
+use crate::schema::{audit, channels, install_codes, mails, releases, rings};
 
 /// The store in one SQLite file.
 #[derive(Clone)]
@@ -205,6 +205,22 @@ impl Store for SqliteStore {
             Ok(ids.into_iter().map(KeyId).collect())
         };
         self.connections.read(list).await
+    }
+
+    async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
+        let record = move |connection: &mut SqliteConnection| {
+            let recorded: QueryResult<Option<String>> = rings::table.select(rings::key_id).first(connection).optional();
+            let recorded = recorded.map_err(|error| failure(&error))?.map(KeyId);
+            let current = match (&recorded, ring.first()) {
+                (Some(recorded), _) if !ring.contains(recorded) => return Ok(Some(recorded.clone())),
+                (_, None) => return Ok(None),
+                (_, Some(current)) => current,
+            };
+            let row = (rings::id.eq(1), rings::key_id.eq(&current.0));
+            let written = diesel::replace_into(rings::table).values(row).execute(connection);
+            written.map(|_| None).map_err(|error| failure(&error))
+        };
+        self.connections.write(record).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -141,6 +141,13 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    rings (id) {
+        id -> Integer,
+        key_id -> Text,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     appliances,
     audit,

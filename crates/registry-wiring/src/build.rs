@@ -11,16 +11,16 @@ use registry_core::install_code::CodeLength;
 use registry_core::license::LicensePolicy;
 use registry_core::product::ProductCatalogue;
 use registry_core::secret::{KeyId, ServiceToken};
-use registry_core::store::Store as _;
+use registry_core::store::Store;
 use registry_core::text::{Channel, ProductCode};
 use registry_core::{Ports, Registry, Settings};
 use registry_license::Signer;
 use registry_mail_smtp::{FolderMailer, Renderer, Sender};
-use registry_store_sqlite::SqliteStore;
 use registry_vault::KeyRing;
 
 use crate::config::Config;
 use crate::data::{DataFolder, read_secret};
+use crate::database;
 use crate::os::{OsClock, OsEntropy};
 
 /// A service token has at least this many characters: it is guessed at over the network.
@@ -61,14 +61,13 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
         let file = service_token_file.display();
         bail!("{file} must hold one service token of at least {SHORTEST_TOKEN} visible ASCII characters");
     }
-    let database = data.own_database()?;
-    let store = SqliteStore::open(&database).with_context(|| format!("{} cannot be opened", database.display()))?;
-    check_ring(&vault, &store.key_ids_in_use().await.context("the database cannot be read")?)?;
+    let store = database::open(config, &data).await?;
+    check_ring(&vault, &*store).await?;
     let link_keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
     let blobs = LocalBlobs::open(data.files(), format!("{public_url}/files"), link_keys);
     let blobs = Arc::new(blobs.with_context(|| format!("{} cannot be used", data.files().display()))?);
     let ports = Ports {
-        store: Arc::new(store),
+        store,
         blobs: blobs.clone(),
         mailer: Arc::new(mailer(config, &data)?),
         vault: Arc::new(vault),
@@ -80,17 +79,23 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     Ok(Wired { registry: Arc::new(registry), files: blobs, service_token, service_token_file, data })
 }
 
-/// A ring without a key that live codes need would answer each of them as unknown.
-fn check_ring(vault: &KeyRing, needed: &[KeyId]) -> anyhow::Result<()> {
+/// A ring without a key that live codes need would answer each of them as unknown; and one that another process on the
+/// same database does not have would mint such codes.
+async fn check_ring(vault: &KeyRing, store: &dyn Store) -> anyhow::Result<()> {
     let here: Vec<KeyId> = vault.link_keys().into_iter().map(|(id, _)| id).collect();
-    let missing: Vec<&str> = needed.iter().filter(|id| !here.contains(id)).map(|id| id.0.as_str()).collect();
-    if missing.is_empty() {
+    let mut needed = store.key_ids_in_use().await.context("the database cannot be read")?;
+    needed.retain(|id| !here.contains(id));
+    if needed.is_empty() {
+        needed.extend(store.ring_record(here.clone()).await.context("the database cannot be written")?);
+    }
+    if needed.is_empty() {
         return Ok(());
     }
-    let (missing, here) = (missing.join(", "), here.iter().map(|id| id.0.as_str()).collect::<Vec<_>>().join(", "));
+    let list = |ids: &[KeyId]| ids.iter().map(|id| id.0.as_str()).collect::<Vec<_>>().join(", ");
+    let (missing, here) = (list(&needed), list(&here));
     bail!(
-        "the master key is another one than live codes and unsent mails were made with (`master_key_file`): they need \
-         {missing}, here is {here}"
+        "the master key is another one than this database is used with (`master_key_file`, or keys/master.key in the \
+         data folder): it needs {missing}, here is {here}"
     )
 }
 

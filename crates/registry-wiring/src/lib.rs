@@ -6,10 +6,12 @@
 mod build;
 pub mod config;
 mod data;
+mod database;
 mod os;
 mod worker;
 
 pub use build::{Wired, build};
 pub use config::Config;
 pub use data::DataFolder;
+pub use database::migrate;
 pub use worker::deliver_mail;

@@ -123,6 +123,11 @@ pub trait Store: Send + Sync {
     /// The master keys that unconsumed codes were digested and unsent mails were sealed under.
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError>;
 
+    /// Records the first of `ring` as the master key that codes are digested under now, and returns `None`. Where one is
+    /// recorded that is not in `ring`, it MUST change nothing, and return that: of processes with different keys that
+    /// start at once, one wins.
+    async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError>;
+
     /// Whether the store answers, and takes a write.
     async fn probe(&self) -> Result<(), StoreError>;
 }

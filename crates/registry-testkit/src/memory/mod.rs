@@ -232,6 +232,17 @@ impl Store for MemoryStore {
         Ok(ids.into_iter().map(KeyId).collect())
     }
 
+    async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
+        let mut tables = self.0.lock().unwrap();
+        match (&tables.ring, ring.first()) {
+            (Some(recorded), _) if !ring.contains(recorded) => Ok(Some(recorded.clone())),
+            (_, current) => {
+                tables.ring = current.cloned();
+                Ok(None)
+            }
+        }
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -10,6 +10,7 @@ use registry_core::id::{AuditId, CodeId, EntitlementId, MailId, ReleaseId, Tenan
 use registry_core::install_code::{CodeKind, InstallCode};
 use registry_core::mail::{MailState, QueuedMail};
 use registry_core::release::Release;
+use registry_core::secret::KeyId;
 use registry_core::store::{
     EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts, ReplayRecord, StoreError, TenantRecord, TenantSelector,
     Write,
@@ -31,6 +32,7 @@ pub(super) struct Tables {
     pub(super) replays: Table<(String, [u8; 32]), ReplayRecord>,
     pub(super) releases: Table<ReleaseId, Release>,
     pub(super) current: BTreeMap<String, ReleaseId>,
+    pub(super) ring: Option<KeyId>,
 }
 
 fn require(holds: bool, constraint: &str) -> Result<(), StoreError> {

@@ -16,6 +16,15 @@ const KEYS: &[(&str, bool)] = &[
     ("portal_url", true),
     ("service_token_file", true),
     ("master_key_file", true),
+    ("database.url", true),
+    ("database.url_file", true),
+    ("database.pool_size", false),
+    ("database.pool_wait", true),
+    ("database.connect_timeout", true),
+    ("database.statement_timeout", true),
+    ("database.lock_timeout", true),
+    ("database.migrate", false),
+    ("database.search_by_part", false),
     ("codes.length", false),
     ("codes.lifetime", true),
     ("codes.activation_needs_bound_tenant", false),
@@ -29,6 +38,7 @@ const KEYS: &[(&str, bool)] = &[
     ("downloads.channel", true),
     ("mail.from", true),
     ("mail.product", true),
+    ("mail.worker", false),
     ("http.body_limit", false),
     ("http.request_timeout", true),
     ("http.read_timeout", true),
@@ -107,6 +117,12 @@ impl Config {
         }
         if self.http.body_limit < 1_024 || self.guesses.limit == 0 {
             bail!("`http.body_limit` must be at least 1024, and `guesses.limit` at least 1");
+        }
+        if self.database.url.is_some() && self.database.url_file.is_some() {
+            bail!("`database.url` and `database.url_file` are both set: name the database once");
+        }
+        if !(1..=1_024).contains(&self.database.pool_size) {
+            bail!("`database.pool_size` must be from 1 to 1024");
         }
         if self.license.kid.is_some() && self.license.key_file.is_none() {
             bail!("`license.key_file` is missing: `license.kid` names the key in it");
@@ -195,6 +211,8 @@ mod tests {
             ("[http]\nconnections = 0", &[], "`http.connections`"),
             ("[http]\nbody_limit = 10", &[], "`http.body_limit`"),
             ("[license]\nkid = 'x'", &[], "`license.key_file` is missing"),
+            ("[database]\nurl = 'a'\nurl_file = 'b'", &[], "`database.url_file`"),
+            ("[database]\npool_size = 0", &[], "`database.pool_size`"),
             ("nonsense", &[], "is not TOML"),
             ("", &[("REGISTRY_CODES_LENGTH", "twelve")], "REGISTRY_CODES_LENGTH"),
             ("", &[("REGISTRY_LISTEN", "here")], "listen"),

@@ -5,6 +5,7 @@
 
 mod load;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use chrono::TimeDelta;
 use ipnet::IpNet;
 use registry_core::edition::{Edition, EditionCatalogue};
 use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +32,8 @@ pub struct Config {
     pub service_token_file: Option<PathBuf>,
     /// A file with the master key, instead of the generated one.
     pub master_key_file: Option<PathBuf>,
+    /// The database.
+    pub database: Database,
     /// Install codes.
     pub codes: Codes,
     /// The throttle of guesses.
@@ -59,6 +63,7 @@ impl Default for Config {
             portal_url: None,
             service_token_file: None,
             master_key_file: None,
+            database: Database::default(),
             codes: Codes::default(),
             guesses: Guesses::default(),
             license: License::default(),
@@ -88,6 +93,30 @@ macro_rules! section {
         }
     };
 }
+
+section!(
+    /// The database: SQLite in the data folder, or PostgreSQL where a URL is given.
+    Database {
+        /// PostgreSQL's URL.
+        url: Option<SecretText> = None,
+        /// A file with that URL.
+        url_file: Option<PathBuf> = None,
+        /// How many connections to PostgreSQL there are at most.
+        pool_size: usize = 8,
+        /// How long a request waits for a connection.
+        pool_wait: Span = Span::seconds(5),
+        /// How long making a connection may take.
+        connect_timeout: Span = Span::seconds(5),
+        /// How long a statement may take.
+        statement_timeout: Span = Span::seconds(10),
+        /// How long a statement may wait for a lock.
+        lock_timeout: Span = Span::seconds(5),
+        /// Whether migrations are run at start; else `registryctl migrate` runs them.
+        migrate: bool = true,
+        /// Whether migrating also makes any part of a name quick to find, which takes the extension `pg_trgm`.
+        search_by_part: bool = true,
+    }
+);
 
 section!(
     /// Install codes.
@@ -142,6 +171,8 @@ section!(
         from: String = "registry@localhost".to_owned(),
         /// What mails call the product.
         product: String = "Appliance".to_owned(),
+        /// Whether this process sends what waits in the outbox.
+        worker: bool = true,
     }
 );
 
@@ -174,6 +205,25 @@ section!(
         level: String = "info".to_owned(),
     }
 );
+
+/// A secret of the configuration.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(&self) -> &Zeroizing<String> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -219,6 +269,14 @@ impl<'de> Deserialize<'de> for Span {
             Ok(span) if span > TimeDelta::zero() && span <= TimeDelta::days(36_500) => Ok(Self(span)),
             _ => Err(D::Error::custom(format!("`{text}` must be more than nothing and at most 100 years"))),
         }
+    }
+}
+
+impl Database {
+    /// Whether it is PostgreSQL.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        self.url.is_some() || self.url_file.is_some()
     }
 }
 

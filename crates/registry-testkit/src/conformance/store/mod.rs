@@ -58,6 +58,7 @@ macro_rules! store_conformance {
             a_contact_means_its_newest_tenants_that_are_not_cancelled,
             a_tenant_is_shown_with_everything,
             the_keys_that_live_codes_and_unsent_mails_need_are_known,
+            a_master_key_that_others_do_not_have_is_not_recorded,
             what_is_not_there_is_not_found,
         );
     };

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use registry_core::id::TenantId;
 use registry_core::registry::directory::{ListTenants, NewestCode};
 use registry_core::registry::reissue::Reissue;
+use registry_core::secret::KeyId;
 use registry_core::store::{Store, TenantSelector, Write};
 use registry_core::tenant::TenantStatus;
 use registry_core::text::EmailAddress;
@@ -143,6 +144,18 @@ pub async fn the_keys_that_live_codes_and_unsent_mails_need_are_known(store: Arc
     world.registry.mail_deliver().await.unwrap();
     world.redeem(&issued.code, "a").await.unwrap();
     assert_eq!(store.key_ids_in_use().await.unwrap(), []);
+}
+
+/// One ring for all processes.
+pub async fn a_master_key_that_others_do_not_have_is_not_recorded(store: Arc<dyn Store>) {
+    let ring = |ids: &[&str]| ids.iter().map(|&id| KeyId(id.to_owned())).collect::<Vec<_>>();
+    let record = async |ids| store.ring_record(ring(ids)).await.unwrap();
+    assert_eq!(record(&["one"]).await, None);
+    assert_eq!(record(&["one"]).await, None, "again");
+    assert_eq!(record(&["two"]).await, Some(KeyId("one".to_owned())));
+    assert_eq!(record(&["two", "one"]).await, None, "rotated");
+    assert_eq!(record(&["two"]).await, None, "the old one is gone");
+    assert_eq!(record(&["one"]).await, Some(KeyId("two".to_owned())));
 }
 
 /// Absence is no error of the store's.

@@ -1,7 +1,5 @@
-//! `cargo xtask bench`: how long registryd takes from the start of its process until it listens.
-//!
-//! A bench and not a test: machines are shared and noisy. It prints medians and the floor that was measured in the same
-//! run, the start of a process that does nothing.
+//! How long registryd takes from the start of its process until it listens; the floor, measured in the same run, is the
+//! start of a process that does nothing.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -18,9 +16,8 @@ const RUNS: usize = 21;
 /// What a start may take, by the promise of the README.
 const LIMIT: Duration = Duration::from_millis(100);
 
-/// Builds a release and prints the table.
+/// Prints the table.
 pub(crate) fn run() -> Result<()> {
-    run::run(&mut run::command("cargo", &["build", "--quiet", "--release", "--package", "registryd"]))?;
     let binary = run::target().join("release").join("registryd");
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let old = folder.path().join("old");

@@ -1,0 +1,157 @@
+//! The one pattern, on PostgreSQL: first without holding anything, then, where somebody was in the way, with locks.
+//!
+//! *Guarded*: the facts are loaded without a lock, core decides, one statement writes if the facts' versions still hold. Two
+//! round trips, no lock between them. *Locked*: a transaction locks the roots (tenant, then entitlement), loads, decides,
+//! writes. What is decided under locks cannot be overtaken, so however many race, each needs few tries.
+
+use diesel::prelude::*;
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
+use registry_core::store::{Decide, Decision, Outcome, Replay, StoreError};
+
+use crate::facts::{self, Load};
+use crate::failure::Trouble;
+use crate::pool::Pool;
+use crate::schema::{entitlements, tenants};
+use crate::writes::{self, Root, Roots};
+
+/// How often a change is decided at most.
+const TRIES: u32 = 4;
+
+/// Makes a change, in a task of its own: a caller that goes away leaves nothing half-done.
+pub(crate) async fn change<L: Load, T: Send + 'static>(
+    pool: &Pool,
+    load: L,
+    replay: Option<Replay>,
+    decide: Decide<L::Facts, T>,
+) -> Result<Outcome<T>, StoreError> {
+    let pool = pool.clone();
+    let task = tokio::spawn(async move { try_often(&pool, &load, replay.as_ref(), &decide).await });
+    task.await.map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
+}
+
+async fn try_often<L: Load, T: Send>(
+    pool: &Pool,
+    load: &L,
+    replay: Option<&Replay>,
+    decide: &Decide<L::Facts, T>,
+) -> Result<Outcome<T>, StoreError> {
+    let mut may_be_guarded = replay.is_none() && load.reads_roots_first();
+    let mut reason = String::new();
+    for _ in 0..TRIES {
+        let mut connection = pool.get().await?;
+        let tried = if may_be_guarded {
+            guarded(&mut connection, load, decide).await
+        } else {
+            locked(&mut connection, load, replay, decide).await
+        };
+        may_be_guarded = false;
+        match tried {
+            Ok(outcome) => return Ok(outcome),
+            Err(Trouble::Store(error)) => return Err(error),
+            Err(Trouble::Conflict(text)) => reason = text,
+        }
+    }
+    // Decided under locks and refused all the same: this is no race but a contradiction.
+    Err(if reason.contains(OVERTAKEN) { StoreError::Contended(reason) } else { StoreError::Corrupt(reason) })
+}
+
+const OVERTAKEN: &str = "changed by others meanwhile";
+
+async fn guarded<L: Load, T>(
+    connection: &mut AsyncPgConnection,
+    load: &L,
+    decide: &Decide<L::Facts, T>,
+) -> Result<Outcome<T>, Trouble> {
+    let (facts, roots) = load.load(connection).await?;
+    match decide(&facts) {
+        Decision::Abort(error) => Ok(Outcome::Aborted(error)),
+        Decision::Commit { writes, outcome } => {
+            let batch = writes::batch(&writes, roots)?;
+            if batch.guards() > 1 {
+                // If the second guard did not land, the first one would have.
+                return Err(Trouble::Conflict(OVERTAKEN.to_owned()));
+            }
+            write(connection, batch).await?;
+            Ok(outcome.map_or_else(Outcome::Refused, Outcome::Done))
+        }
+    }
+}
+
+async fn locked<L: Load, T>(
+    connection: &mut AsyncPgConnection,
+    load: &L,
+    replay: Option<&Replay>,
+    decide: &Decide<L::Facts, T>,
+) -> Result<Outcome<T>, Trouble> {
+    AnsiTransactionManager::begin_transaction(connection).await?;
+    match locked_in_txn(connection, load, replay, decide).await {
+        Ok(outcome) => {
+            AnsiTransactionManager::commit_transaction(connection).await?;
+            Ok(outcome)
+        }
+        Err(trouble) => {
+            // What went wrong first is what counts; a connection that cannot roll back is not used again.
+            drop(AnsiTransactionManager::rollback_transaction(connection).await);
+            Err(trouble)
+        }
+    }
+}
+
+async fn locked_in_txn<L: Load, T>(
+    connection: &mut AsyncPgConnection,
+    load: &L,
+    replay: Option<&Replay>,
+    decide: &Decide<L::Facts, T>,
+) -> Result<Outcome<T>, Trouble> {
+    let (_, found) = load.load(connection).await?;
+    lock(connection, found).await?;
+    // After the locks: a twin that held them has left its answer by now.
+    if let Some(replay) = replay
+        && let Some(outcome) = facts::replayed(connection, replay).await?
+    {
+        return Ok(outcome);
+    }
+    let (facts, roots) = load.load(connection).await?;
+    if !same_rows(found, roots) {
+        return Err(Trouble::Conflict(OVERTAKEN.to_owned()));
+    }
+    match decide(&facts) {
+        Decision::Abort(error) => Ok(Outcome::Aborted(error)),
+        Decision::Commit { writes, outcome } => {
+            write(connection, writes::batch(&writes, roots)?).await?;
+            Ok(outcome.map_or_else(Outcome::Refused, Outcome::Done))
+        }
+    }
+}
+
+/// Locks the roots, the tenant first.
+async fn lock(connection: &mut AsyncPgConnection, roots: Roots) -> Result<(), Trouble> {
+    if let Root::Known(id, _) = roots.tenant {
+        let row = tenants::table.find(id.0).select(tenants::version).for_update();
+        row.first::<i64>(connection).await.optional()?;
+    }
+    if let Some((id, _)) = roots.loose {
+        let row = entitlements::table.find(id.0).select(entitlements::version).for_update();
+        row.first::<i64>(connection).await.optional()?;
+    }
+    Ok(())
+}
+
+fn same_rows(before: Roots, after: Roots) -> bool {
+    let tenant = |roots: Roots| match roots.tenant {
+        Root::Known(id, _) => Some(id),
+        Root::Unknown | Root::Absent => None,
+    };
+    let loose = |roots: Roots| roots.loose.map(|(id, _)| id);
+    tenant(before) == tenant(after) && loose(before) == loose(after)
+}
+
+async fn write(connection: &mut AsyncPgConnection, batch: crate::batch::Batch) -> Result<(), Trouble> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    match batch.finish().get_result::<i64>(connection).await? {
+        1 => Ok(()),
+        _ => Err(Trouble::Conflict(OVERTAKEN.to_owned())),
+    }
+}

@@ -1,0 +1,81 @@
+//! The outbox: leasing, settling, listing.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Timestamptz};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use registry_core::clock::Timestamp;
+use registry_core::id::{MailId, TenantId};
+use registry_core::mail::{QueuedMail, Settlement};
+use registry_core::store::StoreError;
+
+use crate::failure::failure;
+use crate::rows::MailRow;
+use crate::schema::mails;
+
+/// One statement, which passes over what others are leasing in this moment. The array keeps the inner query from being
+/// asked twice.
+const LEASE: &str = "UPDATE mails SET due_at = $1 WHERE id = ANY (ARRAY(\
+    SELECT id FROM mails WHERE state = 'queued' AND due_at <= $2 ORDER BY queued_at, id LIMIT $3 \
+    FOR UPDATE SKIP LOCKED)) RETURNING *";
+
+/// Leases what nobody else has.
+pub(crate) async fn lease(
+    connection: &mut AsyncPgConnection,
+    now: Timestamp,
+    until: Timestamp,
+    limit: u32,
+) -> Result<Vec<QueuedMail>, StoreError> {
+    let rows = diesel::sql_query(LEASE)
+        .bind::<Timestamptz, _>(until)
+        .bind::<Timestamptz, _>(now)
+        .bind::<BigInt, _>(i64::from(limit))
+        .load::<MailRow>(connection)
+        .await;
+    let mut rows = rows.map_err(|error| failure(&error))?;
+    rows.sort_by_key(|row| (row.queued_at, row.id));
+    let mut leased = Vec::new();
+    for row in rows {
+        let mail = mails::table.find(row.id);
+        match QueuedMail::try_from(row) {
+            Ok(readable) => leased.push(readable),
+            // One that cannot be read must not keep all others waiting.
+            Err(error) => {
+                let set = (mails::state.eq("dead"), mails::settled_at.eq(now), mails::last_error.eq(error.to_string()));
+                diesel::update(mail).set(set).execute(connection).await.map_err(|error| failure(&error))?;
+            }
+        }
+    }
+    Ok(leased)
+}
+
+pub(crate) async fn settle(
+    connection: &mut AsyncPgConnection,
+    id: MailId,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mail = mails::table.find(id.0).filter(mails::state.eq("queued"));
+    let tried = mails::attempts.eq(mails::attempts + 1);
+    let settled = match settlement {
+        Settlement::Sent => {
+            let blanked = (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
+            let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked.0, blanked.1);
+            diesel::update(mail).set(set).execute(connection).await
+        }
+        Settlement::Retry { due_at, error } => {
+            let set = (mails::due_at.eq(due_at), mails::last_error.eq(error), tried);
+            diesel::update(mail).set(set).execute(connection).await
+        }
+        Settlement::Dead { error } => {
+            let set = (mails::state.eq("dead"), mails::settled_at.eq(now), mails::last_error.eq(error), tried);
+            diesel::update(mail).set(set).execute(connection).await
+        }
+    };
+    settled.map(drop).map_err(|error| failure(&error))
+}
+
+pub(crate) async fn list(connection: &mut AsyncPgConnection, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError> {
+    let rows = mails::table.filter(mails::tenant_id.eq(tenant.0)).order((mails::queued_at, mails::id));
+    let rows = rows.select(MailRow::as_select()).load::<MailRow>(connection).await;
+    rows.map_err(|error| failure(&error))?.into_iter().map(QueuedMail::try_from).collect()
+}

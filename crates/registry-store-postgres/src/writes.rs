@@ -1,0 +1,150 @@
+//! Turns the writes of a decision into one batch.
+
+use registry_core::entitlement::Entitlement;
+use registry_core::id::{EntitlementId, TenantId};
+use registry_core::store::{StoreError, Write};
+use registry_core::tenant::Tenant;
+
+use crate::batch::{Batch, Columns as _, Conflict};
+use crate::rows::{
+    ApplianceRow, AuditRow, ChannelRow, CodeRow, CredentialRow, EntitlementRow, MailRow, ReleaseRow, ReplayRow,
+    TenantRow,
+};
+
+/// What of the database the facts were, with the versions they had then. Everything that hangs on a tenant (its
+/// entitlement, codes and appliances) changes only together with the tenant's version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Roots {
+    pub(crate) tenant: Root,
+    /// An entitlement that is not bound to `tenant`.
+    pub(crate) loose: Option<(EntitlementId, i64)>,
+}
+
+/// What is known of the tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// None was asked for.
+    #[default]
+    Unknown,
+    /// It was asked for, and is not there.
+    Absent,
+    /// It is there.
+    Known(TenantId, i64),
+}
+
+/// Whether only the audit is written: nothing that others could have changed meanwhile.
+pub(crate) fn only_audit(writes: &[Write]) -> bool {
+    writes.iter().all(|write| matches!(write, Write::AppendAudit(_)))
+}
+
+/// All writes of a decision as one batch, guarded by what it was decided on.
+pub(crate) fn batch(writes: &[Write], roots: Roots) -> Result<Batch, StoreError> {
+    let mut batch = Batch::default();
+    if !only_audit(writes) {
+        guard(&mut batch, writes, roots)?;
+    }
+    for write in writes {
+        add(&mut batch, write, roots)?;
+    }
+    let lines = writes.iter().filter_map(|write| match write {
+        Write::AppendAudit(entry) => Some(AuditRow::try_from(&**entry)),
+        _ => None,
+    });
+    let lines = lines.collect::<Result<Vec<_>, _>>()?;
+    if !lines.is_empty() {
+        batch.insert_all(lines);
+    }
+    Ok(batch)
+}
+
+/// A guard sets the row's new values too: a statement can change a row only once.
+fn guard(batch: &mut Batch, writes: &[Write], roots: Roots) -> Result<(), StoreError> {
+    if let Root::Known(id, version) = roots.tenant {
+        let put = writes.iter().find_map(|write| match write {
+            Write::PutTenant(tenant) if tenant.id == id => Some(TenantRow::from(&**tenant).columns()),
+            _ => None,
+        });
+        batch.guard("tenants", put.unwrap_or_default(), id.0, version);
+    }
+    if let Some((id, version)) = roots.loose {
+        let put = writes.iter().find_map(|write| match write {
+            Write::PutEntitlement(entitlement) if entitlement.id == id => {
+                Some(EntitlementRow::try_from(&**entitlement))
+            }
+            _ => None,
+        });
+        let columns = put.transpose()?.map(EntitlementRow::columns).unwrap_or_default();
+        batch.guard("entitlements", columns, id.0, version);
+    }
+    Ok(())
+}
+
+fn is_in_guard(write: &Write, roots: Roots) -> bool {
+    match write {
+        Write::PutTenant(tenant) => matches!(roots.tenant, Root::Known(id, _) if tenant.id == id),
+        Write::PutEntitlement(entitlement) => roots.loose.is_some_and(|(id, _)| entitlement.id == id),
+        _ => false,
+    }
+}
+
+fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError> {
+    match write {
+        write if is_in_guard(write, roots) => {}
+        Write::PutTenant(tenant) => put_tenant(batch, tenant, roots),
+        Write::PutEntitlement(entitlement) => put_entitlement(batch, entitlement)?,
+        Write::InsertCode(code) => batch.insert(CodeRow::from(&**code), Conflict::Fail),
+        Write::ConsumeCode { code, consumption, tenant } => {
+            batch.consume(code.0, consumption.at, consumption.by.as_str(), tenant.0);
+        }
+        Write::SupersedeCodes { tenant, at } => {
+            batch.update("install_codes", vec![("superseded_at", (*at).into())], |it| {
+                it.sql("tenant_id = ").bind(tenant.0);
+                it.sql(" AND kind = 'install' AND consumed_at IS NULL AND superseded_at IS NULL");
+            });
+        }
+        Write::PutAppliance(appliance) => {
+            batch.insert(ApplianceRow::try_from(&**appliance)?, Conflict::Replace("tenant_id, id"));
+        }
+        Write::DeleteCredentials { tenant, appliance } => batch.delete("credentials", |it| {
+            it.sql("tenant_id = ").bind(tenant.0).sql(" AND appliance_id = ").bind(appliance.as_str());
+        }),
+        Write::InsertCredential(credential) => batch.insert(CredentialRow::from(credential), Conflict::Fail),
+        Write::EnqueueMail(mail) => batch.insert(MailRow::try_from(&**mail)?, Conflict::Fail),
+        Write::DiscardMails { tenant, at } => {
+            let blanked = vec![
+                ("state", "discarded".into()),
+                ("settled_at", (*at).into()),
+                ("sealed", None::<Vec<u8>>.into()),
+                ("sealed_key_id", None::<String>.into()),
+            ];
+            batch.update("mails", blanked, |it| {
+                it.sql("tenant_id = ").bind(tenant.0).sql(" AND state IN ('queued', 'dead')");
+            });
+        }
+        // All in one insertion, at the end.
+        Write::AppendAudit(_) => {}
+        Write::PutReplay(record) => {
+            batch.insert_over_ended(ReplayRow::from(&**record), "scope, key_digest", record.request.now);
+        }
+        Write::PutRelease(release) => batch.insert(ReleaseRow::try_from(&**release)?, Conflict::Replace("id")),
+        Write::SetCurrent { channel, release } => {
+            let row = ChannelRow { name: channel.to_string(), release_id: release.0 };
+            batch.insert(row, Conflict::Replace("name"));
+        }
+    }
+    Ok(())
+}
+
+/// A tenant that was looked for and is not there is new: one that came meanwhile must not be replaced.
+fn put_tenant(batch: &mut Batch, tenant: &Tenant, roots: Roots) {
+    let conflict = match roots.tenant {
+        Root::Absent => Conflict::Fail,
+        Root::Unknown | Root::Known(..) => Conflict::ReplaceVersioned("id"),
+    };
+    batch.insert(TenantRow::from(tenant), conflict);
+}
+
+fn put_entitlement(batch: &mut Batch, entitlement: &Entitlement) -> Result<(), StoreError> {
+    batch.insert(EntitlementRow::try_from(entitlement)?, Conflict::ReplaceVersioned("id"));
+    Ok(())
+}

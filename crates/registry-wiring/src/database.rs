@@ -1,0 +1,69 @@
+//! Which database: SQLite in the data folder, or PostgreSQL where a URL is given.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use registry_core::store::Store;
+use registry_store_postgres::{PostgresOptions, PostgresStore};
+use registry_store_sqlite::SqliteStore;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Database};
+use crate::data::{DataFolder, read_secret};
+
+/// Opens the database, its tables up to date.
+pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<Arc<dyn Store>> {
+    let Some(store) = postgres(&config.database)? else {
+        let path = data.own_database()?;
+        let store = SqliteStore::open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
+        return Ok(Arc::new(store));
+    };
+    if config.database.migrate {
+        run_migrations(&store, &config.database).await?;
+        return Ok(Arc::new(store));
+    }
+    let pending = store.migrations_pending().await.context(UNUSABLE)?;
+    if !pending.is_empty() {
+        bail!("the database is not up to date (`database.migrate` is off): run `registryctl migrate` first");
+    }
+    Ok(Arc::new(store))
+}
+
+/// Brings PostgreSQL's tables up to date, and returns the names of the migrations that were run. `None` where the
+/// database is SQLite, which is brought up to date whenever it is opened.
+pub async fn migrate(config: &Config) -> anyhow::Result<Option<Vec<String>>> {
+    match postgres(&config.database)? {
+        None => Ok(None),
+        Some(store) => run_migrations(&store, &config.database).await.map(Some),
+    }
+}
+
+const UNUSABLE: &str = "the database cannot be used (`database.url`)";
+
+async fn run_migrations(store: &PostgresStore, database: &Database) -> anyhow::Result<Vec<String>> {
+    let mut names = store.migrations_run().await.context(UNUSABLE)?;
+    if database.search_by_part {
+        match store.search_migrations_run().await {
+            Ok(more) => names.extend(more),
+            Err(error) => tracing::warn!(%error, "searches find beginnings only (`database.search_by_part`)"),
+        }
+    }
+    Ok(names)
+}
+
+fn postgres(database: &Database) -> anyhow::Result<Option<PostgresStore>> {
+    let url = match (&database.url, &database.url_file) {
+        (None, None) => return Ok(None),
+        (Some(url), _) => url.expose().clone(),
+        (None, Some(path)) => Zeroizing::new(read_secret(path)?.trim().to_owned()),
+    };
+    let options = PostgresOptions {
+        url,
+        pool_size: database.pool_size,
+        pool_wait: database.pool_wait.to_std(),
+        connect_timeout: database.connect_timeout.to_std(),
+        statement_timeout: database.statement_timeout.to_std(),
+        lock_timeout: database.lock_timeout.to_std(),
+    };
+    PostgresStore::new(&options).context(UNUSABLE).map(Some)
+}

@@ -1,0 +1,178 @@
+//! What PostgreSQL carries: registryd over HTTP against the limit of the database itself, and the directory of a small
+//! and a large fleet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use throwaway_postgres::{Cluster, Durability};
+
+use self::report::{Change, Row, print_changes, print_directory};
+use self::service::Service;
+use super::driver::{self, Load, request};
+use super::machine::{Cpu, resident};
+use super::{pgbench, seed};
+
+mod report;
+mod service;
+
+/// How many changes are made with so many connections.
+const LOADS: [(usize, u64); 3] = [(1, 1_500), (8, 12_000), (32, 16_000)];
+
+/// What the server is told. A checkpoint in the middle of a run would be measured as if it were the run's.
+const SETTINGS: [&str; 4] =
+    ["shared_buffers = 1GB", "max_wal_size = 8GB", "checkpoint_timeout = 60min", "autovacuum_naptime = 10min"];
+
+/// Measures on fleets of these sizes, so many rounds each.
+pub(super) fn run(sizes: &[u64], rounds: usize) -> Result<()> {
+    let cluster = Cluster::start(Durability::Durable, &SETTINGS).context("no PostgreSQL to measure")?;
+    println!("\nPostgreSQL: {}", cluster.sql("postgres", "SELECT version()")?);
+    let mut directories = Vec::new();
+    for &tenants in sizes {
+        let database = format!("fleet_{tenants}");
+        cluster.sql("postgres", &format!("CREATE DATABASE {database}"))?;
+        let service = Service::start(&cluster, &database)?;
+        println!("\n{tenants} tenants are made …");
+        seed::fleet(&cluster, &database, tenants)?;
+        seed::settle(&cluster, &database)?;
+        let mut bench = Bench { cluster: &cluster, database, service, numbers: 1 << 40, rows: BTreeMap::new() };
+        bench.warm_up()?;
+        for round in 0..rounds {
+            for (connections, count) in LOADS {
+                bench.changes(connections, count).with_context(|| format!("round {round}"))?;
+            }
+        }
+        let memory = resident(bench.service.pid())?;
+        print_changes(tenants, &bench.rows);
+        println!("resident memory of registryd after {} connections: {memory:.1} MB", LOADS[2].0);
+        directories.push((tenants, bench.directory()?));
+    }
+    print_directory(&directories);
+    Ok(())
+}
+
+struct Bench<'run> {
+    cluster: &'run Cluster,
+    database: String,
+    service: Service,
+    /// The next number that no row has.
+    numbers: u64,
+    rows: BTreeMap<(Change, usize), Vec<Row>>,
+}
+
+impl Bench<'_> {
+    /// Every connection of the pool has prepared every statement before anything is measured.
+    fn warm_up(&mut self) -> Result<()> {
+        let requests = self.registrations(400);
+        let issued = driver::send(self.service.address(), &requests, 16, true)?;
+        driver::send(self.service.address(), &redemptions(&issued)?, 16, false)?;
+        Ok(())
+    }
+
+    fn take_numbers(&mut self, count: u64) -> u64 {
+        let first = self.numbers;
+        self.numbers += count + 1;
+        first
+    }
+
+    fn registrations(&mut self, count: u64) -> Vec<Vec<u8>> {
+        let first = self.take_numbers(count);
+        let body = |n: u64| {
+            format!(
+                r#"{{"company_name":"Company {n}","contact_email":"b{n}@bench.example","edition":"pro","seats":25}}"#
+            )
+        };
+        let token = self.service.token();
+        (first..first + count).map(|n| request("POST", "/register-tenant", Some(token), &body(n))).collect()
+    }
+
+    /// One round at so many connections: each change by the database alone, then by registryd.
+    fn changes(&mut self, connections: usize, count: u64) -> Result<()> {
+        let first = self.take_numbers(count);
+        let limit = self.limit(pgbench::REGISTER, (first, count), connections)?;
+        let requests = self.registrations(count);
+        let issued = self.ours(Change::Register, limit, &requests, connections, true)?;
+
+        let first = self.take_numbers(count);
+        seed::live_codes(self.cluster, &self.database, first, count)?;
+        let limit = self.limit(pgbench::REDEEM, (first, count), connections)?;
+        self.ours(Change::Redeem, limit, &redemptions(&issued)?, connections, false)?;
+        Ok(())
+    }
+
+    fn limit(&self, script: &str, numbers: (u64, u64), connections: usize) -> Result<pgbench::Limit> {
+        self.cluster.sql(&self.database, "CHECKPOINT")?;
+        pgbench::run(self.cluster, &self.database, script, numbers, connections as u64)
+    }
+
+    fn ours(
+        &mut self,
+        change: Change,
+        limit: pgbench::Limit,
+        requests: &[Vec<u8>],
+        connections: usize,
+        keep: bool,
+    ) -> Result<Load> {
+        self.cluster.sql(&self.database, "CHECKPOINT")?;
+        let (server, pid) = (self.cluster.pid()?, self.service.pid());
+        let before = Cpu::now(server, pid)?;
+        let load = driver::send(self.service.address(), requests, connections, keep)?;
+        let cpu = Cpu::now(server, pid)?.since(before);
+        let row = Row {
+            limit,
+            rate: load.rate,
+            p50: load.quantile(0.5),
+            p99: load.quantile(0.99),
+            cpu,
+            count: requests.len(),
+        };
+        self.rows.entry((change, connections)).or_default().push(row);
+        Ok(load)
+    }
+
+    /// The median time of each way to look into the directory, one request after the other.
+    fn directory(&mut self) -> Result<Vec<(&'static str, Duration)>> {
+        seed::settle(self.cluster, &self.database)?;
+        let sample = "SELECT id || ' ' || (extract(epoch FROM registered_at) * 1000000)::bigint || '.' || \
+                      replace(id::text, '-', '') || ' ' || split_part(company_name, ' ', 2) FROM tenants \
+                      WHERE status = 'installed' ORDER BY md5(id::text) LIMIT 400";
+        let sample = self.cluster.sql(&self.database, sample)?;
+        let column = |index: usize| sample.lines().filter_map(move |line| line.split(' ').nth(index));
+        let ask = |path: String| request("GET", &path, Some(self.service.token()), "");
+        let median = |requests: Vec<Vec<u8>>| -> Result<Duration> {
+            driver::send(self.service.address(), &requests[..40.min(requests.len())], 1, false)?;
+            Ok(driver::send(self.service.address(), &requests, 1, false)?.quantile(0.5))
+        };
+        let mut rows = vec![
+            ("GET /tenants/{id}", median(column(0).map(|id| ask(format!("/tenants/{id}"))).collect())?),
+            (
+                "a page of 50, anywhere",
+                median(column(1).map(|at| ask(format!("/tenants?limit=50&cursor={at}"))).collect())?,
+            ),
+            (
+                "search by part, few hits",
+                median(column(2).map(|n| ask(format!("/tenants?query=pany%20{n}"))).collect())?,
+            ),
+            (
+                "search by part, many hits",
+                median((0..97).map(|n| ask(format!("/tenants?query=%40mail{n}."))).collect())?,
+            ),
+        ];
+        self.cluster.sql(&self.database, "DROP INDEX tenants_by_part")?;
+        let beginnings = column(2).map(|n| ask(format!("/tenants?query=company%20{n}")));
+        rows.push(("search by beginning, without pg_trgm", median(beginnings.collect())?));
+        Ok(rows)
+    }
+}
+
+/// Redeems what was issued.
+fn redemptions(issued: &Load) -> Result<Vec<Vec<u8>>> {
+    let redemption = |body: &Vec<u8>| {
+        let answer: Value = serde_json::from_slice(body).context("an answer is not JSON")?;
+        let code = answer["install_code"].as_str().context("an answer without a code")?;
+        let body = format!(r#"{{"claim_code":"{code}","appliance_id":"appliance-0123456789abcdef"}}"#);
+        Ok(request("POST", "/register", None, &body))
+    };
+    issued.bodies.iter().map(redemption).collect()
+}

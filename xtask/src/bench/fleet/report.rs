@@ -1,0 +1,118 @@
+//! The tables.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::bench::machine::Cpu;
+use crate::bench::pgbench::Limit;
+
+/// Where others used more than this share of the CPU, the table says so.
+const NOISE: f64 = 0.10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    Register,
+    Redeem,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Register => "register-tenant",
+            Self::Redeem => "redeem, signed",
+        })
+    }
+}
+
+/// One measurement, and the limit that was measured just before.
+pub(super) struct Row {
+    pub(super) limit: Limit,
+    pub(super) rate: f64,
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
+    pub(super) cpu: Cpu,
+    pub(super) count: usize,
+}
+
+pub(super) fn print_changes(tenants: u64, rows: &BTreeMap<(Change, usize), Vec<Row>>) {
+    println!("\nchanges, on {tenants} tenants (medians; CPU in ms a change)");
+    println!(
+        "{:16}{:>5}{:>10}{:>10}{:>7}{:>10}{:>10}{:>10}{:>10}{:>6}{:>9}{:>9}{:>9}{:>8}",
+        "",
+        "conn",
+        "limit/s",
+        "ours/s",
+        "ratio",
+        "limit p50",
+        "ours p50",
+        "limit p99",
+        "ours p99",
+        "×",
+        "postgres",
+        "registryd",
+        "driver",
+        "others"
+    );
+    for ((change, connections), rows) in rows {
+        let of = |value: fn(&Row) -> f64| median(rows.iter().map(value).collect());
+        let each = |value: fn(&Cpu) -> f64| {
+            median(rows.iter().map(|row| value(&row.cpu) * 1000.0 / count(row.count)).collect())
+        };
+        let others = of(|row| row.cpu.others() / row.cpu.all.max(f64::MIN_POSITIVE));
+        println!(
+            "{change:16}{connections:>5}{:>10.0}{:>10.0}{:>7.2}{:>10}{:>10}{:>10}{:>10}{:>6.1}{:>9.3}{:>9.3}{:>9.3}{:>7.0}%{}",
+            of(|row| row.limit.rate),
+            of(|row| row.rate),
+            of(|row| row.rate / row.limit.rate),
+            shown(of(|row| row.limit.p50.as_secs_f64())),
+            shown(of(|row| row.p50.as_secs_f64())),
+            shown(of(|row| row.limit.p99.as_secs_f64())),
+            shown(of(|row| row.p99.as_secs_f64())),
+            of(|row| row.p99.as_secs_f64() / row.limit.p99.as_secs_f64()),
+            each(|cpu| cpu.postgres),
+            each(|cpu| cpu.registryd),
+            each(|cpu| cpu.driver),
+            others * 100.0,
+            if others > NOISE { "  (noisy)" } else { "" },
+        );
+    }
+}
+
+pub(super) fn print_directory(sizes: &[(u64, Vec<(&str, Duration)>)]) {
+    println!("\nthe directory, one request after the other (p50)");
+    let headings: String = sizes.iter().map(|(tenants, _)| format!("{:>12}", format!("{tenants}"))).collect();
+    println!("{:40}{headings}{:>8}", "tenants", "ratio");
+    let Some((_, first)) = sizes.first() else { return };
+    for (index, (name, base)) in first.iter().enumerate() {
+        let times: Vec<Duration> = sizes.iter().filter_map(|(_, rows)| Some(rows.get(index)?.1)).collect();
+        let shown: String = times.iter().map(|time| format!("{:>12}", shown(time.as_secs_f64()))).collect();
+        let last = times.last().copied().unwrap_or_default();
+        println!("{name:40}{shown}{:>8.2}", last.as_secs_f64() / base.as_secs_f64());
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of requests")]
+fn count(requests: usize) -> f64 {
+    requests as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn shown(seconds: f64) -> String {
+    format!("{:.2} ms", seconds * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_value_in_the_middle() {
+        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!(median(vec![]).abs() < f64::EPSILON);
+    }
+}
