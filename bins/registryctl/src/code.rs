@@ -37,6 +37,5 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         Err(_) => TenantSelector::Contact(EmailAddress::parse(&who)?),
     };
     let reissue = Reissue { selector, strict, send_email: !no_email };
-    print_issued(&registry.code_reissue(reissue, operator()).await?, output);
-    Ok(())
+    print_issued(&registry.code_reissue(reissue, operator()).await?, output)
 }

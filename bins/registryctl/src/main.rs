@@ -3,9 +3,10 @@
 //!
 //! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks on both")]
+#![expect(clippy::print_stderr, reason = "a command line says there what went wrong")]
 
 mod code;
+mod keeping;
 mod output;
 mod release;
 mod tenant;
@@ -17,7 +18,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use registry_core::audit::Actor;
 use registry_core::store::StoreError;
-use registry_core::{Error, Refusal, Registry};
+use registry_core::{Error, Refusal};
 use registry_wiring::{Config, DataFolder};
 
 use crate::output::Output;
@@ -49,6 +50,15 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Group {
+    #[command(flatten)]
+    Using(Using),
+    #[command(flatten)]
+    Keeping(keeping::Task),
+}
+
+/// What is done with the registry.
+#[derive(Subcommand)]
+enum Using {
     /// Registers, lists and shows tenants.
     #[command(subcommand)]
     Tenant(tenant::Task),
@@ -58,59 +68,66 @@ enum Group {
     /// Publishes images.
     #[command(subcommand)]
     Release(release::Task),
-    /// Brings PostgreSQL's tables up to date (SQLite's are whenever it is opened).
-    Migrate,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.options.json;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let next_step = match error.downcast_ref() {
-                Some(Error::Refused(refusal)) => refusal.next_step(None),
-                _ => None,
-            };
-            eprintln!("registryctl: {error:#} {}", next_step.unwrap_or_default());
+            complain(&error, json);
             ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+/// Says what went wrong, unless nobody reads: whoever closed the pipe knows.
+fn complain(error: &anyhow::Error, json: bool) {
+    let is_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.downcast_ref().is_some_and(is_pipe) {
+        return;
+    }
+    let next_step = match error.downcast_ref() {
+        Some(Error::Refused(refusal)) => refusal.next_step(None),
+        _ => None,
+    };
+    if json {
+        eprintln!("{}", serde_json::json!({ "error": format!("{error:#}"), "next_step": next_step }));
+    } else {
+        let next_step = next_step.map(|step| format!(" {step}")).unwrap_or_default();
+        eprintln!("registryctl: {error:#}{next_step}");
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let Options { data, config, json } = cli.options;
     let config = Config::load_over(config.as_deref(), data, None)?;
-    let only_looks = !matches!(cli.group, Group::Tenant(tenant::Task::Register(_)) | Group::Release(_));
-    if only_looks && !config.database.is_postgres() && !config.data.join("registry.db").exists() {
+    let output = Output { json };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    match cli.group {
+        Group::Keeping(task) => runtime.block_on(keeping::perform(&config, task, output)),
+        Group::Using(task) => runtime.block_on(with_registry(&config, task, output)),
+    }
+}
+
+async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::Result<()> {
+    let may_make_one = matches!(task, Using::Tenant(tenant::Task::Register(_)) | Using::Release(_));
+    let is_new = !config.database.is_postgres() && !config.data.join("registry.db").exists();
+    if is_new && !may_make_one {
         bail!("there is no registry in {}: name its data folder with --data", config.data.display());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    if matches!(cli.group, Group::Migrate) {
-        return runtime.block_on(migrate(&config, Output { json }));
+    if is_new {
+        eprintln!("registryctl: a new registry is made in {}", config.data.display());
     }
     let noted = DataFolder::open(&config.data)?.noted_public_url();
     let public_url = config.public_url.clone().or(noted).unwrap_or_else(|| format!("http://{}", config.listen));
-    runtime.block_on(async {
-        let registry = registry_wiring::build(&config, &public_url).await?.registry;
-        perform(&registry, cli.group, Output { json }).await
-    })
-}
-
-async fn perform(registry: &Registry, group: Group, output: Output) -> anyhow::Result<()> {
-    match group {
-        Group::Tenant(task) => tenant::perform(registry, task, output).await,
-        Group::Code(task) => code::perform(registry, task, output).await,
-        Group::Release(task) => release::perform(registry, task, output).await,
-        Group::Migrate => Ok(()),
+    let registry = registry_wiring::build(config, &public_url).await?.registry;
+    match task {
+        Using::Tenant(task) => tenant::perform(&registry, task, output).await,
+        Using::Code(task) => code::perform(&registry, task, output).await,
+        Using::Release(task) => release::perform(&registry, task, output).await,
     }
-}
-
-async fn migrate(config: &Config, output: Output) -> anyhow::Result<()> {
-    let names = registry_wiring::migrate(config).await?;
-    let Some(names) = names else { bail!("the database is SQLite, which is migrated whenever it is opened") };
-    let rows: Vec<_> = names.into_iter().map(|name| vec![name.into()]).collect();
-    output.table(&["migration"], &rows, &[]);
-    Ok(())
 }
 
 /// Whom the audit names: the operating system's user.

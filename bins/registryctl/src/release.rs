@@ -58,8 +58,7 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         ("size", json!(release.size)),
         ("sha256", json!(release.sha256)),
         ("release_id", json!(release.id)),
-    ]);
-    Ok(())
+    ])
 }
 
 async fn copy(image: &mut File, path: &Path, upload: &mut ReleaseUpload, bar: &ProgressBar) -> anyhow::Result<()> {

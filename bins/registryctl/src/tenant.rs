@@ -3,10 +3,11 @@
 use clap::{Args, Subcommand};
 use registry_core::Registry;
 use registry_core::answer::Issued;
+use registry_core::appliance::Appliance;
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
-use registry_core::install_code::CodeState;
+use registry_core::install_code::{CodeState, InstallCode};
 use registry_core::registry::directory::{ListTenants, TenantSummary};
 use registry_core::registry::register::NewTenant;
 use serde_json::{Value, json};
@@ -108,20 +109,18 @@ async fn register(registry: &Registry, asked: Register, output: Output) -> anyho
         region: asked.region,
         send_email: !asked.no_email,
     };
-    let issued = registry.tenant_register(new, operator()).await?;
-    print_issued(&issued, output);
-    Ok(())
+    print_issued(&registry.tenant_register(new, operator()).await?, output)
 }
 
 /// Prints what minting answers: the only time the code is shown.
-pub(crate) fn print_issued(issued: &Issued, output: Output) {
+pub(crate) fn print_issued(issued: &Issued, output: Output) -> anyhow::Result<()> {
     let link = issued.download.as_ref().map(|link| link.expose().to_owned()).unwrap_or_default();
     output.fields(&[
         ("tenant_id", json!(issued.tenant_id)),
         ("install_code", json!(*issued.code.grouped())),
         ("expires_at", time(issued.expires_at)),
         ("download_url", json!(link)),
-    ]);
+    ])
 }
 
 async fn list(registry: &Registry, asked: List, output: Output) -> anyhow::Result<()> {
@@ -146,8 +145,7 @@ async fn list(registry: &Registry, asked: List, output: Output) -> anyhow::Resul
         "registered_at",
     ];
     let rows: Vec<_> = page.items.iter().map(row).collect();
-    output.table(&headings, &rows, &[("next_cursor", json!(page.next_cursor))]);
-    Ok(())
+    output.table(&headings, &rows, &[("next_cursor", json!(page.next_cursor))])
 }
 
 fn row(item: &TenantSummary) -> Vec<Value> {
@@ -167,7 +165,10 @@ fn row(item: &TenantSummary) -> Vec<Value> {
 async fn show(registry: &Registry, id: TenantId, output: Output) -> anyhow::Result<()> {
     let shown = registry.tenant_show(id).await?;
     let (tenant, entitlement) = (&shown.record.tenant, shown.entitlement.as_ref());
-    let seats = entitlement.map(|entitlement| entitlement.seats.map_or(json!("unlimited"), |seats| json!(seats)));
+    let seats = match entitlement.map(|entitlement| entitlement.seats) {
+        Some(None) if !output.json => json!("unlimited"),
+        seats => json!(seats),
+    };
     let mut fields = vec![
         ("tenant_id", json!(tenant.id)),
         ("company_name", json!(tenant.company_name)),
@@ -181,32 +182,46 @@ async fn show(registry: &Registry, id: TenantId, output: Output) -> anyhow::Resu
         ("installed_at", tenant.installed_at.map_or(Value::Null, time)),
         ("subscription", json!(entitlement.and_then(|entitlement| entitlement.subscription.as_ref()))),
         ("entitlement_active", json!(entitlement.map(Entitlement::is_active))),
-        ("seats", json!(seats)),
+        ("seats", seats),
     ];
-    let codes = shown.record.codes.iter().map(|code| {
-        let (state, since) = match code.state(shown.now) {
-            CodeState::Live => ("live until", code.expires_at),
-            CodeState::Consumed(at) => ("redeemed", at),
-            CodeState::Superseded(at) => ("replaced", at),
-            CodeState::Expired(at) => ("expired", at),
-        };
-        format!("…{} {state} {}", code.last_four, seconds(since))
-    });
+    let codes = shown.record.codes.iter().map(|code| shown_code(code, shown.now, output)).collect();
+    let appliances = shown.record.appliances.iter().map(|appliance| shown_appliance(appliance, output)).collect();
     fields.push(("install_codes", lines(codes, output)));
-    let appliances = shown.record.appliances.iter().map(|appliance| {
-        let last = appliance.last_check_in_at.map_or("never".to_owned(), seconds);
-        let revoked = if appliance.revoked_at.is_some() { ", revoked" } else { "" };
-        format!("{} last check-in {last}{revoked}", appliance.id)
-    });
     fields.push(("appliances", lines(appliances, output)));
-    output.fields(&fields);
-    Ok(())
+    output.fields(&fields)
+}
+
+fn shown_code(code: &InstallCode, now: Timestamp, output: Output) -> Value {
+    let (state, verb, since) = match code.state(now) {
+        CodeState::Live => ("live", "live until", code.expires_at),
+        CodeState::Consumed(at) => ("consumed", "redeemed", at),
+        CodeState::Superseded(at) => ("superseded", "replaced", at),
+        CodeState::Expired(at) => ("expired", "expired", at),
+    };
+    if output.json {
+        let expires_at = time(code.expires_at);
+        return json!({ "last_four": code.last_four, "state": state, "since": time(since), "expires_at": expires_at });
+    }
+    json!(format!("…{} {verb} {}", code.last_four, seconds(since)))
+}
+
+fn shown_appliance(appliance: &Appliance, output: Output) -> Value {
+    let revoked = appliance.revoked_at.is_some();
+    if output.json {
+        let last = appliance.last_check_in_at.map(time);
+        return json!({ "appliance_id": appliance.id, "last_checkin_at": last, "revoked": revoked });
+    }
+    let last = appliance.last_check_in_at.map_or("never".to_owned(), seconds);
+    json!(format!("{} last check-in {last}{}", appliance.id, if revoked { ", revoked" } else { "" }))
 }
 
 /// Several values of one field: a list in JSON, one under the other in a table.
-fn lines(values: impl Iterator<Item = String>, output: Output) -> Value {
-    let values: Vec<String> = values.collect();
-    if output.json { json!(values) } else { json!(values.join(&format!("\n{:20}", ""))) }
+fn lines(values: Vec<Value>, output: Output) -> Value {
+    if output.json {
+        return json!(values);
+    }
+    let lines: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
+    json!(lines.join(&format!("\n{:20}", "")))
 }
 
 fn time(moment: Timestamp) -> Value {

@@ -31,23 +31,27 @@ pub(crate) async fn pending(pool: &Pool) -> Result<Vec<String>, StoreError> {
 
 /// Runs what has not been run; returns the names.
 pub(crate) async fn run(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    let mut tried = run_once(pool, TABLES).await;
-    for _ in 1..TRIES {
-        if tried.is_ok() {
-            break;
-        }
-        tokio::time::sleep(PAUSE).await;
-        tried = run_once(pool, TABLES).await;
-    }
-    tried
+    run_beside_others(pool, || TABLES, TRIES).await
 }
 
 /// Makes every part of a name quick to find, where the server lets us.
 pub(crate) async fn run_search(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    let mut tried = run_once(pool, SEARCH).await;
-    if tried.is_err() {
+    run_beside_others(pool, || SEARCH, 2).await
+}
+
+/// Somebody else's migrating makes ours fail, and leaves nothing to do. A server that is not there is no such case.
+async fn run_beside_others(
+    pool: &Pool,
+    migrations: fn() -> EmbeddedMigrations,
+    tries: u32,
+) -> Result<Vec<String>, StoreError> {
+    let mut tried = run_once(pool, migrations()).await;
+    for _ in 1..tries {
+        if !matches!(tried, Err(StoreError::Corrupt(_))) {
+            break;
+        }
         tokio::time::sleep(PAUSE).await;
-        tried = run_once(pool, SEARCH).await;
+        tried = run_once(pool, migrations()).await;
     }
     tried
 }

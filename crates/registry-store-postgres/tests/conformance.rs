@@ -3,5 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/database.rs"]
+mod database;
 
-registry_testkit::store_conformance!((common::empty().await, ()));
+use registry_store_postgres::PostgresStore;
+
+registry_testkit::store_conformance!((PostgresStore::new(&common::options(&database::fresh().await)).unwrap(), ()));

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/database.rs"]
+mod database;
 
 use std::collections::BTreeSet;
 
@@ -67,7 +69,7 @@ fn is_compared(fact: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_and_postgres_have_the_same_tables() {
-    let postgres: Facts = postgres(&common::database().await).into_iter().filter(|fact| is_compared(fact)).collect();
+    let postgres: Facts = postgres(&database::fresh().await).into_iter().filter(|fact| is_compared(fact)).collect();
     let sqlite: Facts = sqlite().into_iter().filter(|fact| is_compared(fact)).collect();
     assert!(sqlite.len() > 100, "there is something to compare: {sqlite:?}");
     let only = |ours: &Facts, theirs: &Facts| ours.difference(theirs).cloned().collect::<Vec<_>>();

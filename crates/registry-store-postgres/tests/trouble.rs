@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/database.rs"]
+mod database;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,7 @@ async fn within_bound<T>(work: impl Future<Output = T>) -> T {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_others_hold_is_waited_for_within_bounds_and_then_it_is_busy() {
-    let url = common::database().await;
+    let url = database::fresh().await;
     let world = World::over(Arc::new(PostgresStore::new(&impatient(&url)).unwrap()));
     let issued = world.register("Acme", "pro").await;
     let holder = {
@@ -51,7 +53,7 @@ async fn a_lock_that_others_hold_is_waited_for_within_bounds_and_then_it_is_busy
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_connections_are_taken_a_caller_is_told_so_within_bounds() {
-    let url = common::database().await;
+    let url = database::fresh().await;
     let store = Arc::new(PostgresStore::new(&impatient(&url)).unwrap());
     let world = Arc::new(World::over(store.clone()));
     world.register("Acme", "pro").await;
@@ -156,7 +158,7 @@ async fn several_processes_may_migrate_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_optional_index_searches_find_beginnings() {
-    let url = common::database().await;
+    let url = database::fresh().await;
     let world = World::over(Arc::new(PostgresStore::new(&common::options(&url)).unwrap()));
     world.register("Acme Ltd", "essentials").await;
     world.register("Bolt Acme", "essentials").await;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::RunQueryDsl as _;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager as _};
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
@@ -93,6 +94,17 @@ impl Connections {
             let broken = AnsiTransactionManager::is_broken_transaction_manager(&mut connection);
             *slot = Some(connection).filter(|_| !broken);
             done
+        })
+        .await
+    }
+
+    /// Copies the database as it is in this moment, on a connection of its own: no transaction may be open there.
+    pub(crate) async fn copy_to(&self, path: String) -> Result<(), StoreError> {
+        let url = self.url.clone();
+        blocking(move || {
+            let copying = diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(path);
+            let mut connection = establish(&url)?;
+            copying.execute(&mut connection).map(drop).map_err(|error| failure(&error))
         })
         .await
     }

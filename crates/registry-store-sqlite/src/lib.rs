@@ -50,6 +50,13 @@ impl SqliteStore {
         Ok(Self { connections: Arc::new(Connections::open(path)?) })
     }
 
+    /// Writes a copy of the database as it is in this moment to `path`, where nothing must be yet. Others may go on
+    /// writing meanwhile.
+    pub async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let path = path.to_str().ok_or_else(|| StoreError::Unavailable("the path is not UTF-8".to_owned()))?.to_owned();
+        self.connections.copy_to(path).await
+    }
+
     /// The one pattern: replay, or load, decide, apply; committed together.
     async fn decide<F: 'static, T: Send + 'static>(
         &self,

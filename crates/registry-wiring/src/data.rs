@@ -31,6 +31,15 @@ impl DataFolder {
         Ok(folder)
     }
 
+    /// Opens a folder that holds a registry, and makes nothing.
+    pub fn existing(path: &Path) -> anyhow::Result<Self> {
+        let folder = Self(path.to_owned());
+        if !folder.database().exists() {
+            bail!("there is no registry in {}: name its data folder with --data", path.display());
+        }
+        Ok(folder)
+    }
+
     /// The folder itself.
     #[must_use]
     pub fn path(&self) -> &Path {

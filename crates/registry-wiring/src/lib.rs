@@ -3,6 +3,7 @@
 //!
 //! This is the one place that knows which adapter stands behind which port.
 
+mod backup;
 mod build;
 pub mod config;
 mod data;
@@ -10,6 +11,7 @@ mod database;
 mod os;
 mod worker;
 
+pub use backup::{BackedUp, Manifest, backup, restore};
 pub use build::{Wired, build};
 pub use config::Config;
 pub use data::DataFolder;

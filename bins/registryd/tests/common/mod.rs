@@ -20,7 +20,12 @@ pub(crate) struct Server {
 
 /// Starts registryd on `data`, with these environment variables, and waits until it listens.
 pub(crate) fn start(data: &Path, environment: &[(&str, &str)]) -> Server {
-    let mut child = command(data, environment).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    start_with(command(data, environment), data)
+}
+
+/// Starts this command, and waits until it listens.
+pub(crate) fn start_with(mut command: Command, data: &Path) -> Server {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let log = Arc::new(Mutex::new(String::new()));
     let (shared, mut stderr) = (log.clone(), child.stderr.take().unwrap());
     std::thread::spawn(move || {
@@ -40,8 +45,15 @@ pub(crate) fn start(data: &Path, environment: &[(&str, &str)]) -> Server {
 }
 
 pub(crate) fn command(data: &Path, environment: &[(&str, &str)]) -> Command {
+    let mut command = command_without_address(data, environment);
+    command.args(["--listen", "127.0.0.1:0"]);
+    command
+}
+
+/// The command, to listen where the environment says.
+pub(crate) fn command_without_address(data: &Path, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
-    command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+    command.arg("--data").arg(data);
     for name in ["REGISTRY_CONFIG", "REGISTRY_PUBLIC_URL"] {
         command.env_remove(name);
     }
