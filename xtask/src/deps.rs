@@ -45,8 +45,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (CORE, &[]),
     ("registry-api", &[]),
     ("appliance-license", &[]),
-    ("throwaway-postgres", &[]),
     ("xtask", &["throwaway-postgres"]),
+    ("throwaway-postgres", &[]),
 ];
 
 const CORE: &str = "registry-core";

@@ -184,10 +184,11 @@ async fn show(registry: &Registry, id: TenantId, output: Output) -> anyhow::Resu
         ("entitlement_active", json!(entitlement.map(Entitlement::is_active))),
         ("seats", seats),
     ];
-    let codes = shown.record.codes.iter().map(|code| shown_code(code, shown.now, output)).collect();
-    let appliances = shown.record.appliances.iter().map(|appliance| shown_appliance(appliance, output)).collect();
-    fields.push(("install_codes", lines(codes, output)));
-    fields.push(("appliances", lines(appliances, output)));
+    let codes: Vec<_> = shown.record.codes.iter().map(|code| shown_code(code, shown.now, output)).collect();
+    let appliances = shown.record.appliances.iter().map(|appliance| shown_appliance(appliance, output));
+    let appliances: Vec<_> = appliances.collect();
+    fields.push(("install_codes", lines(&codes, output)));
+    fields.push(("appliances", lines(&appliances, output)));
     output.fields(&fields)
 }
 
@@ -216,7 +217,7 @@ fn shown_appliance(appliance: &Appliance, output: Output) -> Value {
 }
 
 /// Several values of one field: a list in JSON, one under the other in a table.
-fn lines(values: Vec<Value>, output: Output) -> Value {
+fn lines(values: &[Value], output: Output) -> Value {
     if output.json {
         return json!(values);
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -74,7 +75,6 @@ async fn restored_data_redeems_its_live_codes_and_has_its_release() {
     assert_eq!(again["sha256"].as_str().unwrap().len(), 64);
     for name in ["service-token", "keys/master.key"] {
         assert_eq!(std::fs::read(data.join(name)).unwrap(), std::fs::read(restored.join(name)).unwrap(), "{name}");
-        use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(restored.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
 }

@@ -30,6 +30,7 @@ pub enum ErrorCode {
     InvalidLink,
     ExpiredLink,
     LinkGone,
+    PreconditionFailed,
     RangeNotSatisfiable,
     NotFound,
     MethodNotAllowed,

@@ -4,9 +4,9 @@
 //! at all. Links are `{base}/{key}?expires=…&key_id=…&signature=…`, signed with HMAC-SHA256 under a sub-key of the
 //! master key; whoever serves the folder checks them through [`LinkedFiles`].
 
-use std::fs::{File, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn make_folders(folder: &Path) -> io::Result<()> {
     }
     let parent = folder.parent().unwrap_or(Path::new("."));
     make_folders(parent)?;
-    match std::fs::create_dir(folder) {
+    match DirBuilder::new().mode(0o755).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }

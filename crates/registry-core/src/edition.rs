@@ -100,7 +100,10 @@ impl EditionCatalogue {
         }
         let free = editions.iter().find(|edition| edition.tier.is_none()).ok_or(CatalogueError::NoFreeEdition)?;
         let free = free.name.clone();
-        let is_free = |tier: &&String| editions.iter().any(|it| it.tier.is_none() && it.name.as_str() == **tier);
+        // The clients in the field take `essentials` for free, whatever the catalogue says.
+        let is_free = |tier: &&String| {
+            *tier == "essentials" || editions.iter().any(|it| it.tier.is_none() && it.name.as_str() == **tier)
+        };
         if let Some(tier) = editions.iter().filter_map(|edition| edition.tier.as_ref()).find(is_free) {
             return Err(CatalogueError::FreeTier(tier.clone()));
         }
@@ -155,5 +158,7 @@ mod tests {
         assert_eq!(refused(vec![edition("", None)]), CatalogueError::Empty);
         let confusing = vec![edition("essentials", None), edition("pro", Some("essentials"))];
         assert_eq!(refused(confusing), CatalogueError::FreeTier("essentials".into()));
+        let other_names = vec![edition("free", None), edition("basic", Some("essentials"))];
+        assert_eq!(refused(other_names), CatalogueError::FreeTier("essentials".into()));
     }
 }

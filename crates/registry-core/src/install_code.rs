@@ -128,9 +128,14 @@ fn is_separator(c: char) -> bool {
                     | '\u{ff3f}'
                     | '\u{10ead}'
         )
-        || matches!(c,
-            '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
-            | '\u{2066}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+        || is_ignorable(c)
+}
+
+/// What takes no room on a screen, and copying leaves behind.
+pub(crate) fn is_ignorable(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
 fn fold_character(c: char) -> char {
@@ -232,6 +237,7 @@ mod tests {
             "\u{feff}K7QP\u{a0}M2RX\u{200b}9TDV",
             "Ｋ７ＱＰ－Ｍ２ＲＸ－９ＴＤＶ",
             "K7QP\u{30a0}M2RX\u{fe31}9TDV\u{fe0f}\u{2063}",
+            "\u{61c}K7QP\u{34f}M2RX9TDV",
             "K70P-M2RX-9TDU",
             "k7op-m2rx-9tdu",
         ] {

@@ -1,5 +1,7 @@
 //! Products: a catalogue in the configuration.
 
+use std::collections::BTreeSet;
+
 use crate::Refusal;
 use crate::text::ProductCode;
 
@@ -11,10 +13,12 @@ pub struct ProductCatalogue {
 }
 
 impl ProductCatalogue {
-    /// A catalogue of these products, the first one for whoever names none. `None` where there is none.
+    /// A catalogue of these products, the first one for whoever names none. `None` where there is none, or one twice.
     pub fn new(products: impl IntoIterator<Item = ProductCode>) -> Option<Self> {
         let mut products = products.into_iter();
-        Some(Self { default: products.next()?, others: products.collect() })
+        let (default, others) = (products.next()?, products.collect::<Vec<_>>());
+        let all: BTreeSet<_> = others.iter().chain([&default]).collect();
+        (all.len() == others.len() + 1).then_some(Self { default, others })
     }
 
     /// The product of whoever names none.

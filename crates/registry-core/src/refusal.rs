@@ -108,7 +108,8 @@ impl Refusal {
             }
             Self::TenantRequired => Some("Finish the installation first, then enter this code there.".to_owned()),
             Self::TooManyGuesses { retry_after } => {
-                Some(format!("Try again in {} minutes.", retry_after.num_minutes() + 1))
+                let minutes = retry_after.num_minutes() + 1;
+                Some(format!("Try again in {minutes} minute{}.", if minutes == 1 { "" } else { "s" }))
             }
             Self::Invalid { .. }
             | Self::TenantNotFound

@@ -10,7 +10,7 @@ use crate::Refusal;
 /// (U+0000 among them, which PostgreSQL cannot hold).
 pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<String, Refusal> {
     let text = text.trim();
-    let problem = if text.is_empty() {
+    let problem = if text.chars().all(is_invisible) {
         "must not be empty".to_owned()
     } else if text.chars().count() > max {
         format!("must be at most {max} characters long")
@@ -20,6 +20,11 @@ pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<Strin
         return Ok(text.to_owned());
     };
     Err(Refusal::Invalid { field, problem })
+}
+
+/// White space, and what takes no room on a screen: marks of direction, joiners, and what copying leaves behind.
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace() || crate::install_code::is_ignorable(c)
 }
 
 /// Folds text for searching and comparing: databases differ in what "any case" means, so core does it for all.
@@ -95,13 +100,18 @@ impl EmailAddress {
         let options = email_address::Options::default().without_display_text().without_domain_literal();
         match email_address::EmailAddress::parse_with_options(&text, options) {
             // A quoted local part may hold anything, and hardly any mail server takes one.
+            Ok(_) if text.rsplit('@').next().is_some_and(|domain| domain.contains('/')) => Err(Refusal::Invalid {
+                field: "contact_email",
+                problem: "must not have a slash in its domain".to_owned(),
+            }),
             Ok(_) if text.contains('"') => {
                 Err(Refusal::Invalid { field: "contact_email", problem: "must not contain quotes".to_owned() })
             }
             Ok(_) => Ok(Self(text)),
-            Err(error) => {
-                Err(Refusal::Invalid { field: "contact_email", problem: format!("is not an e-mail address: {error}") })
-            }
+            Err(error) => Err(Refusal::Invalid {
+                field: "contact_email",
+                problem: format!("is not an e-mail address: {}", error.to_string().trim_end_matches('.')),
+            }),
         }
     }
 
@@ -149,6 +159,7 @@ mod tests {
             ("ada@example.com\r\nBcc: eve@example.com", false),
             ("ada\u{0}@example.com", false),
             ("ada@[127.0.0.1]", false),
+            ("ada@b/c.example", false),
             ("\"a b\"@example.com", false),
             ("", false),
         ] {
@@ -159,7 +170,7 @@ mod tests {
     #[test]
     fn a_company_name_is_trimmed_and_bounded() {
         assert_eq!(CompanyName::parse("  Ünïcode & Söhne 🚀 ").unwrap().as_str(), "Ünïcode & Söhne 🚀");
-        for text in ["", "   ", "a\u{0}b", "two\nlines", &"x".repeat(201)] {
+        for text in ["", "   ", "\u{200b}\u{feff}", "\u{202e}", "a\u{0}b", "two\nlines", &"x".repeat(201)] {
             assert!(CompanyName::parse(text).is_err(), "{text:?}");
         }
         assert!(CompanyName::parse(&"ü".repeat(200)).is_ok());

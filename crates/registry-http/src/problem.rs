@@ -75,6 +75,9 @@ impl ApiError {
             StatusCode::METHOD_NOT_ALLOWED => (ErrorCode::MethodNotAllowed, "This path does not take this method."),
             StatusCode::PAYLOAD_TOO_LARGE => (ErrorCode::PayloadTooLarge, "The request is too large."),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => (ErrorCode::UnsupportedMediaType, "Send application/json."),
+            StatusCode::PRECONDITION_FAILED => {
+                (ErrorCode::PreconditionFailed, "The file is not the one that If-Match names.")
+            }
             StatusCode::REQUEST_TIMEOUT => (ErrorCode::RequestTimeout, "The request took too long to arrive."),
             status if status.is_client_error() => (ErrorCode::InvalidRequest, "The request cannot be read."),
             _ => return Self { status, ..Self::internal(format!("an unexplained {status}")) },

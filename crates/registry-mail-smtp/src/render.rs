@@ -143,12 +143,24 @@ fn size_in_words(bytes: u64) -> String {
 
 /// A header has one line, whatever a company is called.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    // What looks like an encoded word (RFC 2047) would be decoded by whoever reads it, and a company's name could say
+    // anything in the vendor's own words: with a word joiner inside it is plain text, and is encoded as that.
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("=?", "=\u{2060}?")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_like_an_encoded_word_stays_text() {
+        let subject = one_line("Acme =?utf-8?q?Call_1-900?=\r\nLtd");
+        assert_eq!(subject, "Acme =\u{2060}?utf-8?q?Call_1-900?= Ltd");
+        let mail = Email::builder().from("a@b.example".parse().unwrap()).to("c@d.example".parse().unwrap());
+        let mail = mail.subject(subject).body(String::new()).unwrap().formatted();
+        let read = mail_parser::MessageParser::default().parse(&mail).unwrap().subject().unwrap().to_owned();
+        assert!(read.contains("utf-8?q?Call_1-900?="), "{read}");
+    }
 
     #[test]
     fn sizes_are_in_decimal_units() {

@@ -122,7 +122,7 @@ impl Batch {
     }
 
     /// ` FROM g0, g1`, where there are guards.
-    fn from_guards(&mut self) -> &mut Self {
+    fn with_guards(&mut self) -> &mut Self {
         for guard in 0..self.guards {
             self.sql(format!("{}g{guard}", if guard == 0 { " FROM " } else { ", " }));
         }
@@ -148,7 +148,7 @@ impl Batch {
         for (position, (_, bind)) in columns.into_iter().enumerate() {
             self.sql(if position == 0 { "" } else { ", " }).bind(bind);
         }
-        self.from_guards().after_updates(R::TABLE);
+        self.with_guards().after_updates(R::TABLE);
         let (keys, versioned) = match conflict {
             Conflict::Fail => return,
             Conflict::Replace(keys) => (keys, false),
@@ -206,7 +206,7 @@ impl Batch {
         for (position, (name, bind)) in set.into_iter().enumerate() {
             self.sql(format!("{}{name} = ", if position == 0 { "" } else { ", " })).bind(bind);
         }
-        self.from_guards().sql(format!(" WHERE {table}."));
+        self.with_guards().sql(format!(" WHERE {table}."));
         condition(&mut Condition(self));
         self.sql(" RETURNING 1");
         self.updated.push((table, number));
@@ -219,7 +219,7 @@ impl Batch {
             "UPDATE install_codes SET consumed_at = CASE WHEN consumed_at IS NULL AND superseded_at IS NULL THEN ",
         );
         self.bind(at).sql(" END, consumed_by = ").bind(by).sql(", tenant_id = ").bind(tenant);
-        self.from_guards().sql(" WHERE install_codes.id = ").bind(code).sql(" RETURNING 1");
+        self.with_guards().sql(" WHERE install_codes.id = ").bind(code).sql(" RETURNING 1");
         self.updated.push(("install_codes", number));
     }
 

@@ -92,12 +92,11 @@ impl Load for Option<SubscriptionId> {
         let entitlement = entitlement(connection, &EntitlementSelector::Subscription(subscription.clone())).await?;
         let bound = entitlement.as_ref().and_then(|(row, _)| row.tenant_id);
         let query = tenants::table.select((TenantRow::as_select(), tenants::version));
-        let tenant = match bound {
-            Some(id) => query.find(id).first(connection).await.optional()?,
-            None => {
-                let same = tenants::subscription.eq(subscription.as_str());
-                query.filter(same).first(connection).await.optional()?
-            }
+        let tenant = if let Some(id) = bound {
+            query.find(id).first(connection).await.optional()?
+        } else {
+            let same = tenants::subscription.eq(subscription.as_str());
+            query.filter(same).first(connection).await.optional()?
         };
         let tenant_entitlement = match &tenant {
             None => None,
@@ -215,8 +214,10 @@ impl Load for TenantSelector {
                     .await?
             }
         };
-        let roots = Roots { tenant: root(rows.iter().next()), loose: None };
-        let entitlement = match rows.iter().next() {
+        // `first` would be diesel's.
+        let newest = rows.as_slice().first();
+        let roots = Roots { tenant: root(newest), loose: None };
+        let entitlement = match newest {
             None => None,
             Some((row, _)) => active_entitlement(connection, row.id.into()).await?,
         };

@@ -43,10 +43,10 @@ pub(crate) async fn run_search(pool: &Pool) -> Result<Vec<String>, StoreError> {
 async fn run_beside_others(
     pool: &Pool,
     migrations: fn() -> EmbeddedMigrations,
-    tries: u32,
+    at_most: u32,
 ) -> Result<Vec<String>, StoreError> {
     let mut tried = run_once(pool, migrations()).await;
-    for _ in 1..tries {
+    for _ in 1..at_most {
         if !matches!(tried, Err(StoreError::Corrupt(_))) {
             break;
         }

@@ -60,7 +60,10 @@ pub async fn backup(config: &Config, target: &Path) -> anyhow::Result<Manifest> 
     for name in COPIED {
         let from = data.path().join(name);
         if from.exists() {
-            copy_all(&from, &target.join(name), &mut |path| Ok(files.push(described(target, path)?)))?;
+            copy_all(&from, &target.join(name), &mut |path| {
+                files.push(described(target, path)?);
+                Ok(())
+            })?;
         }
     }
     let manifest = Manifest { made_at: OsClock.now().to_rfc3339(), files };

@@ -46,13 +46,13 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     let public_url = public_url.trim_end_matches('/');
     let data = DataFolder::open(&config.data)?;
     let vault = match &config.master_key_file {
-        Some(path) => read_secret(path)?,
+        Some(path) => read_secret(path).context("`master_key_file` cannot be used")?,
         None => data.master_key(&OsEntropy)?,
     };
     let vault = KeyRing::parse(&vault).context("the master key cannot be used")?;
     let signer = signer(config, &data)?;
     let (service_token, service_token_file) = match &config.service_token_file {
-        Some(path) => (read_secret(path)?, path.clone()),
+        Some(path) => (read_secret(path).context("`service_token_file` cannot be used")?, path.clone()),
         None => (data.default_service_token(&OsEntropy)?, data.service_token()),
     };
     let service_token = ServiceToken::new(service_token.trim().to_owned());
@@ -101,7 +101,7 @@ async fn check_ring(vault: &KeyRing, store: &dyn Store) -> anyhow::Result<()> {
 
 fn signer(config: &Config, data: &DataFolder) -> anyhow::Result<Signer> {
     let pem = match &config.license.key_file {
-        Some(path) => read_secret(path)?,
+        Some(path) => read_secret(path).context("`license.key_file` cannot be used")?,
         None => data.license_key(&OsEntropy)?,
     };
     Signer::from_pem(&pem, config.license.kid.clone()).context("the license key cannot be used")
@@ -123,7 +123,7 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
     let products = products.collect::<Result<Vec<_>, _>>().context("`products` cannot be used")?;
     Ok(Settings {
         editions: config.catalogue()?,
-        products: ProductCatalogue::new(products).context("`products` is empty")?,
+        products: ProductCatalogue::new(products).context("`products` is empty or names one twice")?,
         code_length: CodeLength::new(config.codes.length).context("`codes.length` must be from 8 to 32")?,
         code_lifetime: config.codes.lifetime.0,
         link_lifetime: config.downloads.lifetime.unwrap_or(config.codes.lifetime).0,

@@ -55,7 +55,9 @@ fn postgres(database: &Database) -> anyhow::Result<Option<PostgresStore>> {
     let url = match (&database.url, &database.url_file) {
         (None, None) => return Ok(None),
         (Some(url), _) => url.expose().clone(),
-        (None, Some(path)) => Zeroizing::new(read_secret(path)?.trim().to_owned()),
+        (None, Some(path)) => {
+            Zeroizing::new(read_secret(path).context("`database.url_file` cannot be used")?.trim().to_owned())
+        }
     };
     let options = PostgresOptions {
         url,

@@ -49,7 +49,7 @@ impl Binaries {
     }
 
     /// Gives a folder to the user that the server runs as.
-    pub(crate) fn own(&self, folder: &Path) -> Result<(), ClusterError> {
+    pub(crate) fn own(folder: &Path) -> Result<(), ClusterError> {
         if !is_root() {
             return Ok(());
         }

@@ -80,7 +80,7 @@ impl Cluster {
     pub fn start(durability: Durability, settings: &[&str]) -> Result<Self, ClusterError> {
         let binaries = Binaries::find().ok_or(ClusterError::Missing)?;
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
-        binaries.own(folder.path())?;
+        Binaries::own(folder.path())?;
         let data = folder.path().join("data");
         let initdb = binaries.command("initdb").arg("--pgdata").arg(&data).args(INITDB).output_of()?;
         succeeded("initdb", &initdb)?;

@@ -91,7 +91,7 @@ impl Registry {
         let transient = |error: &dyn std::fmt::Display| MailError::Transient(format!("no download link: {error}"));
         let current = self.ports.store.release_current(self.settings.channel.clone()).await;
         let Some(release) = current.map_err(|error| transient(&error))? else { return Ok(None) };
-        let link = self.ports.blobs.link(&release.key, self.now(), expires_at).await;
-        Ok(Some(Download { link: link.map_err(|error| transient(&error))?, expires_at, release }))
+        let link = self.download_link(&release, self.now(), expires_at).await.map_err(|error| transient(&error))?;
+        Ok(link.map(|link| Download { link, expires_at, release }))
     }
 }

@@ -52,7 +52,7 @@ impl Registry {
         let download = match release {
             None => None,
             // An install must not fail for a link: readiness tells the operator, and the mail makes its own link.
-            Some(release) => ports.blobs.link(&release.key, stamp.now, link_expires_at).await.ok(),
+            Some(release) => self.download_link(&release, stamp.now, link_expires_at).await.ok().flatten(),
         };
         let expires_at = stamp.now + code_lifetime;
         Ok(Mint { issued_code: code, expires_at, download, link_expires_at, code_id: stamp.draw(), digest, mail })

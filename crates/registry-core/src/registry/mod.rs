@@ -2,6 +2,7 @@
 
 pub mod deliver;
 pub mod directory;
+mod downloads;
 pub mod entitlements;
 pub mod minting;
 pub mod readiness;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use self::downloads::LastLook;
 use self::stamp::{Stamp, refuse};
 use crate::audit::Actor;
 use crate::blob::BlobStore;
@@ -94,6 +96,7 @@ pub struct Registry {
     ports: Ports,
     settings: Arc<Settings>,
     throttle: Throttle,
+    last_look: LastLook,
 }
 
 impl Registry {
@@ -101,7 +104,7 @@ impl Registry {
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
         let throttle = Throttle::new(settings.guesses);
-        Self { ports, settings: Arc::new(settings), throttle }
+        Self { ports, settings: Arc::new(settings), throttle, last_look: LastLook::default() }
     }
 
     /// The settings it runs with.

@@ -90,14 +90,6 @@ impl Registry {
         let decide = Arc::new(move |facts: &ReleaseFacts| decide(stamp.clone(), &release, mend, facts));
         self.ports.store.release_publish(channel, version, decide).await?.into_result()
     }
-
-    async fn is_whole(&self, release: &Release) -> Result<bool, Error> {
-        match self.ports.blobs.size(&release.key).await {
-            Ok(size) => Ok(size == release.size),
-            Err(BlobError::NotFound(_)) => Ok(false),
-            Err(error @ BlobError::Unavailable(_)) => Err(error.into()),
-        }
-    }
 }
 
 /// `mend`: the file of an earlier publication is lost, and this one takes its place.

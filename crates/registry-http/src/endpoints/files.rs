@@ -36,6 +36,8 @@ const CHUNK: usize = 256 * 1024;
         (status = 403, description = "`invalid_link`, `expired_link`", body = Problem,
          content_type = "application/problem+json"),
         (status = 404, description = "`link_gone`", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition_failed`: the file is not the one in If-Match", body = Problem,
+         content_type = "application/problem+json"),
         (status = 416, description = "`range_not_satisfiable`", body = Problem, content_type = "application/problem+json"),
         ServerProblems,
     )
@@ -56,13 +58,15 @@ pub(crate) async fn download(
         _ => LinkError::Unavailable(error.to_string()),
     })?;
     let length = file.metadata().await.map_err(|error| ApiError::internal(error.to_string()))?.len();
-    // A key is written once and never again with other content, so it is as good a validator as the content.
-    let etag = format!("\"{}\"", linked.key);
+    // A key is written once and never again with other content, so it is as good a validator as the content; the length
+    // tells a file apart that was cut off by hand.
+    let etag = format!("\"{}:{length}\"", linked.key);
     match choose(&headers, &etag, length) {
         Choice::NotModified => {
             let etag = HeaderValue::from_str(&etag).map_err(|error| ApiError::internal(error.to_string()))?;
             Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response())
         }
+        Choice::PreconditionFailed => Err(ApiError::of_status(StatusCode::PRECONDITION_FAILED)),
         Choice::Unsatisfiable => {
             let text = format!("The file has {length} bytes; the range asked for lies outside.");
             let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeNotSatisfiable, text);
@@ -81,16 +85,21 @@ pub(crate) async fn download(
 #[derive(Debug, PartialEq, Eq)]
 enum Choice {
     NotModified,
+    PreconditionFailed,
     Unsatisfiable,
     Whole,
     Part { first: u64, last: u64 },
 }
 
-/// Reads If-None-Match, If-Range and Range. Several ranges, and what cannot be read, get the whole file, as RFC 9110
+/// Reads If-Match, If-None-Match, If-Range and Range, in this order (RFC 9110 §13.2.2). Several ranges, and what cannot be read, get the whole file, as RFC 9110
 /// §14.2 allows.
 fn choose(headers: &HeaderMap, etag: &str, length: u64) -> Choice {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let same = |candidate: &str| candidate.trim() == "*" || candidate.trim().trim_start_matches("W/") == etag;
+    let exactly = |candidate: &str| candidate.trim() == "*" || candidate.trim() == etag;
+    if text(header::IF_MATCH).is_some_and(|list| !list.split(',').any(exactly)) {
+        return Choice::PreconditionFailed;
+    }
     if text(header::IF_NONE_MATCH).is_some_and(|list| list.split(',').any(same)) {
         return Choice::NotModified;
     }
@@ -139,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_follows_rfc_9110() {
-        let whole = Choice::Whole;
+        let (whole, whole_too) = (Choice::Whole, Choice::Whole);
         let part = |first, last| Choice::Part { first, last };
         for (name, value, choice) in [
             ("range", "bytes=0-4", part(0, 4)),
@@ -151,6 +160,9 @@ mod tests {
             ("range", "bytes=0-1,3-4", whole),
             ("range", "lines=1-2", Choice::Whole),
             ("range", "nonsense", Choice::Whole),
+            ("if-match", "\"k\"", whole_too),
+            ("if-match", "W/\"k\"", Choice::PreconditionFailed),
+            ("if-match", "\"x\"", Choice::PreconditionFailed),
             ("if-none-match", "\"k\"", Choice::NotModified),
             ("if-none-match", "W/\"x\", \"k\"", Choice::NotModified),
             ("if-none-match", "*", Choice::NotModified),

@@ -69,7 +69,9 @@ impl Config {
             let value = if is_text { Value::String(text) } else { toml_value(&name, &text)? };
             set(&mut table, key, value);
         }
-        let config: Self = table.try_into().context("the configuration has a key or a value that is not known")?;
+        let config: Self = table
+            .try_into()
+            .context("the configuration has a key that is not known, or a value that it cannot have")?;
         config.check()?;
         Ok(config)
     }
@@ -115,8 +117,14 @@ impl Config {
         if !(1..=65_536).contains(&self.http.connections) {
             bail!("`http.connections` must be from 1 to 65536");
         }
-        if self.http.body_limit < 1_024 || self.guesses.limit == 0 {
-            bail!("`http.body_limit` must be at least 1024, and `guesses.limit` at least 1");
+        if self.http.body_limit < 1_024 {
+            bail!("`http.body_limit` must be at least 1024");
+        }
+        if self.guesses.limit == 0 {
+            bail!("`guesses.limit` must be at least 1");
+        }
+        if self.license.issuer.trim().is_empty() {
+            bail!("`license.issuer` must not be empty");
         }
         if self.database.url.is_some() && self.database.url_file.is_some() {
             bail!("`database.url` and `database.url_file` are both set: name the database once");
@@ -210,6 +218,8 @@ mod tests {
             ("portal_url = 'javascript:alert(1)'", &[], "`portal_url` must be"),
             ("[http]\nconnections = 0", &[], "`http.connections`"),
             ("[http]\nbody_limit = 10", &[], "`http.body_limit`"),
+            ("[guesses]\nlimit = 0", &[], "`guesses.limit`"),
+            ("[license]\nissuer = ''", &[], "`license.issuer`"),
             ("[license]\nkid = 'x'", &[], "`license.key_file` is missing"),
             ("[database]\nurl = 'a'\nurl_file = 'b'", &[], "`database.url_file`"),
             ("[database]\npool_size = 0", &[], "`database.pool_size`"),
