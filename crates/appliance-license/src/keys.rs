@@ -1,0 +1,134 @@
+//! The keys that are trusted, by their `kid`.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+/// Why a key set cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// It is no JSON Web Key Set (RFC 7517 §5).
+    #[error("this is no JSON Web Key Set")]
+    NoKeySet,
+    /// A key of a known kind is damaged.
+    #[error("the key `{0}` is damaged")]
+    Damaged(String),
+    /// Two keys have one `kid`: whoever signed could not be told.
+    #[error("two keys have the kid `{0}`")]
+    Twice(String),
+    /// There is no key that licenses could be signed with.
+    #[error("the key set holds no Ed25519 or P-256 key with a kid")]
+    Empty,
+}
+
+/// A key that a license may be signed with.
+#[derive(Clone, Debug)]
+pub(crate) enum Key {
+    Ed25519(ed25519_dalek::VerifyingKey),
+    P256(p256::ecdsa::VerifyingKey),
+}
+
+/// The keys that are trusted.
+#[derive(Clone, Debug)]
+pub struct TrustedKeys(Vec<(String, Key)>);
+
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Jwk>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    crv: Option<String>,
+    kid: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl TrustedKeys {
+    /// Reads a JSON Web Key Set. Keys of other kinds, and keys without a `kid`, are passed over: a registry may publish
+    /// more than this version knows.
+    pub fn from_jwks(json: &str) -> Result<Self, KeysError> {
+        let set: KeySet = serde_json::from_str(json).map_err(|_| KeysError::NoKeySet)?;
+        let mut keys: Vec<(String, Key)> = Vec::new();
+        for jwk in set.keys {
+            let Some(kid) = jwk.kid.clone() else { continue };
+            let key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+                ("OKP", Some("Ed25519")) => jwk.ed25519(),
+                ("EC", Some("P-256")) => jwk.p256(),
+                _ => continue,
+            };
+            let key = key.ok_or_else(|| KeysError::Damaged(kid.clone()))?;
+            if keys.iter().any(|(known, _)| *known == kid) {
+                return Err(KeysError::Twice(kid));
+            }
+            keys.push((kid, key));
+        }
+        if keys.is_empty() { Err(KeysError::Empty) } else { Ok(Self(keys)) }
+    }
+
+    /// The `kid` of each key.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(kid, _)| kid.as_str())
+    }
+
+    pub(crate) fn find(&self, kid: &str) -> Option<&Key> {
+        self.0.iter().find(|(known, _)| known == kid).map(|(_, key)| key)
+    }
+}
+
+impl Jwk {
+    fn ed25519(&self) -> Option<Key> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&coordinate(self.x.as_deref())?).ok()?;
+        // A key of small order would verify anything.
+        (!key.is_weak()).then_some(Key::Ed25519(key))
+    }
+
+    fn p256(&self) -> Option<Key> {
+        let (x, y) = (coordinate(self.x.as_deref())?, coordinate(self.y.as_deref())?);
+        // An uncompressed point (SEC 1 §2.3.3).
+        let point = [&[4][..], &x, &y].concat();
+        p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).ok().map(Key::P256)
+    }
+}
+
+fn coordinate(text: Option<&str>) -> Option<[u8; 32]> {
+    BASE64_URL_SAFE_NO_PAD.decode(text?).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED: &str =
+        r#"{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+
+    fn read(keys: &str) -> Result<Vec<String>, KeysError> {
+        let keys = TrustedKeys::from_jwks(&format!(r#"{{"keys": [{keys}]}}"#))?;
+        Ok(keys.kids().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn known_kinds_are_taken_and_others_passed_over() {
+        let others = r#"{"kty": "RSA", "kid": "r", "n": "x", "e": "y"}, {"kty": "OKP", "crv": "X25519", "kid": "x"}"#;
+        assert_eq!(read(&format!("{ED}, {others}")), Ok(vec!["a".to_owned()]));
+        assert_eq!(read(others), Err(KeysError::Empty));
+    }
+
+    #[test]
+    fn damage_and_ambiguity_are_refused() {
+        assert_eq!(read(&format!("{ED}, {ED}")), Err(KeysError::Twice("a".into())));
+        for damaged in [
+            r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d"}"#,
+            r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d", "x": "AAAA"}"#,
+            r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d", "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
+            r#"{"kty": "EC", "crv": "P-256", "kid": "d", "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+                "y": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
+        ] {
+            assert_eq!(read(damaged), Err(KeysError::Damaged("d".into())), "{damaged}");
+        }
+        assert_eq!(TrustedKeys::from_jwks("nonsense").err(), Some(KeysError::NoKeySet));
+        assert_eq!(TrustedKeys::from_jwks("{}").err(), Some(KeysError::NoKeySet));
+    }
+}

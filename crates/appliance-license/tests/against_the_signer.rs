@@ -1,0 +1,303 @@
+//! The registry's real signer against this verifier, the negative cases first.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use appliance_license::{Invalid, LicenseState, TrustedKeys, Verifier};
+use base64::Engine as _;
+use base64::prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use p256::pkcs8::EncodePrivateKey as _;
+use registry_core::clock::Timestamp;
+use registry_core::license::{LicenseClaims, LicenseSigner as _, LicenseTerms, PublicKey, PublicKeyMaterial};
+use registry_license::{Signer, ed25519_pem};
+use serde_json::{Value, json};
+
+const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
+const ISSUER: &str = "appliance-registry";
+const ISSUED: u64 = 1_800_000_000;
+const DAY: u64 = 86_400;
+const ENDS: u64 = ISSUED + 31 * DAY;
+
+fn ed25519() -> Signer {
+    Signer::from_pem(&ed25519_pem(&[7; 32]), Some("ed".to_owned())).unwrap()
+}
+
+fn p256() -> Signer {
+    let key = p256::SecretKey::from_slice(&[9; 32]).unwrap();
+    Signer::from_pem(&key.to_pkcs8_pem(LineEnding::LF).unwrap(), Some("ec".to_owned())).unwrap()
+}
+
+fn claims() -> LicenseClaims {
+    let at = |seconds: u64| Timestamp::from_timestamp(seconds.try_into().unwrap(), 0).unwrap();
+    LicenseClaims {
+        issuer: ISSUER.to_owned(),
+        terms: LicenseTerms {
+            sub: "lic_1".to_owned(),
+            customer: "Ünïcode & Söhne".to_owned(),
+            tier: "pro".to_owned(),
+            seats: Some(25),
+            tenant_id: TENANT.parse().unwrap(),
+        },
+        issued_at: at(ISSUED),
+        expires_at: at(ENDS),
+    }
+}
+
+fn signed(signer: &Signer, change: impl FnOnce(&mut LicenseClaims)) -> String {
+    let mut claims = claims();
+    change(&mut claims);
+    signer.sign(&claims).unwrap().expose().to_owned()
+}
+
+fn jwk(key: &PublicKey) -> Value {
+    let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    match &key.material {
+        PublicKeyMaterial::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid, "x": text(x) }),
+        PublicKeyMaterial::P256 { x, y } => {
+            json!({ "kty": "EC", "crv": "P-256", "kid": key.kid, "x": text(x), "y": text(y) })
+        }
+    }
+}
+
+/// Trusts both kinds of keys.
+fn verifier() -> Verifier {
+    let keys: Vec<Value> = [ed25519(), p256()].iter().flat_map(Signer::public_keys).map(|key| jwk(&key)).collect();
+    let keys = TrustedKeys::from_jwks(&json!({ "keys": keys }).to_string()).unwrap();
+    Verifier::new(keys, ISSUER, TENANT)
+}
+
+fn invalid(token: &str) -> Invalid {
+    match verifier().state(token, ISSUED + 10) {
+        LicenseState::Invalid(reason) => reason,
+        state => panic!("{token}: {state:?}"),
+    }
+}
+
+fn parts(token: &str) -> [String; 3] {
+    token.split('.').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()
+}
+
+/// A part with some of its JSON changed.
+fn changed(part: &str, change: impl FnOnce(&mut Value)) -> String {
+    let mut value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+    change(&mut value);
+    BASE64_URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+/// A token whose header says this; its signature is of no use.
+fn with_header(token: &str, change: impl FnOnce(&mut Value)) -> String {
+    let [head, body, signature] = parts(token);
+    format!("{}.{body}.{signature}", changed(&head, change))
+}
+
+#[test]
+fn a_wrong_tenant_is_told_from_damage() {
+    for signer in [ed25519(), p256()] {
+        let other = "019b0a51-7d1e-7c3a-9b52-ffffffffffff";
+        let token = signed(&signer, |claims| claims.terms.tenant_id = other.parse().unwrap());
+        let state = verifier().state(&token, ISSUED + 10);
+        assert_eq!(state, LicenseState::WrongTenant { tenant_id: other.to_owned() });
+    }
+}
+
+#[test]
+fn another_issuer_is_refused() {
+    for signer in [ed25519(), p256()] {
+        let token = signed(&signer, |claims| claims.issuer = "somebody".to_owned());
+        assert_eq!(invalid(&token), Invalid::Issuer("somebody".to_owned()));
+    }
+}
+
+#[test]
+fn an_unknown_missing_or_other_key_is_refused() {
+    let token = signed(&ed25519(), |_| {});
+    assert_eq!(
+        invalid(&with_header(&token, |head| head["kid"] = json!("nobody"))),
+        Invalid::UnknownKey("nobody".to_owned())
+    );
+    assert_eq!(invalid(&with_header(&token, |head| drop(head.as_object_mut().unwrap().remove("kid")))), Invalid::NoKey);
+    // A stranger's key under a trusted name.
+    let stranger = Signer::from_pem(&ed25519_pem(&[8; 32]), Some("ed".to_owned())).unwrap();
+    assert_eq!(invalid(&signed(&stranger, |_| {})), Invalid::Signature);
+}
+
+#[test]
+fn an_algorithm_that_is_not_the_keys_is_refused() {
+    let (ed, ec) = (signed(&ed25519(), |_| {}), signed(&p256(), |_| {}));
+    for (token, alg) in [(&ed, "none"), (&ed, "HS256"), (&ed, "ES256"), (&ec, "EdDSA"), (&ec, "RS256"), (&ec, "eddsa")]
+    {
+        let forged = with_header(token, |head| head["alg"] = json!(alg));
+        assert_eq!(invalid(&forged), Invalid::Algorithm(alg.to_owned()), "{alg}");
+    }
+    let [head, body, _] = parts(&with_header(&ed, |head| head["alg"] = json!("none")));
+    assert_eq!(invalid(&format!("{head}.{body}.")), Invalid::Malformed);
+    let critical = with_header(&ed, |head| head["crit"] = json!(["b64"]));
+    assert_eq!(invalid(&critical), Invalid::Malformed);
+}
+
+#[test]
+fn hs256_with_the_public_key_as_its_secret_is_refused() {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let signer = ed25519();
+    let [PublicKey { material: PublicKeyMaterial::Ed25519 { x }, .. }] = &signer.public_keys()[..] else {
+        panic!("a key")
+    };
+    let [head, body, _] = parts(&with_header(&signed(&signer, |_| {}), |head| head["alg"] = json!("HS256")));
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(x).unwrap();
+    mac.update(format!("{head}.{body}").as_bytes());
+    let signature = mac.finalize().into_bytes();
+    let exact = format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
+    assert_eq!(invalid(&exact), Invalid::Malformed, "32 bytes are no signature");
+    let doubled = format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode([&signature[..], &signature[..]].concat()));
+    assert_eq!(invalid(&doubled), Invalid::Algorithm("HS256".to_owned()));
+}
+
+#[test]
+fn an_altered_payload_is_refused() {
+    for signer in [ed25519(), p256()] {
+        let [head, body, signature] = parts(&signed(&signer, |_| {}));
+        for change in [
+            (|claims: &mut Value| claims["seats"] = json!(1_000_000)) as fn(&mut Value),
+            |claims| claims["exp"] = json!(ENDS + DAY),
+            |claims| claims["tier"] = json!("ultimate"),
+            |claims| claims["aud"] = json!("019b0a51-7d1e-7c3a-9b52-ffffffffffff"),
+        ] {
+            let altered = changed(&body, change);
+            assert_eq!(invalid(&format!("{head}.{altered}.{signature}")), Invalid::Signature);
+        }
+    }
+}
+
+#[test]
+fn two_licenses_spliced_are_refused() {
+    for signer in [ed25519(), p256()] {
+        let [head, small, _] = parts(&signed(&signer, |claims| claims.terms.seats = Some(5)));
+        let [_, _, large] = parts(&signed(&signer, |claims| claims.terms.seats = Some(500)));
+        assert_eq!(invalid(&format!("{head}.{small}.{large}")), Invalid::Signature);
+        let [other, _, _] = parts(&signed(&if head.contains("RWREU0") { p256() } else { ed25519() }, |_| {}));
+        assert!(matches!(invalid(&format!("{other}.{small}.{large}")), Invalid::Signature));
+    }
+}
+
+#[test]
+fn a_signature_that_is_cut_padded_or_changed_in_one_bit_is_refused() {
+    for signer in [ed25519(), p256()] {
+        let [head, body, signature] = parts(&signed(&signer, |_| {}));
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&signature).unwrap();
+        assert_eq!(bytes.len(), 64);
+        let with = |signature: String| invalid(&format!("{head}.{body}.{signature}"));
+        assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode(&bytes[..63])), Invalid::Malformed);
+        assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode([&bytes[..], &[0]].concat())), Invalid::Malformed);
+        assert_eq!(with(signature[..40].to_owned()), Invalid::Malformed);
+        assert_eq!(with(BASE64_URL_SAFE.encode(&bytes)), Invalid::Malformed, "padded");
+        assert_eq!(with(format!("{signature} ")), Invalid::Malformed);
+        let mut flipped = bytes.clone();
+        flipped[10] ^= 1;
+        assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode(&flipped)), Invalid::Signature);
+        assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode([0; 64])), Invalid::Signature);
+        // The last character holds four bits that say nothing: another one there is another text for the same bytes.
+        let last = if signature.ends_with('A') { "B" } else { "A" };
+        assert_ne!(with(format!("{}{last}", &signature[..85])), Invalid::Claims);
+    }
+    let padded = signed(&ed25519(), |_| {}).replacen('.', "=.", 1);
+    assert_eq!(invalid(&padded), Invalid::Malformed);
+}
+
+#[test]
+fn what_is_no_token_is_refused() {
+    let token = signed(&ed25519(), |_| {});
+    let long = "A".repeat(20_000);
+    for text in [
+        "",
+        ".",
+        "..",
+        "...",
+        "a.b.c",
+        "{}",
+        &token[..token.len() / 2],
+        &format!("{token}.x"),
+        &format!(" {token}"),
+        &long,
+    ] {
+        assert_eq!(invalid(text), Invalid::Malformed, "{text}");
+    }
+}
+
+#[test]
+fn claims_that_no_license_has_are_refused_though_the_signature_is_good() {
+    use ed25519_dalek::Signer as _;
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let good = json!({
+        "iss": ISSUER, "sub": "lic_1", "aud": TENANT, "cust": "Acme", "tier": "pro", "iat": ISSUED, "exp": ENDS,
+    });
+    let forge = |body: &str| {
+        let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+        let message = format!("{}.{}", part(r#"{"alg":"EdDSA","kid":"ed","typ":"JWT"}"#), part(body));
+        let signature = key.sign(message.as_bytes());
+        format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+    };
+    assert!(matches!(verifier().state(&forge(&good.to_string()), ISSUED), LicenseState::Licensed(_)));
+    for (field, value) in [
+        ("aud", json!([TENANT])),
+        ("aud", json!(null)),
+        ("seats", json!(0)),
+        ("seats", json!(-1)),
+        ("seats", json!(1.5)),
+        ("seats", json!("25")),
+        ("exp", json!("never")),
+        ("exp", json!(ISSUED)),
+        ("exp", json!(1.9e9)),
+        ("cust", json!("")),
+        ("sub", json!("")),
+        ("tier", json!("")),
+        ("iat", json!(-1)),
+    ] {
+        let mut claims = good.clone();
+        claims[field] = value.clone();
+        assert_eq!(invalid(&forge(&claims.to_string())), Invalid::Claims, "{field}: {value}");
+    }
+    let twice = good.to_string().replacen('{', r#"{"tier":"pro","#, 1);
+    assert_eq!(invalid(&forge(&twice)), Invalid::Claims, "a claim that stands twice");
+    let mut free = good.clone();
+    free["tier"] = json!("essentials");
+    assert_eq!(invalid(&forge(&free.to_string())), Invalid::FreeTier);
+}
+
+#[test]
+fn time_decides_between_future_licensed_expiring_and_expired() {
+    for signer in [ed25519(), p256()] {
+        let token = signed(&signer, |_| {});
+        let state = |now: u64| match verifier().state(&token, now) {
+            LicenseState::Licensed(_) => "licensed".to_owned(),
+            LicenseState::Expiring { days, .. } => format!("expiring in {days}"),
+            LicenseState::Expired { since, .. } => format!("expired at {since}"),
+            LicenseState::Invalid(reason) => format!("invalid: {reason}"),
+            LicenseState::WrongTenant { .. } => panic!("it is this tenant's"),
+        };
+        for (now, expected) in [
+            (ISSUED - 61, "invalid: it was issued 61 seconds from now: set this machine's clock".to_owned()),
+            (ISSUED - 60, "licensed".to_owned()),
+            (ISSUED, "licensed".to_owned()),
+            (ENDS - 7 * DAY, "licensed".to_owned()),
+            (ENDS - 7 * DAY + 1, "expiring in 6".to_owned()),
+            (ENDS - 1, "expiring in 0".to_owned()),
+            (ENDS + 59, "expiring in 0".to_owned()),
+            (ENDS + 60, format!("expired at {ENDS}")),
+            (0, format!("invalid: it was issued {ISSUED} seconds from now: set this machine's clock")),
+            (u64::MAX, format!("expired at {ENDS}")),
+        ] {
+            assert_eq!(state(now), expected, "{now}");
+        }
+    }
+}
+
+#[test]
+fn a_license_says_what_was_signed() {
+    for (signer, seats) in [(ed25519(), Some(25)), (p256(), None)] {
+        let token = signed(&signer, |claims| claims.terms.seats = seats);
+        let LicenseState::Licensed(license) = verifier().state(&token, ISSUED) else { panic!("it holds") };
+        assert_eq!((license.sub.as_str(), license.customer.as_str()), ("lic_1", "Ünïcode & Söhne"));
+        assert_eq!((license.tier.as_str(), license.seats), ("pro", seats));
+        assert_eq!((license.issued_at, license.expires_at), (ISSUED, ENDS));
+    }
+}
