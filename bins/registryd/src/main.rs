@@ -42,6 +42,10 @@ struct Options {
     config: Option<PathBuf>,
 }
 
+/// Requests make many small allocations on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Cli { task, options } = Cli::parse();
     let options = match task {

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::id::{CodeId, EntitlementId, TenantId};
 use crate::secret::{CodeDigest, secret_text};
-use crate::text::ApplianceId;
+use crate::text::{ApplianceId, is_ignorable};
 use crate::words::words;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -129,13 +129,6 @@ fn is_separator(c: char) -> bool {
                     | '\u{10ead}'
         )
         || is_ignorable(c)
-}
-
-/// What takes no room on a screen, and copying leaves behind.
-pub(crate) fn is_ignorable(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
 fn fold_character(c: char) -> char {

@@ -22,9 +22,16 @@ pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<Strin
     Err(Refusal::Invalid { field, problem })
 }
 
-/// White space, and what takes no room on a screen: marks of direction, joiners, and what copying leaves behind.
+/// What takes no room on a screen, and copying leaves behind.
+pub(crate) fn is_ignorable(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+}
+
+/// White space, and what takes no room on a screen.
 fn is_invisible(c: char) -> bool {
-    c.is_whitespace() || crate::install_code::is_ignorable(c)
+    c.is_whitespace() || is_ignorable(c)
 }
 
 /// Folds text for searching and comparing: databases differ in what "any case" means, so core does it for all.

@@ -102,7 +102,7 @@ section!(
         /// A file with that URL.
         url_file: Option<PathBuf> = None,
         /// How many connections to PostgreSQL there are at most.
-        pool_size: usize = 8,
+        pool_size: usize = 16,
         /// How long a request waits for a connection.
         pool_wait: Span = Span::seconds(5),
         /// How long making a connection may take.

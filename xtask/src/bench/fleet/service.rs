@@ -1,5 +1,5 @@
 //! The registryd that is measured: a release build with its defaults, but for the database, and without sending mail,
-//! which a process of its own would do for a fleet.
+//! which a process of its own would do for a fleet; and its log as quiet as the server's.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -22,6 +22,7 @@ impl Service {
         let mut command = Command::new(run::target().join("release").join("registryd"));
         command.arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
         command.env("REGISTRY_DATABASE_URL", cluster.socket_url(database)).env("REGISTRY_MAIL_WORKER", "false");
+        command.env("REGISTRY_LOG_LEVEL", "warn");
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("registryd cannot start")?;
         let mut line = String::new();
