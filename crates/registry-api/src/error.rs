@@ -24,6 +24,8 @@ pub enum ErrorCode {
     AmbiguousContact,
     EntitlementRevoked,
     EntitlementNotFound,
+    RevokedAppliance,
+    InvalidCredential,
     TooManyAttempts,
     IdempotencyKeyReused,
     ReleaseExists,

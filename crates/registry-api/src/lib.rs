@@ -2,10 +2,12 @@
 //!
 //! Wire types are not domain types: they are converted by hand, so that a change inside never changes the wire.
 
+mod credential;
 mod error;
 mod register;
 mod tenants;
 
+pub use credential::{CheckInAnswer, CheckInRequest, CheckInStatus, VerifyApplianceAnswer, VerifyApplianceRequest};
 pub use error::{ErrorCode, Problem};
 pub use register::{IssuedCode, RegisterAnswer, RegisterRequest, RegisterTenantRequest, ReissueRequest};
 pub use tenants::{

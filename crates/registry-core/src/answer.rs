@@ -5,6 +5,7 @@ use crate::edition::EditionName;
 use crate::id::TenantId;
 use crate::install_code::PlainCode;
 use crate::secret::{DownloadLink, LicenseToken, PlainCredential};
+use crate::text::ApplianceId;
 
 /// What registering and re-issuing answer: the only time the code is shown.
 #[derive(Clone, Debug)]
@@ -43,4 +44,39 @@ pub struct Licensed {
     pub credential: PlainCredential,
     /// Where it renews the license.
     pub check_in_url: String,
+}
+
+/// What a check-in answers.
+#[derive(Clone, Debug)]
+pub struct CheckedIn {
+    /// How the appliance stands.
+    pub standing: Standing,
+    /// When it should call again.
+    pub next_check_in_at: Timestamp,
+    /// The registry's time.
+    pub now: Timestamp,
+}
+
+/// How an appliance stands.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// It is entitled; where a new license is due, here it is, with its end.
+    Licensed(Option<(LicenseToken, Timestamp)>),
+    /// What it was entitled to has ended. It keeps its license to that one's end.
+    Revoked,
+}
+
+/// What a credential opens, as a service is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialStanding {
+    /// The tenant of its appliance.
+    pub tenant_id: TenantId,
+    /// The edition that the tenant is entitled to now.
+    pub edition: EditionName,
+    /// The appliance.
+    pub appliance_id: ApplianceId,
+    /// Whether the tenant has an active entitlement.
+    pub entitlement_active: bool,
+    /// Whether the appliance may use connected services: entitled, and its tenant neither suspended nor cancelled.
+    pub connected_eligible: bool,
 }

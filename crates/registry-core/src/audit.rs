@@ -25,6 +25,12 @@ pub enum Action {
     ReissueRefused,
     /// A registration for a known subscription was refused; the reason is in the detail.
     RegisterRefused,
+    /// A check-in with the credential of a revoked appliance was refused.
+    CheckInRefused,
+    /// The first appliance of a tenant checked in.
+    TenantActive,
+    /// A license was signed for an appliance that checked in; why is in the detail.
+    LicenseRenewed,
     /// An entitlement was granted.
     EntitlementGranted,
     /// An entitlement was bound to a tenant.
@@ -47,6 +53,9 @@ words!(Action {
     RedeemRefused = "redeem_refused",
     ReissueRefused = "reissue_refused",
     RegisterRefused = "register_refused",
+    CheckInRefused = "check_in_refused",
+    TenantActive = "tenant_active",
+    LicenseRenewed = "license_renewed",
     EntitlementGranted = "entitlement_granted",
     EntitlementBound = "entitlement_bound",
     EntitlementRevoked = "entitlement_revoked",

@@ -19,13 +19,17 @@ pub struct LicenseTerms {
     pub tier: String,
     /// How many seats; `None` is unlimited.
     pub seats: Option<u32>,
-    /// The tenant it is for, its `aud`.
-    pub tenant_id: TenantId,
+    /// The tenant it is for, its `aud`; none where nobody knows it yet.
+    pub tenant_id: Option<TenantId>,
 }
 
 impl LicenseTerms {
     /// The terms that an entitlement grants to a tenant.
-    pub fn of(entitlement: &Entitlement, tenant: TenantId, editions: &EditionCatalogue) -> Result<Self, NoTier> {
+    pub fn of(
+        entitlement: &Entitlement,
+        tenant: Option<TenantId>,
+        editions: &EditionCatalogue,
+    ) -> Result<Self, NoTier> {
         let tier = editions.tier(&entitlement.edition).ok_or_else(|| NoTier(entitlement.edition.clone()))?;
         Ok(Self {
             sub: entitlement.license_sub.clone(),
@@ -62,19 +66,22 @@ pub struct LicensePolicy {
     pub issuer: String,
     /// How long a connected appliance's license lives: 31 days by default, renewed daily.
     pub connected_lifetime: TimeDelta,
+    /// How long an air-gapped appliance's license lives: 365 days by default, renewed by hand.
+    pub airgap_lifetime: TimeDelta,
 }
 
 impl Default for LicensePolicy {
     fn default() -> Self {
-        Self { issuer: "appliance-registry".to_owned(), connected_lifetime: TimeDelta::days(31) }
+        let (connected_lifetime, airgap_lifetime) = (TimeDelta::days(31), TimeDelta::days(365));
+        Self { issuer: "appliance-registry".to_owned(), connected_lifetime, airgap_lifetime }
     }
 }
 
 impl LicensePolicy {
-    /// The claims of a license issued at `now`.
+    /// The claims of a license issued at `now` that lives so long.
     #[must_use]
-    pub fn claims(&self, terms: LicenseTerms, now: Timestamp) -> LicenseClaims {
-        LicenseClaims { issuer: self.issuer.clone(), terms, issued_at: now, expires_at: now + self.connected_lifetime }
+    pub fn claims(&self, terms: LicenseTerms, now: Timestamp, lifetime: TimeDelta) -> LicenseClaims {
+        LicenseClaims { issuer: self.issuer.clone(), terms, issued_at: now, expires_at: now + lifetime }
     }
 }
 

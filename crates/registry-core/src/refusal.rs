@@ -67,6 +67,12 @@ pub enum Refusal {
     /// Several tenants have this contact, and the caller asked not to choose.
     #[error("Several tenants have this contact; name one by its tenant_id.")]
     AmbiguousContact,
+    /// The credential is unknown, or its appliance was revoked: the two are told apart by nobody.
+    #[error("This appliance's credential is not known, or was revoked.")]
+    ApplianceRevoked,
+    /// The same, said to a service that asks about a credential.
+    #[error("The credential is not valid.")]
+    CredentialInvalid,
     /// No such entitlement.
     #[error("No entitlement was found.")]
     EntitlementNotFound,
@@ -106,6 +112,7 @@ impl Refusal {
             Self::TenantSuspended | Self::EntitlementRevoked { .. } | Self::AlreadyEntitled | Self::CodeNotBound => {
                 Some("Ask your vendor.".to_owned())
             }
+            Self::ApplianceRevoked => Some("Ask your vendor, or install with a re-issued code.".to_owned()),
             Self::TenantRequired => Some("Finish the installation first, then enter this code there.".to_owned()),
             Self::TooManyGuesses { retry_after } => {
                 let minutes = retry_after.num_minutes() + 1;
@@ -114,6 +121,7 @@ impl Refusal {
             Self::Invalid { .. }
             | Self::TenantNotFound
             | Self::AmbiguousContact
+            | Self::CredentialInvalid
             | Self::EntitlementNotFound
             | Self::KeyReused
             | Self::ReleaseExists { .. } => None,
@@ -138,6 +146,8 @@ impl Refusal {
             Self::TenantRequired => "tenant_required",
             Self::TenantNotFound => "tenant_not_found",
             Self::AmbiguousContact => "ambiguous_contact",
+            Self::ApplianceRevoked => "appliance_revoked",
+            Self::CredentialInvalid => "credential_invalid",
             Self::EntitlementNotFound => "entitlement_not_found",
             Self::TooManyGuesses { .. } => "too_many_guesses",
             Self::KeyReused => "key_reused",

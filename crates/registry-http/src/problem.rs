@@ -132,6 +132,8 @@ impl From<Refusal> for ApiError {
             | Refusal::TenantRequired
             | Refusal::TenantNotFound
             | Refusal::AmbiguousContact
+            | Refusal::ApplianceRevoked
+            | Refusal::CredentialInvalid
             | Refusal::EntitlementNotFound
             | Refusal::KeyReused
             | Refusal::ReleaseExists { .. } => error,
@@ -153,6 +155,8 @@ fn status_and_code(refusal: &Refusal) -> (StatusCode, ErrorCode) {
         Refusal::TenantRequired | Refusal::CodeNotBound => (StatusCode::UNPROCESSABLE_ENTITY, Code::TenantRequired),
         Refusal::TenantNotFound => (StatusCode::NOT_FOUND, Code::TenantNotFound),
         Refusal::AmbiguousContact => (StatusCode::CONFLICT, Code::AmbiguousContact),
+        Refusal::ApplianceRevoked => (StatusCode::UNAUTHORIZED, Code::RevokedAppliance),
+        Refusal::CredentialInvalid => (StatusCode::UNAUTHORIZED, Code::InvalidCredential),
         Refusal::EntitlementNotFound => (StatusCode::NOT_FOUND, Code::EntitlementNotFound),
         Refusal::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts),
         Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused),

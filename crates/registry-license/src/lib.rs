@@ -98,15 +98,17 @@ impl LicenseSigner for Signer {
             return Err(SignError("the customer is empty".to_owned()));
         }
         let body = LicenseBody { cust: &terms.customer, tier: &terms.tier, seats: terms.seats };
-        let claims: JWTClaims<_> = JWTClaims {
+        let mut claims: JWTClaims<_> = JWTClaims {
             issued_at: Some(seconds(claims.issued_at)?),
             expires_at: Some(seconds(claims.expires_at)?),
             invalid_before: None,
             ..Claims::with_custom_claims(body, Duration::from_secs(0))
                 .with_issuer(&claims.issuer)
                 .with_subject(&terms.sub)
-                .with_audience(terms.tenant_id)
         };
+        if let Some(tenant) = terms.tenant_id {
+            claims = claims.with_audience(tenant);
+        }
         let token = match &self.key {
             Pair::Ed25519(pair) => pair.sign(claims),
             Pair::P256(pair) => pair.sign(claims),
@@ -134,7 +136,7 @@ mod tests {
                 customer: "Ünïcode & Söhne".into(),
                 tier: "pro".into(),
                 seats,
-                tenant_id: TenantId("0198b2c4-0000-7000-8000-00000000ABCD".parse().unwrap()),
+                tenant_id: Some(TenantId("0198b2c4-0000-7000-8000-00000000ABCD".parse().unwrap())),
             },
             issued_at: Timestamp::from_timestamp(1_800_000_000, 999_999_000).unwrap(),
             expires_at: Timestamp::from_timestamp(1_802_678_400, 0).unwrap(),

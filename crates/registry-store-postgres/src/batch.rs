@@ -7,6 +7,7 @@
 //! version they had then, and everything else is joined to them. Where a guard does not land, nothing does.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -53,6 +54,7 @@ impl From<&str> for Bind {
 /// A row as columns to write.
 pub(crate) trait Columns {
     const TABLE: &'static str;
+    const NAMES: &'static [&'static str];
 
     fn columns(self) -> Vec<(&'static str, Bind)>;
 }
@@ -251,7 +253,7 @@ impl Batch {
         let required = self.required.map(|number| format!("(SELECT count(*) FROM w{number})"));
         let counts: Vec<String> = guards.chain(required).collect();
         self.sql(if counts.is_empty() { "1::bigint".to_owned() } else { counts.join(" * ") });
-        Statement(self.pieces)
+        Statement(self.pieces, PhantomData)
     }
 }
 
@@ -276,10 +278,23 @@ fn replaced(names: &[&str], keys: &str) -> String {
     others.map(|name| format!("{name} = EXCLUDED.{name}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A finished batch. Running it returns 1 where it landed, else 0.
-pub(crate) struct Statement(Vec<Piece>);
+/// A finished statement, whose rows are of this type: a batch's is 1 where it landed, else 0.
+pub(crate) struct Statement<ST = BigInt>(Vec<Piece>, PhantomData<fn() -> ST>);
 
-impl QueryFragment<Pg> for Statement {
+impl<ST> Statement<ST> {
+    /// A statement of a text's pieces, with a value bound after each but the last.
+    pub(crate) fn of<const N: usize>(texts: [String; N], binds: Vec<Bind>) -> Self {
+        let mut pieces = Vec::with_capacity(N + binds.len());
+        let mut binds = binds.into_iter();
+        for text in texts {
+            pieces.push(Piece::Sql(text.into()));
+            pieces.extend(binds.next().map(Piece::Bind));
+        }
+        Self(pieces, PhantomData)
+    }
+}
+
+impl<ST> QueryFragment<Pg> for Statement<ST> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         for piece in &self.0 {
             match piece {
@@ -297,13 +312,13 @@ impl QueryFragment<Pg> for Statement {
 }
 
 /// Known by its text: a connection keeps it prepared under that.
-impl QueryId for Statement {
+impl<ST> QueryId for Statement<ST> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl Query for Statement {
-    type SqlType = BigInt;
+impl<ST> Query for Statement<ST> {
+    type SqlType = ST;
 }
 
 #[cfg(test)]
@@ -314,6 +329,7 @@ mod tests {
 
     impl Columns for Line {
         const TABLE: &'static str = "lines";
+        const NAMES: &'static [&'static str] = &["id", "text"];
 
         fn columns(self) -> Vec<(&'static str, Bind)> {
             vec![("id", self.0.into()), ("text", self.1.into())]

@@ -16,6 +16,16 @@ pub(crate) enum Trouble {
     Store(StoreError),
 }
 
+impl Trouble {
+    /// For a caller that does not decide again.
+    pub(crate) fn into_store(self) -> StoreError {
+        match self {
+            Self::Conflict(text) => StoreError::Contended(text),
+            Self::Store(error) => error,
+        }
+    }
+}
+
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         Self::Store(error)

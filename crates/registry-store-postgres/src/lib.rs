@@ -8,6 +8,7 @@
 
 mod batch;
 mod change;
+mod credentials;
 mod directory;
 mod facts;
 mod failure;
@@ -24,7 +25,7 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
-use registry_core::answer::{Issued, Redeemed};
+use registry_core::answer::{CheckedIn, Issued, Redeemed};
 use registry_core::audit::{Action, AuditEntry};
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
@@ -32,10 +33,10 @@ use registry_core::guesses::Source;
 use registry_core::id::{AuditId, MailId, TenantId};
 use registry_core::mail::{QueuedMail, Settlement};
 use registry_core::release::Release;
-use registry_core::secret::KeyId;
+use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
-    Decide, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
-    Store, StoreError, TenantQuery, TenantRecord, TenantSelector,
+    CredentialFacts, Decide, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts,
+    ReleaseFacts, Replay, Store, StoreError, TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::text::{Channel, SubscriptionId, Version};
 
@@ -43,7 +44,7 @@ pub use target::{PostgresOptions, UrlError};
 
 use crate::change::change;
 use crate::facts::ReleaseName;
-use crate::failure::failure;
+use crate::failure::{Trouble, failure};
 use crate::pool::Pool;
 use crate::schema::{audit, channels, install_codes, mails, probes, releases, rings};
 
@@ -113,6 +114,21 @@ impl Store for PostgresStore {
         decide: Decide<Option<Entitlement>, Entitlement>,
     ) -> Result<Outcome<Entitlement>, StoreError> {
         change(&self.pool, selector, replay, decide).await
+    }
+
+    async fn check_in(
+        &self,
+        digest: CredentialDigest,
+        now: Timestamp,
+        replay: Option<Replay>,
+        decide: Decide<Option<CredentialFacts>, CheckedIn>,
+    ) -> Result<Outcome<CheckedIn>, StoreError> {
+        change(&self.pool, credentials::CheckIn { digest, now }, replay, decide).await
+    }
+
+    async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError> {
+        let mut connection = self.pool.get().await?;
+        credentials::show(&mut connection, digest).await.map_err(Trouble::into_store)
     }
 
     async fn release_publish(

@@ -109,6 +109,17 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
             it.sql("tenant_id = ").bind(tenant.0).sql(" AND appliance_id = ").bind(appliance.as_str());
         }),
         Write::InsertCredential(credential) => batch.insert(CredentialRow::from(credential), Conflict::Fail),
+        Write::UseCredential { credential, at } => {
+            batch.update("credentials", vec![("first_used_at", (*at).into())], |it| {
+                it.sql("digest = ").bind(credential.digest.0.to_vec()).sql(" AND first_used_at IS NULL");
+            });
+            batch.delete("credentials", |it| {
+                it.sql("tenant_id = ").bind(credential.tenant_id.0);
+                it.sql(" AND appliance_id = ").bind(credential.appliance_id.as_str());
+                it.sql(" AND issued_at <= ").bind(credential.issued_at);
+                it.sql(" AND digest <> ").bind(credential.digest.0.to_vec());
+            });
+        }
         Write::EnqueueMail(mail) => batch.insert(MailRow::try_from(&**mail)?, Conflict::Fail),
         Write::DiscardMails { tenant, at } => {
             let blanked = vec![

@@ -1,23 +1,24 @@
 //! Loads what decisions are made on.
 
 use diesel::prelude::*;
-use registry_core::appliance::Appliance;
+use registry_core::appliance::{Appliance, Credential};
+use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
 use registry_core::refusal::Refusal;
 use registry_core::release::Release;
-use registry_core::secret::{KeyId, Sealed};
+use registry_core::secret::{CredentialDigest, KeyId, Sealed};
 use registry_core::store::{
-    EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
-    StoreError, TenantSelector,
+    CredentialFacts, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
+    Replay, StoreError, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
 
 use crate::connection::failure;
-use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, ReleaseRow, TenantRow};
-use crate::schema::{appliances, entitlements, install_codes, releases, replays, tenants};
+use crate::rows::{ApplianceRow, CodeRow, CredentialRow, EntitlementRow, ReleaseRow, TenantRow};
+use crate::schema::{appliances, credentials, entitlements, install_codes, releases, replays, tenants};
 
 /// Turns one row, where there is one, into its domain value.
 pub(crate) fn one<R, T: TryFrom<R, Error = StoreError>>(row: QueryResult<Option<R>>) -> Result<Option<T>, StoreError> {
@@ -97,6 +98,39 @@ pub(crate) fn redeem(connection: &mut SqliteConnection, key: &RedeemKey) -> Resu
             one::<_, Appliance>(appliance.select(ApplianceRow::as_select()).first(connection).optional())?;
     }
     Ok(facts)
+}
+
+/// Records a check-in.
+pub(crate) fn touch(
+    connection: &mut SqliteConnection,
+    digest: CredentialDigest,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let theirs =
+        credentials::table.find(digest.0.as_slice()).select((credentials::tenant_id, credentials::appliance_id));
+    let key: Option<(String, String)> = theirs.first(connection).optional().map_err(|error| failure(&error))?;
+    let Some(key) = key else { return Ok(()) };
+    let earlier = appliances::last_check_in_at.is_null().or(appliances::last_check_in_at.lt(now.timestamp_micros()));
+    let touched = diesel::update(appliances::table.find(key).filter(earlier))
+        .set(appliances::last_check_in_at.eq(now.timestamp_micros()))
+        .execute(connection);
+    touched.map(drop).map_err(|error| failure(&error))
+}
+
+pub(crate) fn credential(
+    connection: &mut SqliteConnection,
+    digest: CredentialDigest,
+) -> Result<Option<CredentialFacts>, StoreError> {
+    let row = credentials::table.find(digest.0.as_slice()).select(CredentialRow::as_select());
+    let Some(credential) = one::<_, Credential>(row.first(connection).optional())? else { return Ok(None) };
+    let key = (credential.tenant_id.to_string(), credential.appliance_id.as_str());
+    let row = appliances::table.find(key).select(ApplianceRow::as_select());
+    let appliance: Option<Appliance> = one(row.first(connection).optional())?;
+    let tenant = tenant(connection, credential.tenant_id)?;
+    let entitlement = active_entitlement(connection, credential.tenant_id)?;
+    let damage = || StoreError::Corrupt("a credential without its appliance".to_owned());
+    let (appliance, tenant) = appliance.zip(tenant).ok_or_else(damage)?;
+    Ok(Some(CredentialFacts { credential, appliance, tenant, entitlement }))
 }
 
 pub(crate) fn reissue(

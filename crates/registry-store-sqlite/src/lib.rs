@@ -18,8 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
-use registry_core::answer::Issued;
-use registry_core::answer::Redeemed;
+use registry_core::answer::{CheckedIn, Issued, Redeemed};
 use registry_core::audit::{Action, AuditEntry};
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
@@ -27,11 +26,11 @@ use registry_core::guesses::Source;
 use registry_core::id::{AuditId, MailId, TenantId};
 use registry_core::mail::{QueuedMail, Settlement};
 use registry_core::release::Release;
-use registry_core::secret::KeyId;
+use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::TenantQuery;
 use registry_core::store::{
-    Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
-    Replay, Store, StoreError, TenantRecord, TenantSelector,
+    CredentialFacts, Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
+    ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantRecord, TenantSelector,
 };
 use registry_core::text::{Channel, SubscriptionId, Version};
 
@@ -127,6 +126,24 @@ impl Store for SqliteStore {
         decide: Decide<Option<Entitlement>, Entitlement>,
     ) -> Result<Outcome<Entitlement>, StoreError> {
         self.decide(replay, move |connection| facts::entitlement(connection, &selector), decide).await
+    }
+
+    async fn check_in(
+        &self,
+        digest: CredentialDigest,
+        now: Timestamp,
+        replay: Option<Replay>,
+        decide: Decide<Option<CredentialFacts>, CheckedIn>,
+    ) -> Result<Outcome<CheckedIn>, StoreError> {
+        let load = move |connection: &mut SqliteConnection| {
+            facts::touch(connection, digest, now)?;
+            facts::credential(connection, digest)
+        };
+        self.decide(replay, load, decide).await
+    }
+
+    async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError> {
+        self.connections.read(move |connection| facts::credential(connection, digest)).await
     }
 
     async fn release_publish(

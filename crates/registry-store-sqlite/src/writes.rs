@@ -65,6 +65,18 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
         Write::InsertCredential(credential) => {
             diesel::insert_into(credentials::table).values(CredentialRow::from(credential)).execute(connection)
         }
+        Write::UseCredential { credential, at } => {
+            let row = credentials::table.find(credential.digest.0.as_slice());
+            let unused = row.filter(credentials::first_used_at.is_null());
+            let used = diesel::update(unused).set(credentials::first_used_at.eq(at.timestamp_micros()));
+            used.execute(connection).map_err(|error| failure(&error))?;
+            let others = credentials::tenant_id
+                .eq(credential.tenant_id.to_string())
+                .and(credentials::appliance_id.eq(credential.appliance_id.as_str()))
+                .and(credentials::issued_at.le(credential.issued_at.timestamp_micros()))
+                .and(credentials::digest.ne(credential.digest.0.as_slice()));
+            diesel::delete(credentials::table.filter(others)).execute(connection)
+        }
         Write::EnqueueMail(mail) => {
             diesel::insert_into(mails::table).values(MailRow::try_from(&**mail)?).execute(connection)
         }

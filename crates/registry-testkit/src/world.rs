@@ -90,6 +90,7 @@ impl World {
             portal_url: None,
             guesses: GuessPolicy::default(),
             license: LicensePolicy::default(),
+            check_in_interval: chrono::TimeDelta::days(1),
             activation_needs_bound_tenant: false,
         };
         change(&mut settings);

@@ -131,7 +131,12 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
         check_in_url: format!("{public_url}/check-in"),
         portal_url: config.portal_url.clone(),
         guesses: GuessPolicy { limit: config.guesses.limit, window: config.guesses.window.0, ..GuessPolicy::default() },
-        license: LicensePolicy { issuer: config.license.issuer.clone(), connected_lifetime: config.license.lifetime.0 },
+        license: LicensePolicy {
+            issuer: config.license.issuer.clone(),
+            connected_lifetime: config.license.lifetime.0,
+            airgap_lifetime: config.license.airgap_lifetime.0,
+        },
+        check_in_interval: config.license.check_in_interval.0,
         activation_needs_bound_tenant: config.codes.activation_needs_bound_tenant,
     })
 }

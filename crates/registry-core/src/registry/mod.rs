@@ -1,5 +1,6 @@
 //! The use cases: one file a group, each a few lines around a pure decision.
 
+pub mod check_in;
 pub mod deliver;
 pub mod directory;
 mod downloads;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub guesses: GuessPolicy,
     /// What all licenses share.
     pub license: LicensePolicy,
+    /// How often an appliance should check in.
+    pub check_in_interval: TimeDelta,
     /// Whether an activation code whose entitlement was not bound beforehand is refused.
     pub activation_needs_bound_tenant: bool,
 }

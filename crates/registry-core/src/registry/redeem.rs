@@ -234,8 +234,8 @@ impl Context {
         entitlement: &Entitlement,
         tenant: TenantId,
     ) -> Result<(LicenseToken, IssuedLicense), DecideError> {
-        let terms = LicenseTerms::of(entitlement, tenant, &self.settings.editions)?;
-        let claims = self.settings.license.claims(terms, self.stamp.now);
+        let terms = LicenseTerms::of(entitlement, Some(tenant), &self.settings.editions)?;
+        let claims = self.settings.license.claims(terms, self.stamp.now, self.settings.license.connected_lifetime);
         let token = self.signer.sign(&claims)?;
         Ok((token, IssuedLicense { expires_at: claims.expires_at.trunc_subsecs(0), terms: claims.terms }))
     }

@@ -1,6 +1,6 @@
 //! Facts: what decisions are made on, how it is asked for, and what the directory reads.
 
-use crate::appliance::Appliance;
+use crate::appliance::{Appliance, Credential};
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::entitlement::Entitlement;
@@ -77,6 +77,19 @@ pub struct ReissueFacts {
     /// By id: that tenant. By contact: the newest two that are not cancelled, newest first.
     pub tenants: Vec<Tenant>,
     /// The active entitlement of the first.
+    pub entitlement: Option<Entitlement>,
+}
+
+/// What a credential opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialFacts {
+    /// The credential.
+    pub credential: Credential,
+    /// Its appliance.
+    pub appliance: Appliance,
+    /// The tenant of that.
+    pub tenant: Tenant,
+    /// The tenant's active entitlement.
     pub entitlement: Option<Entitlement>,
 }
 

@@ -16,7 +16,7 @@ mod write;
 
 use async_trait::async_trait;
 
-use crate::answer::{Issued, Redeemed};
+use crate::answer::{CheckedIn, Issued, Redeemed};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
@@ -24,13 +24,13 @@ use crate::guesses::Source;
 use crate::id::{AuditId, MailId, TenantId};
 use crate::mail::{QueuedMail, Settlement};
 use crate::release::Release;
-use crate::secret::KeyId;
+use crate::secret::{CredentialDigest, KeyId};
 use crate::text::{Channel, SubscriptionId, Version};
 
 pub use decision::{Decide, DecideError, Decision, Outcome};
 pub use facts::{
-    EntitlementSelector, Place, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, TenantQuery,
-    TenantRecord, TenantSelector,
+    CredentialFacts, EntitlementSelector, Place, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
+    TenantQuery, TenantRecord, TenantSelector,
 };
 pub use write::{Replay, ReplayRecord, Write};
 
@@ -83,6 +83,19 @@ pub trait Store: Send + Sync {
         replay: Option<Replay>,
         decide: Decide<Option<Entitlement>, Entitlement>,
     ) -> Result<Outcome<Entitlement>, StoreError>;
+
+    /// Checks an appliance in. MUST record `now` as its last check-in, unless it was later, whatever is decided; the facts
+    /// are those after that. Where the decision aborts, that record MAY last.
+    async fn check_in(
+        &self,
+        digest: CredentialDigest,
+        now: Timestamp,
+        replay: Option<Replay>,
+        decide: Decide<Option<CredentialFacts>, CheckedIn>,
+    ) -> Result<Outcome<CheckedIn>, StoreError>;
+
+    /// What a credential opens. MUST write nothing.
+    async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError>;
 
     /// Publishes a release.
     async fn release_publish(

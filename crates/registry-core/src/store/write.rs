@@ -81,6 +81,14 @@ pub enum Write {
     },
     /// Inserts a credential.
     InsertCredential(Credential),
+    /// Marks a credential as used, where it is not yet, and deletes the appliance's credentials that were issued no later
+    /// than it: whoever uses the new one has it.
+    UseCredential {
+        /// The credential.
+        credential: Credential,
+        /// When it was first used.
+        at: Timestamp,
+    },
     /// Puts a mail into the outbox.
     EnqueueMail(Box<QueuedMail>),
     /// Discards the tenant's mails with codes that were not sent, queued or given up, and blanks their secrets.

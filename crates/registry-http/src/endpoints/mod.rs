@@ -1,5 +1,6 @@
 //! One file a group of endpoints: handler, description, conversion to and from the wire.
 
+mod check_in;
 pub(crate) mod docs;
 mod files;
 mod operation;
@@ -7,6 +8,7 @@ mod register;
 mod register_tenant;
 mod reissue;
 mod tenants;
+mod verify_appliance;
 
 use axum::Json;
 use registry_api::{IssuedCode, Problem};
@@ -23,7 +25,9 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(register_tenant::register_tenant))
         .routes(routes!(register::register))
+        .routes(routes!(check_in::check_in))
         .routes(routes!(reissue::reissue))
+        .routes(routes!(verify_appliance::verify_appliance))
         .routes(routes!(tenants::list_tenants))
         .routes(routes!(tenants::show_tenant))
         .routes(routes!(files::download))

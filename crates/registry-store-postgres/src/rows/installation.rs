@@ -4,7 +4,7 @@ use registry_core::appliance::{Appliance, Credential, IssuedLicense};
 use registry_core::clock::Timestamp;
 use registry_core::install_code::{CodeKind, Consumption, InstallCode};
 use registry_core::license::LicenseTerms;
-use registry_core::secret::{CodeDigest, KeyId};
+use registry_core::secret::{CodeDigest, CredentialDigest, KeyId};
 use registry_core::store::StoreError;
 use registry_core::text::ApplianceId;
 use uuid::Uuid;
@@ -112,7 +112,7 @@ impl TryFrom<ApplianceRow> for Appliance {
         let license = match (row.license_sub, row.license_customer, row.license_tier, row.license_expires_at) {
             (Some(sub), Some(customer), Some(tier), Some(expires_at)) => {
                 let seats = row.license_seats.map(number).transpose()?;
-                let terms = LicenseTerms { sub, customer, tier, seats, tenant_id };
+                let terms = LicenseTerms { sub, customer, tier, seats, tenant_id: Some(tenant_id) };
                 Some(IssuedLicense { terms, expires_at })
             }
             (None, None, None, None) => None,
@@ -148,5 +148,19 @@ impl From<&Credential> for CredentialRow {
             issued_at: credential.issued_at,
             first_used_at: credential.first_used_at,
         }
+    }
+}
+
+impl TryFrom<CredentialRow> for Credential {
+    type Error = StoreError;
+
+    fn try_from(row: CredentialRow) -> Read<Self> {
+        Ok(Self {
+            digest: CredentialDigest(digest(&row.digest)?),
+            tenant_id: row.tenant_id.into(),
+            appliance_id: ApplianceId::from_stored(row.appliance_id),
+            issued_at: row.issued_at,
+            first_used_at: row.first_used_at,
+        })
     }
 }

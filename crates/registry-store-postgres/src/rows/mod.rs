@@ -24,6 +24,11 @@ pub(super) fn digest(bytes: &[u8]) -> Read<[u8; 32]> {
     bytes.try_into().map_err(|_| corrupt("digest"))
 }
 
+/// A row that a hand-written statement selects, column by column in its order.
+pub(crate) trait Selected {
+    type Sql;
+}
+
 /// A row as diesel reads it, and as columns that a batch writes.
 macro_rules! row {
     ($name:ident of $table:ident { $($field:ident: $type:ty),+ $(,)? }) => {
@@ -33,8 +38,13 @@ macro_rules! row {
             $(pub(crate) $field: $type,)+
         }
 
+        impl crate::rows::Selected for $name {
+            type Sql = ($(<crate::schema::$table::$field as diesel::Expression>::SqlType,)+);
+        }
+
         impl crate::batch::Columns for $name {
             const TABLE: &'static str = stringify!($table);
+            const NAMES: &'static [&'static str] = &[$(stringify!($field)),+];
 
             fn columns(self) -> Vec<(&'static str, crate::batch::Bind)> {
                 vec![$((stringify!($field), self.$field.into())),+]

@@ -5,8 +5,7 @@ mod tables;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use registry_core::answer::Issued;
-use registry_core::answer::Redeemed;
+use registry_core::answer::{CheckedIn, Issued, Redeemed};
 use registry_core::audit::{Action, Actor, AuditEntry};
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
@@ -16,11 +15,11 @@ use registry_core::install_code::CodeKind;
 use registry_core::mail::{MailState, QueuedMail, Settlement};
 use registry_core::refusal::Refusal;
 use registry_core::release::Release;
-use registry_core::secret::KeyId;
+use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::TenantQuery;
 use registry_core::store::{
-    Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
-    Replay, Store, StoreError, TenantRecord, TenantSelector, Write,
+    CredentialFacts, Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
+    ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
@@ -47,6 +46,17 @@ impl MemoryStore {
         load: impl FnOnce(&Tables) -> F,
         decide: &Decide<F, T>,
     ) -> Result<Outcome<T>, StoreError> {
+        self.change_and_decide(replay, |_| {}, load, decide)
+    }
+
+    /// Changes the tables, and then decides; both last, or neither.
+    fn change_and_decide<F, T>(
+        &self,
+        replay: Option<&Replay>,
+        change: impl FnOnce(&mut Tables),
+        load: impl FnOnce(&Tables) -> F,
+        decide: &Decide<F, T>,
+    ) -> Result<Outcome<T>, StoreError> {
         let mut tables = self.0.lock().unwrap();
         let recorded = replay.and_then(|it| tables.replays.get(&(it.scope.clone(), it.key_digest)).zip(Some(it)));
         if let Some((record, asked)) = recorded.filter(|(record, asked)| record.expires_at > asked.now) {
@@ -56,10 +66,11 @@ impl MemoryStore {
                 Outcome::Refused(Refusal::KeyReused)
             });
         }
-        match decide(&load(&tables)) {
+        let mut changed = tables.clone();
+        change(&mut changed);
+        match decide(&load(&changed)) {
             Decision::Abort(error) => Ok(Outcome::Aborted(error)),
             Decision::Commit { writes, outcome } => {
-                let mut changed = tables.clone();
                 writes.iter().try_for_each(|write| changed.apply(write))?;
                 *tables = changed;
                 Ok(outcome.map_or_else(Outcome::Refused, Outcome::Done))
@@ -114,6 +125,21 @@ impl Store for MemoryStore {
         decide: Decide<Option<Entitlement>, Entitlement>,
     ) -> Result<Outcome<Entitlement>, StoreError> {
         self.decide(replay.as_ref(), |tables| tables.entitlement(&selector), &decide)
+    }
+
+    async fn check_in(
+        &self,
+        digest: CredentialDigest,
+        now: Timestamp,
+        replay: Option<Replay>,
+        decide: Decide<Option<CredentialFacts>, CheckedIn>,
+    ) -> Result<Outcome<CheckedIn>, StoreError> {
+        let touch = |tables: &mut Tables| tables.touch(digest, now);
+        self.change_and_decide(replay.as_ref(), touch, |tables| tables.credential_facts(digest), &decide)
+    }
+
+    async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError> {
+        Ok(self.0.lock().unwrap().credential_facts(digest))
     }
 
     async fn release_publish(

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use registry_core::appliance::{Appliance, Credential};
 use registry_core::audit::AuditEntry;
+use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::{AuditId, CodeId, EntitlementId, MailId, ReleaseId, TenantId};
 use registry_core::install_code::{CodeKind, InstallCode};
 use registry_core::mail::{MailState, QueuedMail};
 use registry_core::release::Release;
-use registry_core::secret::KeyId;
+use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
-    EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts, ReplayRecord, StoreError, TenantRecord, TenantSelector,
-    Write,
+    CredentialFacts, EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts, ReplayRecord, StoreError, TenantRecord,
+    TenantSelector, Write,
 };
 use registry_core::tenant::{Tenant, TenantStatus};
 use registry_core::text::ApplianceId;
@@ -81,6 +82,15 @@ impl Tables {
                 require(self.appliances.contains_key(&key), "a credential has an appliance")?;
                 let before = self.credentials.insert(credential.digest.0, Arc::new(credential.clone()));
                 require(before.is_none(), "unique credential digests")?;
+            }
+            Write::UseCredential { credential, at } => {
+                self.credentials.retain(|digest, it| {
+                    let same = (it.tenant_id, &it.appliance_id) == (credential.tenant_id, &credential.appliance_id);
+                    *digest == credential.digest.0 || !same || it.issued_at > credential.issued_at
+                });
+                if let Some(used) = self.credentials.get_mut(&credential.digest.0) {
+                    Arc::make_mut(used).first_used_at.get_or_insert(*at);
+                }
             }
             Write::EnqueueMail(mail) => {
                 let before = self.mails.insert(mail.id, Arc::new((**mail).clone()));
@@ -172,6 +182,27 @@ impl Tables {
             code: Some(code),
             entitlement,
         }
+    }
+
+    /// Records a check-in.
+    pub(super) fn touch(&mut self, digest: CredentialDigest, now: Timestamp) {
+        let Some(credential) = self.credentials.get(&digest.0) else { return };
+        let key = (credential.tenant_id, credential.appliance_id.clone());
+        if let Some(appliance) = self.appliances.get_mut(&key) {
+            let appliance = Arc::make_mut(appliance);
+            appliance.last_check_in_at = appliance.last_check_in_at.max(Some(now));
+        }
+    }
+
+    pub(super) fn credential_facts(&self, digest: CredentialDigest) -> Option<CredentialFacts> {
+        let credential = self.credentials.get(&digest.0)?;
+        let appliance = self.appliances.get(&(credential.tenant_id, credential.appliance_id.clone()))?;
+        Some(CredentialFacts {
+            credential: (**credential).clone(),
+            appliance: (**appliance).clone(),
+            tenant: self.tenant(credential.tenant_id)?,
+            entitlement: self.active_entitlement(credential.tenant_id),
+        })
     }
 
     pub(super) fn newest_first(&self) -> Vec<&Arc<Tenant>> {

@@ -34,6 +34,8 @@ const KEYS: &[(&str, bool)] = &[
     ("license.key_file", true),
     ("license.kid", true),
     ("license.lifetime", true),
+    ("license.airgap_lifetime", true),
+    ("license.check_in_interval", true),
     ("downloads.lifetime", true),
     ("downloads.channel", true),
     ("mail.from", true),

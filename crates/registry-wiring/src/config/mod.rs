@@ -151,6 +151,10 @@ section!(
         kid: Option<String> = None,
         /// How long a connected appliance's license lives.
         lifetime: Span = Span::days(31),
+        /// How long an air-gapped appliance's license lives.
+        airgap_lifetime: Span = Span::days(365),
+        /// How often appliances are asked to check in, give or take a quarter.
+        check_in_interval: Span = Span::days(1),
     }
 );
 

@@ -1,12 +1,14 @@
 //! What every store must do: a case for each MUST in `registry_core::store`.
 
 mod changes;
+mod check_in;
 mod constraints;
 mod outbox;
 mod races;
 mod reading;
 
 pub use changes::*;
+pub use check_in::*;
 pub use constraints::*;
 pub use outbox::*;
 pub use races::*;
@@ -58,6 +60,11 @@ macro_rules! store_conformance {
             a_contact_means_its_newest_tenants_that_are_not_cancelled,
             a_tenant_is_shown_with_everything,
             the_keys_that_live_codes_and_unsent_mails_need_are_known,
+            a_check_in_is_recorded_and_renews_what_is_due,
+            the_newest_credential_retires_the_older_ones_at_its_first_use,
+            an_unknown_and_a_revoked_credential_are_refused_alike,
+            verifying_a_credential_writes_nothing,
+            check_ins_racing_each_other_and_a_revocation_all_answer,
             a_master_key_that_others_do_not_have_is_not_recorded,
             what_is_not_there_is_not_found,
         );

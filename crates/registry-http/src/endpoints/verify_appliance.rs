@@ -1,0 +1,39 @@
+//! `POST /verify-appliance`
+
+use axum::Json;
+use axum::extract::State;
+use registry_api::{Problem, VerifyApplianceAnswer, VerifyApplianceRequest};
+use registry_core::secret::PlainCredential;
+
+use super::{JsonProblems, ServerProblems};
+use crate::app::App;
+use crate::auth::Service;
+use crate::json::ApiJson;
+use crate::problem::ApiError;
+
+/// Tells a service whose credential it was shown. Writes nothing.
+#[utoipa::path(
+    post, path = "/verify-appliance", tag = "services", security(("service" = [])),
+    request_body = VerifyApplianceRequest,
+    responses(
+        (status = 200, description = "Whose it is", body = VerifyApplianceAnswer),
+        (status = 401, description = "`invalid_credential`; `unauthorized`", body = Problem,
+         content_type = "application/problem+json"),
+        JsonProblems, ServerProblems,
+    )
+)]
+pub(crate) async fn verify_appliance(
+    State(app): State<App>,
+    _: Service,
+    ApiJson(request): ApiJson<VerifyApplianceRequest>,
+) -> Result<Json<VerifyApplianceAnswer>, ApiError> {
+    let standing = app.registry.credential_verify(&PlainCredential::new(request.credential)).await?;
+    Ok(Json(VerifyApplianceAnswer {
+        tenant_id: standing.tenant_id.0,
+        edition: standing.edition.to_string(),
+        appliance_id: standing.appliance_id.to_string(),
+        appliance_revoked: false,
+        entitlement_active: standing.entitlement_active,
+        connected_eligible: standing.connected_eligible,
+    }))
+}

@@ -1,0 +1,150 @@
+//! Checking in.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use registry_core::answer::{CheckedIn, Standing};
+use registry_core::appliance::Appliance;
+use registry_core::guesses::Source;
+use registry_core::id::TenantId;
+use registry_core::registry::check_in::CheckIn;
+use registry_core::secret::PlainCredential;
+use registry_core::store::{EntitlementSelector, Store, Write};
+use registry_core::tenant::TenantStatus;
+use registry_core::{Error, Refusal};
+
+use super::actions;
+use crate::World;
+use crate::world::actor;
+
+async fn check_in(world: &World, credential: &PlainCredential) -> Result<CheckedIn, Error> {
+    let source = Source::of([192, 0, 2, 1].into());
+    world.registry.check_in(CheckIn { credential: credential.clone(), held_sub: None, source }).await
+}
+
+fn has_token(checked_in: &CheckedIn) -> bool {
+    matches!(checked_in.standing, Standing::Licensed(Some(_)))
+}
+
+/// Installs an appliance of a fresh paid tenant.
+async fn installed(world: &World, company: &str) -> (TenantId, PlainCredential) {
+    let issued = world.register(company, "pro").await;
+    let redeemed = world.redeem(&issued.code, "appliance-1").await.expect("a redemption");
+    (issued.tenant_id, redeemed.licensed.expect("a license").credential)
+}
+
+async fn appliance(store: &Arc<dyn Store>, tenant: TenantId) -> Appliance {
+    store.tenant_show(tenant).await.unwrap().unwrap().appliances.remove(0)
+}
+
+/// A day in the life of an appliance.
+pub async fn a_check_in_is_recorded_and_renews_what_is_due(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let (tenant, credential) = installed(&world, "Acme").await;
+    world.clock.advance(TimeDelta::hours(1));
+    let first = check_in(&world, &credential).await.unwrap();
+    assert!(!has_token(&first), "the license of the redemption is an hour old");
+    assert_eq!(appliance(&store, tenant).await.last_check_in_at, Some(world.now()));
+    let record = store.tenant_show(tenant).await.unwrap().unwrap();
+    assert_eq!(record.tenant.status, TenantStatus::Active);
+    assert_eq!(actions(&store, tenant).await.last(), Some(&"tenant_active"));
+
+    world.clock.advance(TimeDelta::hours(24));
+    let second = check_in(&world, &credential).await.unwrap();
+    assert!(has_token(&second));
+    let renewed = appliance(&store, tenant).await;
+    assert_eq!(renewed.license.unwrap().expires_at, world.now() + TimeDelta::days(31));
+    assert_eq!(renewed.last_check_in_at, Some(world.now()));
+    assert_eq!(actions(&store, tenant).await.last(), Some(&"license_renewed"));
+
+    let entitlement = record.entitlements[0].id;
+    world.registry.entitlement_revoke(EntitlementSelector::Id(entitlement), actor()).await.unwrap();
+    world.clock.advance(TimeDelta::hours(24));
+    let third = check_in(&world, &credential).await.unwrap();
+    assert!(matches!(third.standing, Standing::Revoked));
+    assert_eq!(appliance(&store, tenant).await.last_check_in_at, Some(world.now()), "it called all the same");
+}
+
+/// Overlapping credentials.
+pub async fn the_newest_credential_retires_the_older_ones_at_its_first_use(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let (tenant, first) = installed(&world, "Acme").await;
+    let mut credentials = vec![first];
+    for _ in 0..2 {
+        world.clock.advance(TimeDelta::hours(1));
+        let again = world.reissue(tenant).await.unwrap();
+        let redeemed = world.redeem(&again.code, "appliance-1").await.unwrap();
+        credentials.push(redeemed.licensed.unwrap().credential);
+    }
+    let works = async |credential: &PlainCredential| check_in(&world, credential).await.is_ok();
+    assert!(works(&credentials[0]).await, "the old one keeps working");
+    assert!(works(&credentials[1]).await, "the next one too, and retires the first");
+    assert!(!works(&credentials[0]).await);
+    assert!(works(&credentials[1]).await, "the last used one is not dropped for one that is unused");
+    assert!(works(&credentials[2]).await);
+    assert!(!works(&credentials[1]).await && works(&credentials[2]).await);
+    assert_eq!(store.tenant_show(tenant).await.unwrap().unwrap().appliances.len(), 1);
+}
+
+/// One refusal for both.
+pub async fn an_unknown_and_a_revoked_credential_are_refused_alike(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let (tenant, credential) = installed(&world, "Acme").await;
+    let unknown = PlainCredential::new("0".repeat(64));
+    let mut revoked = appliance(&store, tenant).await;
+    revoked.revoked_at = Some(world.now());
+    world.write(vec![Write::PutAppliance(Box::new(revoked))]).await.unwrap();
+    for credential in [&unknown, &credential] {
+        let refused = check_in(&world, credential).await.unwrap_err();
+        assert!(matches!(refused, Error::Refused(Refusal::ApplianceRevoked)), "{refused:?}");
+        let refused = world.registry.credential_verify(credential).await.unwrap_err();
+        assert!(matches!(refused, Error::Refused(Refusal::CredentialInvalid)), "{refused:?}");
+    }
+    assert!(actions(&store, tenant).await.contains(&"check_in_refused"));
+}
+
+/// Looking is no use.
+pub async fn verifying_a_credential_writes_nothing(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let (tenant, old) = installed(&world, "Acme").await;
+    world.clock.advance(TimeDelta::hours(1));
+    let again = world.reissue(tenant).await.unwrap();
+    let new = world.redeem(&again.code, "appliance-1").await.unwrap().licensed.unwrap().credential;
+    let before = (store.tenant_show(tenant).await.unwrap(), store.audit_list(None).await.unwrap());
+    for credential in [&new, &old, &new] {
+        let standing = world.registry.credential_verify(credential).await.unwrap();
+        assert_eq!((standing.tenant_id, standing.appliance_id.as_str()), (tenant, "appliance-1"));
+        assert!(standing.entitlement_active && standing.connected_eligible && standing.edition.as_str() == "pro");
+    }
+    assert_eq!((store.tenant_show(tenant).await.unwrap(), store.audit_list(None).await.unwrap()), before);
+    let entitlement = before.0.unwrap().entitlements[0].id;
+    world.registry.entitlement_revoke(EntitlementSelector::Id(entitlement), actor()).await.unwrap();
+    let standing = world.registry.credential_verify(&old).await.unwrap();
+    assert!(!standing.entitlement_active && !standing.connected_eligible && standing.edition.as_str() == "essentials");
+}
+
+/// Races.
+pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<dyn Store>) {
+    let world = Arc::new(World::over(store.clone()));
+    let (tenant, credential) = installed(&world, "Acme").await;
+    let entitlement = store.tenant_show(tenant).await.unwrap().unwrap().entitlements[0].id;
+    world.clock.advance(TimeDelta::days(2));
+    let racers = (0..12).map(|number| {
+        let (world, credential) = (world.clone(), credential.clone());
+        tokio::spawn(async move {
+            if number == 6 {
+                let selector = EntitlementSelector::Id(entitlement);
+                world.registry.entitlement_revoke(selector, actor()).await.unwrap();
+            }
+            check_in(&world, &credential).await.unwrap()
+        })
+    });
+    let answers: Vec<_> = join_all(racers).await.into_iter().map(|it| it.unwrap()).collect();
+    assert!(answers.iter().filter(|it| has_token(it)).count() <= 1, "one renewal is enough");
+    assert!(answers.iter().any(|it| matches!(it.standing, Standing::Revoked)));
+    let renewals = actions(&store, tenant).await.iter().filter(|&&it| it == "license_renewed").count();
+    assert!(renewals <= 1);
+    let last = check_in(&world, &credential).await.unwrap();
+    assert!(matches!(last.standing, Standing::Revoked));
+}
