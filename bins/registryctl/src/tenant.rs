@@ -108,6 +108,7 @@ async fn register(registry: &Registry, asked: Register, output: Output) -> anyho
         seats: asked.seats,
         region: asked.region,
         send_email: !asked.no_email,
+        key: None,
     };
     print_issued(&registry.tenant_register(new, operator()).await?, output)
 }

@@ -49,6 +49,7 @@ async fn redeem(data: &Path, code: &str) -> String {
         appliance_id: "a".to_owned(),
         asker: Asker::FirstBoot,
         source: Source::of([127, 0, 0, 1].into()),
+        key: None,
     };
     registry.code_redeem(redeem).await.unwrap().tenant_id.to_string()
 }

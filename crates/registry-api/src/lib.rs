@@ -5,11 +5,13 @@
 mod credential;
 mod error;
 mod register;
+mod subscription;
 mod tenants;
 
 pub use credential::{CheckInAnswer, CheckInRequest, CheckInStatus, VerifyApplianceAnswer, VerifyApplianceRequest};
 pub use error::{ErrorCode, Problem};
 pub use register::{IssuedCode, RegisterAnswer, RegisterRequest, RegisterTenantRequest, ReissueRequest};
+pub use subscription::{ClaimCodeAnswer, ClaimCodeRequest, RevokeAnswer, RevokeRequest, SignAnswer, SignRequest};
 pub use tenants::{
     ApplianceItem, Health, InstallCodeItem, Jwk, Jwks, ListTenantsQuery, ReadyPart, Readyz, TenantDetail,
     TenantEntitlement, TenantFields, TenantItem, TenantList,

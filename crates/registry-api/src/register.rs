@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// `POST /register-tenant`
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the contract says what each field means")]
 #[schema(example = json!({
     "company_name": "Acme Ltd", "contact_email": "ada@acme.example", "contact_name": "Ada Lovelace",
@@ -91,7 +91,7 @@ pub struct RegisterAnswer {
 }
 
 /// `POST /install-codes/reissue`
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "contact_email": "ada@acme.example" }))]
 pub struct ReissueRequest {
     /// The tenant; goes before `contact_email`.

@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
+use crate::entitlement::Entitlement;
 use crate::id::TenantId;
 use crate::install_code::PlainCode;
 use crate::secret::{DownloadLink, LicenseToken, PlainCredential};
@@ -55,6 +56,37 @@ pub struct CheckedIn {
     pub next_check_in_at: Timestamp,
     /// The registry's time.
     pub now: Timestamp,
+}
+
+/// An entitlement after a change.
+#[derive(Clone, Debug)]
+pub struct EntitlementChanged {
+    /// The entitlement.
+    pub entitlement: Entitlement,
+    /// Its license with its end, where one was asked for.
+    pub license: Option<(LicenseToken, Timestamp)>,
+    /// Its activation code with its end, where one was asked for.
+    pub code: Option<(PlainCode, Timestamp)>,
+}
+
+/// A license that was signed for a subscription.
+#[derive(Clone, Debug)]
+pub struct SignedLicense {
+    /// The license.
+    pub token: LicenseToken,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Its `sub`.
+    pub sub: String,
+}
+
+/// An activation code: the only time it is shown.
+#[derive(Clone, Debug)]
+pub struct IssuedActivation {
+    /// The code.
+    pub code: PlainCode,
+    /// When it ends.
+    pub expires_at: Timestamp,
 }
 
 /// How an appliance stands.

@@ -33,6 +33,14 @@ pub enum Action {
     LicenseRenewed,
     /// An entitlement was granted.
     EntitlementGranted,
+    /// An entitlement was changed: seats, customer or edition.
+    EntitlementChanged,
+    /// An entitlement that had been revoked holds again.
+    EntitlementRestored,
+    /// A license was signed for a subscription; for how long is in the detail.
+    LicenseSigned,
+    /// A change to a known entitlement was refused; the reason is in the detail.
+    EntitlementRefused,
     /// An entitlement was bound to a tenant.
     EntitlementBound,
     /// An entitlement was revoked.
@@ -57,6 +65,10 @@ words!(Action {
     TenantActive = "tenant_active",
     LicenseRenewed = "license_renewed",
     EntitlementGranted = "entitlement_granted",
+    EntitlementChanged = "entitlement_changed",
+    EntitlementRestored = "entitlement_restored",
+    LicenseSigned = "license_signed",
+    EntitlementRefused = "entitlement_refused",
     EntitlementBound = "entitlement_bound",
     EntitlementRevoked = "entitlement_revoked",
     ReleasePublished = "release_published",

@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 use registry_core::id::TenantId;
 use registry_core::install_code::{CodeState, PlainCode};
+use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::store::{EntitlementSelector, Store};
 use registry_core::{Error, Refusal};
 use registry_store_sqlite::SqliteStore;
@@ -99,7 +100,14 @@ async fn happen(world: &World, told: &mut Told, event: Event) {
             let shown = world.registry.tenant_show(tenant).await.unwrap();
             if let Some(entitlement) = shown.entitlement {
                 let selector = EntitlementSelector::Id(entitlement.id);
-                assert!(!world.registry.entitlement_revoke(selector, actor()).await.unwrap().is_active());
+                assert!(
+                    !world
+                        .registry
+                        .entitlement_edit(selector, EntitlementEdit::Revoke, None, actor())
+                        .await
+                        .unwrap()
+                        .is_active()
+                );
             }
         }
         Event::Pass { hours } => world.clock.advance(TimeDelta::hours(hours.into())),

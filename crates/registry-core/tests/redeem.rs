@@ -9,6 +9,7 @@ use registry_core::answer::Redeemed;
 use registry_core::appliance::Credential;
 use registry_core::id::TenantId;
 use registry_core::install_code::PlainCode;
+use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::registry::redeem::Asker;
 use registry_core::store::{EntitlementSelector, Store, Write};
 use registry_core::tenant::TenantStatus;
@@ -25,7 +26,7 @@ async fn set_status(world: &World, tenant: TenantId, status: TenantStatus) {
 async fn revoke(world: &World, tenant: TenantId) {
     let record = world.ports.store.tenant_show(tenant).await.unwrap().unwrap();
     let selector = EntitlementSelector::Id(record.entitlements[0].id);
-    world.registry.entitlement_revoke(selector, actor()).await.unwrap();
+    world.registry.entitlement_edit(selector, EntitlementEdit::Revoke, None, actor()).await.unwrap();
 }
 
 fn refusal(result: Result<Redeemed, Error>) -> Refusal {
@@ -143,7 +144,7 @@ async fn after_a_revocation_an_install_code_is_an_essentials_one() {
 async fn an_activation_code_whose_entitlement_was_revoked_is_refused_and_stays_live() {
     let world = World::in_memory();
     let (code, id) = world.activation_code(None).await;
-    world.registry.entitlement_revoke(EntitlementSelector::Id(id), actor()).await.unwrap();
+    world.registry.entitlement_edit(EntitlementSelector::Id(id), EntitlementEdit::Revoke, None, actor()).await.unwrap();
     let tenant = Asker::Running(Some(other_tenant(&world)));
     for _ in 0..2 {
         let refused = refusal(world.redeem_as(&code, "a", tenant).await);

@@ -5,6 +5,7 @@
 use chrono::TimeDelta;
 use registry_core::Error;
 use registry_core::answer::Issued;
+use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::store::{EntitlementSelector, Write};
 use registry_core::text::SubscriptionId;
 use registry_testkit::{World, actor};
@@ -20,7 +21,8 @@ async fn register(world: &World, edition: &str, subscription: &str) -> Result<Is
 async fn unbound(world: &World, subscription: &str, revoked: bool) {
     let (_, id) = world.activation_code(None).await;
     let selector = EntitlementSelector::Id(id);
-    let mut entitlement = world.registry.entitlement_revoke(selector, actor()).await.unwrap();
+    let mut entitlement =
+        world.registry.entitlement_edit(selector, EntitlementEdit::Revoke, None, actor()).await.unwrap();
     entitlement.subscription = Some(SubscriptionId::parse(subscription).unwrap());
     entitlement.revoked_at = revoked.then(|| world.now());
     world.write(vec![Write::PutEntitlement(Box::new(entitlement))]).await.unwrap();

@@ -11,6 +11,7 @@ mod app;
 mod auth;
 mod endpoints;
 mod frame;
+mod idempotency;
 mod json;
 mod problem;
 mod router;

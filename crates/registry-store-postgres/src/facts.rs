@@ -10,8 +10,8 @@ use registry_core::refusal::Refusal;
 use registry_core::release::Release;
 use registry_core::secret::{CodeDigest, KeyId, Sealed};
 use registry_core::store::{
-    EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
-    StoreError, TenantSelector,
+    EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
+    ReissueFacts, ReleaseFacts, Replay, StoreError, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
@@ -226,24 +226,27 @@ impl Load for TenantSelector {
     }
 }
 
-impl Load for EntitlementSelector {
-    type Facts = Option<Entitlement>;
+impl Load for EntitlementKey {
+    type Facts = EntitlementFacts;
 
     fn reads_roots_first(&self) -> bool {
         false
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(Option<Entitlement>, Roots), Trouble> {
-        let entitlement = entitlement(connection, self).await?;
-        let tenant = match entitlement.as_ref().and_then(|(row, _)| row.tenant_id) {
-            None => Root::Unknown,
-            Some(id) => {
-                let version = tenants::table.find(id).select(tenants::version).first(connection).await.optional()?;
-                version.map_or(Root::Absent, |version| Root::Known(id.into(), version))
-            }
+    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(EntitlementFacts, Roots), Trouble> {
+        let entitlement = entitlement(connection, &self.selector).await?;
+        let bound = entitlement.as_ref().and_then(|(row, _)| row.tenant_id).map(TenantId::from);
+        let Some(owner) = bound.or(self.tenant_id) else {
+            let roots = Roots { tenant: Root::Unknown, loose: loose(entitlement.as_ref(), Root::Unknown) };
+            return Ok((EntitlementFacts { entitlement: domain(entitlement)?, ..EntitlementFacts::default() }, roots));
         };
-        let roots = Roots { tenant, loose: loose(entitlement.as_ref(), tenant) };
-        Ok((domain(entitlement)?, roots))
+        let row = tenants::table.find(owner.0).select((TenantRow::as_select(), tenants::version));
+        let tenant: Option<Versioned<TenantRow>> = row.first(connection).await.optional()?;
+        let tenant_entitlement = active_entitlement(connection, owner).await?;
+        let tenant_root = root(tenant.as_ref());
+        let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
+        let facts = EntitlementFacts { entitlement: domain(entitlement)?, tenant: domain(tenant)?, tenant_entitlement };
+        Ok((facts, roots))
     }
 }
 

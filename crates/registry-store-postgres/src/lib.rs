@@ -25,18 +25,17 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
-use registry_core::answer::{CheckedIn, Issued, Redeemed};
+use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::audit::{Action, AuditEntry};
 use registry_core::clock::Timestamp;
-use registry_core::entitlement::Entitlement;
 use registry_core::guesses::Source;
 use registry_core::id::{AuditId, MailId, TenantId};
 use registry_core::mail::{QueuedMail, Settlement};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
-    CredentialFacts, Decide, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts,
-    ReleaseFacts, Replay, Store, StoreError, TenantQuery, TenantRecord, TenantSelector,
+    CredentialFacts, Decide, EntitlementFacts, EntitlementKey, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
+    ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::text::{Channel, SubscriptionId, Version};
 
@@ -109,11 +108,11 @@ impl Store for PostgresStore {
 
     async fn entitlement_change(
         &self,
-        selector: EntitlementSelector,
+        key: EntitlementKey,
         replay: Option<Replay>,
-        decide: Decide<Option<Entitlement>, Entitlement>,
-    ) -> Result<Outcome<Entitlement>, StoreError> {
-        change(&self.pool, selector, replay, decide).await
+        decide: Decide<EntitlementFacts, EntitlementChanged>,
+    ) -> Result<Outcome<EntitlementChanged>, StoreError> {
+        change(&self.pool, key, replay, decide).await
     }
 
     async fn check_in(

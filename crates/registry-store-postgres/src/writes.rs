@@ -102,6 +102,12 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
                 it.sql(" AND kind = 'install' AND consumed_at IS NULL AND superseded_at IS NULL");
             });
         }
+        Write::SupersedeActivationCodes { entitlement, at } => {
+            batch.update("install_codes", vec![("superseded_at", (*at).into())], |it| {
+                it.sql("entitlement_id = ").bind(entitlement.0);
+                it.sql(" AND kind = 'activation' AND consumed_at IS NULL AND superseded_at IS NULL");
+            });
+        }
         Write::PutAppliance(appliance) => {
             batch.insert(ApplianceRow::try_from(&**appliance)?, Conflict::Replace("tenant_id, id"));
         }

@@ -10,8 +10,8 @@ use registry_core::refusal::Refusal;
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, Sealed};
 use registry_core::store::{
-    CredentialFacts, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
-    Replay, StoreError, TenantSelector,
+    CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey,
+    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, StoreError, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
@@ -153,7 +153,19 @@ pub(crate) fn reissue(
     Ok(ReissueFacts { tenants, entitlement })
 }
 
-pub(crate) fn entitlement(
+pub(crate) fn entitlement_change(
+    connection: &mut SqliteConnection,
+    key: &EntitlementKey,
+) -> Result<EntitlementFacts, StoreError> {
+    let entitlement = entitlement(connection, &key.selector)?;
+    let owner = entitlement.as_ref().and_then(|entitlement| entitlement.tenant_id).or(key.tenant_id);
+    let Some(id) = owner else { return Ok(EntitlementFacts { entitlement, ..EntitlementFacts::default() }) };
+    let tenant = tenant(connection, id)?;
+    let tenant_entitlement = active_entitlement(connection, id)?;
+    Ok(EntitlementFacts { entitlement, tenant, tenant_entitlement })
+}
+
+fn entitlement(
     connection: &mut SqliteConnection,
     selector: &EntitlementSelector,
 ) -> Result<Option<Entitlement>, StoreError> {

@@ -18,10 +18,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
-use registry_core::answer::{CheckedIn, Issued, Redeemed};
+use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::audit::{Action, AuditEntry};
 use registry_core::clock::Timestamp;
-use registry_core::entitlement::Entitlement;
 use registry_core::guesses::Source;
 use registry_core::id::{AuditId, MailId, TenantId};
 use registry_core::mail::{QueuedMail, Settlement};
@@ -29,8 +28,8 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::TenantQuery;
 use registry_core::store::{
-    CredentialFacts, Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantRecord, TenantSelector,
+    CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey, Outcome, RedeemFacts, RedeemKey,
+    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantRecord, TenantSelector,
 };
 use registry_core::text::{Channel, SubscriptionId, Version};
 
@@ -121,11 +120,11 @@ impl Store for SqliteStore {
 
     async fn entitlement_change(
         &self,
-        selector: EntitlementSelector,
+        key: EntitlementKey,
         replay: Option<Replay>,
-        decide: Decide<Option<Entitlement>, Entitlement>,
-    ) -> Result<Outcome<Entitlement>, StoreError> {
-        self.decide(replay, move |connection| facts::entitlement(connection, &selector), decide).await
+        decide: Decide<EntitlementFacts, EntitlementChanged>,
+    ) -> Result<Outcome<EntitlementChanged>, StoreError> {
+        self.decide(replay, move |connection| facts::entitlement_change(connection, &key), decide).await
     }
 
     async fn check_in(

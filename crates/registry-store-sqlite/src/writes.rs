@@ -52,6 +52,15 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
             let set = install_codes::superseded_at.eq(at.timestamp_micros());
             diesel::update(install_codes::table.filter(unused)).set(set).execute(connection)
         }
+        Write::SupersedeActivationCodes { entitlement, at } => {
+            let unused = install_codes::entitlement_id
+                .eq(entitlement.to_string())
+                .and(install_codes::kind.eq("activation"))
+                .and(install_codes::consumed_at.is_null())
+                .and(install_codes::superseded_at.is_null());
+            let set = install_codes::superseded_at.eq(at.timestamp_micros());
+            diesel::update(install_codes::table.filter(unused)).set(set).execute(connection)
+        }
         Write::PutAppliance(appliance) => {
             let row = ApplianceRow::try_from(&**appliance)?;
             let insert = diesel::insert_into(appliances::table).values(&row);

@@ -90,6 +90,7 @@ impl World {
             portal_url: None,
             guesses: GuessPolicy::default(),
             license: LicensePolicy::default(),
+            replay_window: chrono::TimeDelta::days(1),
             check_in_interval: chrono::TimeDelta::days(1),
             activation_needs_bound_tenant: false,
         };
@@ -116,7 +117,7 @@ impl World {
 
     /// Re-issues a tenant's code.
     pub async fn reissue(&self, tenant: TenantId) -> Result<Issued, Error> {
-        let reissue = Reissue { selector: TenantSelector::Id(tenant), strict: false, send_email: true };
+        let reissue = Reissue { selector: TenantSelector::Id(tenant), strict: false, send_email: true, key: None };
         self.registry.code_reissue(reissue, actor()).await
     }
 
@@ -133,6 +134,7 @@ impl World {
             appliance_id: appliance.to_owned(),
             asker,
             source,
+            key: None,
         };
         self.registry.code_redeem(redeem).await
     }

@@ -136,6 +136,7 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
             connected_lifetime: config.license.lifetime.0,
             airgap_lifetime: config.license.airgap_lifetime.0,
         },
+        replay_window: config.http.replay_window.0,
         check_in_interval: config.license.check_in_interval.0,
         activation_needs_bound_tenant: config.codes.activation_needs_bound_tenant,
     })

@@ -12,6 +12,7 @@ use crate::entropy;
 use crate::guesses::Source;
 use crate::license::{LicensePolicy, LicenseSigner, LicenseTerms};
 use crate::refusal::Refusal;
+use crate::registry::replay::IdempotencyKey;
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
 use crate::secret::PlainCredential;
 use crate::store::{CredentialFacts, DecideError, Decision, Write};
@@ -26,6 +27,8 @@ pub struct CheckIn {
     pub held_sub: Option<String>,
     /// Where the request comes from.
     pub source: Source,
+    /// Under which key the answer is recorded.
+    pub key: Option<IdempotencyKey>,
 }
 
 impl Registry {
@@ -38,7 +41,9 @@ impl Registry {
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
         let context = Context { stamp, next, held_sub: check_in.held_sub, settings, signer };
         let decide = Arc::new(move |facts: &Option<CredentialFacts>| decide(&context, facts.as_ref()));
-        self.ports.store.check_in(digest, now, None, decide).await?.into_result()
+        let owner = entropy::hex(&digest.0);
+        let (replay, decide, opening) = self.recording(check_in.key, &owner, now, decide).into_parts();
+        self.answered(self.ports.store.check_in(digest, now, replay, decide).await?, &opening)
     }
 }
 

@@ -1,29 +1,67 @@
-//! Ending what a customer has paid for.
+//! Ending what a customer has paid for, restoring it, and changing its seats.
 
 use std::sync::Arc;
 
+use crate::answer::EntitlementChanged;
 use crate::audit::{Action, Actor};
 use crate::entitlement::Entitlement;
 use crate::refusal::Refusal;
+use crate::registry::replay::IdempotencyKey;
 use crate::registry::{Error, Registry, Stamp, refuse};
-use crate::store::{Decision, EntitlementSelector, Write};
+use crate::store::{Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Write};
+
+/// What becomes of an entitlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntitlementEdit {
+    /// It holds no more.
+    Revoke,
+    /// It holds again.
+    Restore,
+    /// It has so many seats; `None` is unlimited.
+    Seats(Option<u32>),
+}
 
 impl Registry {
-    /// Revokes an entitlement. Repeating it changes nothing, and answers the same.
-    pub async fn entitlement_revoke(&self, selector: EntitlementSelector, actor: Actor) -> Result<Entitlement, Error> {
+    /// Changes an entitlement. Repeating it changes nothing, and answers the same.
+    pub async fn entitlement_edit(
+        &self,
+        selector: EntitlementSelector,
+        edit: EntitlementEdit,
+        key: Option<IdempotencyKey>,
+        actor: Actor,
+    ) -> Result<Entitlement, Error> {
         let stamp = self.stamp(actor);
-        let decide = Arc::new(move |fact: &Option<Entitlement>| decide(stamp.clone(), fact.as_ref()));
-        self.ports.store.entitlement_change(selector, None, decide).await?.into_result()
+        let now = stamp.now;
+        let decide = Arc::new(move |facts: &EntitlementFacts| decide(stamp.clone(), edit, facts));
+        let (replay, decide, opening) = self.recording(key, "", now, decide).into_parts();
+        let key = EntitlementKey { selector, tenant_id: None };
+        let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
+        Ok(self.answered(outcome, &opening)?.entitlement)
     }
 }
 
-fn decide(mut stamp: Stamp, fact: Option<&Entitlement>) -> Decision<Entitlement> {
-    let Some(entitlement) = fact.cloned() else { return refuse(Refusal::EntitlementNotFound, None) };
-    if !entitlement.is_active() {
-        return Decision::Commit { writes: vec![], outcome: Ok(entitlement) };
+fn decide(mut stamp: Stamp, edit: EntitlementEdit, facts: &EntitlementFacts) -> Decision<EntitlementChanged> {
+    let Some(before) = &facts.entitlement else { return refuse(Refusal::EntitlementNotFound, None) };
+    let other = facts.tenant_entitlement.as_ref().filter(|other| other.id != before.id);
+    if edit == EntitlementEdit::Restore && other.is_some() {
+        let refusal = Refusal::AlreadyEntitled;
+        let entry = stamp.audit(Action::EntitlementRefused, before.tenant_id, refusal.word());
+        return refuse(refusal, Some(entry));
     }
-    let revoked = Entitlement { revoked_at: Some(stamp.now), ..entitlement };
-    let entry = stamp.audit(Action::EntitlementRevoked, revoked.tenant_id, revoked.edition.as_str());
-    let writes = vec![Write::PutEntitlement(Box::new(revoked.clone())), Write::audit(entry)];
-    Decision::Commit { writes, outcome: Ok(revoked) }
+    let (action, after) = match edit {
+        EntitlementEdit::Revoke => {
+            let since = before.revoked_at.unwrap_or(stamp.now);
+            (Action::EntitlementRevoked, Entitlement { revoked_at: Some(since), ..before.clone() })
+        }
+        EntitlementEdit::Restore => (Action::EntitlementRestored, Entitlement { revoked_at: None, ..before.clone() }),
+        EntitlementEdit::Seats(seats) => (Action::EntitlementChanged, Entitlement { seats, ..before.clone() }),
+    };
+    let mut writes = Vec::new();
+    if after != *before {
+        let seats = || after.seats.map_or("unlimited seats".to_owned(), |seats| format!("{seats} seats"));
+        let detail = if action == Action::EntitlementChanged { seats() } else { after.edition.to_string() };
+        writes.push(Write::PutEntitlement(Box::new(after.clone())));
+        writes.push(Write::audit(stamp.audit(action, after.tenant_id, &detail)));
+    }
+    Decision::Commit { writes, outcome: Ok(EntitlementChanged { entitlement: after, license: None, code: None }) }
 }

@@ -11,7 +11,9 @@ pub mod redeem;
 pub mod register;
 pub mod reissue;
 pub mod releases;
+pub mod replay;
 mod stamp;
+pub mod subscriptions;
 
 use std::sync::Arc;
 
@@ -71,6 +73,8 @@ pub struct Settings {
     pub guesses: GuessPolicy,
     /// What all licenses share.
     pub license: LicensePolicy,
+    /// How long an answer is recorded under its idempotency key.
+    pub replay_window: TimeDelta,
     /// How often an appliance should check in.
     pub check_in_interval: TimeDelta,
     /// Whether an activation code whose entitlement was not bound beforehand is refused.

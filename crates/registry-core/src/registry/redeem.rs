@@ -9,11 +9,13 @@ use crate::appliance::{Appliance, Credential, IssuedLicense};
 use crate::audit::{Action, Actor};
 use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
+use crate::entropy;
 use crate::guesses::Source;
 use crate::id::{AuditId, TenantId};
 use crate::install_code::{CodeKind, CodeState, Consumption, InstallCode, PlainCode};
 use crate::license::{LicenseSigner, LicenseTerms};
 use crate::refusal::Refusal;
+use crate::registry::replay::IdempotencyKey;
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
 use crate::secret::{LicenseToken, PlainCredential, TypedCode};
 use crate::store::{DecideError, Decision, RedeemFacts, RedeemKey, Write};
@@ -31,6 +33,8 @@ pub struct Redeem {
     pub asker: Asker,
     /// Where the request comes from.
     pub source: Source,
+    /// Under which key the answer is recorded.
+    pub key: Option<IdempotencyKey>,
 }
 
 /// Who redeems.
@@ -55,7 +59,7 @@ impl Registry {
     /// Redeems a code: code consumed, tenant installed, appliance, credential and audit in one transaction. Sources
     /// that guess are refused before the store is asked.
     pub async fn code_redeem(&self, redeem: Redeem) -> Result<Redeemed, Error> {
-        let Redeem { typed_code, appliance_id, asker, source } = redeem;
+        let Redeem { typed_code, appliance_id, asker, source, key: idempotency_key } = redeem;
         let appliance_id = ApplianceId::parse(&appliance_id)?;
         let stamp = self.stamp(Actor { name: "appliance".to_owned(), source: source.to_string() });
         let now = stamp.now;
@@ -75,7 +79,9 @@ impl Registry {
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
         let context = Context { stamp, appliance_id, asker, credential, settings, signer };
         let decide = Arc::new(move |facts: &RedeemFacts| decide(&context, facts));
-        let result = self.ports.store.code_redeem(key, None, decide).await?.into_result();
+        let owner = key.digests.first().map(|digest| entropy::hex(&digest.bytes)).unwrap_or_default();
+        let (replay, decide, opening) = self.recording(idempotency_key, &owner, now, decide).into_parts();
+        let result = self.answered(self.ports.store.code_redeem(key, replay, decide).await?, &opening);
         if let Err(Error::Refused(Refusal::CodeInvalid)) = &result {
             self.note_guess(source, now).await?;
         }
@@ -193,7 +199,7 @@ fn activate(
         return Err(Refusal::AlreadyEntitled);
     }
     let (tenant, binding) = match &facts.tenant {
-        None => (context.adopted(id, entitlement), Some(Action::TenantAdopted)),
+        None => (adopted(id, entitlement, &context.settings, context.stamp.now), Some(Action::TenantAdopted)),
         Some(tenant) if tenant.edition == entitlement.edition && entitlement.tenant_id.is_some() => {
             (tenant.clone(), None)
         }
@@ -207,27 +213,27 @@ fn activate(
     Ok(Admitted { tenant, entitlement: Some(entitlement), binding })
 }
 
-impl Context {
-    /// The tenant that an appliance brought along, under the id it named.
-    fn adopted(&self, id: TenantId, entitlement: &Entitlement) -> Tenant {
-        Tenant {
-            id,
-            company_name: entitlement.customer.clone(),
-            contact_name: None,
-            contact_email: None,
-            edition: entitlement.edition.clone(),
-            product: self.settings.products.default_product().clone(),
-            deployment: DeploymentType::Appliance,
-            status: TenantStatus::Registered,
-            subscription: None,
-            billing_customer: None,
-            region: None,
-            registered_at: self.stamp.now,
-            installed_at: None,
-            updated_at: self.stamp.now,
-        }
+/// The tenant that somebody else named first, under the id it was named by.
+pub(crate) fn adopted(id: TenantId, entitlement: &Entitlement, settings: &Settings, now: Timestamp) -> Tenant {
+    Tenant {
+        id,
+        company_name: entitlement.customer.clone(),
+        contact_name: None,
+        contact_email: None,
+        edition: entitlement.edition.clone(),
+        product: settings.products.default_product().clone(),
+        deployment: DeploymentType::Appliance,
+        status: TenantStatus::Registered,
+        subscription: None,
+        billing_customer: None,
+        region: None,
+        registered_at: now,
+        installed_at: None,
+        updated_at: now,
     }
+}
 
+impl Context {
     /// Signs the first license.
     fn license(
         &self,

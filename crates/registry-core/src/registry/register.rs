@@ -9,6 +9,7 @@ use crate::entitlement::Entitlement;
 use crate::id::{EntitlementId, TenantId};
 use crate::refusal::Refusal;
 use crate::registry::minting::{Earlier, Mint};
+use crate::registry::replay::IdempotencyKey;
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
 use crate::store::{Decision, RegisterFacts, Write};
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
@@ -30,6 +31,8 @@ pub struct NewTenant {
     pub region: Option<String>,
     /// Whether the code is mailed to the contact.
     pub send_email: bool,
+    /// Under which key the answer is recorded.
+    pub key: Option<IdempotencyKey>,
 }
 
 /// A registration, parsed.
@@ -56,8 +59,10 @@ impl Registry {
         let mint = self.mint(&mut stamp, new.send_email).await?;
         let subscription = registration.subscription.clone();
         let context = Context { stamp, tenant_id, entitlement_id, mint, registration, settings: self.settings.clone() };
+        let now = context.stamp.now;
         let decide = Arc::new(move |facts: &RegisterFacts| decide(&context, facts));
-        self.ports.store.tenant_register(subscription, None, decide).await?.into_result()
+        let (replay, decide, opening) = self.recording(new.key, "", now, decide).into_parts();
+        self.answered(self.ports.store.tenant_register(subscription, replay, decide).await?, &opening)
     }
 }
 

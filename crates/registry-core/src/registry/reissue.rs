@@ -6,6 +6,7 @@ use crate::answer::Issued;
 use crate::audit::{Action, Actor};
 use crate::refusal::Refusal;
 use crate::registry::minting::{Earlier, Mint};
+use crate::registry::replay::IdempotencyKey;
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
 use crate::store::{Decision, ReissueFacts, TenantSelector};
 
@@ -18,6 +19,8 @@ pub struct Reissue {
     pub strict: bool,
     /// Whether the code is mailed to the contact.
     pub send_email: bool,
+    /// Under which key the answer is recorded.
+    pub key: Option<IdempotencyKey>,
 }
 
 impl Registry {
@@ -27,9 +30,10 @@ impl Registry {
         let mut stamp = self.stamp(actor);
         let mint = self.mint(&mut stamp, reissue.send_email).await?;
         let settings = self.settings.clone();
-        let strict = reissue.strict;
+        let (strict, now) = (reissue.strict, stamp.now);
         let decide = Arc::new(move |facts: &ReissueFacts| decide(stamp.clone(), &mint, strict, &settings, facts));
-        self.ports.store.code_reissue(reissue.selector, None, decide).await?.into_result()
+        let (replay, decide, opening) = self.recording(reissue.key, "", now, decide).into_parts();
+        self.answered(self.ports.store.code_reissue(reissue.selector, replay, decide).await?, &opening)
     }
 }
 

@@ -102,6 +102,26 @@ pub enum EntitlementSelector {
     Subscription(SubscriptionId),
 }
 
+/// An entitlement that is to be changed, and the tenant that the caller names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntitlementKey {
+    /// Which entitlement.
+    pub selector: EntitlementSelector,
+    /// The tenant to bind it to, where the caller names one.
+    pub tenant_id: Option<TenantId>,
+}
+
+/// What a change to an entitlement is decided on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntitlementFacts {
+    /// The entitlement.
+    pub entitlement: Option<Entitlement>,
+    /// Its tenant; where it has none, the one that the caller names.
+    pub tenant: Option<Tenant>,
+    /// The active entitlement of `tenant`.
+    pub tenant_entitlement: Option<Entitlement>,
+}
+
 /// What is kept about a release that is about to be published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReleaseFacts {

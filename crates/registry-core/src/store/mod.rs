@@ -16,10 +16,9 @@ mod write;
 
 use async_trait::async_trait;
 
-use crate::answer::{CheckedIn, Issued, Redeemed};
+use crate::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
-use crate::entitlement::Entitlement;
 use crate::guesses::Source;
 use crate::id::{AuditId, MailId, TenantId};
 use crate::mail::{QueuedMail, Settlement};
@@ -29,8 +28,8 @@ use crate::text::{Channel, SubscriptionId, Version};
 
 pub use decision::{Decide, DecideError, Decision, Outcome};
 pub use facts::{
-    CredentialFacts, EntitlementSelector, Place, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
-    TenantQuery, TenantRecord, TenantSelector,
+    CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, Place, RedeemFacts, RedeemKey,
+    RegisterFacts, ReissueFacts, ReleaseFacts, TenantQuery, TenantRecord, TenantSelector,
 };
 pub use write::{Replay, ReplayRecord, Write};
 
@@ -76,13 +75,13 @@ pub trait Store: Send + Sync {
         decide: Decide<ReissueFacts, Issued>,
     ) -> Result<Outcome<Issued>, StoreError>;
 
-    /// Changes an entitlement; the fact is the entitlement, where there is one.
+    /// Changes an entitlement, or grants one. Two changes of one subscription MUST see each other.
     async fn entitlement_change(
         &self,
-        selector: EntitlementSelector,
+        key: EntitlementKey,
         replay: Option<Replay>,
-        decide: Decide<Option<Entitlement>, Entitlement>,
-    ) -> Result<Outcome<Entitlement>, StoreError>;
+        decide: Decide<EntitlementFacts, EntitlementChanged>,
+    ) -> Result<Outcome<EntitlementChanged>, StoreError>;
 
     /// Checks an appliance in. MUST record `now` as its last check-in, unless it was later, whatever is decided; the facts
     /// are those after that. Where the decision aborts, that record MAY last.

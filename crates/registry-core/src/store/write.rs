@@ -4,7 +4,7 @@ use crate::appliance::{Appliance, Credential};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
-use crate::id::{CodeId, ReleaseId, TenantId};
+use crate::id::{CodeId, EntitlementId, ReleaseId, TenantId};
 use crate::install_code::{Consumption, InstallCode};
 use crate::mail::QueuedMail;
 use crate::release::Release;
@@ -67,6 +67,13 @@ pub enum Write {
     SupersedeCodes {
         /// The tenant.
         tenant: TenantId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Marks the unconsumed activation codes of an entitlement as superseded.
+    SupersedeActivationCodes {
+        /// The entitlement.
+        entitlement: EntitlementId,
         /// When.
         at: Timestamp,
     },

@@ -9,6 +9,7 @@ use registry_core::secret::PlainCredential;
 
 use super::{JsonProblems, ServerProblems, detached};
 use crate::app::App;
+use crate::idempotency::Idempotency;
 use crate::json::ApiJson;
 use crate::problem::ApiError;
 use crate::source::Client;
@@ -27,10 +28,12 @@ use crate::source::Client;
 pub(crate) async fn check_in(
     State(app): State<App>,
     Client(source): Client,
+    idempotency: Idempotency,
     ApiJson(request): ApiJson<CheckInRequest>,
 ) -> Result<Json<CheckInAnswer>, ApiError> {
+    let key = idempotency.key("POST /check-in", "", &request);
     let credential = PlainCredential::new(request.appliance_credential);
-    let asked = CheckIn { credential, held_sub: request.current_license_sub, source };
+    let asked = CheckIn { credential, held_sub: request.current_license_sub, source, key };
     let checked_in = detached(async move { app.registry.check_in(asked).await }).await?;
     let (status, license) = match checked_in.standing {
         Standing::Licensed(license) => (CheckInStatus::Ok, license),

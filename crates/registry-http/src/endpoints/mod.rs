@@ -7,6 +7,7 @@ mod operation;
 mod register;
 mod register_tenant;
 mod reissue;
+mod subscriptions;
 mod tenants;
 mod verify_appliance;
 
@@ -27,6 +28,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(register::register))
         .routes(routes!(check_in::check_in))
         .routes(routes!(reissue::reissue))
+        .routes(routes!(subscriptions::sign))
+        .routes(routes!(subscriptions::claim_codes))
+        .routes(routes!(subscriptions::revoke))
         .routes(routes!(verify_appliance::verify_appliance))
         .routes(routes!(tenants::list_tenants))
         .routes(routes!(tenants::show_tenant))

@@ -8,6 +8,7 @@ use registry_core::secret::TypedCode;
 
 use super::{JsonProblems, ServerProblems, detached};
 use crate::app::App;
+use crate::idempotency::Idempotency;
 use crate::json::ApiJson;
 use crate::problem::ApiError;
 use crate::source::Client;
@@ -34,11 +35,16 @@ use crate::source::Client;
 pub(crate) async fn register(
     State(app): State<App>,
     Client(source): Client,
+    idempotency: Idempotency,
     ApiJson(request): ApiJson<RegisterRequest>,
 ) -> Result<Json<RegisterAnswer>, ApiError> {
+    // Without the code: it is part of the key's scope, as a keyed digest.
+    let fields =
+        (&request.appliance_id, request.tenant_id.map(|named| named.map_or("null".to_owned(), |id| id.to_string())));
+    let key = idempotency.key("POST /register", "", &fields);
     let asker = request.tenant_id.map_or(Asker::FirstBoot, |named| Asker::Running(named.map(Into::into)));
     let typed_code = TypedCode::new(request.claim_code);
-    let redeem = Redeem { typed_code, appliance_id: request.appliance_id, asker, source };
+    let redeem = Redeem { typed_code, appliance_id: request.appliance_id, asker, source, key };
     let redeemed = detached(async move { app.registry.code_redeem(redeem).await });
     let redeemed = redeemed.await.map_err(|error| for_setup(error, asker))?;
     let (first_jwt, appliance_credential, check_in_url) = match redeemed.licensed {

@@ -8,6 +8,7 @@ use registry_core::registry::register::NewTenant;
 use super::{JsonProblems, ServerProblems, ServiceProblems, detached, issued_code};
 use crate::app::App;
 use crate::auth::Service;
+use crate::idempotency::Idempotency;
 use crate::json::ApiJson;
 use crate::problem::ApiError;
 
@@ -26,8 +27,10 @@ use crate::problem::ApiError;
 pub(crate) async fn register_tenant(
     State(app): State<App>,
     Service(actor): Service,
+    idempotency: Idempotency,
     ApiJson(request): ApiJson<RegisterTenantRequest>,
 ) -> Result<Json<IssuedCode>, ApiError> {
+    let key = idempotency.key("POST /register-tenant", &actor.name, &request);
     let new = NewTenant {
         company_name: request.company_name,
         contact_email: request.contact_email,
@@ -40,6 +43,7 @@ pub(crate) async fn register_tenant(
         seats: request.seats,
         region: request.region,
         send_email: request.send_email.unwrap_or(true),
+        key,
     };
     let issued = detached(async move { app.registry.tenant_register(new, actor).await }).await?;
     Ok(issued_code(issued))

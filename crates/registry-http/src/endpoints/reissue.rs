@@ -9,6 +9,7 @@ use registry_core::store::TenantSelector;
 use super::{JsonProblems, ServerProblems, ServiceProblems, detached, issued_code};
 use crate::app::App;
 use crate::auth::Service;
+use crate::idempotency::Idempotency;
 use crate::json::ApiJson;
 use crate::problem::ApiError;
 
@@ -29,12 +30,15 @@ use crate::problem::ApiError;
 pub(crate) async fn reissue(
     State(app): State<App>,
     Service(actor): Service,
+    idempotency: Idempotency,
     ApiJson(request): ApiJson<ReissueRequest>,
 ) -> Result<Json<IssuedCode>, ApiError> {
+    let key = idempotency.key("POST /install-codes/reissue", &actor.name, &request);
     let reissue = Reissue {
         selector: TenantSelector::parse(request.tenant_id.map(Into::into), request.contact_email.as_deref())?,
         strict: request.strict.unwrap_or(false),
         send_email: request.send_email.unwrap_or(true),
+        key,
     };
     let issued = detached(async move { app.registry.code_reissue(reissue, actor).await }).await?;
     Ok(issued_code(issued))

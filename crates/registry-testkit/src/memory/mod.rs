@@ -5,10 +5,9 @@ mod tables;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use registry_core::answer::{CheckedIn, Issued, Redeemed};
+use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::audit::{Action, Actor, AuditEntry};
 use registry_core::clock::Timestamp;
-use registry_core::entitlement::Entitlement;
 use registry_core::guesses::Source;
 use registry_core::id::{AuditId, MailId, TenantId};
 use registry_core::install_code::CodeKind;
@@ -18,8 +17,9 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::TenantQuery;
 use registry_core::store::{
-    CredentialFacts, Decide, Decision, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantRecord, TenantSelector, Write,
+    CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts,
+    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantRecord, TenantSelector,
+    Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
@@ -120,11 +120,11 @@ impl Store for MemoryStore {
 
     async fn entitlement_change(
         &self,
-        selector: EntitlementSelector,
+        key: EntitlementKey,
         replay: Option<Replay>,
-        decide: Decide<Option<Entitlement>, Entitlement>,
-    ) -> Result<Outcome<Entitlement>, StoreError> {
-        self.decide(replay.as_ref(), |tables| tables.entitlement(&selector), &decide)
+        decide: Decide<EntitlementFacts, EntitlementChanged>,
+    ) -> Result<Outcome<EntitlementChanged>, StoreError> {
+        self.decide(replay.as_ref(), |tables| tables.entitlement_facts(&key), &decide)
     }
 
     async fn check_in(

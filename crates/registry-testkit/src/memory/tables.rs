@@ -13,8 +13,8 @@ use registry_core::mail::{MailState, QueuedMail};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
-    CredentialFacts, EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts, ReplayRecord, StoreError, TenantRecord,
-    TenantSelector, Write,
+    CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts,
+    ReplayRecord, StoreError, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::{Tenant, TenantStatus};
 use registry_core::text::ApplianceId;
@@ -64,6 +64,14 @@ impl Tables {
             Write::SupersedeCodes { tenant, at } => {
                 let dies = |code: &InstallCode| {
                     code.tenant_id == Some(*tenant) && code.kind == CodeKind::Install && is_unused(code)
+                };
+                for code in self.codes.values_mut().filter(|code| dies(code)) {
+                    Arc::make_mut(code).superseded_at = Some(*at);
+                }
+            }
+            Write::SupersedeActivationCodes { entitlement, at } => {
+                let dies = |code: &InstallCode| {
+                    code.entitlement_id == Some(*entitlement) && code.kind == CodeKind::Activation && is_unused(code)
                 };
                 for code in self.codes.values_mut().filter(|code| dies(code)) {
                     Arc::make_mut(code).superseded_at = Some(*at);
@@ -181,6 +189,16 @@ impl Tables {
             appliance: appliance.map(|appliance| (**appliance).clone()),
             code: Some(code),
             entitlement,
+        }
+    }
+
+    pub(super) fn entitlement_facts(&self, key: &EntitlementKey) -> EntitlementFacts {
+        let entitlement = self.entitlement(&key.selector);
+        let owner = entitlement.as_ref().and_then(|it| it.tenant_id).or(key.tenant_id);
+        EntitlementFacts {
+            entitlement,
+            tenant: owner.and_then(|id| self.tenant(id)),
+            tenant_entitlement: owner.and_then(|id| self.active_entitlement(id)),
         }
     }
 

@@ -46,6 +46,7 @@ const KEYS: &[(&str, bool)] = &[
     ("http.read_timeout", true),
     ("http.shutdown_timeout", true),
     ("http.connections", false),
+    ("http.replay_window", true),
     ("http.trusted_proxies", false),
     ("http.source_header", true),
     ("log.format", true),

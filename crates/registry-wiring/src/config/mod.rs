@@ -193,6 +193,8 @@ section!(
         shutdown_timeout: Span = Span::seconds(30),
         /// How many connections are served at once.
         connections: usize = 512,
+        /// How long an answer can be had again under its `Idempotency-Key`.
+        replay_window: Span = Span::days(1),
         /// The proxies whose header is believed.
         trusted_proxies: Vec<IpNet> = Vec::new(),
         /// The header that names the client behind a trusted proxy.

@@ -9,6 +9,7 @@ use registry_core::appliance::Appliance;
 use registry_core::guesses::Source;
 use registry_core::id::TenantId;
 use registry_core::registry::check_in::CheckIn;
+use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::secret::PlainCredential;
 use registry_core::store::{EntitlementSelector, Store, Write};
 use registry_core::tenant::TenantStatus;
@@ -20,7 +21,7 @@ use crate::world::actor;
 
 async fn check_in(world: &World, credential: &PlainCredential) -> Result<CheckedIn, Error> {
     let source = Source::of([192, 0, 2, 1].into());
-    world.registry.check_in(CheckIn { credential: credential.clone(), held_sub: None, source }).await
+    world.registry.check_in(CheckIn { credential: credential.clone(), held_sub: None, source, key: None }).await
 }
 
 fn has_token(checked_in: &CheckedIn) -> bool {
@@ -59,7 +60,11 @@ pub async fn a_check_in_is_recorded_and_renews_what_is_due(store: Arc<dyn Store>
     assert_eq!(actions(&store, tenant).await.last(), Some(&"license_renewed"));
 
     let entitlement = record.entitlements[0].id;
-    world.registry.entitlement_revoke(EntitlementSelector::Id(entitlement), actor()).await.unwrap();
+    world
+        .registry
+        .entitlement_edit(EntitlementSelector::Id(entitlement), EntitlementEdit::Revoke, None, actor())
+        .await
+        .unwrap();
     world.clock.advance(TimeDelta::hours(24));
     let third = check_in(&world, &credential).await.unwrap();
     assert!(matches!(third.standing, Standing::Revoked));
@@ -119,7 +124,11 @@ pub async fn verifying_a_credential_writes_nothing(store: Arc<dyn Store>) {
     }
     assert_eq!((store.tenant_show(tenant).await.unwrap(), store.audit_list(None).await.unwrap()), before);
     let entitlement = before.0.unwrap().entitlements[0].id;
-    world.registry.entitlement_revoke(EntitlementSelector::Id(entitlement), actor()).await.unwrap();
+    world
+        .registry
+        .entitlement_edit(EntitlementSelector::Id(entitlement), EntitlementEdit::Revoke, None, actor())
+        .await
+        .unwrap();
     let standing = world.registry.credential_verify(&old).await.unwrap();
     assert!(!standing.entitlement_active && !standing.connected_eligible && standing.edition.as_str() == "essentials");
 }
@@ -135,7 +144,7 @@ pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<
         tokio::spawn(async move {
             if number == 6 {
                 let selector = EntitlementSelector::Id(entitlement);
-                world.registry.entitlement_revoke(selector, actor()).await.unwrap();
+                world.registry.entitlement_edit(selector, EntitlementEdit::Revoke, None, actor()).await.unwrap();
             }
             check_in(&world, &credential).await.unwrap()
         })

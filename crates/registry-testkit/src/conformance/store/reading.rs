@@ -94,7 +94,7 @@ pub async fn a_contact_means_its_newest_tenants_that_are_not_cancelled(store: Ar
     cancel(tenants[2]).await;
     let reissue = async |strict| {
         let contact = EmailAddress::parse("ADA@example.COM").unwrap();
-        let reissue = Reissue { selector: TenantSelector::Contact(contact), strict, send_email: false };
+        let reissue = Reissue { selector: TenantSelector::Contact(contact), strict, send_email: false, key: None };
         world.registry.code_reissue(reissue, actor()).await
     };
     assert_eq!(reissue(false).await.unwrap().tenant_id, tenants[1]);

@@ -1,0 +1,309 @@
+//! What a store does for a subscription: grant its entitlement and sign a license, or mint an activation code.
+//!
+//! Both may name a tenant, which then is what the entitlement is bound to; one that the registry does not know is adopted.
+
+use std::sync::Arc;
+
+use chrono::{SubsecRound as _, TimeDelta};
+
+use crate::answer::{EntitlementChanged, IssuedActivation, SignedLicense};
+use crate::audit::{Action, Actor};
+use crate::clock::Timestamp;
+use crate::edition::EditionName;
+use crate::entitlement::Entitlement;
+use crate::id::{CodeId, EntitlementId, TenantId};
+use crate::install_code::{CodeKind, InstallCode, PlainCode};
+use crate::license::{LicenseSigner, LicenseTerms};
+use crate::refusal::Refusal;
+use crate::registry::replay::IdempotencyKey;
+use crate::registry::{Error, Registry, Settings, Stamp, redeem, refuse};
+use crate::secret::CodeDigest;
+use crate::store::{DecideError, Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Write};
+use crate::tenant::Tenant;
+use crate::text::{CompanyName, SubscriptionId};
+use crate::words::words;
+
+/// How an appliance is reached, which says how long its license has to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// It checks in daily.
+    Connected,
+    /// It never does.
+    Airgap,
+}
+
+words!(Transport { Connected = "connected", Airgap = "airgap" });
+
+/// A license as asked for, in the caller's words.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the names say it; the wire contract lists their rules")]
+pub struct SignLicense {
+    pub stripe_sub_id: String,
+    pub customer: String,
+    pub tier: String,
+    pub seats: Option<i64>,
+    pub transport: String,
+    pub tenant_id: Option<TenantId>,
+    pub key: Option<IdempotencyKey>,
+}
+
+/// What every decision here needs.
+struct Context {
+    stamp: Stamp,
+    named: Option<TenantId>,
+    settings: Arc<Settings>,
+}
+
+impl Registry {
+    /// Grants or updates the entitlement of a subscription, and signs a license for it. The `sub` stays the same.
+    pub async fn license_sign(&self, asked: SignLicense, actor: Actor) -> Result<SignedLicense, Error> {
+        let mut stamp = self.stamp(actor);
+        let grant = Grant::parse(&asked, &self.settings, stamp.draw())?;
+        let now = stamp.now;
+        let key = key_of(&grant.subscription, asked.tenant_id);
+        let context = Context { stamp, named: asked.tenant_id, settings: self.settings.clone() };
+        let signer = self.ports.signer.clone();
+        let decide = Arc::new(move |facts: &EntitlementFacts| decide_sign(&context, &grant, &*signer, facts));
+        let (replay, decide, opening) = self.recording(asked.key, "", now, decide).into_parts();
+        let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
+        let changed = self.answered(outcome, &opening)?;
+        let sub = changed.entitlement.license_sub;
+        let (token, expires_at) = changed.license.ok_or(DecideError::Damaged("signed, and no license"))?;
+        Ok(SignedLicense { token, expires_at, sub })
+    }
+
+    /// Mints an activation code for the entitlement of a subscription; its unclaimed ones die.
+    pub async fn activation_code_issue(
+        &self,
+        subscription: &str,
+        tenant_id: Option<TenantId>,
+        idempotency_key: Option<IdempotencyKey>,
+        actor: Actor,
+    ) -> Result<IssuedActivation, Error> {
+        let subscription = SubscriptionId::parse(subscription)?;
+        let mut stamp = self.stamp(actor);
+        let code = PlainCode::draw(&*self.ports.entropy, self.settings.code_length);
+        let (now, expires_at) = (stamp.now, stamp.now + self.settings.code_lifetime);
+        let minted =
+            Minted { id: stamp.draw(), digest: self.ports.vault.code_digests(&code).swap_remove(0), code, expires_at };
+        let key = key_of(&subscription, tenant_id);
+        let context = Context { stamp, named: tenant_id, settings: self.settings.clone() };
+        let decide = Arc::new(move |facts: &EntitlementFacts| decide_code(&context, &minted, facts));
+        let (replay, decide, opening) = self.recording(idempotency_key, "", now, decide).into_parts();
+        let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
+        let code = self.answered(outcome, &opening)?.code;
+        let (code, expires_at) = code.ok_or(DecideError::Damaged("minted, and no code"))?;
+        Ok(IssuedActivation { code, expires_at })
+    }
+}
+
+fn key_of(subscription: &SubscriptionId, tenant_id: Option<TenantId>) -> EntitlementKey {
+    EntitlementKey { selector: EntitlementSelector::Subscription(subscription.clone()), tenant_id }
+}
+
+/// What is granted, parsed.
+struct Grant {
+    fresh_id: EntitlementId,
+    subscription: SubscriptionId,
+    customer: CompanyName,
+    edition: EditionName,
+    seats: Option<u32>,
+    transport: Transport,
+}
+
+impl Grant {
+    fn parse(asked: &SignLicense, settings: &Settings, fresh_id: EntitlementId) -> Result<Self, Refusal> {
+        let invalid = |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
+        let named = |field| {
+            move |refusal| match refusal {
+                Refusal::Invalid { problem, .. } => Refusal::Invalid { field, problem },
+                other => other,
+            }
+        };
+        let edition = settings.editions.find(&asked.tier).map_err(named("tier"))?;
+        if edition.tier.is_none() {
+            return Err(invalid("tier", "must be a paid one: a free tier has no licenses"));
+        }
+        let seats = |seats: i64| u32::try_from(seats).ok().filter(|seats| (1..=i32::MAX as u32).contains(seats));
+        Ok(Self {
+            fresh_id,
+            subscription: SubscriptionId::parse(&asked.stripe_sub_id)?,
+            customer: CompanyName::parse(&asked.customer).map_err(named("customer"))?,
+            edition: edition.name.clone(),
+            seats: match asked.seats {
+                None => None,
+                Some(asked) => Some(seats(asked).ok_or_else(|| invalid("seats", "must be from 1 to 2147483647"))?),
+            },
+            transport: Transport::from_word(&asked.transport)
+                .ok_or_else(|| invalid("transport", "must be connected or airgap"))?,
+        })
+    }
+
+    fn applied_to(&self, known: Option<&Entitlement>, now: Timestamp) -> Entitlement {
+        let fresh = || Entitlement {
+            id: self.fresh_id,
+            tenant_id: None,
+            subscription: Some(self.subscription.clone()),
+            customer: self.customer.clone(),
+            edition: self.edition.clone(),
+            seats: self.seats,
+            license_sub: format!("lic_{}", self.fresh_id.0.as_simple()),
+            created_at: now,
+            revoked_at: None,
+        };
+        Entitlement {
+            customer: self.customer.clone(),
+            edition: self.edition.clone(),
+            seats: self.seats,
+            revoked_at: None,
+            ..known.cloned().unwrap_or_else(fresh)
+        }
+    }
+}
+
+fn decide_sign(
+    context: &Context,
+    grant: &Grant,
+    signer: &dyn LicenseSigner,
+    facts: &EntitlementFacts,
+) -> Decision<EntitlementChanged> {
+    let mut stamp = context.stamp.clone();
+    let known = facts.entitlement.as_ref();
+    let granted = grant.applied_to(known, stamp.now);
+    let action = match known {
+        None => Some(Action::EntitlementGranted),
+        Some(known) if !known.is_active() => Some(Action::EntitlementRestored),
+        Some(known) if *known != granted => Some(Action::EntitlementChanged),
+        Some(_) => None,
+    };
+    let (entitlement, mut writes) = match bind(context, &mut stamp, granted, action, facts) {
+        Ok(bound) => bound,
+        Err(refusal) => return refuse_known(&mut stamp, refusal, facts),
+    };
+    let lifetime = match grant.transport {
+        Transport::Connected => context.settings.license.connected_lifetime,
+        Transport::Airgap => context.settings.license.airgap_lifetime,
+    };
+    match sign(context, &entitlement, signer, stamp.now, lifetime) {
+        Err(error) => Decision::Abort(error),
+        Ok(license) => {
+            let detail = format!("{} until {}", grant.transport, license.1.to_rfc3339());
+            writes.push(Write::audit(stamp.audit(Action::LicenseSigned, entitlement.tenant_id, &detail)));
+            Decision::Commit {
+                writes,
+                outcome: Ok(EntitlementChanged { entitlement, license: Some(license), code: None }),
+            }
+        }
+    }
+}
+
+fn sign(
+    context: &Context,
+    entitlement: &Entitlement,
+    signer: &dyn LicenseSigner,
+    now: Timestamp,
+    lifetime: TimeDelta,
+) -> Result<(crate::secret::LicenseToken, Timestamp), DecideError> {
+    let terms = LicenseTerms::of(entitlement, entitlement.tenant_id, &context.settings.editions)?;
+    let claims = context.settings.license.claims(terms, now, lifetime);
+    Ok((signer.sign(&claims)?, claims.expires_at.trunc_subsecs(0)))
+}
+
+/// A code about to be minted.
+struct Minted {
+    id: CodeId,
+    digest: CodeDigest,
+    code: PlainCode,
+    expires_at: Timestamp,
+}
+
+fn decide_code(context: &Context, minted: &Minted, facts: &EntitlementFacts) -> Decision<EntitlementChanged> {
+    let mut stamp = context.stamp.clone();
+    let Some(entitlement) = &facts.entitlement else { return refuse(Refusal::EntitlementNotFound, None) };
+    if let Some(since) = entitlement.revoked_at {
+        return refuse_known(&mut stamp, Refusal::EntitlementRevoked { since }, facts);
+    }
+    let (entitlement, mut writes) = match bind(context, &mut stamp, entitlement.clone(), None, facts) {
+        Ok(bound) => bound,
+        Err(refusal) => return refuse_known(&mut stamp, refusal, facts),
+    };
+    let mut entry = stamp.audit(Action::CodeIssued, entitlement.tenant_id, "activation");
+    entry.code_id = Some(minted.id);
+    writes.push(Write::SupersedeActivationCodes { entitlement: entitlement.id, at: stamp.now });
+    writes.push(Write::InsertCode(Box::new(InstallCode {
+        id: minted.id,
+        kind: CodeKind::Activation,
+        tenant_id: entitlement.tenant_id,
+        entitlement_id: Some(entitlement.id),
+        digest: minted.digest.clone(),
+        last_four: minted.code.last_four(),
+        issued_at: stamp.now,
+        expires_at: minted.expires_at,
+        consumed: None,
+        superseded_at: None,
+    })));
+    writes.push(Write::audit(entry));
+    let code = Some((minted.code.clone(), minted.expires_at));
+    Decision::Commit { writes, outcome: Ok(EntitlementChanged { entitlement, license: None, code }) }
+}
+
+fn refuse_known(stamp: &mut Stamp, refusal: Refusal, facts: &EntitlementFacts) -> Decision<EntitlementChanged> {
+    let known = facts.tenant.as_ref().map(|tenant| tenant.id);
+    let entry = known.map(|tenant| stamp.audit(Action::EntitlementRefused, Some(tenant), refusal.word()));
+    refuse(refusal, entry)
+}
+
+/// Binds an entitlement to the tenant that the caller names, where it has none yet. `action` is what happens to it besides.
+/// Returns it with all that has to be written for it.
+fn bind(
+    context: &Context,
+    stamp: &mut Stamp,
+    granted: Entitlement,
+    action: Option<Action>,
+    facts: &EntitlementFacts,
+) -> Result<(Entitlement, Vec<Write>), Refusal> {
+    if granted.tenant_id.zip(context.named).is_some_and(|(bound, named)| bound != named) {
+        return Err(Refusal::TenantMismatch);
+    }
+    let owner = granted.tenant_id.or(context.named);
+    if facts.tenant.as_ref().is_some_and(|tenant| tenant.status.is_closed()) {
+        return Err(Refusal::TenantSuspended);
+    }
+    if facts.tenant_entitlement.as_ref().is_some_and(|other| other.id != granted.id) {
+        return Err(Refusal::AlreadyEntitled);
+    }
+    let entitlement = Entitlement { tenant_id: owner, ..granted };
+    let mut writes = Vec::new();
+    if let Some(id) = owner {
+        writes.extend(tenant_writes(context, stamp, id, &entitlement, facts.tenant.as_ref()));
+    }
+    let was_bound = facts.entitlement.as_ref().is_some_and(|known| known.tenant_id == owner);
+    if facts.entitlement.as_ref() != Some(&entitlement) {
+        writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
+    }
+    let bound = (owner.is_some() && !was_bound).then_some(Action::EntitlementBound);
+    for action in action.into_iter().chain(bound) {
+        writes.push(Write::audit(stamp.audit(action, owner, entitlement.edition.as_str())));
+    }
+    Ok((entitlement, writes))
+}
+
+/// What becomes of the tenant that an entitlement is bound to: adopted, upgraded, or nothing.
+fn tenant_writes(
+    context: &Context,
+    stamp: &mut Stamp,
+    id: TenantId,
+    entitlement: &Entitlement,
+    known: Option<&Tenant>,
+) -> Vec<Write> {
+    let (tenant, action) = match known {
+        None => (redeem::adopted(id, entitlement, &context.settings, stamp.now), Action::TenantAdopted),
+        Some(tenant) if tenant.edition != entitlement.edition => {
+            let upgraded = Tenant { edition: entitlement.edition.clone(), updated_at: stamp.now, ..tenant.clone() };
+            (upgraded, Action::TenantUpgraded)
+        }
+        Some(_) => return Vec::new(),
+    };
+    let entry = stamp.audit(action, Some(id), entitlement.edition.as_str());
+    vec![Write::PutTenant(Box::new(tenant)), Write::audit(entry)]
+}
