@@ -16,7 +16,7 @@ use crate::run;
 /// test signs or seals with a make-believe one.
 const ARROWS: &[(&str, &[&str])] = &[
     ("registryd", &["registry-wiring", "registry-http", CORE]),
-    ("registryctl", &["registry-wiring", CORE]),
+    ("registryctl", &["registry-wiring", "appliance-license", CORE]),
     ("appliance-setup", &["appliance-install", "appliance-bootstrap", "appliance-license"]),
     (
         "registry-wiring",

@@ -5,8 +5,12 @@
 
 #![expect(clippy::print_stderr, reason = "a command line says there what went wrong")]
 
+mod appliance;
 mod code;
+mod consent;
+mod entitlement;
 mod keeping;
+mod license;
 mod output;
 mod release;
 mod tenant;
@@ -15,11 +19,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Parser, Subcommand};
 use registry_core::audit::Actor;
+use registry_core::license::{PublicKey, PublicKeyMaterial};
 use registry_core::store::StoreError;
 use registry_core::{Error, Refusal};
 use registry_wiring::{Config, DataFolder};
+use serde_json::json;
 
 use crate::output::Output;
 
@@ -68,6 +76,23 @@ enum Using {
     /// Publishes images.
     #[command(subcommand)]
     Release(release::Task),
+    /// Lists and revokes appliances.
+    #[command(subcommand)]
+    Appliance(appliance::Task),
+    /// Shows and changes what customers have paid for.
+    #[command(subcommand)]
+    Entitlement(entitlement::Task),
+    /// Signs and inspects licenses.
+    #[command(subcommand)]
+    License(License),
+}
+
+#[derive(Subcommand)]
+enum License {
+    #[command(flatten)]
+    Task(license::Task),
+    /// Says what a license says, and whether it holds.
+    Inspect(license::Inspect),
 }
 
 fn main() -> ExitCode {
@@ -93,7 +118,7 @@ fn complain(error: &anyhow::Error, json: bool) {
         _ => None,
     };
     if json {
-        eprintln!("{}", serde_json::json!({ "error": format!("{error:#}"), "next_step": next_step }));
+        eprintln!("{}", json!({ "error": format!("{error:#}"), "next_step": next_step }));
     } else {
         let next_step = next_step.map(|step| format!(" {step}")).unwrap_or_default();
         eprintln!("registryctl: {error:#}{next_step}");
@@ -107,6 +132,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     match cli.group {
         Group::Keeping(task) => runtime.block_on(keeping::perform(&config, task, output)),
+        Group::Using(Using::License(License::Inspect(asked))) if asked.keys.is_some() => {
+            license::inspect(&asked, "", output)
+        }
         Group::Using(task) => runtime.block_on(with_registry(&config, task, output)),
     }
 }
@@ -127,7 +155,25 @@ async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::
         Using::Tenant(task) => tenant::perform(&registry, task, output).await,
         Using::Code(task) => code::perform(&registry, task, output).await,
         Using::Release(task) => release::perform(&registry, task, output).await,
+        Using::Appliance(task) => appliance::perform(&registry, task, output).await,
+        Using::Entitlement(task) => entitlement::perform(&registry, task, output).await,
+        Using::License(License::Task(task)) => license::perform(&registry, task, output).await,
+        Using::License(License::Inspect(asked)) => license::inspect(&asked, &jwks(&registry.public_keys()), output),
     }
+}
+
+/// The keys as a JSON Web Key Set (RFC 7517).
+fn jwks(keys: &[PublicKey]) -> String {
+    let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let jwk = |key: &PublicKey| match &key.material {
+        PublicKeyMaterial::Ed25519 { x } => {
+            json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid, "x": text(x) })
+        }
+        PublicKeyMaterial::P256 { x, y } => json!({
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": key.kid, "x": text(x), "y": text(y),
+        }),
+    };
+    json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() }).to_string()
 }
 
 /// Whom the audit names: the operating system's user.
@@ -142,7 +188,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         StoreError::Corrupt(_) => 1,
     };
     let refusal = |refusal: &Refusal| {
-        let missing = matches!(refusal, Refusal::TenantNotFound | Refusal::EntitlementNotFound);
+        let missing =
+            matches!(refusal, Refusal::TenantNotFound | Refusal::EntitlementNotFound | Refusal::ApplianceNotFound);
         if missing { 4 } else { 3 }
     };
     match error.downcast_ref::<Error>() {

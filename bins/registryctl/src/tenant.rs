@@ -1,4 +1,4 @@
-//! `registryctl tenant register|list|show`
+//! `registryctl tenant register|list|show|suspend|resume|cancel`
 
 use clap::{Args, Subcommand};
 use registry_core::Registry;
@@ -9,9 +9,11 @@ use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::{CodeState, InstallCode};
 use registry_core::registry::directory::{ListTenants, TenantSummary};
+use registry_core::registry::operate::TenantEdit;
 use registry_core::registry::register::NewTenant;
 use serde_json::{Value, json};
 
+use crate::consent::Consent;
 use crate::operator;
 use crate::output::Output;
 
@@ -26,6 +28,20 @@ pub(crate) enum Task {
         /// The tenant's id.
         tenant_id: TenantId,
     },
+    /// Puts a tenant on hold: no code is redeemed or re-issued, and its appliances are told `revoked`.
+    Suspend(Edited),
+    /// Takes a suspension or a cancellation back.
+    Resume(Edited),
+    /// Ends a tenant.
+    Cancel(Edited),
+}
+
+#[derive(Args)]
+pub(crate) struct Edited {
+    /// The tenant's id.
+    tenant_id: TenantId,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 #[derive(Args)]
@@ -92,7 +108,22 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         Task::Register(asked) => register(registry, asked, output).await,
         Task::List(asked) => list(registry, asked, output).await,
         Task::Show { tenant_id } => show(registry, tenant_id, output).await,
+        Task::Suspend(asked) => edit(registry, asked, TenantEdit::Suspend, output).await,
+        Task::Resume(asked) => edit(registry, asked, TenantEdit::Resume, output).await,
+        Task::Cancel(asked) => edit(registry, asked, TenantEdit::Cancel, output).await,
     }
+}
+
+async fn edit(registry: &Registry, asked: Edited, edit: TenantEdit, output: Output) -> anyhow::Result<()> {
+    let Edited { tenant_id, consent } = asked;
+    let company = registry.tenant_show(tenant_id).await?.record.tenant.company_name;
+    match edit {
+        TenantEdit::Suspend => consent.ask(&format!("Suspend {company} ({tenant_id})?"))?,
+        TenantEdit::Cancel => consent.ask(&format!("Cancel {company} ({tenant_id})?"))?,
+        TenantEdit::Resume => {}
+    }
+    let tenant = registry.tenant_edit(tenant_id, edit, operator()).await?;
+    output.fields(&[("tenant_id", json!(tenant.id)), ("status", json!(tenant.status.as_str()))])
 }
 
 async fn register(registry: &Registry, asked: Register, output: Output) -> anyhow::Result<()> {
@@ -226,7 +257,7 @@ fn lines(values: &[Value], output: Output) -> Value {
     json!(lines.join(&format!("\n{:20}", "")))
 }
 
-fn time(moment: Timestamp) -> Value {
+pub(crate) fn time(moment: Timestamp) -> Value {
     json!(seconds(moment))
 }
 

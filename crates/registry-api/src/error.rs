@@ -25,6 +25,7 @@ pub enum ErrorCode {
     EntitlementRevoked,
     EntitlementNotFound,
     RevokedAppliance,
+    ApplianceNotFound,
     InvalidCredential,
     TooManyAttempts,
     IdempotencyKeyReused,

@@ -13,6 +13,14 @@ pub enum Action {
     TenantAdopted,
     /// A tenant's edition was raised by an entitlement bound to it.
     TenantUpgraded,
+    /// A tenant was suspended by an operator.
+    TenantSuspended,
+    /// A suspended or cancelled tenant was resumed.
+    TenantResumed,
+    /// A tenant was cancelled.
+    TenantCancelled,
+    /// An appliance was revoked, and all of its credentials.
+    ApplianceRevoked,
     /// A code was minted.
     CodeIssued,
     /// A code was minted for a tenant that had some before: the unused ones are dead.
@@ -55,6 +63,10 @@ words!(Action {
     TenantRegistered = "tenant_registered",
     TenantAdopted = "tenant_adopted",
     TenantUpgraded = "tenant_upgraded",
+    TenantSuspended = "tenant_suspended",
+    TenantResumed = "tenant_resumed",
+    TenantCancelled = "tenant_cancelled",
+    ApplianceRevoked = "appliance_revoked",
     CodeIssued = "code_issued",
     CodeReissued = "code_reissued",
     CodeRedeemed = "code_redeemed",

@@ -73,6 +73,9 @@ pub enum Refusal {
     /// The same, said to a service that asks about a credential.
     #[error("The credential is not valid.")]
     CredentialInvalid,
+    /// The tenant has no such appliance.
+    #[error("No appliance of that name was found.")]
+    ApplianceNotFound,
     /// No such entitlement.
     #[error("No entitlement was found.")]
     EntitlementNotFound,
@@ -121,6 +124,7 @@ impl Refusal {
             Self::Invalid { .. }
             | Self::TenantNotFound
             | Self::AmbiguousContact
+            | Self::ApplianceNotFound
             | Self::CredentialInvalid
             | Self::EntitlementNotFound
             | Self::KeyReused
@@ -147,6 +151,7 @@ impl Refusal {
             Self::TenantNotFound => "tenant_not_found",
             Self::AmbiguousContact => "ambiguous_contact",
             Self::ApplianceRevoked => "appliance_revoked",
+            Self::ApplianceNotFound => "appliance_not_found",
             Self::CredentialInvalid => "credential_invalid",
             Self::EntitlementNotFound => "entitlement_not_found",
             Self::TooManyGuesses { .. } => "too_many_guesses",

@@ -133,6 +133,7 @@ impl From<Refusal> for ApiError {
             | Refusal::TenantNotFound
             | Refusal::AmbiguousContact
             | Refusal::ApplianceRevoked
+            | Refusal::ApplianceNotFound
             | Refusal::CredentialInvalid
             | Refusal::EntitlementNotFound
             | Refusal::KeyReused
@@ -156,6 +157,7 @@ fn status_and_code(refusal: &Refusal) -> (StatusCode, ErrorCode) {
         Refusal::TenantNotFound => (StatusCode::NOT_FOUND, Code::TenantNotFound),
         Refusal::AmbiguousContact => (StatusCode::CONFLICT, Code::AmbiguousContact),
         Refusal::ApplianceRevoked => (StatusCode::UNAUTHORIZED, Code::RevokedAppliance),
+        Refusal::ApplianceNotFound => (StatusCode::NOT_FOUND, Code::ApplianceNotFound),
         Refusal::CredentialInvalid => (StatusCode::UNAUTHORIZED, Code::InvalidCredential),
         Refusal::EntitlementNotFound => (StatusCode::NOT_FOUND, Code::EntitlementNotFound),
         Refusal::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts),

@@ -11,7 +11,7 @@ use registry_core::release::Release;
 use registry_core::secret::{CodeDigest, KeyId, Sealed};
 use registry_core::store::{
     EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Replay, StoreError, TenantSelector,
+    ReissueFacts, ReleaseFacts, Replay, StoreError, TenantFacts, TenantKey, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
@@ -247,6 +247,29 @@ impl Load for EntitlementKey {
         let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
         let facts = EntitlementFacts { entitlement: domain(entitlement)?, tenant: domain(tenant)?, tenant_entitlement };
         Ok((facts, roots))
+    }
+}
+
+impl Load for TenantKey {
+    type Facts = TenantFacts;
+
+    fn reads_roots_first(&self) -> bool {
+        true
+    }
+
+    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(TenantFacts, Roots), Trouble> {
+        let row = tenants::table.find(self.id.0).select((TenantRow::as_select(), tenants::version));
+        let tenant: Option<Versioned<TenantRow>> = row.first(connection).await.optional()?;
+        let appliance = match &self.appliance {
+            None => None,
+            Some(id) => {
+                let row = appliances::table.find((self.id.0, id.as_str())).select(ApplianceRow::as_select());
+                row.first(connection).await.optional()?
+            }
+        };
+        let roots = Roots { tenant: root(tenant.as_ref()), loose: None };
+        let appliance = appliance.map(TryFrom::try_from).transpose()?;
+        Ok((TenantFacts { tenant: domain(tenant)?, appliance }, roots))
     }
 }
 

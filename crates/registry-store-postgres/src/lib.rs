@@ -35,8 +35,10 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
     CredentialFacts, Decide, EntitlementFacts, EntitlementKey, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantQuery, TenantRecord, TenantSelector,
+    ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
+    TenantSelector,
 };
+use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
 
 pub use target::{PostgresOptions, UrlError};
@@ -113,6 +115,14 @@ impl Store for PostgresStore {
         decide: Decide<EntitlementFacts, EntitlementChanged>,
     ) -> Result<Outcome<EntitlementChanged>, StoreError> {
         change(&self.pool, key, replay, decide).await
+    }
+
+    async fn tenant_change(
+        &self,
+        key: TenantKey,
+        decide: Decide<TenantFacts, Tenant>,
+    ) -> Result<Outcome<Tenant>, StoreError> {
+        change(&self.pool, key, None, decide).await
     }
 
     async fn check_in(

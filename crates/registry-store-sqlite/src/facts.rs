@@ -11,7 +11,7 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, Sealed};
 use registry_core::store::{
     CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, StoreError, TenantSelector,
+    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, StoreError, TenantFacts, TenantKey, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
@@ -98,6 +98,17 @@ pub(crate) fn redeem(connection: &mut SqliteConnection, key: &RedeemKey) -> Resu
             one::<_, Appliance>(appliance.select(ApplianceRow::as_select()).first(connection).optional())?;
     }
     Ok(facts)
+}
+
+pub(crate) fn tenant_change(connection: &mut SqliteConnection, key: &TenantKey) -> Result<TenantFacts, StoreError> {
+    let appliance = match &key.appliance {
+        None => None,
+        Some(id) => {
+            let row = appliances::table.find((key.id.to_string(), id.as_str())).select(ApplianceRow::as_select());
+            one(row.first(connection).optional())?
+        }
+    };
+    Ok(TenantFacts { tenant: tenant(connection, key.id)?, appliance })
 }
 
 /// Records a check-in.

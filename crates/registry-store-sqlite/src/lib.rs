@@ -26,11 +26,12 @@ use registry_core::id::{AuditId, MailId, TenantId};
 use registry_core::mail::{QueuedMail, Settlement};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
-use registry_core::store::TenantQuery;
 use registry_core::store::{
     CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey, Outcome, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantRecord, TenantSelector,
+    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey, TenantQuery,
+    TenantRecord, TenantSelector,
 };
+use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
 
 use crate::connection::{Connections, failure};
@@ -125,6 +126,14 @@ impl Store for SqliteStore {
         decide: Decide<EntitlementFacts, EntitlementChanged>,
     ) -> Result<Outcome<EntitlementChanged>, StoreError> {
         self.decide(replay, move |connection| facts::entitlement_change(connection, &key), decide).await
+    }
+
+    async fn tenant_change(
+        &self,
+        key: TenantKey,
+        decide: Decide<TenantFacts, Tenant>,
+    ) -> Result<Outcome<Tenant>, StoreError> {
+        self.decide(None, move |connection| facts::tenant_change(connection, &key), decide).await
     }
 
     async fn check_in(

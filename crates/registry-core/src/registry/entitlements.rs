@@ -22,6 +22,20 @@ pub enum EntitlementEdit {
 }
 
 impl Registry {
+    /// An entitlement.
+    pub async fn entitlement_show(&self, selector: EntitlementSelector) -> Result<Entitlement, Error> {
+        let show = |facts: &EntitlementFacts| match facts.entitlement.clone() {
+            None => refuse(Refusal::EntitlementNotFound, None),
+            Some(entitlement) => {
+                let shown = EntitlementChanged { entitlement, license: None, code: None };
+                Decision::Commit { writes: vec![], outcome: Ok(shown) }
+            }
+        };
+        let key = EntitlementKey { selector, tenant_id: None };
+        let shown = self.ports.store.entitlement_change(key, None, Arc::new(show)).await?.into_result()?;
+        Ok(shown.entitlement)
+    }
+
     /// Changes an entitlement. Repeating it changes nothing, and answers the same.
     pub async fn entitlement_edit(
         &self,

@@ -6,6 +6,7 @@ pub mod directory;
 mod downloads;
 pub mod entitlements;
 pub mod minting;
+pub mod operate;
 pub mod readiness;
 pub mod redeem;
 pub mod register;

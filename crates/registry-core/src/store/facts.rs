@@ -93,6 +93,24 @@ pub struct CredentialFacts {
     pub entitlement: Option<Entitlement>,
 }
 
+/// A tenant that an operator changes, or an appliance of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantKey {
+    /// The tenant.
+    pub id: TenantId,
+    /// The appliance.
+    pub appliance: Option<ApplianceId>,
+}
+
+/// What an operator's change is decided on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TenantFacts {
+    /// The tenant.
+    pub tenant: Option<Tenant>,
+    /// Its appliance.
+    pub appliance: Option<Appliance>,
+}
+
 /// Which entitlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntitlementSelector {

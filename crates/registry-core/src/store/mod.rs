@@ -24,12 +24,13 @@ use crate::id::{AuditId, MailId, TenantId};
 use crate::mail::{QueuedMail, Settlement};
 use crate::release::Release;
 use crate::secret::{CredentialDigest, KeyId};
+use crate::tenant::Tenant;
 use crate::text::{Channel, SubscriptionId, Version};
 
 pub use decision::{Decide, DecideError, Decision, Outcome};
 pub use facts::{
     CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, Place, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, TenantQuery, TenantRecord, TenantSelector,
+    RegisterFacts, ReissueFacts, ReleaseFacts, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 pub use write::{Replay, ReplayRecord, Write};
 
@@ -82,6 +83,13 @@ pub trait Store: Send + Sync {
         replay: Option<Replay>,
         decide: Decide<EntitlementFacts, EntitlementChanged>,
     ) -> Result<Outcome<EntitlementChanged>, StoreError>;
+
+    /// Changes a tenant, or an appliance of it.
+    async fn tenant_change(
+        &self,
+        key: TenantKey,
+        decide: Decide<TenantFacts, Tenant>,
+    ) -> Result<Outcome<Tenant>, StoreError>;
 
     /// Checks an appliance in. MUST record `now` as its last check-in, unless it was later, whatever is decided; the facts
     /// are those after that. Where the decision aborts, that record MAY last.

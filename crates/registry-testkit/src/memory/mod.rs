@@ -15,11 +15,10 @@ use registry_core::mail::{MailState, QueuedMail, Settlement};
 use registry_core::refusal::Refusal;
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
-use registry_core::store::TenantQuery;
 use registry_core::store::{
     CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts,
-    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantRecord, TenantSelector,
-    Write,
+    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey,
+    TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId, Version};
@@ -125,6 +124,14 @@ impl Store for MemoryStore {
         decide: Decide<EntitlementFacts, EntitlementChanged>,
     ) -> Result<Outcome<EntitlementChanged>, StoreError> {
         self.decide(replay.as_ref(), |tables| tables.entitlement_facts(&key), &decide)
+    }
+
+    async fn tenant_change(
+        &self,
+        key: TenantKey,
+        decide: Decide<TenantFacts, Tenant>,
+    ) -> Result<Outcome<Tenant>, StoreError> {
+        self.decide(None, |tables| tables.tenant_facts(&key), &decide)
     }
 
     async fn check_in(

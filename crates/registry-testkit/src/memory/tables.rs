@@ -14,7 +14,7 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
     CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts,
-    ReplayRecord, StoreError, TenantRecord, TenantSelector, Write,
+    ReplayRecord, StoreError, TenantFacts, TenantKey, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::{Tenant, TenantStatus};
 use registry_core::text::ApplianceId;
@@ -200,6 +200,11 @@ impl Tables {
             tenant: owner.and_then(|id| self.tenant(id)),
             tenant_entitlement: owner.and_then(|id| self.active_entitlement(id)),
         }
+    }
+
+    pub(super) fn tenant_facts(&self, key: &TenantKey) -> TenantFacts {
+        let appliance = key.appliance.as_ref().and_then(|id| self.appliances.get(&(key.id, id.clone())));
+        TenantFacts { tenant: self.tenant(key.id), appliance: appliance.map(|appliance| (**appliance).clone()) }
     }
 
     /// Records a check-in.

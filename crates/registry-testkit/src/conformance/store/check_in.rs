@@ -10,9 +10,11 @@ use registry_core::guesses::Source;
 use registry_core::id::TenantId;
 use registry_core::registry::check_in::CheckIn;
 use registry_core::registry::entitlements::EntitlementEdit;
+use registry_core::registry::operate::TenantEdit;
 use registry_core::secret::PlainCredential;
-use registry_core::store::{EntitlementSelector, Store, Write};
+use registry_core::store::{EntitlementSelector, Store};
 use registry_core::tenant::TenantStatus;
+use registry_core::text::ApplianceId;
 use registry_core::{Error, Refusal};
 
 use super::actions;
@@ -97,9 +99,13 @@ pub async fn an_unknown_and_a_revoked_credential_are_refused_alike(store: Arc<dy
     let world = World::over(store.clone());
     let (tenant, credential) = installed(&world, "Acme").await;
     let unknown = PlainCredential::new("0".repeat(64));
-    let mut revoked = appliance(&store, tenant).await;
-    revoked.revoked_at = Some(world.now());
-    world.write(vec![Write::PutAppliance(Box::new(revoked))]).await.unwrap();
+    let name = appliance(&store, tenant).await.id;
+    for _ in 0..2 {
+        world.registry.appliance_revoke(tenant, name.clone(), actor()).await.unwrap();
+    }
+    let nobody = ApplianceId::parse("nobody").unwrap();
+    let refused = world.registry.appliance_revoke(tenant, nobody, actor()).await.unwrap_err();
+    assert!(matches!(refused, Error::Refused(Refusal::ApplianceNotFound)));
     for credential in [&unknown, &credential] {
         let refused = check_in(&world, credential).await.unwrap_err();
         assert!(matches!(refused, Error::Refused(Refusal::ApplianceRevoked)), "{refused:?}");
@@ -156,4 +162,29 @@ pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<
     assert!(renewals <= 1);
     let last = check_in(&world, &credential).await.unwrap();
     assert!(matches!(last.standing, Standing::Revoked));
+}
+
+/// Operators.
+pub async fn a_suspended_tenant_is_refused_until_it_is_resumed(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let (tenant, credential) = installed(&world, "Acme").await;
+    assert!(check_in(&world, &credential).await.is_ok());
+    for edit in [TenantEdit::Suspend, TenantEdit::Suspend, TenantEdit::Cancel] {
+        world.registry.tenant_edit(tenant, edit, actor()).await.unwrap();
+        assert!(matches!(check_in(&world, &credential).await.unwrap().standing, Standing::Revoked));
+        let refused = world.reissue(tenant).await.unwrap_err();
+        assert!(matches!(refused, Error::Refused(Refusal::TenantSuspended)));
+        assert!(!world.registry.credential_verify(&credential).await.unwrap().connected_eligible);
+    }
+    let resumed = world.registry.tenant_edit(tenant, TenantEdit::Resume, actor()).await.unwrap();
+    assert_eq!(resumed.status, TenantStatus::Installed);
+    assert!(matches!(check_in(&world, &credential).await.unwrap().standing, Standing::Licensed(_)));
+    assert_eq!(store.tenant_show(tenant).await.unwrap().unwrap().tenant.status, TenantStatus::Active);
+    let done = actions(&store, tenant).await;
+    for (action, count) in [("tenant_suspended", 1), ("tenant_cancelled", 1), ("tenant_resumed", 1)] {
+        assert_eq!(done.iter().filter(|&&it| it == action).count(), count, "{action}");
+    }
+    let nobody = TenantId(world.registry.draw_id());
+    let refused = world.registry.tenant_edit(nobody, TenantEdit::Suspend, actor()).await.unwrap_err();
+    assert!(matches!(refused, Error::Refused(Refusal::TenantNotFound)));
 }
