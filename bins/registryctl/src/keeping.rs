@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Subcommand;
-use registry_wiring::{Config, Manifest};
+use registry_wiring::{Config, Manifest, Migrated};
 use serde_json::json;
 
 use crate::output::Output;
@@ -34,9 +34,12 @@ pub(crate) async fn perform(config: &Config, task: Task, output: Output) -> anyh
 }
 
 async fn migrate(config: &Config, output: Output) -> anyhow::Result<()> {
-    let Some(names) = registry_wiring::migrate(config).await? else {
+    let Some(Migrated { names, search }) = registry_wiring::migrate(config).await? else {
         bail!("the database is SQLite, which is migrated whenever it is opened")
     };
+    if let Some(problem) = search {
+        eprintln!("registryctl: searches find beginnings only (`database.search_by_part`): {problem}");
+    }
     let rows: Vec<_> = names.into_iter().map(|name| vec![name.into()]).collect();
     output.table(&["migration"], &rows, &[])
 }

@@ -74,6 +74,8 @@ async fn restored_data_redeems_its_live_codes_and_has_its_release() {
     assert_eq!(ctl(&restored, &["tenant", "show", &late]).status.code(), Some(4), "it was not there yet");
     let again = done(&restored, &["release", "publish", path(&image), "--version", "1.0"]);
     assert_eq!(again["sha256"].as_str().unwrap().len(), 64);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&backup), mode(&backup.join("registry.db"))), (0o700, 0o600));
     for name in ["service-token", "keys/master.key"] {
         assert_eq!(std::fs::read(data.join(name)).unwrap(), std::fs::read(restored.join(name)).unwrap(), "{name}");
         assert_eq!(std::fs::metadata(restored.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
@@ -105,6 +107,13 @@ fn what_is_unfinished_altered_or_in_the_way_is_refused() {
     done(&data, &["backup", path(&backup)]);
     assert!(refused(&data, &["backup", path(&backup)]).contains("not empty"));
     assert!(refused(&data, &["restore", path(&backup)]).contains("holds a registry"));
+    for left in ["registry.db-wal", "keys/master.key"] {
+        let folder = folder.path().join(left.replace('/', "-"));
+        std::fs::create_dir_all(folder.join("keys")).unwrap();
+        std::fs::write(folder.join(left), "x").unwrap();
+        assert!(refused(&folder, &["restore", path(&backup)]).contains(left));
+        assert_eq!(std::fs::read(folder.join(left)).unwrap(), b"x", "it is as it was");
+    }
     let (manifest, database) = (backup.join("backup.json"), backup.join("registry.db"));
     let (kept, content) = (std::fs::read_to_string(&manifest).unwrap(), std::fs::read(&database).unwrap());
     std::fs::write(&database, [&content[..], b"x"].concat()).unwrap();
@@ -112,6 +121,8 @@ fn what_is_unfinished_altered_or_in_the_way_is_refused() {
     std::fs::write(&database, content).unwrap();
     std::fs::write(&manifest, kept.replace("service-token", "../service-token")).unwrap();
     assert!(refused(&restored, &["restore", path(&backup)]).contains("outside"));
+    std::fs::write(&manifest, r#"{"made_at": "", "files": []}"#).unwrap();
+    assert!(refused(&restored, &["restore", path(&backup)]).contains("names no registry.db"));
     std::fs::remove_file(&manifest).unwrap();
     assert!(refused(&restored, &["restore", path(&backup)]).contains("no finished backup"));
     assert!(!restored.exists(), "nothing was restored");

@@ -4,8 +4,11 @@
 //! round trips, no lock between them. *Locked*: a transaction locks the roots (tenant, then entitlement), loads, decides,
 //! writes. What is decided under locks cannot be overtaken, so however many race, each needs few tries.
 
+use std::sync::Arc;
+
 use diesel::prelude::*;
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
+use futures_util::FutureExt as _;
 use registry_core::store::{Decide, Decision, Outcome, Replay, StoreError};
 
 use crate::facts::{self, Load};
@@ -25,25 +28,32 @@ pub(crate) async fn change<L: Load, T: Send + 'static>(
     decide: Decide<L::Facts, T>,
 ) -> Result<Outcome<T>, StoreError> {
     let pool = pool.clone();
-    let task = tokio::spawn(async move { try_often(&pool, &load, replay.as_ref(), &decide).await });
+    let task = tokio::spawn(async move { try_often(&pool, Arc::new(load), replay, decide).await });
     task.await.map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
 }
 
-async fn try_often<L: Load, T: Send>(
+async fn try_often<L: Load, T: Send + 'static>(
     pool: &Pool,
-    load: &L,
-    replay: Option<&Replay>,
-    decide: &Decide<L::Facts, T>,
+    load: Arc<L>,
+    replay: Option<Replay>,
+    decide: Decide<L::Facts, T>,
 ) -> Result<Outcome<T>, StoreError> {
     let mut may_be_guarded = replay.is_none() && load.reads_roots_first();
     let mut reason = String::new();
     for _ in 0..TRIES {
-        let mut connection = pool.get().await?;
-        let tried = if may_be_guarded {
-            guarded(&mut connection, load, decide).await
-        } else {
-            locked(&mut connection, load, replay, decide).await
-        };
+        let (load, replay, decide) = (load.clone(), replay.clone(), decide.clone());
+        let tried = pool
+            .run(move |connection| {
+                async move {
+                    if may_be_guarded {
+                        guarded(connection, &*load, &decide).await
+                    } else {
+                        locked(connection, &*load, replay.as_ref(), &decide).await
+                    }
+                }
+                .boxed()
+            })
+            .await;
         may_be_guarded = false;
         match tried {
             Ok(outcome) => return Ok(outcome),

@@ -15,6 +15,7 @@ use registry_core::tenant::Tenant;
 use uuid::Uuid;
 
 use crate::failure::failure;
+use crate::migrations;
 use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, TenantRow};
 use crate::schema::{appliances, entitlements, install_codes, tenants};
 
@@ -94,18 +95,11 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
-/// Whether any part of a name is quick to find, by the index of the optional migration; else only beginnings are looked
-/// for, which an ordinary index serves.
+/// Whether any part of a name is quick to find, by an index that is whole; else only beginnings are looked for, which an
+/// ordinary index serves.
 async fn finds_parts(connection: &mut AsyncPgConnection) -> Result<bool, StoreError> {
-    diesel::select(to_regclass("tenants_by_part").is_not_null())
-        .get_result(connection)
-        .await
-        .map_err(|error| failure(&error))
-}
-
-diesel::define_sql_function! {
-    /// The relation of this name, where there is one (PostgreSQL documentation, section 9.27).
-    fn to_regclass(name: diesel::sql_types::Text) -> Nullable<Oid>;
+    let state = migrations::search_state(connection).await.map_err(|error| failure(&error))?;
+    Ok(state == Some(true))
 }
 
 /// A query that is planned each time it is asked. A plan that is kept has to fit every value: for a search by part of a

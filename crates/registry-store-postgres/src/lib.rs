@@ -15,6 +15,7 @@ mod failure;
 mod migrations;
 mod outbox;
 mod pool;
+mod records;
 mod rows;
 mod schema;
 mod target;
@@ -22,11 +23,9 @@ mod tls;
 mod writes;
 
 use async_trait::async_trait;
-use diesel::prelude::*;
-use diesel::upsert::excluded;
-use diesel_async::RunQueryDsl;
+use futures_util::FutureExt as _;
 use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
-use registry_core::audit::{Action, AuditEntry};
+use registry_core::audit::AuditEntry;
 use registry_core::clock::Timestamp;
 use registry_core::guesses::Source;
 use registry_core::id::{AuditId, MailId, TenantId};
@@ -45,9 +44,8 @@ pub use target::{PostgresOptions, UrlError};
 
 use crate::change::change;
 use crate::facts::ReleaseName;
-use crate::failure::{Trouble, failure};
+use crate::failure::Trouble;
 use crate::pool::Pool;
-use crate::schema::{audit, channels, install_codes, mails, probes, releases, rings};
 
 /// The store in one PostgreSQL database.
 #[derive(Clone)]
@@ -61,7 +59,13 @@ impl PostgresStore {
         Ok(Self { pool: Pool::new(options)? })
     }
 
-    /// The names of the migrations that have not been run: none must be left before anything else is asked for.
+    /// Whether the database keeps texts as they are: anything but UTF-8 would refuse some names for ever.
+    pub async fn check_encoding(&self) -> Result<(), StoreError> {
+        self.pool.run(|connection| records::check_encoding(connection).boxed()).await
+    }
+
+    /// The names of the migrations that have not been run: none must be left before anything else is asked for. Takes no
+    /// more than the right to read.
     pub async fn migrations_pending(&self) -> Result<Vec<String>, StoreError> {
         migrations::pending(&self.pool).await
     }
@@ -72,10 +76,11 @@ impl PostgresStore {
         migrations::run(&self.pool).await
     }
 
-    /// Runs the optional migrations, which make any part of a name quick to find. They take the extension `pg_trgm`;
-    /// where the server does not let us have it, searches find beginnings only, and nothing else changes.
-    pub async fn search_migrations_run(&self) -> Result<Vec<String>, StoreError> {
-        migrations::run_search(&self.pool).await
+    /// Makes any part of a name quick to find, where it is not yet, and says whether it had to. It takes the extension
+    /// `pg_trgm`, and on a large fleet some time, in which others may go on writing. Where the server does not let us,
+    /// searches find beginnings only, and nothing else changes.
+    pub async fn search_by_part_make(&self) -> Result<bool, StoreError> {
+        migrations::make_search(&self.pool).await
     }
 }
 
@@ -136,8 +141,8 @@ impl Store for PostgresStore {
     }
 
     async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError> {
-        let mut connection = self.pool.get().await?;
-        credentials::show(&mut connection, digest).await.map_err(Trouble::into_store)
+        let shown = self.pool.run(move |connection| credentials::show(connection, digest).boxed()).await;
+        shown.map_err(Trouble::into_store)
     }
 
     async fn release_publish(
@@ -150,106 +155,48 @@ impl Store for PostgresStore {
     }
 
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
-        let mut connection = self.pool.get().await?;
-        let current = channels::table.find(channel.as_str()).inner_join(releases::table);
-        let row = current.select(rows::ReleaseRow::as_select()).first(&mut connection).await.optional();
-        row.map_err(|error| failure(&error))?.map(Release::try_from).transpose()
+        self.pool.run(move |connection| records::release_current(connection, channel).boxed()).await
     }
 
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
-        let mut connection = self.pool.get().await?;
-        directory::list(&mut connection, &query).await
+        self.pool.run(move |connection| async move { directory::list(connection, &query).await }.boxed()).await
     }
 
     async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
-        let mut connection = self.pool.get().await?;
-        directory::show(&mut connection, id).await
+        self.pool.run(move |connection| directory::show(connection, id).boxed()).await
     }
 
     async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError> {
-        let mut connection = self.pool.get().await?;
-        let mut lines = audit::table.select(rows::AuditRow::as_select()).into_boxed();
-        if let Some(tenant) = tenant {
-            lines = lines.filter(audit::tenant_id.eq(tenant.0));
-        }
-        let lines = lines.order((audit::at, audit::id)).load::<rows::AuditRow>(&mut connection).await;
-        lines.map_err(|error| failure(&error))?.into_iter().map(AuditEntry::try_from).collect()
+        self.pool.run(move |connection| records::audit_list(connection, tenant).boxed()).await
     }
 
     async fn audit_unknown_code(&self, id: AuditId, source: Source, minute: Timestamp) -> Result<(), StoreError> {
-        let mut connection = self.pool.get().await?;
-        let line = (
-            audit::id.eq(id.0),
-            audit::at.eq(minute),
-            audit::actor.eq("appliance"),
-            audit::source.eq(source.to_string()),
-            audit::action.eq(Action::UnknownCodes.as_str()),
-            audit::detail.eq(""),
-            audit::count.eq(1),
-        );
-        let counted = diesel::insert_into(audit::table)
-            .values(line)
-            .on_conflict((audit::source, audit::at))
-            .filter_target(audit::action.eq("unknown_codes"))
-            .do_update()
-            .set(audit::count.eq(audit::count + excluded(audit::count)))
-            .execute(&mut connection)
-            .await;
-        counted.map(drop).map_err(|error| failure(&error))
+        self.pool.run(move |connection| records::audit_unknown_code(connection, id, source, minute).boxed()).await
     }
 
     async fn mail_lease(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<QueuedMail>, StoreError> {
-        let mut connection = self.pool.get().await?;
-        outbox::lease(&mut connection, now, until, limit).await
+        self.pool.run(move |connection| outbox::lease(connection, now, until, limit).boxed()).await
     }
 
     async fn mail_settle(&self, id: MailId, settlement: Settlement, now: Timestamp) -> Result<(), StoreError> {
-        let mut connection = self.pool.get().await?;
-        outbox::settle(&mut connection, id, &settlement, now).await
+        self.pool
+            .run(move |connection| async move { outbox::settle(connection, id, &settlement, now).await }.boxed())
+            .await
     }
 
     async fn mail_list(&self, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError> {
-        let mut connection = self.pool.get().await?;
-        outbox::list(&mut connection, tenant).await
+        self.pool.run(move |connection| outbox::list(connection, tenant).boxed()).await
     }
 
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
-        let mut connection = self.pool.get().await?;
-        let unconsumed = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
-        let codes = install_codes::table.filter(unconsumed).select(install_codes::digest_key_id).distinct();
-        let mut ids: Vec<String> = codes.load(&mut connection).await.map_err(|error| failure(&error))?;
-        let sealed = mails::table.select(mails::sealed_key_id.assume_not_null()).distinct();
-        let sealed = sealed.filter(mails::sealed_key_id.is_not_null()).load(&mut connection).await;
-        ids.extend(sealed.map_err(|error| failure(&error))?);
-        ids.sort();
-        ids.dedup();
-        Ok(ids.into_iter().map(KeyId).collect())
+        self.pool.run(|connection| records::key_ids_in_use(connection).boxed()).await
     }
 
     async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
-        let ids: Vec<&str> = ring.iter().map(|key| key.0.as_str()).collect();
-        let Some(&current) = ids.as_slice().first() else { return Ok(None) };
-        let mut connection = self.pool.get().await?;
-        let first = diesel::insert_into(rings::table).values((rings::id.eq(1), rings::key_id.eq(current)));
-        let first = first.on_conflict_do_nothing().execute(&mut connection).await.map_err(|error| failure(&error))?;
-        let ours = diesel::update(rings::table.filter(rings::key_id.eq_any(&ids))).set(rings::key_id.eq(current));
-        if first == 1 || ours.execute(&mut connection).await.map_err(|error| failure(&error))? == 1 {
-            return Ok(None);
-        }
-        let other: String =
-            rings::table.select(rings::key_id).first(&mut connection).await.map_err(|error| failure(&error))?;
-        Ok(Some(KeyId(other)))
+        self.pool.run(move |connection| records::ring_record(connection, ring).boxed()).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        let mut connection = self.pool.get().await?;
-        let counted = diesel::insert_into(probes::table)
-            .values((probes::id.eq(1), probes::writes.eq(1)))
-            .on_conflict(probes::id)
-            .do_update()
-            .set(probes::writes.eq(probes::writes + 1))
-            .execute(&mut connection)
-            .await;
-        counted.map(drop).map_err(|error| failure(&error))
+        self.pool.run(|connection| records::probe(connection).boxed()).await
     }
 }

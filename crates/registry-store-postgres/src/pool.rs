@@ -3,6 +3,8 @@
 //! A connection that the server closed is noticed when it is taken, and replaced: a restarted server is found again
 //! without a restart of ours.
 
+use std::time::Duration;
+
 use deadpool::Runtime;
 use deadpool::managed::QueueMode;
 use diesel::ConnectionError;
@@ -10,11 +12,12 @@ use diesel_async::pooled_connection::deadpool::{Object, Pool as Connections};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use registry_core::store::StoreError;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::failure::no_connection;
+use crate::failure::{failure, no_connection};
 use crate::target::{PostgresOptions, Target};
 use crate::tls;
 
@@ -23,7 +26,11 @@ pub(crate) type Pooled = Object<AsyncPgConnection>;
 
 /// The connections to one database.
 #[derive(Clone)]
-pub(crate) struct Pool(Connections<AsyncPgConnection>);
+pub(crate) struct Pool {
+    connections: Connections<AsyncPgConnection>,
+    /// A server that is gone without a word would keep a connection for as long as the kernel believes in it.
+    deadline: Duration,
+}
 
 impl Pool {
     /// A pool that makes its connections when they are asked for.
@@ -53,12 +60,34 @@ impl Pool {
             .recycle_timeout(Some(options.connect_timeout))
             .runtime(Runtime::Tokio1)
             .build();
-        pool.map(Self).map_err(|error| StoreError::Unavailable(error.to_string()))
+        let connections = pool.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Self { connections, deadline: options.statement_timeout + options.lock_timeout })
     }
 
     /// A connection, as soon as there is one.
-    pub(crate) async fn get(&self) -> Result<Pooled, StoreError> {
-        self.0.get().await.map_err(|error| no_connection(&error))
+    async fn get(&self) -> Result<Pooled, StoreError> {
+        self.connections.get().await.map_err(|error| no_connection(&error))
+    }
+
+    /// Runs `work` on a connection. One that does not answer by the deadline is closed, and another takes its place.
+    pub(crate) async fn run<T, E: From<StoreError>>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut connection = self.get().await?;
+        if let Ok(done) = tokio::time::timeout(self.deadline, work(&mut connection)).await {
+            return done;
+        }
+        drop(Pooled::take(connection));
+        Err(StoreError::Unavailable("it does not answer".to_owned()).into())
+    }
+
+    /// A connection without time limits, which does not come back to the pool: for what takes as long as it takes.
+    pub(crate) async fn unlimited(&self) -> Result<AsyncPgConnection, StoreError> {
+        let mut connection = Pooled::take(self.get().await?);
+        let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+        connection.batch_execute(unlimited).await.map_err(|error| failure(&error))?;
+        Ok(connection)
     }
 }
 

@@ -52,6 +52,9 @@ pub enum UrlError {
     /// It is no URL of PostgreSQL's.
     #[error("it must look like postgres://user:password@host:5432/database?sslmode=verify-full")]
     NoUrl,
+    /// A password holds a character that ends it.
+    #[error("a `?` in its password must be written as %3F, a `/` as %2F, an `@` as %40, a `#` as %23")]
+    Unencoded,
     /// A parameter has a value that it cannot have.
     #[error("its parameter `{name}` must be one of: {allowed}")]
     Value {
@@ -71,6 +74,9 @@ impl Target {
             return Err(UrlError::NoUrl);
         }
         let (base, query) = text.split_once('?').unwrap_or((text, ""));
+        if query.contains('@') {
+            return Err(UrlError::Unencoded);
+        }
         let (mut mode, mut authority, mut others) = (None, None, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let decoded = |value: &str| percent_decode_str(value).decode_utf8_lossy().into_owned();
@@ -81,16 +87,21 @@ impl Target {
             }
         }
         let url = Zeroizing::new(format!("{base}?{}", others.join("&")));
-        // libpq's word for the authorities that the operating system trusts.
-        let authority = authority.filter(|path| path != "system").map(PathBuf::from);
+        // libpq's word for the authorities that the operating system trusts: everybody can have their certificate, so only
+        // the host's name proves anything (PostgreSQL documentation, "sslrootcert").
+        let system = authority.as_deref() == Some("system");
+        let authority = authority.filter(|_| !system).map(PathBuf::from);
         let (ssl_mode, tls) = match (mode.as_deref().unwrap_or("prefer"), authority) {
+            ("verify-full", path) => (SslMode::Require, Tls::Host(path)),
+            (_, None) if system => {
+                return Err(UrlError::Value { name: "sslmode", allowed: "verify-full, where sslrootcert is system" });
+            }
             ("disable", _) => (SslMode::Disable, Tls::Off),
             ("prefer", _) => (SslMode::Prefer, Tls::Unverified),
             // As libpq: whoever names an authority wants it to be asked.
             ("require", Some(path)) => (SslMode::Require, Tls::Authority(Some(path))),
             ("require", None) => (SslMode::Require, Tls::Unverified),
             ("verify-ca", path) => (SslMode::Require, Tls::Authority(path)),
-            ("verify-full", path) => (SslMode::Require, Tls::Host(path)),
             _ => {
                 let allowed = "disable, prefer, require, verify-ca, verify-full";
                 return Err(UrlError::Value { name: "sslmode", allowed });
@@ -152,6 +163,8 @@ mod tests {
             ("mysql://u:hush@h/db", "must look like"),
             ("postgres:///db", "must look like"),
             ("postgres://u:hush@h/db?sslmode=allow", "sslmode"),
+            ("postgres://u:hush?hush@h/db?sslmode=require", "%3F"),
+            ("postgres://u:hush@h/db?sslmode=require&sslrootcert=system", "verify-full"),
             ("postgres://u:hush@h/db?sslkey=hush", "sslkey"),
             ("postgres://u:hush@h/db?connect_timeout=hush", "connect_timeout"),
         ] {

@@ -58,7 +58,7 @@ async fn sslmode_is_honoured_and_a_failure_says_why() {
     ] {
         let url = format!("postgres://postgres@{host}:{}/postgres?{query}&application_name=tested", cluster.port());
         let asked = match PostgresStore::new(&common::options(&url)) {
-            Ok(store) => store.migrations_pending().await.map(|_| {
+            Ok(store) => store.check_encoding().await.map(|()| {
                 let version = "SELECT coalesce(version, '') FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                                WHERE application_name = 'tested' ORDER BY backend_start DESC LIMIT 1";
                 let version = cluster.sql("postgres", version).unwrap();
@@ -84,7 +84,7 @@ async fn a_server_without_tls_is_taken_by_prefer_only() {
     let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
     let ask = async |mode: &str| {
         let url = format!("{}?sslmode={mode}", cluster.url("postgres"));
-        PostgresStore::new(&common::options(&url)).unwrap().migrations_pending().await
+        PostgresStore::new(&common::options(&url)).unwrap().check_encoding().await
     };
     ask("prefer").await.unwrap();
     let error = ask("require").await.unwrap_err().to_string();

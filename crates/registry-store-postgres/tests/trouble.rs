@@ -7,12 +7,16 @@ mod common;
 mod database;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use registry_core::store::{Store as _, StoreError};
 use registry_store_postgres::{PostgresOptions, PostgresStore};
-use registry_testkit::World;
+use registry_testkit::{World, actor};
 use throwaway_postgres::{Cluster, Durability, sql};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 /// Longer than any wait that the tests set, shorter than the server's own limits.
@@ -146,7 +150,7 @@ async fn several_processes_may_migrate_at_once() {
             let store = PostgresStore::new(&common::options(&url)).unwrap();
             tokio::spawn(async move {
                 store.migrations_run().await.unwrap();
-                store.search_migrations_run().await.unwrap();
+                store.search_by_part_make().await.unwrap();
                 store.migrations_pending().await.unwrap()
             })
         })
@@ -172,4 +176,104 @@ async fn without_the_optional_index_searches_find_beginnings() {
     sql(&url, "DROP INDEX tenants_by_part").unwrap();
     assert_eq!(names("acme").await, ["Acme Ltd"]);
     assert_eq!(names("BOLT-acme@").await, ["Bolt Acme"], "by the beginning of the address too");
+}
+
+/// Passes connections on to a server, until it is told to swallow what those it has by then say.
+async fn black_hole(port: u16) -> (u16, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (own, swallow) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+    let told = swallow.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            // Those that come after the network is well again are not swallowed.
+            let swallow = if told.load(Ordering::SeqCst) { Arc::default() } else { told.clone() };
+            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+            tokio::spawn(pass(from_client, to_server, swallow.clone()));
+            tokio::spawn(pass(from_server, to_client, swallow));
+        }
+    });
+    (own, swallow)
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallow: Arc<AtomicBool>) {
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if !swallow.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_were_lost_without_a_word_are_replaced() {
+    let url = database::fresh().await;
+    let (address, name) = url.strip_prefix("postgres://postgres@127.0.0.1:").unwrap().split_once('/').unwrap();
+    let (port, swallow) = black_hole(address.parse().unwrap()).await;
+    let options = PostgresOptions {
+        statement_timeout: Duration::from_millis(500),
+        ..impatient(&format!("postgres://postgres@127.0.0.1:{port}/{name}"))
+    };
+    let world = Arc::new(World::over(Arc::new(PostgresStore::new(&options).unwrap())));
+    let register = |number: usize| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            world.registry.tenant_register(World::new_tenant(&format!("Company {number}"), "pro"), actor()).await
+        })
+    };
+    for number in 0..4 {
+        register(number).await.unwrap().unwrap();
+    }
+    swallow.store(true, Ordering::SeqCst);
+    let lost: Vec<_> = (4..8).map(register).collect();
+    let mut errors = Vec::new();
+    for lost in lost {
+        errors.extend(within_bound(lost).await.unwrap().err().map(|error| error.to_string()));
+    }
+    // Those that came first waited in vain; those that came later had a fresh connection already.
+    assert!(errors.iter().any(|error| error.contains("does not answer")), "{errors:?}");
+    within_bound(register(8)).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_only_read_and_write_rows_is_enough_once_the_tables_are_there() {
+    let url = database::fresh().await;
+    let role = format!("dml_{}", std::process::id());
+    let granted = format!(
+        "CREATE ROLE {role} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+    );
+    sql(&url, &granted).unwrap();
+    let store = PostgresStore::new(&common::options(&url.replace("postgres@", &format!("{role}@")))).unwrap();
+    assert_eq!(store.migrations_pending().await.unwrap(), [""; 0]);
+    assert_eq!(store.migrations_run().await.unwrap(), [""; 0]);
+    assert!(!store.search_by_part_make().await.unwrap());
+    let world = World::over(Arc::new(store));
+    let issued = world.register("Acme", "pro").await;
+    world.redeem(&issued.code, "a").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_not_whole_is_not_searched_and_not_taken_for_made() {
+    let url = database::fresh().await;
+    let store = PostgresStore::new(&common::options(&url)).unwrap();
+    sql(&url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'tenants_by_part'::regclass").unwrap();
+    let error = store.search_by_part_make().await.unwrap_err().to_string();
+    assert!(error.contains("tenants_by_part"), "{error}");
+    let world = World::over(Arc::new(store));
+    world.register("Bolt Acme", "essentials").await;
+    let asked =
+        registry_core::registry::directory::ListTenants { query: Some("acme".to_owned()), ..Default::default() };
+    assert!(world.registry.tenant_list(asked).await.unwrap().items.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_hold_every_name_is_refused() {
+    let cluster = throwaway_postgres::test_cluster();
+    let name = format!("latin_{}", std::process::id());
+    let made = format!("CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0");
+    sql(&format!("{cluster}/postgres"), &made).unwrap();
+    let store = PostgresStore::new(&common::options(&format!("{cluster}/{name}"))).unwrap();
+    let error = store.check_encoding().await.unwrap_err().to_string();
+    assert!(error.contains("LATIN1") && error.contains("UTF8"), "{error}");
 }

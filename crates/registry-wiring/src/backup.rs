@@ -56,6 +56,7 @@ pub async fn backup(config: &Config, target: &Path) -> anyhow::Result<Manifest> 
     let database = target.join(DATABASE);
     let store = SqliteStore::open(&data.database()).context("the database cannot be opened")?;
     store.copy_to(&database).await.context("the database cannot be copied")?;
+    fs::set_permissions(&database, Permissions::from_mode(0o600)).context("the copy is open to others")?;
     let mut files = vec![described(target, &database)?];
     for name in COPIED {
         let from = data.path().join(name);
@@ -74,6 +75,9 @@ pub async fn backup(config: &Config, target: &Path) -> anyhow::Result<Manifest> 
 
 /// Restores a backup into the data folder, where no database must be.
 pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
+    if config.database.is_postgres() {
+        bail!("the database is PostgreSQL: restore it with its own tools, and the keys beside it (docs/operations.md)");
+    }
     let shown = source.display();
     let manifest = fs::read_to_string(source.join(MANIFEST));
     let manifest = manifest.with_context(|| format!("{shown} holds no finished backup: {MANIFEST} cannot be read"))?;
@@ -85,13 +89,13 @@ pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
         let found = described(source, &source.join(&file.path))?;
         ensure!(found == *file, "{} is not as it was backed up", file.path);
     }
-    ensure!(
-        !config.data.join(DATABASE).exists(),
-        "{} holds a registry: restore into a new folder",
-        config.data.display()
-    );
+    ensure!(manifest.files.iter().any(|file| file.path == DATABASE), "{MANIFEST} names no {DATABASE}");
+    // Whatever of a registry is left there: its keys must not be lost, and its write-ahead log would be replayed.
+    if let Some(left) = left_of_a_registry(&config.data) {
+        bail!("{} holds a registry ({left}): restore into a new folder", config.data.display());
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(&config.data).context("the data folder cannot be made")?;
-    // The database last: a restore that broke off is tried again.
+    // The database last: without it nothing starts on half of a backup.
     let (database, others): (Vec<_>, Vec<_>) = manifest.files.iter().partition(|file| file.path == DATABASE);
     for file in others.into_iter().chain(database) {
         let to = config.data.join(&file.path);
@@ -99,6 +103,13 @@ pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
         copy_durably(&source.join(&file.path), &to)?;
     }
     Ok(manifest)
+}
+
+/// The first thing in a data folder that a registry made.
+fn left_of_a_registry(data: &Path) -> Option<String> {
+    let names =
+        ["registry.db", "registry.db-wal", "registry.db-shm", "service-token", "keys/master.key", "keys/license.pem"];
+    names.into_iter().find(|name| data.join(name).exists()).map(str::to_owned)
 }
 
 fn make_empty(folder: &Path) -> anyhow::Result<()> {

@@ -18,8 +18,11 @@ pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<A
         let store = SqliteStore::open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
         return Ok(Arc::new(store));
     };
+    store.check_encoding().await.context(UNUSABLE)?;
     if config.database.migrate {
-        run_migrations(&store, &config.database).await?;
+        if let Some(problem) = run_migrations(&store, &config.database).await?.search {
+            tracing::warn!(problem, "searches find beginnings only (`database.search_by_part`)");
+        }
         return Ok(Arc::new(store));
     }
     let pending = store.migrations_pending().await.context(UNUSABLE)?;
@@ -29,26 +32,40 @@ pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<A
     Ok(Arc::new(store))
 }
 
-/// Brings PostgreSQL's tables up to date, and returns the names of the migrations that were run. `None` where the
-/// database is SQLite, which is brought up to date whenever it is opened.
-pub async fn migrate(config: &Config) -> anyhow::Result<Option<Vec<String>>> {
+/// What migrating did.
+#[derive(Clone, Debug)]
+pub struct Migrated {
+    /// The names of the migrations that were run.
+    pub names: Vec<String>,
+    /// Why any part of a name is not quick to find, where that was asked for.
+    pub search: Option<String>,
+}
+
+/// Brings PostgreSQL's tables up to date. `None` where the database is SQLite, which is brought up to date whenever it is
+/// opened.
+pub async fn migrate(config: &Config) -> anyhow::Result<Option<Migrated>> {
     match postgres(&config.database)? {
         None => Ok(None),
-        Some(store) => run_migrations(&store, &config.database).await.map(Some),
+        Some(store) => {
+            store.check_encoding().await.context(UNUSABLE)?;
+            run_migrations(&store, &config.database).await.map(Some)
+        }
     }
 }
 
 const UNUSABLE: &str = "the database cannot be used (`database.url`)";
 
-async fn run_migrations(store: &PostgresStore, database: &Database) -> anyhow::Result<Vec<String>> {
+async fn run_migrations(store: &PostgresStore, database: &Database) -> anyhow::Result<Migrated> {
     let mut names = store.migrations_run().await.context(UNUSABLE)?;
+    let mut search = None;
     if database.search_by_part {
-        match store.search_migrations_run().await {
-            Ok(more) => names.extend(more),
-            Err(error) => tracing::warn!(%error, "searches find beginnings only (`database.search_by_part`)"),
+        match store.search_by_part_make().await {
+            Ok(true) => names.push("search_by_part".to_owned()),
+            Ok(false) => {}
+            Err(error) => search = Some(error.to_string()),
         }
     }
-    Ok(names)
+    Ok(Migrated { names, search })
 }
 
 fn postgres(database: &Database) -> anyhow::Result<Option<PostgresStore>> {

@@ -15,5 +15,5 @@ pub use backup::{BackedUp, Manifest, backup, restore};
 pub use build::{Wired, build};
 pub use config::Config;
 pub use data::DataFolder;
-pub use database::migrate;
+pub use database::{Migrated, migrate};
 pub use worker::deliver_mail;

@@ -23,7 +23,7 @@ pub(crate) async fn fresh() -> String {
         sql(&url("postgres"), "CREATE DATABASE registry_making").unwrap();
         let store = PostgresStore::new(&options(&url("registry_making"))).unwrap();
         store.migrations_run().await.unwrap();
-        store.search_migrations_run().await.unwrap();
+        store.search_by_part_make().await.unwrap();
         assert_eq!(store.migrations_pending().await.unwrap(), [""; 0]);
         drop(store);
         sql(&url("postgres"), &format!("ALTER DATABASE registry_making RENAME TO {TEMPLATE}")).unwrap();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use toml::{Table, Value};
@@ -135,6 +136,17 @@ impl Config {
         if !(1..=1_024).contains(&self.database.pool_size) {
             bail!("`database.pool_size` must be from 1 to 1024");
         }
+        let database = &self.database;
+        for (key, span) in [
+            ("pool_wait", database.pool_wait),
+            ("connect_timeout", database.connect_timeout),
+            ("statement_timeout", database.statement_timeout),
+            ("lock_timeout", database.lock_timeout),
+        ] {
+            if !(Duration::from_millis(1)..=Duration::from_hours(1)).contains(&span.to_std()) {
+                bail!("`database.{key}` must be from 1ms to 1h");
+            }
+        }
         if self.license.kid.is_some() && self.license.key_file.is_none() {
             bail!("`license.key_file` is missing: `license.kid` names the key in it");
         }
@@ -226,6 +238,8 @@ mod tests {
             ("[license]\nkid = 'x'", &[], "`license.key_file` is missing"),
             ("[database]\nurl = 'a'\nurl_file = 'b'", &[], "`database.url_file`"),
             ("[database]\npool_size = 0", &[], "`database.pool_size`"),
+            ("[database]\nlock_timeout = '1us'", &[], "`database.lock_timeout`"),
+            ("[database]\nstatement_timeout = '9999d'", &[], "`database.statement_timeout`"),
             ("nonsense", &[], "is not TOML"),
             ("", &[("REGISTRY_CODES_LENGTH", "twelve")], "REGISTRY_CODES_LENGTH"),
             ("", &[("REGISTRY_LISTEN", "here")], "listen"),

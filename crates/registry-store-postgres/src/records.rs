@@ -1,0 +1,119 @@
+//! What stands for itself: releases, audit, keys, and whether the database is well.
+
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use registry_core::audit::{Action, AuditEntry};
+use registry_core::clock::Timestamp;
+use registry_core::guesses::Source;
+use registry_core::id::{AuditId, TenantId};
+use registry_core::release::Release;
+use registry_core::secret::KeyId;
+use registry_core::store::StoreError;
+use registry_core::text::Channel;
+
+use crate::failure::failure;
+use crate::rows::{AuditRow, ReleaseRow};
+use crate::schema::{audit, channels, install_codes, mails, probes, releases, rings};
+
+pub(crate) async fn release_current(
+    connection: &mut AsyncPgConnection,
+    channel: Channel,
+) -> Result<Option<Release>, StoreError> {
+    let current = channels::table.find(channel.as_str()).inner_join(releases::table);
+    let row = current.select(ReleaseRow::as_select()).first(connection).await.optional();
+    row.map_err(|error| failure(&error))?.map(Release::try_from).transpose()
+}
+
+pub(crate) async fn audit_list(
+    connection: &mut AsyncPgConnection,
+    tenant: Option<TenantId>,
+) -> Result<Vec<AuditEntry>, StoreError> {
+    let mut lines = audit::table.select(AuditRow::as_select()).into_boxed();
+    if let Some(tenant) = tenant {
+        lines = lines.filter(audit::tenant_id.eq(tenant.0));
+    }
+    let lines = lines.order((audit::at, audit::id)).load::<AuditRow>(connection).await;
+    lines.map_err(|error| failure(&error))?.into_iter().map(AuditEntry::try_from).collect()
+}
+
+pub(crate) async fn audit_unknown_code(
+    connection: &mut AsyncPgConnection,
+    id: AuditId,
+    source: Source,
+    minute: Timestamp,
+) -> Result<(), StoreError> {
+    let line = (
+        audit::id.eq(id.0),
+        audit::at.eq(minute),
+        audit::actor.eq("appliance"),
+        audit::source.eq(source.to_string()),
+        audit::action.eq(Action::UnknownCodes.as_str()),
+        audit::detail.eq(""),
+        audit::count.eq(1),
+    );
+    let counted = diesel::insert_into(audit::table)
+        .values(line)
+        .on_conflict((audit::source, audit::at))
+        .filter_target(audit::action.eq("unknown_codes"))
+        .do_update()
+        .set(audit::count.eq(audit::count + excluded(audit::count)))
+        .execute(connection)
+        .await;
+    counted.map(drop).map_err(|error| failure(&error))
+}
+
+pub(crate) async fn key_ids_in_use(connection: &mut AsyncPgConnection) -> Result<Vec<KeyId>, StoreError> {
+    let unconsumed = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
+    let codes = install_codes::table.filter(unconsumed).select(install_codes::digest_key_id).distinct();
+    let mut ids: Vec<String> = codes.load(connection).await.map_err(|error| failure(&error))?;
+    let sealed = mails::table.select(mails::sealed_key_id.assume_not_null()).distinct();
+    let sealed = sealed.filter(mails::sealed_key_id.is_not_null()).load(connection).await;
+    ids.extend(sealed.map_err(|error| failure(&error))?);
+    ids.sort();
+    ids.dedup();
+    Ok(ids.into_iter().map(KeyId).collect())
+}
+
+pub(crate) async fn ring_record(
+    connection: &mut AsyncPgConnection,
+    ring: Vec<KeyId>,
+) -> Result<Option<KeyId>, StoreError> {
+    let ids: Vec<&str> = ring.iter().map(|key| key.0.as_str()).collect();
+    let Some(&current) = ids.as_slice().first() else { return Ok(None) };
+    let first = diesel::insert_into(rings::table).values((rings::id.eq(1), rings::key_id.eq(current)));
+    let first = first.on_conflict_do_nothing().execute(connection).await.map_err(|error| failure(&error))?;
+    let ours = diesel::update(rings::table.filter(rings::key_id.eq_any(&ids))).set(rings::key_id.eq(current));
+    if first == 1 || ours.execute(connection).await.map_err(|error| failure(&error))? == 1 {
+        return Ok(None);
+    }
+    let other: String = rings::table.select(rings::key_id).first(connection).await.map_err(|error| failure(&error))?;
+    Ok(Some(KeyId(other)))
+}
+
+pub(crate) async fn probe(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
+    let counted = diesel::insert_into(probes::table)
+        .values((probes::id.eq(1), probes::writes.eq(1)))
+        .on_conflict(probes::id)
+        .do_update()
+        .set(probes::writes.eq(probes::writes + 1))
+        .execute(connection)
+        .await;
+    counted.map(drop).map_err(|error| failure(&error))
+}
+
+diesel::define_sql_function! {
+    /// A setting of the server's (PostgreSQL documentation, section 9.27.1).
+    fn current_setting(name: diesel::sql_types::Text) -> diesel::sql_types::Text;
+}
+
+pub(crate) async fn check_encoding(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
+    let encoding: String = diesel::select(current_setting("server_encoding"))
+        .get_result(connection)
+        .await
+        .map_err(|error| failure(&error))?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!("its encoding is {encoding}, and has to be UTF8: names would be refused for ever")))
+}

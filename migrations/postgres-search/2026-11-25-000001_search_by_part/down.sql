@@ -1,1 +1,0 @@
-DROP INDEX tenants_by_part;
