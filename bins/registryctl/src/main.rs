@@ -10,6 +10,7 @@ mod code;
 mod consent;
 mod entitlement;
 mod keeping;
+mod keys;
 mod license;
 mod output;
 mod release;
@@ -62,6 +63,9 @@ enum Group {
     Using(Using),
     #[command(flatten)]
     Keeping(keeping::Task),
+    /// Lists and changes the keys that licenses are signed with.
+    #[command(subcommand)]
+    Keys(keys::Task),
 }
 
 /// What is done with the registry.
@@ -131,6 +135,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let output = Output { json };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     match cli.group {
+        Group::Keys(task) => keys::perform(&config, task, output),
         Group::Keeping(task) => runtime.block_on(keeping::perform(&config, task, output)),
         Group::Using(Using::License(License::Inspect(asked))) if asked.keys.is_some() => {
             license::inspect(&asked, "", output)

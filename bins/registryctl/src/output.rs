@@ -53,7 +53,7 @@ impl Output {
 }
 
 /// A line on standard output; a pipe that nobody reads any more, or a full disk, is an error and no panic.
-fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{text}").and_then(|()| output.flush()).context("standard output cannot be written")
 }

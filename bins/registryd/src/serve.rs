@@ -42,6 +42,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             registry_wiring::deliver_mail(registry, async move { wait(&mut stop).await }).await;
         }
     });
+    if let Some(ring) = wired.ring.clone() {
+        let mut stop = stopped.clone();
+        tokio::spawn(ring.watch(async move { wait(&mut stop).await }));
+    }
     announce(&wired, &format!("http://{address}"))?;
     let router = registry_http::router(app(wired, settings.clone()));
     let finished = registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await }).await;

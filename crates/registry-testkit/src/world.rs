@@ -126,17 +126,14 @@ impl World {
         self.redeem_as(code, appliance, Asker::FirstBoot).await
     }
 
+    /// Redeems a code at a first boot, by another registry over the same ports.
+    pub async fn redeem_with(&self, registry: &Registry, code: &PlainCode, appliance: &str) -> Result<Redeemed, Error> {
+        registry.code_redeem(redeem(code, appliance, Asker::FirstBoot)).await
+    }
+
     /// Redeems a code.
     pub async fn redeem_as(&self, code: &PlainCode, appliance: &str, asker: Asker) -> Result<Redeemed, Error> {
-        let source = Source::of([192, 0, 2, 1].into());
-        let redeem = Redeem {
-            typed_code: TypedCode::new(code.expose().to_owned()),
-            appliance_id: appliance.to_owned(),
-            asker,
-            source,
-            key: None,
-        };
-        self.registry.code_redeem(redeem).await
+        self.registry.code_redeem(redeem(code, appliance, asker)).await
     }
 
     /// Commits writes of the test's own, as a decision of core would.
@@ -184,5 +181,15 @@ impl World {
     #[must_use]
     pub fn now(&self) -> registry_core::clock::Timestamp {
         self.clock.now()
+    }
+}
+
+fn redeem(code: &PlainCode, appliance: &str, asker: Asker) -> Redeem {
+    Redeem {
+        typed_code: TypedCode::new(code.expose().to_owned()),
+        appliance_id: appliance.to_owned(),
+        asker,
+        source: Source::of([192, 0, 2, 1].into()),
+        key: None,
     }
 }

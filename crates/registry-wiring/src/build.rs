@@ -14,13 +14,13 @@ use registry_core::secret::{KeyId, ServiceToken};
 use registry_core::store::Store;
 use registry_core::text::{Channel, ProductCode};
 use registry_core::{Ports, Registry, Settings};
-use registry_license::Signer;
 use registry_mail_smtp::{FolderMailer, Renderer, Sender};
 use registry_vault::KeyRing;
 
 use crate::config::Config;
 use crate::data::{DataFolder, read_secret};
 use crate::database;
+use crate::keys::WatchedRing;
 use crate::os::{OsClock, OsEntropy};
 
 /// A service token has at least this many characters: it is guessed at over the network.
@@ -38,6 +38,8 @@ pub struct Wired {
     pub service_token_file: PathBuf,
     /// Where everything is.
     pub data: DataFolder,
+    /// The license keys; `None` where the configuration names one that nobody changes.
+    pub ring: Option<Arc<WatchedRing>>,
 }
 
 /// Builds the registry that `config` describes, reachable at `public_url`: makes the data folder and its secrets where
@@ -50,7 +52,7 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
         None => data.master_key(&OsEntropy)?,
     };
     let vault = KeyRing::parse(&vault).context("the master key cannot be used")?;
-    let signer = signer(config, &data)?;
+    let signer = Arc::new(WatchedRing::open(config, &data)?);
     let (service_token, service_token_file) = match &config.service_token_file {
         Some(path) => (read_secret(path).context("`service_token_file` cannot be used")?, path.clone()),
         None => (data.default_service_token(&OsEntropy)?, data.service_token()),
@@ -71,12 +73,13 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
         blobs: blobs.clone(),
         mailer: Arc::new(mailer(config, &data)?),
         vault: Arc::new(vault),
-        signer: Arc::new(signer),
+        signer: signer.clone(),
         clock: Arc::new(OsClock),
         entropy: Arc::new(OsEntropy),
     };
     let registry = Registry::new(ports, settings(config, public_url)?);
-    Ok(Wired { registry: Arc::new(registry), files: blobs, service_token, service_token_file, data })
+    let ring = Some(signer).filter(|_| config.license.key_file.is_none());
+    Ok(Wired { registry: Arc::new(registry), files: blobs, service_token, service_token_file, data, ring })
 }
 
 /// A ring without a key that live codes need would answer each of them as unknown; and one that another process on the
@@ -97,14 +100,6 @@ async fn check_ring(vault: &KeyRing, store: &dyn Store) -> anyhow::Result<()> {
         "the master key is another one than this database is used with (`master_key_file`, or keys/master.key in the \
          data folder): it needs {missing}, here is {here}"
     )
-}
-
-fn signer(config: &Config, data: &DataFolder) -> anyhow::Result<Signer> {
-    let pem = match &config.license.key_file {
-        Some(path) => read_secret(path).context("`license.key_file` cannot be used")?,
-        None => data.license_key(&OsEntropy)?,
-    };
-    Signer::from_pem(&pem, config.license.kid.clone()).context("the license key cannot be used")
 }
 
 fn mailer(config: &Config, data: &DataFolder) -> anyhow::Result<FolderMailer> {

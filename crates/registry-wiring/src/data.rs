@@ -171,7 +171,7 @@ fn read_or_make(path: &Path, make: impl FnOnce() -> Zeroizing<String>) -> anyhow
 }
 
 /// Writes a file with mode 0600, unless there is one by then.
-fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
@@ -180,6 +180,16 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
         Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error),
         _ => File::open(folder)?.sync_all(),
     }
+}
+
+/// Replaces a file, whole or not at all, with mode 0600.
+pub(crate) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod build;
 pub mod config;
 mod data;
 mod database;
+mod keys;
 mod os;
 mod worker;
 
@@ -16,4 +17,6 @@ pub use build::{Wired, build};
 pub use config::Config;
 pub use data::DataFolder;
 pub use database::{Migrated, migrate};
+pub use keys::{KeyKind, LicenseKeys, WatchedRing};
+pub use registry_license::KeyEntry;
 pub use worker::deliver_mail;

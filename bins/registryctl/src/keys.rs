@@ -1,0 +1,71 @@
+//! `registryctl keys list|generate|activate|retire|export`
+
+use anyhow::Result;
+use clap::{Subcommand, ValueEnum};
+use registry_wiring::{Config, KeyKind, LicenseKeys};
+use serde_json::json;
+
+use crate::consent::Consent;
+use crate::output::Output;
+use crate::tenant::time;
+
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Lists the license keys.
+    List,
+    /// Makes a key and publishes it; it signs once it is activated.
+    Generate {
+        /// The kind of key.
+        #[arg(long, value_enum, default_value_t = Kind::Ed25519)]
+        kind: Kind,
+    },
+    /// Has a key sign from now on, once it was published for 48 hours; the one that did is retired.
+    Activate {
+        /// The key.
+        kid: String,
+        /// Does not wait for the 48 hours: appliances that have not seen the key refuse what it signs.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Takes a key away that does not sign. What it signed is verified until it ends.
+    Retire {
+        /// The key.
+        kid: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Prints the key set (JWKS) for appliances that cannot fetch it.
+    Export,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Kind {
+    Ed25519,
+    P256,
+}
+
+pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()> {
+    let mut keys = LicenseKeys::open(config)?;
+    match task {
+        Task::List => {}
+        Task::Export => return crate::output::print(&crate::jwks(&keys.public_keys()?)),
+        Task::Generate { kind } => {
+            let kind = match kind {
+                Kind::Ed25519 => KeyKind::Ed25519,
+                Kind::P256 => KeyKind::P256,
+            };
+            let kid = keys.generate(kind)?;
+            return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
+        }
+        Task::Activate { kid, force } => keys.activate(&kid, force)?,
+        Task::Retire { kid, consent } => {
+            consent.ask(&format!("Retire the license key {kid}?"))?;
+            keys.retire(&kid)?;
+        }
+    }
+    let row = |key: &registry_wiring::KeyEntry| {
+        vec![json!(key.kid), json!(key.state), time(key.published_at), json!(key.retired_at.map(time)), json!(key.file)]
+    };
+    let rows: Vec<_> = keys.plan().keys.iter().map(row).collect();
+    output.table(&["kid", "state", "published_at", "retired_at", "file"], &rows, &[])
+}

@@ -1,0 +1,218 @@
+//! Licenses over time: an appliance that embeds the verifier, a registry whose clock is set by hand.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, RwLock};
+
+use appliance_license::{LicenseState, TrustedKeys, Verifier};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
+use registry_core::answer::{CheckedIn, Standing};
+use registry_core::guesses::Source;
+use registry_core::id::TenantId;
+use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError};
+use registry_core::registry::check_in::CheckIn;
+use registry_core::registry::entitlements::EntitlementEdit;
+use registry_core::secret::{LicenseToken, PlainCredential};
+use registry_core::store::EntitlementSelector;
+use registry_core::{Ports, Registry};
+use registry_license::{Ring, RingPlan, Signer, ed25519_pem, p256_pem};
+use registry_testkit::{World, actor};
+use serde_json::{Value, json};
+
+/// A running appliance: what it holds, and what it knows of the registry's keys.
+struct Appliance {
+    tenant: TenantId,
+    credential: PlainCredential,
+    token: String,
+    jwks: String,
+}
+
+fn jwks(keys: &[PublicKey]) -> String {
+    let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let jwk = |key: &PublicKey| -> Value {
+        match &key.material {
+            PublicKeyMaterial::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid, "x": text(x) }),
+            PublicKeyMaterial::P256 { x, y } => {
+                json!({ "kty": "EC", "crv": "P-256", "kid": key.kid, "x": text(x), "y": text(y) })
+            }
+        }
+    };
+    json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() }).to_string()
+}
+
+impl Appliance {
+    async fn install(world: &World, registry: &Registry) -> Self {
+        let issued = registry.tenant_register(World::new_tenant("Acme", "pro"), actor()).await.unwrap();
+        let redeemed = world.redeem_with(registry, &issued.code, "appliance-1").await.unwrap();
+        let licensed = redeemed.licensed.unwrap();
+        Self {
+            tenant: issued.tenant_id,
+            credential: licensed.credential,
+            token: licensed.token.expose().to_owned(),
+            jwks: jwks(&registry.public_keys()),
+        }
+    }
+
+    /// Checks in: takes over a new license, and the keys as they are now.
+    async fn check_in(&mut self, registry: &Registry) -> CheckedIn {
+        let source = Source::of([192, 0, 2, 1].into());
+        let asked = CheckIn { credential: self.credential.clone(), held_sub: None, source, key: None };
+        let answer = registry.check_in(asked).await.unwrap();
+        if let Standing::Licensed(Some((token, _))) = &answer.standing {
+            self.token = token.expose().to_owned();
+        }
+        self.jwks = jwks(&registry.public_keys());
+        answer
+    }
+
+    fn state(&self, world: &World) -> LicenseState {
+        let keys = TrustedKeys::from_jwks(&self.jwks).unwrap();
+        let now = world.now().timestamp().try_into().unwrap();
+        Verifier::new(keys, "appliance-registry", &self.tenant.to_string()).state(&self.token, now)
+    }
+
+    fn is_licensed(&self, world: &World) -> bool {
+        matches!(self.state(world), LicenseState::Licensed(_) | LicenseState::Expiring { .. })
+    }
+
+    fn kid(&self) -> String {
+        let header = BASE64_URL_SAFE_NO_PAD.decode(self.token.split('.').next().unwrap()).unwrap();
+        let header: Value = serde_json::from_slice(&header).unwrap();
+        header["kid"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn edit(world: &World, appliance: &Appliance, edit: EntitlementEdit) {
+    let record = world.ports.store.tenant_show(appliance.tenant).await.unwrap().unwrap();
+    let selector = EntitlementSelector::Id(record.entitlements[0].id);
+    world.registry.entitlement_edit(selector, edit, None, actor()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_appliance_that_checks_in_when_it_is_told_is_never_unlicensed() {
+    let world = World::in_memory();
+    let mut appliance = Appliance::install(&world, &world.registry).await;
+    let begun = world.now();
+    let mut renewals = 0;
+    while world.now() - begun < TimeDelta::days(90) {
+        let before = appliance.token.clone();
+        let answer = appliance.check_in(&world.registry).await;
+        renewals += usize::from(appliance.token != before);
+        let pause = answer.next_check_in_at - world.now();
+        for _ in 0..10 {
+            assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)), "{:?}", appliance.state(&world));
+            world.clock.advance(pause / 10);
+        }
+    }
+    assert!((40..=100).contains(&renewals), "about daily: {renewals}");
+}
+
+#[tokio::test]
+async fn an_appliance_that_was_offline_for_thirty_days_comes_back() {
+    let world = World::in_memory();
+    let mut appliance = Appliance::install(&world, &world.registry).await;
+    world.clock.advance(TimeDelta::days(30));
+    assert!(matches!(appliance.state(&world), LicenseState::Expiring { .. }), "{:?}", appliance.state(&world));
+    appliance.check_in(&world.registry).await;
+    assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)));
+    // And after its license has ended, too.
+    world.clock.advance(TimeDelta::days(45));
+    assert!(matches!(appliance.state(&world), LicenseState::Expired { .. }));
+    appliance.check_in(&world.registry).await;
+    assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)));
+}
+
+#[tokio::test]
+async fn a_subscription_that_ends_leaves_the_license_to_its_end_and_a_restored_one_is_licensed_at_once() {
+    let world = World::in_memory();
+    let mut appliance = Appliance::install(&world, &world.registry).await;
+    world.clock.advance(TimeDelta::days(3));
+    appliance.check_in(&world.registry).await;
+    edit(&world, &appliance, EntitlementEdit::Revoke).await;
+    for day in 0..31 {
+        let answer = appliance.check_in(&world.registry).await;
+        assert!(matches!(answer.standing, Standing::Revoked));
+        assert!(appliance.is_licensed(&world), "grace on day {day}");
+        world.clock.advance(TimeDelta::days(1));
+    }
+    world.clock.advance(TimeDelta::minutes(2));
+    assert!(matches!(appliance.state(&world), LicenseState::Expired { .. }), "{:?}", appliance.state(&world));
+    edit(&world, &appliance, EntitlementEdit::Restore).await;
+    appliance.check_in(&world.registry).await;
+    assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)));
+}
+
+#[tokio::test]
+async fn seats_change_at_the_next_check_in_and_not_at_the_renewal_date() {
+    let world = World::in_memory();
+    let mut appliance = Appliance::install(&world, &world.registry).await;
+    for seats in [Some(50), None, Some(1)] {
+        edit(&world, &appliance, EntitlementEdit::Seats(seats)).await;
+        world.clock.advance(TimeDelta::minutes(1));
+        appliance.check_in(&world.registry).await;
+        let LicenseState::Licensed(license) = appliance.state(&world) else { panic!("licensed") };
+        assert_eq!(license.seats, seats);
+    }
+}
+
+/// A ring that a test changes as an operator would.
+struct Turning(RwLock<Arc<Ring>>);
+
+impl LicenseSigner for Turning {
+    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+        self.0.read().unwrap().sign(claims)
+    }
+
+    fn public_keys(&self) -> Vec<PublicKey> {
+        self.0.read().unwrap().public_keys()
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_takes_every_appliance_over_and_refuses_no_valid_license_on_the_way() {
+    let world = World::in_memory();
+    let pems = [ed25519_pem(&[1; 32]), p256_pem(&[2; 32]).unwrap()];
+    let [old, new] = [0, 1].map(|index| Signer::from_pem(&pems[index], None).unwrap().public_key().kid.clone());
+    let mut plan = RingPlan::of_one(old.clone(), "0".to_owned(), world.now());
+    let ring = |plan: &RingPlan| {
+        let keys = plan.in_use(world.now(), TimeDelta::days(31)).map(|key| {
+            let pem = &pems[key.file.parse::<usize>().unwrap()];
+            (Signer::from_pem(pem, Some(key.kid.clone())).unwrap(), key.state)
+        });
+        Arc::new(Ring::new(keys.collect()).unwrap())
+    };
+    let turning = Arc::new(Turning(RwLock::new(ring(&plan))));
+    let ports = Ports { signer: turning.clone(), ..world.ports.clone() };
+    let registry = Registry::new(ports, world.registry.settings().clone());
+    let mut daily = Appliance::install(&world, &registry).await;
+    // One that is offline for a month checks in last before the new key is published.
+    let mut rare = Appliance::install(&world, &registry).await;
+    for hour in 0..24 * 40 {
+        match hour {
+            24 => plan.publish(new.clone(), "1".to_owned(), world.now()).unwrap(),
+            71 => assert!(plan.activate(&new, world.now(), false).is_err(), "nobody may have seen it yet"),
+            72 => plan.activate(&new, world.now(), false).unwrap(),
+            _ => {}
+        }
+        *turning.0.write().unwrap() = ring(&plan);
+        if hour % 24 == 5 {
+            daily.check_in(&registry).await;
+        }
+        if hour == 24 * 30 {
+            rare.check_in(&registry).await;
+        }
+        assert!(daily.is_licensed(&world), "hour {hour}: {:?}", daily.state(&world));
+        assert!(rare.is_licensed(&world), "hour {hour}: {:?}", rare.state(&world));
+        // Who starts now with the keys of now must be able to tell as well.
+        let fresh = TrustedKeys::from_jwks(&jwks(&registry.public_keys())).unwrap();
+        let (now, tenant) = (world.now().timestamp().try_into().unwrap(), daily.tenant.to_string());
+        let state = Verifier::new(fresh, "appliance-registry", &tenant).state(&daily.token, now);
+        assert!(matches!(state, LicenseState::Licensed(_)), "hour {hour}: {state:?}");
+        world.clock.advance(TimeDelta::hours(1));
+    }
+    assert_eq!((daily.kid(), rare.kid()), (new.clone(), new.clone()), "all have gone over");
+    let kids: Vec<String> = registry.public_keys().into_iter().map(|key| key.kid).collect();
+    assert_eq!(kids, [new], "the old key went when its last license had ended");
+}

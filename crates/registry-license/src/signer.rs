@@ -1,0 +1,271 @@
+//! One key, and what it signs: compact JWS, `EdDSA` with an Ed25519 key, `ES256` with a P-256 key. The key's file decides.
+//!
+//! The claims are those of the wire contract; no `nbf` is written, `aud` is a plain string, times are whole seconds.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
+use jwt_simple::prelude::{
+    Claims, Duration, ECDSAP256KeyPairLike as _, ES256KeyPair, Ed25519KeyPair, EdDSAKeyPairLike as _, JWTClaims,
+    UnixTimeStamp,
+};
+use registry_core::clock::Timestamp;
+use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError};
+use registry_core::secret::LicenseToken;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// Why a key file cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// It is neither of the two kinds.
+    #[error("not an unencrypted PKCS#8 PEM private key of kind Ed25519 (version 1) or P-256")]
+    Unreadable,
+    /// It was named by the thumbprint of another one.
+    #[error("the key is not the one that its kid `{0}` is the thumbprint of")]
+    OtherKid(String),
+}
+
+/// What a thumbprint looks like: SHA-256 in base64url (RFC 7638).
+fn is_thumbprint(kid: &str) -> bool {
+    BASE64_URL_SAFE_NO_PAD.decode(kid).is_ok_and(|bytes| bytes.len() == 32)
+}
+
+/// The `kid` of a key: the one given, unless that is another key's thumbprint.
+fn checked_kid(given: Option<String>, thumbprint: String) -> Result<String, KeyError> {
+    match given {
+        Some(kid) if is_thumbprint(&kid) && kid != thumbprint => Err(KeyError::OtherKid(kid)),
+        Some(kid) => Ok(kid),
+        None => Ok(thumbprint),
+    }
+}
+
+/// Signs with one key.
+pub struct Signer {
+    key: Pair,
+    public: PublicKey,
+}
+
+enum Pair {
+    Ed25519(Box<Ed25519KeyPair>),
+    P256(Box<ES256KeyPair>),
+}
+
+/// What a license says beyond the registered claims.
+#[derive(Serialize)]
+struct LicenseBody<'a> {
+    cust: &'a str,
+    tier: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seats: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    x: String,
+    y: Option<String>,
+}
+
+impl Signer {
+    /// Reads a private key from PKCS#8 PEM. Its `kid` is the JWK thumbprint (RFC 7638, SHA-256) unless one is given.
+    pub fn from_pem(pem: &str, kid: Option<String>) -> Result<Self, KeyError> {
+        if let Ok(pair) = Ed25519KeyPair::from_pem(pem) {
+            let public = pair.public_key();
+            let kid = checked_kid(kid, public.jwk_thumbprint())?;
+            let public = public_key(&public.to_jwk(), &kid)?;
+            return Ok(Self { key: Pair::Ed25519(Box::new(pair.with_key_id(&kid))), public });
+        }
+        let pair = ES256KeyPair::from_pem(pem).map_err(|_| KeyError::Unreadable)?;
+        let public = pair.public_key();
+        let kid = checked_kid(kid, public.jwk_thumbprint())?;
+        let public = public_key(&public.to_jwk(), &kid)?;
+        Ok(Self { key: Pair::P256(Box::new(pair.with_key_id(&kid))), public })
+    }
+}
+
+/// A new P-256 private key made of these random bytes, as PKCS#8 PEM; `None` for the few values that are no key.
+#[must_use]
+pub fn p256_pem(random: &[u8; 32]) -> Option<Zeroizing<String>> {
+    use p256::pkcs8::EncodePrivateKey as _;
+    p256::SecretKey::from_slice(random).ok()?.to_pkcs8_pem(LineEnding::LF).ok()
+}
+
+/// A new Ed25519 private key made of these random bytes, as PKCS#8 version 1 PEM (what every reader takes).
+#[must_use]
+#[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "encoding 32 bytes into memory cannot fail")]
+pub fn ed25519_pem(random: &[u8; 32]) -> Zeroizing<String> {
+    let bytes = KeypairBytes { secret_key: *random, public_key: None };
+    bytes.to_pkcs8_pem(LineEnding::LF).expect("32 bytes encode")
+}
+
+fn public_key(jwk: &str, kid: &str) -> Result<PublicKey, KeyError> {
+    let coordinate = |text: &str| -> Option<[u8; 32]> { BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok() };
+    let jwk: Jwk = serde_json::from_str(jwk).map_err(|_| KeyError::Unreadable)?;
+    let x = coordinate(&jwk.x).ok_or(KeyError::Unreadable)?;
+    let material = match jwk.y {
+        None => PublicKeyMaterial::Ed25519 { x },
+        Some(y) => PublicKeyMaterial::P256 { x, y: coordinate(&y).ok_or(KeyError::Unreadable)? },
+    };
+    Ok(PublicKey { kid: kid.to_owned(), material })
+}
+
+impl Signer {
+    /// The public half.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    fn verifies(&self, token: &str) -> bool {
+        let Some((message, signature)) = token.rsplit_once('.') else { return false };
+        let Ok(signature) = BASE64_URL_SAFE_NO_PAD.decode(signature) else { return false };
+        match &self.public.material {
+            PublicKeyMaterial::Ed25519 { x } => {
+                let key = ed25519_dalek::VerifyingKey::from_bytes(x);
+                let signature = ed25519_dalek::Signature::from_slice(&signature);
+                key.ok().zip(signature.ok()).is_some_and(|(key, it)| key.verify_strict(message.as_bytes(), &it).is_ok())
+            }
+            PublicKeyMaterial::P256 { x, y } => {
+                use p256::ecdsa::signature::Verifier as _;
+                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&[&[4][..], x, y].concat());
+                let signature = p256::ecdsa::Signature::from_slice(&signature);
+                key.ok().zip(signature.ok()).is_some_and(|(key, it)| key.verify(message.as_bytes(), &it).is_ok())
+            }
+        }
+    }
+}
+
+fn seconds(moment: Timestamp) -> Result<UnixTimeStamp, SignError> {
+    u64::try_from(moment.timestamp()).map(Duration::from_secs).map_err(|_| SignError("a time before 1970".to_owned()))
+}
+
+impl LicenseSigner for Signer {
+    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+        let terms = &claims.terms;
+        if terms.customer.is_empty() {
+            return Err(SignError("the customer is empty".to_owned()));
+        }
+        let body = LicenseBody { cust: &terms.customer, tier: &terms.tier, seats: terms.seats };
+        let mut claims: JWTClaims<_> = JWTClaims {
+            issued_at: Some(seconds(claims.issued_at)?),
+            expires_at: Some(seconds(claims.expires_at)?),
+            invalid_before: None,
+            ..Claims::with_custom_claims(body, Duration::from_secs(0))
+                .with_issuer(&claims.issuer)
+                .with_subject(&terms.sub)
+        };
+        if let Some(tenant) = terms.tenant_id {
+            claims = claims.with_audience(tenant);
+        }
+        let token = match &self.key {
+            Pair::Ed25519(pair) => pair.sign(claims),
+            Pair::P256(pair) => pair.sign(claims),
+        };
+        let token = token.map_err(|error| SignError(error.to_string()))?;
+        // A key that went bad in memory must not sign what no appliance takes.
+        if !self.verifies(&token) {
+            return Err(SignError(format!("the signature of key `{}` does not verify", self.public.kid)));
+        }
+        Ok(LicenseToken::new(token))
+    }
+
+    fn public_keys(&self) -> Vec<PublicKey> {
+        vec![self.public.clone()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::Verifier as _;
+    use registry_core::id::TenantId;
+    use registry_core::license::LicenseTerms;
+
+    fn claims(seats: Option<u32>) -> LicenseClaims {
+        LicenseClaims {
+            issuer: "appliance-registry".into(),
+            terms: LicenseTerms {
+                sub: "lic_1".into(),
+                customer: "Ünïcode & Söhne".into(),
+                tier: "pro".into(),
+                seats,
+                tenant_id: Some(TenantId("0198b2c4-0000-7000-8000-00000000ABCD".parse().unwrap())),
+            },
+            issued_at: Timestamp::from_timestamp(1_800_000_000, 999_999_000).unwrap(),
+            expires_at: Timestamp::from_timestamp(1_802_678_400, 0).unwrap(),
+        }
+    }
+
+    fn parts(token: &LicenseToken) -> (serde_json::Value, serde_json::Value, String, Vec<u8>) {
+        let [head, body, signature] = token.expose().split('.').collect::<Vec<_>>().try_into().unwrap();
+        let json = |part: &str| serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+        (json(head), json(body), format!("{head}.{body}"), BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap())
+    }
+
+    #[test]
+    fn an_ed25519_license_says_what_the_contract_says_and_verifies_with_the_published_key() {
+        let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
+        let (head, body, message, signature) = parts(&signer.sign(&claims(Some(25))).unwrap());
+        let [PublicKey { kid, material: PublicKeyMaterial::Ed25519 { x } }] = &signer.public_keys()[..] else {
+            panic!("one Ed25519 key")
+        };
+        assert_eq!(head, serde_json::json!({ "alg": "EdDSA", "kid": kid, "typ": "JWT" }));
+        let expected = serde_json::json!({
+            "iss": "appliance-registry", "sub": "lic_1", "aud": "0198b2c4-0000-7000-8000-00000000abcd",
+            "cust": "Ünïcode & Söhne", "tier": "pro", "seats": 25, "iat": 1_800_000_000, "exp": 1_802_678_400,
+        });
+        assert_eq!(body, expected);
+        let key = ed25519_dalek::VerifyingKey::from_bytes(x).unwrap();
+        key.verify(message.as_bytes(), &ed25519_dalek::Signature::from_slice(&signature).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_p256_license_is_es256_with_a_raw_signature_of_64_bytes() {
+        let secret = p256::SecretKey::from_slice(&[9; 32]).unwrap();
+        let pem = secret.to_pkcs8_pem(LineEnding::LF).unwrap();
+        let signer = Signer::from_pem(&pem, Some("fleet-2026".into())).unwrap();
+        let (head, body, message, signature) = parts(&signer.sign(&claims(None)).unwrap());
+        assert_eq!(head, serde_json::json!({ "alg": "ES256", "kid": "fleet-2026", "typ": "JWT" }));
+        assert!(body.get("seats").is_none() && body.get("nbf").is_none());
+        let [PublicKey { material: PublicKeyMaterial::P256 { x, y }, .. }] = &signer.public_keys()[..] else {
+            panic!("one P-256 key")
+        };
+        let point = [&[4][..], x, y].concat();
+        let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).unwrap();
+        let signature = p256::ecdsa::Signature::from_slice(&signature).unwrap();
+        p256::ecdsa::signature::Verifier::verify(&key, message.as_bytes(), &signature).unwrap();
+    }
+
+    #[test]
+    fn the_kid_is_the_thumbprint_of_rfc_8037() {
+        // RFC 8037, appendices A.1 and A.3.
+        let secret = BASE64_URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let signer = Signer::from_pem(&ed25519_pem(&secret.try_into().unwrap()), None).unwrap();
+        assert_eq!(signer.public_keys()[0].kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn a_key_that_does_not_fit_its_kid_is_refused() {
+        let (one, other) = (ed25519_pem(&[7; 32]), ed25519_pem(&[8; 32]));
+        let kid = Signer::from_pem(&one, None).unwrap().public_keys()[0].kid.clone();
+        assert!(Signer::from_pem(&one, Some(kid.clone())).is_ok());
+        assert_eq!(Signer::from_pem(&other, Some(kid.clone())).err(), Some(KeyError::OtherKid(kid)));
+        assert!(Signer::from_pem(&other, Some("2026-11".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_private_key_of_the_two_kinds_is_refused() {
+        for pem in ["", "nonsense", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+            assert_eq!(Signer::from_pem(pem, None).err(), Some(KeyError::Unreadable));
+        }
+    }
+
+    #[test]
+    fn a_license_without_a_customer_is_not_signed() {
+        let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
+        let mut claims = claims(None);
+        claims.terms.customer.clear();
+        assert!(signer.sign(&claims).is_err());
+    }
+}
