@@ -13,6 +13,8 @@ use registry_core::entropy::{self, Entropy};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
+use crate::config::Algorithm;
+
 /// A registry's data folder.
 #[derive(Clone, Debug)]
 pub struct DataFolder(PathBuf);
@@ -134,9 +136,15 @@ impl DataFolder {
         Ok(path)
     }
 
-    /// The license key.
-    pub(crate) fn license_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
-        let make = || registry_license::ed25519_pem(&entropy::bytes(entropy));
+    /// The first license key, of this kind where it has to be made.
+    pub(crate) fn license_key(&self, entropy: &dyn Entropy, kind: Algorithm) -> anyhow::Result<Zeroizing<String>> {
+        let make = || match kind {
+            Algorithm::EdDsa => registry_license::ed25519_pem(&entropy::bytes(entropy)),
+            // One value in 2^32 is no key: then the next one is.
+            Algorithm::Es256 => std::iter::repeat_with(|| registry_license::p256_pem(&entropy::bytes(entropy)))
+                .find_map(std::convert::identity)
+                .unwrap_or_default(),
+        };
         self.key("license.pem", "no license in the field can be verified any more", make)
     }
 
@@ -228,14 +236,14 @@ mod tests {
     fn a_lost_key_is_not_silently_replaced() {
         let (folder, _root) = folder();
         folder.master_key(&OsEntropy).unwrap();
-        folder.license_key(&OsEntropy).unwrap();
+        folder.license_key(&OsEntropy, Algorithm::EdDsa).unwrap();
         std::fs::write(folder.database(), "").unwrap();
         folder.master_key(&OsEntropy).unwrap();
         std::fs::remove_file(folder.keys().join("master.key")).unwrap();
         let refused = folder.master_key(&OsEntropy).unwrap_err().to_string();
         assert!(refused.contains("master.key is missing"), "{refused}");
         std::fs::remove_file(folder.keys().join("license.pem")).unwrap();
-        let refused = folder.license_key(&OsEntropy).unwrap_err().to_string();
+        let refused = folder.license_key(&OsEntropy, Algorithm::EdDsa).unwrap_err().to_string();
         assert!(refused.contains("license.pem is missing"), "{refused}");
     }
 }

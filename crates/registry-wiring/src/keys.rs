@@ -47,7 +47,7 @@ impl LicenseKeys {
             bail!("`license.key_file` names the license key: there is no ring to change");
         }
         let data = DataFolder::open(&config.data)?;
-        data.license_key(&OsEntropy)?;
+        data.license_key(&OsEntropy, config.license.algorithm)?;
         let plan = read_plan(&data.keys())?;
         Ok(Self { folder: data.keys(), plan, longest: longest(config) })
     }
@@ -141,7 +141,7 @@ impl WatchedRing {
                 Signer::from_pem(&pem, config.license.kid.clone()).context("`license.key_file` cannot be used")?;
             Ring::new(vec![(signer, KeyState::Active)])?
         } else {
-            data.license_key(&OsEntropy)?;
+            data.license_key(&OsEntropy, config.license.algorithm)?;
             load(&folder, &read_plan(&folder)?, longest, OsClock.now())?
         };
         Ok(Self { folder, longest, ring: RwLock::new(Arc::new(ring)) })

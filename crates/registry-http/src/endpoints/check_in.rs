@@ -22,6 +22,8 @@ use crate::source::Client;
         (status = 200, description = "Checked in", body = CheckInAnswer),
         (status = 401, description = "`revoked_appliance`: the credential is unknown or revoked", body = Problem,
          content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`; `reason` names the field", body = Problem,
+         content_type = "application/problem+json"),
         JsonProblems, ServerProblems,
     )
 )]

@@ -19,6 +19,8 @@ use crate::problem::ApiError;
         (status = 200, description = "Whose it is", body = VerifyApplianceAnswer),
         (status = 401, description = "`invalid_credential`; `unauthorized`", body = Problem,
          content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`; `reason` names the field", body = Problem,
+         content_type = "application/problem+json"),
         JsonProblems, ServerProblems,
     )
 )]

@@ -34,6 +34,7 @@ const KEYS: &[(&str, bool)] = &[
     ("license.issuer", true),
     ("license.key_file", true),
     ("license.kid", true),
+    ("license.algorithm", true),
     ("license.lifetime", true),
     ("license.airgap_lifetime", true),
     ("license.check_in_interval", true),

@@ -149,6 +149,8 @@ section!(
         key_file: Option<PathBuf> = None,
         /// The key's id, instead of its RFC 7638 thumbprint.
         kid: Option<String> = None,
+        /// Which kind of key is made for a new data folder: `EdDSA` (Ed25519) or `ES256` (P-256).
+        algorithm: Algorithm = Algorithm::EdDsa,
         /// How long a connected appliance's license lives.
         lifetime: Span = Span::days(31),
         /// How long an air-gapped appliance's license lives.
@@ -229,6 +231,17 @@ impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretText(..)")
     }
+}
+
+/// A kind of license key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Algorithm {
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    /// P-256.
+    #[serde(rename = "ES256")]
+    Es256,
 }
 
 /// How the log is written.

@@ -1,0 +1,156 @@
+//! What an operator does to tenants, entitlements, appliances, licenses and keys.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use registry_core::guesses::Source;
+use registry_core::registry::redeem::{Asker, Redeem};
+use registry_core::secret::TypedCode;
+use registry_wiring::Config;
+use serde_json::{Value, json};
+
+fn ctl(data: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_registryctl"));
+    command.arg("--data").arg(data).arg("--json").args(args).stdin(Stdio::null()).env_remove("REGISTRY_CONFIG");
+    command.output().unwrap()
+}
+
+fn done(data: &Path, args: &[&str]) -> Value {
+    let output = ctl(data, args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The exit code, and what was said, as JSON.
+fn refused(data: &Path, args: &[&str]) -> (i32, String) {
+    let output = ctl(data, args);
+    let said: Value = serde_json::from_slice(&output.stderr).unwrap();
+    (output.status.code().unwrap(), said["error"].as_str().unwrap().to_owned())
+}
+
+/// A paid tenant with an installed appliance.
+async fn installed(data: &Path) -> String {
+    let args = [
+        "tenant",
+        "register",
+        "--company",
+        "Acme",
+        "--email",
+        "a@example.com",
+        "--edition",
+        "pro",
+        "--subscription",
+        "sub_1",
+    ];
+    let issued = done(data, &args);
+    let path = data.to_str().unwrap().to_owned();
+    let config = Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path.clone())).unwrap();
+    let registry = registry_wiring::build(&config, "http://127.0.0.1:1").await.unwrap().registry;
+    let redeem = Redeem {
+        typed_code: TypedCode::new(issued["install_code"].as_str().unwrap().to_owned()),
+        appliance_id: "appliance-1".to_owned(),
+        asker: Asker::FirstBoot,
+        source: Source::of([127, 0, 0, 1].into()),
+        key: None,
+    };
+    registry.code_redeem(redeem).await.unwrap();
+    issued["tenant_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_are_suspended_resumed_and_cancelled_and_the_operator_is_asked() {
+    let data = tempfile::tempdir().unwrap();
+    let tenant = installed(data.path()).await;
+    let (code, said) = refused(data.path(), &["tenant", "suspend", &tenant]);
+    assert!(code == 1 && said.contains("--yes"), "{said}");
+    for _ in 0..2 {
+        assert_eq!(done(data.path(), &["tenant", "suspend", &tenant, "--yes"])["status"], "suspended");
+    }
+    assert_eq!(refused(data.path(), &["code", "reissue", &tenant]).0, 3);
+    assert_eq!(done(data.path(), &["tenant", "resume", &tenant])["status"], "installed");
+    assert_eq!(done(data.path(), &["tenant", "cancel", &tenant, "--yes"])["status"], "cancelled");
+    let nobody = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
+    assert_eq!(refused(data.path(), &["tenant", "suspend", nobody, "--yes"]).0, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entitlements_are_shown_and_changed_by_tenant_or_subscription() {
+    let data = tempfile::tempdir().unwrap();
+    let tenant = installed(data.path()).await;
+    let show = |which: &str| done(data.path(), &["entitlement", "show", which]);
+    assert_eq!(show(&tenant), show("sub_1"));
+    assert_eq!((&show("sub_1")["seats"], &show("sub_1")["active"]), (&Value::Null, &json!(true)));
+    assert_eq!(done(data.path(), &["entitlement", "set-seats", "sub_1", "25"])["seats"], 25);
+    assert_eq!(done(data.path(), &["entitlement", "set-seats", &tenant, "unlimited"])["seats"], Value::Null);
+    assert_eq!(ctl(data.path(), &["entitlement", "set-seats", "sub_1", "0"]).status.code(), Some(2));
+    assert_eq!(done(data.path(), &["entitlement", "revoke", "sub_1", "--yes"])["active"], false);
+    assert_eq!(done(data.path(), &["entitlement", "restore", "sub_1"])["active"], true);
+    assert_eq!(refused(data.path(), &["entitlement", "show", "nobody's"]).0, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appliances_are_listed_and_revoked() {
+    let data = tempfile::tempdir().unwrap();
+    let tenant = installed(data.path()).await;
+    let listed = done(data.path(), &["appliance", "list", &tenant]);
+    let only = &listed["items"][0];
+    assert_eq!((&only["appliance_id"], &only["revoked"]), (&json!("appliance-1"), &json!(false)));
+    assert!(only["license_ends_at"].is_string() && only["last_checkin_at"].is_null(), "{listed}");
+    assert_eq!(refused(data.path(), &["appliance", "revoke", &tenant, "nobody", "--yes"]).0, 4);
+    done(data.path(), &["appliance", "revoke", &tenant, "appliance-1", "--yes"]);
+    assert_eq!(done(data.path(), &["appliance", "list", &tenant])["items"][0]["revoked"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_is_signed_into_a_file_and_inspected_also_offline() {
+    let data = tempfile::tempdir().unwrap();
+    let tenant = installed(data.path()).await;
+    let [license, keys] = ["license.jwt", "keys.json"].map(|name| data.path().join(name).to_str().unwrap().to_owned());
+    let sign =
+        ["license", "sign", "--subscription", "sub_1", "--customer", "Acme", "--tenant", &tenant, "--out", &license];
+    let signed = done(data.path(), &sign);
+    assert_eq!(signed["file"], license);
+    let inspected = done(data.path(), &["license", "inspect", &license]);
+    assert_eq!((&inspected["state"], &inspected["aud"]), (&json!("licensed"), &json!(tenant)));
+    assert_eq!(inspected["sub"], signed["sub"]);
+    assert_eq!(refused(data.path(), &sign).0, 1, "it does not write over a file");
+
+    let exported = ctl(data.path(), &["keys", "export"]).stdout;
+    std::fs::write(&keys, exported).unwrap();
+    let elsewhere = data.path().join("elsewhere");
+    let offline = done(&elsewhere, &["license", "inspect", &license, "--keys", &keys]);
+    assert_eq!(offline, inspected);
+    assert!(!elsewhere.exists(), "nothing is made for it");
+    let token = std::fs::read_to_string(&license).unwrap();
+    let (head, signature) = token.trim().rsplit_once('.').unwrap();
+    let altered: String = signature.chars().rev().collect();
+    std::fs::write(&license, format!("{head}.{altered}")).unwrap();
+    let state = done(data.path(), &["license", "inspect", &license])["state"].clone();
+    assert!(state.as_str().unwrap().starts_with("invalid"), "{state}");
+    assert_eq!(refused(data.path(), &["license", "inspect", "nonsense"]).0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_generated_activated_and_retired_in_their_order() {
+    let data = tempfile::tempdir().unwrap();
+    installed(data.path()).await;
+    let states = || {
+        let listed = done(data.path(), &["keys", "list"]);
+        let items = listed["items"].as_array().unwrap();
+        items.iter().map(|key| key["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["active"]);
+    let first = done(data.path(), &["keys", "list"])["items"][0]["kid"].as_str().unwrap().to_owned();
+    let second = done(data.path(), &["keys", "generate", "--kind", "p256"])["kid"].as_str().unwrap().to_owned();
+    assert_eq!(states(), ["active", "standby"]);
+    let (code, said) = refused(data.path(), &["keys", "activate", &second]);
+    assert!(code == 1 && said.contains("--force"), "{said}");
+    assert_eq!(refused(data.path(), &["keys", "retire", &first, "--yes"]).0, 1, "it signs");
+    done(data.path(), &["keys", "activate", &second, "--force"]);
+    assert_eq!(states(), ["retired", "active"]);
+    let exported: Value = serde_json::from_slice(&ctl(data.path(), &["keys", "export"]).stdout).unwrap();
+    assert_eq!(exported["keys"].as_array().unwrap().len(), 2, "the retired one still verifies");
+    assert_eq!(refused(data.path(), &["keys", "activate", "nobody"]).0, 1);
+}
