@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
-use registry_wiring::{Config, KeyKind, LicenseKeys};
+use registry_wiring::{Algorithm, Config, LicenseKeys};
 use serde_json::json;
 
 use crate::consent::Consent;
@@ -15,9 +15,9 @@ pub(crate) enum Task {
     List,
     /// Makes a key and publishes it; it signs once it is activated.
     Generate {
-        /// The kind of key.
-        #[arg(long, value_enum, default_value_t = Kind::Ed25519)]
-        kind: Kind,
+        /// What it signs with; `license.algorithm` where it is left out.
+        #[arg(long, value_enum)]
+        algorithm: Option<KeyAlgorithm>,
     },
     /// Has a key sign from now on, once it was published for 48 hours; the one that did is retired.
     Activate {
@@ -39,9 +39,20 @@ pub(crate) enum Task {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Kind {
-    Ed25519,
-    P256,
+pub(crate) enum KeyAlgorithm {
+    #[value(name = "EdDSA")]
+    EdDsa,
+    #[value(name = "ES256")]
+    Es256,
+}
+
+impl From<KeyAlgorithm> for Algorithm {
+    fn from(algorithm: KeyAlgorithm) -> Self {
+        match algorithm {
+            KeyAlgorithm::EdDsa => Self::EdDsa,
+            KeyAlgorithm::Es256 => Self::Es256,
+        }
+    }
 }
 
 pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()> {
@@ -49,12 +60,8 @@ pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()>
     match task {
         Task::List => {}
         Task::Export => return crate::output::print(&crate::jwks(&keys.public_keys()?)),
-        Task::Generate { kind } => {
-            let kind = match kind {
-                Kind::Ed25519 => KeyKind::Ed25519,
-                Kind::P256 => KeyKind::P256,
-            };
-            let kid = keys.generate(kind)?;
+        Task::Generate { algorithm } => {
+            let kid = keys.generate(algorithm.map_or(config.license.algorithm, Algorithm::from))?;
             return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
         }
         Task::Activate { kid, force } => keys.activate(&kid, force)?,

@@ -143,7 +143,7 @@ async fn keys_are_generated_activated_and_retired_in_their_order() {
     };
     assert_eq!(states(), ["active"]);
     let first = done(data.path(), &["keys", "list"])["items"][0]["kid"].as_str().unwrap().to_owned();
-    let second = done(data.path(), &["keys", "generate", "--kind", "p256"])["kid"].as_str().unwrap().to_owned();
+    let second = done(data.path(), &["keys", "generate", "--algorithm", "ES256"])["kid"].as_str().unwrap().to_owned();
     assert_eq!(states(), ["active", "standby"]);
     let (code, said) = refused(data.path(), &["keys", "activate", &second]);
     assert!(code == 1 && said.contains("--force"), "{said}");

@@ -3,19 +3,35 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
+mod both;
 mod common;
+mod fleet;
 
+use both::{Environment, on_both_databases, with};
 use common::{answer, start, text};
 use serde_json::{Value, json};
+
+on_both_databases!(
+    essentials_gets_a_tenant_and_no_license_fields,
+    a_paid_edition_gets_all_three_license_fields_and_premium_is_pro,
+    codes_are_read_with_spaces_dashes_and_lower_case,
+    a_refused_code_says_what_happened_since_when_and_what_to_do,
+    an_expired_code_is_gone,
+    a_running_appliance_is_told_apart_from_a_first_boot,
+    a_subscription_is_one_tenant_and_without_one_two_calls_are_two,
+    a_contact_in_any_case_means_its_newest_tenant_unless_strictly_asked,
+    the_directory_has_the_fields_that_the_console_reads,
+    eight_character_codes_have_no_dashes,
+    health_and_readiness_and_the_description_are_open,
+);
 
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-#[test]
-fn essentials_gets_a_tenant_and_no_license_fields() {
+fn essentials_gets_a_tenant_and_no_license_fields(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     let (tenant, code) = server.register("Acme", "essentials");
     let (status, body) = server.redeem(&code);
     assert_eq!(status, 200);
@@ -28,10 +44,9 @@ fn essentials_gets_a_tenant_and_no_license_fields() {
     assert_eq!(shown["entitlement"], Value::Null);
 }
 
-#[test]
-fn a_paid_edition_gets_all_three_license_fields_and_premium_is_pro() {
+fn a_paid_edition_gets_all_three_license_fields_and_premium_is_pro(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     for edition in ["pro", "premium"] {
         let (tenant, code) = server.register("Acme", edition);
         let (status, body) = server.redeem(&code);
@@ -44,19 +59,17 @@ fn a_paid_edition_gets_all_three_license_fields_and_premium_is_pro() {
     }
 }
 
-#[test]
-fn codes_are_read_with_spaces_dashes_and_lower_case() {
+fn codes_are_read_with_spaces_dashes_and_lower_case(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     let (_, code) = server.register("Acme", "essentials");
     let typed = format!("  {} ", code.to_lowercase().replace('-', " – "));
     assert_eq!(server.redeem(&typed).0, 200);
 }
 
-#[test]
-fn a_refused_code_says_what_happened_since_when_and_what_to_do() {
+fn a_refused_code_says_what_happened_since_when_and_what_to_do(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[("REGISTRY_PORTAL_URL", "https://portal.example")]);
+    let server = start(data.path(), &with(environment, &[("REGISTRY_PORTAL_URL", "https://portal.example")]));
     let (_, used) = server.register("Used", "pro");
     assert_eq!(server.redeem(&used).0, 200);
     let (tenant, replaced) = server.register("Replaced", "pro");
@@ -76,20 +89,18 @@ fn a_refused_code_says_what_happened_since_when_and_what_to_do() {
     assert_eq!(server.redeem(&text(&reissued["install_code"])).0, 200);
 }
 
-#[test]
-fn an_expired_code_is_gone() {
+fn an_expired_code_is_gone(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[("REGISTRY_CODES_LIFETIME", "10ms")]);
+    let server = start(data.path(), &with(environment, &[("REGISTRY_CODES_LIFETIME", "10ms")]));
     let (_, code) = server.register("Acme", "pro");
     std::thread::sleep(std::time::Duration::from_millis(20));
     let (status, body) = server.redeem(&code);
     assert_eq!((status, &body["code"]), (410, &json!("expired_claim_code")));
 }
 
-#[test]
-fn a_running_appliance_is_told_apart_from_a_first_boot() {
+fn a_running_appliance_is_told_apart_from_a_first_boot(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     let redeem = |code: &str, tenant: Value| {
         let body = json!({ "claim_code": code, "appliance_id": "a", "tenant_id": tenant });
         answer(server.post("/register").json(&body).send().unwrap())
@@ -110,10 +121,9 @@ fn a_running_appliance_is_told_apart_from_a_first_boot() {
     assert_eq!((status, &body["code"]), (409, &json!("superseded_claim_code")));
 }
 
-#[test]
-fn a_subscription_is_one_tenant_and_without_one_two_calls_are_two() {
+fn a_subscription_is_one_tenant_and_without_one_two_calls_are_two(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     let body = json!({
         "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro", "stripe_sub_id": "sub_1",
         "seats": null, "contact_name": null, "region": "", "unknown": true
@@ -124,10 +134,9 @@ fn a_subscription_is_one_tenant_and_without_one_two_calls_are_two() {
     assert_ne!(server.register("Acme", "pro").0, server.register("Acme", "pro").0);
 }
 
-#[test]
-fn a_contact_in_any_case_means_its_newest_tenant_unless_strictly_asked() {
+fn a_contact_in_any_case_means_its_newest_tenant_unless_strictly_asked(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     server.register("Acme", "pro");
     let (newest, _) = server.register("ACME", "essentials");
     let (status, body) = server.service("/install-codes/reissue", &json!({ "contact_email": "Acme@Example.COM" }));
@@ -140,10 +149,9 @@ fn a_contact_in_any_case_means_its_newest_tenant_unless_strictly_asked() {
     assert_eq!((status, &body["code"]), (404, &json!("tenant_not_found")));
 }
 
-#[test]
-fn the_directory_has_the_fields_that_the_console_reads() {
+fn the_directory_has_the_fields_that_the_console_reads(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     let (tenant, code) = server.register("Acme", "pro");
     server.register("Bolt", "essentials");
     assert_eq!(server.redeem(&code).0, 200);
@@ -175,19 +183,17 @@ fn the_directory_has_the_fields_that_the_console_reads() {
     }
 }
 
-#[test]
-fn eight_character_codes_have_no_dashes() {
+fn eight_character_codes_have_no_dashes(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[("REGISTRY_CODES_LENGTH", "8")]);
+    let server = start(data.path(), &with(environment, &[("REGISTRY_CODES_LENGTH", "8")]));
     let (_, code) = server.register("Acme", "essentials");
     assert!(code.len() == 8 && !code.contains('-'), "{code}");
     assert_eq!(server.redeem(&code).0, 200);
 }
 
-#[test]
-fn health_and_readiness_and_the_description_are_open() {
+fn health_and_readiness_and_the_description_are_open(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     assert_eq!(answer(server.get("/healthz").send().unwrap()), (200, json!({ "status": "ok" })));
     let (status, ready) = answer(server.get("/readyz").send().unwrap());
     assert_eq!((status, &ready["status"]), (200, &json!("degraded")));

@@ -3,17 +3,26 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
+mod both;
 mod common;
+mod fleet;
 
 use std::path::Path;
 
+use both::{Environment, on_both_databases, with};
 use common::{Server, answer, start, text};
 use registry_core::audit::Actor;
 use serde_json::json;
 
+on_both_databases!(an_image_downloads_whole_and_in_parts, an_altered_or_ended_link_is_forbidden_in_our_form,);
+
 /// Publishes through the same use case that the admin command line calls.
-fn publish(data: &Path, content: &[u8]) {
-    let config = registry_wiring::Config::load_over(None, Some(data.to_owned()), None).unwrap();
+fn publish(data: &Path, environment: Environment, content: &[u8]) {
+    let told = |name: &str| match name {
+        "REGISTRY_DATA" => data.to_str(),
+        name => environment.iter().find(|(known, _)| *known == name).map(|(_, value)| *value),
+    };
+    let config = registry_wiring::Config::load(None, |name| told(name).map(str::to_owned)).unwrap();
     let url = registry_wiring::DataFolder::open(data).unwrap().noted_public_url().unwrap();
     let actor = Actor { name: "operator:test".to_owned(), source: "test".to_owned() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -31,12 +40,11 @@ fn link(server: &Server) -> String {
     link.strip_prefix(&server.url).unwrap().to_owned()
 }
 
-#[test]
-fn an_image_downloads_whole_and_in_parts() {
+fn an_image_downloads_whole_and_in_parts(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     let content: Vec<u8> = (0..1_000_003_u32).map(|number| u8::try_from(number % 251).unwrap()).collect();
-    publish(data.path(), &content);
+    publish(data.path(), environment, &content);
     assert_eq!(answer(server.get("/readyz").send().unwrap()).1["status"], "ready");
     let link = link(&server);
     let whole = server.get(&link).send().unwrap();
@@ -69,11 +77,10 @@ fn an_image_downloads_whole_and_in_parts() {
     );
 }
 
-#[test]
-fn an_altered_or_ended_link_is_forbidden_in_our_form() {
+fn an_altered_or_ended_link_is_forbidden_in_our_form(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[("REGISTRY_DOWNLOADS_LIFETIME", "1s")]);
-    publish(data.path(), b"content");
+    let server = start(data.path(), &with(environment, &[("REGISTRY_DOWNLOADS_LIFETIME", "1s")]));
+    publish(data.path(), environment, b"content");
     let link = link(&server);
     let (path, query) = link.split_once('?').unwrap();
     for altered in [

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{Server, start, text};
-use registry_wiring::{Config, KeyKind, LicenseKeys};
+use registry_wiring::{Algorithm, Config, LicenseKeys};
 use serde_json::Value;
 
 fn header(token: &Value) -> Value {
@@ -52,7 +52,7 @@ fn a_running_service_takes_over_what_an_operator_does_to_the_keys() {
         text(&header(&server.redeem(&code).1["first_jwt"])["kid"])
     };
     let first = signed_with();
-    let second = keys(data.path()).generate(KeyKind::P256).unwrap();
+    let second = keys(data.path()).generate(Algorithm::Es256).unwrap();
     published(&server, &[&first, &second]);
     assert_eq!(signed_with(), first, "on standby it does not sign");
     let refused = keys(data.path()).activate(&second, false).unwrap_err().to_string();
@@ -77,7 +77,7 @@ fn a_running_service_takes_over_what_an_operator_does_to_the_keys() {
 fn it_does_not_start_with_a_key_that_does_not_fit_its_kid() {
     let data = tempfile::tempdir().unwrap();
     drop(start(data.path(), &[]));
-    let kid = keys(data.path()).generate(KeyKind::Ed25519).unwrap();
+    let kid = keys(data.path()).generate(Algorithm::EdDsa).unwrap();
     let folder = data.path().join("keys");
     std::fs::copy(folder.join("license.pem"), folder.join(format!("license-{kid}.pem"))).unwrap();
     let output = common::command(data.path(), &[]).output().unwrap();

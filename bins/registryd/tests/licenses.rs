@@ -4,33 +4,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
+mod both;
 mod common;
 mod fleet;
 
 use appliance_license::{LicenseState, TrustedKeys, Verifier};
+use both::{Environment, on_both_databases};
 use common::{Answer, Server, answer, start, text};
 use serde_json::{Value, json};
-
-type Environment<'a> = &'a [(&'a str, &'a str)];
-
-/// Stamps each case on both databases.
-macro_rules! on_both_databases {
-    ($($case:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[test]
-            fn $case() {
-                super::$case(&[]);
-            })+
-        }
-
-        mod postgres {
-            $(#[test]
-            fn $case() {
-                super::$case(&[("REGISTRY_DATABASE_URL", &crate::fleet::database())]);
-            })+
-        }
-    };
-}
 
 on_both_databases!(
     a_check_in_renews_what_is_due_and_says_when_to_call_again,

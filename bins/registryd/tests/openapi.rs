@@ -5,9 +5,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
+mod both;
 mod common;
 mod fleet;
 
+use both::{Environment, on_both_databases, with};
 use common::{Server, start};
 use serde_json::{Map, Value, json};
 
@@ -122,8 +124,8 @@ impl Description {
         if !fits {
             return Some(format!("{at}: {value} is no {}", schema["type"]));
         }
-        let missing = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        if let Some(missing) = missing.filter(|name| value.is_object() && value.get(name).is_none()).next() {
+        let mut required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        if let Some(missing) = required.find(|name| value.is_object() && value.get(name).is_none()) {
             return Some(format!("{at}: `{missing}` is missing"));
         }
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -172,11 +174,12 @@ fn send(server: &Server, method: &str, path: &str, body: Option<&Value>) -> (u16
     (response.status().as_u16(), kind.unwrap_or_default(), response.json().unwrap_or(Value::Null))
 }
 
-fn every_answer_is_described(environment: &[(&str, &str)]) {
+on_both_databases!(every_answer_to_generated_requests_is_described);
+
+fn every_answer_to_generated_requests_is_described(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let guesses = ("REGISTRY_GUESSES_LIMIT", "5");
-    let environment: Vec<_> = environment.iter().copied().chain([guesses, ("REGISTRY_LOG_LEVEL", "error")]).collect();
-    let server = start(data.path(), &environment);
+    let server = start(data.path(), &with(environment, &[guesses, ("REGISTRY_LOG_LEVEL", "error")]));
     let description = Description(server.get("/openapi.json").send().unwrap().json().unwrap());
     let mut dice = Dice(20_261_125);
     let mut seen = std::collections::BTreeSet::new();
@@ -211,16 +214,6 @@ fn every_answer_is_described(environment: &[(&str, &str)]) {
     {
         assert!(seen.contains(&(path.to_owned(), status)), "{path} never answered {status}: {seen:?}");
     }
-}
-
-#[test]
-fn every_answer_to_generated_requests_is_described_on_sqlite() {
-    every_answer_is_described(&[]);
-}
-
-#[test]
-fn every_answer_to_generated_requests_is_described_on_postgres() {
-    every_answer_is_described(&[("REGISTRY_DATABASE_URL", &fleet::database())]);
 }
 
 /// Every example of the description is a value of its schema.

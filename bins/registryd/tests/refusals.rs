@@ -3,13 +3,27 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
+mod both;
 mod common;
+mod fleet;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use both::{Environment, on_both_databases, with};
 use common::{Server, answer, start, text};
 use serde_json::{Value, json};
+
+on_both_databases!(
+    whatever_is_sent_to_register_is_refused_in_one_form_and_the_code_stays_live,
+    a_registration_with_a_bad_value_names_the_field_and_registers_nobody,
+    services_need_their_token,
+    unknown_paths_and_wrong_methods_answer_in_our_form,
+    odd_queries_are_refused_and_name_the_parameter,
+    guessing_is_throttled_by_source_and_only_a_trusted_proxy_names_another,
+    a_body_that_does_not_arrive_times_out_and_one_that_is_cut_off_changes_nothing,
+    clients_that_do_not_read_their_answers_give_their_places_up,
+);
 
 fn code_of((status, body): &(u16, Value)) -> (u16, String) {
     (*status, text(&body["code"]))
@@ -19,10 +33,9 @@ fn redeem(server: &Server, body: impl Into<reqwest::blocking::Body>) -> (u16, Va
     answer(server.post("/register").header("content-type", "application/json").body(body).send().unwrap())
 }
 
-#[test]
-fn whatever_is_sent_to_register_is_refused_in_one_form_and_the_code_stays_live() {
+fn whatever_is_sent_to_register_is_refused_in_one_form_and_the_code_stays_live(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     let (_, code) = server.register("Acme", "pro");
     let with = |code: &str| json!({ "claim_code": code, "appliance_id": "a" }).to_string();
     for (body, status, word) in [
@@ -60,10 +73,9 @@ fn whatever_is_sent_to_register_is_refused_in_one_form_and_the_code_stays_live()
     assert_eq!(server.redeem(&code).0, 200);
 }
 
-#[test]
-fn a_registration_with_a_bad_value_names_the_field_and_registers_nobody() {
+fn a_registration_with_a_bad_value_names_the_field_and_registers_nobody(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     for (field, value) in [
         ("company_name", json!("")),
         ("company_name", json!("x".repeat(201))),
@@ -93,10 +105,9 @@ fn a_registration_with_a_bad_value_names_the_field_and_registers_nobody() {
     assert_eq!(server.look("/tenants").1["items"], json!([]));
 }
 
-#[test]
-fn services_need_their_token() {
+fn services_need_their_token(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     let wrong = "0".repeat(64);
     for header in [None, Some("Bearer"), Some("Bearer "), Some("Basic YTpi"), Some(&*format!("Bearer {wrong}"))] {
         for (method, path) in [
@@ -117,10 +128,9 @@ fn services_need_their_token() {
     assert_eq!(server.look("/tenants").0, 200);
 }
 
-#[test]
-fn unknown_paths_and_wrong_methods_answer_in_our_form() {
+fn unknown_paths_and_wrong_methods_answer_in_our_form(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     for (method, path, status, word) in [
         ("GET", "/", 404, "not_found"),
         ("GET", "/nothing", 404, "not_found"),
@@ -138,10 +148,9 @@ fn unknown_paths_and_wrong_methods_answer_in_our_form() {
     }
 }
 
-#[test]
-fn odd_queries_are_refused_and_name_the_parameter() {
+fn odd_queries_are_refused_and_name_the_parameter(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     server.register("Acme", "pro");
     for (query, reason) in [
         ("limit=0", json!("limit")),
@@ -165,11 +174,10 @@ fn odd_queries_are_refused_and_name_the_parameter() {
     assert_eq!(server.look("/tenants?query=&limit=200&unknown=1").1["items"].as_array().unwrap().len(), 1);
 }
 
-#[test]
-fn guessing_is_throttled_by_source_and_only_a_trusted_proxy_names_another() {
+fn guessing_is_throttled_by_source_and_only_a_trusted_proxy_names_another(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let environment = [("REGISTRY_GUESSES_LIMIT", "3"), ("REGISTRY_HTTP_TRUSTED_PROXIES", "['127.0.0.1/32']")];
-    let server = start(data.path(), &environment);
+    let more = [("REGISTRY_GUESSES_LIMIT", "3"), ("REGISTRY_HTTP_TRUSTED_PROXIES", "['127.0.0.1/32']")];
+    let server = start(data.path(), &with(environment, &more));
     let (_, code) = server.register("Acme", "pro");
     let redeem = |source: &str, code: &str| {
         let body = json!({ "claim_code": code, "appliance_id": "a" });
@@ -184,18 +192,17 @@ fn guessing_is_throttled_by_source_and_only_a_trusted_proxy_names_another() {
     assert_eq!(code_of(&answer(refused)), (429, "too_many_attempts".to_owned()));
     assert_eq!(redeem("203.0.113.8", &code).status(), 200);
 
-    let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[("REGISTRY_GUESSES_LIMIT", "3")]);
+    drop(server);
+    let server = start(data.path(), &with(environment, &[("REGISTRY_GUESSES_LIMIT", "3")]));
     let body = json!({ "claim_code": "AAAA-BBBB-CCCC", "appliance_id": "a" });
     let guess = |source: &str| server.post("/register").header("x-forwarded-for", source).json(&body).send().unwrap();
     let statuses: Vec<u16> = (0..4).map(|number| guess(&format!("203.0.113.{number}")).status().as_u16()).collect();
     assert_eq!(statuses, [404, 404, 404, 429]);
 }
 
-#[test]
-fn a_body_that_does_not_arrive_times_out_and_one_that_is_cut_off_changes_nothing() {
+fn a_body_that_does_not_arrive_times_out_and_one_that_is_cut_off_changes_nothing(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[("REGISTRY_HTTP_READ_TIMEOUT", "300ms")]);
+    let server = start(data.path(), &with(environment, &[("REGISTRY_HTTP_READ_TIMEOUT", "300ms")]));
     let (_, code) = server.register("Acme", "pro");
     let address = server.url.strip_prefix("http://").unwrap();
     let head = "POST /register HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
@@ -214,11 +221,10 @@ fn a_body_that_does_not_arrive_times_out_and_one_that_is_cut_off_changes_nothing
     assert_eq!(server.redeem(&code).0, 200);
 }
 
-#[test]
-fn clients_that_do_not_read_their_answers_give_their_places_up() {
+fn clients_that_do_not_read_their_answers_give_their_places_up(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let environment = [("REGISTRY_HTTP_CONNECTIONS", "3"), ("REGISTRY_HTTP_READ_TIMEOUT", "500ms")];
-    let server = start(data.path(), &environment);
+    let more = [("REGISTRY_HTTP_CONNECTIONS", "3"), ("REGISTRY_HTTP_READ_TIMEOUT", "500ms")];
+    let server = start(data.path(), &with(environment, &more));
     let address = server.url.strip_prefix("http://").unwrap();
     let many = "GET /openapi.json HTTP/1.1\r\nhost: here\r\n\r\n".repeat(2_000);
     let greedy: Vec<_> = (0..3)

@@ -1,6 +1,6 @@
 //! Licenses over time: an appliance that embeds the verifier, a registry whose clock is set by hand.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, RwLock};
 

@@ -137,21 +137,25 @@ impl DataFolder {
     }
 
     /// The first license key, of this kind where it has to be made.
-    pub(crate) fn license_key(&self, entropy: &dyn Entropy, kind: Algorithm) -> anyhow::Result<Zeroizing<String>> {
-        let make = || match kind {
-            Algorithm::EdDsa => registry_license::ed25519_pem(&entropy::bytes(entropy)),
-            // One value in 2^32 is no key: then the next one is.
-            Algorithm::Es256 => std::iter::repeat_with(|| registry_license::p256_pem(&entropy::bytes(entropy)))
-                .find_map(std::convert::identity)
-                .unwrap_or_default(),
-        };
-        self.key("license.pem", "no license in the field can be verified any more", make)
+    pub(crate) fn license_key(&self, entropy: &dyn Entropy, algorithm: Algorithm) -> anyhow::Result<Zeroizing<String>> {
+        let lost = "no license in the field can be verified any more";
+        self.key("license.pem", lost, || new_license_key(entropy, algorithm))
     }
 
     /// The token of the first service: 256 random bits as 64 hex digits.
     pub(crate) fn default_service_token(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
         let make = || Zeroizing::new(format!("{}\n", entropy::hex(&entropy::bytes::<32>(entropy))));
         read_or_make(&self.service_token(), make)
+    }
+}
+
+pub(crate) fn new_license_key(entropy: &dyn Entropy, algorithm: Algorithm) -> Zeroizing<String> {
+    match algorithm {
+        Algorithm::EdDsa => registry_license::ed25519_pem(&entropy::bytes(entropy)),
+        // One value in 2^32 is no key: then the next one is.
+        Algorithm::Es256 => std::iter::repeat_with(|| registry_license::p256_pem(&entropy::bytes(entropy)))
+            .find_map(std::convert::identity)
+            .unwrap_or_default(),
     }
 }
 

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use registry_core::clock::{Clock as _, Timestamp, truncate};
-use registry_core::entropy;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
 use registry_core::secret::LicenseToken;
-use registry_license::{KeyState, Ring, RingPlan, Signer, ed25519_pem, p256_pem};
+use registry_license::{KeyState, Ring, RingPlan, Signer};
 
-use crate::config::Config;
-use crate::data::{DataFolder, read_secret, replace, write_new};
+use crate::config::{Algorithm, Config};
+use crate::data::{DataFolder, new_license_key, read_secret, replace, write_new};
 use crate::os::{OsClock, OsEntropy};
 
 const PLAN: &str = "ring.json";
@@ -23,15 +22,6 @@ const FIRST: &str = "license.pem";
 
 /// How often registryd looks whether the ring has changed.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// The kinds of keys that can be generated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyKind {
-    /// `EdDSA`.
-    Ed25519,
-    /// `ES256`.
-    P256,
-}
 
 /// The license keys of a registry, and what can be done to them.
 pub struct LicenseKeys {
@@ -59,12 +49,8 @@ impl LicenseKeys {
     }
 
     /// Makes a key and publishes it; returns its `kid`.
-    pub fn generate(&mut self, kind: KeyKind) -> anyhow::Result<String> {
-        let random = entropy::bytes(&OsEntropy);
-        let pem = match kind {
-            KeyKind::Ed25519 => ed25519_pem(&random),
-            KeyKind::P256 => p256_pem(&random).context("these random bytes are no key: try again")?,
-        };
+    pub fn generate(&mut self, algorithm: Algorithm) -> anyhow::Result<String> {
+        let pem = new_license_key(&OsEntropy, algorithm);
         let kid = Signer::from_pem(&pem, None)?.public_key().kid.clone();
         let file = format!("license-{kid}.pem");
         self.plan.publish(kid.clone(), file.clone(), OsClock.now())?;

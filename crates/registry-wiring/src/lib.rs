@@ -14,9 +14,9 @@ mod worker;
 
 pub use backup::{BackedUp, Manifest, backup, restore};
 pub use build::{Wired, build};
-pub use config::Config;
+pub use config::{Algorithm, Config};
 pub use data::DataFolder;
 pub use database::{Migrated, migrate};
-pub use keys::{KeyKind, LicenseKeys, WatchedRing};
+pub use keys::{LicenseKeys, WatchedRing};
 pub use registry_license::KeyEntry;
 pub use worker::deliver_mail;
