@@ -15,11 +15,12 @@ mod license;
 mod output;
 mod release;
 mod tenant;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Parser, Subcommand};
@@ -66,6 +67,9 @@ enum Group {
     /// Lists and changes the keys that licenses are signed with.
     #[command(subcommand)]
     Keys(keys::Task),
+    /// Makes, lists and revokes the tokens that services and operators call with.
+    #[command(subcommand)]
+    Token(token::Task),
 }
 
 /// What is done with the registry.
@@ -135,7 +139,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let output = Output { json };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     match cli.group {
+        Group::Keys(_) | Group::Token(_) if is_new(&config) => Err(no_registry(&config)),
         Group::Keys(task) => keys::perform(&config, task, output),
+        Group::Token(task) => token::perform(&config, task, output),
         Group::Keeping(task) => runtime.block_on(keeping::perform(&config, task, output)),
         Group::Using(Using::License(License::Inspect(asked))) if asked.keys.is_some() => {
             license::inspect(&asked, "", output)
@@ -144,13 +150,20 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
+fn is_new(config: &Config) -> bool {
+    !config.database.is_postgres() && !config.data.join("registry.db").exists()
+}
+
+fn no_registry(config: &Config) -> anyhow::Error {
+    anyhow!("there is no registry in {}: name its data folder with --data", config.data.display())
+}
+
 async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::Result<()> {
     let may_make_one = matches!(task, Using::Tenant(tenant::Task::Register(_)) | Using::Release(_));
-    let is_new = !config.database.is_postgres() && !config.data.join("registry.db").exists();
-    if is_new && !may_make_one {
-        bail!("there is no registry in {}: name its data folder with --data", config.data.display());
+    if is_new(config) && !may_make_one {
+        return Err(no_registry(config));
     }
-    if is_new {
+    if is_new(config) {
         eprintln!("registryctl: a new registry is made in {}", config.data.display());
     }
     let noted = DataFolder::open(&config.data)?.noted_public_url();

@@ -154,3 +154,40 @@ async fn keys_are_generated_activated_and_retired_in_their_order() {
     assert_eq!(exported["keys"].as_array().unwrap().len(), 2, "the retired one still verifies");
     assert_eq!(refused(data.path(), &["keys", "activate", "nobody"]).0, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_created_listed_and_revoked() {
+    let data = tempfile::tempdir().unwrap();
+    let (code, said) = refused(&data.path().join("none"), &["token", "list"]);
+    assert!(code == 1 && said.contains("no registry") && !data.path().join("none").exists(), "{said}");
+    installed(data.path()).await;
+    let listed = || {
+        let listed = done(data.path(), &["token", "list"]);
+        let items = listed["items"].as_array().unwrap();
+        items.iter().map(|it| (it["name"].clone(), it["role"].clone(), it["revoked_at"].is_null())).collect::<Vec<_>>()
+    };
+    let made = done(data.path(), &["token", "create", "store"]);
+    assert!(made["token"].as_str().unwrap().len() == 64 && made["name"] == "store", "{made}");
+    let other = done(data.path(), &["token", "create", "ann@example.com", "--role", "operator"]);
+    assert_ne!(other["token"], made["token"]);
+    assert_eq!(
+        listed(),
+        [
+            (json!("default"), json!("service"), true),
+            (json!("store"), json!("service"), true),
+            (json!("ann@example.com"), json!("operator"), true)
+        ]
+    );
+    let kept = std::fs::read_to_string(data.path().join("tokens.json")).unwrap();
+    assert!(!kept.contains(made["token"].as_str().unwrap()), "only its digest is kept");
+    for name in ["store", "default", "", "a b", "ä", &"x".repeat(65)] {
+        assert_eq!(refused(data.path(), &["token", "create", name]).0, 1, "{name}");
+    }
+    assert!(refused(data.path(), &["token", "revoke", "store"]).1.contains("--yes"));
+    done(data.path(), &["token", "revoke", "store", "--yes"]);
+    assert_eq!(refused(data.path(), &["token", "revoke", "store", "--yes"]).0, 1);
+    done(data.path(), &["token", "create", "store"]);
+    done(data.path(), &["token", "revoke", "default", "--yes"]);
+    assert_eq!(refused(data.path(), &["token", "revoke", "default", "--yes"]).0, 1);
+    assert_eq!(listed().iter().filter(|(_, _, admitted)| *admitted).count(), 2);
+}

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use axum::http::HeaderName;
-use registry_http::{App, HttpSettings, ServiceTokens};
-use registry_wiring::{Config, Wired};
+use registry_http::{AdmittedToken, App, HttpSettings, ServiceTokens};
+use registry_wiring::{Config, Tokens, Wired, watch};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::watch::{Receiver, channel};
 
 use crate::{Options, logging};
 
@@ -44,10 +44,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
     if let Some(ring) = wired.ring.clone() {
         let mut stop = stopped.clone();
-        tokio::spawn(ring.watch(async move { wait(&mut stop).await }));
+        tokio::spawn(watch("the license keys", move || ring.look(), async move { wait(&mut stop).await }));
     }
+    let tokens = Arc::new(ServiceTokens::default());
+    admit(&config, &tokens)?;
+    let (admitted, mut stop) = (tokens.clone(), stopped.clone());
+    let look = move || admit(&config, &admitted);
+    tokio::spawn(watch("the tokens", look, async move { wait(&mut stop).await }));
     announce(&wired, &format!("http://{address}"))?;
-    let router = registry_http::router(app(wired, settings.clone()));
+    let router = registry_http::router(App::new(wired.registry, Some(wired.files), tokens, settings.clone()));
     let finished = registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await }).await;
     worker.await.context("the mail worker broke off")?;
     if finished {
@@ -58,9 +63,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
 }
 
-fn app(wired: Wired, settings: Arc<HttpSettings>) -> App {
-    let tokens = ServiceTokens::default().with("default", &wired.service_token);
-    App::new(wired.registry, Some(wired.files), tokens, settings)
+/// Admits the tokens of the data folder as they are now.
+fn admit(config: &Config, tokens: &ServiceTokens) -> anyhow::Result<()> {
+    let known = Tokens::open(config)?;
+    let admitted =
+        known.admitted().filter_map(|it| Some(AdmittedToken { actor: it.actor(), digest: it.digest()? })).collect();
+    tokens.admit(admitted);
+    Ok(())
 }
 
 fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
@@ -88,8 +97,8 @@ fn announce(wired: &Wired, address: &str) -> anyhow::Result<()> {
 }
 
 /// Turns true at SIGTERM or SIGINT.
-fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
-    let (sender, receiver) = watch::channel(false);
+fn stop_signal() -> anyhow::Result<Receiver<bool>> {
+    let (sender, receiver) = channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
     tokio::spawn(async move {
@@ -102,7 +111,7 @@ fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(receiver)
 }
 
-async fn wait(stop: &mut watch::Receiver<bool>) {
+async fn wait(stop: &mut Receiver<bool>) {
     // The sender lives until it has sent; an error would mean the same.
     drop(stop.wait_for(|stopped| *stopped).await);
 }

@@ -65,6 +65,24 @@ impl PlainCredential {
     }
 }
 
+impl ServiceToken {
+    /// Draws a new token: 256 random bits as 64 hex digits.
+    #[must_use]
+    pub fn draw(entropy: &dyn Entropy) -> Self {
+        Self::new(entropy::hex(&entropy::bytes::<32>(entropy)))
+    }
+
+    /// Its digest.
+    #[must_use]
+    pub fn digest(&self) -> ServiceTokenDigest {
+        ServiceTokenDigest(Sha256::digest(self.expose().as_bytes()).into())
+    }
+}
+
+/// SHA-256 of a service token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceTokenDigest(pub [u8; 32]);
+
 /// SHA-256 of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialDigest(pub [u8; 32]);

@@ -59,10 +59,10 @@ impl App {
     pub fn new(
         registry: Arc<Registry>,
         files: Option<Arc<dyn LinkedFiles>>,
-        tokens: ServiceTokens,
+        tokens: Arc<ServiceTokens>,
         settings: Arc<HttpSettings>,
     ) -> Self {
-        Self { registry, files, tokens: Arc::new(tokens), settings, readiness: Arc::default() }
+        Self { registry, files, tokens, settings, readiness: Arc::default() }
     }
 
     /// How every part is, or was a moment ago. What failed, and why, goes to the log.

@@ -23,4 +23,4 @@ pub use app::{App, HttpSettings};
 pub use endpoints::openapi;
 pub use router::router;
 pub use serve::serve;
-pub use tokens::ServiceTokens;
+pub use tokens::{AdmittedToken, ServiceTokens};

@@ -1,30 +1,36 @@
-//! Service tokens: named, kept as digests, compared in constant time.
+//! Bearer tokens: named, several at once, known by their digests, compared in constant time.
 
-use registry_core::secret::ServiceToken;
-use sha2::{Digest as _, Sha256};
+use std::sync::{PoisonError, RwLock};
+
+use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use subtle::ConstantTimeEq as _;
 
-/// The tokens that services may call with.
-#[derive(Default)]
-pub struct ServiceTokens {
-    digests: Vec<(String, [u8; 32])>,
+/// A token that is admitted, and whom the audit names when it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdmittedToken {
+    /// Such as `service:store`.
+    pub actor: String,
+    /// The token's digest.
+    pub digest: ServiceTokenDigest,
 }
 
+/// The tokens that may be called with. They can be exchanged while requests come in.
+#[derive(Default)]
+pub struct ServiceTokens(RwLock<Vec<AdmittedToken>>);
+
 impl ServiceTokens {
-    /// Admits whoever has this token, under this name.
-    #[must_use]
-    pub fn with(mut self, name: impl Into<String>, token: &ServiceToken) -> Self {
-        self.digests.push((name.into(), Sha256::digest(token.expose().as_bytes()).into()));
-        self
+    /// Admits these tokens, and no other any more.
+    pub fn admit(&self, tokens: Vec<AdmittedToken>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
-    /// The name of the service that this token belongs to. Every token is compared, whatever fits first.
-    pub(crate) fn name(&self, token: &str) -> Option<&str> {
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+    /// Whose token this is. Every token is compared, whatever fits first.
+    pub(crate) fn actor(&self, token: &str) -> Option<String> {
+        let digest = ServiceToken::new(token.to_owned()).digest();
         let mut found = None;
-        for (name, known) in &self.digests {
-            if bool::from(known.ct_eq(&digest)) {
-                found = Some(name.as_str());
+        for known in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            if bool::from(known.digest.0.ct_eq(&digest.0)) {
+                found = Some(known.actor.clone());
             }
         }
         found
@@ -36,14 +42,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_known_by_its_name_and_nothing_else_is() {
-        let token = |text: &str| ServiceToken::new(text.to_owned());
-        let tokens = ServiceTokens::default().with("store", &token("aaaa")).with("console", &token("bbbb"));
-        assert_eq!(tokens.name("aaaa"), Some("store"));
-        assert_eq!(tokens.name("bbbb"), Some("console"));
+    fn a_token_is_known_by_its_actor_until_others_are_admitted() {
+        let admitted = |actor: &str, text: &str| AdmittedToken {
+            actor: actor.to_owned(),
+            digest: ServiceToken::new(text.to_owned()).digest(),
+        };
+        let tokens = ServiceTokens::default();
+        assert_eq!(tokens.actor(""), None);
+        tokens.admit(vec![admitted("service:store", "aaaa"), admitted("operator:ann", "bbbb")]);
+        assert_eq!(tokens.actor("aaaa").as_deref(), Some("service:store"));
+        assert_eq!(tokens.actor("bbbb").as_deref(), Some("operator:ann"));
         for other in ["", "aaa", "aaaaa", "cccc"] {
-            assert_eq!(tokens.name(other), None);
+            assert_eq!(tokens.actor(other), None);
         }
-        assert_eq!(ServiceTokens::default().name(""), None);
+        tokens.admit(vec![admitted("operator:ann", "bbbb")]);
+        assert_eq!(tokens.actor("aaaa"), None);
     }
 }

@@ -142,7 +142,7 @@ async fn a_database_without_tables_says_what_to_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_may_migrate_at_once() {
     let cluster = throwaway_postgres::test_cluster();
-    let name = format!("migrating_{}", std::process::id());
+    let name = throwaway_postgres::fresh_name("migrating");
     sql(&format!("{cluster}/postgres"), &format!("CREATE DATABASE {name}")).unwrap();
     let url = format!("{cluster}/{name}");
     let migrating: Vec<_> = (0..6)
@@ -238,7 +238,7 @@ async fn connections_that_were_lost_without_a_word_are_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_may_only_read_and_write_rows_is_enough_once_the_tables_are_there() {
     let url = database::fresh().await;
-    let role = format!("dml_{}", std::process::id());
+    let role = throwaway_postgres::fresh_name("dml");
     let granted = format!(
         "CREATE ROLE {role} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
@@ -270,7 +270,7 @@ async fn an_index_that_is_not_whole_is_not_searched_and_not_taken_for_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_cannot_hold_every_name_is_refused() {
     let cluster = throwaway_postgres::test_cluster();
-    let name = format!("latin_{}", std::process::id());
+    let name = throwaway_postgres::fresh_name("latin");
     let made = format!("CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0");
     sql(&format!("{cluster}/postgres"), &made).unwrap();
     let store = PostgresStore::new(&common::options(&format!("{cluster}/{name}"))).unwrap();

@@ -24,7 +24,7 @@ const MANIFEST: &str = "backup.json";
 const DATABASE: &str = "registry.db";
 
 /// What is copied as it is, where it is there.
-const COPIED: [&str; 4] = ["keys", "service-token", "public-url", "files"];
+const COPIED: [&str; 5] = ["keys", "service-token", "tokens.json", "public-url", "files"];
 
 /// What a backup holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use registry_core::guesses::GuessPolicy;
 use registry_core::install_code::CodeLength;
 use registry_core::license::LicensePolicy;
 use registry_core::product::ProductCatalogue;
-use registry_core::secret::{KeyId, ServiceToken};
+use registry_core::secret::KeyId;
 use registry_core::store::Store;
 use registry_core::text::{Channel, ProductCode};
 use registry_core::{Ports, Registry, Settings};
@@ -22,9 +22,7 @@ use crate::data::{DataFolder, read_secret};
 use crate::database;
 use crate::keys::WatchedRing;
 use crate::os::{OsClock, OsEntropy};
-
-/// A service token has at least this many characters: it is guessed at over the network.
-const SHORTEST_TOKEN: usize = 32;
+use crate::tokens::default_token;
 
 /// A registry, and what stands beside it.
 pub struct Wired {
@@ -32,9 +30,7 @@ pub struct Wired {
     pub registry: Arc<Registry>,
     /// The files behind links of our own.
     pub files: Arc<dyn LinkedFiles>,
-    /// The token of the first service.
-    pub service_token: ServiceToken,
-    /// Where that token is.
+    /// Where the token of the first service is.
     pub service_token_file: PathBuf,
     /// Where everything is.
     pub data: DataFolder,
@@ -53,16 +49,7 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     };
     let vault = KeyRing::parse(&vault).context("the master key cannot be used")?;
     let signer = Arc::new(WatchedRing::open(config, &data)?);
-    let (service_token, service_token_file) = match &config.service_token_file {
-        Some(path) => (read_secret(path).context("`service_token_file` cannot be used")?, path.clone()),
-        None => (data.default_service_token(&OsEntropy)?, data.service_token()),
-    };
-    let service_token = ServiceToken::new(service_token.trim().to_owned());
-    let token = service_token.expose();
-    if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let file = service_token_file.display();
-        bail!("{file} must hold one service token of at least {SHORTEST_TOKEN} visible ASCII characters");
-    }
+    let (_, service_token_file) = default_token(config, &data)?;
     let store = database::open(config, &data).await?;
     check_ring(&vault, &*store).await?;
     let link_keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
@@ -79,7 +66,7 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     };
     let registry = Registry::new(ports, settings(config, public_url)?);
     let ring = Some(signer).filter(|_| config.license.key_file.is_none());
-    Ok(Wired { registry: Arc::new(registry), files: blobs, service_token, service_token_file, data, ring })
+    Ok(Wired { registry: Arc::new(registry), files: blobs, service_token_file, data, ring })
 }
 
 /// A ring without a key that live codes need would answer each of them as unknown; and one that another process on the

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use registry_core::entropy::{self, Entropy};
+use registry_core::secret::ServiceToken;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
@@ -142,9 +143,9 @@ impl DataFolder {
         self.key("license.pem", lost, || new_license_key(entropy, algorithm))
     }
 
-    /// The token of the first service: 256 random bits as 64 hex digits.
+    /// The token of the first service.
     pub(crate) fn default_service_token(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
-        let make = || Zeroizing::new(format!("{}\n", entropy::hex(&entropy::bytes::<32>(entropy))));
+        let make = || Zeroizing::new(format!("{}\n", ServiceToken::draw(entropy).expose()));
         read_or_make(&self.service_token(), make)
     }
 }

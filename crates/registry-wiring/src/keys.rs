@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use registry_core::clock::{Clock as _, Timestamp, truncate};
@@ -19,9 +18,6 @@ use crate::os::{OsClock, OsEntropy};
 
 const PLAN: &str = "ring.json";
 const FIRST: &str = "license.pem";
-
-/// How often registryd looks whether the ring has changed.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// The license keys of a registry, and what can be done to them.
 pub struct LicenseKeys {
@@ -137,30 +133,11 @@ impl WatchedRing {
         self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn look(&self) -> anyhow::Result<()> {
+    /// Takes over what an operator changed; on an error the ring stays as it was.
+    pub fn look(&self) -> anyhow::Result<()> {
         let ring = load(&self.folder, &read_plan(&self.folder)?, self.longest, OsClock.now())?;
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
         Ok(())
-    }
-
-    /// Takes over what an operator changes, until `stop` is ready. What cannot be taken is logged, and the ring stays as
-    /// it was.
-    pub async fn watch(self: Arc<Self>, stop: impl Future<Output = ()>) {
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut stop => return,
-                () = tokio::time::sleep(LOOK) => {}
-            }
-            let watched = self.clone();
-            let looked = tokio::task::spawn_blocking(move || watched.look()).await;
-            match looked {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "the license keys stay as they were"),
-                Err(error) => tracing::error!(%error, "looking at the license keys broke off"),
-            }
-        }
     }
 }
 

@@ -10,6 +10,8 @@ mod data;
 mod database;
 mod keys;
 mod os;
+mod tokens;
+mod watch;
 mod worker;
 
 pub use backup::{BackedUp, Manifest, backup, restore};
@@ -19,4 +21,6 @@ pub use data::DataFolder;
 pub use database::{Migrated, migrate};
 pub use keys::{LicenseKeys, WatchedRing};
 pub use registry_license::KeyEntry;
+pub use tokens::{TokenEntry, TokenRole, Tokens};
+pub use watch::watch;
 pub use worker::deliver_mail;

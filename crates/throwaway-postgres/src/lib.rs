@@ -27,6 +27,14 @@ pub fn test_cluster() -> String {
         .unwrap_or_else(|_| panic!("no cluster: `cargo xtask test` brings one, and says where in {TEST_CLUSTER}"))
 }
 
+/// A name for a database or a role that nobody in the cluster has; a process id would come again in a cluster that lives
+/// for long.
+#[must_use]
+pub fn fresh_name(prefix: &str) -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    format!("{prefix}_{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
 /// How often another port is tried, where somebody else took the one that was free a moment ago.
 const PORT_TRIES: u32 = 5;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use throwaway_postgres::{Cluster, Durability};
 
@@ -70,6 +70,10 @@ impl Bench<'_> {
         let requests = self.registrations(400);
         let issued = driver::send(self.service.address(), &requests, 16, true)?;
         driver::send(self.service.address(), &redemptions(&issued)?, 16, false)?;
+        for change in [Change::CheckIn, Change::CheckInSigned] {
+            self.check_ins(change, 16, 400)?;
+        }
+        self.rows.clear();
         Ok(())
     }
 
@@ -101,6 +105,27 @@ impl Bench<'_> {
         seed::live_codes(self.cluster, &self.database, first, count)?;
         let limit = self.limit(pgbench::REDEEM, (first, count), connections)?;
         self.ours(Change::Redeem, limit, &redemptions(&issued)?, connections, false)?;
+
+        self.check_ins(Change::CheckIn, connections, count)?;
+        self.check_ins(Change::CheckInSigned, connections, count)
+    }
+
+    /// Check-ins: of some appliances by the database alone, of as many others by registryd.
+    fn check_ins(&mut self, change: Change, connections: usize, count: u64) -> Result<()> {
+        let (script, license) = match change {
+            Change::CheckInSigned => (pgbench::CHECK_IN_SIGNED, "10 days"),
+            _ => (pgbench::CHECK_IN, "31 days"),
+        };
+        let first = self.take_numbers(2 * count);
+        seed::running(self.cluster, &self.database, first, 2 * count, license)?;
+        let limit = self.limit(script, (first, count), connections)?;
+        let body = |n: u64| format!(r#"{{"appliance_credential":"{n:064x}"}}"#);
+        let requests: Vec<_> =
+            (first + count..first + 2 * count).map(|n| request("POST", "/check-in", None, &body(n))).collect();
+        let answers = self.ours(change, limit, &requests, connections, true)?;
+        let renewed = answers.bodies.iter().filter(|body| body.windows(5).any(|part| part == b"\"jwt\"")).count();
+        let expected = if change == Change::CheckInSigned { requests.len() } else { 0 };
+        ensure!(renewed == expected, "{renewed} of {} check-ins renewed a license", requests.len());
         Ok(())
     }
 

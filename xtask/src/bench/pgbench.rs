@@ -16,6 +16,12 @@ pub(super) const REGISTER: &str = include_str!("register.sql");
 /// A redemption of a paid edition: tenant and code changed, appliance, credential and a line of audit.
 pub(super) const REDEEM: &str = include_str!("redeem.sql");
 
+/// A check-in that changes nothing but when the appliance called.
+pub(super) const CHECK_IN: &str = include_str!("check_in.sql");
+
+/// A check-in that renews: appliance and tenant changed, and a line of audit.
+pub(super) const CHECK_IN_SIGNED: &str = include_str!("check_in_signed.sql");
+
 /// What the database reached.
 pub(super) struct Limit {
     /// Changes a second.

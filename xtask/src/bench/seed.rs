@@ -6,16 +6,24 @@ use throwaway_postgres::Cluster;
 /// What an id made by the bench looks like; the registry's own begin with the time.
 const ID: &str = "('01a00000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid";
 
+const APPLIANCE: &str = "'appliance-' || lpad(to_hex(n), 16, '0')";
+
 /// Installed tenants of a paid edition, each with a consumed code and an appliance.
 pub(super) fn fleet(cluster: &Cluster, database: &str, tenants: u64) -> Result<()> {
     let tenants_sql = insert_tenants("installed", "now() - make_interval(secs => n)");
-    let appliances = format!(
-        "INSERT INTO appliances (tenant_id, id, registered_at, last_check_in_at, license_sub, license_customer, \
-         license_tier, license_seats, license_expires_at) SELECT {ID}, 'appliance-' || lpad(to_hex(n), 16, '0'), now(), \
-         now(), 'lic_' || n, 'Company ' || n, 'pro', 25, now() + interval '31 days' FROM numbers"
-    );
     let codes = insert_codes("now() - interval '1 day'", "'appliance-1'");
-    run(cluster, database, 0, tenants, &[&tenants_sql, &codes, &appliances])
+    run(cluster, database, 0, tenants, &[&tenants_sql, &codes, &insert_appliances("31 days")])
+}
+
+/// Appliances that have checked in before, and whose licenses live for so long. Their credentials are their numbers.
+pub(super) fn running(cluster: &Cluster, database: &str, first: u64, count: u64, license: &str) -> Result<()> {
+    let tenants_sql = insert_tenants("active", "now()");
+    let codes = insert_codes("now()", "'appliance-1'");
+    let credentials = format!(
+        "INSERT INTO credentials (digest, tenant_id, appliance_id, issued_at, first_used_at) SELECT \
+         sha256(convert_to(lpad(to_hex(n), 64, '0'), 'UTF8')), {ID}, {APPLIANCE}, now(), now() FROM numbers"
+    );
+    run(cluster, database, first, count, &[&tenants_sql, &codes, &insert_appliances(license), &credentials])
 }
 
 /// Registered tenants of a paid edition, each with a live code: what the limit of redeeming consumes. Their codes have
@@ -31,6 +39,14 @@ fn insert_tenants(status: &str, registered_at: &str) -> String {
          deployment, status, registered_at, updated_at) SELECT {ID}, 'Company ' || n, 'c' || n || '@mail' || n % 97 || \
          '.example', 'c' || n || '@mail' || n % 97 || '.example', 'company ' || n || ' c' || n || '@mail' || n % 97 || \
          '.example', 'pro', 'psa', 'appliance', '{status}', {registered_at}, now() FROM numbers"
+    )
+}
+
+fn insert_appliances(license: &str) -> String {
+    format!(
+        "INSERT INTO appliances (tenant_id, id, registered_at, last_check_in_at, license_sub, license_customer, \
+         license_tier, license_seats, license_expires_at) SELECT {ID}, {APPLIANCE}, now(), now(), 'lic_' || n, \
+         'Company ' || n, 'pro', 25, now() + interval '{license}' FROM numbers"
     )
 }
 

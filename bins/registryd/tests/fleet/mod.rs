@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
-use throwaway_postgres::sql;
+use throwaway_postgres::{fresh_name, sql};
 
 use crate::common::{self, Server, text};
 
@@ -19,9 +19,8 @@ const CALLERS: usize = 6;
 
 /// A fresh database in the cluster of this run; registryd makes its tables.
 pub(crate) fn database() -> String {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let cluster = throwaway_postgres::test_cluster();
-    let name = format!("d{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let name = fresh_name("registry");
     sql(&format!("{cluster}/postgres"), &format!("CREATE DATABASE {name}")).unwrap();
     format!("{cluster}/{name}")
 }

@@ -14,6 +14,8 @@ const NOISE: f64 = 0.10;
 pub(super) enum Change {
     Register,
     Redeem,
+    CheckIn,
+    CheckInSigned,
 }
 
 impl fmt::Display for Change {
@@ -21,6 +23,8 @@ impl fmt::Display for Change {
         f.pad(match self {
             Self::Register => "register-tenant",
             Self::Redeem => "redeem, signed",
+            Self::CheckIn => "check-in",
+            Self::CheckInSigned => "check-in, signed",
         })
     }
 }
@@ -38,7 +42,7 @@ pub(super) struct Row {
 pub(super) fn print_changes(tenants: u64, rows: &BTreeMap<(Change, usize), Vec<Row>>) {
     println!("\nchanges, on {tenants} tenants (medians; CPU in ms a change)");
     println!(
-        "{:16}{:>5}{:>10}{:>10}{:>7}{:>10}{:>10}{:>10}{:>10}{:>6}{:>9}{:>9}{:>9}{:>8}",
+        "{:17}{:>5}{:>10}{:>10}{:>7}{:>10}{:>10}{:>10}{:>10}{:>6}{:>9}{:>9}{:>9}{:>8}",
         "",
         "conn",
         "limit/s",
@@ -61,7 +65,7 @@ pub(super) fn print_changes(tenants: u64, rows: &BTreeMap<(Change, usize), Vec<R
         };
         let others = of(|row| row.cpu.others() / row.cpu.all.max(f64::MIN_POSITIVE));
         println!(
-            "{change:16}{connections:>5}{:>10.0}{:>10.0}{:>7.2}{:>10}{:>10}{:>10}{:>10}{:>6.1}{:>9.3}{:>9.3}{:>9.3}{:>7.0}%{}",
+            "{change:17}{connections:>5}{:>10.0}{:>10.0}{:>7.2}{:>10}{:>10}{:>10}{:>10}{:>6.1}{:>9.3}{:>9.3}{:>9.3}{:>7.0}%{}",
             of(|row| row.limit.rate),
             of(|row| row.rate),
             of(|row| row.rate / row.limit.rate),
