@@ -22,6 +22,7 @@ on_both_databases!(
     a_contact_in_any_case_means_its_newest_tenant_unless_strictly_asked,
     the_directory_has_the_fields_that_the_console_reads,
     eight_character_codes_have_no_dashes,
+    the_figures_count_requests_by_pattern_and_hold_no_secret,
     health_and_readiness_and_the_description_are_open,
 );
 
@@ -189,6 +190,29 @@ fn eight_character_codes_have_no_dashes(environment: Environment) {
     let (_, code) = server.register("Acme", "essentials");
     assert!(code.len() == 8 && !code.contains('-'), "{code}");
     assert_eq!(server.redeem(&code).0, 200);
+}
+
+fn the_figures_count_requests_by_pattern_and_hold_no_secret(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    let (tenant, code) = server.register("Acme", "pro");
+    assert_eq!(server.redeem(&code).0, 200);
+    server.look(&format!("/tenants/{tenant}"));
+    let response = server.get("/metrics").send().unwrap();
+    let kind = response.headers().get("content-type").unwrap().to_str().unwrap().to_owned();
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+    let figures = response.text().unwrap();
+    for line in [
+        r#"registry_http_requests_total{method="POST",path="/register",status="200"} 1"#,
+        r#"registry_http_requests_total{method="GET",path="/tenants/{tenant_id}",status="200"} 1"#,
+        r#"registry_part_up{part="database"} 1"#,
+        r#"registry_part_up{part="release"} 0"#,
+    ] {
+        assert!(figures.lines().any(|it| it == line), "{line} is not in\n{figures}");
+    }
+    for secret in [&tenant, &code, &server.token] {
+        assert!(!figures.contains(secret.as_str()), "{secret}");
+    }
 }
 
 fn health_and_readiness_and_the_description_are_open(environment: Environment) {

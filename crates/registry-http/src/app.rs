@@ -12,6 +12,7 @@ use registry_core::clock::Timestamp;
 use registry_core::registry::readiness::{Part, PartState};
 use tokio::sync::Mutex;
 
+use crate::metrics::Metrics;
 use crate::tokens::ServiceTokens;
 
 /// How the service speaks HTTP.
@@ -49,6 +50,7 @@ pub struct App {
     pub(crate) files: Option<Arc<dyn LinkedFiles>>,
     pub(crate) tokens: Arc<ServiceTokens>,
     pub(crate) settings: Arc<HttpSettings>,
+    pub(crate) metrics: Arc<Metrics>,
     readiness: Arc<Mutex<Option<Readiness>>>,
 }
 
@@ -62,7 +64,8 @@ impl App {
         tokens: Arc<ServiceTokens>,
         settings: Arc<HttpSettings>,
     ) -> Self {
-        Self { registry, files, tokens, settings, readiness: Arc::default() }
+        let metrics = Arc::new(Metrics::new());
+        Self { registry, files, tokens, settings, metrics, readiness: Arc::default() }
     }
 
     /// How every part is, or was a moment ago. What failed, and why, goes to the log.

@@ -18,6 +18,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
+    let begun = app.metrics.begin();
     let id = request_id(&app, &request);
     // What is no method we know may be anything, a code even.
     let method = request.method().clone();
@@ -35,7 +36,10 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    drop(begun);
+    app.metrics.answered(&method, &path, status, took);
+    let micros = took.as_micros();
     if let Some(cause) = cause {
         tracing::error!(method, path, status, request_id = id, %source, cause, micros, "failed");
     } else {

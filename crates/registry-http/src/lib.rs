@@ -13,6 +13,7 @@ mod endpoints;
 mod frame;
 mod idempotency;
 mod json;
+mod metrics;
 mod problem;
 mod router;
 mod serve;

@@ -37,6 +37,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(files::download))
         .routes(routes!(operation::healthz))
         .routes(routes!(operation::readyz))
+        .routes(routes!(operation::metrics))
         .routes(routes!(operation::jwks))
 }
 

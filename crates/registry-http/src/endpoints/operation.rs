@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use registry_api::{Health, Jwk, Jwks, Problem, ReadyPart, Readyz};
@@ -9,6 +11,7 @@ use registry_core::license::{PublicKey, PublicKeyMaterial};
 use registry_core::registry::readiness::{Part, PartState};
 
 use crate::app::App;
+use crate::metrics;
 use crate::problem::ApiError;
 
 /// Whether the process is alive. It asks nothing else.
@@ -45,6 +48,17 @@ fn ready_part(part: Part) -> ReadyPart {
         PartState::Failed(_) => ("down", Some("it does not answer as it should; the log says why".to_owned())),
     };
     ReadyPart { name: part.name.to_owned(), required: part.required, state: state.to_owned(), detail }
+}
+
+/// Figures for monitoring, as `OpenMetrics` text: requests by path and status, how long they took, and which parts work.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation",
+    responses((status = 200, description = "The figures", body = String, content_type = metrics::CONTENT_TYPE))
+)]
+pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
+    let text = app.metrics.text(&app.readiness().await);
+    let text = text.map_err(|error| ApiError::internal(format!("the figures cannot be written: {error}")))?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }
 
 /// The keys that licenses can be verified with.
