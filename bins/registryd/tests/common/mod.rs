@@ -1,5 +1,7 @@
 //! A registryd for a test: the real binary, on a port of its own, with a fresh data folder.
 
+pub(crate) mod calls;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
