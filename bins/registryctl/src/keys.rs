@@ -22,6 +22,7 @@ pub(crate) enum Task {
     /// Has a key sign from now on, once it was published for 48 hours; the one that did is retired.
     Activate {
         /// The key.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Does not wait for the 48 hours: appliances that have not seen the key refuse what it signs.
         #[arg(long)]
@@ -30,6 +31,7 @@ pub(crate) enum Task {
     /// Takes a key away that does not sign. What it signed is verified until it ends.
     Retire {
         /// The key.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         #[command(flatten)]
         consent: Consent,
@@ -56,6 +58,9 @@ impl From<KeyAlgorithm> for Algorithm {
 }
 
 pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()> {
+    if let Task::Retire { kid, consent } = &task {
+        consent.ask(&format!("Retire the license key {kid}?"))?;
+    }
     let mut keys = LicenseKeys::open(config)?;
     match task {
         Task::List => {}
@@ -65,10 +70,7 @@ pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()>
             return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
         }
         Task::Activate { kid, force } => keys.activate(&kid, force)?,
-        Task::Retire { kid, consent } => {
-            consent.ask(&format!("Retire the license key {kid}?"))?;
-            keys.retire(&kid)?;
-        }
+        Task::Retire { kid, .. } => keys.retire(&kid)?,
     }
     let row = |key: &registry_wiring::KeyEntry| {
         vec![json!(key.kid), json!(key.state), time(key.published_at), json!(key.retired_at.map(time)), json!(key.file)]

@@ -1,7 +1,8 @@
 //! `registryctl license sign|inspect`
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
@@ -35,7 +36,8 @@ pub(crate) struct Sign {
     /// `connected`, or `airgap` for an appliance that never checks in.
     #[arg(long, default_value = "airgap")]
     transport: String,
-    /// The tenant that it is for.
+    /// The tenant that it is for. Needed, unless the subscription is bound to one: without it no appliance takes the
+    /// license.
     #[arg(long)]
     tenant: Option<TenantId>,
     /// Writes the license into this file, mode 0600, instead of printing it.
@@ -43,7 +45,7 @@ pub(crate) struct Sign {
     out: Option<PathBuf>,
 }
 
-/// What a license says, and whether it holds.
+/// What a license says, and whether it holds: that is `state`; the exit code says only whether it could be read.
 #[derive(Args)]
 pub(crate) struct Inspect {
     /// A license, a file with one, or `-` for standard input.
@@ -64,15 +66,29 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
     let Task::Sign(Sign { subscription, customer, tier, seats, transport, tenant, out }) = task;
     let asked =
         SignLicense { stripe_sub_id: subscription, customer, tier, seats, transport, tenant_id: tenant, key: None };
-    let signed = registry.license_sign(asked, operator()).await?;
-    let token = signed.token.expose();
-    let shown = match &out {
-        None => token.to_owned(),
-        Some(path) => {
-            write(path, token).with_context(|| format!("{} cannot be written", path.display()))?;
-            path.display().to_string()
+    // The file first: nothing is granted where the license could not be kept.
+    let mut file = out.as_deref().map(create).transpose()?;
+    let signed = match registry.license_sign(asked, operator()).await {
+        Ok(signed) => signed,
+        Err(error) => {
+            if let Some(path) = &out {
+                std::fs::remove_file(path).with_context(|| format!("{} cannot be removed", path.display()))?;
+            }
+            return Err(error.into());
         }
     };
+    let token = signed.token.expose();
+    let shown = match (&mut file, &out) {
+        (Some(file), Some(path)) => {
+            let written = writeln!(file, "{token}").and_then(|()| file.sync_all());
+            written.with_context(|| format!("{} cannot be written", path.display()))?;
+            path.display().to_string()
+        }
+        _ => token.to_owned(),
+    };
+    if token.split('.').nth(1).and_then(decoded).is_some_and(|claims| claims["aud"].is_null()) {
+        eprintln!("registryctl: the license names no tenant, and no appliance takes it: say --tenant");
+    }
     output.fields(&[
         (if out.is_some() { "file" } else { "license" }, json!(shown)),
         ("sub", json!(signed.sub)),
@@ -80,11 +96,10 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
     ])
 }
 
-fn write(path: &PathBuf, token: &str) -> std::io::Result<()> {
+fn create(path: &Path) -> anyhow::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{token}")?;
-    file.sync_all()
+    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
+    made.with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Needs no registry where a key set is named.

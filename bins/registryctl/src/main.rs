@@ -99,7 +99,7 @@ enum Using {
 enum License {
     #[command(flatten)]
     Task(license::Task),
-    /// Says what a license says, and whether it holds.
+    /// Says what a license says, and whether it holds: that is `state`; the exit code says only whether it could be read.
     Inspect(license::Inspect),
 }
 

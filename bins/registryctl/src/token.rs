@@ -46,17 +46,21 @@ impl From<Role> for TokenRole {
 }
 
 pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()> {
-    let mut tokens = Tokens::open(config)?;
+    let mut tokens = match &task {
+        Task::List => Tokens::open(config)?,
+        Task::Create { .. } => Tokens::open_to_change(config)?,
+        Task::Revoke { name, consent } => {
+            consent.ask(&format!("Revoke the token `{name}`? Whoever calls with it is refused."))?;
+            Tokens::open_to_change(config)?
+        }
+    };
     match task {
         Task::List => {}
         Task::Create { name, role } => {
             let token = tokens.create(&name, role.into())?;
             return output.fields(&[("name", json!(name)), ("token", json!(token.expose()))]);
         }
-        Task::Revoke { name, consent } => {
-            consent.ask(&format!("Revoke the token `{name}`? Whoever calls with it is refused."))?;
-            tokens.revoke(&name)?;
-        }
+        Task::Revoke { name, .. } => tokens.revoke(&name)?,
     }
     let row = |it: &TokenEntry| {
         vec![json!(it.name), json!(it.role), json!(it.created_at.map(time)), json!(it.revoked_at.map(time))]

@@ -191,3 +191,46 @@ async fn tokens_are_created_listed_and_revoked() {
     assert_eq!(refused(data.path(), &["token", "revoke", "default", "--yes"]).0, 1);
     assert_eq!(listed().iter().filter(|(_, _, admitted)| *admitted).count(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_changes_tokens_or_keys_at_once_takes_turns() {
+    let data = tempfile::tempdir().unwrap();
+    installed(data.path()).await;
+    let at_once = |commands: Vec<Vec<String>>| {
+        std::thread::scope(|scope| {
+            let run = |words: Vec<String>| {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                done(data.path(), &words);
+            };
+            let threads: Vec<_> = commands.into_iter().map(|words| scope.spawn(move || run(words))).collect();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    };
+    let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    at_once((0..6).map(|n| words(format!("token create t{n}"))).collect());
+    at_once((0..6).map(|n| words(format!("token revoke t{n} --yes"))).collect());
+    at_once((0..4).map(|_| words("keys generate".to_owned())).collect());
+    let listed = done(data.path(), &["token", "list"]);
+    let items = listed["items"].as_array().unwrap();
+    assert_eq!(items.iter().filter(|it| it["revoked_at"].is_string()).count(), 6, "{listed}");
+    assert_eq!(done(data.path(), &["keys", "list"])["items"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_that_cannot_be_kept_grants_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    installed(data.path()).await;
+    let file = data.path().join("taken.jwt").to_str().unwrap().to_owned();
+    std::fs::write(&file, "").unwrap();
+    let sign = ["license", "sign", "--subscription", "sub_new", "--customer", "Acme", "--out", &file];
+    let (code, said) = refused(data.path(), &sign);
+    assert!(code == 1 && said.contains("cannot be written"), "{said}");
+    assert_eq!(refused(data.path(), &["entitlement", "show", "sub_new"]).0, 4);
+    std::fs::remove_file(&file).unwrap();
+    let (code, _) = refused(data.path(), &[&sign[..], &["--tier", "essentials"]].concat());
+    assert!(code == 3 && !std::path::Path::new(&file).exists());
+    let signed = ctl(data.path(), &sign);
+    assert!(signed.status.success() && String::from_utf8_lossy(&signed.stderr).contains("--tenant"));
+}

@@ -22,6 +22,7 @@ on_both_databases!(
     a_service_is_told_whose_credential_it_was_shown,
     signing_grants_once_and_keeps_its_sub,
     what_cannot_be_signed_is_refused_and_names_its_field,
+    twins_of_a_sale_are_one_sale,
     an_activation_code_upgrades_a_running_essentials_tenant_in_place,
     an_activation_code_adopts_a_tenant_that_the_registry_does_not_know,
     a_refused_activation_code_stays_live,
@@ -75,6 +76,7 @@ fn a_revoked_subscription_is_a_200_with_grace_and_a_restored_one_is_licensed_aga
     server.sign("sub_1", &json!(5));
     let (status, body) = server.check_in(&credential);
     assert_eq!((status, &body["status"]), (200, &json!("ok")));
+    assert!(matches!(server.state(&body["jwt"], &tenant), LicenseState::Licensed(_)), "with a token: {body}");
     let shown = server.look(&format!("/tenants/{tenant}")).1;
     assert_eq!(shown["entitlement"]["active"], true);
     let (status, body) = server.service("/revoke", &json!({ "stripe_sub_id": "nobody's" }));
@@ -293,5 +295,32 @@ fn an_entitlement_that_ended_makes_an_install_code_essentials(environment: Envir
     assert_eq!((status, &body["edition"]), (200, &json!("essentials")));
     for field in ["first_jwt", "appliance_credential", "check_in_url"] {
         assert!(body.get(field).is_none(), "{body}");
+    }
+}
+
+/// R-sign-2, and the state of the code that the console reads.
+fn twins_of_a_sale_are_one_sale(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    for sale in 0..8 {
+        let signed = json!({
+            "stripe_sub_id": format!("sub_s{sale}"), "customer": "Acme", "tier": "pro", "transport": "connected",
+            "tenant_id": format!("77777710-5555-4555-8555-55555555555{sale}"),
+        });
+        let registered = json!({
+            "company_name": format!("Twins {sale}."), "contact_email": "a@example.com", "edition": "pro",
+            "stripe_sub_id": format!("sub_r{sale}"),
+        });
+        for (path, body) in [("/sign", &signed), ("/register-tenant", &registered)] {
+            std::thread::scope(|scope| {
+                let twins: Vec<_> = (0..6).map(|_| scope.spawn(|| server.service(path, body))).collect();
+                for twin in twins {
+                    let (status, body) = twin.join().unwrap();
+                    assert_eq!(status, 200, "{path}: {body}");
+                }
+            });
+        }
+        let (_, list) = server.look(&format!("/tenants?query=twins%20{sale}."));
+        assert_eq!(list["items"][0]["install_code_state"], "live", "{list}");
     }
 }

@@ -30,7 +30,7 @@ fn a_token_works_once_it_is_made_and_no_more_once_it_is_revoked() {
     let data = tempfile::tempdir().unwrap();
     let config = Config { data: data.path().to_owned(), ..Config::default() };
     let server = start(data.path(), &[]);
-    let token = Tokens::open(&config).unwrap().create("store", TokenRole::Service).unwrap();
+    let token = Tokens::open_to_change(&config).unwrap().create("store", TokenRole::Service).unwrap();
     until(&server, token.expose(), 200);
     assert_eq!(status(&server, &server.token), 200, "the other goes on");
 
@@ -47,7 +47,7 @@ fn a_token_works_once_it_is_made_and_no_more_once_it_is_revoked() {
     assert_eq!(status(&server, token.expose()), 200);
     std::fs::write(&file, kept).unwrap();
 
-    let mut tokens = Tokens::open(&config).unwrap();
+    let mut tokens = Tokens::open_to_change(&config).unwrap();
     tokens.revoke("store").unwrap();
     tokens.revoke("default").unwrap();
     until(&server, token.expose(), 401);

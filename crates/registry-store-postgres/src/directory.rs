@@ -146,7 +146,13 @@ async fn records(
     let codes = async {
         if newest_code_only {
             let install_codes_only = codes.filter(install_codes::kind.eq("install"));
-            let newest = install_codes_only.distinct_on(install_codes::tenant_id).order(newest_first);
+            let is_unused = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
+            let newest = install_codes_only.distinct_on(install_codes::tenant_id).order((
+                install_codes::tenant_id,
+                is_unused.desc(),
+                install_codes::issued_at.desc(),
+                install_codes::id.desc(),
+            ));
             newest.select(CodeRow::as_select()).load::<CodeRow>(&mut third).await
         } else {
             codes.order(newest_first).select(CodeRow::as_select()).load::<CodeRow>(&mut third).await

@@ -111,6 +111,18 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
         Write::PutAppliance(appliance) => {
             batch.insert(ApplianceRow::try_from(&**appliance)?, Conflict::Replace("tenant_id, id"));
         }
+        Write::ForgetLicenses { tenant } => {
+            let none = vec![
+                ("license_sub", None::<String>.into()),
+                ("license_customer", None::<String>.into()),
+                ("license_tier", None::<String>.into()),
+                ("license_seats", None::<i32>.into()),
+                ("license_expires_at", None::<registry_core::clock::Timestamp>.into()),
+            ];
+            batch.update("appliances", none, |it| {
+                it.sql("tenant_id = ").bind(tenant.0);
+            });
+        }
         Write::DeleteCredentials { tenant, appliance } => batch.delete("credentials", |it| {
             it.sql("tenant_id = ").bind(tenant.0).sql(" AND appliance_id = ").bind(appliance.as_str());
         }),

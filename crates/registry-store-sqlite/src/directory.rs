@@ -49,10 +49,11 @@ pub(crate) fn show(connection: &mut SqliteConnection, id: TenantId) -> Result<Op
     Ok(records(connection, tenant.into_iter().collect(), false)?.pop())
 }
 
-/// The newest install code of each tenant.
-const NEWEST: &str = "install_codes.kind = 'install' AND install_codes.issued_at = (SELECT max(newer.issued_at) \
+/// The unused install code of each tenant, and its newest one.
+const NEWEST: &str = "install_codes.kind = 'install' AND (install_codes.consumed_at IS NULL AND \
+                      install_codes.superseded_at IS NULL OR install_codes.issued_at = (SELECT max(newer.issued_at) \
                       FROM install_codes AS newer WHERE newer.tenant_id = install_codes.tenant_id \
-                      AND newer.kind = 'install')";
+                      AND newer.kind = 'install'))";
 
 /// Hangs on each tenant what belongs to it.
 fn records(

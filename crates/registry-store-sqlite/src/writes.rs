@@ -66,6 +66,7 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
             let insert = diesel::insert_into(appliances::table).values(&row);
             insert.on_conflict((appliances::tenant_id, appliances::id)).do_update().set(&row).execute(connection)
         }
+        Write::ForgetLicenses { tenant } => forget_licenses(connection, *tenant),
         Write::DeleteCredentials { tenant, appliance } => {
             let theirs =
                 credentials::tenant_id.eq(tenant.to_string()).and(credentials::appliance_id.eq(appliance.as_str()));
@@ -108,6 +109,17 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
     }
     .map(drop)
     .map_err(|error| failure(&error))
+}
+
+fn forget_licenses(connection: &mut SqliteConnection, tenant: TenantId) -> QueryResult<usize> {
+    let none = (
+        appliances::license_sub.eq(None::<String>),
+        appliances::license_customer.eq(None::<String>),
+        appliances::license_tier.eq(None::<String>),
+        appliances::license_seats.eq(None::<i32>),
+        appliances::license_expires_at.eq(None::<i64>),
+    );
+    diesel::update(appliances::table.filter(appliances::tenant_id.eq(tenant.to_string()))).set(none).execute(connection)
 }
 
 fn discard(connection: &mut SqliteConnection, tenant: TenantId, at: i64) -> QueryResult<usize> {

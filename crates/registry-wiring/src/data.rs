@@ -73,6 +73,14 @@ impl DataFolder {
         self.0.join("mailbox")
     }
 
+    /// Waits until nobody else changes the keys or the tokens; the next one waits until what this returns is dropped.
+    pub(crate) fn turn(&self) -> anyhow::Result<File> {
+        let shown = self.0.display();
+        let folder = File::open(&self.0).with_context(|| format!("{shown} cannot be read"))?;
+        folder.lock().with_context(|| format!("{shown} cannot be locked"))?;
+        Ok(folder)
+    }
+
     /// The token of the first service.
     #[must_use]
     pub fn service_token(&self) -> PathBuf {

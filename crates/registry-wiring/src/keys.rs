@@ -3,6 +3,7 @@
 //!
 //! registryd looks at the ring every few seconds, so that an operator's change takes hold in every process on the folder.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -24,18 +25,21 @@ pub struct LicenseKeys {
     folder: PathBuf,
     plan: RingPlan,
     longest: chrono::TimeDelta,
+    /// What keeps others from changing the ring meanwhile.
+    _turn: File,
 }
 
 impl LicenseKeys {
-    /// The ring of a data folder. Refused where the configuration names a key itself.
+    /// The ring of a data folder; whoever else opens it waits until this is dropped. Refused where the configuration names a key itself.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         if config.license.key_file.is_some() {
             bail!("`license.key_file` names the license key: there is no ring to change");
         }
         let data = DataFolder::open(&config.data)?;
+        let turn = data.turn()?;
         data.license_key(&OsEntropy, config.license.algorithm)?;
         let plan = read_plan(&data.keys())?;
-        Ok(Self { folder: data.keys(), plan, longest: longest(config) })
+        Ok(Self { folder: data.keys(), plan, longest: longest(config), _turn: turn })
     }
 
     /// The keys.

@@ -3,6 +3,7 @@
 //!
 //! registryd looks at the file every few seconds, so that a new token works, and a revoked one stops, without a restart.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
@@ -77,6 +78,8 @@ pub struct Tokens {
     /// The one that was made with the folder, where it is not revoked.
     default: Option<TokenEntry>,
     entries: Vec<TokenEntry>,
+    /// What keeps others from changing them meanwhile.
+    turn: Option<File>,
 }
 
 impl Tokens {
@@ -101,7 +104,7 @@ impl Tokens {
             revoked_at: None,
         };
         let default = Some(default).filter(|it| entries.iter().all(|known| known.sha256 != it.sha256));
-        Ok(Self { path, default, entries })
+        Ok(Self { path, default, entries, turn: None })
     }
 
     /// All tokens, also those that are revoked.
@@ -114,11 +117,20 @@ impl Tokens {
         self.entries().filter(|it| it.revoked_at.is_none())
     }
 
+    /// Reads the tokens to change them: whoever else wants to waits until this is dropped.
+    pub fn open_to_change(config: &Config) -> anyhow::Result<Self> {
+        let turn = DataFolder::open(&config.data)?.turn()?;
+        Ok(Self { turn: Some(turn), ..Self::open(config)? })
+    }
+
     /// Makes a token under a name that no other has. It is not kept, and cannot be shown again.
     pub fn create(&mut self, name: &str, role: TokenRole) -> anyhow::Result<ServiceToken> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(plain) {
-            bail!("a name has 1 to {LONGEST_NAME} letters, digits and `-_.@`, and `{}` has not", name.escape_debug());
+        if name.is_empty() || name.starts_with('-') || name.len() > LONGEST_NAME || !name.bytes().all(plain) {
+            bail!(
+                "a name has 1 to {LONGEST_NAME} letters, digits and `-_.@`, no `-` first: `{}` has not",
+                name.escape_debug()
+            );
         }
         ensure!(name != DEFAULT, "`{DEFAULT}` is the token that was made with the data folder");
         ensure!(
@@ -153,6 +165,7 @@ impl Tokens {
     }
 
     fn save(&self) -> anyhow::Result<()> {
+        ensure!(self.turn.is_some(), "the tokens were opened to be read");
         let text = serde_json::to_string_pretty(&self.entries).context("the tokens cannot be written")?;
         replace(&self.path, &text).with_context(|| format!("{} cannot be written", self.path.display()))
     }

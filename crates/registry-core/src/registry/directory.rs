@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::entitlement::{self, Entitlement};
 use crate::id::TenantId;
-use crate::install_code::{CodeKind, CodeState};
+use crate::install_code::{CodeKind, CodeState, InstallCode};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
 use crate::store::{Place, TenantQuery, TenantRecord};
@@ -108,12 +108,7 @@ impl Registry {
             last_check_in_at: record.appliances.iter().filter_map(|appliance| appliance.last_check_in_at).max(),
             connected: active && record.appliances.iter().any(|appliance| appliance.revoked_at.is_none()),
             has_current_token: record.appliances.iter().any(holds),
-            code_state: match record
-                .codes
-                .iter()
-                .find(|code| code.kind == CodeKind::Install)
-                .map(|code| code.state(now))
-            {
+            code_state: match install_code(&record.codes).map(|code| code.state(now)) {
                 Some(CodeState::Live) => NewestCode::Live,
                 Some(CodeState::Consumed(_)) => NewestCode::Consumed,
                 Some(CodeState::Superseded(_)) => NewestCode::Revoked,
@@ -164,4 +159,11 @@ impl Place {
         let registered_at = Timestamp::from_timestamp_micros(micros.parse().ok()?)?;
         Some(Self { registered_at, id: id.parse().ok()? })
     }
+}
+
+/// The install code that tells how a tenant is: the unused one, which of twins need not be the newest, else the newest.
+fn install_code(newest_first: &[InstallCode]) -> Option<&InstallCode> {
+    let mut codes = newest_first.iter().filter(|code| code.kind == CodeKind::Install);
+    let unused = codes.clone().find(|code| code.consumed.is_none() && code.superseded_at.is_none());
+    unused.or_else(|| codes.next())
 }

@@ -168,6 +168,7 @@ fn decide_sign(
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
     let mut stamp = context.stamp.clone();
+    let facts = &of_one_moment(facts, &grant.subscription);
     let known = facts.entitlement.as_ref();
     let granted = grant.applied_to(known, stamp.now);
     let action = match known {
@@ -247,6 +248,16 @@ fn decide_code(context: &Context, minted: &Minted, facts: &EntitlementFacts) -> 
     Decision::Commit { writes, outcome: Ok(EntitlementChanged { entitlement, license: None, code }) }
 }
 
+/// Facts that were read one after the other may hold an entitlement that a twin granted in between as its tenant's only.
+fn of_one_moment(facts: &EntitlementFacts, subscription: &SubscriptionId) -> EntitlementFacts {
+    let mut facts = facts.clone();
+    if facts.entitlement.is_none() {
+        let twin = facts.tenant_entitlement.as_ref().filter(|it| it.subscription.as_ref() == Some(subscription));
+        facts.entitlement = twin.cloned();
+    }
+    facts
+}
+
 fn refuse_known(stamp: &mut Stamp, refusal: Refusal, facts: &EntitlementFacts) -> Decision<EntitlementChanged> {
     let known = facts.tenant.as_ref().map(|tenant| tenant.id);
     let entry = known.map(|tenant| stamp.audit(Action::EntitlementRefused, Some(tenant), refusal.word()));
@@ -280,6 +291,9 @@ fn bind(
     let was_bound = facts.entitlement.as_ref().is_some_and(|known| known.tenant_id == owner);
     if facts.entitlement.as_ref() != Some(&entitlement) {
         writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
+    }
+    if action == Some(Action::EntitlementRestored) {
+        writes.extend(owner.map(|tenant| Write::ForgetLicenses { tenant }));
     }
     let bound = (owner.is_some() && !was_bound).then_some(Action::EntitlementBound);
     for action in action.into_iter().chain(bound) {

@@ -79,6 +79,11 @@ pub enum Write {
     },
     /// Puts an appliance, under (tenant, appliance id).
     PutAppliance(Box<Appliance>),
+    /// Forgets which licenses the tenant's appliances were issued, so that each gets one at its next check-in.
+    ForgetLicenses {
+        /// Whose they are.
+        tenant: TenantId,
+    },
     /// Deletes all credentials of an appliance.
     DeleteCredentials {
         /// Whose it is.

@@ -82,6 +82,11 @@ impl Tables {
                 let key = (appliance.tenant_id, appliance.id.clone());
                 self.appliances.insert(key, Arc::new((**appliance).clone()));
             }
+            Write::ForgetLicenses { tenant } => {
+                for appliance in self.appliances.values_mut().filter(|it| it.tenant_id == *tenant) {
+                    Arc::make_mut(appliance).license = None;
+                }
+            }
             Write::DeleteCredentials { tenant, appliance } => {
                 self.credentials.retain(|_, it| (it.tenant_id, &it.appliance_id) != (*tenant, appliance));
             }
