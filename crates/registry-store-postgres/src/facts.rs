@@ -242,7 +242,12 @@ impl Load for EntitlementKey {
         };
         let row = tenants::table.find(owner.0).select((TenantRow::as_select(), tenants::version));
         let tenant: Option<Versioned<TenantRow>> = row.first(connection).await.optional()?;
-        let tenant_entitlement = active_entitlement(connection, owner).await?;
+        // A tenant that is not there has none. One found all the same would be a twin's, made since the tenant was looked
+        // for, and would look like another's: without it the tenant is made anew, which fails, and is decided again.
+        let tenant_entitlement = match &tenant {
+            Some(_) => active_entitlement(connection, owner).await?,
+            None => None,
+        };
         let tenant_root = root(tenant.as_ref());
         let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
         let facts = EntitlementFacts { entitlement: domain(entitlement)?, tenant: domain(tenant)?, tenant_entitlement };

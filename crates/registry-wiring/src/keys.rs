@@ -30,7 +30,8 @@ pub struct LicenseKeys {
 }
 
 impl LicenseKeys {
-    /// The ring of a data folder; whoever else opens it waits until this is dropped. Refused where the configuration names a key itself.
+    /// The ring of a data folder; whoever else opens it waits until this is dropped. Refused where the configuration names
+    /// a key itself.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         if config.license.key_file.is_some() {
             bail!("`license.key_file` names the license key: there is no ring to change");

@@ -76,7 +76,8 @@ fn decide(mut stamp: Stamp, edit: EntitlementEdit, facts: &EntitlementFacts) -> 
         let detail = if action == Action::EntitlementChanged { seats() } else { after.edition.to_string() };
         writes.push(Write::PutEntitlement(Box::new(after.clone())));
         // An appliance that was told `revoked` is told otherwise by a new license (wire contract, R-check-in-3).
-        writes.extend(after.tenant_id.filter(|_| !before.is_active()).map(|tenant| Write::ForgetLicenses { tenant }));
+        let restored = after.tenant_id.filter(|_| edit == EntitlementEdit::Restore);
+        writes.extend(restored.map(|tenant| Write::ForgetLicenses { tenant }));
         writes.push(Write::audit(stamp.audit(action, after.tenant_id, &detail)));
     }
     Decision::Commit { writes, outcome: Ok(EntitlementChanged { entitlement: after, license: None, code: None }) }

@@ -168,7 +168,6 @@ fn decide_sign(
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
     let mut stamp = context.stamp.clone();
-    let facts = &of_one_moment(facts, &grant.subscription);
     let known = facts.entitlement.as_ref();
     let granted = grant.applied_to(known, stamp.now);
     let action = match known {
@@ -246,16 +245,6 @@ fn decide_code(context: &Context, minted: &Minted, facts: &EntitlementFacts) -> 
     writes.push(Write::audit(entry));
     let code = Some((minted.code.clone(), minted.expires_at));
     Decision::Commit { writes, outcome: Ok(EntitlementChanged { entitlement, license: None, code }) }
-}
-
-/// Facts that were read one after the other may hold an entitlement that a twin granted in between as its tenant's only.
-fn of_one_moment(facts: &EntitlementFacts, subscription: &SubscriptionId) -> EntitlementFacts {
-    let mut facts = facts.clone();
-    if facts.entitlement.is_none() {
-        let twin = facts.tenant_entitlement.as_ref().filter(|it| it.subscription.as_ref() == Some(subscription));
-        facts.entitlement = twin.cloned();
-    }
-    facts
 }
 
 fn refuse_known(stamp: &mut Stamp, refusal: Refusal, facts: &EntitlementFacts) -> Decision<EntitlementChanged> {
