@@ -21,11 +21,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Parser, Subcommand};
 use registry_core::audit::Actor;
-use registry_core::license::{PublicKey, PublicKeyMaterial};
+use registry_core::license::{JwkMaterial, PublicKey};
 use registry_core::store::StoreError;
 use registry_core::{Error, Refusal};
 use registry_wiring::{Config, DataFolder};
@@ -182,14 +180,13 @@ async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::
 
 /// The keys as a JSON Web Key Set (RFC 7517).
 fn jwks(keys: &[PublicKey]) -> String {
-    let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-    let jwk = |key: &PublicKey| match &key.material {
-        PublicKeyMaterial::Ed25519 { x } => {
-            json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid, "x": text(x) })
+    let jwk = |key: &PublicKey| {
+        let JwkMaterial { kty, crv, alg, x, y } = key.material.jwk();
+        let mut jwk = json!({ "kty": kty, "crv": crv, "alg": alg, "use": "sig", "kid": key.kid, "x": x });
+        if let Some(y) = y {
+            jwk["y"] = json!(y);
         }
-        PublicKeyMaterial::P256 { x, y } => json!({
-            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": key.kid, "x": text(x), "y": text(y),
-        }),
+        jwk
     };
     json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() }).to_string()
 }

@@ -1,5 +1,7 @@
 //! Licenses: what they say, and the port that signs them.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
@@ -109,6 +111,29 @@ pub enum PublicKeyMaterial {
         /// The point's y coordinate, big-endian.
         y: [u8; 32],
     },
+}
+
+impl PublicKeyMaterial {
+    /// The members of a JSON Web Key that depend on the kind of key (RFC 7518 §6.2, RFC 8037 §2).
+    #[must_use]
+    pub fn jwk(&self) -> JwkMaterial {
+        let text = |coordinate: &[u8; 32]| BASE64_URL_SAFE_NO_PAD.encode(coordinate);
+        match self {
+            Self::Ed25519 { x } => JwkMaterial { kty: "OKP", crv: "Ed25519", alg: "EdDSA", x: text(x), y: None },
+            Self::P256 { x, y } => JwkMaterial { kty: "EC", crv: "P-256", alg: "ES256", x: text(x), y: Some(text(y)) },
+        }
+    }
+}
+
+/// What a JSON Web Key says of a key, each under the standard's name; coordinates are base64url without padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the standard's")]
+pub struct JwkMaterial {
+    pub kty: &'static str,
+    pub crv: &'static str,
+    pub alg: &'static str,
+    pub x: String,
+    pub y: Option<String>,
 }
 
 /// A license could not be signed.

@@ -4,10 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use registry_api::{Health, Jwk, Jwks, Problem, ReadyPart, Readyz};
-use registry_core::license::{PublicKey, PublicKeyMaterial};
+use registry_core::license::{JwkMaterial, PublicKey};
 use registry_core::registry::readiness::{Part, PartState};
 
 use crate::app::App;
@@ -71,11 +69,7 @@ pub(crate) async fn jwks(State(app): State<App>) -> Json<Jwks> {
 }
 
 fn jwk(key: &PublicKey) -> Jwk {
-    let encode = |coordinate: &[u8; 32]| BASE64_URL_SAFE_NO_PAD.encode(coordinate);
-    let (kty, crv, alg, x, y) = match &key.material {
-        PublicKeyMaterial::Ed25519 { x } => ("OKP", "Ed25519", "EdDSA", encode(x), None),
-        PublicKeyMaterial::P256 { x, y } => ("EC", "P-256", "ES256", encode(x), Some(encode(y))),
-    };
+    let JwkMaterial { kty, crv, alg, x, y } = key.material.jwk();
     let kid = key.kid.clone();
     Jwk { kty: kty.to_owned(), crv: crv.to_owned(), x, y, kid, alg: alg.to_owned(), r#use: "sig".to_owned() }
 }
