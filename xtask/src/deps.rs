@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("appliance-license", &[]),
     ("xtask", &["throwaway-postgres"]),
     ("throwaway-postgres", &[]),
+    ("throwaway-servers", &[]),
 ];
 
 const CORE: &str = "registry-core";

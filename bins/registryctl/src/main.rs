@@ -1,7 +1,7 @@
 //! `registryctl`: the registry's admin command line. It works on the same data and the same configuration as
 //! `registryd`, whether that is running or not.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again.
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again; 130 interrupted.
 
 #![expect(clippy::print_stderr, reason = "a command line says there what went wrong")]
 
@@ -12,8 +12,10 @@ mod entitlement;
 mod keeping;
 mod keys;
 mod license;
+mod mail;
 mod output;
 mod release;
+mod sweep;
 mod tenant;
 mod token;
 
@@ -33,7 +35,7 @@ use crate::output::Output;
 
 /// The Appliance Registry's admin command line.
 ///
-/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again.
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again; 130 interrupted.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -79,9 +81,14 @@ enum Using {
     /// Re-issues install codes.
     #[command(subcommand)]
     Code(code::Task),
-    /// Publishes images.
+    /// Publishes images, withdraws them, goes back to earlier ones.
     #[command(subcommand)]
     Release(release::Task),
+    /// Looks after the outbox, and shows what mails look like.
+    #[command(subcommand)]
+    Mail(Mail),
+    /// Deletes what ended long ago, as registryd does by itself (`retention`).
+    Sweep(sweep::Sweep),
     /// Lists and revokes appliances.
     #[command(subcommand)]
     Appliance(appliance::Task),
@@ -100,6 +107,19 @@ enum License {
     /// Says what a license says, and whether it holds: that is `state`; the exit code says only whether it could be read.
     Inspect(license::Inspect),
 }
+
+#[derive(Subcommand)]
+enum Mail {
+    #[command(flatten)]
+    Task(mail::Task),
+    /// Writes a mail with made-up contents, to look at in a browser.
+    Preview(mail::Preview),
+}
+
+/// Ctrl-C.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: nothing was published")]
+pub(crate) struct Interrupted;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -144,6 +164,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Group::Using(Using::License(License::Inspect(asked))) if asked.keys.is_some() => {
             license::inspect(&asked, "", output)
         }
+        Group::Using(Using::Mail(Mail::Preview(asked))) => mail::preview(&config, &asked, output),
         Group::Using(task) => runtime.block_on(with_registry(&config, task, output)),
     }
 }
@@ -157,7 +178,8 @@ fn no_registry(config: &Config) -> anyhow::Error {
 }
 
 async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::Result<()> {
-    let may_make_one = matches!(task, Using::Tenant(tenant::Task::Register(_)) | Using::Release(_));
+    let may_make_one =
+        matches!(task, Using::Tenant(tenant::Task::Register(_)) | Using::Release(release::Task::Publish(_)));
     if is_new(config) && !may_make_one {
         return Err(no_registry(config));
     }
@@ -171,6 +193,9 @@ async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::
         Using::Tenant(task) => tenant::perform(&registry, task, output).await,
         Using::Code(task) => code::perform(&registry, task, output).await,
         Using::Release(task) => release::perform(&registry, task, output).await,
+        Using::Mail(Mail::Task(task)) => mail::perform(&registry, task, output).await,
+        Using::Mail(Mail::Preview(asked)) => mail::preview(config, &asked, output),
+        Using::Sweep(asked) => sweep::perform(&registry, &asked, output).await,
         Using::Appliance(task) => appliance::perform(&registry, task, output).await,
         Using::Entitlement(task) => entitlement::perform(&registry, task, output).await,
         Using::License(License::Task(task)) => license::perform(&registry, task, output).await,
@@ -203,10 +228,19 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         StoreError::Corrupt(_) => 1,
     };
     let refusal = |refusal: &Refusal| {
-        let missing =
-            matches!(refusal, Refusal::TenantNotFound | Refusal::EntitlementNotFound | Refusal::ApplianceNotFound);
+        let missing = matches!(
+            refusal,
+            Refusal::TenantNotFound
+                | Refusal::EntitlementNotFound
+                | Refusal::ApplianceNotFound
+                | Refusal::ReleaseNotFound
+                | Refusal::MailNotFound
+        );
         if missing { 4 } else { 3 }
     };
+    if error.is::<Interrupted>() {
+        return 130;
+    }
     match error.downcast_ref::<Error>() {
         Some(Error::Refused(refused)) => refusal(refused),
         Some(Error::Store(error)) => store(error),

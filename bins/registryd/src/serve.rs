@@ -10,6 +10,7 @@ use registry_wiring::{Config, Tokens, Wired, watch};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::{Receiver, channel};
+use tokio::task::JoinSet;
 
 use crate::{Options, logging};
 
@@ -35,13 +36,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let wired = registry_wiring::build(&config, &public_url).await?;
     wired.data.note_public_url(&public_url)?;
     let mut stopped = stop_signal()?;
-    let mut stop = stopped.clone();
-    let (registry, sends) = (wired.registry.clone(), config.mail.worker);
-    let worker = tokio::spawn(async move {
-        if sends {
-            registry_wiring::deliver_mail(registry, async move { wait(&mut stop).await }).await;
-        }
-    });
+    let mut workers = JoinSet::new();
+    for _ in 0..if config.mail.worker { config.mail.parallel } else { 0 } {
+        let (registry, mut stop) = (wired.registry.clone(), stopped.clone());
+        workers.spawn(registry_wiring::deliver_mail(registry, async move { wait(&mut stop).await }));
+    }
+    if config.retention.sweeper {
+        let (registry, mut stop) = (wired.registry.clone(), stopped.clone());
+        let every = config.retention.sweep_every.to_std();
+        workers.spawn(registry_wiring::sweep(registry, every, async move { wait(&mut stop).await }));
+    }
     if let Some(ring) = wired.ring.clone() {
         let mut stop = stopped.clone();
         tokio::spawn(watch("the license keys", move || ring.look(), async move { wait(&mut stop).await }));
@@ -49,12 +53,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let tokens = Arc::new(ServiceTokens::default());
     admit(&config, &tokens)?;
     let (admitted, mut stop) = (tokens.clone(), stopped.clone());
-    let look = move || admit(&config, &admitted);
+    let watched = config.clone();
+    let look = move || admit(&watched, &admitted);
     tokio::spawn(watch("the tokens", look, async move { wait(&mut stop).await }));
-    announce(&wired, &format!("http://{address}"))?;
-    let router = registry_http::router(App::new(wired.registry, Some(wired.files), tokens, settings.clone()));
+    announce(&config, &wired, &format!("http://{address}"))?;
+    let app = App::new(wired.registry, wired.files, tokens, settings.clone());
+    tokio::spawn(report(app.clone()));
+    let router = registry_http::router(app);
     let finished = registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await }).await;
-    worker.await.context("the mail worker broke off")?;
+    while let Some(ended) = workers.join_next().await {
+        ended.context("a worker broke off")?;
+    }
     if finished {
         tracing::info!("stopped; every request was answered");
         Ok(())
@@ -85,11 +94,25 @@ fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
     })
 }
 
+/// Says what does not work at the start: nobody asks for readiness on a small machine.
+async fn report(app: App) {
+    for (part, problem) in app.not_ready().await {
+        tracing::warn!(part, problem, "at the start");
+    }
+}
+
 /// Says where everything is, and, on standard output, that it listens.
-fn announce(wired: &Wired, address: &str) -> anyhow::Result<()> {
+fn announce(config: &Config, wired: &Wired, address: &str) -> anyhow::Result<()> {
     let data = &wired.data;
     tracing::info!("data folder    {}", data.path().display());
-    tracing::info!("mailbox        {}", data.mailbox().display());
+    if let Some(smtp) = &config.mail.smtp {
+        tracing::info!("mail server    {}", smtp.host);
+    } else {
+        tracing::info!("mailbox        {}", data.mailbox().display());
+    }
+    if let Some(s3) = &config.s3 {
+        tracing::info!("images         s3://{}", s3.bucket);
+    }
     tracing::info!("service token  {}", wired.service_token_file.display());
     tracing::info!("API to try     {address}/docs");
     let mut output = std::io::stdout().lock();

@@ -12,6 +12,7 @@ use std::path::Path;
 use both::{Environment, on_both_databases, with};
 use common::{Server, answer, start, text};
 use registry_core::audit::Actor;
+use registry_core::registry::releases::NewRelease;
 use serde_json::json;
 
 on_both_databases!(an_image_downloads_whole_and_in_parts, an_altered_or_ended_link_is_forbidden_in_our_form,);
@@ -28,7 +29,9 @@ fn publish(data: &Path, environment: Environment, content: &[u8]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let registry = registry_wiring::build(&config, &url).await.unwrap().registry;
-        let mut upload = registry.release_begin("1.0", "image.iso", actor).await.unwrap();
+        let (version, file_name) = ("1.0".to_owned(), "image.iso".to_owned());
+        let new = NewRelease { version, file_name, ..NewRelease::default() };
+        let mut upload = registry.release_begin(new, actor).await.unwrap();
         upload.write(content).await.unwrap();
         registry.release_publish(upload).await.unwrap();
     });

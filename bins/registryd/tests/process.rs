@@ -98,7 +98,7 @@ fn it_does_not_start_half_configured_and_names_the_key() {
         (("REGISTRY_PRODUCTS", "[]"), "products"),
         (("REGISTRY_LOG_LEVEL", "info,=foo"), "log.level"),
         (("REGISTRY_LOG_LEVEL", "garbage"), "log.level"),
-        (("REGISTRY_MAIL_PRODUCT", "a\r\nBcc: x@example.com"), "mail"),
+        (("REGISTRY_BRANDING_PRODUCT", "a\r\nBcc: x@example.com"), "branding.product"),
         (("REGISTRY_HTTP_SOURCE_HEADER", "not a header"), "http.source_header"),
     ] {
         let output = command(data.path(), &[environment]).output().unwrap();

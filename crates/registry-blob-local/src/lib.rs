@@ -134,7 +134,7 @@ impl BlobUpload for LocalUpload {
 
 #[async_trait]
 impl BlobStore for LocalBlobs {
-    async fn upload(&self, key: &BlobKey) -> Result<Box<dyn BlobUpload>, BlobError> {
+    async fn upload(&self, key: &BlobKey, _size: Option<u64>) -> Result<Box<dyn BlobUpload>, BlobError> {
         let (file, temporary) = self.temporary().map_err(|error| unavailable(&error))?;
         Ok(Box::new(LocalUpload { file: file.into(), temporary, target: self.path(key) }))
     }

@@ -38,7 +38,7 @@ fn at(seconds: i64) -> Timestamp {
 
 async fn linked(blobs: &LocalBlobs) -> (String, String) {
     let file = BlobKey::parse("stable/1/image.iso").unwrap();
-    let mut upload = blobs.upload(&file).await.unwrap();
+    let mut upload = blobs.upload(&file, None).await.unwrap();
     upload.write(b"content").await.unwrap();
     upload.finish().await.unwrap();
     let link = blobs.link(&file, at(0), at(60)).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_folder_that_is_gone_is_unavailable() {
     linked(&folder).await;
     std::fs::remove_dir_all(folder.root.path()).unwrap();
     assert!(matches!(folder.probe().await, Err(BlobError::Unavailable(_))));
-    assert!(matches!(folder.upload(&BlobKey::parse("a").unwrap()).await, Err(BlobError::Unavailable(_))));
+    assert!(matches!(folder.upload(&BlobKey::parse("a").unwrap(), None).await, Err(BlobError::Unavailable(_))));
 }
 
 #[test]

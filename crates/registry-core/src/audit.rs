@@ -55,8 +55,29 @@ pub enum Action {
     EntitlementRevoked,
     /// A release became the current one of its channel.
     ReleasePublished,
+    /// A release was withdrawn.
+    ReleaseYanked,
+    /// An earlier release was made the current one of its channel.
+    ReleaseRolledBack,
+    /// A mail was queued again by an operator.
+    MailRetried,
+    /// A mail was discarded by an operator.
+    MailDiscarded,
+    /// A mail's download link was followed: one line a code, source and minute, with their number.
+    DownloadStarted,
+    /// A mail's download link was refused; the reason is in the detail. One line a code, source and minute.
+    DownloadRefused,
     /// Unknown codes were tried: one line a source and minute, with their number.
     UnknownCodes,
+}
+
+impl Action {
+    /// Whether one line stands for several events of a minute: what an open endpoint writes must not grow with every
+    /// call.
+    #[must_use]
+    pub fn is_counted(self) -> bool {
+        matches!(self, Self::DownloadStarted | Self::DownloadRefused | Self::UnknownCodes)
+    }
 }
 
 words!(Action {
@@ -84,6 +105,12 @@ words!(Action {
     EntitlementBound = "entitlement_bound",
     EntitlementRevoked = "entitlement_revoked",
     ReleasePublished = "release_published",
+    ReleaseYanked = "release_yanked",
+    ReleaseRolledBack = "release_rolled_back",
+    MailRetried = "mail_retried",
+    MailDiscarded = "mail_discarded",
+    DownloadStarted = "download_started",
+    DownloadRefused = "download_refused",
     UnknownCodes = "unknown_codes",
 });
 

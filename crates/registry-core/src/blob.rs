@@ -62,8 +62,8 @@ pub trait BlobUpload: Send {
 /// A store of files.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Starts to write a file. It MUST NOT be visible before it is finished.
-    async fn upload(&self, key: &BlobKey) -> Result<Box<dyn BlobUpload>, BlobError>;
+    /// Starts to write a file, of about `size` bytes where that is known. It MUST NOT be visible before it is finished.
+    async fn upload(&self, key: &BlobKey, size: Option<u64>) -> Result<Box<dyn BlobUpload>, BlobError>;
 
     /// The size of a file in bytes, or [`BlobError::NotFound`].
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError>;

@@ -1,6 +1,6 @@
 //! The clock port.
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, Timelike as _, Utc};
 
 /// A moment in UTC. Core's own are whole microseconds, the finest step that every database keeps.
 pub type Timestamp = DateTime<Utc>;
@@ -15,6 +15,12 @@ pub trait Clock: Send + Sync {
 #[must_use]
 pub fn truncate(moment: Timestamp) -> Timestamp {
     moment.trunc_subsecs(6)
+}
+
+/// The minute that a moment is in.
+#[must_use]
+pub fn minute(moment: Timestamp) -> Timestamp {
+    moment.with_second(0).map_or(moment, |minute| minute.trunc_subsecs(0))
 }
 
 /// A moment as operators read it: `2026-11-24 at 03:24 UTC`.

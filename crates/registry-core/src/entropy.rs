@@ -24,6 +24,13 @@ pub fn uuid(entropy: &dyn Entropy, now: Timestamp) -> Uuid {
     Builder::from_unix_timestamp_millis(millis, &bytes(entropy)).into_uuid()
 }
 
+/// The least id that [`uuid()`] can draw at `moment`: all that were drawn before are less.
+#[must_use]
+pub fn uuid_floor(moment: Timestamp) -> Uuid {
+    let millis = u64::try_from(moment.timestamp_millis()).unwrap_or_default();
+    Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
+}
+
 /// Lower-case hexadecimal, two digits a byte.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use crate::edition::EditionName;
 use crate::id::{CodeId, MailId, TenantId};
 use crate::install_code::PlainCode;
 use crate::release::Release;
-use crate::secret::{DownloadLink, Sealed};
+use crate::secret::{DownloadLink, Sealed, SignInLink};
 use crate::text::{CompanyName, EmailAddress, PersonName};
 use crate::words::words;
 
@@ -56,7 +56,7 @@ pub enum QueuedMessage {
         edition: EditionName,
         /// When the code ends.
         code_expires_at: Timestamp,
-        /// When the link ends.
+        /// When the link in the mail ends, where the code is not redeemed before: with the code.
         link_expires_at: Timestamp,
         /// Whether it replaces an earlier code.
         reissued: bool,
@@ -95,6 +95,24 @@ pub enum Settlement {
         /// What went wrong.
         error: String,
     },
+    /// Not tried: no mail can be sent now. It stays due, and no try is counted.
+    Held {
+        /// What is in the way.
+        error: String,
+    },
+}
+
+/// Which mails to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MailQuery {
+    /// Only the one with this id.
+    pub id: Option<MailId>,
+    /// Only those about this tenant.
+    pub tenant: Option<TenantId>,
+    /// Only those in this state.
+    pub state: Option<MailState>,
+    /// At most so many.
+    pub limit: u32,
 }
 
 /// A mail ready to be rendered and sent.
@@ -114,7 +132,33 @@ pub struct OutgoingMail {
 #[derive(Debug)]
 pub enum Message {
     /// Brings an install code.
-    InstallCode(InstallCodeMessage),
+    InstallCode(Box<InstallCodeMessage>),
+    /// Brings the link that goes on with a registration.
+    RegistrationLink(RegistrationLinkMessage),
+    /// Brings the link that signs in to the portal.
+    PortalLink(PortalLinkMessage),
+}
+
+/// The mail that brings the link which goes on with a registration: who opens it has the inbox.
+#[derive(Debug)]
+pub struct RegistrationLinkMessage {
+    /// The company.
+    pub company_name: CompanyName,
+    /// The contact's name.
+    pub contact_name: Option<PersonName>,
+    /// The link.
+    pub link: SignInLink,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// The mail that brings the link which signs in to the portal.
+#[derive(Debug)]
+pub struct PortalLinkMessage {
+    /// The link.
+    pub link: SignInLink,
+    /// When it ends.
+    pub expires_at: Timestamp,
 }
 
 /// The mail that brings an install code.
@@ -143,8 +187,10 @@ pub struct InstallCodeMessage {
 pub struct Download {
     /// The link.
     pub link: DownloadLink,
-    /// When it ends.
+    /// When it ends, where the code is not redeemed before.
     pub expires_at: Timestamp,
+    /// How long it works after the code was redeemed.
+    pub after_redemption: TimeDelta,
     /// What it downloads.
     pub release: Release,
 }
@@ -152,30 +198,39 @@ pub struct Download {
 /// A mail could not be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
-    /// Trying later may help.
+    /// This mail was not taken; trying later may help.
     #[error("{0}")]
     Transient(String),
-    /// Trying again will not help.
+    /// This mail was not taken; trying again will not help.
     #[error("{0}")]
     Permanent(String),
+    /// No mail can be sent now: the server is not reached, or does not let us in.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// The port that sends mail.
 #[async_trait]
 pub trait Mailer: Send + Sync {
     /// Sends a mail. MUST NOT answer `Ok` before the next hop has taken responsibility for it (a server's `250`, a
-    /// durable file). Sending the same mail again MUST carry the same `Message-ID`.
+    /// durable file). Sending the same mail again MUST carry the same `Message-ID`. MUST come to an end within
+    /// [`PATIENCE`], one way or the other.
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError>;
 
     /// Whether mail can be sent now.
     async fn probe(&self) -> Result<(), MailError>;
 }
 
-/// How long to wait after the `attempts`th failure: 30 s, doubled each time, six hours at most.
+/// How long sending one mail may take at most.
+pub const PATIENCE: TimeDelta = TimeDelta::seconds(60);
+
+/// How long to wait after the `attempts`th failure: 30 s, doubled each time, six hours at most; and up to a quarter more,
+/// by `jitter`, so that what failed together does not come back together.
 #[must_use]
-pub fn retry_delay(attempts: u32) -> TimeDelta {
+pub fn retry_delay(attempts: u32, jitter: u8) -> TimeDelta {
     let doubled = 30_i64.saturating_mul(1_i64 << attempts.saturating_sub(1).min(20));
-    TimeDelta::seconds(doubled.min(6 * 3600))
+    let millis = doubled.min(6 * 3600) * 1000;
+    TimeDelta::milliseconds(millis + millis / 4 * i64::from(jitter) / 255)
 }
 
 /// After this many failures a mail is given up: with [`retry_delay`], after about three days.
@@ -183,11 +238,12 @@ pub const MAX_ATTEMPTS: u32 = 20;
 
 /// How a failed try settles a mail that had failed `attempts` times before.
 #[must_use]
-pub fn settle_failure(error: MailError, attempts: u32, now: Timestamp) -> Settlement {
+pub fn settle_failure(error: MailError, attempts: u32, now: Timestamp, jitter: u8) -> Settlement {
     match error {
+        MailError::Unavailable(error) => Settlement::Held { error },
         MailError::Permanent(error) => Settlement::Dead { error },
         MailError::Transient(error) if attempts + 1 >= MAX_ATTEMPTS => Settlement::Dead { error },
-        MailError::Transient(error) => Settlement::Retry { due_at: now + retry_delay(attempts + 1), error },
+        MailError::Transient(error) => Settlement::Retry { due_at: now + retry_delay(attempts + 1, jitter), error },
     }
 }
 
@@ -199,13 +255,31 @@ mod tests {
     fn a_failed_mail_waits_longer_each_time_and_is_given_up_at_last() {
         let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let transient = || MailError::Transient("busy".into());
-        for (before, seconds) in [(0, 30), (1, 60), (2, 120), (9, 15_360), (10, 21_600), (18, 21_600)] {
-            let due_at = now + TimeDelta::seconds(seconds);
+        for (before, jitter, millis) in [
+            (0, 0, 30_000),
+            (0, 255, 37_500),
+            (1, 0, 60_000),
+            (1, 51, 63_000),
+            (2, 0, 120_000),
+            (9, 0, 15_360_000),
+            (10, 0, 21_600_000),
+            (18, 255, 27_000_000),
+        ] {
+            let due_at = now + TimeDelta::milliseconds(millis);
             let expected = Settlement::Retry { due_at, error: "busy".into() };
-            assert_eq!(settle_failure(transient(), before, now), expected, "after {before} failures");
+            assert_eq!(settle_failure(transient(), before, now, jitter), expected, "after {before} failures");
         }
-        assert_eq!(settle_failure(transient(), 19, now), Settlement::Dead { error: "busy".into() });
+        assert_eq!(settle_failure(transient(), 19, now, 0), Settlement::Dead { error: "busy".into() });
         let permanent = MailError::Permanent("no such user".into());
-        assert_eq!(settle_failure(permanent, 0, now), Settlement::Dead { error: "no such user".into() });
+        assert_eq!(settle_failure(permanent, 0, now, 0), Settlement::Dead { error: "no such user".into() });
+    }
+
+    #[test]
+    fn a_mail_is_held_however_often_where_no_mail_can_be_sent() {
+        let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
+        for before in [0, 19, 1000] {
+            let held = settle_failure(MailError::Unavailable("connection refused".into()), before, now, 9);
+            assert_eq!(held, Settlement::Held { error: "connection refused".into() });
+        }
     }
 }

@@ -4,6 +4,7 @@
 use chrono::TimeDelta;
 
 use crate::clock::{Timestamp, in_words};
+use crate::mail::MailState;
 
 /// A refusal: the request was understood, and the answer is no. Nothing but audit was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +95,58 @@ pub enum Refusal {
         /// The version.
         version: String,
     },
+    /// The version was withdrawn.
+    #[error("Version {version} was yanked on {}.", in_words(*.since))]
+    ReleaseYanked {
+        /// The version.
+        version: String,
+        /// When it was.
+        since: Timestamp,
+    },
+    /// There is no such release.
+    #[error("No such release was found.")]
+    ReleaseNotFound,
+    /// There is no earlier release to go back to.
+    #[error("There is no earlier release in channel `{channel}` to go back to.")]
+    NoEarlierRelease {
+        /// The channel.
+        channel: String,
+    },
+    /// The download link was altered, or its code is long gone.
+    #[error("This download link is not valid: it was altered, cut off, or is long over.")]
+    DownloadLinkInvalid,
+    /// The download link ended, with its code.
+    #[error("This download link ended on {}, with its install code.", in_words(*.since))]
+    DownloadLinkEnded {
+        /// When it ended.
+        since: Timestamp,
+    },
+    /// The image behind a link was withdrawn.
+    #[error("Version {version} of the image was withdrawn by the vendor on {}.", in_words(*.since))]
+    ImageWithdrawn {
+        /// The version.
+        version: String,
+        /// When it was.
+        since: Timestamp,
+    },
+    /// There is nothing to download.
+    #[error("There is no image to download at the moment.")]
+    NothingToDownload,
+    /// No such mail.
+    #[error("No mail with this id was found.")]
+    MailNotFound,
+    /// The mail was sent or discarded: its secret is gone.
+    #[error("This mail was {state} already.")]
+    MailSettled {
+        /// What became of it.
+        state: MailState,
+    },
+    /// The code in the mail is no good any more.
+    #[error("The code in this mail ended on {}.", in_words(*.since))]
+    MailOutdated {
+        /// When the code ended.
+        since: Timestamp,
+    },
 }
 
 impl Refusal {
@@ -103,6 +156,10 @@ impl Refusal {
         let fresh = || match portal {
             Some(url) => format!("Request a fresh one from the portal (re-issue) at {url}."),
             None => "Request a fresh one from the portal (re-issue).".to_owned(),
+        };
+        let fresh_code = || match portal {
+            Some(url) => format!("Request a fresh install code from the portal (re-issue) at {url}; it brings a link."),
+            None => "Ask for a fresh install code (re-issue); it brings a link.".to_owned(),
         };
         match self {
             Self::CodeInvalid => Some("Check the code from your registration email and try again.".to_owned()),
@@ -121,7 +178,20 @@ impl Refusal {
                 let minutes = retry_after.num_minutes() + 1;
                 Some(format!("Try again in {minutes} minute{}.", if minutes == 1 { "" } else { "s" }))
             }
+            Self::DownloadLinkInvalid => Some(format!("Use the link from your newest mail. {}", fresh_code())),
+            Self::DownloadLinkEnded { .. } => Some(fresh_code()),
+            Self::ImageWithdrawn { .. } => {
+                Some("The link in your mail leads to the current one; else ask your vendor.".to_owned())
+            }
+            Self::NothingToDownload => Some("Try again later, or ask your vendor.".to_owned()),
+            Self::ReleaseYanked { .. } => Some("Publish it under a new version.".to_owned()),
+            Self::MailSettled { .. } | Self::MailOutdated { .. } => {
+                Some("Mail a fresh code: registryctl code reissue.".to_owned())
+            }
             Self::Invalid { .. }
+            | Self::ReleaseNotFound
+            | Self::NoEarlierRelease { .. }
+            | Self::MailNotFound
             | Self::TenantNotFound
             | Self::AmbiguousContact
             | Self::ApplianceNotFound
@@ -157,6 +227,16 @@ impl Refusal {
             Self::TooManyGuesses { .. } => "too_many_guesses",
             Self::KeyReused => "key_reused",
             Self::ReleaseExists { .. } => "release_exists",
+            Self::ReleaseYanked { .. } => "release_yanked",
+            Self::ReleaseNotFound => "release_not_found",
+            Self::NoEarlierRelease { .. } => "no_earlier_release",
+            Self::DownloadLinkInvalid => "download_link_invalid",
+            Self::DownloadLinkEnded { .. } => "download_link_ended",
+            Self::ImageWithdrawn { .. } => "image_withdrawn",
+            Self::NothingToDownload => "nothing_to_download",
+            Self::MailNotFound => "mail_not_found",
+            Self::MailSettled { .. } => "mail_settled",
+            Self::MailOutdated { .. } => "mail_outdated",
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Releases of the appliance image.
 
+use chrono::SecondsFormat;
+use serde::Serialize;
+
 use crate::blob::BlobKey;
 use crate::clock::Timestamp;
 use crate::id::ReleaseId;
@@ -24,4 +27,54 @@ pub struct Release {
     pub sha256: String,
     /// When it was published.
     pub published_at: Timestamp,
+    /// What the vendor signed about it; `None` for those published before manifests were.
+    pub manifest: Option<SignedManifest>,
+    /// When it was withdrawn: no link to it is made any more.
+    pub yanked_at: Option<Timestamp>,
+}
+
+/// A manifest and its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedManifest {
+    /// The manifest, a JSON object: exactly the bytes that are signed.
+    pub text: String,
+    /// The signature (Ed25519, RFC 8032): 64 bytes.
+    pub signature: [u8; 64],
+}
+
+#[derive(Serialize)]
+struct Manifest<'a> {
+    version: &'a str,
+    channel: &'a str,
+    key: &'a str,
+    file_name: &'a str,
+    size: u64,
+    sha256: &'a str,
+    published_at: String,
+}
+
+impl Release {
+    /// What is signed about it.
+    #[must_use]
+    pub fn manifest_text(&self) -> String {
+        let manifest = Manifest {
+            version: self.version.as_str(),
+            channel: self.channel.as_str(),
+            key: self.key.as_str(),
+            file_name: &self.file_name,
+            size: self.size,
+            sha256: &self.sha256,
+            published_at: self.published_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        };
+        serde_json::to_string(&manifest).unwrap_or_default()
+    }
+}
+
+/// The port to the key that signs manifests. In-process and synchronous.
+pub trait ManifestSigner: Send + Sync {
+    /// Signs these bytes.
+    fn sign(&self, manifest: &[u8]) -> [u8; 64];
+
+    /// The key that the signatures can be verified with, as a PEM text (RFC 8410).
+    fn public_key_pem(&self) -> String;
 }

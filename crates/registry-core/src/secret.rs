@@ -46,6 +46,10 @@ secret_text!(
     LicenseToken,
     /// A link that lets whoever has it download one file for a while.
     DownloadLink,
+    /// The part of a mail's download link that stands for its install code.
+    DownloadToken,
+    /// A link that lets whoever has it act as the owner of an inbox, for a while.
+    SignInLink,
     /// What a service proves itself with.
     ServiceToken,
 );

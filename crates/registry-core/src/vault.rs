@@ -2,8 +2,9 @@
 
 use zeroize::Zeroizing;
 
+use crate::id::CodeId;
 use crate::install_code::PlainCode;
-use crate::secret::{CodeDigest, Sealed};
+use crate::secret::{CodeDigest, DownloadToken, Sealed};
 
 /// Why a sealed text cannot be opened.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,13 @@ pub trait Vault: Send + Sync {
     /// Seals `plain` so that it opens only with the same `context` (the id of the row it belongs to).
     /// `nonce` MUST be freshly drawn.
     fn seal(&self, context: &str, nonce: [u8; 24], plain: &str) -> Sealed;
+
+    /// The token of a mail's download link, which stands for this code. MUST be deterministic, and such that nobody can
+    /// make one without the key.
+    fn download_token(&self, code: CodeId) -> DownloadToken;
+
+    /// The code that a token stands for, made under any key of the ring. MUST compare in constant time.
+    fn download_token_read(&self, text: &str) -> Option<CodeId>;
 
     /// Opens what [`seal`](Self::seal) sealed, under any key of the ring.
     fn open(&self, context: &str, sealed: &Sealed) -> Result<Zeroizing<String>, OpenError>;

@@ -139,7 +139,7 @@ async fn check(world: &World, told: &Told) {
             .filter(|line| line.action.as_str().starts_with("code_") && line.action.as_str().ends_with("issued"))
             .count();
         assert_eq!(issued, record.codes.len(), "every code has its audit line");
-        assert_eq!(world.ports.store.mail_list(tenant).await.unwrap().len(), record.codes.len(), "and its mail");
+        assert_eq!(world.mails(tenant).await.len(), record.codes.len(), "and its mail");
     }
     assert_eq!(consumed, told.winners.len(), "what was answered is what was written");
 }

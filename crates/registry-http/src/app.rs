@@ -68,6 +68,16 @@ impl App {
         Self { registry, files, tokens, settings, metrics, readiness: Arc::default() }
     }
 
+    /// The parts that do not work now, and why.
+    pub async fn not_ready(&self) -> Vec<(&'static str, String)> {
+        let parts = self.registry.readiness().await.into_iter();
+        let problem = |part: Part| match part.state {
+            PartState::Ok => None,
+            PartState::Down(problem) | PartState::Failed(problem) => Some((part.name, problem)),
+        };
+        parts.filter_map(problem).collect()
+    }
+
     /// How every part is, or was a moment ago. What failed, and why, goes to the log.
     pub(crate) async fn readiness(&self) -> Vec<Part> {
         let mut last = self.readiness.lock().await;

@@ -11,6 +11,7 @@ use registry_api::Problem;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::page;
 use crate::problem::ApiError;
 use crate::source::client_source;
 
@@ -30,9 +31,10 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
     // The pattern, not the path: queries and paths may hold the secret part of a link.
     let path = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let source = client_source(request.headers(), request.extensions(), &app.settings);
+    let for_a_person = page::is_for_a_person(&path, request.headers());
     let answered = tokio::time::timeout(app.settings.request_timeout, next.run(request)).await;
     let response = answered.unwrap_or_else(|_| ApiError::overloaded("the request timed out").into_response());
-    let (mut response, cause) = formed(&app, response, &id);
+    let (mut response, cause) = formed(&app, response, &id, for_a_person);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -58,7 +60,7 @@ fn request_id(app: &App, request: &Request) -> String {
 }
 
 /// Gives an error its form, whoever made it. Also returns what the log should say about it.
-fn formed(app: &App, mut response: Response, id: &str) -> (Response, Option<String>) {
+fn formed(app: &App, mut response: Response, id: &str, for_a_person: bool) -> (Response, Option<String>) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return (response, None);
@@ -81,15 +83,18 @@ fn formed(app: &App, mut response: Response, id: &str) -> (Response, Option<Stri
         server_time: app.registry.now(),
         request_id: id.to_owned(),
     };
-    let mut formed = (status, Json(problem)).into_response();
+    let mut formed = if for_a_person {
+        (status, page::problem_page(&problem, &error.text)).into_response()
+    } else {
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (status, kind, Json(problem)).into_response()
+    };
     // What the error's maker said in headers stays: Allow, Retry-After, WWW-Authenticate, Content-Range.
     for (name, value) in response.headers() {
         if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
             formed.headers_mut().insert(name, value.clone());
         }
     }
-    let kind = HeaderValue::from_static("application/problem+json");
-    formed.headers_mut().insert(header::CONTENT_TYPE, kind);
     (formed, error.cause)
 }
 

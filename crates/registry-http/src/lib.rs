@@ -14,6 +14,7 @@ mod frame;
 mod idempotency;
 mod json;
 mod metrics;
+mod page;
 mod problem;
 mod router;
 mod serve;

@@ -137,7 +137,17 @@ impl From<Refusal> for ApiError {
             | Refusal::CredentialInvalid
             | Refusal::EntitlementNotFound
             | Refusal::KeyReused
-            | Refusal::ReleaseExists { .. } => error,
+            | Refusal::ReleaseExists { .. }
+            | Refusal::ReleaseYanked { .. }
+            | Refusal::ReleaseNotFound
+            | Refusal::NoEarlierRelease { .. }
+            | Refusal::DownloadLinkInvalid
+            | Refusal::DownloadLinkEnded { .. }
+            | Refusal::ImageWithdrawn { .. }
+            | Refusal::NothingToDownload
+            | Refusal::MailNotFound
+            | Refusal::MailSettled { .. }
+            | Refusal::MailOutdated { .. } => error,
         }
     }
 }
@@ -162,7 +172,14 @@ fn status_and_code(refusal: &Refusal) -> (StatusCode, ErrorCode) {
         Refusal::EntitlementNotFound => (StatusCode::NOT_FOUND, Code::EntitlementNotFound),
         Refusal::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts),
         Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused),
-        Refusal::ReleaseExists { .. } => (StatusCode::CONFLICT, Code::ReleaseExists),
+        Refusal::ReleaseExists { .. } | Refusal::ReleaseYanked { .. } => (StatusCode::CONFLICT, Code::ReleaseExists),
+        Refusal::ReleaseNotFound | Refusal::NoEarlierRelease { .. } => (StatusCode::NOT_FOUND, Code::ReleaseNotFound),
+        Refusal::DownloadLinkInvalid => (StatusCode::FORBIDDEN, Code::InvalidLink),
+        Refusal::DownloadLinkEnded { .. } => (StatusCode::FORBIDDEN, Code::ExpiredLink),
+        Refusal::ImageWithdrawn { .. } => (StatusCode::GONE, Code::ImageWithdrawn),
+        Refusal::NothingToDownload => (StatusCode::NOT_FOUND, Code::NoRelease),
+        Refusal::MailNotFound => (StatusCode::NOT_FOUND, Code::MailNotFound),
+        Refusal::MailSettled { .. } | Refusal::MailOutdated { .. } => (StatusCode::CONFLICT, Code::MailSettled),
     }
 }
 

@@ -47,14 +47,14 @@ fn try_out(folder: &Path) -> io::Result<()> {
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), MailError> {
-    let ended = tokio::task::spawn_blocking(work).await.map_err(|error| MailError::Transient(error.to_string()))?;
-    ended.map_err(|error| MailError::Transient(format!("the mailbox folder: {error}")))
+    let ended = tokio::task::spawn_blocking(work).await.map_err(|error| MailError::Unavailable(error.to_string()))?;
+    ended.map_err(|error| MailError::Unavailable(format!("the mailbox folder: {error}")))
 }
 
 #[async_trait]
 impl Mailer for FolderMailer {
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError> {
-        let raw = self.renderer.render(mail)?;
+        let raw = self.renderer.render(mail)?.formatted();
         let (folder, name) = (self.folder.clone(), format!("{}.eml", mail.id));
         blocking(move || deliver(&folder, &name, &raw)).await
     }

@@ -1,187 +1,176 @@
 //! Mails from templates: plain text and HTML side by side (RFC 2046 §5.1.4), the code in neither subject nor headers.
 
+use std::path::Path;
+
+use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::{Address, Message as Email};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment};
-use registry_core::clock::Timestamp;
-use registry_core::mail::{InstallCodeMessage, MailError, Message, OutgoingMail};
-use serde::Serialize;
+use registry_core::mail::{MailError, Message, OutgoingMail};
 
-const SUBJECT: &str = "install_code.subject";
-const TEXT: &str = "install_code.txt";
-const HTML: &str = "install_code.html";
+use crate::brand::Brand;
+use crate::sample::{self, MailKind};
+use crate::templates::{Rendered, TemplateError, Templates};
+use crate::view::{InstallCodeView, PortalLinkView, RegistrationLinkView};
 
 /// Who the mails are from.
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// The address they come from.
     pub address: String,
-    /// The name beside it, which is also what the mails call the product.
-    pub product: String,
-    /// Where customers re-issue codes, where there is such a place.
-    pub portal_url: Option<String>,
+    /// What they look like.
+    pub brand: Brand,
 }
 
 /// Why mails cannot be rendered.
 #[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
+pub enum RenderError {
     /// The sender's address is none.
     #[error("`{0}` is not an e-mail address to send from")]
     Sender(String),
-    /// The product's name cannot stand in a header.
-    #[error("the product's name is empty or contains control characters")]
-    Product,
-    /// A template is broken.
-    #[error("the mail templates are broken: {0}")]
-    Template(#[from] minijinja::Error),
+    /// A template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
 }
 
 /// Renders mails.
 pub struct Renderer {
-    templates: Environment<'static>,
+    templates: Templates,
     from: Mailbox,
-    sender: Sender,
-}
-
-/// What the templates of the install code mail see.
-#[derive(Serialize)]
-struct InstallCodeView<'a> {
-    product: &'a str,
-    portal_url: Option<&'a str>,
-    company: &'a str,
-    contact: Option<&'a str>,
-    tenant_id: String,
-    edition: &'a str,
-    code: &'a str,
-    code_ends: String,
-    reissued: bool,
-    download: Option<DownloadView<'a>>,
-}
-
-#[derive(Serialize)]
-struct DownloadView<'a> {
-    link: &'a str,
-    ends: String,
-    version: &'a str,
-    size: String,
-    sha256: &'a str,
+    brand: Brand,
 }
 
 impl Renderer {
-    /// A renderer for this sender.
-    pub fn new(sender: Sender) -> Result<Self, TemplateError> {
-        let address: Address = sender.address.parse().map_err(|_| TemplateError::Sender(sender.address.clone()))?;
-        if sender.product.trim().is_empty() || sender.product.chars().any(char::is_control) {
-            return Err(TemplateError::Product);
+    /// A renderer for this sender; `folder` holds templates of the vendor's own. Every mail is tried out, so that a broken
+    /// template is found before a customer waits for it.
+    pub fn new(sender: Sender, folder: Option<&Path>) -> Result<Self, RenderError> {
+        let Sender { address, brand } = sender;
+        let address: Address = address.parse().map_err(|_| RenderError::Sender(address))?;
+        let from = Mailbox::new(Some(brand.product.clone()), address);
+        let renderer = Self { templates: Templates::load(folder)?, from, brand };
+        for kind in MailKind::ALL {
+            renderer.preview(*kind, None)?;
         }
-        let mut templates = Environment::new();
-        templates.set_auto_escape_callback(|name| if name == HTML { AutoEscape::Html } else { AutoEscape::None });
-        templates.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        templates.add_template(SUBJECT, include_str!("../templates/install_code.subject"))?;
-        templates.add_template(TEXT, include_str!("../templates/install_code.txt"))?;
-        templates.add_template(HTML, include_str!("../templates/install_code.html"))?;
-        Ok(Self { templates, from: Mailbox::new(Some(sender.product.clone()), address), sender })
+        Ok(renderer)
+    }
+
+    /// A mail with made-up contents, to look at.
+    pub fn preview(&self, kind: MailKind, company: Option<&str>) -> Result<Rendered, TemplateError> {
+        self.words(&sample::message(kind, company))
     }
 
     /// The mail as it goes over the wire (RFC 5322). Its `Message-ID` is made of its id.
-    pub fn render(&self, mail: &OutgoingMail) -> Result<Vec<u8>, MailError> {
+    pub(crate) fn render(&self, mail: &OutgoingMail) -> Result<Email, MailError> {
         let permanent = |error: &dyn std::fmt::Display| MailError::Permanent(format!("it cannot be rendered: {error}"));
-        let Message::InstallCode(message) = &mail.message;
-        let (subject, text, html) = self.install_code(message).map_err(|error| permanent(&error))?;
+        let Rendered { subject, text, html } = self.words(&mail.message).map_err(|error| permanent(&error))?;
         let to: Address = mail.to.as_str().parse().map_err(|error| permanent(&error))?;
-        let email = Email::builder()
+        let mut email = Email::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
-            .subject(one_line(&subject))
+            .subject(subject)
             .message_id(Some(format!("<{}@{}>", mail.id, self.from.email.domain())))
             .date(mail.queued_at.into())
-            .multipart(MultiPart::alternative_plain_html(text, html));
-        Ok(email.map_err(|error| permanent(&error))?.formatted())
+            .header(AutoSubmitted);
+        if let Some(address) = self.brand.reply_to() {
+            email = email.reply_to(Mailbox::new(None, address));
+        }
+        email.multipart(MultiPart::alternative_plain_html(text, html)).map_err(|error| permanent(&error))
     }
 
-    fn install_code(&self, message: &InstallCodeMessage) -> Result<(String, String, String), minijinja::Error> {
-        let code = message.code.grouped();
-        let view = InstallCodeView {
-            product: &self.sender.product,
-            portal_url: self.sender.portal_url.as_deref(),
-            company: message.company_name.as_str(),
-            contact: message.contact_name.as_ref().map(registry_core::text::PersonName::as_str),
-            tenant_id: message.tenant_id.to_string(),
-            edition: message.edition.as_str(),
-            code: &code,
-            code_ends: in_words(message.code_expires_at),
-            reissued: message.reissued,
-            download: message.download.as_ref().map(|download| DownloadView {
-                link: download.link.expose(),
-                ends: in_words(download.expires_at),
-                version: download.release.version.as_str(),
-                size: size_in_words(download.release.size),
-                sha256: &download.release.sha256,
-            }),
-        };
-        let render = |name| self.templates.get_template(name)?.render(Serde(&view));
-        Ok((render(SUBJECT)?, render(TEXT)?, render(HTML)?))
+    fn words(&self, message: &Message) -> Result<Rendered, TemplateError> {
+        let (templates, brand) = (&self.templates, &self.brand);
+        match message {
+            Message::InstallCode(message) => {
+                let code = message.code.grouped();
+                templates.render("install_code", &InstallCodeView::of(brand, message, &code))
+            }
+            Message::RegistrationLink(message) => {
+                templates.render("registration_link", &RegistrationLinkView::of(brand, message))
+            }
+            Message::PortalLink(message) => templates.render("portal_link", &PortalLinkView::of(brand, message)),
+        }
     }
 }
 
-/// `22 January 2027, 08:00 UTC`.
-fn in_words(moment: Timestamp) -> String {
-    moment.format("%-d %B %Y, %H:%M UTC").to_string()
-}
+/// Tells automatic answers that nobody reads them (RFC 3834 §5).
+#[derive(Clone)]
+struct AutoSubmitted;
 
-/// Decimal units, as download pages use them: `1.23 GB`.
-fn size_in_words(bytes: u64) -> String {
-    let units: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
-        return format!("{bytes} bytes");
-    };
-    let hundredths = u128::from(bytes) * 100 / u128::from(unit);
-    format!("{}.{:02} {name}", hundredths / 100, hundredths % 100)
-}
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
 
-/// A header has one line, whatever a company is called.
-fn one_line(text: &str) -> String {
-    // What looks like an encoded word (RFC 2047) would be decoded by whoever reads it, and a company's name could say
-    // anything in the vendor's own words: with a word joiner inside it is plain text, and is encoded as that.
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("=?", "=\u{2060}?")
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::brand::BrandSettings;
 
-    #[test]
-    fn what_looks_like_an_encoded_word_stays_text() {
-        let subject = one_line("Acme =?utf-8?q?Call_1-900?=\r\nLtd");
-        assert_eq!(subject, "Acme =\u{2060}?utf-8?q?Call_1-900?= Ltd");
-        let mail = Email::builder().from("a@b.example".parse().unwrap()).to("c@d.example".parse().unwrap());
-        let mail = mail.subject(subject).body(String::new()).unwrap().formatted();
-        let read = mail_parser::MessageParser::default().parse(&mail).unwrap().subject().unwrap().to_owned();
-        assert!(read.contains("utf-8?q?Call_1-900?="), "{read}");
+    fn sender(address: &str) -> Sender {
+        Sender { address: address.to_owned(), brand: Brand::new(BrandSettings::default()).unwrap() }
     }
 
-    #[test]
-    fn sizes_are_in_decimal_units() {
-        for (bytes, words) in [
-            (0, "0 bytes"),
-            (999, "999 bytes"),
-            (1_000, "1.00 kB"),
-            (64_000_000, "64.00 MB"),
-            (5_368_709_120, "5.36 GB"),
-        ] {
-            assert_eq!(size_in_words(bytes), words);
-        }
+    fn renderer(folder: &Path) -> Result<Renderer, RenderError> {
+        Renderer::new(sender("registry@vendor.example"), Some(folder))
     }
 
     #[test]
     fn a_sender_that_is_no_address_is_refused() {
-        let sender = Sender { address: "nobody".into(), product: "Product".into(), portal_url: None };
-        assert!(matches!(Renderer::new(sender), Err(TemplateError::Sender(_))));
-        for product in ["", "Product\r\nBcc: eve@example.com"] {
-            let sender = Sender { address: "a@example.com".into(), product: product.into(), portal_url: None };
-            assert!(matches!(Renderer::new(sender), Err(TemplateError::Product)), "{product:?}");
+        assert!(matches!(Renderer::new(sender("nobody"), None), Err(RenderError::Sender(_))));
+    }
+
+    #[test]
+    fn a_template_of_the_vendors_own_goes_before_the_one_compiled_in() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("portal_link.txt"), "Go to {{ link }}").unwrap();
+        std::fs::write(folder.path().join(".portal_link.txt.swp"), "an editor's").unwrap();
+        let rendered = renderer(folder.path()).unwrap().preview(MailKind::PortalLink, None).unwrap();
+        assert!(rendered.text.starts_with("Go to https://"), "{}", rendered.text);
+        assert!(rendered.html.contains("<h1"), "the others stay");
+    }
+
+    #[test]
+    fn a_broken_template_is_found_at_the_start_and_named() {
+        for (name, text, part) in [
+            ("install_code.txt", "{{ code", "install_code.txt"),
+            ("install_code.html", "line\n{{ cod }}", "`install_code.html` is broken, line 2"),
+            ("install_code.subject", "{{ company.nothing.at.all }}", "install_code.subject"),
+            ("registration_link.html", "{% if %}", "registration_link.html"),
+            ("instal_code.txt", "", "is not a template; they are install_code.subject"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(name), text).unwrap();
+            let refused = renderer(folder.path()).err().unwrap().to_string();
+            assert!(refused.contains(part), "{refused}");
+        }
+        let missing = renderer(Path::new("/nowhere")).err().unwrap().to_string();
+        assert!(missing.contains("/nowhere cannot be read"), "{missing}");
+    }
+
+    #[test]
+    fn every_mail_says_what_it_must_in_text_and_in_html() {
+        let renderer = Renderer::new(sender("registry@vendor.example"), None).unwrap();
+        for (kind, parts) in [
+            (MailKind::InstallCode, &["Acme", "pro", sample::CODE, "works until", "1.23 GB", "works once"][..]),
+            (MailKind::InstallCodeReissued, &["replaces every unused code", sample::CODE]),
+            (MailKind::InstallCodeWithoutImage, &["no image to download yet", sample::CODE]),
+            (MailKind::RegistrationLink, &["Acme", "If it was not you", "works until"]),
+            (MailKind::PortalLink, &["works once", "Do not forward"]),
+        ] {
+            let words = renderer.preview(kind, Some("Acme")).unwrap();
+            for part in parts {
+                assert!(words.text.contains(part), "{kind}: {part} is missing in {}", words.text);
+                assert!(words.html.contains(part), "{kind}: {part} is missing in {}", words.html);
+            }
+            assert!(!words.subject.contains(sample::CODE));
         }
     }
 }

@@ -3,17 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use registry_core::mail::{MailError, Mailer as _};
-use registry_mail_smtp::{FolderMailer, Renderer, Sender};
+use registry_mail_smtp::{Brand, BrandSettings, FolderMailer, Renderer, Sender};
 use registry_testkit::conformance::mail::example;
 
 fn mailer() -> (FolderMailer, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let sender = Sender {
         address: "registry@vendor.example".into(),
-        product: "Vendor, Inc. <appliance>".into(),
-        portal_url: None,
+        brand: Brand::new(BrandSettings { product: "Vendor, Inc. <appliance>".into(), ..BrandSettings::default() })
+            .unwrap(),
     };
-    (FolderMailer::open(folder.path().join("mailbox"), Renderer::new(sender).unwrap()).unwrap(), folder)
+    (FolderMailer::open(folder.path().join("mailbox"), Renderer::new(sender, None).unwrap()).unwrap(), folder)
 }
 
 fn fresh() -> (FolderMailer, impl Fn() -> Vec<Vec<u8>>) {
@@ -40,9 +40,9 @@ async fn a_folder_that_is_gone_is_made_again_and_one_that_cannot_be_is_a_transie
     let (mailer, folder) = mailer();
     let mailbox = folder.path().join("mailbox");
     std::fs::remove_dir(&mailbox).unwrap();
-    assert!(matches!(mailer.probe().await, Err(MailError::Transient(_))));
+    assert!(matches!(mailer.probe().await, Err(MailError::Unavailable(_))));
     mailer.send(&example("Acme", None)).await.unwrap();
     std::fs::remove_dir_all(&mailbox).unwrap();
     std::fs::write(&mailbox, "in the way").unwrap();
-    assert!(matches!(mailer.send(&example("Acme", None)).await, Err(MailError::Transient(_))));
+    assert!(matches!(mailer.send(&example("Acme", None)).await, Err(MailError::Unavailable(_))));
 }

@@ -4,21 +4,22 @@ use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use registry_core::entitlement::Entitlement;
-use registry_core::id::TenantId;
+use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::InstallCode;
+use registry_core::mail::QueuedMail;
 use registry_core::refusal::Refusal;
-use registry_core::release::Release;
 use registry_core::secret::{CodeDigest, KeyId, Sealed};
 use registry_core::store::{
     EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
     ReissueFacts, ReleaseFacts, Replay, StoreError, TenantFacts, TenantKey, TenantSelector,
 };
 use registry_core::tenant::Tenant;
-use registry_core::text::{Channel, SubscriptionId, Version};
+use registry_core::text::{Channel, SubscriptionId};
 
-use crate::failure::Trouble;
-use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, ReleaseRow, TenantRow};
-use crate::schema::{appliances, entitlements, install_codes, releases, replays, tenants};
+use crate::failure::{Trouble, failure};
+use crate::records;
+use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, MailRow, TenantRow};
+use crate::schema::{appliances, entitlements, install_codes, mails, releases, replays, tenants};
 use crate::writes::{Root, Roots};
 
 /// What a change is decided on, and how it is found.
@@ -278,21 +279,48 @@ impl Load for TenantKey {
     }
 }
 
-/// A version of a channel.
-pub(crate) struct ReleaseName(pub(crate) Channel, pub(crate) Version);
+/// The channel whose releases are changed: they are held, since none of them has a version.
+pub(crate) struct OfChannel(pub(crate) Channel);
 
-impl Load for ReleaseName {
+impl Load for OfChannel {
     type Facts = ReleaseFacts;
 
     fn reads_roots_first(&self) -> bool {
-        true
+        false
     }
 
     async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(ReleaseFacts, Roots), Trouble> {
-        let same = releases::channel.eq(self.0.as_str()).and(releases::version.eq(self.1.as_str()));
-        let row = releases::table.filter(same).select(ReleaseRow::as_select()).first(connection).await.optional()?;
-        Ok((ReleaseFacts { existing: row.map(Release::try_from).transpose()? }, Roots::default()))
+        let held = releases::table.filter(releases::channel.eq(self.0.as_str())).select(releases::id).for_update();
+        held.load::<uuid::Uuid>(connection).await?;
+        let releases = records::releases(connection, Some(&self.0)).await?;
+        Ok((ReleaseFacts { releases }, Roots::default()))
     }
+}
+
+impl Load for MailId {
+    type Facts = Option<QueuedMail>;
+
+    fn reads_roots_first(&self) -> bool {
+        false
+    }
+
+    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(Option<QueuedMail>, Roots), Trouble> {
+        let row = mails::table.find(self.0).select(MailRow::as_select()).for_update();
+        let row = row.first(connection).await.optional()?;
+        Ok((row.map(QueuedMail::try_from).transpose()?, Roots::default()))
+    }
+}
+
+/// An install code and its tenant.
+pub(crate) async fn code(
+    connection: &mut AsyncPgConnection,
+    id: CodeId,
+) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
+    let owner = install_codes::tenant_id.eq(tenants::id.nullable());
+    let rows = install_codes::table.find(id.0).inner_join(tenants::table.on(owner));
+    let row = rows.select((CodeRow::as_select(), TenantRow::as_select())).first(connection).await.optional();
+    let row: Option<(CodeRow, TenantRow)> = row.map_err(|error| failure(&error))?;
+    row.map(|(code, tenant)| Ok((InstallCode::try_from(code)?, Tenant::try_from(tenant)?))).transpose()
 }
 
 async fn entitlement(

@@ -16,6 +16,7 @@ mod migrations;
 mod outbox;
 mod pool;
 mod records;
+mod retention;
 mod rows;
 mod schema;
 mod target;
@@ -26,24 +27,25 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::audit::AuditEntry;
+use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
-use registry_core::guesses::Source;
-use registry_core::id::{AuditId, MailId, TenantId};
-use registry_core::mail::{QueuedMail, Settlement};
+use registry_core::id::{CodeId, MailId, TenantId};
+use registry_core::install_code::InstallCode;
+use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
-    CredentialFacts, Decide, EntitlementFacts, EntitlementKey, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
-    TenantSelector,
+    CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts, RedeemKey,
+    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey, TenantQuery,
+    TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
-use registry_core::text::{Channel, SubscriptionId, Version};
+use registry_core::text::{Channel, SubscriptionId};
 
 pub use target::{PostgresOptions, UrlError};
 
 use crate::change::change;
-use crate::facts::ReleaseName;
+use crate::facts::OfChannel;
 use crate::failure::Trouble;
 use crate::pool::Pool;
 
@@ -145,17 +147,30 @@ impl Store for PostgresStore {
         shown.map_err(Trouble::into_store)
     }
 
-    async fn release_publish(
+    async fn release_change(
         &self,
         channel: Channel,
-        version: Version,
         decide: Decide<ReleaseFacts, Release>,
     ) -> Result<Outcome<Release>, StoreError> {
-        change(&self.pool, ReleaseName(channel, version), None, decide).await
+        change(&self.pool, OfChannel(channel), None, decide).await
     }
 
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
         self.pool.run(move |connection| records::release_current(connection, channel).boxed()).await
+    }
+
+    async fn release_list(&self, channel: Option<Channel>) -> Result<Vec<ListedRelease>, StoreError> {
+        self.pool
+            .run(move |connection| async move { records::releases(connection, channel.as_ref()).await }.boxed())
+            .await
+    }
+
+    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
+        self.pool.run(move |connection| records::release_of_file(connection, key).boxed()).await
+    }
+
+    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
+        self.pool.run(move |connection| facts::code(connection, id).boxed()).await
     }
 
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
@@ -170,22 +185,44 @@ impl Store for PostgresStore {
         self.pool.run(move |connection| records::audit_list(connection, tenant).boxed()).await
     }
 
-    async fn audit_unknown_code(&self, id: AuditId, source: Source, minute: Timestamp) -> Result<(), StoreError> {
-        self.pool.run(move |connection| records::audit_unknown_code(connection, id, source, minute).boxed()).await
+    async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.pool.run(move |connection| async move { records::audit_count(connection, &entry).await }.boxed()).await
     }
 
-    async fn mail_lease(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<QueuedMail>, StoreError> {
-        self.pool.run(move |connection| outbox::lease(connection, now, until, limit).boxed()).await
+    async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError> {
+        self.pool.run(move |connection| outbox::lease(connection, now, until).boxed()).await
     }
 
-    async fn mail_settle(&self, id: MailId, settlement: Settlement, now: Timestamp) -> Result<(), StoreError> {
+    async fn mail_settle(
+        &self,
+        id: MailId,
+        until: Timestamp,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.pool
-            .run(move |connection| async move { outbox::settle(connection, id, &settlement, now).await }.boxed())
+            .run(move |connection| async move { outbox::settle(connection, id, until, &settlement, now).await }.boxed())
             .await
     }
 
-    async fn mail_list(&self, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError> {
-        self.pool.run(move |connection| outbox::list(connection, tenant).boxed()).await
+    async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
+        self.pool.run(move |connection| outbox::list(connection, query).boxed()).await
+    }
+
+    async fn mail_change(
+        &self,
+        id: MailId,
+        decide: Decide<Option<QueuedMail>, QueuedMail>,
+    ) -> Result<Outcome<QueuedMail>, StoreError> {
+        change(&self.pool, id, None, decide).await
+    }
+
+    async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {
+        self.pool.run(move |connection| retention::count(connection, kind, before).boxed()).await
+    }
+
+    async fn ended_delete(&self, kind: Ended, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.pool.run(move |connection| retention::delete(connection, kind, before, limit).boxed()).await
     }
 
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {

@@ -1,11 +1,11 @@
 //! The outbox: leasing, settling, listing.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Timestamptz};
+use diesel::sql_types::Timestamptz;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use registry_core::clock::Timestamp;
-use registry_core::id::{MailId, TenantId};
-use registry_core::mail::{QueuedMail, Settlement};
+use registry_core::id::MailId;
+use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::store::StoreError;
 
 use crate::failure::failure;
@@ -15,29 +15,22 @@ use crate::schema::mails;
 /// One statement, which passes over what others are leasing in this moment. The array keeps the inner query from being
 /// asked twice.
 const LEASE: &str = "UPDATE mails SET due_at = $1 WHERE id = ANY (ARRAY(\
-    SELECT id FROM mails WHERE state = 'queued' AND due_at <= $2 ORDER BY queued_at, id LIMIT $3 \
+    SELECT id FROM mails WHERE state = 'queued' AND due_at <= $2 ORDER BY queued_at, id LIMIT 1 \
     FOR UPDATE SKIP LOCKED)) RETURNING *";
 
-/// Leases what nobody else has.
+/// Leases the oldest that nobody else has.
 pub(crate) async fn lease(
     connection: &mut AsyncPgConnection,
     now: Timestamp,
     until: Timestamp,
-    limit: u32,
-) -> Result<Vec<QueuedMail>, StoreError> {
-    let rows = diesel::sql_query(LEASE)
-        .bind::<Timestamptz, _>(until)
-        .bind::<Timestamptz, _>(now)
-        .bind::<BigInt, _>(i64::from(limit))
-        .load::<MailRow>(connection)
-        .await;
-    let mut rows = rows.map_err(|error| failure(&error))?;
-    rows.sort_by_key(|row| (row.queued_at, row.id));
-    let mut leased = Vec::new();
-    for row in rows {
+) -> Result<Option<QueuedMail>, StoreError> {
+    loop {
+        let row = diesel::sql_query(LEASE).bind::<Timestamptz, _>(until).bind::<Timestamptz, _>(now);
+        let row = row.get_result::<MailRow>(connection).await.optional().map_err(|error| failure(&error))?;
+        let Some(row) = row else { return Ok(None) };
         let mail = mails::table.find(row.id);
         match QueuedMail::try_from(row) {
-            Ok(readable) => leased.push(readable),
+            Ok(readable) => return Ok(Some(readable)),
             // One that cannot be read must not keep all others waiting.
             Err(error) => {
                 let set = (mails::state.eq("dead"), mails::settled_at.eq(now), mails::last_error.eq(error.to_string()));
@@ -45,16 +38,17 @@ pub(crate) async fn lease(
             }
         }
     }
-    Ok(leased)
 }
 
 pub(crate) async fn settle(
     connection: &mut AsyncPgConnection,
     id: MailId,
+    until: Timestamp,
     settlement: &Settlement,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mail = mails::table.find(id.0).filter(mails::state.eq("queued"));
+    let ours = mail.filter(mails::due_at.eq(until));
     let tried = mails::attempts.eq(mails::attempts + 1);
     let settled = match settlement {
         Settlement::Sent => {
@@ -64,18 +58,32 @@ pub(crate) async fn settle(
         }
         Settlement::Retry { due_at, error } => {
             let set = (mails::due_at.eq(due_at), mails::last_error.eq(error), tried);
-            diesel::update(mail).set(set).execute(connection).await
+            diesel::update(ours).set(set).execute(connection).await
+        }
+        Settlement::Held { error } => {
+            let set = (mails::due_at.eq(now), mails::last_error.eq(error));
+            diesel::update(ours).set(set).execute(connection).await
         }
         Settlement::Dead { error } => {
             let set = (mails::state.eq("dead"), mails::settled_at.eq(now), mails::last_error.eq(error), tried);
-            diesel::update(mail).set(set).execute(connection).await
+            diesel::update(ours).set(set).execute(connection).await
         }
     };
     settled.map(drop).map_err(|error| failure(&error))
 }
 
-pub(crate) async fn list(connection: &mut AsyncPgConnection, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError> {
-    let rows = mails::table.filter(mails::tenant_id.eq(tenant.0)).order((mails::queued_at, mails::id));
-    let rows = rows.select(MailRow::as_select()).load::<MailRow>(connection).await;
+pub(crate) async fn list(connection: &mut AsyncPgConnection, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
+    let mut rows = mails::table.select(MailRow::as_select()).into_boxed();
+    if let Some(id) = query.id {
+        rows = rows.filter(mails::id.eq(id.0));
+    }
+    if let Some(tenant) = query.tenant {
+        rows = rows.filter(mails::tenant_id.eq(tenant.0));
+    }
+    if let Some(state) = query.state {
+        rows = rows.filter(mails::state.eq(state.as_str()));
+    }
+    let newest_first = rows.order((mails::queued_at.desc(), mails::id.desc())).limit(query.limit.into());
+    let rows = newest_first.load::<MailRow>(connection).await;
     rows.map_err(|error| failure(&error))?.into_iter().map(QueuedMail::try_from).collect()
 }

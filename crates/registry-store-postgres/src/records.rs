@@ -1,15 +1,14 @@
 //! What stands for itself: releases, audit, keys, and whether the database is well.
 
 use diesel::prelude::*;
-use diesel::upsert::excluded;
+use diesel::sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use registry_core::audit::{Action, AuditEntry};
-use registry_core::clock::Timestamp;
-use registry_core::guesses::Source;
-use registry_core::id::{AuditId, TenantId};
+use registry_core::audit::AuditEntry;
+use registry_core::blob::BlobKey;
+use registry_core::id::TenantId;
 use registry_core::release::Release;
 use registry_core::secret::KeyId;
-use registry_core::store::StoreError;
+use registry_core::store::{ListedRelease, StoreError};
 use registry_core::text::Channel;
 
 use crate::failure::failure;
@@ -21,8 +20,37 @@ pub(crate) async fn release_current(
     channel: Channel,
 ) -> Result<Option<Release>, StoreError> {
     let current = channels::table.find(channel.as_str()).inner_join(releases::table);
+    let current = current.filter(releases::yanked_at.is_null());
     let row = current.select(ReleaseRow::as_select()).first(connection).await.optional();
     row.map_err(|error| failure(&error))?.map(Release::try_from).transpose()
+}
+
+pub(crate) async fn releases(
+    connection: &mut AsyncPgConnection,
+    channel: Option<&Channel>,
+) -> Result<Vec<ListedRelease>, StoreError> {
+    let current = channels::table.select(channels::release_id).load::<uuid::Uuid>(connection).await;
+    let current = current.map_err(|error| failure(&error))?;
+    let mut rows = releases::table.select(ReleaseRow::as_select()).into_boxed();
+    if let Some(channel) = channel {
+        rows = rows.filter(releases::channel.eq(channel.as_str()));
+    }
+    let rows = rows.order((releases::published_at.desc(), releases::id.desc())).load::<ReleaseRow>(connection).await;
+    let listed = rows.map_err(|error| failure(&error))?.into_iter().map(|row| {
+        let release = Release::try_from(row)?;
+        let is_current = release.yanked_at.is_none() && current.contains(&release.id.0);
+        Ok(ListedRelease { release, is_current })
+    });
+    listed.collect()
+}
+
+pub(crate) async fn release_of_file(
+    connection: &mut AsyncPgConnection,
+    key: BlobKey,
+) -> Result<Option<Release>, StoreError> {
+    let row = releases::table.filter(releases::blob_key.eq(key.as_str())).select(ReleaseRow::as_select());
+    let row = row.first(connection).await.optional().map_err(|error| failure(&error))?;
+    row.map(Release::try_from).transpose()
 }
 
 pub(crate) async fn audit_list(
@@ -37,27 +65,25 @@ pub(crate) async fn audit_list(
     lines.map_err(|error| failure(&error))?.into_iter().map(AuditEntry::try_from).collect()
 }
 
-pub(crate) async fn audit_unknown_code(
-    connection: &mut AsyncPgConnection,
-    id: AuditId,
-    source: Source,
-    minute: Timestamp,
-) -> Result<(), StoreError> {
-    let line = (
-        audit::id.eq(id.0),
-        audit::at.eq(minute),
-        audit::actor.eq("appliance"),
-        audit::source.eq(source.to_string()),
-        audit::action.eq(Action::UnknownCodes.as_str()),
-        audit::detail.eq(""),
-        audit::count.eq(1),
+pub(crate) async fn audit_count(connection: &mut AsyncPgConnection, entry: &AuditEntry) -> Result<(), StoreError> {
+    let same = if entry.code_id.is_some() {
+        "(code_id, source, action, at) WHERE action IN ('download_started', 'download_refused')"
+    } else {
+        "(source, at) WHERE action = 'unknown_codes'"
+    };
+    let count = format!(
+        "INSERT INTO audit (id, at, actor, source, action, tenant_id, code_id, detail, count) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1) ON CONFLICT {same} DO UPDATE SET count = audit.count + 1"
     );
-    let counted = diesel::insert_into(audit::table)
-        .values(line)
-        .on_conflict((audit::source, audit::at))
-        .filter_target(audit::action.eq("unknown_codes"))
-        .do_update()
-        .set(audit::count.eq(audit::count + excluded(audit::count)))
+    let counted = diesel::sql_query(count)
+        .bind::<SqlUuid, _>(entry.id.0)
+        .bind::<Timestamptz, _>(entry.at)
+        .bind::<Text, _>(&entry.actor.name)
+        .bind::<Text, _>(&entry.actor.source)
+        .bind::<Text, _>(entry.action.as_str())
+        .bind::<Nullable<SqlUuid>, _>(entry.tenant_id.map(|id| id.0))
+        .bind::<Nullable<SqlUuid>, _>(entry.code_id.map(|id| id.0))
+        .bind::<Text, _>(&entry.detail)
         .execute(connection)
         .await;
     counted.map(drop).map_err(|error| failure(&error))

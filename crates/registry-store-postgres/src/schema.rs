@@ -133,6 +133,9 @@ diesel::table! {
         size -> BigInt,
         sha256 -> Text,
         published_at -> Timestamptz,
+        manifest -> Nullable<Text>,
+        manifest_signature -> Nullable<Binary>,
+        yanked_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Turns the writes of a decision into one batch.
 
+use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::{EntitlementId, TenantId};
 use registry_core::store::{StoreError, Write};
 use registry_core::tenant::Tenant;
 
-use crate::batch::{Batch, Columns as _, Conflict};
+use crate::batch::{Batch, Bind, Columns as _, Conflict};
 use crate::rows::{
     ApplianceRow, AuditRow, ChannelRow, CodeRow, CredentialRow, EntitlementRow, MailRow, ReleaseRow, ReplayRow,
     TenantRow,
@@ -117,7 +118,7 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
                 ("license_customer", None::<String>.into()),
                 ("license_tier", None::<String>.into()),
                 ("license_seats", None::<i32>.into()),
-                ("license_expires_at", None::<registry_core::clock::Timestamp>.into()),
+                ("license_expires_at", None::<Timestamp>.into()),
             ];
             batch.update("appliances", none, |it| {
                 it.sql("tenant_id = ").bind(tenant.0);
@@ -139,29 +140,52 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
             });
         }
         Write::EnqueueMail(mail) => batch.insert(MailRow::try_from(&**mail)?, Conflict::Fail),
-        Write::DiscardMails { tenant, at } => {
-            let blanked = vec![
-                ("state", "discarded".into()),
-                ("settled_at", (*at).into()),
-                ("sealed", None::<Vec<u8>>.into()),
-                ("sealed_key_id", None::<String>.into()),
+        Write::DiscardMails { tenant, at } => batch.update("mails", discarded(*at), |it| {
+            it.sql("tenant_id = ").bind(tenant.0).sql(UNSENT);
+        }),
+        Write::RequeueMail { mail, at } => {
+            let queued = vec![
+                ("state", "queued".into()),
+                ("attempts", 0.into()),
+                ("due_at", (*at).into()),
+                ("settled_at", None::<Timestamp>.into()),
             ];
-            batch.update("mails", blanked, |it| {
-                it.sql("tenant_id = ").bind(tenant.0).sql(" AND state IN ('queued', 'dead')");
+            batch.update("mails", queued, |it| {
+                it.sql("id = ").bind(mail.0).sql(UNSENT);
             });
         }
-        // All in one insertion, at the end.
+        Write::DiscardMail { mail, at } => batch.update("mails", discarded(*at), |it| {
+            it.sql("id = ").bind(mail.0).sql(UNSENT);
+        }),
         Write::AppendAudit(_) => {}
         Write::PutReplay(record) => {
             batch.insert_over_ended(ReplayRow::from(&**record), "scope, key_digest", record.request.now);
         }
         Write::PutRelease(release) => batch.insert(ReleaseRow::try_from(&**release)?, Conflict::Replace("id")),
-        Write::SetCurrent { channel, release } => {
-            let row = ChannelRow { name: channel.to_string(), release_id: release.0 };
-            batch.insert(row, Conflict::Replace("name"));
-        }
+        Write::SetCurrent { channel, release } => match release {
+            Some(release) => {
+                let row = ChannelRow { name: channel.to_string(), release_id: release.0 };
+                batch.insert(row, Conflict::Replace("name"));
+            }
+            None => batch.delete("channels", |it| {
+                it.sql("name = ").bind(channel.as_str());
+            }),
+        },
     }
     Ok(())
+}
+
+/// What can still be sent.
+const UNSENT: &str = " AND state IN ('queued', 'dead')";
+
+/// What a discarded mail is left with.
+fn discarded(at: Timestamp) -> Vec<(&'static str, Bind)> {
+    vec![
+        ("state", "discarded".into()),
+        ("settled_at", at.into()),
+        ("sealed", None::<Vec<u8>>.into()),
+        ("sealed_key_id", None::<String>.into()),
+    ]
 }
 
 /// A tenant that was looked for and is not there is new: one that came meanwhile must not be replaced.

@@ -4,21 +4,20 @@ use diesel::prelude::*;
 use registry_core::appliance::{Appliance, Credential};
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
-use registry_core::id::TenantId;
+use registry_core::id::{CodeId, TenantId};
 use registry_core::install_code::InstallCode;
 use registry_core::refusal::Refusal;
-use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, Sealed};
 use registry_core::store::{
     CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, StoreError, TenantFacts, TenantKey, TenantSelector,
+    RegisterFacts, ReissueFacts, Replay, StoreError, TenantFacts, TenantKey, TenantSelector,
 };
 use registry_core::tenant::Tenant;
-use registry_core::text::{Channel, SubscriptionId, Version};
+use registry_core::text::SubscriptionId;
 
 use crate::connection::failure;
-use crate::rows::{ApplianceRow, CodeRow, CredentialRow, EntitlementRow, ReleaseRow, TenantRow};
-use crate::schema::{appliances, credentials, entitlements, install_codes, releases, replays, tenants};
+use crate::rows::{ApplianceRow, CodeRow, CredentialRow, EntitlementRow, TenantRow};
+use crate::schema::{appliances, credentials, entitlements, install_codes, replays, tenants};
 
 /// Turns one row, where there is one, into its domain value.
 pub(crate) fn one<R, T: TryFrom<R, Error = StoreError>>(row: QueryResult<Option<R>>) -> Result<Option<T>, StoreError> {
@@ -199,12 +198,9 @@ pub(crate) fn tenant(connection: &mut SqliteConnection, id: TenantId) -> Result<
     one(tenants::table.find(id.to_string()).select(TenantRow::as_select()).first(connection).optional())
 }
 
-pub(crate) fn release(
-    connection: &mut SqliteConnection,
-    channel: &Channel,
-    version: &Version,
-) -> Result<ReleaseFacts, StoreError> {
-    let same = releases::channel.eq(channel.as_str()).and(releases::version.eq(version.as_str()));
-    let found = releases::table.filter(same).select(ReleaseRow::as_select()).first(connection).optional();
-    Ok(ReleaseFacts { existing: one::<_, Release>(found)? })
+pub(crate) fn code(connection: &mut SqliteConnection, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
+    let code = install_codes::table.find(id.to_string()).select(CodeRow::as_select()).first(connection).optional();
+    let Some(code) = one::<_, InstallCode>(code)? else { return Ok(None) };
+    let owner = code.tenant_id.map(|id| tenant(connection, id)).transpose()?.flatten();
+    Ok(owner.map(|tenant| (code, tenant)))
 }

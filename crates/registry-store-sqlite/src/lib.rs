@@ -8,6 +8,8 @@ mod connection;
 mod directory;
 mod facts;
 mod outbox;
+mod records;
+mod retention;
 mod rows;
 mod schema;
 mod writes;
@@ -17,25 +19,24 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
 use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
-use registry_core::audit::{Action, AuditEntry};
+use registry_core::audit::AuditEntry;
+use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
-use registry_core::guesses::Source;
-use registry_core::id::{AuditId, MailId, TenantId};
-use registry_core::mail::{QueuedMail, Settlement};
+use registry_core::id::{CodeId, MailId, TenantId};
+use registry_core::install_code::InstallCode;
+use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
-    CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey, Outcome, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey, TenantQuery,
-    TenantRecord, TenantSelector,
+    CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts,
+    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey,
+    TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
-use registry_core::text::{Channel, SubscriptionId, Version};
+use registry_core::text::{Channel, SubscriptionId};
 
-use crate::connection::{Connections, failure};
-use crate::schema::{audit, channels, install_codes, mails, releases, rings};
+use crate::connection::Connections;
 
 /// The store in one SQLite file.
 #[derive(Clone)]
@@ -154,22 +155,31 @@ impl Store for SqliteStore {
         self.connections.read(move |connection| facts::credential(connection, digest)).await
     }
 
-    async fn release_publish(
+    async fn release_change(
         &self,
         channel: Channel,
-        version: Version,
         decide: Decide<ReleaseFacts, Release>,
     ) -> Result<Outcome<Release>, StoreError> {
-        self.decide(None, move |connection| facts::release(connection, &channel, &version), decide).await
+        let load = move |connection: &mut SqliteConnection| {
+            Ok(ReleaseFacts { releases: records::releases(connection, Some(&channel))? })
+        };
+        self.decide(None, load, decide).await
     }
 
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
-        let current = move |connection: &mut SqliteConnection| {
-            let current = channels::table.find(channel.as_str()).select(channels::release_id);
-            let release = releases::table.filter(releases::id.eq_any(current));
-            facts::one(release.select(rows::ReleaseRow::as_select()).first(connection).optional())
-        };
-        self.connections.read(current).await
+        self.connections.read(move |connection| records::release_current(connection, &channel)).await
+    }
+
+    async fn release_list(&self, channel: Option<Channel>) -> Result<Vec<ListedRelease>, StoreError> {
+        self.connections.read(move |connection| records::releases(connection, channel.as_ref())).await
+    }
+
+    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
+        self.connections.read(move |connection| records::release_of_file(connection, &key)).await
+    }
+
+    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
+        self.connections.read(move |connection| facts::code(connection, id)).await
     }
 
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
@@ -181,86 +191,59 @@ impl Store for SqliteStore {
     }
 
     async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError> {
-        let list = move |connection: &mut SqliteConnection| {
-            let mut lines = audit::table.select(rows::AuditRow::as_select()).into_boxed();
-            if let Some(tenant) = tenant {
-                lines = lines.filter(audit::tenant_id.eq(tenant.to_string()));
-            }
-            facts::all(lines.order((audit::at, audit::id)).load(connection))
-        };
-        self.connections.read(list).await
+        self.connections.read(move |connection| records::audit_list(connection, tenant)).await
     }
 
-    async fn audit_unknown_code(&self, id: AuditId, source: Source, minute: Timestamp) -> Result<(), StoreError> {
-        let count = move |connection: &mut SqliteConnection| {
-            diesel::sql_query(
-                "INSERT INTO audit (id, at, actor, source, action, detail, count) \
-                 VALUES (?, ?, 'appliance', ?, ?, '', 1) \
-                 ON CONFLICT (source, at) WHERE action = 'unknown_codes' DO UPDATE SET count = count + 1",
-            )
-            .bind::<Text, _>(id.to_string())
-            .bind::<BigInt, _>(minute.timestamp_micros())
-            .bind::<Text, _>(source.to_string())
-            .bind::<Text, _>(Action::UnknownCodes.as_str())
-            .execute(connection)
-            .map(drop)
-            .map_err(|error| failure(&error))
-        };
-        self.connections.write(count).await
+    async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.connections.write(move |connection| records::audit_count(connection, &entry)).await
     }
 
-    async fn mail_lease(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<QueuedMail>, StoreError> {
+    async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError> {
         if !self.connections.read(move |connection| outbox::any_due(connection, now)).await? {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        self.connections.write(move |connection| outbox::lease(connection, now, until, limit)).await
+        self.connections.write(move |connection| outbox::lease(connection, now, until)).await
     }
 
-    async fn mail_settle(&self, id: MailId, settlement: Settlement, now: Timestamp) -> Result<(), StoreError> {
-        self.connections.write(move |connection| outbox::settle(connection, id, &settlement, now)).await
+    async fn mail_settle(
+        &self,
+        id: MailId,
+        until: Timestamp,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.connections.write(move |connection| outbox::settle(connection, id, until, &settlement, now)).await
     }
 
-    async fn mail_list(&self, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError> {
-        self.connections.read(move |connection| outbox::list(connection, tenant)).await
+    async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
+        self.connections.read(move |connection| outbox::list(connection, query)).await
+    }
+
+    async fn mail_change(
+        &self,
+        id: MailId,
+        decide: Decide<Option<QueuedMail>, QueuedMail>,
+    ) -> Result<Outcome<QueuedMail>, StoreError> {
+        self.decide(None, move |connection| outbox::show(connection, id), decide).await
+    }
+
+    async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {
+        self.connections.read(move |connection| retention::count(connection, kind, before)).await
+    }
+
+    async fn ended_delete(&self, kind: Ended, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.connections.write(move |connection| retention::delete(connection, kind, before, limit)).await
     }
 
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
-        let list = |connection: &mut SqliteConnection| {
-            let unconsumed = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
-            let codes = install_codes::table.filter(unconsumed).select(install_codes::digest_key_id).distinct();
-            let mut ids: Vec<String> = codes.load(connection).map_err(|error| failure(&error))?;
-            let sealed = mails::table.select(mails::sealed_key_id).distinct().load(connection);
-            let sealed: Vec<Option<String>> = sealed.map_err(|error| failure(&error))?;
-            ids.extend(sealed.into_iter().flatten());
-            ids.sort();
-            ids.dedup();
-            Ok(ids.into_iter().map(KeyId).collect())
-        };
-        self.connections.read(list).await
+        self.connections.read(records::key_ids_in_use).await
     }
 
     async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
-        let record = move |connection: &mut SqliteConnection| {
-            let recorded: QueryResult<Option<String>> = rings::table.select(rings::key_id).first(connection).optional();
-            let recorded = recorded.map_err(|error| failure(&error))?.map(KeyId);
-            let current = match (&recorded, ring.first()) {
-                (Some(recorded), _) if !ring.contains(recorded) => return Ok(Some(recorded.clone())),
-                (_, None) => return Ok(None),
-                (_, Some(current)) => current,
-            };
-            let row = (rings::id.eq(1), rings::key_id.eq(&current.0));
-            let written = diesel::replace_into(rings::table).values(row).execute(connection);
-            written.map(|_| None).map_err(|error| failure(&error))
-        };
-        self.connections.write(record).await
+        self.connections.write(move |connection| records::ring_record(connection, &ring)).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        let write = |connection: &mut SqliteConnection| {
-            let counted =
-                "INSERT INTO probes (id, writes) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET writes = writes + 1";
-            diesel::sql_query(counted).execute(connection).map(drop).map_err(|error| failure(&error))
-        };
-        self.connections.write(write).await
+        self.connections.write(records::probe).await
     }
 }

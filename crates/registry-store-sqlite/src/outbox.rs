@@ -3,13 +3,16 @@
 use diesel::prelude::*;
 use registry_core::clock::Timestamp;
 use registry_core::id::{MailId, TenantId};
-use registry_core::mail::{QueuedMail, Settlement};
+use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::store::StoreError;
 
 use crate::connection::failure;
-use crate::facts::all;
+use crate::facts::{all, one};
 use crate::rows::MailRow;
 use crate::schema::mails;
+
+/// What can still be sent.
+const UNSENT: [&str; 2] = ["queued", "dead"];
 
 /// Whether a lease would find anything: asked of a reader, so that an idle worker keeps no writer waiting.
 pub(crate) fn any_due(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool, StoreError> {
@@ -21,37 +24,37 @@ pub(crate) fn lease(
     connection: &mut SqliteConnection,
     now: Timestamp,
     until: Timestamp,
-    limit: u32,
-) -> Result<Vec<QueuedMail>, StoreError> {
-    let due = mails::state.eq("queued").and(mails::due_at.le(now.timestamp_micros()));
-    let rows = mails::table.filter(due).order((mails::queued_at, mails::id)).limit(i64::from(limit));
-    let rows: Vec<MailRow> = rows.select(MailRow::as_select()).load(connection).map_err(|error| failure(&error))?;
-    let mut leased = Vec::new();
-    for row in rows {
+) -> Result<Option<QueuedMail>, StoreError> {
+    loop {
+        let due = mails::state.eq("queued").and(mails::due_at.le(now.timestamp_micros()));
+        let row = mails::table.filter(due).order((mails::queued_at, mails::id)).select(MailRow::as_select());
+        let row: Option<MailRow> = row.first(connection).optional().map_err(|error| failure(&error))?;
+        let Some(row) = row else { return Ok(None) };
         let mail = mails::table.find(row.id.clone());
-        let marked = match QueuedMail::try_from(row) {
+        match QueuedMail::try_from(row) {
             Ok(readable) => {
-                leased.push(readable);
-                diesel::update(mail).set(mails::due_at.eq(until.timestamp_micros())).execute(connection)
+                let leased = diesel::update(mail).set(mails::due_at.eq(until.timestamp_micros())).execute(connection);
+                return leased.map(|_| Some(readable)).map_err(|error| failure(&error));
             }
             // One that cannot be read must not keep all others waiting.
             Err(error) => {
                 let set = (mails::state.eq("dead"), mails::settled_at.eq(now.timestamp_micros()));
-                diesel::update(mail).set((set, mails::last_error.eq(error.to_string()))).execute(connection)
+                let set = (set, mails::last_error.eq(error.to_string()));
+                diesel::update(mail).set(set).execute(connection).map_err(|error| failure(&error))?;
             }
-        };
-        marked.map_err(|error| failure(&error))?;
+        }
     }
-    Ok(leased)
 }
 
 pub(crate) fn settle(
     connection: &mut SqliteConnection,
     id: MailId,
+    until: Timestamp,
     settlement: &Settlement,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mail = mails::table.find(id.to_string()).filter(mails::state.eq("queued"));
+    let ours = mail.clone().filter(mails::due_at.eq(until.timestamp_micros()));
     let (now, tried) = (now.timestamp_micros(), mails::attempts.eq(mails::attempts + 1));
     let settled = match settlement {
         Settlement::Sent => {
@@ -61,17 +64,70 @@ pub(crate) fn settle(
         }
         Settlement::Retry { due_at, error } => {
             let set = (mails::due_at.eq(due_at.timestamp_micros()), mails::last_error.eq(error), tried);
-            diesel::update(mail).set(set).execute(connection)
+            diesel::update(ours).set(set).execute(connection)
+        }
+        Settlement::Held { error } => {
+            let set = (mails::due_at.eq(now), mails::last_error.eq(error));
+            diesel::update(ours).set(set).execute(connection)
         }
         Settlement::Dead { error } => {
             let set = (mails::state.eq("dead"), mails::settled_at.eq(now), mails::last_error.eq(error), tried);
-            diesel::update(mail).set(set).execute(connection)
+            diesel::update(ours).set(set).execute(connection)
         }
     };
     settled.map(drop).map_err(|error| failure(&error))
 }
 
-pub(crate) fn list(connection: &mut SqliteConnection, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError> {
-    let rows = mails::table.filter(mails::tenant_id.eq(tenant.to_string()));
-    all(rows.order((mails::queued_at, mails::id)).select(MailRow::as_select()).load(connection))
+pub(crate) fn list(connection: &mut SqliteConnection, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
+    let mut rows = mails::table.select(MailRow::as_select()).into_boxed();
+    if let Some(id) = query.id {
+        rows = rows.filter(mails::id.eq(id.to_string()));
+    }
+    if let Some(tenant) = query.tenant {
+        rows = rows.filter(mails::tenant_id.eq(tenant.to_string()));
+    }
+    if let Some(state) = query.state {
+        rows = rows.filter(mails::state.eq(state.as_str()));
+    }
+    let newest_first = rows.order((mails::queued_at.desc(), mails::id.desc()));
+    all(newest_first.limit(query.limit.into()).load(connection))
+}
+
+pub(crate) fn show(connection: &mut SqliteConnection, id: MailId) -> Result<Option<QueuedMail>, StoreError> {
+    one(mails::table.find(id.to_string()).select(MailRow::as_select()).first(connection).optional())
+}
+
+pub(crate) fn requeue(connection: &mut SqliteConnection, id: MailId, at: Timestamp) -> QueryResult<usize> {
+    let mail = mails::table.find(id.to_string()).filter(mails::state.eq_any(UNSENT));
+    let set = (
+        mails::state.eq("queued"),
+        mails::attempts.eq(0),
+        mails::due_at.eq(at.timestamp_micros()),
+        mails::settled_at.eq(None::<i64>),
+    );
+    diesel::update(mail).set(set).execute(connection)
+}
+
+/// What a discarded mail is left with.
+#[derive(AsChangeset)]
+#[diesel(table_name = mails, treat_none_as_null = true)]
+struct Discarded {
+    state: &'static str,
+    settled_at: i64,
+    sealed: Option<Vec<u8>>,
+    sealed_key_id: Option<String>,
+}
+
+fn discarded(at: Timestamp) -> Discarded {
+    Discarded { state: "discarded", settled_at: at.timestamp_micros(), sealed: None, sealed_key_id: None }
+}
+
+pub(crate) fn discard(connection: &mut SqliteConnection, id: MailId, at: Timestamp) -> QueryResult<usize> {
+    let mail = mails::table.find(id.to_string()).filter(mails::state.eq_any(UNSENT));
+    diesel::update(mail).set(discarded(at)).execute(connection)
+}
+
+pub(crate) fn discard_all(connection: &mut SqliteConnection, tenant: TenantId, at: Timestamp) -> QueryResult<usize> {
+    let theirs = mails::tenant_id.eq(tenant.to_string()).and(mails::state.eq_any(UNSENT));
+    diesel::update(mails::table.filter(theirs)).set(discarded(at)).execute(connection)
 }

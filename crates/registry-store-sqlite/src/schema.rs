@@ -131,6 +131,9 @@ diesel::table! {
         size -> BigInt,
         sha256 -> Text,
         published_at -> BigInt,
+        manifest -> Nullable<Text>,
+        manifest_signature -> Nullable<Binary>,
+        yanked_at -> Nullable<BigInt>,
     }
 }
 

@@ -5,6 +5,7 @@ use registry_core::id::TenantId;
 use registry_core::store::{StoreError, Write};
 
 use crate::connection::failure;
+use crate::outbox;
 use crate::rows::{
     ApplianceRow, AuditRow, CodeRow, CredentialRow, EntitlementRow, MailRow, ReleaseRow, ReplayRow, TenantRow,
 };
@@ -90,7 +91,9 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
         Write::EnqueueMail(mail) => {
             diesel::insert_into(mails::table).values(MailRow::try_from(&**mail)?).execute(connection)
         }
-        Write::DiscardMails { tenant, at } => discard(connection, *tenant, at.timestamp_micros()),
+        Write::DiscardMails { tenant, at } => outbox::discard_all(connection, *tenant, *at),
+        Write::RequeueMail { mail, at } => outbox::requeue(connection, *mail, *at),
+        Write::DiscardMail { mail, at } => outbox::discard(connection, *mail, *at),
         Write::AppendAudit(entry) => {
             diesel::insert_into(audit::table).values(AuditRow::try_from(&**entry)?).execute(connection)
         }
@@ -102,9 +105,12 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
             let insert = diesel::insert_into(releases::table).values(&row);
             insert.on_conflict(releases::id).do_update().set(&row).execute(connection)
         }
-        Write::SetCurrent { channel, release } => {
+        Write::SetCurrent { channel, release: Some(release) } => {
             let row = (channels::name.eq(channel.as_str()), channels::release_id.eq(release.to_string()));
             diesel::replace_into(channels::table).values(row).execute(connection)
+        }
+        Write::SetCurrent { channel, release: None } => {
+            diesel::delete(channels::table.find(channel.as_str())).execute(connection)
         }
     }
     .map(drop)
@@ -120,17 +126,6 @@ fn forget_licenses(connection: &mut SqliteConnection, tenant: TenantId) -> Query
         appliances::license_expires_at.eq(None::<i64>),
     );
     diesel::update(appliances::table.filter(appliances::tenant_id.eq(tenant.to_string()))).set(none).execute(connection)
-}
-
-fn discard(connection: &mut SqliteConnection, tenant: TenantId, at: i64) -> QueryResult<usize> {
-    let unsent = mails::tenant_id.eq(tenant.to_string()).and(mails::state.eq_any(["queued", "dead"]));
-    let set = (
-        mails::state.eq("discarded"),
-        mails::settled_at.eq(at),
-        mails::sealed.eq(None::<Vec<u8>>),
-        mails::sealed_key_id.eq(None::<String>),
-    );
-    diesel::update(mails::table.filter(unsent)).set(set).execute(connection)
 }
 
 fn exactly_one(changed: usize, problem: &str) -> Result<(), StoreError> {

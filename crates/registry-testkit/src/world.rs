@@ -12,15 +12,20 @@ use registry_core::guesses::{GuessPolicy, Source};
 use registry_core::id::{CodeId, EntitlementId, TenantId};
 use registry_core::install_code::{CodeKind, CodeLength, InstallCode, PlainCode};
 use registry_core::license::LicensePolicy;
+use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::product::ProductCatalogue;
+use registry_core::registry::deliver::Delivery;
 use registry_core::registry::redeem::{Asker, Redeem};
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::reissue::Reissue;
+use registry_core::registry::releases::NewRelease;
+use registry_core::registry::retention::Retention;
+use registry_core::release::Release;
 use registry_core::secret::TypedCode;
 use registry_core::store::{Decision, RedeemFacts, RedeemKey, Store, StoreError, TenantSelector, Write};
 use registry_core::text::{ApplianceId, Channel, CompanyName, ProductCode};
 use registry_core::{Error, Ports, Refusal, Registry, Settings};
-use registry_license::{Signer, ed25519_pem};
+use registry_license::{ManifestKey, Signer, ed25519_pem};
 use registry_vault::{Key, KeyRing};
 
 use crate::memory::MemoryStore;
@@ -76,6 +81,7 @@ impl World {
             mailer: mailer.clone(),
             vault: Arc::new(vault),
             signer: signer.clone(),
+            manifests: Arc::new(ManifestKey::from_pem(&ed25519_pem(&[5; 32])).expect("a key of our own")),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
         };
@@ -86,6 +92,10 @@ impl World {
             code_lifetime: chrono::TimeDelta::days(7),
             link_lifetime: chrono::TimeDelta::days(7),
             channel: Channel::from_stored("stable".to_owned()),
+            download_url: "https://registry.example/download".to_owned(),
+            fresh_link_lifetime: chrono::TimeDelta::hours(1),
+            link_grace: chrono::TimeDelta::days(7),
+            retention: Retention::default(),
             check_in_url: "https://registry.example/check-in".to_owned(),
             portal_url: None,
             guesses: GuessPolicy::default(),
@@ -113,6 +123,36 @@ impl World {
     /// Registers a tenant.
     pub async fn register(&self, company: &str, edition: &str) -> Issued {
         self.registry.tenant_register(Self::new_tenant(company, edition), actor()).await.expect("a registration")
+    }
+
+    /// Publishes an image.
+    pub async fn publish(&self, version: &str, content: &[u8]) -> Result<Release, Error> {
+        let (version, file_name) = (version.to_owned(), "image.iso".to_owned());
+        let new = NewRelease { version, file_name, ..NewRelease::default() };
+        let mut upload = self.registry.release_begin(new, actor()).await?;
+        upload.write(content).await?;
+        self.registry.release_publish(upload).await
+    }
+
+    /// Delivers what is due, and returns how each mail was settled.
+    pub async fn deliver(&self) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
+        while let Some(delivery) = self.registry.mail_deliver().await.expect("the outbox") {
+            let is_held = matches!(delivery.settlement, Settlement::Held { .. });
+            deliveries.push(delivery);
+            if is_held {
+                break;
+            }
+        }
+        deliveries
+    }
+
+    /// The mails of a tenant, oldest first.
+    pub async fn mails(&self, tenant: TenantId) -> Vec<QueuedMail> {
+        let query = MailQuery { tenant: Some(tenant), limit: 100, ..MailQuery::default() };
+        let mut mails = self.ports.store.mail_list(query).await.expect("the outbox");
+        mails.reverse();
+        mails
     }
 
     /// Re-issues a tenant's code.

@@ -1,18 +1,24 @@
-//! The master key: digests of install codes, sealing of secrets at rest, and the keys of our own download links.
+//! The master key: digests of install codes, sealing of secrets at rest, the keys of our own download links, and the
+//! tokens of the links in mails.
 //!
 //! No master key is ever used itself. Each purpose has a sub-key of its own (HKDF-SHA256, RFC 5869, one label each), and
 //! everything made under a key carries its id, so that keys can be rotated: the first of the ring makes what is new,
 //! all of them read what is old. This crate does no I/O; registry-wiring reads and writes the key's file.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
 use registry_core::entropy::hex;
+use registry_core::id::CodeId;
 use registry_core::install_code::PlainCode;
-use registry_core::secret::{CodeDigest, KeyId, Sealed};
+use registry_core::secret::{CodeDigest, DownloadToken, KeyId, Sealed};
 use registry_core::vault::{OpenError, Vault};
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// A key of 32 bytes, wiped when dropped.
@@ -36,14 +42,23 @@ struct MasterKey {
     codes: Key,
     sealing: Key,
     links: Key,
+    downloads: Key,
 }
+
+/// How many bytes of the HMAC a download token carries: 128 bits, of which none can be tried but over the network.
+const TOKEN_MAC: usize = 16;
 
 impl MasterKey {
     fn new(master: &Key) -> Self {
         let id = KeyId(hex(&sub_key(master, "key id")[..4]));
-        let [codes, sealing, links] =
-            ["install code digest", "sealing at rest", "download links"].map(|purpose| sub_key(master, purpose));
-        Self { id, codes, sealing, links }
+        let purposes = ["install code digest", "sealing at rest", "download links", "download tokens"];
+        let [codes, sealing, links, downloads] = purposes.map(|purpose| sub_key(master, purpose));
+        Self { id, codes, sealing, links, downloads }
+    }
+
+    fn token_mac(&self, code: CodeId) -> [u8; TOKEN_MAC] {
+        let mac = hmac_sha256(&self.downloads, code.0.as_bytes());
+        std::array::from_fn(|at| mac[at])
     }
 
     fn digest(&self, code: &PlainCode) -> CodeDigest {
@@ -125,6 +140,19 @@ impl Vault for KeyRing {
         Sealed { key_id: key.id.clone(), bytes: [&nonce[..], &ciphertext].concat() }
     }
 
+    fn download_token(&self, code: CodeId) -> DownloadToken {
+        let bytes = [&code.0.as_bytes()[..], &self.keys[0].token_mac(code)].concat();
+        DownloadToken::new(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    fn download_token_read(&self, text: &str) -> Option<CodeId> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (id, mac) = bytes.split_first_chunk::<16>()?;
+        let code = CodeId(Uuid::from_bytes(*id));
+        let is_ours = |key: &MasterKey| bool::from(key.token_mac(code).as_slice().ct_eq(mac));
+        self.keys.iter().any(is_ours).then_some(code)
+    }
+
     fn open(&self, context: &str, sealed: &Sealed) -> Result<Zeroizing<String>, OpenError> {
         let key = self.keys.iter().find(|key| key.id == sealed.key_id);
         let key = key.ok_or_else(|| OpenError::UnknownKey(sealed.key_id.0.clone()))?;
@@ -192,5 +220,20 @@ mod tests {
         assert_eq!(refused(&"é".repeat(32)), RingError::Malformed(1));
         assert_eq!(refused(&"+1".repeat(32)), RingError::Malformed(1));
         assert!(KeyRing::parse(&KeyRing::render(&Key::new([9; 32]))).is_ok());
+    }
+
+    #[test]
+    fn a_download_token_is_read_under_any_key_of_the_ring_and_none_other() {
+        let old = KeyRing::parse(&"11".repeat(32)).unwrap();
+        let rotated = KeyRing::parse(&format!("{}\n{}", "22".repeat(32), "11".repeat(32))).unwrap();
+        let code = CodeId(Uuid::from_u128(7));
+        let token = old.download_token(code);
+        assert_eq!(rotated.download_token_read(token.expose()), Some(code));
+        assert_eq!(old.download_token_read(rotated.download_token(code).expose()), None, "of a key that is not here");
+        let other = old.download_token(CodeId(Uuid::from_u128(8)));
+        let mixed = format!("{}{}", &other.expose()[..22], &token.expose()[22..]);
+        for text in ["", "x", &token.expose()[..42], &format!("{}A", token.expose()), &mixed, "..", "A=", "%00"] {
+            assert_eq!(old.download_token_read(text), None, "{text}");
+        }
     }
 }

@@ -4,23 +4,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use registry_blob_local::{LinkKey, LocalBlobs};
 use registry_core::blob::LinkedFiles;
 use registry_core::guesses::GuessPolicy;
 use registry_core::install_code::CodeLength;
 use registry_core::license::LicensePolicy;
 use registry_core::product::ProductCatalogue;
+use registry_core::registry::retention::Retention;
 use registry_core::secret::KeyId;
 use registry_core::store::Store;
 use registry_core::text::{Channel, ProductCode};
 use registry_core::{Ports, Registry, Settings};
-use registry_mail_smtp::{FolderMailer, Renderer, Sender};
+use registry_license::ManifestKey;
 use registry_vault::KeyRing;
 
+use crate::blobs;
 use crate::config::Config;
 use crate::data::{DataFolder, read_secret};
 use crate::database;
 use crate::keys::WatchedRing;
+use crate::mail;
 use crate::os::{OsClock, OsEntropy};
 use crate::tokens::default_token;
 
@@ -28,8 +30,8 @@ use crate::tokens::default_token;
 pub struct Wired {
     /// The use cases.
     pub registry: Arc<Registry>,
-    /// The files behind links of our own.
-    pub files: Arc<dyn LinkedFiles>,
+    /// The files behind links of our own, where the images are in the data folder.
+    pub files: Option<Arc<dyn LinkedFiles>>,
     /// Where the token of the first service is.
     pub service_token_file: PathBuf,
     /// Where everything is.
@@ -52,21 +54,20 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     let (_, service_token_file) = default_token(config, &data)?;
     let store = database::open(config, &data).await?;
     check_ring(&vault, &*store).await?;
-    let link_keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
-    let blobs = LocalBlobs::open(data.files(), format!("{public_url}/files"), link_keys);
-    let blobs = Arc::new(blobs.with_context(|| format!("{} cannot be used", data.files().display()))?);
+    let (blobs, files) = blobs::open(config, public_url, &data, &vault)?;
     let ports = Ports {
         store,
-        blobs: blobs.clone(),
-        mailer: Arc::new(mailer(config, &data)?),
+        blobs,
+        mailer: mail::mailer(config, &data)?,
         vault: Arc::new(vault),
         signer: signer.clone(),
+        manifests: Arc::new(manifest_key(config, &data)?),
         clock: Arc::new(OsClock),
         entropy: Arc::new(OsEntropy),
     };
     let registry = Registry::new(ports, settings(config, public_url)?);
     let ring = Some(signer).filter(|_| config.license.key_file.is_none());
-    Ok(Wired { registry: Arc::new(registry), files: blobs, service_token_file, data, ring })
+    Ok(Wired { registry: Arc::new(registry), files, service_token_file, data, ring })
 }
 
 /// A ring without a key that live codes need would answer each of them as unknown; and one that another process on the
@@ -89,15 +90,12 @@ async fn check_ring(vault: &KeyRing, store: &dyn Store) -> anyhow::Result<()> {
     )
 }
 
-fn mailer(config: &Config, data: &DataFolder) -> anyhow::Result<FolderMailer> {
-    let sender = Sender {
-        address: config.mail.from.clone(),
-        product: config.mail.product.clone(),
-        portal_url: config.portal_url.clone(),
+fn manifest_key(config: &Config, data: &DataFolder) -> anyhow::Result<ManifestKey> {
+    let pem = match &config.downloads.manifest_key_file {
+        Some(path) => read_secret(path).context("`downloads.manifest_key_file` cannot be used")?,
+        None => data.manifest_key(&OsEntropy)?,
     };
-    let renderer = Renderer::new(sender).context("`mail.from` or a mail template cannot be used")?;
-    let mailbox = data.mailbox();
-    FolderMailer::open(&mailbox, renderer).with_context(|| format!("{} cannot be used", mailbox.display()))
+    ManifestKey::from_pem(&pem).context("the key that signs release manifests cannot be used")
 }
 
 fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
@@ -110,6 +108,14 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
         code_lifetime: config.codes.lifetime.0,
         link_lifetime: config.downloads.lifetime.unwrap_or(config.codes.lifetime).0,
         channel: Channel::parse(&config.downloads.channel).context("`downloads.channel` cannot be used")?,
+        download_url: format!("{public_url}/download"),
+        fresh_link_lifetime: config.downloads.fresh_lifetime.0,
+        link_grace: config.downloads.after_redemption.0,
+        retention: Retention {
+            mails: config.retention.mails.0,
+            codes: config.retention.codes.0,
+            audit: config.retention.audit.0,
+        },
         check_in_url: format!("{public_url}/check-in"),
         portal_url: config.portal_url.clone(),
         guesses: GuessPolicy { limit: config.guesses.limit, window: config.guesses.window.0, ..GuessPolicy::default() },

@@ -14,7 +14,7 @@ use registry_core::secret::ServiceToken;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use crate::config::Algorithm;
+use crate::config::{Algorithm, SecretText};
 
 /// A registry's data folder.
 #[derive(Clone, Debug)]
@@ -151,6 +151,11 @@ impl DataFolder {
         self.key("license.pem", lost, || new_license_key(entropy, algorithm))
     }
 
+    /// The key that release manifests are signed with. A folder of an earlier version has none yet.
+    pub(crate) fn manifest_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
+        read_or_make(&self.keys().join("release.pem"), || registry_license::ed25519_pem(&entropy::bytes(entropy)))
+    }
+
     /// The token of the first service.
     pub(crate) fn default_service_token(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
         let make = || Zeroizing::new(format!("{}\n", ServiceToken::draw(entropy).expose()));
@@ -166,6 +171,27 @@ pub(crate) fn new_license_key(entropy: &dyn Entropy, algorithm: Algorithm) -> Ze
             .find_map(std::convert::identity)
             .unwrap_or_default(),
     }
+}
+
+/// A secret of the configuration, as itself or in a file; `key` is its name.
+pub(crate) fn secret(
+    key: &str,
+    text: Option<&SecretText>,
+    file: Option<&Path>,
+) -> anyhow::Result<Option<Zeroizing<String>>> {
+    match (text, file) {
+        (Some(text), _) => Ok(Some(text.expose().clone())),
+        (None, Some(path)) => {
+            let read = read_secret(path).with_context(|| format!("`{key}_file` cannot be used"))?;
+            Ok(Some(Zeroizing::new(read.trim().to_owned())))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// Reads a file that is no secret; `key` names it.
+pub(crate) fn read_public(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("`{key}`: {} cannot be read", path.display()))
 }
 
 /// Reads a secret's file. One that others may read or write is refused.

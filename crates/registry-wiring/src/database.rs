@@ -6,10 +6,9 @@ use anyhow::{Context as _, bail};
 use registry_core::store::Store;
 use registry_store_postgres::{PostgresOptions, PostgresStore};
 use registry_store_sqlite::SqliteStore;
-use zeroize::Zeroizing;
 
 use crate::config::{Config, Database};
-use crate::data::{DataFolder, read_secret};
+use crate::data::{DataFolder, secret};
 
 /// Opens the database, its tables up to date.
 pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<Arc<dyn Store>> {
@@ -69,13 +68,8 @@ async fn run_migrations(store: &PostgresStore, database: &Database) -> anyhow::R
 }
 
 fn postgres(database: &Database) -> anyhow::Result<Option<PostgresStore>> {
-    let url = match (&database.url, &database.url_file) {
-        (None, None) => return Ok(None),
-        (Some(url), _) => url.expose().clone(),
-        (None, Some(path)) => {
-            Zeroizing::new(read_secret(path).context("`database.url_file` cannot be used")?.trim().to_owned())
-        }
-    };
+    let url = secret("database.url", database.url.as_ref(), database.url_file.as_deref())?;
+    let Some(url) = url else { return Ok(None) };
     let options = PostgresOptions {
         url,
         pool_size: database.pool_size,

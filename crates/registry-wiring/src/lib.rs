@@ -1,14 +1,16 @@
 //! Puts the registry together: configuration, the data folder with its keys, the operating system's clock and entropy,
-//! the adapters, and the background worker.
+//! the adapters, and the workers beside the requests.
 //!
 //! This is the one place that knows which adapter stands behind which port.
 
 mod backup;
+mod blobs;
 mod build;
 pub mod config;
 mod data;
 mod database;
 mod keys;
+mod mail;
 mod os;
 mod tokens;
 mod watch;
@@ -20,7 +22,9 @@ pub use config::{Algorithm, Config};
 pub use data::DataFolder;
 pub use database::{Migrated, migrate};
 pub use keys::{LicenseKeys, WatchedRing};
+pub use mail::preview;
 pub use registry_license::KeyEntry;
+pub use registry_mail_smtp::{MailKind, Rendered};
 pub use tokens::{TokenEntry, TokenRole, Tokens};
 pub use watch::watch;
-pub use worker::deliver_mail;
+pub use worker::{deliver_mail, sweep, sweep_kind};

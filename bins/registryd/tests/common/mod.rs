@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::blocking::{Client, RequestBuilder, Response};
+use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
 pub(crate) struct Server {
@@ -42,8 +43,14 @@ pub(crate) fn start_with(mut command: Command, data: &Path) -> Server {
         panic!("registryd did not start: {line}{}", log.lock().unwrap());
     };
     let token = std::fs::read_to_string(data.join("service-token")).unwrap().trim().to_owned();
-    let client = Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
+    let client = client(Duration::from_mins(1));
     Server { url: url.to_owned(), token, data: data.to_owned(), log, child, client }
+}
+
+/// A client as tests use it: patient for so long, and following no redirect.
+pub(crate) fn client(timeout: Duration) -> Client {
+    throwaway_servers::use_ring();
+    Client::builder().no_proxy().redirect(Policy::none()).timeout(timeout).build().unwrap()
 }
 
 pub(crate) fn command(data: &Path, environment: &[(&str, &str)]) -> Command {

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use reqwest::blocking::Client;
 use serde_json::{Value, json};
 use throwaway_postgres::{fresh_name, sql};
 
@@ -144,7 +143,7 @@ impl Load {
 }
 
 fn call(number: usize, url: &str, token: &str, stop: &AtomicBool) -> Answered {
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let client = common::client(Duration::from_secs(20));
     let mut answered = Answered::default();
     for round in 0.. {
         if stop.load(Ordering::Relaxed) {

@@ -29,7 +29,6 @@ pub(crate) struct Mint {
     pub(crate) issued_code: PlainCode,
     pub(crate) expires_at: Timestamp,
     download: Option<DownloadLink>,
-    link_expires_at: Timestamp,
     code_id: CodeId,
     digest: CodeDigest,
     mail: Option<(MailId, Sealed)>,
@@ -55,7 +54,7 @@ impl Registry {
             Some(release) => self.download_link(&release, stamp.now, link_expires_at).await.ok().flatten(),
         };
         let expires_at = stamp.now + code_lifetime;
-        Ok(Mint { issued_code: code, expires_at, download, link_expires_at, code_id: stamp.draw(), digest, mail })
+        Ok(Mint { issued_code: code, expires_at, download, code_id: stamp.draw(), digest, mail })
     }
 }
 
@@ -116,7 +115,7 @@ impl Mint {
                     contact_name: tenant.contact_name.clone(),
                     edition: edition.clone(),
                     code_expires_at: self.expires_at,
-                    link_expires_at: self.link_expires_at,
+                    link_expires_at: self.expires_at,
                     reissued: matches!(earlier, Earlier::Superseded { .. }),
                 },
                 sealed: Some(sealed.clone()),

@@ -7,12 +7,14 @@ mod downloads;
 pub mod entitlements;
 pub mod minting;
 pub mod operate;
+pub mod outbox;
 pub mod readiness;
 pub mod redeem;
 pub mod register;
 pub mod reissue;
 pub mod releases;
 pub mod replay;
+pub mod retention;
 mod stamp;
 pub mod subscriptions;
 
@@ -22,6 +24,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use self::downloads::LastLook;
+use self::retention::Retention;
 use self::stamp::{Stamp, refuse};
 use crate::audit::Actor;
 use crate::blob::BlobStore;
@@ -34,6 +37,7 @@ use crate::license::{LicensePolicy, LicenseSigner};
 use crate::mail::Mailer;
 use crate::product::ProductCatalogue;
 use crate::refusal::Refusal;
+use crate::release::ManifestSigner;
 use crate::store::{DecideError, Outcome, Store, StoreError};
 use crate::text::Channel;
 use crate::vault::Vault;
@@ -47,6 +51,7 @@ pub struct Ports {
     pub mailer: Arc<dyn Mailer>,
     pub vault: Arc<dyn Vault>,
     pub signer: Arc<dyn LicenseSigner>,
+    pub manifests: Arc<dyn ManifestSigner>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
 }
@@ -66,6 +71,14 @@ pub struct Settings {
     pub link_lifetime: TimeDelta,
     /// The channel whose current release is offered.
     pub channel: Channel,
+    /// The absolute URL that the token of a mail's download link follows.
+    pub download_url: String,
+    /// How long a link lives that is made when a mail's link is followed.
+    pub fresh_link_lifetime: TimeDelta,
+    /// How long a mail's link works after its code was redeemed.
+    pub link_grace: TimeDelta,
+    /// How long what ended is kept.
+    pub retention: Retention,
     /// The absolute URL that appliances check in at.
     pub check_in_url: String,
     /// Where customers re-issue codes, where the vendor has such a place.

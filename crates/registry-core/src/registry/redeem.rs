@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use chrono::{SubsecRound as _, Timelike as _};
+use chrono::SubsecRound as _;
 
 use crate::answer::{Licensed, Redeemed};
 use crate::appliance::{Appliance, Credential, IssuedLicense};
 use crate::audit::{Action, Actor};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, minute};
 use crate::entitlement::Entitlement;
 use crate::entropy;
 use crate::guesses::Source;
-use crate::id::{AuditId, TenantId};
+use crate::id::TenantId;
 use crate::install_code::{CodeKind, CodeState, Consumption, InstallCode, PlainCode};
 use crate::license::{LicenseSigner, LicenseTerms};
 use crate::refusal::Refusal;
@@ -90,9 +90,10 @@ impl Registry {
 
     async fn note_guess(&self, source: Source, now: Timestamp) -> Result<(), Error> {
         let counted = self.throttle.note(source, now);
-        let id = AuditId(self.draw_id());
-        let minute = now.with_second(0).map_or(now, |minute| minute.trunc_subsecs(0));
-        self.ports.store.audit_unknown_code(id, source, minute).await?;
+        let actor = Actor { name: "appliance".to_owned(), source: source.to_string() };
+        let mut entry = self.stamp(actor).audit(Action::UnknownCodes, None, "");
+        entry.at = minute(now);
+        self.ports.store.audit_count(entry).await?;
         Ok(counted?)
     }
 }

@@ -1,4 +1,4 @@
-//! Publishing an image: upload, check, make it the current one.
+//! Releases: publishing an image (upload, check, sign, make it the current one), withdrawing it, going back.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use crate::blob::{BlobError, BlobKey, BlobUpload};
 use crate::entropy;
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry, Stamp, refuse};
-use crate::release::Release;
-use crate::store::{Decision, ReleaseFacts, Write};
-use crate::text::Version;
+use crate::release::{Release, SignedManifest};
+use crate::store::{Decision, ListedRelease, ReleaseFacts, Write};
+use crate::text::{Channel, Version};
 
 /// An image being uploaded. Dropping it publishes nothing.
 pub struct ReleaseUpload {
@@ -35,26 +35,50 @@ impl ReleaseUpload {
     }
 }
 
+/// An image to be published.
+#[derive(Clone, Debug, Default)]
+pub struct NewRelease {
+    /// Its version.
+    pub version: String,
+    /// The channel; the one that is offered where none is named.
+    pub channel: Option<String>,
+    /// What it is called, and downloaded as.
+    pub file_name: String,
+    /// How many bytes it will have, where that is known.
+    pub size: Option<u64>,
+}
+
 impl Registry {
-    /// Starts to publish an image as `version`, to be downloaded as `file_name`. Nothing is visible before
-    /// [`release_publish`](Self::release_publish).
-    pub async fn release_begin(&self, version: &str, file_name: &str, actor: Actor) -> Result<ReleaseUpload, Error> {
-        let version = Version::parse(version)?;
-        let channel = self.settings.channel.clone();
-        let file_name = plain_name(file_name);
+    /// Starts to publish an image. Nothing is visible before [`release_publish`](Self::release_publish).
+    pub async fn release_begin(&self, new: NewRelease, actor: Actor) -> Result<ReleaseUpload, Error> {
+        let version = Version::parse(&new.version)?;
+        let channel = self.channel(new.channel.as_deref())?;
+        let file_name = plain_name(&new.file_name);
         let mut stamp = self.stamp(actor.clone());
         let id = stamp.draw();
         // One folder an upload: publishing again never touches a file that links already point to.
         let key = BlobKey::parse(&format!("{}/{id}/{file_name}", plain_name(channel.as_str())));
         let key = key.ok_or(Refusal::Invalid { field: "file", problem: "has a name that cannot be stored".into() })?;
-        let upload = self.ports.blobs.upload(&key).await?;
-        let published_at = stamp.now;
-        let release = Release { id, channel, version, key, file_name, size: 0, sha256: String::new(), published_at };
+        let listed = self.ports.store.release_list(Some(channel.clone())).await?;
+        not_yanked(find(&listed, &version))?;
+        let upload = self.ports.blobs.upload(&key, new.size).await?;
+        let release = Release {
+            id,
+            channel,
+            version,
+            key,
+            file_name,
+            size: 0,
+            sha256: String::new(),
+            published_at: stamp.now,
+            manifest: None,
+            yanked_at: None,
+        };
         Ok(ReleaseUpload { actor, upload, hash: Sha256::new(), release })
     }
 
-    /// Makes the uploaded image visible, checks that it is there whole, and makes it the current one of its channel,
-    /// in this order. Publishing the same content under the same version again is no error.
+    /// Makes the uploaded image visible, checks that it is there whole, signs its manifest, and makes it the current one
+    /// of its channel, in this order. Publishing the same content under the same version again is no error.
     pub async fn release_publish(&self, upload: ReleaseUpload) -> Result<Release, Error> {
         let ReleaseUpload { actor, upload, hash, mut release } = upload;
         release.sha256 = entropy::hex(&hash.finalize());
@@ -66,6 +90,9 @@ impl Registry {
             let problem = format!("{stored} of {} bytes arrived", release.size);
             return Err(BlobError::Unavailable(problem).into());
         }
+        let text = release.manifest_text();
+        let signature = self.ports.manifests.sign(text.as_bytes());
+        release.manifest = Some(SignedManifest { text, signature });
         let mut result = self.publish(&actor, &release, false).await;
         if let Ok(earlier) = &result
             && earlier.key != key
@@ -85,16 +112,78 @@ impl Registry {
     }
 
     async fn publish(&self, actor: &Actor, release: &Release, mend: bool) -> Result<Release, Error> {
-        let (channel, version) = (release.channel.clone(), release.version.clone());
+        let channel = release.channel.clone();
         let (stamp, release) = (self.stamp(actor.clone()), release.clone());
         let decide = Arc::new(move |facts: &ReleaseFacts| decide(stamp.clone(), &release, mend, facts));
-        self.ports.store.release_publish(channel, version, decide).await?.into_result()
+        self.ports.store.release_change(channel, decide).await?.into_result()
+    }
+
+    /// All releases, of a channel or of all, newest first.
+    pub async fn release_list(&self, channel: Option<&str>) -> Result<Vec<ListedRelease>, Error> {
+        let channel = channel.map(Channel::parse).transpose()?;
+        Ok(self.ports.store.release_list(channel).await?)
+    }
+
+    /// The release of a version.
+    pub async fn release_show(&self, version: &str, channel: Option<&str>) -> Result<ListedRelease, Error> {
+        let version = Version::parse(version)?;
+        let listed = self.ports.store.release_list(Some(self.channel(channel)?)).await?;
+        Ok(find(&listed, &version).cloned().ok_or(Refusal::ReleaseNotFound)?)
+    }
+
+    /// Withdraws a release: no link to it is made any more, and those of our own that are out end. Where it is the current
+    /// one, the newest of the others takes its place. Repeating it changes nothing.
+    pub async fn release_yank(&self, version: &str, channel: Option<&str>, actor: Actor) -> Result<Release, Error> {
+        let (version, channel, stamp) = (Version::parse(version)?, self.channel(channel)?, self.stamp(actor));
+        let decide = Arc::new(move |facts: &ReleaseFacts| decide_yank(stamp.clone(), &version, facts));
+        self.ports.store.release_change(channel, decide).await?.into_result()
+    }
+
+    /// Makes an earlier release the current one: the named one, or the newest that is older than the current one.
+    pub async fn release_rollback(
+        &self,
+        version: Option<&str>,
+        channel: Option<&str>,
+        actor: Actor,
+    ) -> Result<Release, Error> {
+        let version = version.map(Version::parse).transpose()?;
+        let (channel, stamp) = (self.channel(channel)?, self.stamp(actor));
+        let asked = channel.clone();
+        let decide =
+            Arc::new(move |facts: &ReleaseFacts| decide_rollback(stamp.clone(), version.as_ref(), &asked, facts));
+        self.ports.store.release_change(channel, decide).await?.into_result()
+    }
+
+    /// The key that manifests can be verified with, as a PEM text.
+    #[must_use]
+    pub fn manifest_key_pem(&self) -> String {
+        self.ports.manifests.public_key_pem()
+    }
+
+    fn channel(&self, named: Option<&str>) -> Result<Channel, Refusal> {
+        named.map_or_else(|| Ok(self.settings.channel.clone()), Channel::parse)
+    }
+}
+
+fn find<'a>(listed: &'a [ListedRelease], version: &Version) -> Option<&'a ListedRelease> {
+    listed.iter().find(|it| it.release.version == *version)
+}
+
+fn not_yanked(listed: Option<&ListedRelease>) -> Result<(), Refusal> {
+    match listed.map(|it| (&it.release, it.release.yanked_at)) {
+        Some((release, Some(since))) => Err(Refusal::ReleaseYanked { version: release.version.to_string(), since }),
+        _ => Ok(()),
     }
 }
 
 /// `mend`: the file of an earlier publication is lost, and this one takes its place.
 fn decide(mut stamp: Stamp, release: &Release, mend: bool, facts: &ReleaseFacts) -> Decision<Release> {
-    let published = match &facts.existing {
+    let existing = find(&facts.releases, &release.version);
+    if let Err(refusal) = not_yanked(existing) {
+        return refuse(refusal, None);
+    }
+    let existing = existing.map(|it| &it.release);
+    let published = match existing {
         Some(existing) if existing.sha256 != release.sha256 => {
             return refuse(Refusal::ReleaseExists { version: release.version.to_string() }, None);
         }
@@ -103,13 +192,57 @@ fn decide(mut stamp: Stamp, release: &Release, mend: bool, facts: &ReleaseFacts)
         None => release,
     };
     let mut writes = vec![
-        Write::SetCurrent { channel: published.channel.clone(), release: published.id },
+        Write::SetCurrent { channel: published.channel.clone(), release: Some(published.id) },
         Write::audit(stamp.audit(Action::ReleasePublished, None, published.version.as_str())),
     ];
-    if facts.existing.as_ref() != Some(published) {
+    if existing != Some(published) {
         writes.insert(0, Write::PutRelease(Box::new(published.clone())));
     }
     Decision::Commit { writes, outcome: Ok(published.clone()) }
+}
+
+fn decide_yank(mut stamp: Stamp, version: &Version, facts: &ReleaseFacts) -> Decision<Release> {
+    let Some(listed) = find(&facts.releases, version) else { return refuse(Refusal::ReleaseNotFound, None) };
+    if listed.release.yanked_at.is_some() {
+        return Decision::Commit { writes: vec![], outcome: Ok(listed.release.clone()) };
+    }
+    let yanked = Release { yanked_at: Some(stamp.now), ..listed.release.clone() };
+    let mut writes = vec![Write::PutRelease(Box::new(yanked.clone()))];
+    if listed.is_current {
+        let next = facts.releases.iter().map(|it| &it.release);
+        let next = next.filter(|it| it.id != yanked.id).find(|it| it.yanked_at.is_none());
+        writes.push(Write::SetCurrent { channel: yanked.channel.clone(), release: next.map(|it| it.id) });
+    }
+    writes.push(Write::audit(stamp.audit(Action::ReleaseYanked, None, yanked.version.as_str())));
+    Decision::Commit { writes, outcome: Ok(yanked) }
+}
+
+fn decide_rollback(
+    mut stamp: Stamp,
+    version: Option<&Version>,
+    channel: &Channel,
+    facts: &ReleaseFacts,
+) -> Decision<Release> {
+    let target = if let Some(version) = version {
+        find(&facts.releases, version).ok_or(Refusal::ReleaseNotFound)
+    } else {
+        let older = facts.releases.iter().skip_while(|it| !it.is_current).skip(1);
+        let mut older = older.filter(|it| it.release.yanked_at.is_none());
+        older.next().ok_or_else(|| Refusal::NoEarlierRelease { channel: channel.to_string() })
+    };
+    let target = match target.and_then(|target| not_yanked(Some(target)).map(|()| target)) {
+        Ok(target) => target,
+        Err(refusal) => return refuse(refusal, None),
+    };
+    let release = target.release.clone();
+    if target.is_current {
+        return Decision::Commit { writes: vec![], outcome: Ok(release) };
+    }
+    let writes = vec![
+        Write::SetCurrent { channel: release.channel.clone(), release: Some(release.id) },
+        Write::audit(stamp.audit(Action::ReleaseRolledBack, None, release.version.as_str())),
+    ];
+    Decision::Commit { writes, outcome: Ok(release) }
 }
 
 /// A file name that every file system, URL and header takes as it is.

@@ -11,6 +11,7 @@ use crate::release::Release;
 use crate::secret::CodeDigest;
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
 use crate::text::{ApplianceId, EmailAddress, ProductCode, SubscriptionId};
+use crate::words::words;
 
 /// What a registration is decided on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,12 +141,36 @@ pub struct EntitlementFacts {
     pub tenant_entitlement: Option<Entitlement>,
 }
 
-/// What is kept about a release that is about to be published.
+/// What a change to a channel's releases is decided on: all of them, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReleaseFacts {
-    /// The release of that version in that channel.
-    pub existing: Option<Release>,
+    /// The releases.
+    pub releases: Vec<ListedRelease>,
 }
+
+/// A release, and whether it is the one that customers download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedRelease {
+    /// The release.
+    pub release: Release,
+    /// Whether it is the current one of its channel.
+    pub is_current: bool,
+}
+
+/// What is kept for a while after it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// Answers recorded for replay, by when they are forgotten.
+    Replays,
+    /// Mails that were sent, given up or discarded, by when that was.
+    Mails,
+    /// Codes that nobody redeemed, by when they ended.
+    Codes,
+    /// Lines of the audit, by when they were written.
+    Audit,
+}
+
+words!(Ended { Replays = "replays", Mails = "mails", Codes = "codes", Audit = "audit" });
 
 /// A tenant with all that hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

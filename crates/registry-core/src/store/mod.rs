@@ -18,19 +18,21 @@ use async_trait::async_trait;
 
 use crate::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use crate::audit::AuditEntry;
+use crate::blob::BlobKey;
 use crate::clock::Timestamp;
-use crate::guesses::Source;
-use crate::id::{AuditId, MailId, TenantId};
-use crate::mail::{QueuedMail, Settlement};
+use crate::id::{CodeId, MailId, TenantId};
+use crate::install_code::InstallCode;
+use crate::mail::{MailQuery, QueuedMail, Settlement};
 use crate::release::Release;
 use crate::secret::{CredentialDigest, KeyId};
 use crate::tenant::Tenant;
-use crate::text::{Channel, SubscriptionId, Version};
+use crate::text::{Channel, SubscriptionId};
 
 pub use decision::{Decide, DecideError, Decision, Outcome};
 pub use facts::{
-    CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, Place, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    CredentialFacts, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease, Place, RedeemFacts,
+    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, TenantFacts, TenantKey, TenantQuery, TenantRecord,
+    TenantSelector,
 };
 pub use write::{Replay, ReplayRecord, Write};
 
@@ -104,16 +106,24 @@ pub trait Store: Send + Sync {
     /// What a credential opens. MUST write nothing.
     async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError>;
 
-    /// Publishes a release.
-    async fn release_publish(
+    /// Changes the releases of a channel. Two changes of one channel MUST see each other.
+    async fn release_change(
         &self,
         channel: Channel,
-        version: Version,
         decide: Decide<ReleaseFacts, Release>,
     ) -> Result<Outcome<Release>, StoreError>;
 
-    /// The current release of a channel.
+    /// The current release of a channel. MUST NOT be one that was yanked.
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError>;
+
+    /// All releases, of a channel or of all, newest first (ties by descending id).
+    async fn release_list(&self, channel: Option<Channel>) -> Result<Vec<ListedRelease>, StoreError>;
+
+    /// The release whose file has this key.
+    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError>;
+
+    /// The install code with this id, and its tenant. MUST write nothing.
+    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError>;
 
     /// The tenants that fit the query, newest registration first (ties by descending id), at most `query.limit`, after
     /// `query.after`. Of the codes each record has the newest install code
@@ -127,18 +137,40 @@ pub trait Store: Send + Sync {
     /// The audit of a tenant, oldest first; without a tenant, all of it.
     async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Counts an unknown code into the one line of its source and minute; `id` is for a new line.
-    async fn audit_unknown_code(&self, id: AuditId, source: Source, minute: Timestamp) -> Result<(), StoreError>;
+    /// Counts an event into the one line of its action, source, code and time, and adds the line where there is none.
+    /// Its action MUST be one that [`Action::is_counted`](crate::audit::Action::is_counted).
+    async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError>;
 
-    /// Leases up to `limit` queued mails that are due at `now`, oldest first: no other lease MUST return them before
-    /// `until`, or before they are settled.
-    async fn mail_lease(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<QueuedMail>, StoreError>;
+    /// Leases the oldest of the queued mails that are due at `now`: no other lease MUST return it before `until`, or
+    /// before it is settled.
+    async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError>;
 
-    /// Settles a leased mail. A sent one MUST lose its secret. One that was discarded meanwhile stays discarded.
-    async fn mail_settle(&self, id: MailId, settlement: Settlement, now: Timestamp) -> Result<(), StoreError>;
+    /// Settles a mail that was leased until `until`. A sent one MUST lose its secret. One that was discarded meanwhile
+    /// stays discarded. One that others have leased meanwhile MUST NOT become due by it.
+    async fn mail_settle(
+        &self,
+        id: MailId,
+        until: Timestamp,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
-    /// The mails of a tenant, oldest first.
-    async fn mail_list(&self, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError>;
+    /// The mails that fit the query, newest first (ties by descending id), at most `query.limit`.
+    async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError>;
+
+    /// Changes a mail of the outbox.
+    async fn mail_change(
+        &self,
+        id: MailId,
+        decide: Decide<Option<QueuedMail>, QueuedMail>,
+    ) -> Result<Outcome<QueuedMail>, StoreError>;
+
+    /// How many rows of this kind ended before `before`.
+    async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Deletes up to `limit` rows of this kind that ended before `before`, and returns how many. MUST be one short
+    /// transaction.
+    async fn ended_delete(&self, kind: Ended, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// The master keys that unconsumed codes were digested and unsent mails were sealed under.
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError>;

@@ -4,7 +4,7 @@ use crate::appliance::{Appliance, Credential};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
-use crate::id::{CodeId, EntitlementId, ReleaseId, TenantId};
+use crate::id::{CodeId, EntitlementId, MailId, ReleaseId, TenantId};
 use crate::install_code::{Consumption, InstallCode};
 use crate::mail::QueuedMail;
 use crate::release::Release;
@@ -110,18 +110,33 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Queues a mail again that was given up, or makes a queued one due, and counts its tries anew. Nothing where it was
+    /// sent or discarded.
+    RequeueMail {
+        /// The mail.
+        mail: MailId,
+        /// When it is due.
+        at: Timestamp,
+    },
+    /// Discards a mail that was not sent, and blanks its secret.
+    DiscardMail {
+        /// The mail.
+        mail: MailId,
+        /// When.
+        at: Timestamp,
+    },
     /// Inserts an audit line.
     AppendAudit(Box<AuditEntry>),
     /// Records an answer for replay, over one that has ended.
     PutReplay(Box<ReplayRecord>),
     /// Puts a release. MUST fail where its channel has this version under another id.
     PutRelease(Box<Release>),
-    /// Makes a release the current one of its channel.
+    /// Makes a release the current one of its channel, or none.
     SetCurrent {
         /// The channel.
         channel: Channel,
         /// The release.
-        release: ReleaseId,
+        release: Option<ReleaseId>,
     },
 }
 

@@ -36,6 +36,8 @@ const CHUNK: usize = 256 * 1024;
         (status = 403, description = "`invalid_link`, `expired_link`", body = Problem,
          content_type = "application/problem+json"),
         (status = 404, description = "`link_gone`", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "`image_withdrawn`: the vendor yanked it", body = Problem,
+         content_type = "application/problem+json"),
         (status = 412, description = "`precondition_failed`: the file is not the one in If-Match", body = Problem,
          content_type = "application/problem+json"),
         (status = 416, description = "`range_not_satisfiable`", body = Problem, content_type = "application/problem+json"),
@@ -53,6 +55,7 @@ pub(crate) async fn download(
     let now = app.registry.now();
     let open = move || files.open(&key, query.as_deref().unwrap_or_default(), now);
     let linked = tokio::task::spawn_blocking(open).await.map_err(|error| ApiError::internal(error.to_string()))??;
+    app.registry.file_admit(linked.key.clone()).await?;
     let file = File::open(&linked.path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => LinkError::Gone,
         _ => LinkError::Unavailable(error.to_string()),

@@ -2,6 +2,7 @@
 
 mod check_in;
 pub(crate) mod docs;
+mod downloads;
 mod files;
 mod operation;
 mod register;
@@ -34,6 +35,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(verify_appliance::verify_appliance))
         .routes(routes!(tenants::list_tenants))
         .routes(routes!(tenants::show_tenant))
+        .routes(routes!(downloads::follow))
+        .routes(routes!(downloads::manifest))
         .routes(routes!(files::download))
         .routes(routes!(operation::healthz))
         .routes(routes!(operation::readyz))

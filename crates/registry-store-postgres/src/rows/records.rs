@@ -4,7 +4,7 @@ use registry_core::audit::{Action, Actor, AuditEntry};
 use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
 use registry_core::mail::{MailState, QueuedMail};
-use registry_core::release::Release;
+use registry_core::release::{Release, SignedManifest};
 use registry_core::secret::{KeyId, Sealed};
 use registry_core::store::{ReplayRecord, StoreError};
 use registry_core::text::{Channel, EmailAddress, Version};
@@ -160,6 +160,9 @@ row!(
         size: i64,
         sha256: String,
         published_at: Timestamp,
+        manifest: Option<String>,
+        manifest_signature: Option<Vec<u8>>,
+        yanked_at: Option<Timestamp>,
     }
 );
 
@@ -176,6 +179,9 @@ impl TryFrom<&Release> for ReleaseRow {
             size: number(release.size)?,
             sha256: release.sha256.clone(),
             published_at: release.published_at,
+            manifest: release.manifest.as_ref().map(|manifest| manifest.text.clone()),
+            manifest_signature: release.manifest.as_ref().map(|manifest| manifest.signature.to_vec()),
+            yanked_at: release.yanked_at,
         })
     }
 }
@@ -193,8 +199,16 @@ impl TryFrom<ReleaseRow> for Release {
             size: number(row.size)?,
             sha256: row.sha256,
             published_at: row.published_at,
+            manifest: manifest(row.manifest, row.manifest_signature)?,
+            yanked_at: row.yanked_at,
         })
     }
+}
+
+fn manifest(text: Option<String>, signature: Option<Vec<u8>>) -> Read<Option<SignedManifest>> {
+    let Some((text, signature)) = text.zip(signature) else { return Ok(None) };
+    let signature = signature.try_into().map_err(|_| corrupt("signature of a manifest"))?;
+    Ok(Some(SignedManifest { text, signature }))
 }
 
 row!(

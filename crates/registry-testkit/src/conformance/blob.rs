@@ -29,7 +29,7 @@ fn key(text: &str) -> BlobKey {
 }
 
 async fn put(blobs: &dyn BlobStore, key: &BlobKey, parts: &[&[u8]]) {
-    let mut upload = blobs.upload(key).await.unwrap();
+    let mut upload = blobs.upload(key, None).await.unwrap();
     for part in parts {
         upload.write(part).await.unwrap();
     }
@@ -40,7 +40,7 @@ async fn put(blobs: &dyn BlobStore, key: &BlobKey, parts: &[&[u8]]) {
 pub async fn a_file_is_visible_when_it_is_finished_and_not_before(blobs: &dyn BlobStore) {
     blobs.probe().await.unwrap();
     let key = key("stable/1.0/image.iso");
-    let mut upload = blobs.upload(&key).await.unwrap();
+    let mut upload = blobs.upload(&key, None).await.unwrap();
     upload.write(&vec![7; 100_000]).await.unwrap();
     assert!(matches!(blobs.size(&key).await, Err(BlobError::NotFound(_))));
     upload.write(b"").await.unwrap();
@@ -53,11 +53,11 @@ pub async fn a_file_is_visible_when_it_is_finished_and_not_before(blobs: &dyn Bl
 /// Leftovers.
 pub async fn an_upload_that_is_dropped_or_aborted_leaves_nothing(blobs: &dyn BlobStore) {
     let key = key("a");
-    let mut upload = blobs.upload(&key).await.unwrap();
+    let mut upload = blobs.upload(&key, None).await.unwrap();
     upload.write(b"content").await.unwrap();
     drop(upload);
     assert!(matches!(blobs.size(&key).await, Err(BlobError::NotFound(_))));
-    let mut upload = blobs.upload(&key).await.unwrap();
+    let mut upload = blobs.upload(&key, None).await.unwrap();
     upload.write(b"content").await.unwrap();
     upload.abort().await.unwrap();
     assert!(matches!(blobs.size(&key).await, Err(BlobError::NotFound(_))));

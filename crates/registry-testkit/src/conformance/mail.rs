@@ -1,5 +1,6 @@
 //! What every mailer must do: a case for each MUST in `registry_core::mail`, held against the raw mails it delivered.
 
+use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
 use registry_core::edition::EditionName;
 use registry_core::id::{MailId, ReleaseId, TenantId};
@@ -35,7 +36,7 @@ macro_rules! mail_conformance {
 pub const CODE: &str = "K7QP-M2RX-9TDV";
 
 /// The download link of [`example`].
-pub const LINK: &str = "https://registry.example/files/stable/1/image.iso?expires=1800604800&key_id=k&signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub const LINK: &str = "https://registry.example/download/AAAAAAAAAAAAAAAAAAAABwABAgMEBQYHCAkKCwwNDg8";
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
@@ -53,13 +54,16 @@ pub fn example(company: &str, contact: Option<&str>) -> OutgoingMail {
         size: 1_234_567_890,
         sha256: "ab".repeat(32),
         published_at: at(0),
+        manifest: None,
+        yanked_at: None,
     };
-    let download = Download { link: DownloadLink::new(LINK.to_owned()), expires_at: at(604_800), release };
+    let link = DownloadLink::new(LINK.to_owned());
+    let download = Download { link, expires_at: at(604_800), after_redemption: TimeDelta::days(7), release };
     OutgoingMail {
         id: MailId(Uuid::from_u128(7)),
         to: EmailAddress::parse("ada@example.com").unwrap(),
         queued_at: at(0),
-        message: Message::InstallCode(InstallCodeMessage {
+        message: Message::InstallCode(Box::new(InstallCodeMessage {
             tenant_id: TenantId(Uuid::from_u128(8)),
             company_name: CompanyName::from_stored(company.to_owned()),
             contact_name: contact.map(|name| PersonName::from_stored(name.to_owned())),
@@ -68,7 +72,7 @@ pub fn example(company: &str, contact: Option<&str>) -> OutgoingMail {
             code_expires_at: at(604_800),
             download: Some(download),
             reissued: false,
-        }),
+        })),
     }
 }
 
@@ -102,6 +106,7 @@ pub async fn a_mail_arrives_with_code_link_and_both_dates(mailer: &dyn Mailer, i
     assert!(text.lines().any(|line| line.trim() == CODE), "the code stands on a line of its own");
     assert!(text.lines().any(|line| line.trim() == LINK), "the link stands on a line of its own");
     assert!(html.contains("Ünïcode &amp; Söhne &lt;Ltd&gt;"));
+    assert_eq!(mail.header("Auto-Submitted").and_then(|it| it.as_text()), Some("auto-generated"));
 }
 
 /// Repetition.
@@ -117,13 +122,13 @@ pub async fn sending_again_carries_the_same_message_id(mailer: &dyn Mailer, inbo
 /// Nothing to download yet.
 pub async fn a_mail_without_a_release_says_so(mailer: &dyn Mailer, inbox: &dyn Fn() -> Vec<Vec<u8>>) {
     let mut mail = example("Acme", None);
-    let Message::InstallCode(message) = &mut mail.message;
+    let Message::InstallCode(message) = &mut mail.message else { panic!("an install code") };
     (message.download, message.reissued) = (None, true);
     mailer.send(&mail).await.unwrap();
     let raw = only(inbox);
     let mail = parse(&raw);
     let text = mail.body_text(0).unwrap();
-    assert!(text.contains(CODE) && !text.contains("/files/"), "{text}");
+    assert!(text.contains(CODE) && !text.contains("/download/"), "{text}");
     assert!(text.contains("no image") && text.contains("replaces"), "{text}");
 }
 

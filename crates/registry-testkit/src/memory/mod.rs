@@ -1,27 +1,28 @@
 //! The storage port in memory: one lock, a copy to work on, put in place only when every write went well.
 
+mod records;
 mod tables;
 
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
-use registry_core::audit::{Action, Actor, AuditEntry};
+use registry_core::audit::AuditEntry;
+use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
-use registry_core::guesses::Source;
-use registry_core::id::{AuditId, MailId, TenantId};
-use registry_core::install_code::CodeKind;
-use registry_core::mail::{MailState, QueuedMail, Settlement};
+use registry_core::id::{CodeId, MailId, TenantId};
+use registry_core::install_code::{CodeKind, InstallCode};
+use registry_core::mail::{MailQuery, MailState, QueuedMail, Settlement};
 use registry_core::refusal::Refusal;
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
 use registry_core::store::{
-    CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts,
-    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey,
-    TenantQuery, TenantRecord, TenantSelector, Write,
+    CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease,
+    Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts,
+    TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
-use registry_core::text::{Channel, SubscriptionId, Version};
+use registry_core::text::{Channel, SubscriptionId};
 
 use self::tables::Tables;
 
@@ -149,23 +150,32 @@ impl Store for MemoryStore {
         Ok(self.0.lock().unwrap().credential_facts(digest))
     }
 
-    async fn release_publish(
+    async fn release_change(
         &self,
         channel: Channel,
-        version: Version,
         decide: Decide<ReleaseFacts, Release>,
     ) -> Result<Outcome<Release>, StoreError> {
-        let is_it = |release: &&Arc<Release>| release.channel == channel && release.version == version;
-        let load = |tables: &Tables| ReleaseFacts {
-            existing: tables.releases.values().find(is_it).map(|release| (**release).clone()),
-        };
-        self.decide(None, load, &decide)
+        self.decide(None, |tables| ReleaseFacts { releases: tables.listed(Some(&channel)) }, &decide)
     }
 
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
+        let listed = self.0.lock().unwrap().listed(Some(&channel));
+        Ok(listed.into_iter().find(|it| it.is_current).map(|it| it.release))
+    }
+
+    async fn release_list(&self, channel: Option<Channel>) -> Result<Vec<ListedRelease>, StoreError> {
+        Ok(self.0.lock().unwrap().listed(channel.as_ref()))
+    }
+
+    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
         let tables = self.0.lock().unwrap();
-        let current = tables.current.get(channel.as_str()).and_then(|id| tables.releases.get(id));
-        Ok(current.map(|release| (**release).clone()))
+        Ok(tables.releases.values().find(|release| release.key == key).map(|release| (**release).clone()))
+    }
+
+    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
+        let tables = self.0.lock().unwrap();
+        let code = tables.codes.get(&id);
+        Ok(code.and_then(|code| Some(((**code).clone(), tables.tenant(code.tenant_id?)?))))
     }
 
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
@@ -193,67 +203,85 @@ impl Store for MemoryStore {
         Ok(entries)
     }
 
-    async fn audit_unknown_code(&self, id: AuditId, source: Source, minute: Timestamp) -> Result<(), StoreError> {
+    async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let actor = Actor { name: "appliance".to_owned(), source: source.to_string() };
-        let is_it = |entry: &&mut Arc<AuditEntry>| {
-            (entry.action, entry.at, &entry.actor) == (Action::UnknownCodes, minute, &actor)
-        };
-        if let Some(entry) = tables.audit.values_mut().find(is_it) {
-            Arc::make_mut(entry).count += 1;
+        let key = |entry: &AuditEntry| (entry.action, entry.at, entry.actor.source.clone(), entry.code_id);
+        if let Some(line) = tables.audit.values_mut().find(|line| key(line) == key(&entry)) {
+            Arc::make_mut(line).count += 1;
             return Ok(());
         }
-        let (action, detail) = (Action::UnknownCodes, String::new());
-        let entry = AuditEntry {
-            id,
-            at: minute,
-            actor,
-            action,
-            tenant_id: None,
-            code_id: None,
-            mail_id: None,
-            detail,
-            count: 1,
-        };
         tables.apply(&Write::audit(entry))
     }
 
-    async fn mail_lease(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<QueuedMail>, StoreError> {
+    async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError> {
         let mut tables = self.0.lock().unwrap();
         let is_due = |mail: &&mut Arc<QueuedMail>| mail.state == MailState::Queued && mail.due_at <= now;
-        let mut due: Vec<_> = tables.mails.values_mut().filter(is_due).collect();
-        due.sort_by_key(|mail| (mail.queued_at, mail.id));
-        let lease = |mail: &mut Arc<QueuedMail>| {
+        let oldest = tables.mails.values_mut().filter(is_due).min_by_key(|mail| (mail.queued_at, mail.id));
+        Ok(oldest.map(|mail| {
             let leased = (**mail).clone();
             Arc::make_mut(mail).due_at = until;
             leased
-        };
-        Ok(due.into_iter().take(limit as usize).map(lease).collect())
+        }))
     }
 
-    async fn mail_settle(&self, id: MailId, settlement: Settlement, now: Timestamp) -> Result<(), StoreError> {
+    async fn mail_settle(
+        &self,
+        id: MailId,
+        until: Timestamp,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap();
         let Some(mail) = tables.mails.get_mut(&id).filter(|mail| mail.state == MailState::Queued) else {
             return Ok(());
         };
-        let mail = Arc::make_mut(mail);
-        mail.attempts += 1;
+        let (ours, mail) = (mail.due_at == until, Arc::make_mut(mail));
+        let attempts = mail.attempts + 1;
         match settlement {
-            Settlement::Sent => (mail.state, mail.settled_at, mail.sealed) = (MailState::Sent, Some(now), None),
-            Settlement::Retry { due_at, error } => (mail.due_at, mail.last_error) = (due_at, Some(error)),
-            Settlement::Dead { error } => {
-                (mail.state, mail.settled_at, mail.last_error) = (MailState::Dead, Some(now), Some(error));
+            Settlement::Sent => {
+                (mail.state, mail.settled_at, mail.sealed, mail.attempts) =
+                    (MailState::Sent, Some(now), None, attempts);
             }
+            Settlement::Retry { due_at, error } if ours => {
+                (mail.due_at, mail.last_error, mail.attempts) = (due_at, Some(error), attempts);
+            }
+            Settlement::Held { error } if ours => (mail.due_at, mail.last_error) = (now, Some(error)),
+            Settlement::Dead { error } if ours => {
+                (mail.state, mail.settled_at, mail.last_error) = (MailState::Dead, Some(now), Some(error));
+                mail.attempts = attempts;
+            }
+            Settlement::Retry { .. } | Settlement::Held { .. } | Settlement::Dead { .. } => {}
         }
         Ok(())
     }
 
-    async fn mail_list(&self, tenant: TenantId) -> Result<Vec<QueuedMail>, StoreError> {
+    async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
         let tables = self.0.lock().unwrap();
-        let theirs = tables.mails.values().filter(|mail| mail.tenant_id == tenant);
-        let mut mails: Vec<_> = theirs.map(|mail| (**mail).clone()).collect();
-        mails.sort_by_key(|mail| (mail.queued_at, mail.id));
+        let fits = |mail: &&Arc<QueuedMail>| {
+            query.id.is_none_or(|id| mail.id == id)
+                && query.tenant.is_none_or(|tenant| mail.tenant_id == tenant)
+                && query.state.is_none_or(|state| mail.state == state)
+        };
+        let mut mails: Vec<_> = tables.mails.values().filter(fits).map(|mail| (**mail).clone()).collect();
+        mails.sort_by_key(|mail| std::cmp::Reverse((mail.queued_at, mail.id)));
+        mails.truncate(query.limit as usize);
         Ok(mails)
+    }
+
+    async fn mail_change(
+        &self,
+        id: MailId,
+        decide: Decide<Option<QueuedMail>, QueuedMail>,
+    ) -> Result<Outcome<QueuedMail>, StoreError> {
+        self.decide(None, |tables| tables.mails.get(&id).map(|mail| (**mail).clone()), &decide)
+    }
+
+    async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.0.lock().unwrap().clone().delete_ended(kind, before, u32::MAX))
+    }
+
+    async fn ended_delete(&self, kind: Ended, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        Ok(self.0.lock().unwrap().delete_ended(kind, before, limit))
     }
 
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {

@@ -44,6 +44,10 @@ fn is_unused(code: &InstallCode) -> bool {
     code.consumed.is_none() && code.superseded_at.is_none()
 }
 
+fn discard(mail: &mut QueuedMail, at: Timestamp) {
+    (mail.state, mail.settled_at, mail.sealed) = (MailState::Discarded, Some(at), None);
+}
+
 impl Tables {
     pub(super) fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
         match write {
@@ -62,21 +66,10 @@ impl Tables {
                 (row.consumed, row.tenant_id) = (Some(consumption.clone()), Some(*tenant));
             }
             Write::SupersedeCodes { tenant, at } => {
-                let dies = |code: &InstallCode| {
-                    code.tenant_id == Some(*tenant) && code.kind == CodeKind::Install && is_unused(code)
-                };
-                for code in self.codes.values_mut().filter(|code| dies(code)) {
-                    Arc::make_mut(code).superseded_at = Some(*at);
-                }
+                self.supersede(*at, |code| code.tenant_id == Some(*tenant) && code.kind == CodeKind::Install);
             }
-            Write::SupersedeActivationCodes { entitlement, at } => {
-                let dies = |code: &InstallCode| {
-                    code.entitlement_id == Some(*entitlement) && code.kind == CodeKind::Activation && is_unused(code)
-                };
-                for code in self.codes.values_mut().filter(|code| dies(code)) {
-                    Arc::make_mut(code).superseded_at = Some(*at);
-                }
-            }
+            Write::SupersedeActivationCodes { entitlement, at } => self
+                .supersede(*at, |code| code.entitlement_id == Some(*entitlement) && code.kind == CodeKind::Activation),
             Write::PutAppliance(appliance) => {
                 require(self.tenants.contains_key(&appliance.tenant_id), "an appliance has a tenant")?;
                 let key = (appliance.tenant_id, appliance.id.clone());
@@ -113,9 +106,16 @@ impl Tables {
                 let dies = |mail: &QueuedMail| {
                     mail.tenant_id == *tenant && matches!(mail.state, MailState::Queued | MailState::Dead)
                 };
-                for mail in self.mails.values_mut().filter(|mail| dies(mail)) {
-                    let mail = Arc::make_mut(mail);
-                    (mail.state, mail.settled_at, mail.sealed) = (MailState::Discarded, Some(*at), None);
+                self.mails.values_mut().filter(|mail| dies(mail)).for_each(|mail| discard(Arc::make_mut(mail), *at));
+            }
+            Write::RequeueMail { mail, at } => {
+                if let Some(mail) = self.unsent(*mail) {
+                    (mail.state, mail.attempts, mail.due_at, mail.settled_at) = (MailState::Queued, 0, *at, None);
+                }
+            }
+            Write::DiscardMail { mail, at } => {
+                if let Some(mail) = self.unsent(*mail) {
+                    discard(mail, *at);
                 }
             }
             Write::AppendAudit(entry) => {
@@ -133,12 +133,26 @@ impl Tables {
                 require(!self.releases.values().any(|other| same(other)), "unique versions")?;
                 self.releases.insert(release.id, Arc::new((**release).clone()));
             }
-            Write::SetCurrent { channel, release } => {
+            Write::SetCurrent { channel, release: Some(release) } => {
                 require(self.releases.contains_key(release), "a current release exists")?;
                 self.current.insert(channel.to_string(), *release);
             }
+            Write::SetCurrent { channel, release: None } => {
+                self.current.remove(channel.as_str());
+            }
         }
         Ok(())
+    }
+
+    fn supersede(&mut self, at: Timestamp, dies: impl Fn(&InstallCode) -> bool) {
+        for code in self.codes.values_mut().filter(|code| dies(code) && is_unused(code)) {
+            Arc::make_mut(code).superseded_at = Some(at);
+        }
+    }
+
+    fn unsent(&mut self, id: MailId) -> Option<&mut QueuedMail> {
+        let mail = self.mails.get_mut(&id).map(Arc::make_mut);
+        mail.filter(|mail| matches!(mail.state, MailState::Queued | MailState::Dead))
     }
 
     fn put_entitlement(&mut self, entitlement: &Entitlement) -> Result<(), StoreError> {

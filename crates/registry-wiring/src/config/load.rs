@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use toml::{Table, Value};
 
 use super::Config;
@@ -39,10 +38,45 @@ const KEYS: &[(&str, bool)] = &[
     ("license.airgap_lifetime", true),
     ("license.check_in_interval", true),
     ("downloads.lifetime", true),
+    ("downloads.fresh_lifetime", true),
+    ("downloads.after_redemption", true),
     ("downloads.channel", true),
+    ("downloads.manifest_key_file", true),
+    ("s3.bucket", true),
+    ("s3.region", true),
+    ("s3.endpoint", true),
+    ("s3.public_endpoint", true),
+    ("s3.path_style", false),
+    ("s3.prefix", true),
+    ("s3.access_key_id", true),
+    ("s3.secret_access_key", true),
+    ("s3.secret_access_key_file", true),
+    ("s3.session_token", true),
+    ("s3.ca_file", true),
     ("mail.from", true),
-    ("mail.product", true),
     ("mail.worker", false),
+    ("mail.parallel", false),
+    ("mail.templates", true),
+    ("mail.smtp.host", true),
+    ("mail.smtp.port", false),
+    ("mail.smtp.tls", true),
+    ("mail.smtp.username", true),
+    ("mail.smtp.password", true),
+    ("mail.smtp.password_file", true),
+    ("mail.smtp.ca_file", true),
+    ("mail.smtp.hello_name", true),
+    ("mail.smtp.connections", false),
+    ("mail.smtp.timeout", true),
+    ("branding.product", true),
+    ("branding.vendor", true),
+    ("branding.color", true),
+    ("branding.logo_url", true),
+    ("branding.support", true),
+    ("retention.mails", true),
+    ("retention.codes", true),
+    ("retention.audit", true),
+    ("retention.sweep_every", true),
+    ("retention.sweeper", false),
     ("http.body_limit", false),
     ("http.request_timeout", true),
     ("http.read_timeout", true),
@@ -99,59 +133,6 @@ impl Config {
     pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
         let is_known = |name: &str| name == "REGISTRY_CONFIG" || KEYS.iter().any(|(key, _)| variable(key) == *name);
         names.filter(|name| name.starts_with("REGISTRY_") && !is_known(name)).collect()
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        if self.public_url.is_none() && !self.listen.ip().is_loopback() {
-            bail!(
-                "`public_url` is missing: {} is not loopback, and links and the check-in URL must be reachable from \
-                 outside (REGISTRY_PUBLIC_URL)",
-                self.listen
-            );
-        }
-        for (key, url) in [("public_url", &self.public_url), ("portal_url", &self.portal_url)] {
-            let Some(url) = url else { continue };
-            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
-            if rest.is_empty() || rest.starts_with('/') || url.contains(['?', '#', '@', ' ', '"', '<', '>']) {
-                bail!("`{key}` must be an http or https URL without user, query or fragment");
-            }
-            if key == "public_url" && rest.trim_end_matches('/').contains('/') {
-                bail!("`public_url` must not have a path: clients in the field know the origin only");
-            }
-        }
-        if !(1..=65_536).contains(&self.http.connections) {
-            bail!("`http.connections` must be from 1 to 65536");
-        }
-        if self.http.body_limit < 1_024 {
-            bail!("`http.body_limit` must be at least 1024");
-        }
-        if self.guesses.limit == 0 {
-            bail!("`guesses.limit` must be at least 1");
-        }
-        if self.license.issuer.trim().is_empty() {
-            bail!("`license.issuer` must not be empty");
-        }
-        if self.database.url.is_some() && self.database.url_file.is_some() {
-            bail!("`database.url` and `database.url_file` are both set: name the database once");
-        }
-        if !(1..=1_024).contains(&self.database.pool_size) {
-            bail!("`database.pool_size` must be from 1 to 1024");
-        }
-        let database = &self.database;
-        for (key, span) in [
-            ("pool_wait", database.pool_wait),
-            ("connect_timeout", database.connect_timeout),
-            ("statement_timeout", database.statement_timeout),
-            ("lock_timeout", database.lock_timeout),
-        ] {
-            if !(Duration::from_millis(1)..=Duration::from_hours(1)).contains(&span.to_std()) {
-                bail!("`database.{key}` must be from 1ms to 1h");
-            }
-        }
-        if self.license.kid.is_some() && self.license.key_file.is_none() {
-            bail!("`license.key_file` is missing: `license.kid` names the key in it");
-        }
-        Ok(())
     }
 }
 
@@ -241,6 +222,24 @@ mod tests {
             ("[database]\npool_size = 0", &[], "`database.pool_size`"),
             ("[database]\nlock_timeout = '1us'", &[], "`database.lock_timeout`"),
             ("[database]\nstatement_timeout = '9999d'", &[], "`database.statement_timeout`"),
+            ("[mail]\nproduct = 'x'", &[], "product"),
+            ("[mail]\nparallel = 0", &[], "`mail.parallel`"),
+            ("[mail.smtp]\nport = 25", &[], "`mail.smtp.host` is missing"),
+            ("[mail.smtp]\nhost = 'h'\nusername = 'u'", &[], "`mail.smtp.password` is missing"),
+            ("[mail.smtp]\nhost = 'h'\npassword = 'p'", &[], "`mail.smtp.username` is missing"),
+            ("[mail.smtp]\nhost = 'h'\nusername = 'u'\npassword = 'p'\npassword_file = 'f'", &[], "are both set"),
+            ("[mail.smtp]\nhost = 'h'\ntimeout = '2m'", &[], "`mail.smtp.timeout`"),
+            ("[mail.smtp]\nhost = 'h'\ntls = 'tls'", &[], "tls"),
+            ("[mail.smtp]\nhost = 'mail.example'\ntls = 'none'\nusername = 'u'\npassword = 'p'", &[], "in clear"),
+            ("[s3]\nregion = 'eu'", &[], "`s3.bucket` is missing"),
+            ("[s3]\nbucket = 'b'\naccess_key_id = 'a'", &[], "`s3.secret_access_key` is missing"),
+            ("[s3]\nbucket = 'b'\nsecret_access_key_file = 'f'", &[], "`s3.access_key_id` is missing"),
+            ("[s3]\nbucket = 'b'\nsession_token = 't'", &[], "`s3.access_key_id` is missing"),
+            ("[s3]\nbucket = 'b'\nendpoint = 's3.example'", &[], "`s3.endpoint` must be"),
+            ("[s3]\nbucket = 'b'\n[downloads]\nlifetime = '8d'", &[], "`downloads.lifetime` must be at most 7d"),
+            ("[s3]\nbucket = 'b'\n[codes]\nlifetime = '8d'", &[], "`downloads.lifetime` must be at most 7d"),
+            ("[s3]\nbucket = 'b'\n[downloads]\nfresh_lifetime = '8d'", &[], "`downloads.fresh_lifetime`"),
+            ("", &[("REGISTRY_S3_REGION", "eu")], "`s3.bucket` is missing"),
             ("nonsense", &[], "is not TOML"),
             ("", &[("REGISTRY_CODES_LENGTH", "twelve")], "REGISTRY_CODES_LENGTH"),
             ("", &[("REGISTRY_LISTEN", "here")], "listen"),
@@ -254,7 +253,7 @@ mod tests {
     fn every_key_of_the_environment_is_one_of_the_file() {
         for &(key, is_text) in KEYS {
             let value = if is_text { "''" } else { "[]" };
-            let text = match key.split_once('.') {
+            let text = match key.rsplit_once('.') {
                 None => format!("{key} = {value}"),
                 Some((section, rest)) => format!("[{section}]\n{rest} = {value}"),
             };

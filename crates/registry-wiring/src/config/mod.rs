@@ -3,7 +3,9 @@
 //! `a.b` in the file is `REGISTRY_A_B` in the environment, which goes before the file. Lists and tables are written in
 //! the environment as TOML values. Unknown keys are refused: a misspelt one would else be a default in disguise.
 
+mod check;
 mod load;
+mod sections;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,10 +13,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use chrono::TimeDelta;
-use ipnet::IpNet;
 use registry_core::edition::{Edition, EditionCatalogue};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
+
+pub use sections::{Branding, Codes, Database, Downloads, Guesses, Http, License, Log, Mail, Retention, S3, Smtp};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,10 +43,16 @@ pub struct Config {
     pub guesses: Guesses,
     /// Licenses.
     pub license: License,
-    /// Download links.
+    /// Downloads.
     pub downloads: Downloads,
+    /// The bucket that the images are in, if not the data folder.
+    pub s3: Option<S3>,
     /// Mail.
     pub mail: Mail,
+    /// How mails look.
+    pub branding: Branding,
+    /// How long what ended is kept.
+    pub retention: Retention,
     /// HTTP.
     pub http: Http,
     /// The log.
@@ -68,7 +77,10 @@ impl Default for Config {
             guesses: Guesses::default(),
             license: License::default(),
             downloads: Downloads::default(),
+            s3: None,
             mail: Mail::default(),
+            branding: Branding::default(),
+            retention: Retention::default(),
             http: Http::default(),
             log: Log::default(),
             editions: None,
@@ -76,143 +88,6 @@ impl Default for Config {
         }
     }
 }
-
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $type,)+
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $default),+ }
-            }
-        }
-    };
-}
-
-section!(
-    /// The database: SQLite in the data folder, or PostgreSQL where a URL is given.
-    Database {
-        /// PostgreSQL's URL.
-        url: Option<SecretText> = None,
-        /// A file with that URL.
-        url_file: Option<PathBuf> = None,
-        /// How many connections to PostgreSQL there are at most.
-        pool_size: usize = 16,
-        /// How long a request waits for a connection.
-        pool_wait: Span = Span::seconds(5),
-        /// How long making a connection may take.
-        connect_timeout: Span = Span::seconds(5),
-        /// How long a statement may take.
-        statement_timeout: Span = Span::seconds(10),
-        /// How long a statement may wait for a lock.
-        lock_timeout: Span = Span::seconds(5),
-        /// Whether migrations are run at start; else `registryctl migrate` runs them.
-        migrate: bool = true,
-        /// Whether migrating also makes any part of a name quick to find, which takes the extension `pg_trgm`.
-        search_by_part: bool = true,
-    }
-);
-
-section!(
-    /// Install codes.
-    Codes {
-        /// How many characters, 8 to 32.
-        length: usize = 12,
-        /// How long a code lives.
-        lifetime: Span = Span::days(7),
-        /// Whether an activation code whose entitlement was not bound to a tenant beforehand is refused.
-        activation_needs_bound_tenant: bool = false,
-    }
-);
-
-section!(
-    /// The throttle of guesses.
-    Guesses {
-        /// How many unknown codes one source may try within the window.
-        limit: u32 = 30,
-        /// The window.
-        window: Span = Span::minutes(10),
-    }
-);
-
-section!(
-    /// Licenses.
-    License {
-        /// The `iss` of every license.
-        issuer: String = "appliance-registry".to_owned(),
-        /// A PKCS#8 PEM file with the signing key (Ed25519 or P-256), instead of the generated one.
-        key_file: Option<PathBuf> = None,
-        /// The key's id, instead of its RFC 7638 thumbprint.
-        kid: Option<String> = None,
-        /// Which kind of key is made for a new data folder: `EdDSA` (Ed25519) or `ES256` (P-256).
-        algorithm: Algorithm = Algorithm::EdDsa,
-        /// How long a connected appliance's license lives.
-        lifetime: Span = Span::days(31),
-        /// How long an air-gapped appliance's license lives.
-        airgap_lifetime: Span = Span::days(365),
-        /// How often appliances are asked to check in, give or take a quarter.
-        check_in_interval: Span = Span::days(1),
-    }
-);
-
-section!(
-    /// Download links.
-    Downloads {
-        /// How long a link lives; as long as a code unless given.
-        lifetime: Option<Span> = None,
-        /// The channel whose current release is offered.
-        channel: String = "stable".to_owned(),
-    }
-);
-
-section!(
-    /// Mail.
-    Mail {
-        /// The address that mails come from.
-        from: String = "registry@localhost".to_owned(),
-        /// What mails call the product.
-        product: String = "Appliance".to_owned(),
-        /// Whether this process sends what waits in the outbox.
-        worker: bool = true,
-    }
-);
-
-section!(
-    /// HTTP.
-    Http {
-        /// The largest request body, in bytes.
-        body_limit: usize = 65_536,
-        /// How long a request may take.
-        request_timeout: Span = Span::seconds(30),
-        /// How long a client may take to send its headers or its body.
-        read_timeout: Span = Span::seconds(15),
-        /// How long requests in flight have to finish at shutdown.
-        shutdown_timeout: Span = Span::seconds(30),
-        /// How many connections are served at once.
-        connections: usize = 512,
-        /// How long an answer can be had again under its `Idempotency-Key`.
-        replay_window: Span = Span::days(1),
-        /// The proxies whose header is believed.
-        trusted_proxies: Vec<IpNet> = Vec::new(),
-        /// The header that names the client behind a trusted proxy.
-        source_header: String = "x-forwarded-for".to_owned(),
-    }
-);
-
-section!(
-    /// The log, on standard error.
-    Log {
-        /// `human` or `json`.
-        format: LogFormat = LogFormat::Human,
-        /// What is logged: `error`, `warn`, `info`, `debug`, or directives such as `info,registry_http=debug`.
-        level: String = "info".to_owned(),
-    }
-);
 
 /// A secret of the configuration.
 #[derive(Clone, Deserialize)]
@@ -244,6 +119,18 @@ pub enum Algorithm {
     Es256,
 }
 
+/// How the connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// It begins in clear and is upgraded, or not used.
+    StartTls,
+    /// From the first byte.
+    Implicit,
+    /// Not at all: on this machine only.
+    None,
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -261,6 +148,10 @@ pub struct Span(pub TimeDelta);
 impl Span {
     const fn days(days: i64) -> Self {
         Self(TimeDelta::days(days))
+    }
+
+    const fn hours(hours: i64) -> Self {
+        Self(TimeDelta::hours(hours))
     }
 
     const fn minutes(minutes: i64) -> Self {
@@ -288,14 +179,6 @@ impl<'de> Deserialize<'de> for Span {
             Ok(span) if span > TimeDelta::zero() && span <= TimeDelta::days(36_500) => Ok(Self(span)),
             _ => Err(D::Error::custom(format!("`{text}` must be more than nothing and at most 100 years"))),
         }
-    }
-}
-
-impl Database {
-    /// Whether it is PostgreSQL.
-    #[must_use]
-    pub fn is_postgres(&self) -> bool {
-        self.url.is_some() || self.url_file.is_some()
     }
 }
 

@@ -80,8 +80,7 @@ pub async fn a_tenant_has_one_active_entitlement_and_a_subscription_one_entitlem
 /// Releases.
 pub async fn a_version_is_published_once(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let upload = world.registry.release_begin("1.0", "image.iso", actor()).await.unwrap();
-    let mut release = world.registry.release_publish(upload).await.unwrap();
+    let mut release = world.publish("1.0", b"").await.unwrap();
     release.id = ReleaseId(world.registry.draw_id());
     assert!(world.write(vec![Write::PutRelease(Box::new(release))]).await.is_err());
 }

@@ -6,6 +6,8 @@ mod constraints;
 mod outbox;
 mod races;
 mod reading;
+mod releases;
+mod retention;
 
 pub use changes::*;
 pub use check_in::*;
@@ -13,6 +15,8 @@ pub use constraints::*;
 pub use outbox::*;
 pub use races::*;
 pub use reading::*;
+pub use releases::*;
+pub use retention::*;
 
 use std::sync::Arc;
 
@@ -39,6 +43,11 @@ macro_rules! store_conformance {
             an_unbound_activation_code_finds_the_tenant_the_appliance_names,
             a_code_is_found_under_any_master_key_of_the_ring,
             publishing_makes_a_release_current_and_never_replaces_a_version,
+            a_yanked_release_is_never_current_again,
+            rolling_back_goes_to_the_newest_older_release_or_the_named_one,
+            a_rollback_racing_a_yank_never_offers_what_was_withdrawn,
+            what_ended_long_ago_is_deleted_and_the_rest_is_kept,
+            a_sweep_is_bounded,
             of_16_redeemers_of_each_of_200_codes_exactly_one_wins,
             a_reissue_racing_a_redemption_never_leaves_two_live_codes,
             racing_registrations_of_one_subscription_are_one_tenant,
@@ -53,8 +62,11 @@ macro_rules! store_conformance {
             twins_in_flight_are_one,
             a_leased_mail_is_nobody_elses_until_the_lease_ends,
             a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded,
-            due_mails_are_leased_oldest_first,
-            unknown_codes_are_one_line_a_source_and_minute,
+            a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replaced,
+            a_worker_whose_lease_ended_takes_nothing_from_the_next_one,
+            due_mails_are_leased_oldest_first_and_listed_newest_first,
+            a_mail_is_sent_again_or_discarded_by_an_operator,
+            what_an_open_endpoint_writes_is_one_line_a_source_and_minute,
             pages_neither_skip_nor_repeat,
             filters_and_search_find_what_they_name,
             a_contact_means_its_newest_tenants_that_are_not_cancelled,

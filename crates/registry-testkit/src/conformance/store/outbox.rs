@@ -1,15 +1,31 @@
-//! The outbox, and the line of unknown codes.
+//! The outbox, and the lines that stand for several events.
 
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use registry_core::guesses::Source;
-use registry_core::id::AuditId;
-use registry_core::mail::{MailState, Settlement};
+use registry_core::audit::{Action, Actor, AuditEntry};
+use registry_core::clock::Timestamp;
+use registry_core::id::{AuditId, CodeId, MailId, TenantId};
+use registry_core::mail::{MailQuery, MailState, QueuedMail, Settlement};
+use registry_core::registry::outbox::MailEdit;
 use registry_core::store::Store;
+use registry_core::{Error, Refusal};
 
 use crate::World;
+use crate::world::actor;
+
+async fn lease_all(store: &Arc<dyn Store>, now: Timestamp, until: Timestamp) -> Vec<QueuedMail> {
+    let mut leased = Vec::new();
+    while let Some(mail) = store.mail_lease(now, until).await.unwrap() {
+        leased.push(mail);
+    }
+    leased
+}
+
+async fn only(world: &World, tenant: TenantId) -> QueuedMail {
+    world.mails(tenant).await.remove(0)
+}
 
 /// Leases exclude each other.
 pub async fn a_leased_mail_is_nobody_elses_until_the_lease_ends(store: Arc<dyn Store>) {
@@ -20,7 +36,7 @@ pub async fn a_leased_mail_is_nobody_elses_until_the_lease_ends(store: Arc<dyn S
     let (now, until) = (world.now(), world.now() + TimeDelta::minutes(5));
     let workers = (0..8).map(|_| {
         let store = store.clone();
-        tokio::spawn(async move { store.mail_lease(now, until, 6).await.unwrap() })
+        tokio::spawn(async move { lease_all(&store, now, until).await })
     });
     let leased = join_all(workers).await.into_iter().flat_map(|it| it.unwrap());
     let mut ids: Vec<_> = leased.map(|mail| mail.id).collect();
@@ -28,7 +44,7 @@ pub async fn a_leased_mail_is_nobody_elses_until_the_lease_ends(store: Arc<dyn S
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 20);
-    let again = async |at| store.mail_lease(at, at + TimeDelta::minutes(5), 100).await.unwrap().len();
+    let again = async |at| lease_all(&store, at, at + TimeDelta::minutes(5)).await.len();
     assert_eq!(again(until - TimeDelta::microseconds(1)).await, 0);
     assert_eq!(again(until).await, 20);
 }
@@ -38,38 +54,71 @@ pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded(st
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
-    let only = async || store.mail_list(issued.tenant_id).await.unwrap().remove(0);
-    let id = store.mail_lease(now, later, 10).await.unwrap()[0].id;
-    store.mail_settle(id, Settlement::Retry { due_at: later, error: "busy".to_owned() }, now).await.unwrap();
-    let mail = only().await;
+    let lease = async |at, until| store.mail_lease(at, until).await.unwrap().unwrap().id;
+    let id = lease(now, later).await;
+    let busy = Settlement::Retry { due_at: later, error: "busy".to_owned() };
+    store.mail_settle(id, later, busy, now).await.unwrap();
+    let mail = only(&world, issued.tenant_id).await;
     assert_eq!((mail.attempts, mail.due_at, mail.last_error.as_deref()), (1, later, Some("busy")));
     assert!(mail.sealed.is_some());
-    store.mail_settle(id, Settlement::Sent, later).await.unwrap();
-    let mail = only().await;
+    let until = later + TimeDelta::minutes(5);
+    assert_eq!(lease(later, until).await, id);
+    store.mail_settle(id, until, Settlement::Sent, later).await.unwrap();
+    let mail = only(&world, issued.tenant_id).await;
     assert_eq!((mail.state, mail.attempts, mail.settled_at), (MailState::Sent, 2, Some(later)));
     assert_eq!(mail.sealed, None);
 
     let bolt = world.register("Bolt", "essentials").await;
-    let id = store.mail_lease(now, later, 10).await.unwrap()[0].id;
+    let id = lease(now, later).await;
     world.reissue(bolt.tenant_id).await.unwrap();
-    store.mail_settle(id, Settlement::Sent, now).await.unwrap();
-    let states: Vec<_> = store.mail_list(bolt.tenant_id).await.unwrap();
+    store.mail_settle(id, later, Settlement::Sent, now).await.unwrap();
+    let states = world.mails(bolt.tenant_id).await;
     assert_eq!(states.iter().find(|mail| mail.id == id).unwrap().state, MailState::Discarded);
+}
 
+/// Giving up.
+pub async fn a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replaced(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
     let dead = world.register("Cog", "essentials").await;
-    let id = store.mail_list(dead.tenant_id).await.unwrap()[0].id;
-    store.mail_settle(id, Settlement::Dead { error: "no such user".to_owned() }, now).await.unwrap();
-    let mail = store.mail_list(dead.tenant_id).await.unwrap().remove(0);
+    let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
+    let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
+    store.mail_settle(id, later, Settlement::Dead { error: "no such user".to_owned() }, now).await.unwrap();
+    let mail = only(&world, dead.tenant_id).await;
     assert_eq!((mail.state, mail.last_error.as_deref()), (MailState::Dead, Some("no such user")));
     assert!(mail.sealed.is_some(), "an operator can send it again");
     world.reissue(dead.tenant_id).await.unwrap();
-    let mails = store.mail_list(dead.tenant_id).await.unwrap();
+    let mails = world.mails(dead.tenant_id).await;
     let mail = mails.iter().find(|mail| mail.id == id).unwrap();
     assert_eq!((mail.state, &mail.sealed), (MailState::Discarded, &None), "not with a dead code in it");
 }
 
+/// A worker that was away for longer than its lease.
+pub async fn a_worker_whose_lease_ended_takes_nothing_from_the_next_one(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let issued = world.register("Acme", "essentials").await;
+    let (start, first) = (world.now(), world.now() + TimeDelta::minutes(5));
+    let id = store.mail_lease(start, first).await.unwrap().unwrap().id;
+    let second = first + TimeDelta::minutes(5);
+    assert_eq!(store.mail_lease(first, second).await.unwrap().map(|mail| mail.id), Some(id));
+    let error = || "timed out".to_owned();
+    for late in [
+        Settlement::Retry { due_at: first, error: error() },
+        Settlement::Held { error: error() },
+        Settlement::Dead { error: error() },
+    ] {
+        store.mail_settle(id, first, late, first).await.unwrap();
+        let mail = only(&world, issued.tenant_id).await;
+        assert_eq!((mail.state, mail.due_at, mail.attempts), (MailState::Queued, second, 0));
+    }
+    store.mail_settle(id, second, Settlement::Held { error: error() }, first).await.unwrap();
+    let mail = only(&world, issued.tenant_id).await;
+    assert_eq!((mail.due_at, mail.attempts, mail.last_error.as_deref()), (first, 0, Some("timed out")), "held");
+    store.mail_settle(id, start, Settlement::Sent, first).await.unwrap();
+    assert_eq!(only(&world, issued.tenant_id).await.state, MailState::Sent, "what was sent was sent");
+}
+
 /// Order.
-pub async fn due_mails_are_leased_oldest_first(store: Arc<dyn Store>) {
+pub async fn due_mails_are_leased_oldest_first_and_listed_newest_first(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut tenants = Vec::new();
     for number in 0..5 {
@@ -77,22 +126,74 @@ pub async fn due_mails_are_leased_oldest_first(store: Arc<dyn Store>) {
         world.clock.advance(TimeDelta::seconds(1));
     }
     let now = world.now();
-    let leased = store.mail_lease(now, now + TimeDelta::minutes(5), 3).await.unwrap();
-    assert_eq!(leased.iter().map(|mail| mail.tenant_id).collect::<Vec<_>>(), tenants[..3]);
+    let owners = |mails: Vec<QueuedMail>| mails.iter().map(|mail| mail.tenant_id).collect::<Vec<_>>();
+    assert_eq!(owners(lease_all(&store, now, now + TimeDelta::minutes(5)).await), tenants);
+    let list = async |query| owners(store.mail_list(query).await.unwrap());
+    tenants.reverse();
+    assert_eq!(list(MailQuery { limit: 10, ..MailQuery::default() }).await, tenants);
+    assert_eq!(list(MailQuery { limit: 2, ..MailQuery::default() }).await, tenants[..2]);
+    let dead = MailQuery { state: Some(MailState::Dead), limit: 10, ..MailQuery::default() };
+    assert_eq!(list(dead).await, []);
+}
+
+/// What operators do.
+pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let issued = world.register("Acme", "essentials").await;
+    let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
+    let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
+    store.mail_settle(id, later, Settlement::Dead { error: "no such user".to_owned() }, now).await.unwrap();
+    let edit = async |id, edit| world.registry.mail_edit(id, edit, actor()).await;
+    edit(id, MailEdit::Retry).await.unwrap();
+    let mail = only(&world, issued.tenant_id).await;
+    assert_eq!((mail.state, mail.attempts, mail.due_at, mail.settled_at), (MailState::Queued, 0, now, None));
+    world.clock.advance(TimeDelta::seconds(1));
+    edit(id, MailEdit::Discard).await.unwrap();
+    let mail = only(&world, issued.tenant_id).await;
+    assert_eq!((mail.state, mail.sealed, mail.settled_at), (MailState::Discarded, None, Some(world.now())));
+    edit(id, MailEdit::Discard).await.unwrap();
+    let again = edit(id, MailEdit::Retry).await.unwrap_err();
+    assert!(matches!(again, Error::Refused(Refusal::MailSettled { state: MailState::Discarded })), "{again:?}");
+    let missing = edit(MailId(world.registry.draw_id()), MailEdit::Retry).await.unwrap_err();
+    assert!(matches!(missing, Error::Refused(Refusal::MailNotFound)), "{missing:?}");
+    let bolt = world.register("Bolt", "essentials").await;
+    world.clock.advance(TimeDelta::days(8));
+    let late = edit(only(&world, bolt.tenant_id).await.id, MailEdit::Retry).await.unwrap_err();
+    assert!(matches!(late, Error::Refused(Refusal::MailOutdated { .. })), "{late:?}");
+    let actions = super::actions(&store, issued.tenant_id).await;
+    assert_eq!(actions[actions.len() - 2..], ["mail_retried", "mail_discarded"]);
 }
 
 /// Aggregation.
-pub async fn unknown_codes_are_one_line_a_source_and_minute(store: Arc<dyn Store>) {
+pub async fn what_an_open_endpoint_writes_is_one_line_a_source_and_minute(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let (eve, mallory) = (Source::of([192, 0, 2, 1].into()), Source::of([192, 0, 2, 2].into()));
     let minute = world.now();
     let next = minute + TimeDelta::minutes(1);
-    for (source, minute) in [(eve, minute), (eve, minute), (mallory, minute), (eve, next), (eve, minute)] {
-        store.audit_unknown_code(AuditId(world.registry.draw_id()), source, minute).await.unwrap();
+    let code = |number: u128| Some(CodeId(uuid::Uuid::from_u128(number)));
+    let mut counts = Vec::new();
+    for (action, code_id, source, at, expected) in [
+        (Action::UnknownCodes, None, "eve", minute, 3),
+        (Action::UnknownCodes, None, "mallory", minute, 1),
+        (Action::UnknownCodes, None, "eve", next, 2),
+        (Action::DownloadStarted, code(1), "eve", minute, 2),
+        (Action::DownloadStarted, code(2), "eve", minute, 1),
+        (Action::DownloadRefused, code(1), "eve", minute, 2),
+        (Action::DownloadStarted, code(1), "eve", next, 1),
+    ] {
+        for _ in 0..expected {
+            let actor = Actor { name: "anyone".to_owned(), source: source.to_owned() };
+            let id = AuditId(world.registry.draw_id());
+            let (tenant_id, mail_id, detail) = (None, None, "1.0".to_owned());
+            let entry = AuditEntry { id, at, actor, action, tenant_id, code_id, mail_id, detail, count: 1 };
+            store.audit_count(entry).await.unwrap();
+        }
+        counts.push((action.as_str(), code_id, source.to_owned(), at, expected));
     }
     let lines = store.audit_list(None).await.unwrap();
-    let mut counts: Vec<_> = lines.iter().map(|it| (it.at, it.actor.source.clone(), it.count)).collect();
+    let line = |it: &AuditEntry| (it.action.as_str(), it.code_id, it.actor.source.clone(), it.at, it.count);
+    let mut found: Vec<_> = lines.iter().map(line).collect();
+    found.sort();
     counts.sort();
-    let expected = [(minute, eve.to_string(), 3), (minute, mallory.to_string(), 1), (next, eve.to_string(), 1)];
-    assert_eq!(counts, expected);
+    assert_eq!(found, counts);
+    assert!(lines.iter().all(|it| it.actor.name == "anyone" && it.detail == "1.0"));
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use registry_core::id::TenantId;
+use registry_core::blob::BlobKey;
+use registry_core::id::{CodeId, TenantId};
 use registry_core::registry::directory::{ListTenants, NewestCode};
 use registry_core::registry::reissue::Reissue;
 use registry_core::secret::KeyId;
@@ -141,7 +142,7 @@ pub async fn the_keys_that_live_codes_and_unsent_mails_need_are_known(store: Arc
     let issued = world.register("Acme", "essentials").await;
     let key = store.tenant_show(issued.tenant_id).await.unwrap().unwrap().codes[0].digest.key_id.clone();
     assert_eq!(store.key_ids_in_use().await.unwrap(), [key]);
-    world.registry.mail_deliver().await.unwrap();
+    world.deliver().await;
     world.redeem(&issued.code, "a").await.unwrap();
     assert_eq!(store.key_ids_in_use().await.unwrap(), []);
 }
@@ -165,6 +166,9 @@ pub async fn what_is_not_there_is_not_found(store: Arc<dyn Store>) {
     assert_eq!(store.tenant_show(nobody).await.unwrap(), None);
     assert!(matches!(world.reissue(nobody).await, Err(Error::Refused(Refusal::TenantNotFound))));
     assert_eq!(names(&world, ListTenants::default()).await, [""; 0]);
-    assert_eq!(store.mail_lease(world.now(), world.now(), 10).await.unwrap(), []);
+    assert_eq!(store.mail_lease(world.now(), world.now()).await.unwrap(), None);
+    assert_eq!(store.release_list(None).await.unwrap(), []);
+    assert_eq!(store.code_show(CodeId(world.registry.draw_id())).await.unwrap(), None);
+    assert_eq!(store.release_of_file(BlobKey::parse("stable/1/image.iso").unwrap()).await.unwrap(), None);
     store.probe().await.unwrap();
 }

@@ -1,0 +1,67 @@
+//! What operators do to the outbox: look, send again, discard. They never see a code.
+
+use std::sync::Arc;
+
+use crate::audit::{Action, Actor};
+use crate::id::MailId;
+use crate::mail::{MailQuery, MailState, QueuedMail, QueuedMessage};
+use crate::refusal::Refusal;
+use crate::registry::{Error, Registry, Stamp, refuse};
+use crate::store::{Decision, Write};
+
+/// What becomes of a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailEdit {
+    /// Sent again, now.
+    Retry,
+    /// Never sent.
+    Discard,
+}
+
+impl Registry {
+    /// The mails that fit the query, newest first.
+    pub async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, Error> {
+        Ok(self.ports.store.mail_list(query).await?)
+    }
+
+    /// One mail.
+    pub async fn mail_show(&self, id: MailId) -> Result<QueuedMail, Error> {
+        let query = MailQuery { id: Some(id), limit: 1, ..MailQuery::default() };
+        Ok(self.ports.store.mail_list(query).await?.pop().ok_or(Refusal::MailNotFound)?)
+    }
+
+    /// Sends a mail again, or discards it. Repeating it changes nothing.
+    pub async fn mail_edit(&self, id: MailId, edit: MailEdit, actor: Actor) -> Result<QueuedMail, Error> {
+        let stamp = self.stamp(actor);
+        let decide = Arc::new(move |mail: &Option<QueuedMail>| decide(stamp.clone(), edit, mail.as_ref()));
+        self.ports.store.mail_change(id, decide).await?.into_result()
+    }
+}
+
+fn decide(mut stamp: Stamp, edit: MailEdit, mail: Option<&QueuedMail>) -> Decision<QueuedMail> {
+    let Some(mail) = mail else { return refuse(Refusal::MailNotFound, None) };
+    if edit == MailEdit::Discard && mail.state == MailState::Discarded {
+        return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
+    }
+    if matches!(mail.state, MailState::Sent | MailState::Discarded) {
+        return refuse(Refusal::MailSettled { state: mail.state }, None);
+    }
+    let now = stamp.now;
+    let QueuedMessage::InstallCode { code_id, code_expires_at, .. } = &mail.message;
+    let (write, action, after) = match edit {
+        MailEdit::Retry if *code_expires_at <= now => {
+            return refuse(Refusal::MailOutdated { since: *code_expires_at }, None);
+        }
+        MailEdit::Retry => {
+            let after = QueuedMail { state: MailState::Queued, attempts: 0, due_at: now, ..mail.clone() };
+            (Write::RequeueMail { mail: mail.id, at: now }, Action::MailRetried, after)
+        }
+        MailEdit::Discard => {
+            let after = QueuedMail { state: MailState::Discarded, sealed: None, ..mail.clone() };
+            (Write::DiscardMail { mail: mail.id, at: now }, Action::MailDiscarded, after)
+        }
+    };
+    let mut entry = stamp.audit(action, Some(mail.tenant_id), mail.last_error.as_deref().unwrap_or_default());
+    (entry.code_id, entry.mail_id) = (Some(*code_id), Some(mail.id));
+    Decision::Commit { writes: vec![write, Write::audit(entry)], outcome: Ok(after) }
+}

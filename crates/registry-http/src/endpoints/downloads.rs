@@ -1,0 +1,80 @@
+//! `GET /download/{token}`: the link in a mail, which lives as long as its code and leads to the current image.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use registry_api::Problem;
+use registry_core::Refusal;
+use registry_core::release::{Release, SignedManifest};
+
+use super::ServerProblems;
+use crate::app::App;
+use crate::problem::ApiError;
+use crate::source::Client;
+
+/// A link is somebody's: no cache keeps where it leads, and no other site hears of it.
+const PRIVATE: [(HeaderName, HeaderValue); 2] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+];
+
+/// Leads to the current image, by a fresh link that lives shortly. Works as long as the install code of the mail is live,
+/// and a while after it was redeemed. It may be followed any number of times: nothing changes but the audit.
+#[utoipa::path(
+    get, path = "/download/{token}", tag = "customers",
+    params(("token" = String, Path, description = "The token, from the mail")),
+    responses(
+        (status = 302, description = "The image, at `Location`"),
+        (status = 403, description = "`invalid_link`, `expired_link`, `tenant_suspended`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "`no_release`: there is no image at the moment", body = Problem,
+         content_type = "application/problem+json"),
+        ServerProblems,
+    )
+)]
+pub(crate) async fn follow(
+    State(app): State<App>,
+    Client(source): Client,
+    token: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let Path(token) = token.map_err(|_| Refusal::DownloadLinkInvalid)?;
+    let link = app.registry.download_start(&token, source).await?;
+    let location = HeaderValue::from_str(link.expose()).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok((StatusCode::FOUND, PRIVATE, [(header::LOCATION, location)]).into_response())
+}
+
+/// What the vendor signed about the current image: `manifest.json`, or `manifest.sig`, the 64 bytes of its Ed25519
+/// signature (RFC 8032).
+#[utoipa::path(
+    get, path = "/download/{token}/{part}", tag = "customers",
+    params(
+        ("token" = String, Path, description = "The token, from the mail"),
+        ("part" = String, Path, description = "`manifest.json` or `manifest.sig`"),
+    ),
+    responses(
+        (status = 200, description = "The manifest, byte for byte as it was signed, or the signature",
+         content_type = "application/octet-stream"),
+        (status = 403, description = "`invalid_link`, `expired_link`, `tenant_suspended`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "`no_release`, `not_found`", body = Problem,
+         content_type = "application/problem+json"),
+        ServerProblems,
+    )
+)]
+pub(crate) async fn manifest(
+    State(app): State<App>,
+    Client(source): Client,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let Path((token, part)) = path.map_err(|_| Refusal::DownloadLinkInvalid)?;
+    let Release { manifest, .. } = app.registry.download_admit(&token, source).await?;
+    let not_there = || ApiError::of_status(StatusCode::NOT_FOUND);
+    let SignedManifest { text, signature } = manifest.ok_or_else(not_there)?;
+    let (kind, body) = match part.as_str() {
+        "manifest.json" => ("application/json", text.into_bytes()),
+        "manifest.sig" => ("application/octet-stream", signature.to_vec()),
+        _ => return Err(not_there()),
+    };
+    Ok((PRIVATE, [(header::CONTENT_TYPE, kind)], body).into_response())
+}

@@ -1,0 +1,65 @@
+//! The key that release manifests are signed with: Ed25519, always, so that `openssl` alone verifies them.
+
+use ed25519_dalek::pkcs8::spki::EncodePublicKey as _;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, Error as PkcsError};
+use ed25519_dalek::{Signer as _, SigningKey};
+use registry_core::release::ManifestSigner;
+
+/// Signs manifests.
+pub struct ManifestKey {
+    key: SigningKey,
+    public_pem: String,
+}
+
+/// The file holds no such key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an unencrypted PKCS#8 PEM private key of kind Ed25519")]
+pub struct NotAManifestKey;
+
+impl ManifestKey {
+    /// Reads a private key from PKCS#8 PEM.
+    pub fn from_pem(pem: &str) -> Result<Self, NotAManifestKey> {
+        let read = |pem: &str| -> Result<Self, PkcsError> {
+            let key = SigningKey::from_pkcs8_pem(pem)?;
+            let public_pem = key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(PkcsError::PublicKey)?;
+            Ok(Self { key, public_pem })
+        };
+        read(pem).map_err(|_| NotAManifestKey)
+    }
+}
+
+impl ManifestSigner for ManifestKey {
+    fn sign(&self, manifest: &[u8]) -> [u8; 64] {
+        self.key.sign(manifest).to_bytes()
+    }
+
+    fn public_key_pem(&self) -> String {
+        self.public_pem.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::pkcs8::DecodePublicKey as _;
+    use ed25519_dalek::{Signature, VerifyingKey};
+
+    use super::*;
+    use crate::{ed25519_pem, p256_pem};
+
+    #[test]
+    fn a_signature_verifies_under_the_published_key_and_over_these_bytes_only() {
+        let key = ManifestKey::from_pem(&ed25519_pem(&[3; 32])).unwrap();
+        let public = VerifyingKey::from_public_key_pem(&key.public_key_pem()).unwrap();
+        let signature = Signature::from_bytes(&key.sign(b"{}"));
+        assert!(public.verify_strict(b"{}", &signature).is_ok());
+        assert!(public.verify_strict(b"{ }", &signature).is_err());
+    }
+
+    #[test]
+    fn what_is_no_such_key_is_refused() {
+        for pem in ["", "not PEM", &*p256_pem(&[3; 32]).unwrap()] {
+            assert!(ManifestKey::from_pem(pem).is_err(), "{pem}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The templates: those compiled in, and a folder of the vendor's own that goes before them.
+
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Serialize;
+
+macro_rules! embedded {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../templates/", $name)))),+]
+    };
+}
+
+/// Every template, by the name that one of the vendor's own has too.
+const EMBEDDED: &[(&str, &str)] = embedded![
+    "install_code.subject",
+    "install_code.txt",
+    "install_code.html",
+    "registration_link.subject",
+    "registration_link.txt",
+    "registration_link.html",
+    "portal_link.subject",
+    "portal_link.txt",
+    "portal_link.html",
+];
+
+/// Why templates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The folder of the vendor's own cannot be read.
+    #[error("{path} cannot be read: {error}", path = .0.display(), error = .1)]
+    Unreadable(PathBuf, std::io::Error),
+    /// It has a file that is none of the templates: misspelt, it would silently not be used.
+    #[error("{path} is not a template; they are {names}", path = .0.display(), names = names())]
+    Unknown(PathBuf),
+    /// A template is broken.
+    #[error("the mail template {0}")]
+    Broken(String),
+}
+
+fn names() -> String {
+    EMBEDDED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// A mail in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// Its subject, on one line.
+    pub subject: String,
+    /// Its plain text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+}
+
+pub(crate) struct Templates(Environment<'static>);
+
+impl Templates {
+    /// The templates compiled in, with those of `folder` in their place where it has some.
+    pub(crate) fn load(folder: Option<&Path>) -> Result<Self, TemplateError> {
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        let is_html = |name: &str| Path::new(name).extension().is_some_and(|extension| extension == "html");
+        templates.set_auto_escape_callback(move |name| if is_html(name) { AutoEscape::Html } else { AutoEscape::None });
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        templates.set_syntax(syntax.map_err(|error| broken("syntax", &error))?);
+        for (name, text) in EMBEDDED {
+            templates.add_template(name, text).map_err(|error| broken(name, &error))?;
+        }
+        for (name, text) in folder.map(read).transpose()?.unwrap_or_default() {
+            templates.add_template_owned(name, text).map_err(|error| broken(name, &error))?;
+        }
+        Ok(Self(templates))
+    }
+
+    /// Renders the three templates of a mail.
+    pub(crate) fn render(&self, mail: &str, view: &impl Serialize) -> Result<Rendered, TemplateError> {
+        let part = |kind: &str| {
+            let name = format!("{mail}.{kind}");
+            let rendered = self.0.get_template(&name).and_then(|template| template.render(Serde(view)));
+            rendered.map_err(|error| broken(&name, &error))
+        };
+        Ok(Rendered { subject: one_line(&part("subject")?), text: part("txt")?, html: part("html")? })
+    }
+}
+
+fn broken(name: &str, error: &minijinja::Error) -> TemplateError {
+    let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
+    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+    TemplateError::Broken(format!("`{name}` is broken{line}: {}{detail}", error.kind()))
+}
+
+/// The vendor's own templates.
+fn read(folder: &Path) -> Result<Vec<(&'static str, String)>, TemplateError> {
+    let unreadable = |path: &Path, error| TemplateError::Unreadable(path.to_owned(), error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
+        let path = entry.map_err(|error| unreadable(folder, error))?.path();
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if file_name.starts_with('.') {
+            continue;
+        }
+        let known = EMBEDDED.iter().find(|(name, _)| *name == file_name);
+        let (name, _) = known.ok_or_else(|| TemplateError::Unknown(path.clone()))?;
+        found.push((*name, std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?));
+    }
+    Ok(found)
+}
+
+/// A header has one line, whatever a company is called.
+fn one_line(text: &str) -> String {
+    // What looks like an encoded word (RFC 2047) would be decoded by whoever reads it, and a company's name could say
+    // anything in the vendor's own words: with a word joiner inside it is plain text, and is encoded as that.
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("=?", "=\u{2060}?")
+}
+
+#[cfg(test)]
+mod tests {
+    use lettre::Message as Email;
+
+    use super::*;
+
+    #[test]
+    fn what_looks_like_an_encoded_word_stays_text() {
+        let subject = one_line("Acme =?utf-8?q?Call_1-900?=\r\nLtd");
+        assert_eq!(subject, "Acme =\u{2060}?utf-8?q?Call_1-900?= Ltd");
+        let mail = Email::builder().from("a@b.example".parse().unwrap()).to("c@d.example".parse().unwrap());
+        let mail = mail.subject(subject).body(String::new()).unwrap().formatted();
+        let read = mail_parser::MessageParser::default().parse(&mail).unwrap().subject().unwrap().to_owned();
+        assert!(read.contains("utf-8?q?Call_1-900?="), "{read}");
+    }
+}

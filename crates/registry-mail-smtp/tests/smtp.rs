@@ -1,0 +1,159 @@
+//! Sending through a mail server with STARTTLS and AUTH, and what each of its answers means.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use registry_core::mail::{MailError, Mailer as _, OutgoingMail};
+use registry_core::text::EmailAddress;
+use registry_mail_smtp::{Brand, BrandSettings, Renderer, Sender, SmtpMailer, SmtpSettings, SmtpTls};
+use registry_testkit::conformance::mail::{CODE, example};
+use throwaway_servers::{SmtpOptions, SmtpServer};
+
+const PASSWORD: &str = "canary-of-the-password";
+
+fn user() -> (String, String) {
+    ("registry".to_owned(), PASSWORD.to_owned())
+}
+
+fn server() -> SmtpServer {
+    SmtpServer::start(SmtpOptions { user: Some(user()), ..SmtpOptions::default() }).unwrap()
+}
+
+fn settings(server: &SmtpServer) -> SmtpSettings {
+    SmtpSettings {
+        host: "localhost".to_owned(),
+        port: Some(server.port()),
+        tls: SmtpTls::StartTls,
+        credentials: Some((user().0, user().1.into())),
+        ca_pem: Some(server.ca_pem.clone().into_bytes()),
+        hello_name: Some("registry.vendor.example".to_owned()),
+        connections: 2,
+        timeout: Duration::from_secs(10),
+    }
+}
+
+fn mailer(settings: SmtpSettings) -> SmtpMailer {
+    let brand = BrandSettings { support: Some("help@vendor.example".to_owned()), ..BrandSettings::default() };
+    let sender = Sender { address: "registry@vendor.example".into(), brand: Brand::new(brand).unwrap() };
+    SmtpMailer::new(settings, Renderer::new(sender, None).unwrap()).unwrap()
+}
+
+fn mail_to(address: &str) -> OutgoingMail {
+    OutgoingMail { to: EmailAddress::parse(address).unwrap(), ..example("Acme", None) }
+}
+
+fn fresh() -> (SmtpMailer, impl Fn() -> Vec<Vec<u8>>) {
+    let server = server();
+    let mailer = mailer(settings(&server));
+    (mailer, move || server.received().into_iter().map(|mail| mail.raw.into_bytes()).collect())
+}
+
+registry_testkit::mail_conformance!(fresh());
+
+#[tokio::test]
+async fn mails_go_over_starttls_with_our_name_and_share_a_connection() {
+    let server = server();
+    let mailer = mailer(settings(&server));
+    for _ in 0..5 {
+        mailer.send(&mail_to("ada@example.com")).await.unwrap();
+        // A connection is given back aside, after its mail is sent.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let received = server.received();
+    assert_eq!(received.len(), 5);
+    assert!(server.sessions() < 5, "{} connections", server.sessions());
+    for mail in received {
+        assert!(mail.tls && mail.authenticated);
+        assert_eq!(
+            (mail.from.as_str(), &mail.to[..]),
+            ("registry@vendor.example", &["ada@example.com".to_owned()][..])
+        );
+        assert!(mail.raw.contains("Reply-To: help@vendor.example"), "{}", mail.raw);
+    }
+}
+
+#[tokio::test]
+async fn mails_go_over_tls_from_the_first_byte() {
+    let options = SmtpOptions { implicit_tls: true, user: Some(user()), ..SmtpOptions::default() };
+    let server = SmtpServer::start(options).unwrap();
+    let mailer = mailer(SmtpSettings { tls: SmtpTls::Implicit, ..settings(&server) });
+    mailer.probe().await.unwrap();
+    mailer.send(&mail_to("ada@example.com")).await.unwrap();
+    assert!(server.received()[0].tls);
+}
+
+#[tokio::test]
+async fn what_the_server_answers_decides_whether_a_mail_is_tried_again() {
+    let server = server();
+    let mailer = mailer(settings(&server));
+    let send = async |to: &str| mailer.send(&mail_to(to)).await;
+    let Err(MailError::Transient(text)) = send("busy-1@example.com").await else { panic!("busy") };
+    assert!(text.contains("try again later"), "{text}");
+    send("busy-1@example.com").await.unwrap();
+    let Err(MailError::Permanent(text)) = send("unknown@example.com").await else { panic!("unknown") };
+    assert!(text.contains("no such user"), "{text}");
+    let quoted = send("quoting@example.com").await;
+    assert!(matches!(&quoted, Err(MailError::Permanent(text)) if text.chars().count() <= 300), "{quoted:?}");
+    assert!(matches!(send("deaf@example.com").await, Err(MailError::Unavailable(_))), "the answer got lost");
+    mailer.probe().await.unwrap();
+    assert_eq!(server.received().len(), 2, "the busy one, and the one whose answer got lost");
+    let Err(MailError::Permanent(text)) = send("grüße@example.com").await else { panic!("not ASCII") };
+    assert!(text.contains("does not take such addresses"), "{text}");
+}
+
+#[tokio::test]
+async fn whoever_does_not_let_us_in_is_unavailable_whatever_the_mail() {
+    let server = server();
+    let other_authority = throwaway_servers::Certificate::make().unwrap().ca_pem.into_bytes();
+    let plain = SmtpServer::start(SmtpOptions { plain: true, ..SmtpOptions::default() }).unwrap();
+    let mut down = SmtpServer::start(SmtpOptions::default()).unwrap();
+    down.stop();
+    for (what, settings, part) in [
+        (
+            "a wrong password",
+            SmtpSettings { credentials: Some(("registry".into(), "wrong".to_owned().into())), ..settings(&server) },
+            "not these credentials",
+        ),
+        ("no credentials", SmtpSettings { credentials: None, ..settings(&server) }, "authentication required"),
+        ("another authority", SmtpSettings { ca_pem: Some(other_authority), ..settings(&server) }, "certificate"),
+        ("no STARTTLS", SmtpSettings { credentials: None, ..settings(&plain) }, "STARTTLS is not supported"),
+        ("nobody there", settings(&down), "refused"),
+        ("no such host", SmtpSettings { host: "mail.invalid".into(), ..settings(&server) }, ""),
+    ] {
+        let mailer = mailer(settings);
+        let sent = mailer.send(&mail_to("ada@example.com")).await;
+        let Err(MailError::Unavailable(text)) = sent else { panic!("{what}: {sent:?}") };
+        assert!(text.contains(part) && !text.contains(PASSWORD) && !text.contains('\n'), "{what}: {text}");
+        assert!(!text.contains(CODE));
+    }
+    assert_eq!(server.received(), []);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_too_long_is_left() {
+    let server = server();
+    let mailer = mailer(SmtpSettings { timeout: Duration::from_millis(700), ..settings(&server) });
+    mailer.probe().await.unwrap();
+    let sent = mailer.send(&mail_to("slow@example.com")).await;
+    assert!(matches!(sent, Err(MailError::Unavailable(_))), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_is_found() {
+    let mut server = server();
+    let mailer = mailer(settings(&server));
+    mailer.send(&mail_to("ada@example.com")).await.unwrap();
+    server.stop();
+    assert!(matches!(mailer.send(&mail_to("ada@example.com")).await, Err(MailError::Unavailable(_))));
+    server.resume().unwrap();
+    mailer.send(&mail_to("ada@example.com")).await.unwrap();
+}
+
+#[test]
+fn a_certificate_that_is_none_is_refused() {
+    let server = server();
+    let settings = SmtpSettings { ca_pem: Some(b"not PEM".to_vec()), ..settings(&server) };
+    let sender = Sender { address: "a@vendor.example".into(), brand: Brand::new(BrandSettings::default()).unwrap() };
+    assert!(SmtpMailer::new(settings, Renderer::new(sender, None).unwrap()).is_err());
+}

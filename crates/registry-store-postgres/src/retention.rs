@@ -1,0 +1,58 @@
+//! What ended: counted, and deleted a batch at a time.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Timestamptz};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use registry_core::clock::Timestamp;
+use registry_core::entropy::uuid_floor;
+use registry_core::store::{Ended, StoreError};
+
+use crate::failure::failure;
+
+/// The table of a kind, its key, and the condition on what ended before the first parameter. Ids are in order of time, so
+/// the table's own key finds what is old.
+fn rows_of(kind: Ended, before: Timestamp) -> (&'static str, &'static str, String) {
+    let floor = uuid_floor(before);
+    match kind {
+        Ended::Replays => ("replays", "scope, key_digest", "expires_at < $1".to_owned()),
+        Ended::Mails => ("mails", "id", format!("id < '{floor}' AND state <> 'queued' AND settled_at < $1")),
+        Ended::Codes => ("install_codes", "id", "consumed_at IS NULL AND expires_at < $1".to_owned()),
+        Ended::Audit => ("audit", "id", format!("id < '{floor}' AND at < $1")),
+    }
+}
+
+#[derive(QueryableByName)]
+struct Counted {
+    #[diesel(sql_type = BigInt)]
+    rows: i64,
+}
+
+pub(crate) async fn count(
+    connection: &mut AsyncPgConnection,
+    kind: Ended,
+    before: Timestamp,
+) -> Result<u64, StoreError> {
+    let (table, _, condition) = rows_of(kind, before);
+    let counted = diesel::sql_query(format!("SELECT count(*) AS rows FROM {table} WHERE {condition}"))
+        .bind::<Timestamptz, _>(before)
+        .get_result::<Counted>(connection)
+        .await;
+    Ok(counted.map_err(|error| failure(&error))?.rows.unsigned_abs())
+}
+
+/// Passes over what others hold in this moment: two that sweep at once share the work.
+pub(crate) async fn delete(
+    connection: &mut AsyncPgConnection,
+    kind: Ended,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let (table, key, condition) = rows_of(kind, before);
+    let batch = format!("SELECT {key} FROM {table} WHERE {condition} LIMIT $2 FOR UPDATE SKIP LOCKED");
+    let deleted = diesel::sql_query(format!("DELETE FROM {table} WHERE ({key}) IN ({batch})"))
+        .bind::<Timestamptz, _>(before)
+        .bind::<BigInt, _>(i64::from(limit))
+        .execute(connection)
+        .await;
+    deleted.map(|rows| rows as u64).map_err(|error| failure(&error))
+}

@@ -1,0 +1,79 @@
+//! Retention: what goes, and what stays.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use registry_core::mail::Settlement;
+use registry_core::registry::outbox::MailEdit;
+use registry_core::registry::replay::IdempotencyKey;
+use registry_core::registry::retention::BATCH;
+use registry_core::store::{Ended, Store};
+
+use crate::World;
+use crate::world::actor;
+
+async fn counts(world: &World) -> [u64; 4] {
+    let mut counts = [0; 4];
+    for (count, kind) in counts.iter_mut().zip(Ended::ALL) {
+        *count = world.registry.sweep_count(*kind).await.unwrap();
+    }
+    counts
+}
+
+/// Each kind goes when its time is over, and nothing else does.
+pub async fn what_ended_long_ago_is_deleted_and_the_rest_is_kept(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let mut keyed = World::new_tenant("Keyed", "essentials");
+    keyed.key = Some(IdempotencyKey { scope: "test".to_owned(), digest: [1; 32], fingerprint: [2; 32] });
+    world.registry.tenant_register(keyed, actor()).await.unwrap();
+    let [used, unused, replaced, waiting] = ["Used", "Unused", "Replaced", "Waiting"];
+    let used = world.register(used, "pro").await;
+    let unused = world.register(unused, "pro").await;
+    let replaced = world.register(replaced, "pro").await;
+    world.reissue(replaced.tenant_id).await.unwrap();
+    world.redeem(&used.code, "appliance").await.unwrap();
+    let sent = world.deliver().await;
+    assert!(sent.len() >= 4 && sent.iter().all(|it| it.settlement == Settlement::Sent), "{sent:?}");
+    let waiting = world.register(waiting, "pro").await;
+    assert_eq!(counts(&world).await, [0; 4], "nothing has ended yet");
+
+    world.clock.advance(TimeDelta::days(2));
+    assert_eq!(counts(&world).await, [1, 0, 0, 0], "the recorded answer is over");
+    world.clock.advance(TimeDelta::days(89));
+    // Five: two of the tenant whose code was replaced, of which one was discarded.
+    assert_eq!(counts(&world).await, [1, 5, 0, 0]);
+    world.clock.advance(TimeDelta::days(7));
+    // Of the five tenants' six codes one was redeemed.
+    assert_eq!(counts(&world).await, [1, 5, 5, 0]);
+    let lines = store.audit_list(None).await.unwrap().len() as u64;
+    for (kind, expected) in Ended::ALL.iter().zip([1, 5, 5, 0]) {
+        assert_eq!(world.registry.sweep_batch(*kind).await.unwrap(), expected, "{kind}");
+        assert_eq!(world.registry.sweep_batch(*kind).await.unwrap(), 0, "{kind}, again");
+    }
+    assert_eq!(world.mails(waiting.tenant_id).await.len(), 1, "what was not sent stays");
+    let codes = async |tenant| store.tenant_show(tenant).await.unwrap().unwrap().codes.len();
+    assert_eq!((codes(used.tenant_id).await, codes(unused.tenant_id).await), (1, 0));
+    world.reissue(unused.tenant_id).await.unwrap();
+    world.clock.advance(TimeDelta::days(730));
+    assert_eq!(world.registry.sweep_batch(Ended::Audit).await.unwrap(), lines);
+    let left: Vec<_> = store.audit_list(None).await.unwrap().iter().map(|it| it.action.as_str()).collect();
+    assert_eq!(left, ["code_reissued"]);
+    assert_eq!(store.tenant_show(used.tenant_id).await.unwrap().unwrap().appliances.len(), 1);
+}
+
+/// Batches.
+pub async fn a_sweep_is_bounded(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    for number in 0..7 {
+        let issued = world.register(&format!("Company {number}"), "essentials").await;
+        let mail = world.mails(issued.tenant_id).await.remove(0);
+        world.registry.mail_edit(mail.id, MailEdit::Discard, actor()).await.unwrap();
+    }
+    let later = world.now() + TimeDelta::days(1);
+    let mut swept = Vec::new();
+    for _ in 0..4 {
+        swept.push(store.ended_delete(Ended::Mails, later, 3).await.unwrap());
+    }
+    assert_eq!(swept, [3, 3, 1, 0]);
+    assert_eq!(store.ended_delete(Ended::Codes, later + TimeDelta::days(7), BATCH).await.unwrap(), 7);
+}

@@ -1,0 +1,133 @@
+//! Refuses what is half-set or cannot be, and names the key.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use registry_blob_s3::LONGEST_LINK;
+use registry_core::mail::PATIENCE;
+
+use super::{Config, TlsMode};
+
+/// An http or https URL; what comes after the scheme.
+fn check_url<'a>(key: &str, url: &'a str) -> anyhow::Result<&'a str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+    if rest.is_empty() || rest.starts_with('/') || url.contains(['?', '#', '@', ' ', '"', '<', '>']) {
+        bail!("`{key}` must be an http or https URL without user, query or fragment");
+    }
+    Ok(rest)
+}
+
+/// Of two things that go together one must not be alone, and a secret is set in one way.
+fn check_pair(section: &str, user: (&str, bool), secret: (&str, bool), file: bool) -> anyhow::Result<()> {
+    let ((user_key, user), (secret_key, secret)) = (user, secret);
+    if secret && file {
+        bail!("`{section}.{secret_key}` and `{section}.{secret_key}_file` are both set: set one of them");
+    }
+    match (user, secret || file) {
+        (true, false) => bail!("`{section}.{secret_key}` is missing (or `{section}.{secret_key}_file`)"),
+        (false, true) => bail!("`{section}.{user_key}` is missing"),
+        _ => Ok(()),
+    }
+}
+
+impl Config {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if self.public_url.is_none() && !self.listen.ip().is_loopback() {
+            bail!(
+                "`public_url` is missing: {} is not loopback, and links and the check-in URL must be reachable from \
+                 outside (REGISTRY_PUBLIC_URL)",
+                self.listen
+            );
+        }
+        for (key, url) in [("public_url", &self.public_url), ("portal_url", &self.portal_url)] {
+            let Some(url) = url else { continue };
+            let rest = check_url(key, url)?;
+            if key == "public_url" && rest.trim_end_matches('/').contains('/') {
+                bail!("`public_url` must not have a path: clients in the field know the origin only");
+            }
+        }
+        if !(1..=65_536).contains(&self.http.connections) {
+            bail!("`http.connections` must be from 1 to 65536");
+        }
+        if self.http.body_limit < 1_024 {
+            bail!("`http.body_limit` must be at least 1024");
+        }
+        if self.guesses.limit == 0 {
+            bail!("`guesses.limit` must be at least 1");
+        }
+        if self.license.issuer.trim().is_empty() {
+            bail!("`license.issuer` must not be empty");
+        }
+        if self.database.url.is_some() && self.database.url_file.is_some() {
+            bail!("`database.url` and `database.url_file` are both set: name the database once");
+        }
+        if !(1..=1_024).contains(&self.database.pool_size) {
+            bail!("`database.pool_size` must be from 1 to 1024");
+        }
+        let database = &self.database;
+        for (key, span) in [
+            ("pool_wait", database.pool_wait),
+            ("connect_timeout", database.connect_timeout),
+            ("statement_timeout", database.statement_timeout),
+            ("lock_timeout", database.lock_timeout),
+        ] {
+            if !(Duration::from_millis(1)..=Duration::from_hours(1)).contains(&span.to_std()) {
+                bail!("`database.{key}` must be from 1ms to 1h");
+            }
+        }
+        self.check_mail()?;
+        self.check_s3()?;
+        if self.license.kid.is_some() && self.license.key_file.is_none() {
+            bail!("`license.key_file` is missing: `license.kid` names the key in it");
+        }
+        Ok(())
+    }
+
+    fn check_mail(&self) -> anyhow::Result<()> {
+        if !(1..=64).contains(&self.mail.parallel) {
+            bail!("`mail.parallel` must be from 1 to 64");
+        }
+        let Some(smtp) = &self.mail.smtp else { return Ok(()) };
+        if smtp.host.is_empty() {
+            bail!("`mail.smtp.host` is missing");
+        }
+        let (user, password) = (smtp.username.is_some(), smtp.password.is_some());
+        check_pair("mail.smtp", ("username", user), ("password", password), smtp.password_file.is_some())?;
+        if user && smtp.tls == TlsMode::None && !matches!(smtp.host.as_str(), "localhost" | "127.0.0.1" | "::1") {
+            bail!("`mail.smtp.tls` is \"none\": the password would go to {} in clear", smtp.host);
+        }
+        if smtp.connections == 0 {
+            bail!("`mail.smtp.connections` must be at least 1");
+        }
+        if !(Duration::from_secs(1)..=PATIENCE.to_std().unwrap_or_default()).contains(&smtp.timeout.to_std()) {
+            bail!("`mail.smtp.timeout` must be from 1s to {}s", PATIENCE.num_seconds());
+        }
+        Ok(())
+    }
+
+    fn check_s3(&self) -> anyhow::Result<()> {
+        let Some(s3) = &self.s3 else { return Ok(()) };
+        if s3.bucket.is_empty() {
+            bail!("`s3.bucket` is missing");
+        }
+        for (key, url) in [("s3.endpoint", &s3.endpoint), ("s3.public_endpoint", &s3.public_endpoint)] {
+            url.as_ref().map(|url| check_url(key, url)).transpose()?;
+        }
+        let (id, secret) = (s3.access_key_id.is_some(), s3.secret_access_key.is_some());
+        if s3.session_token.is_some() && !id {
+            bail!("`s3.access_key_id` is missing: `s3.session_token` goes with it");
+        }
+        check_pair("s3", ("access_key_id", id), ("secret_access_key", secret), s3.secret_access_key_file.is_some())?;
+        let downloads = &self.downloads;
+        for (key, span) in [
+            ("lifetime", downloads.lifetime.unwrap_or(self.codes.lifetime)),
+            ("fresh_lifetime", downloads.fresh_lifetime),
+        ] {
+            if span.0 > LONGEST_LINK {
+                let days = LONGEST_LINK.num_days();
+                bail!("`downloads.{key}` must be at most {days}d: S3 takes no links that live longer");
+            }
+        }
+        Ok(())
+    }
+}

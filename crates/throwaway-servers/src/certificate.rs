@@ -1,0 +1,39 @@
+//! A certificate of our own making, for `localhost` and `127.0.0.1`.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use rcgen::{CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+
+/// A server's certificate and the authority that issued it.
+pub struct Certificate {
+    /// The authority, as PEM: what clients have to trust.
+    pub ca_pem: String,
+    pub(crate) server: Arc<ServerConfig>,
+}
+
+impl Certificate {
+    /// Makes an authority and has it issue a certificate.
+    ///
+    /// # Errors
+    /// Where the system has no randomness.
+    pub fn make() -> Result<Self> {
+        let mut authority = CertificateParams::new(Vec::new())?;
+        authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        authority.distinguished_name = DistinguishedName::new();
+        authority.distinguished_name.push(DnType::CommonName, "Throwaway authority");
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).context("a key of our own")?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], private)?;
+        Ok(Self { ca_pem: authority.pem(), server: Arc::new(server) })
+    }
+}
