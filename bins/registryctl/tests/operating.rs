@@ -2,33 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod common;
 
+use std::path::Path;
+
+use common::{ctl, done, refused};
 use registry_core::guesses::Source;
 use registry_core::registry::redeem::{Asker, Redeem};
 use registry_core::secret::TypedCode;
 use registry_wiring::Config;
 use serde_json::{Value, json};
-
-fn ctl(data: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_registryctl"));
-    command.arg("--data").arg(data).arg("--json").args(args).stdin(Stdio::null()).env_remove("REGISTRY_CONFIG");
-    command.output().unwrap()
-}
-
-fn done(data: &Path, args: &[&str]) -> Value {
-    let output = ctl(data, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// The exit code, and what was said, as JSON.
-fn refused(data: &Path, args: &[&str]) -> (i32, String) {
-    let output = ctl(data, args);
-    let said: Value = serde_json::from_slice(&output.stderr).unwrap();
-    (output.status.code().unwrap(), said["error"].as_str().unwrap().to_owned())
-}
 
 /// A paid tenant with an installed appliance.
 async fn installed(data: &Path) -> String {

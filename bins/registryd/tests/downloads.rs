@@ -6,36 +6,20 @@
 mod both;
 mod common;
 mod fleet;
-
-use std::path::Path;
+mod outside;
 
 use both::{Environment, on_both_databases, with};
 use common::{Server, answer, start, text};
-use registry_core::audit::Actor;
-use registry_core::registry::releases::NewRelease;
+use outside::{download_path, operate, operator, publish, publish_as};
 use serde_json::json;
 
-on_both_databases!(an_image_downloads_whole_and_in_parts, an_altered_or_ended_link_is_forbidden_in_our_form,);
-
-/// Publishes through the same use case that the admin command line calls.
-fn publish(data: &Path, environment: Environment, content: &[u8]) {
-    let told = |name: &str| match name {
-        "REGISTRY_DATA" => data.to_str(),
-        name => environment.iter().find(|(known, _)| *known == name).map(|(_, value)| *value),
-    };
-    let config = registry_wiring::Config::load(None, |name| told(name).map(str::to_owned)).unwrap();
-    let url = registry_wiring::DataFolder::open(data).unwrap().noted_public_url().unwrap();
-    let actor = Actor { name: "operator:test".to_owned(), source: "test".to_owned() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let registry = registry_wiring::build(&config, &url).await.unwrap().registry;
-        let (version, file_name) = ("1.0".to_owned(), "image.iso".to_owned());
-        let new = NewRelease { version, file_name, ..NewRelease::default() };
-        let mut upload = registry.release_begin(new, actor).await.unwrap();
-        upload.write(content).await.unwrap();
-        registry.release_publish(upload).await.unwrap();
-    });
-}
+on_both_databases!(
+    an_image_downloads_whole_and_in_parts,
+    an_altered_or_ended_link_is_forbidden_in_our_form,
+    the_link_in_a_mail_leads_to_the_current_image_and_ends_with_its_code,
+    a_yanked_image_cannot_be_downloaded_by_links_that_are_out,
+    a_manifest_verifies_under_the_published_key,
+);
 
 fn link(server: &Server) -> String {
     let body = json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "essentials" });
@@ -109,4 +93,109 @@ fn an_altered_or_ended_link_is_forbidden_in_our_form(environment: Environment) {
     let (status, body) = answer(server.get(&link).send().unwrap());
     assert_eq!((status, &body["code"]), (403, &json!("expired_link")));
     assert!(text(&body["error"]).contains("ended on 20"), "{body}");
+}
+
+/// The links in the mails so far, newest last.
+fn mailed(server: &Server, count: usize) -> Vec<String> {
+    server.mails(count).iter().map(|mail| download_path(mail)).collect()
+}
+
+fn the_link_in_a_mail_leads_to_the_current_image_and_ends_with_its_code(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    publish(data.path(), environment, b"first");
+    let (tenant, _) = server.register("Acme", "pro");
+    let first = mailed(&server, 1).remove(0);
+    let follow = |path: &str| {
+        let led = server.get(path).send().unwrap();
+        assert_eq!(led.status(), 302);
+        assert_eq!(led.headers()["referrer-policy"], "no-referrer");
+        let location = led.headers()["location"].to_str().unwrap().strip_prefix(&server.url).unwrap().to_owned();
+        server.get(&location).send().unwrap().bytes().unwrap()
+    };
+    assert_eq!(follow(&first), "first");
+    assert_eq!(server.request("HEAD", &first).send().unwrap().status(), 302);
+    publish_as("2.0", data.path(), environment, b"second");
+    assert_eq!(follow(&first), "second", "what is current now");
+    let (_, reissued) = server.reissue(&tenant);
+    let second = mailed(&server, 2).into_iter().find(|path| *path != first).unwrap();
+    assert_eq!(follow(&second), "second");
+    let (status, body) = answer(server.get(&first).send().unwrap());
+    assert_eq!((status, &body["code"]), (403, &json!("expired_link")));
+    assert!(text(&body["next_step"]).contains("re-issue"), "{body}");
+    let page = server.get(&first).header("accept", "text/html,*/*").send().unwrap();
+    assert_eq!(
+        (page.status().as_u16(), &page.headers()["content-type"]),
+        (403, &"text/html; charset=utf-8".parse().unwrap())
+    );
+    let page = page.text().unwrap();
+    assert!(page.contains("<h1>This download is not available</h1>") && page.contains("What to do:"), "{page}");
+    server.redeem(&text(&reissued["install_code"]));
+    assert_eq!(follow(&second), "second", "a download may have to begin again");
+    for forged in ["/download/x", &format!("{second}A"), &second[..second.len() - 1], "/download/%ff"] {
+        let (status, body) = answer(server.get(forged).send().unwrap());
+        assert_eq!((status, &body["code"]), (403, &json!("invalid_link")), "{forged}");
+    }
+    let log = server.log.lock().unwrap().clone();
+    let tokens = [&first, &second].map(|path| path.rsplit('/').next().unwrap());
+    assert!(tokens.iter().all(|token| !log.contains(token)), "a link is somebody's");
+}
+
+fn a_yanked_image_cannot_be_downloaded_by_links_that_are_out(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    publish(data.path(), environment, b"first");
+    publish_as("2.0", data.path(), environment, b"second");
+    let direct = link(&server);
+    let in_mail = mailed(&server, 1).remove(0);
+    assert_eq!(server.get(&direct).send().unwrap().bytes().unwrap(), "second");
+    let yank = |version: &'static str| {
+        operate(data.path(), environment, async |registry| {
+            registry.release_yank(version, None, operator()).await.unwrap();
+        });
+    };
+    yank("2.0");
+    let (status, body) = answer(server.get(&direct).send().unwrap());
+    assert_eq!((status, &body["code"]), (410, &json!("image_withdrawn")));
+    let led = server.get(&in_mail).send().unwrap();
+    let location = led.headers()["location"].to_str().unwrap().strip_prefix(&server.url).unwrap().to_owned();
+    assert_eq!(server.get(&location).send().unwrap().bytes().unwrap(), "first");
+    yank("1.0");
+    let (status, body) = answer(server.get(&in_mail).send().unwrap());
+    assert_eq!((status, &body["code"]), (404, &json!("no_release")));
+    let body = json!({ "company_name": "Bolt", "contact_email": "b@example.com", "edition": "essentials" });
+    assert_eq!(server.service("/register-tenant", &body).1["download_url"], "", "and never linked to again");
+    let ready = server.look("/readyz").1;
+    let release = ready["parts"].as_array().unwrap().iter().find(|it| it["name"] == "release").unwrap();
+    assert_eq!((&ready["status"], &release["state"]), (&json!("degraded"), &json!("down")));
+}
+
+fn a_manifest_verifies_under_the_published_key(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    publish(data.path(), environment, b"content");
+    server.register("Acme", "pro");
+    let link = mailed(&server, 1).remove(0);
+    let get = |part: &str| server.get(&format!("{link}/{part}")).send().unwrap().bytes().unwrap().to_vec();
+    let (manifest, signature) = (get("manifest.json"), get("manifest.sig"));
+    let said: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!((&said["version"], &said["size"]), (&json!("1.0"), &json!(7)));
+    assert_eq!(said["sha256"], "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73");
+    let (status, body) = answer(server.get(&format!("{link}/manifest.txt")).send().unwrap());
+    assert_eq!((status, &body["code"]), (404, &json!("not_found")));
+    // The documented one-liner.
+    let file = |name: &str| data.path().join(name);
+    operate(data.path(), environment, async |registry| {
+        std::fs::write(data.path().join("release.pub"), registry.manifest_key_pem()).unwrap();
+    });
+    std::fs::write(file("manifest.json"), &manifest).unwrap();
+    std::fs::write(file("manifest.sig"), &signature).unwrap();
+    let verifies = || {
+        let args = "pkeyutl -verify -pubin -inkey release.pub -rawin -in manifest.json -sigfile manifest.sig";
+        let openssl = std::process::Command::new("openssl").args(args.split(' ')).current_dir(data.path()).output();
+        openssl.unwrap().status.success()
+    };
+    assert!(verifies());
+    std::fs::write(file("manifest.json"), String::from_utf8(manifest).unwrap().replace("1.0", "1.1")).unwrap();
+    assert!(!verifies(), "another manifest");
 }

@@ -1,5 +1,7 @@
 //! An upload in parts, a few at a time.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
@@ -18,6 +20,9 @@ const PARTS: u64 = 9_000;
 
 /// How many parts are on their way at once. They, and the one being filled, are all that stands in memory.
 const IN_FLIGHT: usize = 3;
+
+/// How long an upload that is given up waits for the parts that are on their way.
+const LAST_PARTS: Duration = Duration::from_secs(10);
 
 fn part_size(size: Option<u64>) -> usize {
     let part = size.unwrap_or_default().div_ceil(PARTS).max(PART);
@@ -95,10 +100,18 @@ impl BlobUpload for S3Upload {
 
     async fn abort(mut self: Box<Self>) -> Result<(), BlobError> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Parts(parts) => parts.abort().await.map_err(|error| unavailable(&error)),
+            State::Parts(parts) => give_up(parts).await,
             State::Small(_) | State::Over => Ok(()),
         }
     }
+}
+
+/// Takes back what was uploaded. A part that is on its way while its upload is aborted may be stored all the same (Amazon
+/// S3 API Reference, `AbortMultipartUpload`), so those get some time to arrive.
+async fn give_up(mut parts: WriteMultipart) -> Result<(), BlobError> {
+    // Whether they arrive or fail does not matter any more.
+    drop(tokio::time::timeout(LAST_PARTS, parts.wait_for_capacity(0)).await);
+    parts.abort().await.map_err(|error| unavailable(&error))
 }
 
 /// Parts that nobody finishes would be stored, and paid for, unseen.
@@ -108,7 +121,7 @@ impl Drop for S3Upload {
             (std::mem::replace(&mut self.state, State::Over), tokio::runtime::Handle::try_current())
         {
             // Nobody is there to hear whether it went well.
-            runtime.spawn(async move { drop(parts.abort().await) });
+            runtime.spawn(async move { drop(give_up(parts).await) });
         }
     }
 }

@@ -214,15 +214,15 @@ pub enum MailError {
 pub trait Mailer: Send + Sync {
     /// Sends a mail. MUST NOT answer `Ok` before the next hop has taken responsibility for it (a server's `250`, a
     /// durable file). Sending the same mail again MUST carry the same `Message-ID`. MUST come to an end within
-    /// [`PATIENCE`], one way or the other.
+    /// [`patience`](Self::patience), one way or the other.
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError>;
 
-    /// Whether mail can be sent now.
+    /// Whether mail can be sent now. MUST come to an end within [`patience`](Self::patience).
     async fn probe(&self) -> Result<(), MailError>;
-}
 
-/// How long sending one mail may take at most.
-pub const PATIENCE: TimeDelta = TimeDelta::seconds(60);
+    /// How long sending one mail, or asking, takes at most: leases are made of it.
+    fn patience(&self) -> TimeDelta;
+}
 
 /// How long to wait after the `attempts`th failure: 30 s, doubled each time, six hours at most; and up to a quarter more,
 /// by `jitter`, so that what failed together does not come back together.

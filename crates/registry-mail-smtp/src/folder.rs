@@ -6,10 +6,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use registry_core::mail::{MailError, Mailer, OutgoingMail};
 use tempfile::NamedTempFile;
 
 use crate::render::Renderer;
+
+/// Longer than any disk should take to write a small file.
+const PATIENCE: TimeDelta = TimeDelta::seconds(30);
 
 /// Writes mails into a folder.
 pub struct FolderMailer {
@@ -62,5 +66,9 @@ impl Mailer for FolderMailer {
     async fn probe(&self) -> Result<(), MailError> {
         let folder = self.folder.clone();
         blocking(move || try_out(&folder)).await
+    }
+
+    fn patience(&self) -> TimeDelta {
+        PATIENCE
     }
 }

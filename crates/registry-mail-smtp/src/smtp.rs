@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use lettre::address::Envelope;
 use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::authentication::Credentials;
@@ -133,6 +134,10 @@ impl Mailer for SmtpMailer {
             }
         };
         self.within(test).await
+    }
+
+    fn patience(&self) -> TimeDelta {
+        TimeDelta::from_std(self.timeout).unwrap_or(TimeDelta::MAX)
     }
 }
 

@@ -154,6 +154,10 @@ impl Mailer for MemoryMailer {
             _ => Ok(()),
         }
     }
+
+    fn patience(&self) -> TimeDelta {
+        TimeDelta::seconds(10)
+    }
 }
 
 /// Keeps files in memory. Its links are told apart by key and expiry, and lead nowhere.

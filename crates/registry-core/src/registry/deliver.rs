@@ -7,16 +7,16 @@ use crate::entropy;
 use crate::id::{CodeId, MailId};
 use crate::install_code::PlainCode;
 use crate::mail::{
-    Download, InstallCodeMessage, MailError, Message, OutgoingMail, PATIENCE, QueuedMail, QueuedMessage, Settlement,
+    Download, InstallCodeMessage, MailError, Message, OutgoingMail, QueuedMail, QueuedMessage, Settlement,
     settle_failure,
 };
 use crate::registry::{Error, Registry};
 use crate::secret::DownloadLink;
 use crate::vault::OpenError;
 
-/// How long a mail is leased: sending it and asking whether the server answers at all may take [`PATIENCE`] each; the rest
-/// is for composing the mail before, and settling it after.
-const LEASE: TimeDelta = TimeDelta::seconds(2 * PATIENCE.num_seconds() + 30);
+/// How much longer a mail is leased than sending it and asking whether the server answers at all may take: for composing
+/// it before, and settling it after.
+const MARGIN: TimeDelta = TimeDelta::seconds(10);
 
 /// A mail that was tried.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Registry {
     /// most, and mails go out in the order of their age.
     pub async fn mail_deliver(&self) -> Result<Option<Delivery>, Error> {
         let now = self.now();
-        let until = now + LEASE;
+        let until = now + self.ports.mailer.patience() * 2 + MARGIN;
         let Some(mail) = self.ports.store.mail_lease(now, until).await? else { return Ok(None) };
         let (id, attempts) = (mail.id, mail.attempts);
         let sent = match self.compose(mail).await {

@@ -228,7 +228,7 @@ mod tests {
             ("[mail.smtp]\nhost = 'h'\nusername = 'u'", &[], "`mail.smtp.password` is missing"),
             ("[mail.smtp]\nhost = 'h'\npassword = 'p'", &[], "`mail.smtp.username` is missing"),
             ("[mail.smtp]\nhost = 'h'\nusername = 'u'\npassword = 'p'\npassword_file = 'f'", &[], "are both set"),
-            ("[mail.smtp]\nhost = 'h'\ntimeout = '2m'", &[], "`mail.smtp.timeout`"),
+            ("[mail.smtp]\nhost = 'h'\ntimeout = '6m'", &[], "`mail.smtp.timeout`"),
             ("[mail.smtp]\nhost = 'h'\ntls = 'tls'", &[], "tls"),
             ("[mail.smtp]\nhost = 'mail.example'\ntls = 'none'\nusername = 'u'\npassword = 'p'", &[], "in clear"),
             ("[s3]\nregion = 'eu'", &[], "`s3.bucket` is missing"),
