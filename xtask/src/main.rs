@@ -51,7 +51,18 @@ enum Task {
         /// The image that customers download; one is made up unless given
         #[arg(long, value_name = "FILE")]
         iso: Option<PathBuf>,
+        /// On a throwaway PostgreSQL, instead of SQLite
+        #[arg(long)]
+        postgres: bool,
+        /// With the image in a throwaway object store, instead of the data folder
+        #[arg(long)]
+        s3: bool,
+        /// With mails through a throwaway mail server, instead of the mailbox folder
+        #[arg(long)]
+        smtp: bool,
     },
+    /// Run the tests that take minutes, built for release, and print what they measured
+    Soak,
 }
 
 fn main() -> ExitCode {
@@ -70,7 +81,10 @@ fn perform(task: &Task) -> Result<()> {
         Task::Ci { skip_test } => ci::run(*skip_test),
         Task::Deps => deps::run(),
         Task::Bench(options) => bench::run(options),
-        Task::Demo { iso } => demo::run(iso.as_deref()),
+        Task::Demo { iso, postgres, s3, smtp } => {
+            demo::run(iso.as_deref(), demo::Chosen { postgres: *postgres, s3: *s3, smtp: *smtp })
+        }
+        Task::Soak => test::soak(),
     }
 }
 

@@ -40,6 +40,31 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Runs the tests that are left out of the ordinary run since they take minutes, one after the other.
+///
+/// # Errors
+/// Where one fails, or PostgreSQL is not installed.
+pub(crate) fn soak() -> Result<()> {
+    let cluster = Cluster::start(Durability::Durable, &[]).with_context(|| format!("no PostgreSQL ({INSTALL})"))?;
+    let mut command = run::command("cargo", SOAK);
+    command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/'));
+    run::run(&mut command)
+}
+
+/// What `cargo test` is told: it shows what the tests say.
+const SOAK: &[&str] = &[
+    "test",
+    "--release",
+    "--package=registryd",
+    "--package=registryctl",
+    "--test=mail",
+    "--test=releases",
+    "--",
+    "--ignored",
+    "--nocapture",
+    "--test-threads=1",
+];
+
 const LEFT_OUT: &str = "PostgreSQL is not installed: the tests that need it are left out. To run them: \
                         apt-get install postgresql";
 

@@ -13,16 +13,16 @@ pub(super) struct Mail {
 }
 
 /// Waits until `count` mails have come to this address; the newest.
-pub(super) fn wait_for(data: &Path, to: &str, count: usize) -> Result<Mail> {
+pub(super) fn wait_for(mailbox: &Path, to: &str, count: usize) -> Result<Mail> {
     wait(|| {
-        let mut mails = read(data, to)?;
+        let mut mails = read(mailbox, to)?;
         Ok(if mails.len() < count { None } else { mails.pop() })
     })
 }
 
 /// Waits for the mail that brings this code.
-pub(super) fn wait_for_code(data: &Path, to: &str, code: &str) -> Result<Mail> {
-    wait(|| Ok(read(data, to)?.into_iter().find(|mail| mail.code == code)))
+pub(super) fn wait_for_code(mailbox: &Path, to: &str, code: &str) -> Result<Mail> {
+    wait(|| Ok(read(mailbox, to)?.into_iter().find(|mail| mail.code == code)))
 }
 
 fn wait(look: impl Fn() -> Result<Option<Mail>>) -> Result<Mail> {
@@ -35,8 +35,8 @@ fn wait(look: impl Fn() -> Result<Option<Mail>>) -> Result<Mail> {
     bail!("no mail came within ten seconds")
 }
 
-fn read(data: &Path, to: &str) -> Result<Vec<Mail>> {
-    let folder = std::fs::read_dir(data.join("mailbox")).context("there is no mailbox folder")?;
+fn read(mailbox: &Path, to: &str) -> Result<Vec<Mail>> {
+    let folder = std::fs::read_dir(mailbox).context("there is no mailbox folder")?;
     let mut files: Vec<_> = folder.filter_map(|file| Some(file.ok()?.path())).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
     files.sort();

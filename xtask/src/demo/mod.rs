@@ -3,6 +3,7 @@
 //! It prints each step and fails loudly at the first thing that is not as promised.
 
 mod mailbox;
+mod outside;
 mod server;
 mod token;
 
@@ -14,33 +15,46 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use self::server::{Service, ctl};
+use self::outside::Outside;
+use self::server::{Service, Setting};
 use crate::run;
 
-/// Runs the story with this image, or with one made up for it.
-pub(crate) fn run(iso: Option<&Path>) -> Result<()> {
+pub(crate) use self::outside::Chosen;
+
+/// Runs the story with this image, or with one made up for it, on the servers that are chosen.
+pub(crate) fn run(iso: Option<&Path>, chosen: Chosen) -> Result<()> {
     run::run(&mut run::command("cargo", &["build", "--quiet", "--package", "registryd", "--package", "registryctl"]))?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let data = folder.path().join("data");
+    let outside = Outside::start(chosen, folder.path(), &data)?;
     let image = match iso {
         Some(iso) => iso.to_owned(),
         None => made_up(folder.path())?,
     };
     println!("The story of two customers, told to {}\n", data.display());
-    let service = Service::start(&data, &[])?;
+    let (mailbox, environment) = (outside.mailbox.clone(), outside.environment.clone());
+    let setting = Setting { data, mailbox, environment };
+    let service = Service::start(&setting, &[])?;
     told(format!("registryd listens on {}", service.url));
-    publish(&data, &image)?;
-    customer(&service, &image, "Essential Ltd", "essentials", "ada@essential.example")?;
-    let pro = customer(&service, &image, "Pro GmbH", "pro", "bob@pro.example")?;
+    for (chosen, server) in
+        [(chosen.postgres, "PostgreSQL"), (chosen.s3, "an object store"), (chosen.smtp, "a mail server")]
+    {
+        if chosen {
+            told(format!("it uses {server}"));
+        }
+    }
+    publish(&setting, &image)?;
+    customer(&service, &setting, &image, "Essential Ltd", "essentials", "ada@essential.example")?;
+    let pro = customer(&service, &setting, &image, "Pro GmbH", "pro", "bob@pro.example")?;
     refusals(&service, &pro)?;
-    let pro = reinstall(&service, &data, &pro)?;
+    let pro = reinstall(&service, &setting, &pro)?;
     drop(service);
 
-    let service = Service::start(&data, &[("REGISTRY_CODES_LIFETIME", "1s")])?;
+    let service = Service::start(&setting, &[("REGISTRY_CODES_LIFETIME", "1s")])?;
     expiry(&service)?;
     drop(service);
-    let service = Service::start(&data, &[])?;
-    remembered(&service, &data, &pro)?;
+    let service = Service::start(&setting, &[])?;
+    remembered(&service, &setting, &pro)?;
     println!("\nEverything was as promised.");
     Ok(())
 }
@@ -86,10 +100,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn publish(data: &Path, image: &Path) -> Result<()> {
+fn publish(setting: &Setting, image: &Path) -> Result<()> {
     let (size, digest) = sha256(image)?;
     let file = image.to_str().context("the image's path is not UTF-8")?;
-    let release = ctl(data, &["release", "publish", file, "--version", "1.0.0"])?;
+    let release = setting.ctl(&["release", "publish", file, "--version", "1.0.0"])?;
     expect(&release["size"], &json!(size))?;
     expect(&release["sha256"], &json!(digest))?;
     told(format!("registryctl published {} as 1.0.0: {size} bytes, SHA-256 {digest}", image.display()));
@@ -97,12 +111,19 @@ fn publish(data: &Path, image: &Path) -> Result<()> {
 }
 
 /// Registers a customer, reads code and link out of the mail, downloads, redeems.
-fn customer(service: &Service, image: &Path, company: &str, edition: &str, email: &str) -> Result<Customer> {
+fn customer(
+    service: &Service,
+    setting: &Setting,
+    image: &Path,
+    company: &str,
+    edition: &str,
+    email: &str,
+) -> Result<Customer> {
     let body = json!({ "company_name": company, "contact_email": email, "edition": edition });
     let answer = service.service("/register-tenant", &body)?.expect(200)?;
     let tenant = text(&answer["tenant_id"])?;
     told(format!("{company} is registered for {edition}: tenant {tenant}"));
-    let mail = mailbox::wait_for(&service.data, email, 1)?;
+    let mail = mailbox::wait_for(&setting.mailbox, email, 1)?;
     ensure!(mail.code == text(&answer["install_code"])?, "the mail brings another code than the answer");
     told(format!("its mail came: code {}, link to {}", mail.code, mail.link.split('?').next().unwrap_or_default()));
     let (size, digest) = sha256(image)?;
@@ -137,8 +158,8 @@ fn refusals(service: &Service, customer: &Customer) -> Result<()> {
     Ok(())
 }
 
-fn reinstall(service: &Service, data: &Path, customer: &Customer) -> Result<Customer> {
-    let first = ctl(data, &["code", "reissue", &customer.email.to_uppercase()])?;
+fn reinstall(service: &Service, setting: &Setting, customer: &Customer) -> Result<Customer> {
+    let first = setting.ctl(&["code", "reissue", &customer.email.to_uppercase()])?;
     expect(&first["tenant_id"], &json!(customer.tenant))?;
     let answer = service.service("/install-codes/reissue", &json!({ "tenant_id": customer.tenant }))?.expect(200)?;
     expect(&answer["tenant_id"], &json!(customer.tenant))?;
@@ -146,7 +167,7 @@ fn reinstall(service: &Service, data: &Path, customer: &Customer) -> Result<Cust
     let replaced = text(&first["install_code"])?;
     let refused = service.redeem(&replaced)?.refused(409, "consumed_claim_code", "was replaced by a newer one")?;
     told(format!("the first of the two: {refused}"));
-    let mail = mailbox::wait_for_code(&service.data, &customer.email, &text(&answer["install_code"])?)?;
+    let mail = mailbox::wait_for_code(&setting.mailbox, &customer.email, &text(&answer["install_code"])?)?;
     let redeemed = service.redeem(&mail.code)?.expect(200)?;
     expect(&redeemed["tenant_id"], &json!(customer.tenant))?;
     told(format!("the newest, out of its mail, brings the same tenant back: {}", customer.tenant));
@@ -162,8 +183,8 @@ fn expiry(service: &Service) -> Result<()> {
     Ok(())
 }
 
-fn remembered(service: &Service, data: &Path, customer: &Customer) -> Result<()> {
-    let list = ctl(data, &["tenant", "list"])?;
+fn remembered(service: &Service, setting: &Setting, customer: &Customer) -> Result<()> {
+    let list = setting.ctl(&["tenant", "list"])?;
     ensure!(list["items"].as_array().is_some_and(|items| items.len() == 3), "not three tenants: {list}");
     let shown = service.look(&format!("/tenants/{}", customer.tenant))?;
     expect(&shown["tenant"]["status"], &json!("installed"))?;

@@ -1,7 +1,7 @@
 //! registryd as a child process, HTTP to it, and registryctl beside it.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use crate::run;
 /// A running registryd; stopped when dropped.
 pub(super) struct Service {
     pub(super) url: String,
-    pub(super) data: PathBuf,
     token: String,
     child: Child,
     client: Client,
@@ -26,24 +25,38 @@ pub(super) struct Answer {
     body: Value,
 }
 
-fn binary(name: &str) -> Result<PathBuf> {
+pub(super) fn binary(name: &str) -> Result<PathBuf> {
     let path = run::target().join("debug").join(name);
     ensure!(path.is_file(), "{} is not built", path.display());
     Ok(path)
 }
 
-/// Runs registryctl on the data folder and reads what it prints.
-pub(super) fn ctl(data: &Path, args: &[&str]) -> Result<Value> {
-    let output = Command::new(binary("registryctl")?).arg("--data").arg(data).arg("--json").args(args).output()?;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "registryctl {}: {err}", args.join(" "));
-    serde_json::from_str(&out).with_context(|| format!("registryctl printed no JSON: {out}"))
+/// Where everything is, and what both programs are told.
+pub(super) struct Setting {
+    pub(super) data: PathBuf,
+    /// Where the mails arrive.
+    pub(super) mailbox: PathBuf,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+impl Setting {
+    /// Runs registryctl and reads what it prints.
+    pub(super) fn ctl(&self, args: &[&str]) -> Result<Value> {
+        let mut command = Command::new(binary("registryctl")?);
+        command.arg("--data").arg(&self.data).arg("--json").args(args);
+        let output = command.envs(self.environment.iter().cloned()).output()?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "registryctl {}: {err}", args.join(" "));
+        serde_json::from_str(&out).with_context(|| format!("registryctl printed no JSON: {out}"))
+    }
 }
 
 impl Service {
-    pub(super) fn start(data: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+    pub(super) fn start(setting: &Setting, more: &[(&str, &str)]) -> Result<Self> {
+        let data = &setting.data;
         let mut command = Command::new(binary("registryd")?);
-        command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]).envs(environment.iter().copied());
+        command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+        command.envs(setting.environment.iter().cloned()).envs(more.iter().copied());
         let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log"))?;
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
         let mut line = String::new();
@@ -53,7 +66,7 @@ impl Service {
         let url = url.with_context(|| format!("registryd did not start:\n{}", log()))?.to_owned();
         let token = std::fs::read_to_string(data.join("service-token"))?.trim().to_owned();
         let client = Client::builder().no_proxy().timeout(Duration::from_mins(1)).build()?;
-        Ok(Self { url, data: data.to_owned(), token, child, client })
+        Ok(Self { url, token, child, client })
     }
 
     /// A call with the service bearer.
