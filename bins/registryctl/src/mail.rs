@@ -104,6 +104,8 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
 
 async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Result<()> {
     let query = MailQuery { id: None, tenant: asked.tenant, state: asked.state, limit: asked.limit };
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     loop {
         let mails = registry.mail_list(query).await?;
         let rows: Vec<_> = mails.iter().map(row).collect();
@@ -116,7 +118,7 @@ async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Resu
             return Ok(());
         }
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => return interrupted.context("Ctrl-C cannot be watched"),
+            interrupted = &mut interrupted => return interrupted.context("Ctrl-C cannot be watched"),
             () = tokio::time::sleep(WATCH) => {}
         }
     }

@@ -118,8 +118,8 @@ enum Mail {
 
 /// Ctrl-C.
 #[derive(Debug, thiserror::Error)]
-#[error("interrupted: nothing was published")]
-pub(crate) struct Interrupted;
+#[error("interrupted: {0}")]
+pub(crate) struct Interrupted(&'static str);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

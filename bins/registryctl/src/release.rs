@@ -185,7 +185,7 @@ async fn publish(registry: &Registry, asked: Publish, output: Output) -> anyhow:
     let bar = progress(metadata.len(), output);
     let copied = tokio::select! {
         copied = copy(&mut image, &file, &mut upload, &bar) => copied,
-        _ = tokio::signal::ctrl_c() => Err(crate::Interrupted.into()),
+        _ = tokio::signal::ctrl_c() => Err(crate::Interrupted("nothing was published").into()),
     };
     if let Err(error) = copied {
         bar.abandon();
@@ -194,10 +194,26 @@ async fn publish(registry: &Registry, asked: Publish, output: Output) -> anyhow:
             Err(also) => anyhow::anyhow!("{error:#}; and it could not be taken back: {also}"),
         });
     }
-    let release = registry.release_publish(upload).await?;
+    let release = finish(registry, upload).await?;
     bar.finish_and_clear();
     let (version, channel) = (release.version.to_string(), release.channel.to_string());
     show(&registry.release_show(&version, Some(&channel)).await?, output)
+}
+
+/// The last parts, and making it current: Ctrl-C has to be pressed twice to break that off.
+async fn finish(registry: &Registry, upload: ReleaseUpload) -> anyhow::Result<Release> {
+    let published = registry.release_publish(upload);
+    tokio::pin!(published);
+    for again in [true, false] {
+        tokio::select! {
+            published = &mut published => return Ok(published?),
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        if again {
+            eprintln!("registryctl: everything is uploaded, and is being published; Ctrl-C again breaks it off");
+        }
+    }
+    Err(crate::Interrupted("while it was being published: `release list` says whether it was").into())
 }
 
 async fn copy(image: &mut File, path: &Path, upload: &mut ReleaseUpload, bar: &ProgressBar) -> anyhow::Result<()> {

@@ -191,9 +191,10 @@ fn an_upload_that_is_interrupted_leaves_nothing_and_can_be_repeated() {
     let (path, sha256) = large_image(folder.path(), 128 << 20);
     let args = ["release", "publish", path.to_str().unwrap(), "--version", "1.0"];
     let mut publish = command(&data, &bucket.told(), &args);
-    let publish = publish.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut publish = publish.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Some of it is there.
     while bucket.server.stored().unwrap() < 16 << 20 {
+        assert_eq!(publish.try_wait().unwrap(), None, "it ended early");
         std::thread::sleep(Duration::from_millis(5));
     }
     let interrupt = std::process::Command::new("kill").args(["-INT", &publish.id().to_string()]).status().unwrap();

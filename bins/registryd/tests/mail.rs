@@ -64,7 +64,7 @@ fn everything_succeeds_while_mail_and_images_are_down_and_all_mails_go_out_in_or
     assert_eq!(outside.smtp.received(), []);
     outside.smtp.resume().unwrap();
     outside.s3.resume().unwrap();
-    wait_until("the mails", || outside.smtp.received().len() >= 20);
+    wait_until("the mails", || outside.smtp.count() >= 20);
     std::thread::sleep(Duration::from_secs(1));
     let arrived: Vec<String> = outside.smtp.received().into_iter().flat_map(|mail| mail.to).collect();
     assert_eq!(arrived, expected, "each once, oldest first");
@@ -91,7 +91,7 @@ fn a_worker_that_is_killed_while_it_sends_loses_no_mail_and_repeats_the_one_in_f
         register(&server, number, &format!("slow-{number}@example.com"));
     }
     // The second one is on its way then: the server takes two seconds for each.
-    wait_until("the first mail", || !outside.smtp.received().is_empty());
+    wait_until("the first mail", || outside.smtp.count() > 0);
     std::thread::sleep(Duration::from_millis(700));
     server.kill();
     let server = start(data.path(), &with(&told, &[("REGISTRY_MAIL_SMTP_TIMEOUT", "3s")]));
@@ -111,12 +111,12 @@ fn at_sigterm_the_mail_in_flight_is_finished_and_no_other_begun(environment: Env
     for number in 0..3 {
         register(&server, number, &format!("slow-{number}@example.com"));
     }
-    std::thread::sleep(Duration::from_millis(900));
+    wait_until("the first mail on its way", || outside.smtp.begun() == 1);
     server.terminate();
     assert!(server.ended());
     assert_eq!(outside.smtp.received().len(), 1);
     let server = start(data.path(), &told);
-    wait_until("the others", || outside.smtp.received().len() >= 3);
+    wait_until("the others", || outside.smtp.count() >= 3);
     assert!(arrivals(&outside.smtp).values().all(|&times| times == 1));
     drop(server);
 }
@@ -130,13 +130,43 @@ fn what_the_server_refuses_for_good_is_given_up_and_what_it_is_too_busy_for_arri
     register(&server, 1, "unknown@example.com");
     register(&server, 2, "busy-1@example.com");
     register(&server, 3, "ada@example.com");
-    wait_until("a mail", || outside.smtp.received().len() == 1);
+    wait_until("a mail", || outside.smtp.count() == 1);
     assert_eq!(outside.smtp.received()[0].to, ["ada@example.com"], "nobody holds up the others");
     wait_until("the log", || server.log.lock().unwrap().matches("mail given up").count() == 2);
     let log = server.log.lock().unwrap().clone();
-    assert!(log.contains("no such user") && log.contains("not wanted"), "{log}");
+    assert!(log.contains("no such user") && log.contains("(550): the answer quotes the mail"), "{log}");
     assert!(!log.contains(&quoting), "the server quoted the mail, and the log must not");
     assert!(log.contains("try again later"), "{log}");
+}
+
+#[test]
+fn a_mail_server_that_wants_credentials_we_were_not_told_gives_up_no_mail() {
+    let outside = Outside::start();
+    let data = tempfile::tempdir().unwrap();
+    let told = outside.environment(&["smtp"]);
+    let mut anonymous = outside::refs(&told);
+    anonymous.retain(|(name, _)| !matches!(*name, "REGISTRY_MAIL_SMTP_USERNAME" | "REGISTRY_MAIL_SMTP_PASSWORD"));
+    let server = start(data.path(), &anonymous);
+    register(&server, 0, "ada@example.com");
+    wait_until("the log", || server.log.lock().unwrap().matches("no mail can be sent").count() >= 2);
+    assert!(server.log.lock().unwrap().contains("authentication required"));
+    drop(server);
+    let server = start(data.path(), &outside::refs(&told));
+    wait_until("the mail", || outside.smtp.count() == 1);
+    drop(server);
+}
+
+#[test]
+fn a_mail_server_that_says_nothing_makes_the_service_no_less_ready() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let told = [("REGISTRY_MAIL_SMTP_HOST", "localhost"), ("REGISTRY_MAIL_SMTP_PORT", &port)];
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &told);
+    for _ in 0..2 {
+        let (status, ready) = server.look("/readyz");
+        assert_eq!((status, &ready["status"]), (200, &json!("degraded")));
+    }
 }
 
 #[test]
@@ -159,7 +189,8 @@ fn drain(count: usize) {
     let outside = Outside::start();
     let told = outside.environment(&["smtp"]);
     let database = fleet::database();
-    let told = with(&outside::refs(&told), &[("REGISTRY_DATABASE_URL", &database)]);
+    // Twelve workers in all: leases that did not exclude each other would show.
+    let told = with(&outside::refs(&told), &[("REGISTRY_DATABASE_URL", &database), ("REGISTRY_MAIL_PARALLEL", "4")]);
     let data = tempfile::tempdir().unwrap();
     let quiet = start(data.path(), &with(&told, &[("REGISTRY_MAIL_WORKER", "false")]));
     std::thread::scope(|scope| {
@@ -174,7 +205,7 @@ fn drain(count: usize) {
     });
     let begun = std::time::Instant::now();
     let workers: Vec<_> = (0..3).map(|_| start(data.path(), &told)).collect();
-    wait_until("all mails", || outside.smtp.received().len() >= count);
+    wait_until("all mails", || outside.smtp.count() >= count);
     let took = begun.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(1));
     let received = outside.smtp.received();
@@ -185,7 +216,7 @@ fn drain(count: usize) {
     let unsettled = "SELECT count(*) FROM mails WHERE state <> 'sent' OR sealed IS NOT NULL";
     assert_eq!(throwaway_postgres::sql(&database, unsettled).unwrap(), "0");
     let rate = f64::from(u32::try_from(count).unwrap()) / took;
-    eprintln!("three processes sent {count} mails in {took:.1} s: {rate:.0} a second");
+    eprintln!("three processes, four workers each, sent {count} mails in {took:.1} s: {rate:.0} a second");
     drop((workers, quiet));
 }
 
@@ -198,7 +229,7 @@ fn a_mail_arrives_through_starttls_and_auth_and_its_link_leads_to_the_image() {
     let server = start(data.path(), &told);
     outside::publish(data.path(), &told, b"the image");
     register(&server, 0, "ada@example.com");
-    wait_until("the mail", || !outside.smtp.received().is_empty());
+    wait_until("the mail", || outside.smtp.count() > 0);
     let mail = outside.smtp.received().remove(0);
     assert!(mail.tls && mail.authenticated);
     let path = outside::download_path(&mail.raw);

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
+use futures_util::StreamExt as _;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::signer::Signer as _;
-use object_store::{ObjectStoreExt as _, RetryConfig};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, RetryConfig};
 use registry_core::blob::{BlobError, BlobKey, BlobStore, BlobUpload};
 use registry_core::clock::Timestamp;
 use registry_core::secret::DownloadLink;
@@ -102,10 +103,11 @@ impl BlobStore for S3Blobs {
     }
 
     async fn probe(&self) -> Result<(), BlobError> {
-        // Nothing is there, or it does not matter what: the bucket answers, and to us.
-        match self.questions.head(&Path::from(format!("{}readiness", self.prefix))).await {
-            Err(object_store::Error::NotFound { .. }) | Ok(_) => Ok(()),
-            Err(error) => Err(unavailable(&error)),
+        // A `HEAD` of a missing file and of a missing bucket look the same; a list does not.
+        let prefix = Path::from(self.prefix.as_str());
+        match self.questions.list(Some(&prefix)).next().await {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(unavailable(&error)),
         }
     }
 }

@@ -23,7 +23,8 @@ pub struct S3Settings {
     /// The bucket.
     pub bucket: String,
     /// The region, which is part of every signature; many stores take any.
-    pub region: String,
+    /// Where none is given, what the environment says, or `us-east-1`.
+    pub region: Option<String>,
     /// Where the store is, as `https://host[:port]`; Amazon's own where none is given.
     pub endpoint: Option<String>,
     /// Where customers reach it, if not at `endpoint`.
@@ -71,8 +72,10 @@ impl S3Settings {
             .with_client_options(options)
             .with_retry(retry)
             .with_bucket_name(&self.bucket)
-            .with_region(&self.region)
             .with_virtual_hosted_style_request(!self.path_style);
+        if let Some(region) = &self.region {
+            builder = builder.with_region(region);
+        }
         if let Some(endpoint) = endpoint {
             builder = builder.with_endpoint(host_of(endpoint, &self.bucket, self.path_style)?);
         }

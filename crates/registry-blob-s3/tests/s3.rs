@@ -30,7 +30,7 @@ fn settings(server: &S3Server) -> S3Settings {
     let options = S3Options::default();
     S3Settings {
         bucket: options.bucket,
-        region: "eu-central-1".to_owned(),
+        region: Some("eu-central-1".to_owned()),
         endpoint: Some(server.endpoint()),
         public_endpoint: None,
         path_style: true,
@@ -191,6 +191,8 @@ async fn a_store_that_is_down_or_does_not_know_us_is_unavailable_and_links_are_m
             credentials.secret_access_key = "canary-of-the-secret-key".to_owned().into();
         }
     });
+    let no_bucket = fresh_with(|settings, _| settings.bucket = "misspelt".to_owned());
+    assert!(matches!(no_bucket.probe().await, Err(BlobError::Unavailable(_))), "the bucket is not there");
     for refused in [wrong.size(&key()).await.map(drop), wrong.probe().await] {
         let Err(BlobError::Unavailable(text)) = refused else { panic!("{refused:?}") };
         assert!(!text.contains("canary") && !text.contains('\n'), "{text}");

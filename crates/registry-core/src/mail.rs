@@ -204,9 +204,12 @@ pub enum MailError {
     /// This mail was not taken; trying again will not help.
     #[error("{0}")]
     Permanent(String),
-    /// No mail can be sent now: the server is not reached, or does not let us in.
+    /// No mail can be sent now: the server says so, or does not let us in.
     #[error("{0}")]
     Unavailable(String),
+    /// The connection was not made or broke off, or no answer came: because of this mail, perhaps, or of the server.
+    #[error("{0}")]
+    Unclear(String),
 }
 
 /// The port that sends mail.
@@ -240,7 +243,7 @@ pub const MAX_ATTEMPTS: u32 = 20;
 #[must_use]
 pub fn settle_failure(error: MailError, attempts: u32, now: Timestamp, jitter: u8) -> Settlement {
     match error {
-        MailError::Unavailable(error) => Settlement::Held { error },
+        MailError::Unavailable(error) | MailError::Unclear(error) => Settlement::Held { error },
         MailError::Permanent(error) => Settlement::Dead { error },
         MailError::Transient(error) if attempts + 1 >= MAX_ATTEMPTS => Settlement::Dead { error },
         MailError::Transient(error) => Settlement::Retry { due_at: now + retry_delay(attempts + 1, jitter), error },

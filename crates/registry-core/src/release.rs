@@ -1,7 +1,6 @@
 //! Releases of the appliance image.
 
 use chrono::SecondsFormat;
-use serde::Serialize;
 
 use crate::blob::BlobKey;
 use crate::clock::Timestamp;
@@ -42,31 +41,20 @@ pub struct SignedManifest {
     pub signature: [u8; 64],
 }
 
-#[derive(Serialize)]
-struct Manifest<'a> {
-    version: &'a str,
-    channel: &'a str,
-    key: &'a str,
-    file_name: &'a str,
-    size: u64,
-    sha256: &'a str,
-    published_at: String,
-}
-
 impl Release {
     /// What is signed about it.
     #[must_use]
     pub fn manifest_text(&self) -> String {
-        let manifest = Manifest {
-            version: self.version.as_str(),
-            channel: self.channel.as_str(),
-            key: self.key.as_str(),
-            file_name: &self.file_name,
-            size: self.size,
-            sha256: &self.sha256,
-            published_at: self.published_at.to_rfc3339_opts(SecondsFormat::Secs, true),
-        };
-        serde_json::to_string(&manifest).unwrap_or_default()
+        let manifest = serde_json::json!({
+            "version": self.version.as_str(),
+            "channel": self.channel.as_str(),
+            "key": self.key.as_str(),
+            "file_name": self.file_name,
+            "size": self.size,
+            "sha256": self.sha256,
+            "published_at": self.published_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        });
+        manifest.to_string()
     }
 }
 

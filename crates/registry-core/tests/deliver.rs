@@ -84,7 +84,7 @@ async fn a_mail_that_breaks_the_connection_holds_up_no_other() {
     let world = World::in_memory();
     let poison = world.register("Poison", "pro").await;
     world.mailer.be_choosy();
-    world.mailer.fail(Some(MailError::Unavailable("connection reset".to_owned())));
+    world.mailer.fail(Some(MailError::Unclear("connection reset".to_owned())));
     let tried = world.deliver().await;
     assert!(matches!(tried[..], [Delivery { settlement: Settlement::Retry { .. }, .. }]), "{tried:?}");
     world.mailer.fail(None);

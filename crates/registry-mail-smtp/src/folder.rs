@@ -51,7 +51,10 @@ fn try_out(folder: &Path) -> io::Result<()> {
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), MailError> {
-    let ended = tokio::task::spawn_blocking(work).await.map_err(|error| MailError::Unavailable(error.to_string()))?;
+    let work = tokio::task::spawn_blocking(work);
+    let ended = tokio::time::timeout(PATIENCE.to_std().unwrap_or_default(), work).await;
+    let ended = ended.map_err(|_| MailError::Unavailable("the mailbox folder's disk does not answer".to_owned()))?;
+    let ended = ended.map_err(|error| MailError::Unavailable(error.to_string()))?;
     ended.map_err(|error| MailError::Unavailable(format!("the mailbox folder: {error}")))
 }
 

@@ -49,13 +49,14 @@ impl Renderer {
         let renderer = Self { templates: Templates::load(folder)?, from, brand };
         for kind in MailKind::ALL {
             renderer.preview(*kind, None)?;
+            renderer.words(&sample::message(*kind, None, false))?;
         }
         Ok(renderer)
     }
 
     /// A mail with made-up contents, to look at.
     pub fn preview(&self, kind: MailKind, company: Option<&str>) -> Result<Rendered, TemplateError> {
-        self.words(&sample::message(kind, company))
+        self.words(&sample::message(kind, company, true))
     }
 
     /// The mail as it goes over the wire (RFC 5322). Its `Message-ID` is made of its id.
@@ -143,6 +144,7 @@ mod tests {
             ("install_code.txt", "{{ code", "install_code.txt"),
             ("install_code.html", "line\n{{ cod }}", "`install_code.html` is broken, line 2"),
             ("install_code.subject", "{{ company.nothing.at.all }}", "install_code.subject"),
+            ("install_code.txt", "{{ contact|upper }}{{ contact + 'x' }}", "install_code.txt"),
             ("registration_link.html", "{% if %}", "registration_link.html"),
             ("instal_code.txt", "", "is not a template; they are install_code.subject"),
         ] {

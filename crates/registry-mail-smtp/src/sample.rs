@@ -72,10 +72,10 @@ impl FromStr for MailKind {
     }
 }
 
-/// A mail of this kind, to this company.
-pub(crate) fn message(kind: MailKind, company: Option<&str>) -> Message {
+/// A mail of this kind, to this company, and to somebody whose name is known or not.
+pub(crate) fn message(kind: MailKind, company: Option<&str>, named: bool) -> Message {
     let company_name = CompanyName::from_stored(company.unwrap_or("Acme & Sons Ltd").to_owned());
-    let contact_name = Some(PersonName::from_stored("Ada Lovelace".to_owned()));
+    let contact_name = named.then(|| PersonName::from_stored("Ada Lovelace".to_owned()));
     let now = Timestamp::from_timestamp(1_795_618_800, 0).unwrap_or_default();
     let expires_at = now + TimeDelta::days(7);
     let link = |path: &str| SignInLink::new(format!("https://registry.example/{path}?token=a-preview-has-no-token"));

@@ -1,5 +1,6 @@
 //! Delivers to a mail server (RFC 5321), over TLS: STARTTLS (RFC 3207) or from the first byte (RFC 8314).
 
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -62,10 +63,16 @@ pub struct SmtpSettings {
 
 /// Sends mails through a server.
 pub struct SmtpMailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    builder: AsyncSmtpTransportBuilder,
+    transport: RwLock<Transport>,
     renderer: Renderer,
     timeout: Duration,
 }
+
+type Transport = AsyncSmtpTransport<Tokio1Executor>;
+
+/// How long asking whether the server answers may take: somebody waits for it.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// Why the server cannot be used as it is set.
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +97,28 @@ impl SmtpMailer {
         if let Some(name) = hello_name {
             builder = builder.hello_name(ClientId::Domain(name));
         }
-        Ok(Self { transport: builder.build(), renderer, timeout })
+        Ok(Self { transport: RwLock::new(builder.clone().build()), builder, renderer, timeout })
     }
 
-    /// Bounds what the server may take: a lease on the mail ends some time after.
-    async fn within<T>(&self, work: impl Future<Output = Result<T, MailError>>) -> Result<T, MailError> {
-        let late = || MailError::Unavailable(format!("the mail server took longer than {:?}", self.timeout));
-        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| Err(late()))
+    fn transport(&self) -> Transport {
+        self.transport.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bounds what the server may take: a lease on the mail ends some time after. A connection that was left in the middle
+    /// of something must never be used again, since what comes late would be taken for the answer to something else; so
+    /// all of them are given up.
+    async fn within(
+        &self,
+        patience: Duration,
+        work: impl AsyncFnOnce(&Transport) -> Result<(), MailError>,
+    ) -> Result<(), MailError> {
+        let transport = self.transport();
+        if let Ok(done) = tokio::time::timeout(patience, work(&transport)).await {
+            return done;
+        }
+        *self.transport.write().unwrap_or_else(PoisonError::into_inner) = self.builder.clone().build();
+        transport.shutdown().await;
+        Err(MailError::Unclear(format!("the mail server took longer than {patience:?}")))
     }
 }
 
@@ -118,22 +140,20 @@ impl Mailer for SmtpMailer {
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError> {
         let email = self.renderer.render(mail)?;
         let (envelope, raw) = (email.envelope(), email.formatted());
-        let sent = async {
-            let sent = self.transport.send_raw(envelope, &raw).await;
+        self.within(self.timeout, async |transport| {
+            let sent = transport.send_raw(envelope, &raw).await;
             sent.map(drop).map_err(|error| classify(&error, envelope))
-        };
-        self.within(sent).await
+        })
+        .await
     }
 
     async fn probe(&self) -> Result<(), MailError> {
-        let test = async {
-            match self.transport.test_connection().await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(MailError::Unavailable("the mail server does not answer".to_owned())),
-                Err(error) => Err(MailError::Unavailable(words(&error))),
-            }
-        };
-        self.within(test).await
+        self.within(self.timeout.min(PROBE), async |transport| match transport.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(MailError::Unavailable("the mail server does not answer".to_owned())),
+            Err(error) => Err(MailError::Unavailable(words(&error))),
+        })
+        .await
     }
 
     fn patience(&self) -> TimeDelta {
@@ -150,7 +170,7 @@ fn classify(error: &smtp::Error, envelope: &Envelope) -> MailError {
         None if error.is_client() && envelope.to().iter().any(|it| !AsRef::<str>::as_ref(it).is_ascii()) => {
             MailError::Permanent(format!("the mail server does not take such addresses: {text}"))
         }
-        None => MailError::Unavailable(text),
+        None => MailError::Unclear(text),
     }
 }
 
@@ -164,7 +184,7 @@ fn of_status(status: u16) -> fn(String) -> MailError {
     }
 }
 
-/// The error and what is behind it, on one line and not endless.
+/// The error and what is behind it, on one line.
 fn words(error: &smtp::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -175,8 +195,7 @@ fn words(error: &smtp::Error) -> String {
         }
         source = cause.source();
     }
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.chars().take(300).collect()
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -189,6 +208,7 @@ mod tests {
             MailError::Transient(_) => "transient",
             MailError::Permanent(_) => "permanent",
             MailError::Unavailable(_) => "unavailable",
+            MailError::Unclear(_) => "unclear",
         };
         for (status, expected) in [
             (421, "unavailable"),

@@ -48,8 +48,11 @@ pub(crate) async fn delete(
     limit: u32,
 ) -> Result<u64, StoreError> {
     let (table, key, condition) = rows_of(kind, before);
+    // Materialized: a plan that asked for the batch again and again would pass over the limit.
     let batch = format!("SELECT {key} FROM {table} WHERE {condition} LIMIT $2 FOR UPDATE SKIP LOCKED");
-    let deleted = diesel::sql_query(format!("DELETE FROM {table} WHERE ({key}) IN ({batch})"))
+    let delete =
+        format!("WITH batch AS MATERIALIZED ({batch}) DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM batch)");
+    let deleted = diesel::sql_query(delete)
         .bind::<Timestamptz, _>(before)
         .bind::<BigInt, _>(i64::from(limit))
         .execute(connection)

@@ -7,7 +7,7 @@ use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::store::StoreError;
 
 use crate::connection::failure;
-use crate::facts::{all, one};
+use crate::facts::one;
 use crate::rows::MailRow;
 use crate::schema::mails;
 
@@ -90,7 +90,12 @@ pub(crate) fn list(connection: &mut SqliteConnection, query: MailQuery) -> Resul
         rows = rows.filter(mails::state.eq(state.as_str()));
     }
     let newest_first = rows.order((mails::queued_at.desc(), mails::id.desc()));
-    all(newest_first.limit(query.limit.into()).load(connection))
+    let rows: Vec<MailRow> =
+        newest_first.limit(query.limit.into()).load(connection).map_err(|error| failure(&error))?;
+    // One that cannot be read must not hide all others; whoever asks for it alone is told.
+    let lenient = query.id.is_none();
+    let mails = rows.into_iter().map(QueuedMail::try_from);
+    mails.filter(|mail| mail.is_ok() || !lenient).collect()
 }
 
 pub(crate) fn show(connection: &mut SqliteConnection, id: MailId) -> Result<Option<QueuedMail>, StoreError> {

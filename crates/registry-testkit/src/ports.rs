@@ -150,7 +150,11 @@ impl Mailer for MemoryMailer {
 
     async fn probe(&self) -> Result<(), MailError> {
         match self.failure.lock().unwrap().clone() {
-            Some(error @ MailError::Unavailable(_)) if !self.choosy.load(Ordering::SeqCst) => Err(error),
+            Some(error @ (MailError::Unavailable(_) | MailError::Unclear(_)))
+                if !self.choosy.load(Ordering::SeqCst) =>
+            {
+                Err(error)
+            }
             _ => Ok(()),
         }
     }

@@ -15,6 +15,9 @@ const IDLE: Duration = Duration::from_millis(500);
 /// How long it waits when the store does not answer.
 const TROUBLE: Duration = Duration::from_secs(5);
 
+/// How long it waits before it tries again to record how a mail was tried.
+const UNSETTLED: Duration = Duration::from_secs(1);
+
 /// How long it waits at first, and at most, while no mail can be sent at all.
 const HELD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -28,7 +31,7 @@ pub async fn deliver_mail(registry: Arc<Registry>, stop: impl Future<Output = ()
     loop {
         let next = registry.clone();
         // A task of its own: a bug that one mail meets does not end the worker.
-        let tried = tokio::spawn(async move { next.mail_deliver().await }).await;
+        let tried = tokio::spawn(async move { deliver(&next).await }).await;
         let pause = match tried {
             Err(error) => {
                 tracing::error!(%error, "delivering mail broke off");
@@ -51,6 +54,20 @@ pub async fn deliver_mail(registry: Arc<Registry>, stop: impl Future<Output = ()
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// Tries one mail. What was sent is recorded as sent also where the database is away for a moment: else it would be sent
+/// again.
+async fn deliver(registry: &Registry) -> Result<Option<Delivery>, Error> {
+    let Some(delivery) = registry.mail_try().await? else { return Ok(None) };
+    while let Err(error) = registry.mail_settle(&delivery).await {
+        if registry.now() >= delivery.leased_until {
+            return Err(error);
+        }
+        tracing::warn!(mail = %delivery.id, %error, "a mail that was tried cannot be settled yet");
+        tokio::time::sleep(UNSETTLED).await;
+    }
+    Ok(Some(delivery))
 }
 
 /// None after a mail that was tried; else doubled each time, and up to a quarter more by `jitter`, so that processes that

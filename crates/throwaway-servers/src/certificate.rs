@@ -11,6 +11,10 @@ use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 pub struct Certificate {
     /// The authority, as PEM: what clients have to trust.
     pub ca_pem: String,
+    /// The server's own certificate, as PEM, for servers that are no part of this crate.
+    pub chain_pem: String,
+    /// Its private key, as PEM.
+    pub key_pem: String,
     pub(crate) server: Arc<ServerConfig>,
 }
 
@@ -34,6 +38,11 @@ impl Certificate {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], private)?;
-        Ok(Self { ca_pem: authority.pem(), server: Arc::new(server) })
+        Ok(Self {
+            ca_pem: authority.pem(),
+            chain_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            server: Arc::new(server),
+        })
     }
 }

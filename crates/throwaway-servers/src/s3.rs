@@ -117,8 +117,13 @@ impl S3Server {
             let mut bytes = 0;
             for entry in std::fs::read_dir(folder)? {
                 let entry = entry?;
-                let metadata = entry.metadata()?;
-                bytes += if metadata.is_dir() { sum(&entry.path())? } else { metadata.len() };
+                bytes += match entry.metadata() {
+                    Ok(metadata) if metadata.is_dir() => sum(&entry.path())?,
+                    Ok(metadata) => metadata.len(),
+                    // Renamed or deleted meanwhile.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+                    Err(error) => return Err(error),
+                };
             }
             Ok(bytes)
         }

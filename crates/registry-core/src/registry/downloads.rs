@@ -8,6 +8,7 @@ use crate::audit::{Action, Actor};
 use crate::blob::{BlobError, BlobKey};
 use crate::clock::{Timestamp, minute};
 use crate::guesses::Source;
+use crate::id::{CodeId, TenantId};
 use crate::install_code::{CodeState, InstallCode};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
@@ -32,6 +33,13 @@ impl LastLook {
     fn note(&self, key: &BlobKey, now: Timestamp, is_whole: bool) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((key.clone(), now, is_whole));
     }
+}
+
+/// What a token was found to be good for.
+struct Asked {
+    code: CodeId,
+    tenant: TenantId,
+    admitted: Result<Release, Refusal>,
 }
 
 /// Who follows a mail's link.
@@ -75,31 +83,43 @@ impl Registry {
 
     /// A fresh link for the token of a mail's link, to the current image. Nothing changes but the audit.
     pub async fn download_start(&self, token: &str, source: Source) -> Result<DownloadLink, Error> {
-        let release = self.download_admit(token, source).await?;
+        let asked = self.download_asked(token).await?;
         let now = self.now();
-        let link = self.download_link(&release, now, now + self.settings.fresh_link_lifetime).await?;
-        Ok(link.ok_or(Refusal::NothingToDownload)?)
+        let link = match &asked.admitted {
+            Ok(release) => self.download_link(release, now, now + self.settings.fresh_link_lifetime).await?,
+            Err(_) => None,
+        };
+        let outcome = asked.admitted.clone().and_then(|_| link.ok_or(Refusal::NothingToDownload));
+        self.note_download(&asked, outcome.as_ref().err(), source).await?;
+        Ok(outcome?)
     }
 
-    /// The release that the token of a mail's link is good for now.
-    pub async fn download_admit(&self, token: &str, source: Source) -> Result<Release, Error> {
+    /// The release that the token of a mail's link is good for now. It is not audited: nothing is downloaded.
+    pub async fn download_show(&self, token: &str) -> Result<Release, Error> {
+        Ok(self.download_asked(token).await?.admitted?)
+    }
+
+    async fn download_asked(&self, token: &str) -> Result<Asked, Error> {
         let code_id = self.ports.vault.download_token_read(token).ok_or(Refusal::DownloadLinkInvalid)?;
         let Some((code, tenant)) = self.ports.store.code_show(code_id).await? else {
             return Err(Refusal::DownloadLinkInvalid.into());
         };
         let current = self.ports.store.release_current(self.settings.channel.clone()).await?;
-        let now = self.now();
-        let admitted = admit(&code, &tenant, now, self.settings.link_grace);
+        let admitted = admit(&code, &tenant, self.now(), self.settings.link_grace);
         let admitted = admitted.and_then(|()| current.ok_or(Refusal::NothingToDownload));
-        let (action, detail) = match &admitted {
-            Ok(release) => (Action::DownloadStarted, release.version.as_str()),
-            Err(refusal) => (Action::DownloadRefused, refusal.word()),
+        Ok(Asked { code: code_id, tenant: tenant.id, admitted })
+    }
+
+    async fn note_download(&self, asked: &Asked, refusal: Option<&Refusal>, source: Source) -> Result<(), Error> {
+        let version = asked.admitted.as_ref().map(|release| release.version.as_str());
+        let (action, detail) = match refusal {
+            None => (Action::DownloadStarted, version.unwrap_or_default()),
+            Some(refusal) => (Action::DownloadRefused, refusal.word()),
         };
         let actor = Actor { name: CUSTOMER.to_owned(), source: source.to_string() };
-        let mut entry = self.stamp(actor).audit(action, Some(tenant.id), detail);
-        (entry.at, entry.code_id) = (minute(now), Some(code_id));
-        self.ports.store.audit_count(entry).await?;
-        Ok(admitted?)
+        let mut entry = self.stamp(actor).audit(action, Some(asked.tenant), detail);
+        (entry.at, entry.code_id) = (minute(self.now()), Some(asked.code));
+        Ok(self.ports.store.audit_count(entry).await?)
     }
 
     /// Whether the file behind a link of our own may still be had: one of a yanked release may not. What no release
@@ -131,7 +151,6 @@ fn admit(code: &InstallCode, tenant: &Tenant, now: Timestamp, grace: TimeDelta) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{CodeId, TenantId};
     use crate::install_code::{CodeKind, Consumption};
     use crate::secret::{CodeDigest, KeyId};
     use crate::tenant::{DeploymentType, TenantStatus};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use crate::audit::{Action, Actor};
 use crate::id::MailId;
 use crate::mail::{MailQuery, MailState, QueuedMail, QueuedMessage};
@@ -32,13 +34,13 @@ impl Registry {
 
     /// Sends a mail again, or discards it. Repeating it changes nothing.
     pub async fn mail_edit(&self, id: MailId, edit: MailEdit, actor: Actor) -> Result<QueuedMail, Error> {
-        let stamp = self.stamp(actor);
-        let decide = Arc::new(move |mail: &Option<QueuedMail>| decide(stamp.clone(), edit, mail.as_ref()));
+        let (stamp, lease) = (self.stamp(actor), self.lease());
+        let decide = Arc::new(move |mail: &Option<QueuedMail>| decide(stamp.clone(), edit, lease, mail.as_ref()));
         self.ports.store.mail_change(id, decide).await?.into_result()
     }
 }
 
-fn decide(mut stamp: Stamp, edit: MailEdit, mail: Option<&QueuedMail>) -> Decision<QueuedMail> {
+fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&QueuedMail>) -> Decision<QueuedMail> {
     let Some(mail) = mail else { return refuse(Refusal::MailNotFound, None) };
     if edit == MailEdit::Discard && mail.state == MailState::Discarded {
         return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
@@ -53,8 +55,11 @@ fn decide(mut stamp: Stamp, edit: MailEdit, mail: Option<&QueuedMail>) -> Decisi
             return refuse(Refusal::MailOutdated { since: *code_expires_at }, None);
         }
         MailEdit::Retry => {
-            let after = QueuedMail { state: MailState::Queued, attempts: 0, due_at: now, ..mail.clone() };
-            (Write::RequeueMail { mail: mail.id, at: now }, Action::MailRetried, after)
+            // One that is due that soon may be being sent in this moment: then it is due when its lease ends.
+            let is_leased = mail.state == MailState::Queued && mail.due_at > now && mail.due_at <= now + lease;
+            let due_at = if is_leased { mail.due_at } else { now };
+            let after = QueuedMail { state: MailState::Queued, attempts: 0, due_at, ..mail.clone() };
+            (Write::RequeueMail { mail: mail.id, at: due_at }, Action::MailRetried, after)
         }
         MailEdit::Discard => {
             let after = QueuedMail { state: MailState::Discarded, sealed: None, ..mail.clone() };

@@ -84,22 +84,25 @@ impl Registry {
         release.sha256 = entropy::hex(&hash.finalize());
         let key = release.key.clone();
         upload.finish().await?;
-        let stored = self.ports.blobs.size(&key).await?;
-        if stored != release.size {
-            self.ports.blobs.delete(&key).await?;
-            let problem = format!("{stored} of {} bytes arrived", release.size);
-            return Err(BlobError::Unavailable(problem).into());
+        let problem = match self.ports.blobs.size(&key).await {
+            Ok(stored) if stored == release.size => None,
+            Ok(stored) => Some(BlobError::Unavailable(format!("{stored} of {} bytes arrived", release.size))),
+            Err(error) => Some(error),
+        };
+        if let Some(problem) = problem {
+            // The first problem is the one to tell; a store that is away cannot delete either.
+            drop(self.ports.blobs.delete(&key).await);
+            return Err(problem.into());
         }
         let text = release.manifest_text();
         let signature = self.ports.manifests.sign(text.as_bytes());
         release.manifest = Some(SignedManifest { text, signature });
-        let mut result = self.publish(&actor, &release, false).await;
-        if let Ok(earlier) = &result
-            && earlier.key != key
-            && !self.is_whole(earlier).await?
-        {
-            result = self.publish(&actor, &release, true).await;
-        }
+        let listed = self.ports.store.release_list(Some(release.channel.clone())).await?;
+        let mend = match find(&listed, &release.version) {
+            Some(earlier) => !self.is_whole(&earlier.release).await.unwrap_or(true),
+            None => false,
+        };
+        let result = self.publish(&actor, &release, mend).await;
         // Only where the store has surely not taken the file: after an unclear failure it may have.
         let superfluous = match &result {
             Ok(published) => published.key != key,
@@ -176,7 +179,8 @@ fn not_yanked(listed: Option<&ListedRelease>) -> Result<(), Refusal> {
     }
 }
 
-/// `mend`: the file of an earlier publication is lost, and this one takes its place.
+/// `mend`: the file of an earlier publication is lost, and this one takes its place; so it does where the earlier one has no
+/// manifest.
 fn decide(mut stamp: Stamp, release: &Release, mend: bool, facts: &ReleaseFacts) -> Decision<Release> {
     let existing = find(&facts.releases, &release.version);
     if let Err(refusal) = not_yanked(existing) {
@@ -187,7 +191,7 @@ fn decide(mut stamp: Stamp, release: &Release, mend: bool, facts: &ReleaseFacts)
         Some(existing) if existing.sha256 != release.sha256 => {
             return refuse(Refusal::ReleaseExists { version: release.version.to_string() }, None);
         }
-        Some(existing) if mend => &Release { id: existing.id, ..release.clone() },
+        Some(existing) if mend || existing.manifest.is_none() => &Release { id: existing.id, ..release.clone() },
         Some(existing) => existing,
         None => release,
     };

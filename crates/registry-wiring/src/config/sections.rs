@@ -112,7 +112,7 @@ section!(
         /// The bucket.
         bucket: String = String::new(),
         /// The region.
-        region: String = "us-east-1".to_owned(),
+        region: Option<String> = None,
         /// Where the store is, if it is not Amazon's.
         endpoint: Option<String> = None,
         /// Where customers reach it, if not at `endpoint`.
@@ -172,7 +172,7 @@ section!(
         /// How many connections are kept open at most.
         connections: u32 = 2,
         /// How long sending one mail may take.
-        timeout: Span = Span::seconds(30),
+        timeout: Span = Span::minutes(1),
     }
 );
 

@@ -130,6 +130,18 @@ impl SmtpServer {
         self.shared.state().received.clone()
     }
 
+    /// How many mails were received so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.state().received.len()
+    }
+
+    /// How many mails were begun so far, by their recipients.
+    #[must_use]
+    pub fn begun(&self) -> u32 {
+        self.shared.state().tries.values().sum()
+    }
+
     /// How many connections there were.
     #[must_use]
     pub fn sessions(&self) -> u32 {

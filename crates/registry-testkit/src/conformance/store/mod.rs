@@ -43,6 +43,7 @@ macro_rules! store_conformance {
             an_unbound_activation_code_finds_the_tenant_the_appliance_names,
             a_code_is_found_under_any_master_key_of_the_ring,
             publishing_makes_a_release_current_and_never_replaces_a_version,
+            publishing_again_signs_a_release_that_has_no_manifest,
             a_yanked_release_is_never_current_again,
             rolling_back_goes_to_the_newest_older_release_or_the_named_one,
             a_rollback_racing_a_yank_never_offers_what_was_withdrawn,

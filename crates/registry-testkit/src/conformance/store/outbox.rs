@@ -147,6 +147,10 @@ pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Sto
     edit(id, MailEdit::Retry).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;
     assert_eq!((mail.state, mail.attempts, mail.due_at, mail.settled_at), (MailState::Queued, 0, now, None));
+    let until = now + TimeDelta::seconds(30);
+    assert_eq!(store.mail_lease(now, until).await.unwrap().map(|mail| mail.id), Some(id));
+    edit(id, MailEdit::Retry).await.unwrap();
+    assert_eq!(store.mail_lease(now, until).await.unwrap(), None, "it is being sent");
     world.clock.advance(TimeDelta::seconds(1));
     edit(id, MailEdit::Discard).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use registry_core::store::Store;
+use registry_core::blob::BlobKey;
+use registry_core::id::ReleaseId;
+use registry_core::release::Release;
+use registry_core::store::{Store, Write};
+use registry_core::text::Version;
 use registry_core::{Error, Refusal};
 
 use crate::World;
@@ -50,6 +54,22 @@ pub async fn publishing_makes_a_release_current_and_never_replaces_a_version(sto
     assert_eq!(listed[1].release, two);
     assert_eq!(world.registry.release_list(Some("beta")).await.unwrap(), []);
     assert_eq!(world.ports.store.release_of_file(two.key.clone()).await.unwrap(), Some(two));
+}
+
+/// From before manifests were signed.
+pub async fn publishing_again_signs_a_release_that_has_no_manifest(store: Arc<dyn Store>) {
+    let world = World::over(store);
+    let signed = world.publish("1.0", b"one").await.unwrap();
+    let old = Release { manifest: None, id: ReleaseId(world.registry.draw_id()), ..signed.clone() };
+    let (version, key) = (Version::parse("0.9").unwrap(), BlobKey::parse("stable/old/image.iso").unwrap());
+    let old = Release { version, key: key.clone(), ..old };
+    world.write(vec![Write::PutRelease(Box::new(old.clone()))]).await.unwrap();
+    let mut upload = world.ports.blobs.upload(&key, None).await.unwrap();
+    upload.write(b"one").await.unwrap();
+    upload.finish().await.unwrap();
+    let again = world.publish("0.9", b"one").await.unwrap();
+    assert_eq!((again.id, again.manifest.is_some()), (old.id, true));
+    assert_eq!(world.registry.release_show("0.9", None).await.unwrap().release, again);
 }
 
 /// Withdrawing.
