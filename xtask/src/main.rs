@@ -61,7 +61,7 @@ enum Task {
         #[arg(long)]
         smtp: bool,
     },
-    /// Run the tests that take minutes, built for release, and print what they measured
+    /// Run the tests that can be large as large as they get, built for release, and print what they measured
     Soak,
 }
 

@@ -40,14 +40,14 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests that are left out of the ordinary run since they take minutes, one after the other.
+/// Runs the tests that can be made to take minutes, as large as that, one after the other.
 ///
 /// # Errors
 /// Where one fails, or PostgreSQL is not installed.
 pub(crate) fn soak() -> Result<()> {
     let cluster = Cluster::start(Durability::Durable, &[]).with_context(|| format!("no PostgreSQL ({INSTALL})"))?;
     let mut command = run::command("cargo", SOAK);
-    command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/'));
+    command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/')).env("SOAK", "1");
     run::run(&mut command)
 }
 
@@ -60,9 +60,10 @@ const SOAK: &[&str] = &[
     "--test=mail",
     "--test=releases",
     "--",
-    "--ignored",
     "--nocapture",
     "--test-threads=1",
+    "many_mails",
+    "in_memory_whole",
 ];
 
 const LEFT_OUT: &str = "PostgreSQL is not installed: the tests that need it are left out. To run them: \

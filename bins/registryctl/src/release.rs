@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -12,6 +13,7 @@ use registry_core::registry::releases::{NewRelease, ReleaseUpload};
 use registry_core::release::Release;
 use registry_core::store::ListedRelease;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::consent::Consent;
 use crate::operator;
@@ -20,6 +22,9 @@ use crate::tenant::time;
 
 /// How much is read and sent at once, in bytes.
 const PART: usize = 1024 * 1024;
+
+/// How long taking back an upload may take.
+const TAKE_BACK: Duration = Duration::from_secs(20);
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
@@ -34,8 +39,8 @@ pub(crate) enum Task {
     },
     /// Shows a release.
     Show(Show),
-    /// Withdraws a release for good: no link leads to it any more. Where it is the current one, the newest of the others
-    /// takes its place.
+    /// Withdraws a release for good: no link leads to it any more. Where it is the current one, the newest earlier one takes
+    /// its place.
     Yank {
         #[command(flatten)]
         named: Named,
@@ -108,8 +113,16 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         Task::Yank { named: Named { version, channel }, consent } => {
             let channel = channel.as_deref();
             consent.ask(&format!("Yank {version} for good? Nobody can download it any more."))?;
-            registry.release_yank(&version, channel, operator()).await?;
-            show(&registry.release_show(&version, channel).await?, output)
+            let yanked = registry.release_yank(&version, channel, operator()).await?;
+            let listed = registry.release_list(Some(yanked.channel.as_str())).await?;
+            let current = listed.iter().find(|it| it.is_current).map(|it| it.release.version.to_string());
+            output.fields(&[
+                ("version", json!(yanked.version)),
+                ("channel", json!(yanked.channel)),
+                ("state", json!("yanked")),
+                ("yanked_at", json!(yanked.yanked_at.map(time))),
+                ("current", json!(current)),
+            ])
         }
         Task::Rollback(Rollback { to, channel, consent }) => {
             consent.ask("Make an earlier release the one that customers download?")?;
@@ -175,9 +188,10 @@ fn write_manifest(release: &Release, folder: &Path) -> anyhow::Result<()> {
 async fn publish(registry: &Registry, asked: Publish, output: Output) -> anyhow::Result<()> {
     let Publish { file, version, channel } = asked;
     let shown = file.display();
-    let mut image = File::open(&file).with_context(|| format!("{shown} cannot be read"))?;
-    let metadata = image.metadata().with_context(|| format!("{shown} cannot be read"))?;
+    // Looked at before it is opened: opening a pipe waits for somebody to write.
+    let metadata = std::fs::metadata(&file).with_context(|| format!("{shown} cannot be read"))?;
     anyhow::ensure!(metadata.is_file(), "{shown} is not a file");
+    let mut image = File::open(&file).with_context(|| format!("{shown} cannot be read"))?;
     anyhow::ensure!(metadata.len() > 0, "{shown} is empty");
     let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let new = NewRelease { version, channel, file_name, size: Some(metadata.len()) };
@@ -185,19 +199,29 @@ async fn publish(registry: &Registry, asked: Publish, output: Output) -> anyhow:
     let bar = progress(metadata.len(), output);
     let copied = tokio::select! {
         copied = copy(&mut image, &file, &mut upload, &bar) => copied,
-        _ = tokio::signal::ctrl_c() => Err(crate::Interrupted("nothing was published").into()),
+        stopped = stopped() => Err(stopped.err().unwrap_or(crate::Interrupted("nothing was published").into())),
     };
     if let Err(error) = copied {
         bar.abandon();
-        return Err(match upload.abort().await {
-            Ok(()) => error,
-            Err(also) => anyhow::anyhow!("{error:#}; and it could not be taken back: {also}"),
+        return Err(match tokio::time::timeout(TAKE_BACK, upload.abort()).await {
+            Ok(Ok(())) => error,
+            Ok(Err(also)) => error.context(format!("what was uploaded could not be taken back ({also})")),
+            Err(_) => error.context("what was uploaded could not be taken back in time"),
         });
     }
     let release = finish(registry, upload).await?;
     bar.finish_and_clear();
     let (version, channel) = (release.version.to_string(), release.channel.to_string());
     show(&registry.release_show(&version, Some(&channel)).await?, output)
+}
+
+/// Ctrl-C, or whoever stops a job.
+async fn stopped() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("Ctrl-C cannot be watched"),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// The last parts, and making it current: Ctrl-C has to be pressed twice to break that off.
@@ -207,7 +231,7 @@ async fn finish(registry: &Registry, upload: ReleaseUpload) -> anyhow::Result<Re
     for again in [true, false] {
         tokio::select! {
             published = &mut published => return Ok(published?),
-            _ = tokio::signal::ctrl_c() => {}
+            stopped = stopped() => stopped?,
         }
         if again {
             eprintln!("registryctl: everything is uploaded, and is being published; Ctrl-C again breaks it off");

@@ -1,6 +1,6 @@
 //! Publishing, withdrawing and rolling back; into a bucket too, without the image ever standing in memory.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it measured")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -132,7 +132,9 @@ fn peak_memory(child: &Child) -> Option<u64> {
 
 /// Publishes an image into a bucket, downloads it by the link of a registration, whole and in part, and compares.
 #[expect(clippy::disallowed_methods, reason = "it is told how fast it was; nothing is decided by it")]
-fn publish_and_download(bytes: u64) {
+#[test]
+fn a_large_image_is_published_into_a_bucket_and_never_stands_in_memory_whole() {
+    let bytes = if std::env::var_os("SOAK").is_some() { 5 << 30 } else { 256 << 20 };
     let bucket = Bucket::start();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
@@ -170,17 +172,6 @@ fn publish_and_download(bytes: u64) {
     assert_eq!((part.status().as_u16(), part.bytes().unwrap().len()), (206, 100));
     let (rest, flipped) = (&link[..link.len() - 1], if link.ends_with('0') { "1" } else { "0" });
     assert_eq!(client.get(format!("{rest}{flipped}")).send().unwrap().status(), 403);
-}
-
-#[test]
-fn an_image_of_256_mib_is_published_into_a_bucket_and_never_stands_in_memory_whole() {
-    publish_and_download(256 << 20);
-}
-
-#[test]
-#[ignore = "takes minutes, and 10 GB of disk: `cargo xtask soak`"]
-fn soak_an_image_of_5_gib_is_published_into_a_bucket_and_never_stands_in_memory_whole() {
-    publish_and_download(5 << 30);
 }
 
 #[test]

@@ -117,7 +117,8 @@ fn the_link_in_a_mail_leads_to_the_current_image_and_ends_with_its_code(environm
         server.get(&location).send().unwrap().bytes().unwrap()
     };
     assert_eq!(follow(&first), "first");
-    assert_eq!(server.request("HEAD", &first).send().unwrap().status(), 302);
+    let head = server.request("HEAD", &first).send().unwrap();
+    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"5".parse().unwrap()));
     publish_as("2.0", data.path(), environment, b"second");
     assert_eq!(follow(&first), "second", "what is current now");
     let (_, reissued) = server.reissue(&tenant);

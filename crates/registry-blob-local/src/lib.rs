@@ -154,10 +154,16 @@ impl BlobStore for LocalBlobs {
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
-        match tokio::fs::remove_file(self.path(key)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&error)),
-            _ => Ok(()),
+        let path = self.path(key);
+        match tokio::fs::remove_file(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unavailable(&error)),
+            _ => {}
         }
+        // The folder of an upload, where it is empty now; others in it are a reason to stay, and so is any other.
+        if let Some(folder) = path.parent().filter(|folder| *folder != self.root) {
+            drop(tokio::fs::remove_dir(folder).await);
+        }
+        Ok(())
     }
 
     async fn link(&self, key: &BlobKey, _now: Timestamp, expires_at: Timestamp) -> Result<DownloadLink, BlobError> {

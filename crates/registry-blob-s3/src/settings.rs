@@ -54,6 +54,10 @@ impl S3Settings {
         let mut options =
             ClientOptions::new().with_timeout(timeout).with_connect_timeout(timeout.min(Duration::from_secs(5)));
         if let Some(pem) = &self.ca_pem {
+            // Anything else would be taken for a file without any.
+            if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") {
+                return Err(S3Error("`s3.ca_file` has no certificate in PEM".to_owned()));
+            }
             let certificate =
                 Certificate::from_pem(pem).map_err(|error| S3Error(format!("no certificate: {error}")))?;
             options = options.with_root_certificate(certificate);

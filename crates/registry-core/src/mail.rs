@@ -210,6 +210,36 @@ pub enum MailError {
     /// The connection was not made or broke off, or no answer came: because of this mail, perhaps, or of the server.
     #[error("{0}")]
     Unclear(String),
+    /// There was an answer, and nobody can read it: the mail may have been taken.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl MailError {
+    /// The same with other words.
+    pub(crate) fn map(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Transient(text) => Self::Transient(words(text)),
+            Self::Permanent(text) => Self::Permanent(words(text)),
+            Self::Unavailable(text) => Self::Unavailable(words(text)),
+            Self::Unclear(text) => Self::Unclear(words(text)),
+            Self::Unreadable(text) => Self::Unreadable(words(text)),
+        }
+    }
+
+    /// What it comes to, once it is known whether the server answers without this mail. A server that does not is
+    /// unavailable, whatever it said; one that does has this mail in mind. An answer that nobody can read is not asked for
+    /// again: the mail would arrive as often.
+    pub(crate) fn judged(self, server_answers: bool) -> Self {
+        match self {
+            Self::Permanent(text) | Self::Unclear(text) | Self::Unreadable(text) if !server_answers => {
+                Self::Unavailable(text)
+            }
+            Self::Unclear(text) => Self::Transient(text),
+            Self::Unreadable(text) => Self::Permanent(format!("it may have arrived: {text}")),
+            judged => judged,
+        }
+    }
 }
 
 /// The port that sends mail.
@@ -244,7 +274,7 @@ pub const MAX_ATTEMPTS: u32 = 20;
 pub fn settle_failure(error: MailError, attempts: u32, now: Timestamp, jitter: u8) -> Settlement {
     match error {
         MailError::Unavailable(error) | MailError::Unclear(error) => Settlement::Held { error },
-        MailError::Permanent(error) => Settlement::Dead { error },
+        MailError::Permanent(error) | MailError::Unreadable(error) => Settlement::Dead { error },
         MailError::Transient(error) if attempts + 1 >= MAX_ATTEMPTS => Settlement::Dead { error },
         MailError::Transient(error) => Settlement::Retry { due_at: now + retry_delay(attempts + 1, jitter), error },
     }
@@ -275,6 +305,23 @@ mod tests {
         assert_eq!(settle_failure(transient(), 19, now, 0), Settlement::Dead { error: "busy".into() });
         let permanent = MailError::Permanent("no such user".into());
         assert_eq!(settle_failure(permanent, 0, now, 0), Settlement::Dead { error: "no such user".into() });
+    }
+
+    #[test]
+    fn a_failure_is_the_servers_where_the_server_does_not_answer_without_the_mail() {
+        use MailError::{Permanent, Transient, Unavailable, Unclear, Unreadable};
+        let it = || "x".to_owned();
+        for (error, answers, judged) in [
+            (Permanent(it()), true, Permanent(it())),
+            (Permanent(it()), false, Unavailable(it())),
+            (Unclear(it()), true, Transient(it())),
+            (Unclear(it()), false, Unavailable(it())),
+            (Unreadable(it()), true, Permanent("it may have arrived: x".into())),
+            (Unreadable(it()), false, Unavailable(it())),
+            (Transient(it()), false, Transient(it())),
+        ] {
+            assert_eq!(error.judged(answers), judged);
+        }
     }
 
     #[test]

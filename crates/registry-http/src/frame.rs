@@ -89,6 +89,7 @@ fn formed(app: &App, mut response: Response, id: &str, for_a_person: bool) -> (R
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (status, kind, Json(problem)).into_response()
     };
+    formed.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // What the error's maker said in headers stays: Allow, Retry-After, WWW-Authenticate, Content-Range.
     for (name, value) in response.headers() {
         if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {

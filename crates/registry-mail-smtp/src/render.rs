@@ -49,7 +49,10 @@ impl Renderer {
         let renderer = Self { templates: Templates::load(folder)?, from, brand };
         for kind in MailKind::ALL {
             renderer.preview(*kind, None)?;
-            renderer.words(&sample::message(*kind, None, false))?;
+            let words = renderer.words(&sample::message(*kind, None, false))?;
+            if matches!(kind, MailKind::InstallCode | MailKind::InstallCodeReissued) {
+                check_code(&words)?;
+            }
         }
         Ok(renderer)
     }
@@ -90,6 +93,17 @@ impl Renderer {
             Message::PortalLink(message) => templates.render("portal_link", &PortalLinkView::of(brand, message)),
         }
     }
+}
+
+/// The mail that brings a code brings it, and not where it shows on a locked screen.
+fn check_code(words: &Rendered) -> Result<(), TemplateError> {
+    let problem = match words {
+        Rendered { text, .. } if !text.contains(sample::CODE) => "`install_code.txt` does not show `{{ code }}`",
+        Rendered { html, .. } if !html.contains(sample::CODE) => "`install_code.html` does not show `{{ code }}`",
+        Rendered { subject, .. } if subject.contains(sample::CODE) => "`install_code.subject` shows `{{ code }}`",
+        Rendered { .. } => return Ok(()),
+    };
+    Err(TemplateError::Broken(problem.to_owned()))
 }
 
 /// Tells automatic answers that nobody reads them (RFC 3834 §5).
@@ -144,9 +158,11 @@ mod tests {
             ("install_code.txt", "{{ code", "install_code.txt"),
             ("install_code.html", "line\n{{ cod }}", "`install_code.html` is broken, line 2"),
             ("install_code.subject", "{{ company.nothing.at.all }}", "install_code.subject"),
+            ("install_code.txt", "Your code is on its way", "does not show `{{ code }}`"),
+            ("install_code.subject", "{{ code }}", "`install_code.subject` shows"),
             ("install_code.txt", "{{ contact|upper }}{{ contact + 'x' }}", "install_code.txt"),
             ("registration_link.html", "{% if %}", "registration_link.html"),
-            ("instal_code.txt", "", "is not a template; they are install_code.subject"),
+            ("instal_code.txt", "", "is not a template; they are layout.html, install_code.subject"),
         ] {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join(name), text).unwrap();

@@ -127,7 +127,7 @@ fn parameters(host: &str, ca_pem: Option<&[u8]>) -> Result<TlsParameters, SmtpEr
     if let Some(pem) = ca_pem {
         // Without this, a file of anything else would be an authority that nobody is certified by.
         if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") {
-            return Err(SmtpError("there is no certificate in PEM in it".to_owned()));
+            return Err(SmtpError("`mail.smtp.ca_file` has no certificate in PEM".to_owned()));
         }
         let certificate = Certificate::from_pem(pem).map_err(|error| SmtpError(format!("no certificate: {error}")))?;
         builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
@@ -170,8 +170,15 @@ fn classify(error: &smtp::Error, envelope: &Envelope) -> MailError {
         None if error.is_client() && envelope.to().iter().any(|it| !AsRef::<str>::as_ref(it).is_ascii()) => {
             MailError::Permanent(format!("the mail server does not take such addresses: {text}"))
         }
+        None if error.is_response() || is_not_text(error) => MailError::Unreadable(text),
         None => MailError::Unclear(text),
     }
+}
+
+/// Whether the server's answer was none in UTF-8. (A certificate that is not trusted is invalid data too.)
+fn is_not_text(error: &smtp::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData && io.to_string().contains("UTF-8"))
 }
 
 /// RFC 5321 §4.2.1: 4yz may be tried again, 5yz may not. 421 is the server closing down (§3.8); 432, 454, 530, 534, 535
@@ -208,7 +215,7 @@ mod tests {
             MailError::Transient(_) => "transient",
             MailError::Permanent(_) => "permanent",
             MailError::Unavailable(_) => "unavailable",
-            MailError::Unclear(_) => "unclear",
+            MailError::Unclear(_) | MailError::Unreadable(_) => "unclear",
         };
         for (status, expected) in [
             (421, "unavailable"),

@@ -15,6 +15,7 @@ macro_rules! embedded {
 
 /// Every template, by the name that one of the vendor's own has too.
 const EMBEDDED: &[(&str, &str)] = embedded![
+    "layout.html",
     "install_code.subject",
     "install_code.txt",
     "install_code.html",

@@ -96,8 +96,9 @@ async fn what_the_server_answers_decides_whether_a_mail_is_tried_again() {
     let quoted = send("quoting@example.com").await;
     assert!(matches!(&quoted, Err(MailError::Permanent(_))), "{quoted:?}");
     assert!(matches!(send("deaf@example.com").await, Err(MailError::Unclear(_))), "the answer got lost");
+    assert!(matches!(send("odd@example.com").await, Err(MailError::Unreadable(_))), "Latin-1");
     mailer.probe().await.unwrap();
-    assert_eq!(server.received().len(), 2, "the busy one, and the one whose answer got lost");
+    assert_eq!(server.received().len(), 3, "the busy one, the one whose answer got lost, and the odd one");
     let Err(MailError::Permanent(text)) = send("grüße@example.com").await else { panic!("not ASCII") };
     assert!(text.contains("does not take such addresses"), "{text}");
 }

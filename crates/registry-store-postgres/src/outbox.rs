@@ -54,6 +54,8 @@ pub(crate) async fn settle(
         Settlement::Sent => {
             let blanked = (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
             let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked.0, blanked.1);
+            // Also one that was discarded while it was on its way.
+            let mail = mails::table.find(id.0).filter(mails::state.eq_any(["queued", "discarded"]));
             diesel::update(mail).set(set).execute(connection).await
         }
         Settlement::Retry { due_at, error } => {

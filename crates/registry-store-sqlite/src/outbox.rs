@@ -60,6 +60,8 @@ pub(crate) fn settle(
         Settlement::Sent => {
             let blanked = (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
             let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked.0, blanked.1);
+            // Also one that was discarded while it was on its way.
+            let mail = mails::table.find(id.to_string()).filter(mails::state.eq_any(["queued", "discarded"]));
             diesel::update(mail).set(set).execute(connection)
         }
         Settlement::Retry { due_at, error } => {

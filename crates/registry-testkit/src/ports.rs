@@ -150,7 +150,7 @@ impl Mailer for MemoryMailer {
 
     async fn probe(&self) -> Result<(), MailError> {
         match self.failure.lock().unwrap().clone() {
-            Some(error @ (MailError::Unavailable(_) | MailError::Unclear(_)))
+            Some(error @ (MailError::Unavailable(_) | MailError::Unclear(_) | MailError::Unreadable(_)))
                 if !self.choosy.load(Ordering::SeqCst) =>
             {
                 Err(error)

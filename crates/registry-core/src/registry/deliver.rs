@@ -5,11 +5,12 @@ use chrono::TimeDelta;
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::id::{CodeId, MailId};
-use crate::install_code::PlainCode;
+use crate::install_code::{CodeState, PlainCode};
 use crate::mail::{
     Download, InstallCodeMessage, MailError, Message, OutgoingMail, QueuedMail, QueuedMessage, Settlement,
     settle_failure,
 };
+use crate::registry::answers::shown;
 use crate::registry::{Error, Registry};
 use crate::secret::DownloadLink;
 use crate::vault::OpenError;
@@ -17,9 +18,6 @@ use crate::vault::OpenError;
 /// How much longer a mail is leased than sending it and asking whether the server answers at all may take: for composing
 /// it before, settling it after, and clocks of other machines that are ahead.
 const MARGIN: TimeDelta = TimeDelta::seconds(30);
-
-/// How many characters of what went wrong are kept.
-const ERROR_LENGTH: usize = 300;
 
 /// A mail that was tried.
 #[derive(Clone, Debug)]
@@ -57,7 +55,7 @@ impl Registry {
             Ok(_) if self.now() + self.ports.mailer.patience() * 2 > leased_until => {
                 Err(MailError::Unavailable("it took too long to make it".to_owned()))
             }
-            Ok(outgoing) => self.send(&outgoing).await.map_err(|error| shown(error, &outgoing)),
+            Ok(outgoing) => self.send(&outgoing).await,
             Err(error) => Err(error),
         };
         let [jitter] = entropy::bytes(&*self.ports.entropy);
@@ -74,16 +72,30 @@ impl Registry {
         Ok(self.ports.store.mail_settle(*id, *leased_until, settlement.clone(), self.now()).await?)
     }
 
-    /// Sends a mail. A failure that nobody explains is the server's only if the server fails without this mail too: else a
-    /// single mail that breaks connections would hold up all others.
+    /// Sends a mail. Where what went wrong may be the server's fault or this mail's, the server is asked without it: else a
+    /// single mail that breaks connections would hold up all others, and a server that is closed would give up all mails.
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError> {
-        match self.ports.mailer.send(mail).await {
-            Err(MailError::Unclear(error)) => match self.ports.mailer.probe().await {
-                Ok(()) => Err(MailError::Transient(error)),
-                Err(_) => Err(MailError::Unavailable(error)),
-            },
-            sent => sent,
+        let Err(error) = self.ports.mailer.send(mail).await else { return Ok(()) };
+        let error = shown(error, mail);
+        if matches!(error, MailError::Transient(_) | MailError::Unavailable(_)) {
+            return Err(error);
         }
+        let answers = self.ports.mailer.probe().await.is_ok();
+        Err(error.judged(answers))
+    }
+
+    /// Why a code is not worth mailing any more.
+    async fn outdated(&self, code: CodeId) -> Result<Option<&'static str>, MailError> {
+        let found = self.ports.store.code_show(code).await;
+        let found = found.map_err(|error| MailError::Transient(format!("its code cannot be looked at: {error}")))?;
+        let Some((code, tenant)) = found else { return Ok(Some("its code is not there any more")) };
+        Ok(match code.state(self.now()) {
+            _ if tenant.status.is_closed() => Some("its tenant was suspended or cancelled"),
+            // Whoever used it had it from a service: the mail is still what the customer was promised, and its link works.
+            CodeState::Live | CodeState::Consumed(_) => None,
+            CodeState::Superseded(_) => Some("its code was replaced before it could be sent"),
+            CodeState::Expired(_) => Some("its code ended before it could be sent"),
+        })
     }
 
     /// Opens the mail's secret, and finds what there is to download.
@@ -105,8 +117,8 @@ impl Registry {
                 code_expires_at,
                 link_expires_at: _,
             } => {
-                if code_expires_at <= self.now() {
-                    return Err(MailError::Permanent("its code ended before it could be sent".to_owned()));
+                if let Some(why) = self.outdated(code_id).await? {
+                    return Err(MailError::Permanent(why.to_owned()));
                 }
                 let download = self.download(code_id, code_expires_at).await?;
                 let tenant_id = mail.tenant_id;
@@ -136,74 +148,5 @@ impl Registry {
         let token = self.ports.vault.download_token(code);
         let link = DownloadLink::new(format!("{}/{}", self.settings.download_url, token.expose()));
         Ok(Some(Download { link, expires_at, after_redemption: self.settings.link_grace, release }))
-    }
-}
-
-/// What went wrong, in short and without what only the recipient may read: a server is free to quote the mail it refuses.
-fn shown(error: MailError, mail: &OutgoingMail) -> MailError {
-    let secrets: Vec<String> = match &mail.message {
-        Message::InstallCode(message) => {
-            let link = message.download.iter().map(|download| download.link.expose().to_owned());
-            [message.code.grouped().to_string(), message.code.expose().to_owned()].into_iter().chain(link).collect()
-        }
-        Message::RegistrationLink(message) => vec![message.link.expose().to_owned()],
-        Message::PortalLink(message) => vec![message.link.expose().to_owned()],
-    };
-    // Lines of quoted-printable text are broken anywhere, by `=` (RFC 2045 §6.7).
-    let squeezed = |text: &str| text.chars().filter(|c| !c.is_whitespace() && *c != '=').collect::<String>();
-    let show = |text: String| {
-        let plain = squeezed(&text);
-        if secrets.iter().any(|secret| plain.contains(&squeezed(secret))) {
-            // `permanent error (550)`
-            let kind = text.split(':').next().filter(|kind| kind.len() < 40 && !secrets.contains(&squeezed(kind)));
-            return format!("{}: the answer quotes the mail, and is not kept", kind.unwrap_or("refused"));
-        }
-        text.chars().take(ERROR_LENGTH).collect()
-    };
-    match error {
-        MailError::Transient(text) => MailError::Transient(show(text)),
-        MailError::Permanent(text) => MailError::Permanent(show(text)),
-        MailError::Unavailable(text) => MailError::Unavailable(show(text)),
-        MailError::Unclear(text) => MailError::Unclear(show(text)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::edition::EditionName;
-    use crate::id::TenantId;
-    use crate::text::{CompanyName, EmailAddress};
-
-    #[test]
-    fn an_answer_that_quotes_the_mail_is_not_kept_however_it_is_broken() {
-        let mail = OutgoingMail {
-            id: MailId(uuid::Uuid::nil()),
-            to: EmailAddress::from_stored("a@example.com".into()),
-            queued_at: Timestamp::default(),
-            message: Message::InstallCode(Box::new(InstallCodeMessage {
-                tenant_id: TenantId(uuid::Uuid::nil()),
-                company_name: CompanyName::from_stored("Acme".into()),
-                contact_name: None,
-                edition: EditionName::new("pro"),
-                code: PlainCode::new("K7QPM2RX9TDV".into()),
-                code_expires_at: Timestamp::default(),
-                download: None,
-                reissued: false,
-            })),
-        };
-        let text = |said: &str| shown(MailError::Permanent(said.to_owned()), &mail).to_string();
-        assert_eq!(text("550 no such user"), "550 no such user");
-        assert_eq!(text(&"x".repeat(1_000)).chars().count(), ERROR_LENGTH);
-        let padding = "y".repeat(ERROR_LENGTH - 5);
-        for quoted in [
-            "spam: K7QP-M2RX-9TDV",
-            "spam: K7QPM2RX9TDV",
-            "spam: K7QP-M2=\r\nRX-9TDV",
-            &format!("{padding}K7QP-M2RX-9TDV"),
-        ] {
-            let kept = text(quoted);
-            assert!(!kept.contains("K7QP") && kept.contains("quotes the mail"), "{kept}");
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The use cases: one file a group, each a few lines around a pure decision.
 
+mod answers;
 pub mod check_in;
 pub mod deliver;
 pub mod directory;

@@ -58,11 +58,13 @@ fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&Queu
             // One that is due that soon may be being sent in this moment: then it is due when its lease ends.
             let is_leased = mail.state == MailState::Queued && mail.due_at > now && mail.due_at <= now + lease;
             let due_at = if is_leased { mail.due_at } else { now };
-            let after = QueuedMail { state: MailState::Queued, attempts: 0, due_at, ..mail.clone() };
+            let settled_at = None;
+            let after = QueuedMail { state: MailState::Queued, attempts: 0, due_at, settled_at, ..mail.clone() };
             (Write::RequeueMail { mail: mail.id, at: due_at }, Action::MailRetried, after)
         }
         MailEdit::Discard => {
-            let after = QueuedMail { state: MailState::Discarded, sealed: None, ..mail.clone() };
+            let settled_at = Some(now);
+            let after = QueuedMail { state: MailState::Discarded, sealed: None, settled_at, ..mail.clone() };
             (Write::DiscardMail { mail: mail.id, at: now }, Action::MailDiscarded, after)
         }
     };

@@ -53,6 +53,8 @@ impl Registry {
     pub async fn release_begin(&self, new: NewRelease, actor: Actor) -> Result<ReleaseUpload, Error> {
         let version = Version::parse(&new.version)?;
         let channel = self.channel(new.channel.as_deref())?;
+        check_plain("version", version.as_str())?;
+        check_plain("channel", channel.as_str())?;
         let file_name = plain_name(&new.file_name);
         let mut stamp = self.stamp(actor.clone());
         let id = stamp.draw();
@@ -135,7 +137,7 @@ impl Registry {
     }
 
     /// Withdraws a release: no link to it is made any more, and those of our own that are out end. Where it is the current
-    /// one, the newest of the others takes its place. Repeating it changes nothing.
+    /// one, the newest earlier one takes its place, or else the oldest later one. Repeating it changes nothing.
     pub async fn release_yank(&self, version: &str, channel: Option<&str>, actor: Actor) -> Result<Release, Error> {
         let (version, channel, stamp) = (Version::parse(version)?, self.channel(channel)?, self.stamp(actor));
         let decide = Arc::new(move |facts: &ReleaseFacts| decide_yank(stamp.clone(), &version, facts));
@@ -151,6 +153,16 @@ impl Registry {
     ) -> Result<Release, Error> {
         let version = version.map(Version::parse).transpose()?;
         let (channel, stamp) = (self.channel(channel)?, self.stamp(actor));
+        if let Some(version) = &version {
+            let listed = self.ports.store.release_list(Some(channel.clone())).await?;
+            let named = find(&listed, version).map(|it| &it.release);
+            // A store that does not answer is no reason to keep customers on a bad image.
+            if let Some(named) = named
+                && !self.is_whole(named).await.unwrap_or(true)
+            {
+                return Err(BlobError::NotFound(named.key.clone()).into());
+            }
+        }
         let asked = channel.clone();
         let decide =
             Arc::new(move |facts: &ReleaseFacts| decide_rollback(stamp.clone(), version.as_ref(), &asked, facts));
@@ -213,8 +225,11 @@ fn decide_yank(mut stamp: Stamp, version: &Version, facts: &ReleaseFacts) -> Dec
     let yanked = Release { yanked_at: Some(stamp.now), ..listed.release.clone() };
     let mut writes = vec![Write::PutRelease(Box::new(yanked.clone()))];
     if listed.is_current {
-        let next = facts.releases.iter().map(|it| &it.release);
-        let next = next.filter(|it| it.id != yanked.id).find(|it| it.yanked_at.is_none());
+        // An earlier one rather than a later one, which may have been rolled back from.
+        let at = facts.releases.iter().position(|it| it.is_current).unwrap_or_default();
+        let (later, earlier) = facts.releases.split_at(at);
+        let mut others = earlier.iter().skip(1).chain(later.iter().rev()).map(|it| &it.release);
+        let next = others.find(|it| it.yanked_at.is_none());
         writes.push(Write::SetCurrent { channel: yanked.channel.clone(), release: next.map(|it| it.id) });
     }
     writes.push(Write::audit(stamp.audit(Action::ReleaseYanked, None, yanked.version.as_str())));
@@ -249,18 +264,46 @@ fn decide_rollback(
     Decision::Commit { writes, outcome: Ok(release) }
 }
 
+/// What stands in mails, tables and links is what it looks like.
+fn check_plain(field: &'static str, text: &str) -> Result<(), Refusal> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fine) {
+        return Ok(());
+    }
+    let problem = "must be letters, digits, `.`, `_`, `-` and `+`, and begin with a letter or a digit".to_owned();
+    Err(Refusal::Invalid { field, problem })
+}
+
 /// A file name that every file system, URL and header takes as it is.
 fn plain_name(name: &str) -> String {
     let fine = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+') { c } else { '-' };
     let name: String = name.chars().map(fine).collect();
-    let name = name.trim_start_matches('.');
     let start = name.len().saturating_sub(128);
-    if name.is_empty() { "image".to_owned() } else { name[start..].trim_start_matches('.').to_owned() }
+    // A file that begins so is hidden, or an option to whoever checks it.
+    let name = name[start..].trim_start_matches(['.', '-']);
+    if name.is_empty() { "image".to_owned() } else { name.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::plain_name;
+    use super::{check_plain, plain_name};
+
+    #[test]
+    fn a_version_is_what_it_looks_like() {
+        for (text, is_fine) in [
+            ("1.2.0", true),
+            ("2026.11+build-7_rc1", true),
+            ("v1", true),
+            ("\u{202e}1", false),
+            ("..", false),
+            ("--", false),
+            ("1/2", false),
+            ("1 beta", false),
+            ("", false),
+        ] {
+            assert_eq!(check_plain("version", text).is_ok(), is_fine, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_file_name_becomes_one_that_every_system_takes() {
@@ -269,6 +312,8 @@ mod tests {
             ("my image (1).iso", "my-image--1-.iso"),
             ("..", "image"),
             ("größe.iso", "gr--e.iso"),
+            ("-dash.iso", "dash.iso"),
+            ("ü.iso", "iso"),
             ("", "image"),
         ] {
             assert_eq!(plain_name(given), plain, "{given:?}");

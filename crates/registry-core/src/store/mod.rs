@@ -146,7 +146,7 @@ pub trait Store: Send + Sync {
     async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError>;
 
     /// Settles a mail that was leased until `until`. A sent one MUST lose its secret. One that was discarded meanwhile
-    /// stays discarded. One that others have leased meanwhile MUST NOT become due by it.
+    /// stays discarded, unless it was sent. One that others have leased meanwhile MUST NOT become due by it.
     async fn mail_settle(
         &self,
         id: MailId,

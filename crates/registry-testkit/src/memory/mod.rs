@@ -232,9 +232,9 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let Some(mail) = tables.mails.get_mut(&id).filter(|mail| mail.state == MailState::Queued) else {
-            return Ok(());
-        };
+        let was_sent = settlement == Settlement::Sent;
+        let settles = |state| state == MailState::Queued || (was_sent && state == MailState::Discarded);
+        let Some(mail) = tables.mails.get_mut(&id).filter(|mail| settles(mail.state)) else { return Ok(()) };
         let (ours, mail) = (mail.due_at == until, Arc::make_mut(mail));
         let attempts = mail.attempts + 1;
         match settlement {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use registry_blob_s3::LONGEST_LINK;
+use registry_core::blob::BlobKey;
 
 use super::{Config, TlsMode};
 
@@ -90,6 +91,17 @@ impl Config {
         if smtp.host.is_empty() {
             bail!("`mail.smtp.host` is missing");
         }
+        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
+        let is_host = |name: &str| is_name(name) || name.parse::<std::net::IpAddr>().is_ok();
+        if !is_host(&smtp.host) {
+            bail!("`mail.smtp.host` must be the name or the address of a host; `mail.smtp.port` is its port");
+        }
+        if smtp.port == Some(0) {
+            bail!("`mail.smtp.port` must not be 0");
+        }
+        if smtp.hello_name.as_deref().is_some_and(|name| name.is_empty() || !is_name(name)) {
+            bail!("`mail.smtp.hello_name` must be the name of a host");
+        }
         let (user, password) = (smtp.username.is_some(), smtp.password.is_some());
         check_pair("mail.smtp", ("username", user), ("password", password), smtp.password_file.is_some())?;
         if user && smtp.tls == TlsMode::None && !matches!(smtp.host.as_str(), "localhost" | "127.0.0.1" | "::1") {
@@ -108,6 +120,14 @@ impl Config {
         let Some(s3) = &self.s3 else { return Ok(()) };
         if s3.bucket.is_empty() {
             bail!("`s3.bucket` is missing");
+        }
+        // Names from before 2018 may have capitals and underscores (Amazon S3 User Guide, "Bucket naming rules").
+        let is_fine = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        if !(3..=255).contains(&s3.bucket.len()) || !s3.bucket.chars().all(is_fine) {
+            bail!("`s3.bucket` is no bucket's name: 3 or more letters, digits, `.`, `-` and `_`");
+        }
+        if s3.prefix.as_deref().is_some_and(|prefix| BlobKey::parse(prefix).is_none()) {
+            bail!("`s3.prefix` must be names joined by `/`, with none at either end");
         }
         for (key, url) in [("s3.endpoint", &s3.endpoint), ("s3.public_endpoint", &s3.public_endpoint)] {
             url.as_ref().map(|url| check_url(key, url)).transpose()?;

@@ -64,8 +64,8 @@ impl Shared {
 /// A mail server that runs.
 ///
 /// What a recipient's address begins with decides what becomes of mails to it: `busy-N` is answered 451 N times before it
-/// is taken, `unknown` 550, `quoting` 550 with the mail in the answer, `slow` is taken after two seconds, and after
-/// `deaf` is taken the connection breaks off before the answer.
+/// is taken, `unknown` 550, `quoting` 550 with the mail in the answer, `slow` is taken after two seconds, after `deaf`
+/// is taken the connection breaks off before the answer, and `odd` is taken with an answer that is no UTF-8.
 pub struct SmtpServer {
     shared: Arc<Shared>,
     running: Option<Running>,

@@ -191,9 +191,14 @@ impl<'a, Stream: AsyncRead + AsyncWrite + Unpin> Session<'a, Stream> {
         if begins("slow") {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
-        let (from, deaf) = (self.from.take().unwrap_or_default(), begins("deaf"));
+        let (from, deaf, odd) = (self.from.take().unwrap_or_default(), begins("deaf"), begins("odd"));
         let received = Received { from, to, raw, tls: self.tls, authenticated: self.authenticated };
         self.shared.state().received.push(received);
+        if odd {
+            // Latin-1, as servers in the field say it.
+            self.stream.write_all(b"250 2.0.0 angenommen f\xfcr Zustellung\r\n").await?;
+            return self.stream.flush().await;
+        }
         if deaf { Err(broken_off()) } else { self.say("250 2.0.0 taken").await }
     }
 }

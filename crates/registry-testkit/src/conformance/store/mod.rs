@@ -62,7 +62,7 @@ macro_rules! store_conformance {
             a_recorded_answer_exists_exactly_when_its_effects_do,
             twins_in_flight_are_one,
             a_leased_mail_is_nobody_elses_until_the_lease_ends,
-            a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded,
+            a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded_unless_it_was_sent,
             a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replaced,
             a_worker_whose_lease_ended_takes_nothing_from_the_next_one,
             due_mails_are_leased_oldest_first_and_listed_newest_first,

@@ -50,7 +50,9 @@ pub async fn a_leased_mail_is_nobody_elses_until_the_lease_ends(store: Arc<dyn S
 }
 
 /// Settling.
-pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded(store: Arc<dyn Store>) {
+pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded_unless_it_was_sent(
+    store: Arc<dyn Store>,
+) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
@@ -71,9 +73,14 @@ pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded(st
     let bolt = world.register("Bolt", "essentials").await;
     let id = lease(now, later).await;
     world.reissue(bolt.tenant_id).await.unwrap();
+    let state = async || {
+        let mails = world.mails(bolt.tenant_id).await;
+        mails.iter().find(|mail| mail.id == id).unwrap().state
+    };
+    store.mail_settle(id, later, Settlement::Retry { due_at: now, error: "busy".to_owned() }, now).await.unwrap();
+    assert_eq!(state().await, MailState::Discarded);
     store.mail_settle(id, later, Settlement::Sent, now).await.unwrap();
-    let states = world.mails(bolt.tenant_id).await;
-    assert_eq!(states.iter().find(|mail| mail.id == id).unwrap().state, MailState::Discarded);
+    assert_eq!(state().await, MailState::Sent, "what was sent was sent");
 }
 
 /// Giving up.
