@@ -1,0 +1,26 @@
+//! The first-boot engine of an appliance: redeems an install code once, whatever happens on the way, and hands the
+//! identity on as two Secrets.
+//!
+//! Every step is written down before it is taken ([`Install`]), so that a crash at any point goes on where it was: the code
+//! is redeemed under an `Idempotency-Key` that was written down before its first call, and the answer is written down before
+//! anything is done with it. Once a code was entered, no failure leads to a tenant of the appliance's own.
+//!
+//! What the registry says ([`Redeeming`]) is told apart by what the operator can do: correct the form, or wait.
+
+mod client;
+mod entered;
+mod install;
+mod outcome;
+mod secret;
+mod secrets;
+mod store;
+mod trouble;
+
+pub use client::{Client, ClientError};
+pub use entered::{Admin, EditionChoice, Entered, Way};
+pub use install::{Install, InstallError, Next, Product, Step, SubmitError};
+pub use outcome::{Identity, Licensed, Outcome, Redeeming, Refused, Request};
+pub use secret::SecretText;
+pub use secrets::{Manifests, manifests};
+pub use store::StoreError;
+pub use trouble::Trouble;

@@ -1,0 +1,191 @@
+//! What a redemption comes to, and how an answer is read.
+
+use async_trait::async_trait;
+use registry_api::RegisterAnswer;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::secret::{SecretText, write_down};
+use crate::trouble::Trouble;
+
+/// A code to redeem.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The code as typed.
+    pub code: SecretText,
+    /// What this appliance calls itself.
+    pub appliance_id: String,
+    /// The same in every try of this code, so that a lost answer is had again.
+    pub idempotency_key: String,
+}
+
+/// Redeems codes.
+#[async_trait]
+pub trait Redeeming: Send + Sync {
+    /// Redeems a code, or says why not.
+    async fn redeem(&self, request: &Request) -> Outcome;
+}
+
+/// What came of a try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The appliance has its identity.
+    Redeemed(Box<Identity>),
+    /// The code is no good: the operator corrects it.
+    Refused(Refused),
+    /// Trying again helps.
+    Trouble(Trouble),
+}
+
+/// Who this appliance is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// The edition that the code carried.
+    pub edition: String,
+    /// The company, as it was registered.
+    pub company_name: String,
+    /// What paid editions bring.
+    pub licensed: Option<Licensed>,
+}
+
+/// What paid editions bring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Licensed {
+    /// The first license.
+    #[serde(serialize_with = "write_down")]
+    pub license: SecretText,
+    /// What the appliance proves itself with.
+    #[serde(serialize_with = "write_down")]
+    pub credential: SecretText,
+    /// Where the license is renewed.
+    pub check_in_url: String,
+}
+
+/// A refusal, in the registry's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What a program can branch on.
+    pub code: String,
+    /// What the operator reads.
+    pub text: String,
+}
+
+/// The editions that need no license.
+const FREE: &str = "essentials";
+
+/// Reads an answer. What does not look like the registry's is none of its: no answer of another may bind the appliance, or
+/// tell the operator that a good code is bad.
+pub(crate) fn read(status: u16, retry_after: Option<u64>, location: Option<&str>, body: &[u8]) -> Outcome {
+    let not_the_service = Outcome::Trouble(Trouble::NotTheService { status });
+    match status {
+        200 => identity(body).map_or(not_the_service, |identity| Outcome::Redeemed(Box::new(identity))),
+        300..400 => {
+            let to = location.unwrap_or("nowhere").chars().take(200).collect();
+            Outcome::Trouble(Trouble::Redirected { to })
+        }
+        // Its time was over before the request arrived.
+        408 => Outcome::Trouble(Trouble::TimedOut),
+        503 => Outcome::Trouble(Trouble::Busy { retry_after }),
+        400..500 => refused(body).map_or(not_the_service, Outcome::Refused),
+        500.. => Outcome::Trouble(Trouble::Failing { status }),
+        _ => not_the_service,
+    }
+}
+
+/// The identity in a 200: whole, or none. A paid edition without its license would start a trial.
+fn identity(body: &[u8]) -> Option<Identity> {
+    let answer: RegisterAnswer = serde_json::from_slice(body).ok()?;
+    let fields = (answer.first_jwt, answer.appliance_credential, answer.check_in_url);
+    let licensed = match fields {
+        (Some(license), Some(credential), Some(check_in_url)) => {
+            let is_whole = [&license, &credential, &check_in_url].iter().all(|field| !field.is_empty());
+            let (license, credential) = (SecretText::new(license), SecretText::new(credential));
+            is_whole.then_some(Some(Licensed { license, credential, check_in_url }))?
+        }
+        (None, None, None) if answer.edition == FREE => None,
+        _ => return None,
+    };
+    let is_somebody = !answer.tenant_id.is_nil() && !answer.edition.is_empty();
+    is_somebody.then_some(Identity {
+        tenant_id: answer.tenant_id,
+        edition: answer.edition,
+        company_name: answer.company_name,
+        licensed,
+    })
+}
+
+fn refused(body: &[u8]) -> Option<Refused> {
+    /// What old and new registries both say.
+    #[derive(Deserialize)]
+    struct Said {
+        error: String,
+        code: String,
+    }
+    let said: Said = serde_json::from_slice(body).ok()?;
+    (!said.error.is_empty() && !said.code.is_empty()).then_some(Refused { code: said.code, text: said.error })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
+
+    fn answer(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let mut body = json!({
+            "tenant_id": TENANT, "edition": "pro", "company_name": "Acme", "contact_email": "a@example.com",
+            "first_jwt": "a.b.c", "appliance_credential": "00ff", "check_in_url": "https://registry.example/check-in",
+            "server_time": "unknown fields are fine",
+        });
+        change(&mut body);
+        body.to_string().into_bytes()
+    }
+
+    #[test]
+    fn an_identity_is_whole_or_none() {
+        let whole = read(200, None, None, &answer(|_| {}));
+        assert!(matches!(&whole, Outcome::Redeemed(it) if it.licensed.is_some()), "{whole:?}");
+        let free = answer(|body| {
+            *body = json!({
+                "tenant_id": TENANT, "edition": "essentials", "company_name": "Acme", "contact_email": "",
+            });
+        });
+        assert!(matches!(read(200, None, None, &free), Outcome::Redeemed(it) if it.licensed.is_none()));
+        for lacking in ["tenant_id", "first_jwt", "appliance_credential", "check_in_url", "edition"] {
+            let body = answer(|body| drop(body.as_object_mut().unwrap().remove(lacking)));
+            assert_eq!(
+                read(200, None, None, &body),
+                Outcome::Trouble(Trouble::NotTheService { status: 200 }),
+                "{lacking}"
+            );
+        }
+        let nil = answer(|body| body["tenant_id"] = json!("00000000-0000-0000-0000-000000000000"));
+        assert!(matches!(read(200, None, None, &nil), Outcome::Trouble(_)));
+    }
+
+    #[test]
+    fn an_answer_is_a_refusal_only_in_the_registrys_own_form() {
+        let problem = json!({ "error": "Install code has expired.", "code": "expired_claim_code", "status": 410 });
+        let problem = problem.to_string().into_bytes();
+        let refused = Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
+        let html = b"<html>404 Not Found</html>".to_vec();
+        for (status, body, expected) in [
+            (410, &problem, Outcome::Refused(refused.clone())),
+            (404, &problem, Outcome::Refused(refused)),
+            (404, &html, Outcome::Trouble(Trouble::NotTheService { status: 404 })),
+            (200, &html, Outcome::Trouble(Trouble::NotTheService { status: 200 })),
+            (204, &Vec::new(), Outcome::Trouble(Trouble::NotTheService { status: 204 })),
+            (301, &html, Outcome::Trouble(Trouble::Redirected { to: "https://login.example/".into() })),
+            (500, &problem, Outcome::Trouble(Trouble::Failing { status: 500 })),
+            (502, &html, Outcome::Trouble(Trouble::Failing { status: 502 })),
+            (503, &html, Outcome::Trouble(Trouble::Busy { retry_after: Some(7) })),
+            (408, &html, Outcome::Trouble(Trouble::TimedOut)),
+        ] {
+            assert_eq!(read(status, Some(7), Some("https://login.example/"), body), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The two Secrets that the product's bootstrap reads (`docs/wire-contract.md`, "On the appliance"), as Kubernetes
+//! manifests. Empty values are left out; the values stand in the manifests only, never in an argument.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::entered::{Entered, Way};
+use crate::outcome::{Identity, Licensed};
+use crate::secret::SecretText;
+
+const NAMESPACE: &str = "msp";
+
+/// The two manifests, as JSON, which is YAML too. They hold secrets.
+#[derive(Clone)]
+pub struct Manifests {
+    /// `appliance-initial-tenant`
+    pub initial_tenant: String,
+    /// `appliance-license-seed`
+    pub license_seed: String,
+}
+
+/// Renders the Secrets. Without an identity the operator chose to install without a code: then the bootstrap makes a tenant.
+#[must_use]
+pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &str) -> Manifests {
+    let admin = &entered.admin;
+    let tenant_id = identity.map(|identity| identity.tenant_id.to_string()).unwrap_or_default();
+    let initial_tenant = [
+        ("INITIAL_TENANT_NAME", entered.company.as_str()),
+        ("INITIAL_ADMIN_FIRST_NAME", &admin.first_name),
+        ("INITIAL_ADMIN_LAST_NAME", &admin.last_name),
+        ("INITIAL_ADMIN_EMAIL", &admin.email),
+        ("INITIAL_ADMIN_PASSWORD", admin.password.expose()),
+        ("INITIAL_TENANT_ID", &tenant_id),
+    ];
+    let license_seed = match (identity, &entered.way) {
+        (Some(identity), _) => {
+            let licensed = identity.licensed.as_ref();
+            let field = |of: fn(&Licensed) -> &str| licensed.map(of).unwrap_or_default();
+            vec![
+                ("EDITION_CHOICE", "ee"),
+                ("INSTALL_EDITION", identity.edition.as_str()),
+                ("APPLIANCE_ID", appliance_id),
+                ("LICENSE_TOKEN", field(|it| it.license.expose())),
+                ("APPLIANCE_CREDENTIAL", field(|it| it.credential.expose())),
+                ("CHECK_IN_URL", field(|it| &it.check_in_url)),
+            ]
+        }
+        (None, Way::WithoutCode { edition, license }) => {
+            let license = license.as_ref().map(SecretText::expose).unwrap_or_default();
+            vec![("EDITION_CHOICE", edition.as_str()), ("LICENSE_TOKEN", license)]
+        }
+        // A code without what it brings is never written: see `Install`.
+        (None, Way::Code { .. }) => Vec::new(),
+    };
+    Manifests {
+        initial_tenant: manifest("appliance-initial-tenant", &initial_tenant),
+        license_seed: manifest("appliance-license-seed", &license_seed),
+    }
+}
+
+fn manifest(name: &str, values: &[(&str, &str)]) -> String {
+    let values = values.iter().filter(|(_, value)| !value.is_empty());
+    let data: Map<String, Value> =
+        values.map(|(key, value)| ((*key).to_owned(), json!(BASE64_STANDARD.encode(value)))).collect();
+    let metadata = json!({ "name": name, "namespace": NAMESPACE });
+    json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::entered::{Admin, EditionChoice};
+
+    fn entered(way: Way) -> Entered {
+        let password = SecretText::new("correct horse".into());
+        let admin =
+            Admin { first_name: "Ada".into(), last_name: String::new(), email: "ada@example.com".into(), password };
+        Entered { company: "Acme & Söhne".into(), admin, way }
+    }
+
+    fn values(manifest: &str) -> Vec<(String, String)> {
+        let manifest: Value = serde_json::from_str(manifest).unwrap();
+        assert_eq!((&manifest["kind"], &manifest["type"]), (&json!("Secret"), &json!("Opaque")));
+        assert_eq!(manifest["metadata"]["namespace"], "msp");
+        let decode =
+            |value: &Value| String::from_utf8(BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()).unwrap();
+        manifest["data"].as_object().unwrap().iter().map(|(key, value)| (key.clone(), decode(value))).collect()
+    }
+
+    fn keys(manifest: &str) -> Vec<String> {
+        values(manifest).into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn identity(licensed: bool) -> Identity {
+        let licensed = licensed.then(|| Licensed {
+            license: SecretText::new("a.b.c".into()),
+            credential: SecretText::new("00ff".into()),
+            check_in_url: "https://registry.example/check-in".into(),
+        });
+        let edition = if licensed.is_some() { "pro" } else { "essentials" };
+        Identity { tenant_id: Uuid::from_u128(7), edition: edition.into(), company_name: "Acme".into(), licensed }
+    }
+
+    #[test]
+    fn a_paid_appliance_gets_its_license_and_an_essentials_one_does_not() {
+        let code = || entered(Way::Code { code: SecretText::new("K7QP".into()) });
+        let paid = manifests(&code(), Some(&identity(true)), "appliance-1");
+        let expected = [
+            "APPLIANCE_CREDENTIAL",
+            "APPLIANCE_ID",
+            "CHECK_IN_URL",
+            "EDITION_CHOICE",
+            "INSTALL_EDITION",
+            "LICENSE_TOKEN",
+        ];
+        assert_eq!(keys(&paid.license_seed), expected);
+        let free = manifests(&code(), Some(&identity(false)), "appliance-1");
+        assert_eq!(keys(&free.license_seed), ["APPLIANCE_ID", "EDITION_CHOICE", "INSTALL_EDITION"]);
+        let tenant = values(&free.initial_tenant);
+        assert!(tenant.contains(&("INITIAL_TENANT_ID".into(), Uuid::from_u128(7).to_string())));
+        assert!(tenant.contains(&("INITIAL_TENANT_NAME".into(), "Acme & Söhne".into())));
+        assert!(!keys(&free.initial_tenant).contains(&"INITIAL_ADMIN_LAST_NAME".to_owned()), "empty ones are left out");
+        assert!(!paid.initial_tenant.contains("correct horse"));
+    }
+
+    #[test]
+    fn without_a_code_there_is_no_tenant_id() {
+        for (edition, license, expected) in [
+            (EditionChoice::Ee, Some("a.b.c"), vec!["EDITION_CHOICE", "LICENSE_TOKEN"]),
+            (EditionChoice::Ce, None, vec!["EDITION_CHOICE"]),
+        ] {
+            let license = license.map(|license| SecretText::new(license.to_owned()));
+            let made = manifests(&entered(Way::WithoutCode { edition, license }), None, "appliance-1");
+            assert_eq!(keys(&made.license_seed), expected);
+            assert!(!keys(&made.initial_tenant).contains(&"INITIAL_TENANT_ID".to_owned()));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Trouble with the network or the service: nothing that the operator typed is wrong, and trying again helps.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What is in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Trouble {
+    /// The name of the service is not found.
+    #[error("its name is not found. Check this machine's DNS server and the address of the service.")]
+    Dns,
+    /// Nothing listens there.
+    #[error("it refused the connection. Check the address of the service, and firewalls in between.")]
+    Refused,
+    /// It does not answer.
+    #[error("it did not answer in time. Check this machine's network, and firewalls in between.")]
+    TimedOut,
+    /// The connection broke off.
+    #[error("the connection broke off. Check this machine's network, and proxies in between.")]
+    BrokeOff,
+    /// The connection cannot be trusted.
+    #[error(
+        "its certificate is not trusted ({detail}). Check this machine's clock, and proxies that open connections."
+    )]
+    Tls {
+        /// Why.
+        detail: String,
+    },
+    /// Something else answers in its place.
+    #[error("it sends us elsewhere, to {to}. Check the address of the service, and whether a network login is needed.")]
+    Redirected {
+        /// Where.
+        to: String,
+    },
+    /// Something answers that is not the service.
+    #[error("what answers there is not the service (status {status}). Check its address, and proxies in between.")]
+    NotTheService {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// It failed.
+    #[error("it failed (status {status}). Its operator has to look; nothing is lost.")]
+    Failing {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// It asks for patience.
+    #[error("it is busy, and asks to try again later.")]
+    Busy {
+        /// How long, in seconds.
+        retry_after: Option<u64>,
+    },
+}
+
+impl Trouble {
+    /// What the operator reads.
+    #[must_use]
+    pub fn message(&self, service: &str) -> String {
+        format!("Could not reach the license service at {service}: {self}")
+    }
+
+    /// How long to wait after so many tries: what the service asks for, else two seconds, doubled each time, five minutes
+    /// at most; and up to a quarter more by `jitter`, so that a fleet that was cut off does not come back at once.
+    #[must_use]
+    pub fn pause(&self, tries: u32, jitter: u8) -> Duration {
+        let asked = match self {
+            Self::Busy { retry_after } => retry_after.map(|seconds| Duration::from_secs(seconds.min(3_600))),
+            _ => None,
+        };
+        let doubled = Duration::from_secs(2).saturating_mul(1 << tries.saturating_sub(1).min(16));
+        let pause = asked.unwrap_or(doubled.min(Duration::from_mins(5)));
+        pause + pause.mul_f64(f64::from(jitter) / 1020.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_five_minutes_unless_the_service_asks_otherwise() {
+        let busy = |retry_after| Trouble::Busy { retry_after };
+        for (trouble, tries, jitter, seconds) in [
+            (Trouble::Dns, 1, 0, 2.0),
+            (Trouble::Dns, 1, 255, 2.5),
+            (Trouble::Refused, 3, 0, 8.0),
+            (Trouble::TimedOut, 60, 0, 300.0),
+            (busy(None), 2, 0, 4.0),
+            (busy(Some(30)), 9, 0, 30.0),
+            (busy(Some(30)), 9, 255, 37.5),
+            (busy(Some(1_000_000)), 1, 0, 3_600.0),
+        ] {
+            let expected = Duration::from_secs_f64(seconds);
+            assert_eq!(trouble.pause(tries, jitter), expected, "{trouble:?} after {tries}");
+        }
+    }
+}
