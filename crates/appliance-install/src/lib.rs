@@ -7,19 +7,23 @@
 //!
 //! What the registry says ([`Redeeming`]) is told apart by what the operator can do: correct the form, or wait.
 
+mod appliance_id;
 mod client;
 mod entered;
 mod install;
 mod outcome;
+mod product;
 mod secret;
 mod secrets;
 mod store;
 mod trouble;
 
+pub use appliance_id::appliance_id;
 pub use client::{Client, ClientError};
 pub use entered::{Admin, EditionChoice, Entered, Way};
 pub use install::{Install, InstallError, Next, Product, Step, SubmitError};
 pub use outcome::{Identity, Licensed, Outcome, Redeeming, Refused, Request};
+pub use product::{Files, Kubectl};
 pub use secret::SecretText;
 pub use secrets::{Manifests, manifests};
 pub use store::StoreError;

@@ -1,0 +1,107 @@
+//! `appliance-setup`: the first boot of an appliance, unattended so far.
+//!
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not reached in as many tries as
+//! were allowed; 130 interrupted.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to the terminal")]
+
+mod run;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use appliance_install::{Install, appliance_id};
+use clap::{Args, Parser, Subcommand};
+
+/// First boot of an appliance: redeems an install code and hands the identity to the product.
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not reached; 130 interrupted.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Args)]
+struct Place {
+    /// Where the installation is written down; it holds secrets until all is done.
+    #[arg(
+        long,
+        env = "APPLIANCE_STATE",
+        default_value = "/var/lib/appliance-setup",
+        value_name = "DIR",
+        global = true
+    )]
+    state: PathBuf,
+    /// The file with this machine's id.
+    #[arg(long, default_value = "/etc/machine-id", value_name = "FILE", global = true)]
+    machine_id: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs unattended, or goes on where an installation was broken off.
+    Run(run::Run),
+    /// Says where the installation is.
+    Status {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forgets the installation, and the code that was entered. What was handed to the product stays there.
+    Reset {
+        /// Does not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let Cli { place, task } = Cli::parse();
+    match perform(&place, task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("appliance-setup: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(place: &Place, task: Task) -> anyhow::Result<ExitCode> {
+    let mut install = Install::open(&place.state, id(&place.machine_id))?;
+    match task {
+        Task::Run(asked) => run::perform(install, &asked, &place.state),
+        Task::Status { json } => {
+            println!("{}", status::text(install.step(), json));
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Reset { yes: false } => bail!("nothing was forgotten: say --yes to start over, with a re-issued code"),
+        Task::Reset { yes: true } => {
+            install.reset()?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What this appliance calls itself.
+fn id(machine_id: &Path) -> String {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let host_name = read(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+    appliance_id(read(machine_id).as_deref(), host_name.trim())
+}
+
+/// Reads a secret out of a file, or, where that is `-`, from standard input: never from an argument, which others can see.
+fn read_secret(path: &Path) -> anyhow::Result<appliance_install::SecretText> {
+    let text = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
+    } else {
+        std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
+    };
+    let text = zeroize::Zeroizing::new(text);
+    Ok(appliance_install::SecretText::new(text.trim().to_owned()))
+}

@@ -1,0 +1,210 @@
+//! Unattended installations, by the program itself, against something that answers like a registry.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
+const CODE: &str = "K7QP-M2RX-9TDV";
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Answers each call with the next of these (status and body; an empty status breaks the connection off), and keeps the
+/// requests.
+fn registry(answers: &[(&str, String)]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let (kept, answers) =
+        (requests.clone(), answers.iter().map(|(s, b)| ((*s).to_owned(), b.clone())).collect::<Vec<_>>());
+    std::thread::spawn(move || {
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut part = [0; 4096];
+            while !String::from_utf8_lossy(&request).contains("\"claim_code\"") {
+                let read = stream.read(&mut part).unwrap();
+                request.extend_from_slice(&part[..read]);
+            }
+            kept.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+            if !status.is_empty() {
+                let answer =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        }
+    });
+    (url, requests)
+}
+
+fn identity() -> String {
+    format!(
+        r#"{{"tenant_id":"{TENANT}","edition":"pro","company_name":"Acme","contact_email":"a@example.com",
+            "first_jwt":"a.b.c","appliance_credential":"00ff","check_in_url":"https://registry.example/check-in"}}"#
+    )
+}
+
+struct Machine {
+    folder: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
+        file("machine-id", "0123456789abcdef0123456789abcdef\n");
+        file("code", &format!("{CODE}\n"));
+        file("password", PASSWORD);
+        let password = folder.path().join("password");
+        file(
+            "answers.toml",
+            &format!(
+                "company = 'Acme'\nfirst_name = 'Ada'\nlast_name = 'Lovelace'\nemail = 'ada@example.com'\npassword_file = '{}'\n",
+                password.display()
+            ),
+        );
+        std::fs::create_dir(folder.path().join("out")).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn setup(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_appliance-setup"));
+        command.arg("--state").arg(self.path("state")).arg("--machine-id").arg(self.path("machine-id"));
+        for name in ["REGISTRY_URL", "ALGA_LICENSE_SERVICE_URL", "http_proxy", "HTTP_PROXY"] {
+            command.env_remove(name);
+        }
+        command.args(args).output().unwrap()
+    }
+
+    /// `run` with a fresh code.
+    fn run(&self, url: &str, more: &[&str]) -> Output {
+        let (code, config) = (self.path("code"), self.path("answers.toml"));
+        let args =
+            ["run", "--code", code.to_str().unwrap(), "--config", config.to_str().unwrap(), "--registry-url", url];
+        self.setup(&[&args[..], more].concat())
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_slice(&self.setup(&["status", "--json"]).stdout).unwrap()
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn header(request: &str, name: &str) -> String {
+    let line = request.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(str::to_owned));
+    line.unwrap_or_else(|| panic!("no {name} in {request}"))
+}
+
+#[test]
+fn a_code_becomes_two_secrets_and_a_lost_answer_is_had_again_under_the_same_key() {
+    let machine = Machine::new();
+    let (url, requests) = registry(&[("", String::new()), ("200 OK", identity())]);
+    let out = machine.path("out");
+    let output = machine.run(&url, &["--output", out.to_str().unwrap(), "--tries", "1"]);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    assert!(said(&output).contains("Could not reach the license service at"), "{}", said(&output));
+    assert_eq!(machine.status()["step"], "redeem");
+    // Without a code: it goes on where it was.
+    let output = machine.setup(&["run", "--registry-url", &url, "--output", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", said(&output));
+    let requests = requests.lock().unwrap().clone();
+    let key = |request: &String| header(request, "idempotency-key:");
+    assert_eq!((requests.len(), key(&requests[0])), (2, key(&requests[1])));
+    assert!(requests[0].contains("appliance-0123456789abcdef") && !requests[0].contains("tenant_id"));
+    for name in ["appliance-initial-tenant.json", "appliance-license-seed.json"] {
+        assert_eq!(std::fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let status = machine.status();
+    assert_eq!((&status["step"], status["tenant_id"].as_str()), (&"done".into(), Some(TENANT)));
+    let kept = std::fs::read_to_string(machine.path("state").join("install.json")).unwrap();
+    assert!(![CODE, PASSWORD, "00ff", "a.b.c"].iter().any(|secret| kept.contains(secret)), "{kept}");
+}
+
+#[test]
+fn a_refused_code_ends_with_the_registrys_words_and_another_may_follow() {
+    let machine = Machine::new();
+    let problem = r#"{"error":"Install code has expired. Request a fresh one.","code":"expired_claim_code"}"#;
+    let (url, _) = registry(&[("410 Gone", problem.to_owned()), ("200 OK", identity())]);
+    let out = machine.path("out");
+    let to = ["--output", out.to_str().unwrap()];
+    let output = machine.run(&url, &to);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(said(&output).contains("Install code has expired. Request a fresh one."), "{}", said(&output));
+    assert_eq!(machine.status()["step"], "collect");
+    std::fs::write(machine.path("code"), "WCD6-ERRE-QGRG").unwrap();
+    assert!(machine.run(&url, &to).status.success());
+}
+
+/// A `kubectl` that keeps its arguments and what it was given, and fails while a file is there.
+fn recording_kubectl(folder: &Path) -> PathBuf {
+    let (program, log, broken) = (folder.join("kubectl"), folder.join("log"), folder.join("broken"));
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {log}\nif [ -e {broken} ]; then echo 'connection to the server refused' >&2; exit 1; fi\n\
+         for last; do :; done\ncat \"$last\" >> {log}; echo >> {log}\n",
+        log = log.display(),
+        broken = broken.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+#[test]
+fn secrets_are_applied_server_side_and_never_stand_in_an_argument() {
+    let machine = Machine::new();
+    let kubectl = recording_kubectl(machine.folder.path());
+    let job = machine.path("job.json");
+    std::fs::write(&job, r#"{"kind":"Job"}"#).unwrap();
+    let (url, requests) = registry(&[("200 OK", identity())]);
+    std::fs::write(machine.path("broken"), "").unwrap();
+    let with = ["--kubectl", kubectl.to_str().unwrap(), "--job", job.to_str().unwrap()];
+    let output = machine.run(&url, &with);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("connection to the server refused"), "{}", said(&output));
+    assert_eq!(machine.status()["step"], "write", "the identity is kept");
+    std::fs::remove_file(machine.path("broken")).unwrap();
+    let output = machine.setup(&[&["run", "--registry-url", &url][..], &with].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(requests.lock().unwrap().len(), 1, "the code was not redeemed again");
+    let log = std::fs::read_to_string(machine.path("log")).unwrap();
+    let (given, calls): (Vec<&str>, Vec<&str>) =
+        log.lines().filter(|line| !line.is_empty()).partition(|line| line.starts_with('{'));
+    assert!(given.iter().any(|it| it.contains("appliance-license-seed")) && given.iter().any(|it| it.contains("Job")));
+    assert!(calls.iter().filter(|call| call.starts_with("apply --server-side")).count() >= 3, "{calls:?}");
+    assert!(calls.last().unwrap().starts_with("wait --for=condition=complete"), "{calls:?}");
+    let base64 = ["MDBmZg==", "YS5iLmM="];
+    assert!(
+        !calls.iter().any(|call| [CODE, PASSWORD, "00ff"].iter().chain(&base64).any(|secret| call.contains(secret)))
+    );
+    let left = std::fs::read_dir(machine.path("state")).unwrap().count();
+    assert_eq!(left, 1, "only the state is left there");
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_named_before_anything_is_sent() {
+    let machine = Machine::new();
+    let output = machine.setup(&["run"]);
+    assert!(said(&output).contains("REGISTRY_URL"), "{}", said(&output));
+    let output = machine.setup(&["run", "--registry-url", "http://127.0.0.1:1"]);
+    assert!(said(&output).contains("--code and --config"), "{}", said(&output));
+    std::fs::write(machine.path("password"), "short").unwrap();
+    let output = machine.run("http://127.0.0.1:1", &[]);
+    assert!(said(&output).contains("12 characters"), "{}", said(&output));
+    let output = machine.setup(&["reset"]);
+    assert!(said(&output).contains("--yes"), "{}", said(&output));
+    assert!(machine.setup(&["reset", "--yes"]).status.success());
+    assert_eq!(machine.status()["step"], "collect");
+}
