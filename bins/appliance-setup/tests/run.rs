@@ -2,18 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
+use common::{CODE, Machine, PASSWORD, said};
 
 const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
-const CODE: &str = "K7QP-M2RX-9TDV";
-const PASSWORD: &str = "correct horse battery staple";
 
 /// Answers each call with the next of these (status and body; an empty status breaks the connection off), and keeps the
 /// requests.
@@ -48,59 +47,6 @@ fn identity() -> String {
         r#"{{"tenant_id":"{TENANT}","edition":"pro","company_name":"Acme","contact_email":"a@example.com",
             "first_jwt":"a.b.c","appliance_credential":"00ff","check_in_url":"https://registry.example/check-in"}}"#
     )
-}
-
-struct Machine {
-    folder: tempfile::TempDir,
-}
-
-impl Machine {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
-        file("machine-id", "0123456789abcdef0123456789abcdef\n");
-        file("code", &format!("{CODE}\n"));
-        file("password", PASSWORD);
-        let password = folder.path().join("password");
-        file(
-            "answers.toml",
-            &format!(
-                "company = 'Acme'\nfirst_name = 'Ada'\nlast_name = 'Lovelace'\nemail = 'ada@example.com'\npassword_file = '{}'\n",
-                password.display()
-            ),
-        );
-        std::fs::create_dir(folder.path().join("out")).unwrap();
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn setup(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_appliance-setup"));
-        command.arg("--state").arg(self.path("state")).arg("--machine-id").arg(self.path("machine-id"));
-        for name in ["REGISTRY_URL", "ALGA_LICENSE_SERVICE_URL", "http_proxy", "HTTP_PROXY"] {
-            command.env_remove(name);
-        }
-        command.args(args).output().unwrap()
-    }
-
-    /// `run` with a fresh code.
-    fn run(&self, url: &str, more: &[&str]) -> Output {
-        let (code, config) = (self.path("code"), self.path("answers.toml"));
-        let args =
-            ["run", "--code", code.to_str().unwrap(), "--config", config.to_str().unwrap(), "--registry-url", url];
-        self.setup(&[&args[..], more].concat())
-    }
-
-    fn status(&self) -> Value {
-        serde_json::from_slice(&self.setup(&["status", "--json"]).stdout).unwrap()
-    }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn header(request: &str, name: &str) -> String {

@@ -1,0 +1,169 @@
+//! The whole way, over real HTTP: a customer is registered, the code is taken out of the mail, the appliance redeems it,
+//! also where the network swallows the answer, and comes back as the same tenant after it was wiped.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::http::HeaderName;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use common::{Machine, said};
+use registry_core::Registry;
+use registry_core::audit::Actor;
+use registry_core::id::TenantId;
+use registry_core::registry::register::NewTenant;
+use registry_core::registry::reissue::Reissue;
+use registry_core::store::TenantSelector;
+use registry_http::{App, HttpSettings, ServiceTokens};
+use registry_wiring::Config;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A registry that serves, and where its mails arrive.
+struct Served {
+    registry: Arc<Registry>,
+    url: String,
+    data: tempfile::TempDir,
+}
+
+async fn serve() -> Served {
+    let data = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let path = data.path().to_str().unwrap().to_owned();
+    let config = Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path.clone())).unwrap();
+    let wired = registry_wiring::build(&config, &url).await.unwrap();
+    let settings = Arc::new(HttpSettings {
+        body_limit: 65_536,
+        request_timeout: Duration::from_secs(30),
+        read_timeout: Duration::from_secs(15),
+        shutdown_timeout: Duration::from_secs(1),
+        connections: 64,
+        trusted_proxies: Vec::new(),
+        source_header: HeaderName::from_static("x-forwarded-for"),
+    });
+    let registry = wired.registry.clone();
+    let app = App::new(wired.registry, wired.files, Arc::new(ServiceTokens::default()), settings.clone());
+    tokio::spawn(async move {
+        registry_http::serve(listener, registry_http::router(app), &settings, std::future::pending()).await
+    });
+    Served { registry, url, data }
+}
+
+fn operator() -> Actor {
+    Actor { name: "operator:test".to_owned(), source: "test".to_owned() }
+}
+
+impl Served {
+    async fn register(&self, edition: &str) -> TenantId {
+        let new = NewTenant {
+            company_name: "Acme Ltd".to_owned(),
+            contact_email: "ada@acme.example".to_owned(),
+            edition: edition.to_owned(),
+            send_email: true,
+            ..NewTenant::default()
+        };
+        self.registry.tenant_register(new, operator()).await.unwrap().tenant_id
+    }
+
+    /// The code in the newest mail: on a line of its own.
+    async fn mailed_code(&self) -> String {
+        while self.registry.mail_deliver().await.unwrap().is_some() {}
+        let mut mails: Vec<_> =
+            std::fs::read_dir(self.data.path().join("mailbox")).unwrap().map(|it| it.unwrap()).collect();
+        mails.sort_by_key(std::fs::DirEntry::path);
+        let mail = std::fs::read_to_string(mails.pop().unwrap().path()).unwrap();
+        let is_code = |line: &&str| line.len() == 14 && line.split('-').all(|group| group.len() == 4);
+        mail.lines().map(str::trim).find(is_code).unwrap().to_owned()
+    }
+}
+
+/// Something between the appliance and the registry, which swallows the first answers.
+async fn swallowing(url: &str, answers: usize) -> String {
+    let to = url.strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let left = Arc::new(AtomicUsize::new(answers));
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (to, left) = (to.clone(), left.clone());
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                let mut request = vec![0; 65_536];
+                let length = near.read(&mut request).await.unwrap();
+                far.write_all(&request[..length]).await.unwrap();
+                let mut answer = vec![0; 65_536];
+                let length = far.read(&mut answer).await.unwrap();
+                let swallow = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+                if !swallow {
+                    near.write_all(&answer[..length]).await.unwrap();
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+/// A value of a Secret that was left as a file.
+fn value(machine: &Machine, secret: &str, key: &str) -> Option<String> {
+    let manifest = std::fs::read(machine.path("out").join(format!("{secret}.json"))).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let encoded = manifest["data"].get(key)?.as_str().unwrap().to_owned();
+    Some(String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap())
+}
+
+async fn install(machine: &Arc<Machine>, url: String, code: &str) -> std::process::Output {
+    std::fs::write(machine.path("code"), code).unwrap();
+    let machine = machine.clone();
+    let run = move || machine.run(&url, &["--output", machine.path("out").to_str().unwrap(), "--tries", "5"]);
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_appliance_comes_up_as_its_tenant_also_where_the_answer_is_swallowed_and_after_it_was_wiped() {
+    let served = serve().await;
+    let tenant = served.register("pro").await;
+    let machine = Arc::new(Machine::new());
+    let swallowing = swallowing(&served.url, 2).await;
+    let output = install(&machine, swallowing, &served.mailed_code().await).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).matches("the connection broke off").count(), 2, "{}", said(&output));
+    let id = Some(tenant.to_string());
+    assert_eq!(value(&machine, "appliance-initial-tenant", "INITIAL_TENANT_ID"), id);
+    assert_eq!(value(&machine, "appliance-license-seed", "INSTALL_EDITION").as_deref(), Some("pro"));
+    assert_eq!((&machine.status()["step"], machine.status()["tenant_id"].as_str()), (&"done".into(), id.as_deref()));
+    let shown = served.registry.tenant_show(tenant).await.unwrap().record;
+    assert_eq!((shown.codes.len(), shown.appliances.len()), (1, 1), "one code, one appliance");
+    assert!(shown.codes[0].consumed.is_some());
+
+    // Wiped, and installed again with a re-issued code.
+    let wiped = Arc::new(Machine::new());
+    let selector = TenantSelector::Id(tenant);
+    let reissue = Reissue { selector, strict: false, send_email: true, key: None };
+    served.registry.code_reissue(reissue, operator()).await.unwrap();
+    let output = install(&wiped, served.url.clone(), &served.mailed_code().await).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(value(&wiped, "appliance-initial-tenant", "INITIAL_TENANT_ID"), id, "the same tenant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_essentials_appliance_has_no_license_and_a_used_code_is_refused() {
+    let served = serve().await;
+    let tenant = served.register("essentials").await;
+    let (machine, code) = (Arc::new(Machine::new()), served.mailed_code().await);
+    let output = install(&machine, served.url.clone(), &code).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(value(&machine, "appliance-initial-tenant", "INITIAL_TENANT_ID"), Some(tenant.to_string()));
+    assert_eq!(value(&machine, "appliance-license-seed", "INSTALL_EDITION").as_deref(), Some("essentials"));
+    assert_eq!(value(&machine, "appliance-license-seed", "LICENSE_TOKEN"), None);
+    let other = Arc::new(Machine::new());
+    let output = install(&other, served.url.clone(), &code).await;
+    assert_eq!(output.status.code(), Some(3));
+    assert!(said(&output).contains("Install code has already been used"), "{}", said(&output));
+}
