@@ -46,7 +46,7 @@ struct Place {
 #[derive(Subcommand)]
 enum Task {
     /// Installs unattended, or goes on where an installation was broken off.
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Says where the installation is.
     Status {
         /// Prints JSON.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use appliance_install::{Admin, Client, Entered, Files, Install, Kubectl, Next, Product, Step, Way};
+use appliance_install::{Admin, Client, Entered, Files, Install, Kubectl, Next, Product, Step, Trust, Way};
 use clap::Args;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -29,6 +29,12 @@ pub(crate) struct Run {
     /// A certificate authority to trust beside the system's (PEM).
     #[arg(long, env = "REGISTRY_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// The keys that licenses are believed by (`registryctl keys export`); else the service's, as they are seen first.
+    #[arg(long, env = "REGISTRY_KEYS_FILE", value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Who issues the licenses.
+    #[arg(long, env = "REGISTRY_LICENSE_ISSUER", default_value = "appliance-registry", value_name = "NAME")]
+    issuer: String,
     /// Leaves the Secrets as files in this folder, instead of applying them.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -62,7 +68,8 @@ pub(crate) fn perform(mut install: Install, asked: &Run, state: &Path) -> anyhow
     let ca_pem = asked.ca_file.as_ref().map(|path| {
         std::fs::read(path).with_context(|| format!("the certificate authority {} cannot be read", path.display()))
     });
-    let client = Client::new(&service, ca_pem.transpose()?.as_deref(), TIMEOUT)?;
+    let trust = Trust { given: asked.keys.clone(), pinned: state.join("keys.json"), issuer: asked.issuer.clone() };
+    let client = Client::new(&service, ca_pem.transpose()?.as_deref(), trust, TIMEOUT)?;
     if asked.code.is_some() || matches!(install.step(), Step::Collect { .. }) {
         install.submit(entered(asked)?, Uuid::from_bytes(random()?).to_string())?;
     }

@@ -142,6 +142,8 @@ async fn an_appliance_comes_up_as_its_tenant_also_where_the_answer_is_swallowed_
     assert_eq!((shown.codes.len(), shown.appliances.len()), (1, 1), "one code, one appliance");
     assert!(shown.codes[0].consumed.is_some());
 
+    assert!(machine.path("state").join("keys.json").is_file(), "the keys are pinned");
+
     // Wiped, and installed again with a re-issued code.
     let wiped = Arc::new(Machine::new());
     let selector = TenantSelector::Id(tenant);
@@ -166,4 +168,37 @@ async fn an_essentials_appliance_has_no_license_and_a_used_code_is_refused() {
     let output = install(&other, served.url.clone(), &code).await;
     assert_eq!(output.status.code(), Some(3));
     assert!(said(&output).contains("Install code has already been used"), "{}", said(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_that_is_not_believed_blocks_the_install_and_the_code_is_good_for_the_next_try() {
+    let served = serve().await;
+    served.register("pro").await;
+    let (machine, code) = (Arc::new(Machine::new()), served.mailed_code().await);
+    std::fs::write(machine.path("code"), &code).unwrap();
+    // The image brought the keys of another registry along.
+    let other = serve().await;
+    let jwks = published_keys(&other.url).await;
+    std::fs::write(machine.path("keys.json"), jwks).unwrap();
+    let (machine_too, url) = (machine.clone(), served.url.clone());
+    let output = tokio::task::spawn_blocking(move || {
+        let (keys, out) = (machine_too.path("keys.json"), machine_too.path("out"));
+        machine_too.run(&url, &["--keys", keys.to_str().unwrap(), "--output", out.to_str().unwrap(), "--tries", "1"])
+    });
+    let output = output.await.unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(said(&output).contains("no key that is trusted here signed it"), "{}", said(&output));
+    assert_eq!(std::fs::read_dir(machine.path("out")).unwrap().count(), 0, "nothing was handed on");
+    let output = install(&machine, served.url.clone(), &code).await;
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// The published keys, by a request written by hand.
+async fn published_keys(url: &str) -> String {
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
+    let request = "GET /.well-known/jwks.json HTTP/1.1\r\nhost: registry\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }

@@ -17,6 +17,7 @@ mod secret;
 mod secrets;
 mod store;
 mod trouble;
+mod trust;
 
 pub use appliance_id::appliance_id;
 pub use client::{Client, ClientError};
@@ -28,3 +29,4 @@ pub use secret::SecretText;
 pub use secrets::{Manifests, manifests};
 pub use store::StoreError;
 pub use trouble::Trouble;
+pub use trust::Trust;

@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use crate::install::Product;
 use crate::secrets::Manifests;
+use crate::store::write_whole;
 
 /// The files' names.
 const NAMES: [&str; 2] = ["appliance-initial-tenant.json", "appliance-license-seed.json"];
@@ -31,10 +32,7 @@ impl Product for Files {
     async fn write(&self, manifests: &Manifests) -> Result<(), String> {
         for (name, manifest) in NAMES.iter().zip([&manifests.initial_tenant, &manifests.license_seed]) {
             let path = self.folder.join(name);
-            let written = private_file(&self.folder, manifest).and_then(|file| {
-                file.persist(&path).map_err(|error| error.error)?;
-                std::fs::File::open(&self.folder)?.sync_all()
-            });
+            let written = write_whole(&self.folder, &path, manifest.as_bytes());
             written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         }
         Ok(())

@@ -23,6 +23,15 @@ pub enum StoreError {
     Damaged(PathBuf, String),
 }
 
+/// Writes a file whole or not at all, mode 0600 from the first byte on; when this returns, it lasts.
+pub(crate) fn write_whole(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
 /// A folder with the state.
 pub(crate) struct Folder(PathBuf);
 
@@ -55,15 +64,9 @@ impl Folder {
     /// Writes it down: when this returns, it lasts.
     pub(crate) fn write<T: Serialize>(&self, state: &T) -> Result<(), StoreError> {
         let path = self.0.join(FILE);
-        let write = || {
-            // Mode 0600 from the first byte on.
-            let mut file = NamedTempFile::new_in(&self.0)?;
-            file.write_all(serde_json::to_string_pretty(state)?.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            File::open(&self.0)?.sync_all()
-        };
-        write().map_err(|error| StoreError::Unusable(path.clone(), error))
+        let text = serde_json::to_string_pretty(state).map_err(std::io::Error::other);
+        let written = text.and_then(|text| write_whole(&self.0, &path, text.as_bytes()));
+        written.map_err(|error| StoreError::Unusable(path, error))
     }
 
     /// Forgets everything.

@@ -46,6 +46,12 @@ pub enum Trouble {
         /// The HTTP status.
         status: u16,
     },
+    /// The license that it sent is not believed.
+    #[error("the license that it sent is not good: {reason}. Nothing is lost; its operator has to look.")]
+    Untrusted {
+        /// Why.
+        reason: String,
+    },
     /// It asks for patience.
     #[error("it is busy, and asks to try again later.")]
     Busy {

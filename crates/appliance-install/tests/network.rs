@@ -4,13 +4,17 @@
 
 use std::time::Duration;
 
-use appliance_install::{Client, ClientError, Outcome, Redeeming as _, Request, SecretText, Trouble};
+use appliance_install::{Client, ClientError, Outcome, Redeeming as _, Request, SecretText, Trouble, Trust};
 use throwaway_servers::{SmtpOptions, SmtpServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+fn trust() -> Trust {
+    Trust { given: None, pinned: "/nowhere/keys.json".into(), issuer: "appliance-registry".to_owned() }
+}
+
 async fn redeem(service: &str) -> Outcome {
-    let client = Client::new(service, None, Duration::from_secs(3)).unwrap();
+    let client = Client::new(service, None, trust(), Duration::from_secs(3)).unwrap();
     let request = Request {
         code: SecretText::new("K7QP-M2RX-9TDV".to_owned()),
         appliance_id: "appliance-1".to_owned(),
@@ -122,10 +126,10 @@ async fn a_refusal_is_shown_in_the_registrys_words() {
 fn an_address_that_is_none_is_refused() {
     for address in ["", "registry.example", "ftp://registry.example", "https://", "https://registry.example/path"] {
         assert!(
-            matches!(Client::new(address, None, Duration::from_secs(1)), Err(ClientError::Address(_))),
+            matches!(Client::new(address, None, trust(), Duration::from_secs(1)), Err(ClientError::Address(_))),
             "{address}"
         );
     }
-    let authority = Client::new("https://registry.example", Some(b"no PEM"), Duration::from_secs(1));
+    let authority = Client::new("https://registry.example", Some(b"no PEM"), trust(), Duration::from_secs(1));
     assert!(matches!(authority, Err(ClientError::Authority(_))));
 }
