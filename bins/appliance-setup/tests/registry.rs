@@ -6,7 +6,6 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::HeaderName;
@@ -84,30 +83,33 @@ impl Served {
     }
 }
 
-/// Something between the appliance and the registry, which swallows the first answers.
-async fn swallowing(url: &str, answers: usize) -> String {
+/// Something between the appliance and the registry, which swallows the answers of the first connections.
+async fn swallowing(url: &str, mut connections: usize) -> String {
     let to = url.strip_prefix("http://").unwrap().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let left = Arc::new(AtomicUsize::new(answers));
     tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let (to, left) = (to.clone(), left.clone());
-            tokio::spawn(async move {
-                let mut far = TcpStream::connect(to).await.unwrap();
-                let mut request = vec![0; 65_536];
-                let length = near.read(&mut request).await.unwrap();
-                far.write_all(&request[..length]).await.unwrap();
-                let mut answer = vec![0; 65_536];
-                let length = far.read(&mut answer).await.unwrap();
-                let swallow = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-                if !swallow {
-                    near.write_all(&answer[..length]).await.unwrap();
-                }
-            });
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(&to).await.unwrap();
+            let swallow = connections > 0;
+            connections = connections.saturating_sub(1);
+            tokio::spawn(relay(near, far, swallow));
         }
     });
     format!("http://{address}")
+}
+
+/// Passes on what is sent, in as many pieces as it comes. A swallowed answer has begun when the connection is closed: the
+/// registry has done its part.
+async fn relay(mut near: TcpStream, mut far: TcpStream, swallow: bool) -> std::io::Result<()> {
+    if !swallow {
+        return tokio::io::copy_bidirectional(&mut near, &mut far).await.map(drop);
+    }
+    let ((mut from_near, _to_near), (mut from_far, mut to_far)) = (near.split(), far.split());
+    tokio::select! {
+        sent = tokio::io::copy(&mut from_near, &mut to_far) => sent.map(drop),
+        begun = from_far.read_u8() => begun.map(drop),
+    }
 }
 
 /// A value of a Secret that was left as a file.
