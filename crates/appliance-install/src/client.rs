@@ -39,8 +39,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// The registry at `service`, whose licenses are believed by `trust`, and where a call may take `timeout`. The system's certificate authorities are trusted, and
-    /// `ca_pem`, where one is given. Proxies are those of the environment.
+    /// The registry at `service`, whose licenses are believed by `trust`, and where a call may take `timeout`. The system's
+    /// certificate authorities are trusted, and `ca_pem`, where one is given. Proxies are those of the environment.
     pub fn new(service: &str, ca_pem: Option<&[u8]>, trust: Trust, timeout: Duration) -> Result<Self, ClientError> {
         let service = service.trim().trim_end_matches('/').to_owned();
         let host = service.strip_prefix("https://").or_else(|| service.strip_prefix("http://")).unwrap_or_default();

@@ -59,6 +59,12 @@ struct State {
     step: Step,
 }
 
+impl State {
+    fn begin() -> Self {
+        Self { code_was_entered: false, step: Step::Collect { refused: None } }
+    }
+}
+
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -125,8 +131,7 @@ impl Install {
     /// Goes on where the folder says, or begins.
     pub fn open(folder: &Path, appliance_id: String) -> Result<Self, StoreError> {
         let folder = Folder::open(folder)?;
-        let begin = State { code_was_entered: false, step: Step::Collect { refused: None } };
-        let state = folder.read()?.unwrap_or(begin);
+        let state = folder.read()?.unwrap_or_else(State::begin);
         Ok(Self { folder, state, appliance_id })
     }
 
@@ -139,7 +144,7 @@ impl Install {
     /// Forgets everything: the code that was entered, and the identity that it brought.
     pub fn reset(&mut self) -> Result<(), StoreError> {
         self.folder.clear()?;
-        self.state = State { code_was_entered: false, step: Step::Collect { refused: None } };
+        self.state = State::begin();
         Ok(())
     }
 

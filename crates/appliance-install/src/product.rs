@@ -1,15 +1,13 @@
 //! What takes the identity over: files in a folder, or a cluster through `kubectl`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::install::Product;
 use crate::secrets::Manifests;
-use crate::store::write_whole;
+use crate::store::{private_file, write_whole};
 
 /// The files' names.
 const NAMES: [&str; 2] = ["appliance-initial-tenant.json", "appliance-license-seed.json"];
@@ -41,14 +39,6 @@ impl Product for Files {
     async fn bootstrap(&self) -> Result<(), String> {
         Ok(())
     }
-}
-
-/// A file of its own name, for its owner only.
-fn private_file(folder: &Path, content: &str) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(content.as_bytes())?;
-    file.as_file().sync_all()?;
-    Ok(file)
 }
 
 /// Applies the manifests to a cluster, server-side: a client-side apply would copy the values into an annotation.
@@ -84,7 +74,7 @@ impl Product for Kubectl {
     async fn write(&self, manifests: &Manifests) -> Result<(), String> {
         for manifest in [&manifests.initial_tenant, &manifests.license_seed] {
             // It is gone when the file's value is.
-            let file = private_file(&self.scratch, manifest);
+            let file = private_file(&self.scratch, manifest.as_bytes());
             let file = file.map_err(|error| format!("{} cannot be written to: {error}", self.scratch.display()))?;
             self.run(&["apply", "--server-side", "--force-conflicts"], file.path()).await?;
         }

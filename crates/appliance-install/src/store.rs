@@ -23,12 +23,17 @@ pub enum StoreError {
     Damaged(PathBuf, String),
 }
 
-/// Writes a file whole or not at all, mode 0600 from the first byte on; when this returns, it lasts.
-pub(crate) fn write_whole(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+/// A file under a name of its own, mode 0600 from the first byte on. It is gone when it is dropped.
+pub(crate) fn private_file(folder: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
     let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
+    Ok(file)
+}
+
+/// Writes a file whole or not at all, for its owner only; when this returns, it lasts.
+pub(crate) fn write_whole(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    private_file(folder, content)?.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
 }
 

@@ -264,10 +264,13 @@ fn decide_rollback(
     Decision::Commit { writes, outcome: Ok(release) }
 }
 
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+')
+}
+
 /// What stands in mails, tables and links is what it looks like.
 fn check_plain(field: &'static str, text: &str) -> Result<(), Refusal> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fine) {
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_plain) {
         return Ok(());
     }
     let problem = "must be letters, digits, `.`, `_`, `-` and `+`, and begin with a letter or a digit".to_owned();
@@ -276,8 +279,7 @@ fn check_plain(field: &'static str, text: &str) -> Result<(), Refusal> {
 
 /// A file name that every file system, URL and header takes as it is.
 fn plain_name(name: &str) -> String {
-    let fine = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+') { c } else { '-' };
-    let name: String = name.chars().map(fine).collect();
+    let name: String = name.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
     let start = name.len().saturating_sub(128);
     // A file that begins so is hidden, or an option to whoever checks it.
     let name = name[start..].trim_start_matches(['.', '-']);
