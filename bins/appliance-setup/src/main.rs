@@ -1,10 +1,12 @@
-//! `appliance-setup`: the first boot of an appliance, unattended so far.
+//! `appliance-setup`: the first boot of an appliance, and its daily check-in.
 //!
 //! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not reached in as many tries as
 //! were allowed; 130 interrupted.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to the terminal")]
 
+mod check_in;
+mod options;
 mod run;
 mod status;
 
@@ -12,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use appliance_install::{Install, appliance_id};
+use appliance_install::{Install, appliance_id, held};
 use clap::{Args, Parser, Subcommand};
+
+use crate::status::Status;
 
 /// First boot of an appliance: redeems an install code and hands the identity to the product.
 ///
@@ -47,7 +51,11 @@ struct Place {
 enum Task {
     /// Installs unattended, or goes on where an installation was broken off.
     Run(Box<run::Run>),
-    /// Says where the installation is.
+    /// Checks in once, now, and takes a new license where one is due.
+    CheckIn(check_in::CheckIn),
+    /// Checks in whenever the registry asks for it, until it is told to end.
+    Agent(check_in::CheckIn),
+    /// Says where the installation is, and how the license stands.
     Status {
         /// Prints JSON.
         #[arg(long)]
@@ -73,11 +81,18 @@ fn main() -> ExitCode {
 }
 
 fn perform(place: &Place, task: Task) -> anyhow::Result<ExitCode> {
-    let mut install = Install::open(&place.state, id(&place.machine_id))?;
+    let state = place.state.as_path();
+    let changes = matches!(task, Task::Run(_) | Task::Reset { .. });
+    let _lock = changes.then(|| Install::lock(state)).transpose()?;
+    let mut install = Install::open(state, id(&place.machine_id))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     match task {
-        Task::Run(asked) => run::perform(install, &asked, &place.state),
+        Task::Run(asked) => runtime.block_on(run::perform(install, &asked, state)),
+        Task::CheckIn(asked) => runtime.block_on(check_in::once(&asked, state)),
+        Task::Agent(asked) => runtime.block_on(check_in::agent(&asked, state)),
         Task::Status { json } => {
-            println!("{}", status::text(install.step(), json));
+            let status = Status::of(install.step(), held(state)?);
+            println!("{}", if json { status.json().to_string() } else { status.text() });
             Ok(ExitCode::SUCCESS)
         }
         Task::Reset { yes: false } => bail!("nothing was forgotten: say --yes to start over, with a re-issued code"),
@@ -104,4 +119,11 @@ fn read_secret(path: &Path) -> anyhow::Result<appliance_install::SecretText> {
     };
     let text = zeroize::Zeroizing::new(text);
     Ok(appliance_install::SecretText::new(text.trim().to_owned()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the appliance's own program: there is no port to ask")]
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("this machine has no randomness")?;
+    Ok(bytes)
 }

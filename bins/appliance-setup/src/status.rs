@@ -1,10 +1,87 @@
-//! Where the installation is, in words or as JSON; without secrets.
+//! Where the installation is, and how the license stands, in words or as JSON; without secrets.
 
-use appliance_install::Step;
-use serde_json::json;
+use std::time::{Duration, UNIX_EPOCH};
 
-pub(crate) fn text(step: &Step, as_json: bool) -> String {
-    let (step, detail, tenant_id) = match step {
+use appliance_install::{Held, Standing, Step};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A moment in words, from Unix seconds.
+pub(crate) fn moment(seconds: u64) -> String {
+    let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// What to do about a clock that is off: `ahead` is by how many seconds the service's is before this machine's.
+pub(crate) fn skew(ahead: i64) -> String {
+    let off = humantime::format_duration(Duration::from_secs(ahead.unsigned_abs()));
+    let way = if ahead > 0 { "behind" } else { "ahead of" };
+    format!("This machine's clock is {off} {way} the service's: set it, or licenses are judged wrongly.")
+}
+
+/// Where an installation is.
+pub(crate) struct Status {
+    step: &'static str,
+    detail: String,
+    tenant_id: Option<Uuid>,
+    held: Option<Held>,
+}
+
+impl Status {
+    pub(crate) fn of(step: &Step, held: Option<Held>) -> Self {
+        let (step, detail, tenant_id) = words(step);
+        Self { step, detail, tenant_id, held }
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        let license = self.held.as_ref().map(|held| {
+            json!({
+                "standing": held.standing.as_ref().map_or("not_checked_in_yet", name),
+                "detail": message(held),
+                "sub": held.licensed.sub,
+                "expires_at": moment(held.licensed.expires_at),
+                "check_in_url": held.licensed.check_in_url,
+                "last_answer_at": held.last_answer_at.map(moment),
+                "next_check_in_at": moment(held.schedule.due_at),
+                "failures": held.schedule.failures,
+                "handed_to_product": held.handed,
+            })
+        });
+        json!({ "step": self.step, "detail": self.detail, "tenant_id": self.tenant_id, "license": license })
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut lines = vec![("step", self.step.to_owned()), ("detail", self.detail.clone())];
+        lines.extend(self.tenant_id.map(|tenant| ("tenant", tenant.to_string())));
+        if let Some(held) = &self.held {
+            let last = held.last_answer_at.map_or("none yet".to_owned(), moment);
+            lines.push(("license", format!("until {}", moment(held.licensed.expires_at))));
+            lines.push(("", message(held)));
+            lines.push(("check-in", format!("last {last}, next {}", moment(held.schedule.due_at))));
+        }
+        let lines: Vec<_> = lines.into_iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
+        lines.join("\n")
+    }
+}
+
+fn name(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Entitled => "entitled",
+        Standing::Revoked => "revoked",
+        Standing::CredentialRevoked => "credential_revoked",
+        Standing::Trouble(_) => "trouble",
+    }
+}
+
+fn message(held: &Held) -> String {
+    let standing = held.standing.as_ref();
+    standing.map_or("It was not renewed yet.".to_owned(), |standing| standing.message(held.service()))
+}
+
+fn words(step: &Step) -> (&'static str, String, Option<Uuid>) {
+    match step {
         Step::Collect { refused: None } => ("collect", "Nothing was entered yet.".to_owned(), None),
         Step::Collect { refused: Some(refused) } => ("collect", refused.text.clone(), None),
         Step::Redeem { trouble: None, .. } => ("redeem", "The install code is being redeemed.".to_owned(), None),
@@ -17,25 +94,28 @@ pub(crate) fn text(step: &Step, as_json: bool) -> String {
         }
         Step::Bootstrap { tenant_id } => ("bootstrap", "The product is to be bootstrapped.".to_owned(), *tenant_id),
         Step::Done { tenant_id } => ("done", "This appliance is installed.".to_owned(), *tenant_id),
-    };
-    if as_json {
-        return json!({ "step": step, "detail": detail, "tenant_id": tenant_id }).to_string();
     }
-    let tenant = tenant_id.map(|id| format!("\ntenant  {id}")).unwrap_or_default();
-    format!("step    {step}\ndetail  {detail}{tenant}")
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
     fn a_status_is_readable_by_people_and_programs() {
-        let tenant_id = Some(uuid::Uuid::from_u128(7));
-        assert!(text(&Step::Done { tenant_id }, false).contains("tenant  00000000-0000-0000-0000-000000000007"));
-        let said: Value = serde_json::from_str(&text(&Step::Collect { refused: None }, true)).unwrap();
-        assert_eq!((&said["step"], &said["tenant_id"]), (&json!("collect"), &Value::Null));
+        let tenant_id = Some(Uuid::from_u128(7));
+        let done = Status::of(&Step::Done { tenant_id }, None);
+        assert!(done.text().contains("tenant    00000000-0000-0000-0000-000000000007"), "{}", done.text());
+        let said = Status::of(&Step::Collect { refused: None }, None).json();
+        assert_eq!(
+            (&said["step"], &said["tenant_id"], &said["license"]),
+            (&json!("collect"), &Value::Null, &Value::Null)
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_which_way() {
+        assert!(skew(3_600).contains("clock is 1h behind the service's"), "{}", skew(3_600));
+        assert!(skew(-90).contains("clock is 1m 30s ahead of the service's"), "{}", skew(-90));
     }
 }

@@ -1,21 +1,33 @@
 //! The registry over HTTPS.
 
-use std::error::Error as StdError;
-use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use appliance_license::TrustedKeys;
+use appliance_license::{License, TrustedKeys};
 use async_trait::async_trait;
-use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::outcome::{Identity, Outcome, Redeeming, Request, read};
+use crate::answer::Answer;
+use crate::check_in::{CheckingIn, Said, read as read_check_in};
+use crate::clock::{Clock, SystemClock};
+use crate::held::Held;
+use crate::network::trouble;
+use crate::outcome::{Outcome, Read, Redeeming, Request, read};
 use crate::trouble::Trouble;
 use crate::trust::{Trust, Verdict, judge};
+use uuid::Uuid;
 
 /// How large an answer may be, in bytes: the registry's have a few thousand.
 const ANSWER: usize = 256 * 1024;
+
+/// Where the keys are published.
+const JWKS: &str = "/.well-known/jwks.json";
+
+/// How far two clocks may be apart, in seconds, and still agree.
+const AGREE: u64 = 60;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +48,8 @@ pub struct Client {
     http: reqwest::Client,
     service: String,
     trust: Trust,
+    clock: Arc<dyn Clock>,
+    skew: AtomicI64,
 }
 
 impl Client {
@@ -61,7 +75,7 @@ impl Client {
             http = http.tls_certs_merge(certificates);
         }
         let http = http.build().map_err(|error| ClientError::Tls(error.to_string()))?;
-        Ok(Self { http, service, trust })
+        Ok(Self { http, service, trust, clock: Arc::new(SystemClock), skew: AtomicI64::new(0) })
     }
 
     /// Its address.
@@ -70,28 +84,62 @@ impl Client {
         &self.service
     }
 
-    async fn ask(&self, request: &Request) -> Result<Outcome, reqwest::Error> {
-        let body = json!({ "claim_code": request.code.expose(), "appliance_id": request.appliance_id });
-        let sent = self.http.post(format!("{}/register", self.service));
-        let sent = sent.header("Idempotency-Key", &request.idempotency_key).header("Content-Type", "application/json");
-        let answer = sent.body(body.to_string()).send().await?;
-        let status = answer.status().as_u16();
-        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let (retry_after, location) = (header(RETRY_AFTER).and_then(|it| it.trim().parse().ok()), header(LOCATION));
-        let Some(body) = whole(answer).await? else { return Ok(Outcome::Trouble(Trouble::NotTheService { status })) };
-        match read(status, retry_after, location.as_deref(), &body) {
-            Outcome::Redeemed(identity) => self.believe(identity).await,
-            outcome => Ok(outcome),
+    /// Judges licenses, and the service's clock, by this clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// By how many seconds the service's clock was ahead of this machine's when it last answered: negative where it was
+    /// behind; `None` where both agree to a minute, or it has not answered yet.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<i64> {
+        let skew = self.skew.load(Ordering::Relaxed);
+        (skew.unsigned_abs() > AGREE).then_some(skew)
+    }
+
+    /// Whether the service answers, and what is in the way where it does not.
+    pub async fn probe(&self) -> Result<(), Trouble> {
+        let answer = self.get(&format!("{}{JWKS}", self.service)).await.map_err(|error| trouble(&error))?;
+        match answer.text().and_then(|text| TrustedKeys::from_jwks(text).ok()) {
+            Some(_) if answer.status == 200 => Ok(()),
+            _ => Err(answer.trouble()),
         }
+    }
+
+    async fn post(&self, url: &str, key: Option<&str>, body: &Value) -> Result<Answer, reqwest::Error> {
+        let mut sent = self.http.post(url).header("Content-Type", "application/json");
+        if let Some(key) = key {
+            sent = sent.header("Idempotency-Key", key);
+        }
+        self.take(sent.body(body.to_string()).send().await?).await
+    }
+
+    async fn get(&self, url: &str) -> Result<Answer, reqwest::Error> {
+        self.take(self.http.get(url).send().await?).await
+    }
+
+    async fn take(&self, answer: reqwest::Response) -> Result<Answer, reqwest::Error> {
+        let status = answer.status().as_u16();
+        let headers = answer.headers();
+        let retry_after = header(headers, RETRY_AFTER).and_then(|it| it.trim().parse().ok());
+        let location = header(headers, LOCATION).map(str::to_owned);
+        self.note_time(header(headers, DATE));
+        Ok(Answer { status, retry_after, location, body: whole(answer).await? })
+    }
+
+    /// Every answer says when it was made (RFC 9110 §6.6.1).
+    fn note_time(&self, date: Option<&str>) {
+        let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return };
+        let there = date.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.skew.store(there.cast_signed().wrapping_sub(self.clock.now().cast_signed()), Ordering::Relaxed);
     }
 
     /// A license that does not hold is found out now, and not when the product looks at it: the same request brings the same
     /// answer again, once the registry, or this machine's clock, was set right.
-    async fn believe(&self, identity: Box<Identity>) -> Result<Outcome, reqwest::Error> {
-        let Some(licensed) = &identity.licensed else { return Ok(Outcome::Redeemed(identity)) };
-        let judged = |keys: TrustedKeys| {
-            judge(keys, &self.trust.issuer, identity.tenant_id, licensed.license.expose(), unix_now())
-        };
+    async fn believe(&self, tenant: Uuid, license: &str) -> Result<Result<License, Trouble>, reqwest::Error> {
+        let judged = |keys: TrustedKeys| judge(keys, &self.trust.issuer, tenant, license, self.clock.now());
         let verdict = match self.trust.keys() {
             Ok(Some(keys)) => Ok(judged(keys)),
             Ok(None) => Ok(Verdict::UnknownKey),
@@ -99,25 +147,65 @@ impl Client {
         };
         let verdict = match verdict {
             // Newer keys than those that were pinned; those that were given are not asked for.
-            Ok(Verdict::UnknownKey) if self.trust.given.is_none() => self.fetch_keys().await?.map(judged),
+            Ok(Verdict::UnknownKey) if self.trust.given.is_none() => self.fetch_keys(&self.service).await?.map(judged),
             verdict => verdict,
         };
         let reason = match verdict {
-            Ok(Verdict::Good) => return Ok(Outcome::Redeemed(identity)),
+            Ok(Verdict::Good(license)) => return Ok(Ok(license)),
             Ok(Verdict::UnknownKey) => "no key that is trusted here signed it".to_owned(),
             Ok(Verdict::Bad(reason)) | Err(reason) => reason,
         };
-        Ok(Outcome::Trouble(Trouble::Untrusted { reason }))
+        Ok(Err(Trouble::Untrusted { reason }))
     }
 
     /// Fetches the service's keys and pins them.
-    async fn fetch_keys(&self) -> Result<Result<TrustedKeys, String>, reqwest::Error> {
-        let answer = self.http.get(format!("{}/.well-known/jwks.json", self.service)).send().await?;
-        let status = answer.status().as_u16();
-        let body = whole(answer).await?.filter(|_| status == 200).and_then(|body| String::from_utf8(body).ok());
-        let Some(text) = body else { return Ok(Err(format!("the service's keys cannot be had (status {status})"))) };
-        Ok(self.trust.pin(&text))
+    async fn fetch_keys(&self, origin: &str) -> Result<Result<TrustedKeys, String>, reqwest::Error> {
+        let answer = self.get(&format!("{origin}{JWKS}")).await?;
+        let status = answer.status;
+        Ok(match answer.text().filter(|_| status == 200) {
+            Some(text) => self.trust.pin(text),
+            None => Err(format!("the service's keys cannot be had (status {status})")),
+        })
     }
+
+    async fn redeem_once(&self, request: &Request) -> Result<Outcome, reqwest::Error> {
+        let body = json!({ "claim_code": request.code.expose(), "appliance_id": request.appliance_id });
+        let url = format!("{}/register", self.service);
+        let claimed = match read(&self.post(&url, Some(&request.idempotency_key), &body).await?) {
+            Read::Claimed(claimed) => *claimed,
+            Read::Refused(refused) => return Ok(Outcome::Refused(refused)),
+            Read::Trouble(trouble) => return Ok(Outcome::Trouble(trouble)),
+        };
+        let license = match &claimed.paid {
+            None => None,
+            Some(paid) => match self.believe(claimed.tenant_id, paid.license.expose()).await? {
+                Ok(license) => Some(license),
+                Err(trouble) => return Ok(Outcome::Trouble(trouble)),
+            },
+        };
+        Ok(Outcome::Redeemed(Box::new(claimed.believed(license))))
+    }
+
+    async fn check_in_once(&self, held: &Held) -> Result<Said, reqwest::Error> {
+        let licensed = &held.licensed;
+        let body = json!({
+            "appliance_credential": licensed.credential.expose(), "current_license_sub": licensed.sub,
+        });
+        let answer = read_check_in(&self.post(&licensed.check_in_url, None, &body).await?);
+        if self.trust.given.is_none() && answer.is_the_registrys() {
+            // Those that were pinned stay where these cannot be had; a license by a newer key asks once more.
+            drop(self.fetch_keys(&self.service).await);
+        }
+        let Said::Renewed { license, expires_at: _, asked } = answer else { return Ok(answer) };
+        Ok(match self.believe(held.tenant_id, license.expose()).await? {
+            Ok(believed) => Said::Renewed { license, expires_at: believed.expires_at, asked },
+            Err(trouble) => Said::Trouble(trouble),
+        })
+    }
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The body; `None` where it is larger than any of a registry's.
@@ -132,49 +220,16 @@ async fn whole(mut answer: reqwest::Response) -> Result<Option<Vec<u8>>, reqwest
     Ok(Some(body))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the appliance's own clock: a license is judged by it")]
-fn unix_now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
 #[async_trait]
 impl Redeeming for Client {
     async fn redeem(&self, request: &Request) -> Outcome {
-        self.ask(request).await.unwrap_or_else(|error| Outcome::Trouble(trouble(&error)))
+        self.redeem_once(request).await.unwrap_or_else(|error| Outcome::Trouble(trouble(&error)))
     }
 }
 
-/// What kind of network trouble it is: each has its own advice.
-fn trouble(error: &reqwest::Error) -> Trouble {
-    if error.is_timeout() {
-        return Trouble::TimedOut;
-    }
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(here) = cause {
-        let text = here.to_string();
-        if text.contains("dns error") {
-            return Trouble::Dns;
-        }
-        if let Some(io) = here.downcast_ref::<std::io::Error>() {
-            if let Some(tls) = tls_error(io) {
-                return Trouble::Tls { detail: tls.to_string() };
-            }
-            match io.kind() {
-                ErrorKind::ConnectionRefused => return Trouble::Refused,
-                ErrorKind::TimedOut => return Trouble::TimedOut,
-                _ => {}
-            }
-        }
-        cause = here.source();
-    }
-    Trouble::BrokeOff
-}
-
-/// What TLS has against the connection: inside of an error of reading and writing, perhaps of one inside of that.
-fn tls_error(io: &std::io::Error) -> Option<&rustls::Error> {
-    let inner = io.get_ref()?;
-    match inner.downcast_ref::<std::io::Error>() {
-        Some(deeper) => tls_error(deeper),
-        None => inner.downcast_ref(),
+#[async_trait]
+impl CheckingIn for Client {
+    async fn check_in(&self, held: &Held) -> Said {
+        self.check_in_once(held).await.unwrap_or_else(|error| Said::Trouble(trouble(&error)))
     }
 }

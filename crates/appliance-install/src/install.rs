@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::entered::{Entered, Way};
+use crate::held::{self, Held};
 use crate::outcome::{Identity, Outcome, Redeeming, Refused, Request};
 use crate::secrets::{Manifests, manifests};
-use crate::store::{Folder, StoreError};
+use crate::store::{Folder, Lock, StoreError};
 use crate::trouble::Trouble;
 
 /// Where the installation is.
@@ -50,6 +51,9 @@ pub enum Step {
         tenant_id: Option<Uuid>,
     },
 }
+
+/// Its name in the state folder.
+const FILE: &str = "install.json";
 
 /// What is written down.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,6 +120,9 @@ pub trait Product: Send + Sync {
     /// Writes the Secrets. MUST be repeatable.
     async fn write(&self, manifests: &Manifests) -> Result<(), String>;
 
+    /// Writes the Secret with a renewed license. MUST be repeatable.
+    async fn renew(&self, license_seed: &str) -> Result<(), String>;
+
     /// Starts the bootstrap, and waits for it. MUST be repeatable.
     async fn bootstrap(&self) -> Result<(), String>;
 }
@@ -131,8 +138,13 @@ impl Install {
     /// Goes on where the folder says, or begins.
     pub fn open(folder: &Path, appliance_id: String) -> Result<Self, StoreError> {
         let folder = Folder::open(folder)?;
-        let state = folder.read()?.unwrap_or_else(State::begin);
+        let state = folder.read(FILE)?.unwrap_or_else(State::begin);
         Ok(Self { folder, state, appliance_id })
+    }
+
+    /// Keeps other programs from installing, for as long as the lock is there.
+    pub fn lock(folder: &Path) -> Result<Lock, StoreError> {
+        Folder::open(folder)?.lock_now(FILE)
     }
 
     /// Where it is.
@@ -143,7 +155,8 @@ impl Install {
 
     /// Forgets everything: the code that was entered, and the identity that it brought.
     pub fn reset(&mut self) -> Result<(), StoreError> {
-        self.folder.clear()?;
+        self.folder.clear(held::FILE)?;
+        self.folder.clear(FILE)?;
         self.state = State::begin();
         Ok(())
     }
@@ -190,6 +203,7 @@ impl Install {
             }
             Step::Write { entered, identity } => {
                 let made = manifests(&entered, identity.as_ref(), &self.appliance_id);
+                self.hold(identity.as_ref())?;
                 product.write(&made).await.map_err(InstallError::Handing)?;
                 let tenant_id = identity.map(|identity| identity.tenant_id);
                 self.go_on(Step::Bootstrap { tenant_id })
@@ -232,6 +246,16 @@ impl Install {
         }
     }
 
+    /// What check-ins start from; without a license there is nothing to renew.
+    fn hold(&self, identity: Option<&Identity>) -> Result<(), StoreError> {
+        let held = identity.and_then(|identity| Held::first(identity, &self.appliance_id));
+        let _lock = self.folder.lock(held::FILE)?;
+        match held {
+            Some(held) => self.folder.write(held::FILE, &held),
+            None => self.folder.clear(held::FILE),
+        }
+    }
+
     fn go_on(&mut self, step: Step) -> Result<Next, InstallError> {
         self.enter(State { code_was_entered: self.state.code_was_entered, step })?;
         Ok(Next::GoOn)
@@ -239,7 +263,7 @@ impl Install {
 
     /// First on the disk, then here: what is not written down has not happened.
     fn enter(&mut self, state: State) -> Result<(), StoreError> {
-        self.folder.write(&state)?;
+        self.folder.write(FILE, &state)?;
         self.state = state;
         Ok(())
     }

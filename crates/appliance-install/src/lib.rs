@@ -6,13 +6,21 @@
 //! anything is done with it. Once a code was entered, no failure leads to a tenant of the appliance's own.
 //!
 //! What the registry says ([`Redeeming`]) is told apart by what the operator can do: correct the form, or wait.
+//!
+//! Afterwards a licensed appliance checks in ([`CheckIns`]), when the registry asks it to, and hands each new license on.
 
+mod answer;
 mod appliance_id;
+mod check_in;
 mod client;
+mod clock;
 mod entered;
+mod held;
 mod install;
+mod network;
 mod outcome;
 mod product;
+mod schedule;
 mod secret;
 mod secrets;
 mod store;
@@ -20,13 +28,17 @@ mod trouble;
 mod trust;
 
 pub use appliance_id::appliance_id;
+pub use check_in::{CheckIns, CheckingIn, Said, held};
 pub use client::{Client, ClientError};
+pub use clock::{Clock, SystemClock};
 pub use entered::{Admin, EditionChoice, Entered, Way};
+pub use held::{Held, Standing};
 pub use install::{Install, InstallError, Next, Product, Step, SubmitError};
 pub use outcome::{Identity, Licensed, Outcome, Redeeming, Refused, Request};
 pub use product::{Files, Kubectl};
+pub use schedule::Schedule;
 pub use secret::SecretText;
 pub use secrets::{Manifests, manifests};
-pub use store::StoreError;
+pub use store::{Lock, StoreError};
 pub use trouble::Trouble;
 pub use trust::Trust;

@@ -1,10 +1,12 @@
 //! What a redemption comes to, and how an answer is read.
 
+use appliance_license::License;
 use async_trait::async_trait;
 use registry_api::RegisterAnswer;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::answer::Answer;
 use crate::secret::{SecretText, write_down};
 use crate::trouble::Trouble;
 
@@ -53,9 +55,13 @@ pub struct Identity {
 /// What paid editions bring.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Licensed {
-    /// The first license.
+    /// The license.
     #[serde(serialize_with = "write_down")]
     pub license: SecretText,
+    /// Its `sub`, the same over all renewals.
+    pub sub: String,
+    /// When it ends, in Unix seconds.
+    pub expires_at: u64,
     /// What the appliance proves itself with.
     #[serde(serialize_with = "write_down")]
     pub credential: SecretText,
@@ -75,48 +81,81 @@ pub struct Refused {
 /// The editions that need no license.
 const FREE: &str = "essentials";
 
-/// Reads an answer. What does not look like the registry's is none of its: no answer of another may bind the appliance, or
-/// tell the operator that a good code is bad.
-pub(crate) fn read(status: u16, retry_after: Option<u64>, location: Option<&str>, body: &[u8]) -> Outcome {
-    let not_the_service = Outcome::Trouble(Trouble::NotTheService { status });
-    match status {
-        200 => identity(body).map_or(not_the_service, |identity| Outcome::Redeemed(Box::new(identity))),
-        300..400 => {
-            let to = location.unwrap_or("nowhere").chars().take(200).collect();
-            Outcome::Trouble(Trouble::Redirected { to })
-        }
-        // Its time was over before the request arrived.
-        408 => Outcome::Trouble(Trouble::TimedOut),
-        503 => Outcome::Trouble(Trouble::Busy { retry_after }),
-        400..500 => refused(body).map_or(not_the_service, Outcome::Refused),
-        500.. => Outcome::Trouble(Trouble::Failing { status }),
-        _ => not_the_service,
+/// What an answer says of an identity, its license not believed yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Claimed {
+    pub(crate) tenant_id: Uuid,
+    edition: String,
+    company_name: String,
+    pub(crate) paid: Option<Paid>,
+}
+
+/// What it says of a paid edition.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Paid {
+    pub(crate) license: SecretText,
+    credential: SecretText,
+    check_in_url: String,
+}
+
+impl Claimed {
+    /// The identity, once its license is believed: `license` is what that says, where there is one.
+    pub(crate) fn believed(self, license: Option<License>) -> Identity {
+        let licensed = self.paid.zip(license).map(|(paid, license)| Licensed {
+            license: paid.license,
+            sub: license.sub,
+            expires_at: license.expires_at,
+            credential: paid.credential,
+            check_in_url: paid.check_in_url,
+        });
+        let Self { tenant_id, edition, company_name, .. } = self;
+        Identity { tenant_id, edition, company_name, licensed }
     }
 }
 
-/// The identity in a 200: whole, or none. A paid edition without its license would start a trial.
-fn identity(body: &[u8]) -> Option<Identity> {
+/// What an answer comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    Claimed(Box<Claimed>),
+    Refused(Refused),
+    Trouble(Trouble),
+}
+
+/// Reads an answer. What does not look like the registry's is none of its: no answer of another may bind the appliance, or
+/// tell the operator that a good code is bad.
+pub(crate) fn read(answer: &Answer) -> Read {
+    let body = answer.body.as_deref().unwrap_or_default();
+    let read = match answer.status {
+        200 => claimed(body).map(|claimed| Read::Claimed(Box::new(claimed))),
+        400..500 => refused(body).map(Read::Refused),
+        _ => None,
+    };
+    read.unwrap_or_else(|| Read::Trouble(answer.trouble()))
+}
+
+/// The identity in an answer: whole, or none. A paid edition without its license would start a trial.
+pub(crate) fn claimed(body: &[u8]) -> Option<Claimed> {
     let answer: RegisterAnswer = serde_json::from_slice(body).ok()?;
     let fields = (answer.first_jwt, answer.appliance_credential, answer.check_in_url);
-    let licensed = match fields {
+    let paid = match fields {
         (Some(license), Some(credential), Some(check_in_url)) => {
             let is_whole = [&license, &credential, &check_in_url].iter().all(|field| !field.is_empty());
             let (license, credential) = (SecretText::new(license), SecretText::new(credential));
-            is_whole.then_some(Some(Licensed { license, credential, check_in_url }))?
+            is_whole.then_some(Some(Paid { license, credential, check_in_url }))?
         }
         (None, None, None) if answer.edition == FREE => None,
         _ => return None,
     };
     let is_somebody = !answer.tenant_id.is_nil() && !answer.edition.is_empty();
-    is_somebody.then_some(Identity {
+    is_somebody.then_some(Claimed {
         tenant_id: answer.tenant_id,
         edition: answer.edition,
         company_name: answer.company_name,
-        licensed,
+        paid,
     })
 }
 
-fn refused(body: &[u8]) -> Option<Refused> {
+pub(crate) fn refused(body: &[u8]) -> Option<Refused> {
     /// What old and new registries both say.
     #[derive(Deserialize)]
     struct Said {
@@ -145,26 +184,27 @@ mod tests {
         body.to_string().into_bytes()
     }
 
+    fn read(status: u16, body: &[u8]) -> Read {
+        let location = Some("https://login.example/".to_owned());
+        super::read(&Answer { status, retry_after: Some(7), location, body: Some(body.to_owned()) })
+    }
+
     #[test]
     fn an_identity_is_whole_or_none() {
-        let whole = read(200, None, None, &answer(|_| {}));
-        assert!(matches!(&whole, Outcome::Redeemed(it) if it.licensed.is_some()), "{whole:?}");
+        let whole = read(200, &answer(|_| {}));
+        assert!(matches!(&whole, Read::Claimed(it) if it.paid.is_some()), "{whole:?}");
         let free = answer(|body| {
             *body = json!({
                 "tenant_id": TENANT, "edition": "essentials", "company_name": "Acme", "contact_email": "",
             });
         });
-        assert!(matches!(read(200, None, None, &free), Outcome::Redeemed(it) if it.licensed.is_none()));
+        assert!(matches!(read(200, &free), Read::Claimed(it) if it.paid.is_none()));
         for lacking in ["tenant_id", "first_jwt", "appliance_credential", "check_in_url", "edition"] {
             let body = answer(|body| drop(body.as_object_mut().unwrap().remove(lacking)));
-            assert_eq!(
-                read(200, None, None, &body),
-                Outcome::Trouble(Trouble::NotTheService { status: 200 }),
-                "{lacking}"
-            );
+            assert_eq!(read(200, &body), Read::Trouble(Trouble::NotTheService { status: 200 }), "{lacking}");
         }
         let nil = answer(|body| body["tenant_id"] = json!("00000000-0000-0000-0000-000000000000"));
-        assert!(matches!(read(200, None, None, &nil), Outcome::Trouble(_)));
+        assert!(matches!(read(200, &nil), Read::Trouble(_)));
     }
 
     #[test]
@@ -174,18 +214,18 @@ mod tests {
         let refused = Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
         let html = b"<html>404 Not Found</html>".to_vec();
         for (status, body, expected) in [
-            (410, &problem, Outcome::Refused(refused.clone())),
-            (404, &problem, Outcome::Refused(refused)),
-            (404, &html, Outcome::Trouble(Trouble::NotTheService { status: 404 })),
-            (200, &html, Outcome::Trouble(Trouble::NotTheService { status: 200 })),
-            (204, &Vec::new(), Outcome::Trouble(Trouble::NotTheService { status: 204 })),
-            (301, &html, Outcome::Trouble(Trouble::Redirected { to: "https://login.example/".into() })),
-            (500, &problem, Outcome::Trouble(Trouble::Failing { status: 500 })),
-            (502, &html, Outcome::Trouble(Trouble::Failing { status: 502 })),
-            (503, &html, Outcome::Trouble(Trouble::Busy { retry_after: Some(7) })),
-            (408, &html, Outcome::Trouble(Trouble::TimedOut)),
+            (410, &problem, Read::Refused(refused.clone())),
+            (404, &problem, Read::Refused(refused)),
+            (404, &html, Read::Trouble(Trouble::NotTheService { status: 404 })),
+            (200, &html, Read::Trouble(Trouble::NotTheService { status: 200 })),
+            (204, &Vec::new(), Read::Trouble(Trouble::NotTheService { status: 204 })),
+            (301, &html, Read::Trouble(Trouble::Redirected { to: "https://login.example/".into() })),
+            (500, &problem, Read::Trouble(Trouble::Failing { status: 500 })),
+            (502, &html, Read::Trouble(Trouble::Failing { status: 502 })),
+            (503, &html, Read::Trouble(Trouble::Busy { retry_after: Some(7) })),
+            (408, &html, Read::Trouble(Trouble::TimedOut)),
         ] {
-            assert_eq!(read(status, Some(7), Some("https://login.example/"), body), expected, "{status}");
+            assert_eq!(read(status, body), expected, "{status}");
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::secrets::Manifests;
 use crate::store::{private_file, write_whole};
 
 /// The files' names.
-const NAMES: [&str; 2] = ["appliance-initial-tenant.json", "appliance-license-seed.json"];
+const INITIAL_TENANT: &str = "appliance-initial-tenant.json";
+const LICENSE_SEED: &str = "appliance-license-seed.json";
 
 /// Leaves the manifests as files, mode 0600, for whoever applies them; there is no bootstrap to start then.
 pub struct Files {
@@ -23,17 +24,23 @@ impl Files {
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
+
+    fn put(&self, name: &str, manifest: &str) -> Result<(), String> {
+        let path = self.folder.join(name);
+        let written = write_whole(&self.folder, &path, manifest.as_bytes());
+        written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    }
 }
 
 #[async_trait]
 impl Product for Files {
     async fn write(&self, manifests: &Manifests) -> Result<(), String> {
-        for (name, manifest) in NAMES.iter().zip([&manifests.initial_tenant, &manifests.license_seed]) {
-            let path = self.folder.join(name);
-            let written = write_whole(&self.folder, &path, manifest.as_bytes());
-            written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        }
-        Ok(())
+        self.put(INITIAL_TENANT, &manifests.initial_tenant)?;
+        self.put(LICENSE_SEED, &manifests.license_seed)
+    }
+
+    async fn renew(&self, license_seed: &str) -> Result<(), String> {
+        self.put(LICENSE_SEED, license_seed)
     }
 
     async fn bootstrap(&self) -> Result<(), String> {
@@ -56,6 +63,13 @@ impl Kubectl {
         Self { program, scratch, job }
     }
 
+    async fn apply(&self, manifest: &str) -> Result<(), String> {
+        // It is gone when the file's value is.
+        let file = private_file(&self.scratch, manifest.as_bytes());
+        let file = file.map_err(|error| format!("{} cannot be written to: {error}", self.scratch.display()))?;
+        self.run(&["apply", "--server-side", "--force-conflicts"], file.path()).await
+    }
+
     async fn run(&self, args: &[&str], file: &Path) -> Result<(), String> {
         let shown = format!("{} {}", self.program.display(), args.join(" "));
         let output = Command::new(&self.program).args(args).arg("-f").arg(file).output().await;
@@ -72,13 +86,12 @@ impl Kubectl {
 #[async_trait]
 impl Product for Kubectl {
     async fn write(&self, manifests: &Manifests) -> Result<(), String> {
-        for manifest in [&manifests.initial_tenant, &manifests.license_seed] {
-            // It is gone when the file's value is.
-            let file = private_file(&self.scratch, manifest.as_bytes());
-            let file = file.map_err(|error| format!("{} cannot be written to: {error}", self.scratch.display()))?;
-            self.run(&["apply", "--server-side", "--force-conflicts"], file.path()).await?;
-        }
-        Ok(())
+        self.apply(&manifests.initial_tenant).await?;
+        self.apply(&manifests.license_seed).await
+    }
+
+    async fn renew(&self, license_seed: &str) -> Result<(), String> {
+        self.apply(license_seed).await
     }
 
     async fn bootstrap(&self) -> Result<(), String> {

@@ -10,6 +10,7 @@ use crate::outcome::{Identity, Licensed};
 use crate::secret::SecretText;
 
 const NAMESPACE: &str = "msp";
+const LICENSE_SEED: &str = "appliance-license-seed";
 
 /// The two manifests, as JSON, which is YAML too. They hold secrets.
 #[derive(Clone)]
@@ -34,29 +35,29 @@ pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &
         ("INITIAL_TENANT_ID", &tenant_id),
     ];
     let license_seed = match (identity, &entered.way) {
-        (Some(identity), _) => {
-            let licensed = identity.licensed.as_ref();
-            let field = |of: fn(&Licensed) -> &str| licensed.map(of).unwrap_or_default();
-            vec![
-                ("EDITION_CHOICE", "ee"),
-                ("INSTALL_EDITION", identity.edition.as_str()),
-                ("APPLIANCE_ID", appliance_id),
-                ("LICENSE_TOKEN", field(|it| it.license.expose())),
-                ("APPLIANCE_CREDENTIAL", field(|it| it.credential.expose())),
-                ("CHECK_IN_URL", field(|it| &it.check_in_url)),
-            ]
-        }
+        (Some(identity), _) => license_seed(&identity.edition, identity.licensed.as_ref(), appliance_id),
         (None, Way::WithoutCode { edition, license }) => {
             let license = license.as_ref().map(SecretText::expose).unwrap_or_default();
-            vec![("EDITION_CHOICE", edition.as_str()), ("LICENSE_TOKEN", license)]
+            manifest(LICENSE_SEED, &[("EDITION_CHOICE", edition.as_str()), ("LICENSE_TOKEN", license)])
         }
         // A code without what it brings is never written: see `Install`.
-        (None, Way::Code { .. }) => Vec::new(),
+        (None, Way::Code { .. }) => manifest(LICENSE_SEED, &[]),
     };
-    Manifests {
-        initial_tenant: manifest("appliance-initial-tenant", &initial_tenant),
-        license_seed: manifest("appliance-license-seed", &license_seed),
-    }
+    Manifests { initial_tenant: manifest("appliance-initial-tenant", &initial_tenant), license_seed }
+}
+
+/// Renders the Secret with the license: again whenever that is renewed.
+pub(crate) fn license_seed(edition: &str, licensed: Option<&Licensed>, appliance_id: &str) -> String {
+    let field = |of: fn(&Licensed) -> &str| licensed.map(of).unwrap_or_default();
+    let values = [
+        ("EDITION_CHOICE", "ee"),
+        ("INSTALL_EDITION", edition),
+        ("APPLIANCE_ID", appliance_id),
+        ("LICENSE_TOKEN", field(|it| it.license.expose())),
+        ("APPLIANCE_CREDENTIAL", field(|it| it.credential.expose())),
+        ("CHECK_IN_URL", field(|it| &it.check_in_url)),
+    ];
+    manifest(LICENSE_SEED, &values)
 }
 
 fn manifest(name: &str, values: &[(&str, &str)]) -> String {
@@ -97,6 +98,8 @@ mod tests {
     fn identity(licensed: bool) -> Identity {
         let licensed = licensed.then(|| Licensed {
             license: SecretText::new("a.b.c".into()),
+            sub: "lic_1".into(),
+            expires_at: 1_800_000_000,
             credential: SecretText::new("00ff".into()),
             check_in_url: "https://registry.example/check-in".into(),
         });

@@ -1,8 +1,8 @@
 //! The state file: written whole or not at all, for its owner only.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,6 +15,9 @@ pub enum StoreError {
     /// The folder or the file cannot be used.
     #[error("{path} cannot be used: {error}. Check its owner, and that the disk is not full.", path = .0.display(), error = .1)]
     Unusable(PathBuf, std::io::Error),
+    /// Another program installs.
+    #[error("another appliance-setup works in {path}: wait for it, or end it", path = .0.display())]
+    Busy(PathBuf),
     /// Others may read it.
     #[error("{path} is open to others (mode {mode:o}): chmod it to 600", path = .0.display(), mode = .1)]
     Open(PathBuf, u32),
@@ -40,7 +43,8 @@ pub(crate) fn write_whole(folder: &Path, path: &Path, content: &[u8]) -> std::io
 /// A folder with the state.
 pub(crate) struct Folder(PathBuf);
 
-const FILE: &str = "install.json";
+/// Held while a file is read and changed; no other program does meanwhile.
+pub struct Lock(#[expect(dead_code, reason = "it is unlocked when it is dropped")] File);
 
 impl Folder {
     /// Opens the folder, and makes it where there is none, for its owner only.
@@ -51,8 +55,8 @@ impl Folder {
     }
 
     /// What was written last; `None` where nothing was.
-    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<Option<T>, StoreError> {
-        let path = self.0.join(FILE);
+    pub(crate) fn read<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, StoreError> {
+        let path = self.0.join(file);
         let unusable = |error| StoreError::Unusable(path.clone(), error);
         let file = match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -67,16 +71,39 @@ impl Folder {
     }
 
     /// Writes it down: when this returns, it lasts.
-    pub(crate) fn write<T: Serialize>(&self, state: &T) -> Result<(), StoreError> {
-        let path = self.0.join(FILE);
+    pub(crate) fn write<T: Serialize>(&self, file: &str, state: &T) -> Result<(), StoreError> {
+        let path = self.0.join(file);
         let text = serde_json::to_string_pretty(state).map_err(std::io::Error::other);
         let written = text.and_then(|text| write_whole(&self.0, &path, text.as_bytes()));
         written.map_err(|error| StoreError::Unusable(path, error))
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&self) -> Result<(), StoreError> {
-        let path = self.0.join(FILE);
+    /// Waits until no other program has this file locked, and locks it.
+    pub(crate) fn lock(&self, file: &str) -> Result<Lock, StoreError> {
+        let (file, path) = self.lock_file(file)?;
+        file.lock().map_err(|error| StoreError::Unusable(path, error))?;
+        Ok(Lock(file))
+    }
+
+    /// Locks this file, unless another program has.
+    pub(crate) fn lock_now(&self, file: &str) -> Result<Lock, StoreError> {
+        let (file, path) = self.lock_file(file)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy(self.0.clone())),
+            Err(TryLockError::Error(error)) => Err(StoreError::Unusable(path, error)),
+        }
+    }
+
+    fn lock_file(&self, file: &str) -> Result<(File, PathBuf), StoreError> {
+        let path = self.0.join(file).with_extension("lock");
+        let opened = File::options().create(true).append(true).mode(0o600).open(&path);
+        opened.map(|opened| (opened, path.clone())).map_err(|error| StoreError::Unusable(path, error))
+    }
+
+    /// Forgets a file.
+    pub(crate) fn clear(&self, file: &str) -> Result<(), StoreError> {
+        let path = self.0.join(file);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::Unusable(path, error)),
             _ => Ok(()),

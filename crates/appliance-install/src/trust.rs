@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use appliance_license::{Invalid, LicenseState, TrustedKeys, Verifier};
+use appliance_license::{Invalid, License, LicenseState, TrustedKeys, Verifier};
 use uuid::Uuid;
 
 /// Where keys are, and whose licenses are believed.
@@ -20,17 +20,17 @@ pub struct Trust {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It holds.
-    Good,
+    Good(License),
     /// None of these keys signed it: newer ones may have.
     UnknownKey,
     /// It does not hold.
     Bad(String),
 }
 
-/// Judges the first license of a tenant.
+/// Judges a license of a tenant, at `now`, in Unix seconds.
 pub(crate) fn judge(keys: TrustedKeys, issuer: &str, tenant: Uuid, license: &str, now: u64) -> Verdict {
     match Verifier::new(keys, issuer, &tenant.to_string()).state(license, now) {
-        LicenseState::Licensed(_) | LicenseState::Expiring { .. } => Verdict::Good,
+        LicenseState::Licensed(license) | LicenseState::Expiring { license, .. } => Verdict::Good(license),
         LicenseState::Invalid(Invalid::UnknownKey(_)) => Verdict::UnknownKey,
         LicenseState::Invalid(reason) => Verdict::Bad(reason.to_string()),
         LicenseState::WrongTenant { .. } => Verdict::Bad("it is another tenant's".to_owned()),

@@ -37,12 +37,17 @@ impl Machine {
     }
 
     pub(crate) fn setup(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_appliance-setup"));
         command.arg("--state").arg(self.path("state")).arg("--machine-id").arg(self.path("machine-id"));
         for name in ["REGISTRY_URL", "ALGA_LICENSE_SERVICE_URL", "http_proxy", "HTTP_PROXY"] {
             command.env_remove(name);
         }
-        command.args(args).output().unwrap()
+        command.args(args);
+        command
     }
 
     /// `run` with a fresh code.

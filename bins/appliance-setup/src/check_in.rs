@@ -1,0 +1,97 @@
+//! `appliance-setup check-in`, once, and `appliance-setup agent`, whenever the registry asks for it.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use appliance_install::{CheckIns, Clock as _, Held, Product, Standing, SystemClock};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::options::{Believing, Handing};
+use crate::random;
+use crate::status::moment;
+
+/// The longest sleep: what is due is looked at again then, also where the clock was set or the machine was suspended.
+const NAP: Duration = Duration::from_mins(5);
+
+/// How long the agent waits where the product could not be given a license, or there is none yet.
+const PAUSE: Duration = Duration::from_mins(1);
+
+#[derive(Args)]
+pub(crate) struct CheckIn {
+    #[command(flatten)]
+    believing: Believing,
+    #[command(flatten)]
+    handing: Handing,
+}
+
+/// Once, now.
+pub(crate) async fn once(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
+    let product = asked.handing.product(state, None);
+    let held = CheckIns::open(state)?.context("this appliance has no license to renew")?;
+    let held = check_in(held, asked, &*product, state).await?;
+    Ok(match held.standing {
+        Some(Standing::Entitled) | None => ExitCode::SUCCESS,
+        Some(Standing::Revoked | Standing::CredentialRevoked) => ExitCode::from(3),
+        Some(Standing::Trouble(_)) => ExitCode::from(5),
+    })
+}
+
+/// Until it is told to end.
+pub(crate) async fn agent(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
+    let mut ended = signal(SignalKind::terminate()).context("signals cannot be watched")?;
+    let product = asked.handing.product(state, None);
+    let mut told = false;
+    loop {
+        let pause = match next(asked, &*product, state).await {
+            Ok(Some(pause)) => pause,
+            Ok(None) => {
+                if !std::mem::replace(&mut told, true) {
+                    eprintln!("appliance-setup: there is no license to renew yet; one is waited for");
+                }
+                PAUSE
+            }
+            Err(error) => {
+                eprintln!("appliance-setup: {error:#}");
+                PAUSE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = ended.recv() => return Ok(ExitCode::SUCCESS),
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("Ctrl-C cannot be watched")?;
+                return Ok(ExitCode::from(130));
+            }
+        }
+    }
+}
+
+/// Does what is due, and says how long to sleep; `None` where there is no license.
+async fn next(asked: &CheckIn, product: &dyn Product, state: &Path) -> Result<Option<Duration>> {
+    // Opened anew each time: the appliance may have been installed again.
+    let Some(mut check_ins) = CheckIns::open(state)? else { return Ok(None) };
+    check_ins.hand(product).await?;
+    let mut schedule = check_ins.held().schedule;
+    if schedule.due_in(SystemClock.now()) == 0 {
+        schedule = check_in(check_ins, asked, product, state).await?.schedule;
+    }
+    Ok(Some(Duration::from_secs(schedule.due_in(SystemClock.now()).max(1)).min(NAP)))
+}
+
+async fn check_in(mut check_ins: CheckIns, asked: &CheckIn, product: &dyn Product, state: &Path) -> Result<Held> {
+    let service = check_ins.held().service().to_owned();
+    let client = asked.believing.client(&service, state)?;
+    let jitter = u16::from_be_bytes(random()?);
+    check_ins.check_in(&client, product, SystemClock.now(), jitter).await?;
+    let held = check_ins.held().clone();
+    let message = held.standing.as_ref().map(|standing| standing.message(&service)).unwrap_or_default();
+    let (until, next) = (moment(held.licensed.expires_at), moment(held.schedule.due_at));
+    eprintln!("appliance-setup: {message} It holds until {until}; the next check-in is at {next}.");
+    if let Some(skew) = client.clock_skew() {
+        eprintln!("appliance-setup: {}", crate::status::skew(skew));
+    }
+    Ok(held)
+}

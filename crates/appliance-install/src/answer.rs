@@ -1,0 +1,36 @@
+//! An answer over HTTP, before anybody knows whose it is.
+
+use crate::trouble::Trouble;
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// In seconds.
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) location: Option<String>,
+    /// `None` where it is larger than any of a registry's.
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.body.as_deref()?).ok()
+    }
+
+    /// What is in the way, where the answer is not one that was hoped for.
+    pub(crate) fn trouble(&self) -> Trouble {
+        let Self { status, retry_after, .. } = *self;
+        match status {
+            300..400 => {
+                let to = self.location.as_deref().unwrap_or("nowhere").chars().take(200).collect();
+                Trouble::Redirected { to }
+            }
+            // Its time was over before the request arrived.
+            408 => Trouble::TimedOut,
+            503 => Trouble::Busy { retry_after },
+            500.. => Trouble::Failing { status },
+            _ => Trouble::NotTheService { status },
+        }
+    }
+}

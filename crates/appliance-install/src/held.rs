@@ -1,0 +1,156 @@
+//! What a licensed appliance holds, and how it stands: `license.json`, beside the installation's own state.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::check_in::Said;
+use crate::outcome::{Identity, Licensed};
+use crate::schedule::Schedule;
+use crate::secrets::license_seed;
+use crate::trouble::Trouble;
+
+/// Its name in the state folder.
+pub(crate) const FILE: &str = "license.json";
+
+/// What a licensed appliance holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// What the appliance calls itself.
+    pub appliance_id: String,
+    /// The edition that it was installed as.
+    pub edition: String,
+    /// The license, the credential, and where it is renewed.
+    pub licensed: Licensed,
+    /// Whether the product has this license.
+    pub handed: bool,
+    /// When it is renewed.
+    pub schedule: Schedule,
+    /// When the registry last answered, in Unix seconds.
+    pub last_answer_at: Option<u64>,
+    /// How it stands, by the last check-in; none before the first.
+    pub standing: Option<Standing>,
+}
+
+/// How an appliance stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It is entitled.
+    Entitled,
+    /// What it was entitled to has ended; it keeps its license to that one's end.
+    Revoked,
+    /// The registry does not know its credential any more.
+    CredentialRevoked,
+    /// The registry was not reached, or its answer is not believed.
+    Trouble(Trouble),
+}
+
+impl Held {
+    /// What a redemption brought; `None` where that was no license. It is checked in at once.
+    #[must_use]
+    pub fn first(identity: &Identity, appliance_id: &str) -> Option<Self> {
+        let licensed = identity.licensed.clone()?;
+        Some(Self {
+            tenant_id: identity.tenant_id,
+            appliance_id: appliance_id.to_owned(),
+            edition: identity.edition.clone(),
+            licensed,
+            handed: true,
+            schedule: Schedule::default(),
+            last_answer_at: None,
+            standing: None,
+        })
+    }
+
+    /// The service that answers check-ins: the origin of the URL.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        let url = &self.licensed.check_in_url;
+        let host = url.find("://").map_or(0, |at| at + 3);
+        url[host..].find('/').map_or(url, |path| &url[..host + path])
+    }
+
+    /// The Secret that the product reads, with the license as it is now.
+    #[must_use]
+    pub fn license_seed(&self) -> String {
+        license_seed(&self.edition, Some(&self.licensed), &self.appliance_id)
+    }
+
+    /// Takes what a check-in came to, at `now`; `jitter` is drawn freshly.
+    pub fn take(&mut self, said: Said, now: u64, jitter: u16) {
+        let answered = |held: &mut Self, standing, asked| {
+            held.last_answer_at = Some(now);
+            held.standing = Some(standing);
+            held.schedule.answered(now, asked, jitter);
+        };
+        match said {
+            Said::Renewed { license, expires_at, asked } => {
+                self.licensed.license = license;
+                self.licensed.expires_at = expires_at;
+                self.handed = false;
+                answered(self, Standing::Entitled, asked);
+            }
+            Said::Current { asked } => answered(self, Standing::Entitled, asked),
+            Said::Revoked { asked } => answered(self, Standing::Revoked, asked),
+            Said::CredentialRevoked => answered(self, Standing::CredentialRevoked, None),
+            Said::Trouble(trouble) => {
+                self.schedule.failed(now, &trouble, jitter);
+                self.standing = Some(Standing::Trouble(trouble));
+            }
+        }
+    }
+}
+
+impl Standing {
+    /// What an operator reads.
+    #[must_use]
+    pub fn message(&self, service: &str) -> String {
+        match self {
+            Self::Entitled => "The license is renewed as it should be.".to_owned(),
+            Self::Revoked => "The subscription has ended, or the tenant is suspended: the license is not renewed any \
+                              more, and holds until its end. Contact the vendor."
+                .to_owned(),
+            Self::CredentialRevoked => "The registry does not know this appliance's credential any more: the license \
+                                        is not renewed, and holds until its end. Request a fresh code from the portal \
+                                        (re-issue), and install again."
+                .to_owned(),
+            Self::Trouble(trouble) => trouble.message(service),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretText;
+
+    #[test]
+    fn the_service_is_the_origin_of_the_check_in_url() {
+        let mut held = Held::first(
+            &Identity {
+                tenant_id: Uuid::from_u128(7),
+                edition: "pro".into(),
+                company_name: "Acme".into(),
+                licensed: Some(Licensed {
+                    license: SecretText::default(),
+                    sub: "lic_1".into(),
+                    expires_at: 1,
+                    credential: SecretText::default(),
+                    check_in_url: String::new(),
+                }),
+            },
+            "appliance-1",
+        )
+        .unwrap();
+        for (url, service) in [
+            ("https://registry.example/check-in", "https://registry.example"),
+            ("http://127.0.0.1:8080/check-in", "http://127.0.0.1:8080"),
+            ("https://registry.example", "https://registry.example"),
+        ] {
+            held.licensed.check_in_url = url.to_owned();
+            assert_eq!(held.service(), service);
+        }
+    }
+}

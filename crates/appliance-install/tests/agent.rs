@@ -1,0 +1,157 @@
+//! Check-ins over real HTTP, on a clock that the test sets: a week of them, what ends them, and a fleet after an outage.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::path::Path;
+
+use appliance_install::{CheckIns, Client, Clock as _, Files, Held, Standing, Step, Trouble, Trust, held};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use common::{Served, install};
+use registry_core::answer::Issued;
+use registry_core::audit::Actor;
+use registry_core::registry::entitlements::EntitlementEdit;
+use registry_core::store::EntitlementSelector;
+use registry_core::text::ApplianceId;
+
+const HOUR: u64 = 60 * 60;
+const DAY: u64 = 24 * HOUR;
+
+fn operator() -> Actor {
+    Actor { name: "operator:test".to_owned(), source: "test".to_owned() }
+}
+
+/// A pro appliance in this folder.
+async fn installed(served: &Served, folder: &Path) -> Issued {
+    let issued = served.world.register("Acme", "pro").await;
+    let client = served.client(&served.url, folder);
+    let install = install(folder, &client, &issued.code, |_| panic!("no trouble was expected")).await;
+    assert_eq!(*install.step(), Step::Done { tenant_id: Some(issued.tenant_id.0) });
+    issued
+}
+
+/// What the agent does when it is due.
+async fn check_in(served: &Served, folder: &Path) -> Held {
+    let client = served.client(held(folder).unwrap().unwrap().service(), folder);
+    check_in_with(served, folder, &client).await
+}
+
+async fn check_in_with(served: &Served, folder: &Path, client: &Client) -> Held {
+    // Opened anew each time, as after a restart.
+    let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
+    check_ins.check_in(client, &Files::new(folder.join("out")), served.time.now(), 30_000).await.unwrap();
+    check_ins.held().clone()
+}
+
+fn seed(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("out/appliance-license-seed.json")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_week_of_check_ins_renews_the_license_as_the_registry_asks() {
+    let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    installed(&served, folder).await;
+    let (began, first) = (served.time.now(), held(folder).unwrap().unwrap());
+    assert_eq!(first.schedule.due_in(began), 0, "the first one is due at once");
+    let (mut calls, mut renewals, mut last) = (0, 0, first.clone());
+    while served.time.now() < began + 7 * DAY {
+        let seed_before = seed(folder);
+        let held = check_in(&served, folder).await;
+        calls += 1;
+        assert_eq!(held.standing, Some(Standing::Entitled));
+        let pause = held.schedule.due_in(served.time.now());
+        assert!((18 * HOUR..=30 * HOUR).contains(&pause), "three to five quarters of a day: {pause}");
+        assert_eq!(held.licensed.sub, first.licensed.sub, "the same over all renewals");
+        let renewed = held.licensed.expires_at > last.licensed.expires_at;
+        renewals += u32::from(renewed);
+        assert_eq!(seed(folder) != seed_before, renewed, "the product gets each new license, and no other");
+        assert!(held.licensed.expires_at >= served.time.now() + 29 * DAY);
+        last = held;
+        served.time.pass(pause);
+    }
+    assert!((6..=10).contains(&calls), "{calls}");
+    assert!(renewals >= 3, "{renewals}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_knows_what_ended_and_keeps_its_license() {
+    let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    let issued = installed(&served, folder).await;
+    let before = check_in(&served, folder).await;
+    let record = served.world.registry.tenant_show(issued.tenant_id).await.unwrap().record;
+    let by_id = EntitlementSelector::Id(record.entitlements[0].id);
+    let edit =
+        async |edit| served.world.registry.entitlement_edit(by_id.clone(), edit, None, operator()).await.unwrap();
+    edit(EntitlementEdit::Revoke).await;
+    served.time.pass(2 * DAY);
+    let revoked = check_in(&served, folder).await;
+    assert_eq!((revoked.standing, &revoked.licensed), (Some(Standing::Revoked), &before.licensed), "grace");
+    edit(EntitlementEdit::Restore).await;
+    let restored = check_in(&served, folder).await;
+    assert_eq!(restored.standing, Some(Standing::Entitled));
+    assert!(restored.licensed.expires_at > before.licensed.expires_at);
+    let appliance = ApplianceId::parse("appliance-1").unwrap();
+    served.world.registry.appliance_revoke(issued.tenant_id, appliance, operator()).await.unwrap();
+    let ended = check_in(&served, folder).await;
+    assert_eq!((ended.standing, ended.licensed), (Some(Standing::CredentialRevoked), restored.licensed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_not_reached_costs_nothing_and_is_tried_again() {
+    let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    installed(&served, folder).await;
+    let before = held(folder).unwrap().unwrap();
+    let mut gone = before.clone();
+    gone.licensed.check_in_url = "http://127.0.0.1:1/check-in".to_owned();
+    std::fs::write(folder.join("license.json"), serde_json::to_string(&gone).unwrap()).unwrap();
+    let failed = check_in(&served, folder).await;
+    assert_eq!(failed.standing, Some(Standing::Trouble(Trouble::Refused)));
+    assert_eq!((failed.schedule.failures, &failed.licensed.license), (1, &before.licensed.license));
+    let pause = failed.schedule.due_in(served.time.now());
+    assert!((30..=60).contains(&pause), "{pause}");
+    let again = check_in(&served, folder).await;
+    assert_eq!(again.schedule.failures, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_that_is_not_believed_is_not_taken_and_what_the_product_missed_is_handed_again() {
+    let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    installed(&served, folder).await;
+    let before = held(folder).unwrap().unwrap();
+    served.time.pass(2 * DAY);
+    // The image brought the keys of another registry along.
+    let given = folder.join("given.json");
+    let other = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    std::fs::write(&given, other).unwrap();
+    let trust = Trust { given: Some(given), pinned: folder.join("keys.json"), issuer: "appliance-registry".to_owned() };
+    let client = Client::new(&served.url, None, trust, std::time::Duration::from_secs(5)).unwrap();
+    let held_then = check_in_with(&served, folder, &client).await;
+    assert!(
+        matches!(held_then.standing, Some(Standing::Trouble(Trouble::Untrusted { .. }))),
+        "{:?}",
+        held_then.standing
+    );
+    assert_eq!(held_then.licensed, before.licensed);
+
+    // The folder of the product is gone: the license is kept, and handed on when it is back.
+    std::fs::rename(folder.join("out"), folder.join("away")).unwrap();
+    let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
+    let (client, product) = (served.client(&served.url, folder), Files::new(folder.join("out")));
+    served.time.pass(2 * DAY);
+    let now = served.time.now();
+    let failed = check_ins.check_in(&client, &product, now, 0).await.unwrap_err();
+    assert!(failed.to_string().contains("cannot be written"), "{failed}");
+    drop(check_ins);
+    let kept = held(folder).unwrap().unwrap();
+    assert!(!kept.handed && kept.licensed.expires_at > before.licensed.expires_at);
+    std::fs::rename(folder.join("away"), folder.join("out")).unwrap();
+    CheckIns::open(folder).unwrap().unwrap().hand(&product).await.unwrap();
+    assert!(held(folder).unwrap().unwrap().handed);
+    assert!(seed(folder).contains(&BASE64_STANDARD.encode(kept.licensed.license.expose())));
+}

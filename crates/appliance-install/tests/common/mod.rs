@@ -1,0 +1,107 @@
+//! A registry over HTTP whose clock the test sets, and an appliance of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use appliance_install::{Admin, Client, Clock, Entered, Files, Install, Next, Redeeming, SecretText, Trust, Way};
+use axum::http::HeaderName;
+use chrono::TimeDelta;
+use registry_core::Registry;
+use registry_core::clock::Clock as _;
+use registry_core::install_code::PlainCode;
+use registry_http::{App, HttpSettings, ServiceTokens};
+use registry_testkit::World;
+use registry_testkit::memory::MemoryStore;
+use registry_testkit::ports::ManualClock;
+use tokio::net::TcpListener;
+
+/// The clock of both.
+#[derive(Clone)]
+pub(crate) struct Time(pub(crate) Arc<ManualClock>);
+
+impl Clock for Time {
+    fn now(&self) -> u64 {
+        self.0.now().timestamp().try_into().unwrap()
+    }
+}
+
+impl Time {
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.0.advance(TimeDelta::seconds(seconds.try_into().unwrap()));
+    }
+}
+
+/// A registry that serves.
+pub(crate) struct Served {
+    pub(crate) world: World,
+    pub(crate) url: String,
+    pub(crate) time: Time,
+}
+
+impl Served {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut settings = None;
+        let world = World::with(Arc::new(MemoryStore::default()), |it| {
+            it.check_in_url = format!("{url}/check-in");
+            settings = Some(it.clone());
+        });
+        let registry = Arc::new(Registry::new(world.ports.clone(), settings.unwrap()));
+        let settings = Arc::new(HttpSettings {
+            body_limit: 65_536,
+            request_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(15),
+            shutdown_timeout: Duration::from_secs(1),
+            connections: 64,
+            trusted_proxies: Vec::new(),
+            source_header: HeaderName::from_static("x-forwarded-for"),
+        });
+        let app = App::new(registry, None, Arc::new(ServiceTokens::default()), settings.clone());
+        tokio::spawn(async move {
+            registry_http::serve(listener, registry_http::router(app), &settings, std::future::pending()).await
+        });
+        let time = Time(world.clock.clone());
+        Self { world, url, time }
+    }
+
+    /// The registry as this appliance calls it, at this address.
+    pub(crate) fn client(&self, url: &str, folder: &Path) -> Client {
+        let trust = Trust { given: None, pinned: folder.join("keys.json"), issuer: "appliance-registry".to_owned() };
+        let client = Client::new(url, None, trust, Duration::from_secs(5)).unwrap();
+        client.with_clock(Arc::new(self.time.clone()))
+    }
+}
+
+/// What is typed in.
+pub(crate) fn entered(code: &PlainCode) -> Entered {
+    let admin = Admin {
+        first_name: "Ada".into(),
+        last_name: "Lovelace".into(),
+        email: "ada@example.com".into(),
+        password: SecretText::new("correct horse battery staple".into()),
+    };
+    Entered { company: "Acme".into(), admin, way: Way::Code { code: SecretText::new(code.expose().to_owned()) } }
+}
+
+/// Installs into `folder`, the Secrets into `folder/out`; `pass` is what happens between two tries.
+pub(crate) async fn install(
+    folder: &Path,
+    registry: &dyn Redeeming,
+    code: &PlainCode,
+    pass: impl Fn(Duration),
+) -> Install {
+    let out = folder.join("out");
+    std::fs::create_dir_all(&out).unwrap();
+    let mut install = Install::open(folder, "appliance-1".to_owned()).unwrap();
+    install.submit(entered(code), "0123456789abcdef".to_owned()).unwrap();
+    for _ in 0..50 {
+        match install.advance(registry, &Files::new(out.clone()), 0).await.unwrap() {
+            Next::TryAgain { after, .. } => pass(after),
+            Next::GoOn => {}
+            Next::Finished | Next::WaitForOperator => return install,
+        }
+    }
+    panic!("it does not come to an end: {:?}", install.step())
+}

@@ -1,0 +1,107 @@
+//! A fleet after an outage: simulated appliances, the real schedule, and the registry's real answers.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use appliance_install::{Held, Identity, Licensed, Said, SecretText, Trouble};
+use chrono::TimeDelta;
+use registry_core::answer::Standing;
+use registry_core::guesses::Source;
+use registry_core::registry::check_in::CheckIn;
+use registry_core::secret::PlainCredential;
+use registry_testkit::World;
+
+const FLEET: usize = 1_000;
+const OUTAGE: u64 = 6 * 60 * 60;
+const WINDOW: u64 = 60 * 60;
+
+async fn appliance(world: &World, number: usize) -> Held {
+    let issued = world.register(&format!("Acme {number}"), "pro").await;
+    let redeemed = world.redeem(&issued.code, "appliance-1").await.unwrap();
+    let licensed = redeemed.licensed.unwrap();
+    let identity = Identity {
+        tenant_id: redeemed.tenant_id.0,
+        edition: "pro".to_owned(),
+        company_name: redeemed.company_name,
+        licensed: Some(Licensed {
+            license: SecretText::new(licensed.token.expose().to_owned()),
+            sub: String::new(),
+            expires_at: 0,
+            credential: SecretText::new(licensed.credential.expose().to_owned()),
+            check_in_url: licensed.check_in_url,
+        }),
+    };
+    Held::first(&identity, "appliance-1").unwrap()
+}
+
+async fn answer(world: &World, held: &Held) -> Said {
+    let credential = PlainCredential::new(held.licensed.credential.expose().to_owned());
+    let asked = CheckIn { credential, held_sub: None, source: Source::of([192, 0, 2, 1].into()), key: None };
+    let checked_in = world.registry.check_in(asked).await.unwrap();
+    let asked = (checked_in.next_check_in_at - checked_in.now).to_std().ok();
+    match checked_in.standing {
+        Standing::Licensed(Some((token, expires_at))) => Said::Renewed {
+            license: SecretText::new(token.expose().to_owned()),
+            expires_at: expires_at.timestamp().try_into().unwrap(),
+            asked,
+        },
+        Standing::Licensed(None) => Said::Current { asked },
+        Standing::Revoked => Said::Revoked { asked },
+    }
+}
+
+/// The peak over the mean of what falls into slots of so many seconds.
+fn peak_over_mean(moments: &[u64], slot: u64) -> f64 {
+    let mut slots = vec![0_u32; usize::try_from(WINDOW / slot).unwrap()];
+    for moment in moments {
+        slots[usize::try_from((moment - 1) / slot).unwrap()] += 1;
+    }
+    let count = |of: usize| f64::from(u32::try_from(of).unwrap());
+    f64::from(*slots.iter().max().unwrap()) * count(slots.len()) / count(moments.len())
+}
+
+#[tokio::test]
+async fn a_fleet_that_was_cut_off_for_six_hours_comes_back_over_an_hour() {
+    let world = World::in_memory();
+    let mut fleet = Vec::new();
+    for number in 0..FLEET {
+        fleet.push(appliance(&world, number).await);
+    }
+    // The worst case: all of it is due in the second in which the outage begins.
+    let start: u64 = world.now().timestamp().try_into().unwrap();
+    let end = start + OUTAGE;
+    let mut due: BinaryHeap<_> = (0..FLEET).map(|number| Reverse((start, number))).collect();
+    let mut jitter = 1_u64;
+    let mut draw = || {
+        jitter = jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u16::try_from(jitter >> 48).unwrap()
+    };
+    let (mut back, mut now) = (Vec::new(), start);
+    while let Some(Reverse((at, number))) = due.pop() {
+        world.clock.advance(TimeDelta::seconds((at - now).try_into().unwrap()));
+        now = at;
+        let held = &mut fleet[number];
+        if now < end {
+            held.take(Said::Trouble(Trouble::TimedOut), now, draw());
+            due.push(Reverse((held.schedule.due_at, number)));
+        } else {
+            let said = answer(&world, held).await;
+            held.take(said, now, draw());
+            back.push(now - end + 1);
+        }
+    }
+    assert_eq!(back.len(), FLEET);
+    assert!(back.iter().all(|&after| after <= WINDOW), "the longest pause is an hour");
+    let (by_minute, by_five) = (peak_over_mean(&back, 60), peak_over_mean(&back, 300));
+    println!(
+        "{FLEET} appliances after {:?}: peak over mean {by_minute:.2} by the minute, {by_five:.2} by five",
+        Duration::from_secs(OUTAGE)
+    );
+    assert!(by_five < 2.0, "{by_five}");
+    // And a day later they are spread over twelve hours.
+    let spread = fleet.iter().map(|held| held.schedule.due_at);
+    assert!(spread.clone().max().unwrap() - spread.min().unwrap() > 11 * 60 * 60);
+}
