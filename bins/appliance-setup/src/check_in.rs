@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use appliance_install::{CheckIns, Clock as _, Held, Product, Standing, SystemClock};
+use appliance_install::{CheckIns, Clock as _, Held, Job, Product, Standing, SystemClock};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,7 +29,7 @@ pub(crate) struct CheckIn {
 
 /// Once, now.
 pub(crate) async fn once(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
-    let product = asked.handing.product(state, None);
+    let product = asked.handing.product(state, Job::None);
     let held = CheckIns::open(state)?.context("this appliance has no license to renew")?;
     let held = check_in(held, asked, &*product, state).await?;
     Ok(match held.standing {
@@ -42,7 +42,7 @@ pub(crate) async fn once(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
 /// Until it is told to end.
 pub(crate) async fn agent(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
     let mut ended = signal(SignalKind::terminate()).context("signals cannot be watched")?;
-    let product = asked.handing.product(state, None);
+    let product = asked.handing.product(state, Job::None);
     let mut told = false;
     loop {
         let pause = match next(asked, &*product, state).await {

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to the terminal")]
 
+mod bootstrap;
 mod check_in;
 mod options;
 mod run;
@@ -49,8 +50,17 @@ struct Place {
 
 #[derive(Subcommand)]
 enum Task {
+    #[command(flatten)]
+    Here(Box<Here>),
+    /// Brings the tenant, its administrator and the license into the product's database: the Job that reads the Secrets.
+    Bootstrap(bootstrap::Bootstrap),
+}
+
+/// What is done with the installation in the state folder.
+#[derive(Subcommand)]
+enum Here {
     /// Installs unattended, or goes on where an installation was broken off.
-    Run(Box<run::Run>),
+    Run(run::Run),
     /// Checks in once, now, and takes a new license where one is due.
     CheckIn(check_in::CheckIn),
     /// Checks in whenever the registry asks for it, until it is told to end.
@@ -71,7 +81,12 @@ enum Task {
 
 fn main() -> ExitCode {
     let Cli { place, task } = Cli::parse();
-    match perform(&place, task) {
+    let done = match task {
+        Task::Here(task) => perform(&place, *task),
+        // It runs in the product's cluster, where there is no installation.
+        Task::Bootstrap(asked) => bootstrap::perform(&asked),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("appliance-setup: {error:#}");
@@ -80,23 +95,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(place: &Place, task: Task) -> anyhow::Result<ExitCode> {
+fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
     let state = place.state.as_path();
-    let changes = matches!(task, Task::Run(_) | Task::Reset { .. });
+    let changes = matches!(task, Here::Run(_) | Here::Reset { .. });
     let _lock = changes.then(|| Install::lock(state)).transpose()?;
     let mut install = Install::open(state, id(&place.machine_id))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     match task {
-        Task::Run(asked) => runtime.block_on(run::perform(install, &asked, state)),
-        Task::CheckIn(asked) => runtime.block_on(check_in::once(&asked, state)),
-        Task::Agent(asked) => runtime.block_on(check_in::agent(&asked, state)),
-        Task::Status { json } => {
+        Here::Run(asked) => runtime.block_on(run::perform(install, &asked, state)),
+        Here::CheckIn(asked) => runtime.block_on(check_in::once(&asked, state)),
+        Here::Agent(asked) => runtime.block_on(check_in::agent(&asked, state)),
+        Here::Status { json } => {
             let status = Status::of(install.step(), held(state)?);
             println!("{}", if json { status.json().to_string() } else { status.text() });
             Ok(ExitCode::SUCCESS)
         }
-        Task::Reset { yes: false } => bail!("nothing was forgotten: say --yes to start over, with a re-issued code"),
-        Task::Reset { yes: true } => {
+        Here::Reset { yes: false } => bail!("nothing was forgotten: say --yes to start over, with a re-issued code"),
+        Here::Reset { yes: true } => {
             install.reset()?;
             Ok(ExitCode::SUCCESS)
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use appliance_install::{Client, Files, Kubectl, Product, Trust};
+use appliance_install::{Client, Files, Job, Kubectl, Product, Trust};
 use clap::Args;
 
 /// How long a call of the service may take.
@@ -45,6 +45,27 @@ pub(crate) struct Handing {
     kubectl: PathBuf,
 }
 
+/// How the product is bootstrapped.
+#[derive(Args)]
+pub(crate) struct Bootstrapping {
+    /// The manifest of the bootstrap, which is applied after the Secrets and waited for.
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    job: Option<PathBuf>,
+    /// The image with `appliance-setup` and `DATABASE_URL` in a Secret `appliance-database`: it is the bootstrap.
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["output", "job"])]
+    bootstrap_image: Option<String>,
+}
+
+impl Bootstrapping {
+    pub(crate) fn job(&self) -> Job {
+        match (&self.job, &self.bootstrap_image) {
+            (Some(path), _) => Job::File(path.clone()),
+            (None, Some(image)) => Job::Image(image.clone()),
+            (None, None) => Job::None,
+        }
+    }
+}
+
 impl Service {
     /// The service, as it is called from this machine.
     pub(crate) fn client(&self, state: &Path) -> anyhow::Result<Client> {
@@ -71,11 +92,11 @@ impl Believing {
 }
 
 impl Handing {
-    /// What takes the Secrets over, and the bootstrap, where there is a `job` for it.
-    pub(crate) fn product(&self, state: &Path, job: Option<&Path>) -> Box<dyn Product> {
+    /// What takes the Secrets over, and does the `job`.
+    pub(crate) fn product(&self, state: &Path, job: Job) -> Box<dyn Product> {
         match &self.output {
             Some(folder) => Box::new(Files::new(folder.clone())),
-            None => Box::new(Kubectl::new(self.kubectl.clone(), state.to_owned(), job.map(Path::to_owned))),
+            None => Box::new(Kubectl::new(self.kubectl.clone(), state.to_owned(), job)),
         }
     }
 }

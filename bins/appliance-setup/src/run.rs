@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::options::{Handing, Service};
+use crate::options::{Bootstrapping, Handing, Service};
 use crate::status::Status;
 use crate::{random, read_secret};
 
@@ -25,9 +25,8 @@ pub(crate) struct Run {
     service: Service,
     #[command(flatten)]
     handing: Handing,
-    /// The manifest of the bootstrap, which is applied after the Secrets and waited for.
-    #[arg(long, value_name = "FILE", conflicts_with = "output")]
-    job: Option<PathBuf>,
+    #[command(flatten)]
+    bootstrapping: Bootstrapping,
     /// How often the service is tried; without end unless given.
     #[arg(long, value_name = "COUNT")]
     tries: Option<u32>,
@@ -50,7 +49,7 @@ pub(crate) async fn perform(mut install: Install, asked: &Run, state: &Path) -> 
     if asked.code.is_some() || matches!(install.step(), Step::Collect { .. }) {
         install.submit(entered(asked)?, Uuid::from_bytes(random()?).to_string())?;
     }
-    let product = asked.handing.product(state, asked.job.as_deref());
+    let product = asked.handing.product(state, asked.bootstrapping.job());
     tokio::select! {
         ended = drive(&mut install, &client, &*product, asked.tries) => ended,
         interrupted = tokio::signal::ctrl_c() => {

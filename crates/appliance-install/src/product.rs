@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::process::Command;
 
 use crate::install::Product;
-use crate::secrets::Manifests;
+use crate::secrets::{Manifests, bootstrap_job};
 use crate::store::{private_file, write_whole};
 
 /// The files' names.
@@ -52,22 +52,44 @@ impl Product for Files {
 pub struct Kubectl {
     program: PathBuf,
     scratch: PathBuf,
-    job: Option<PathBuf>,
+    job: Job,
+}
+
+/// The bootstrap.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// The product does it by itself.
+    None,
+    /// The one with this manifest.
+    File(PathBuf),
+    /// `appliance-setup bootstrap` out of this image.
+    Image(String),
 }
 
 impl Kubectl {
-    /// With this program; manifests stand in `scratch` while they are applied. `job` is the manifest of the bootstrap, which
-    /// is applied after the Secrets and waited for.
+    /// With this program; manifests stand in `scratch` while they are applied. The `job` is applied after the Secrets and
+    /// waited for.
     #[must_use]
-    pub fn new(program: PathBuf, scratch: PathBuf, job: Option<PathBuf>) -> Self {
+    pub fn new(program: PathBuf, scratch: PathBuf, job: Job) -> Self {
         Self { program, scratch, job }
     }
 
     async fn apply(&self, manifest: &str) -> Result<(), String> {
         // It is gone when the file's value is.
-        let file = private_file(&self.scratch, manifest.as_bytes());
-        let file = file.map_err(|error| format!("{} cannot be written to: {error}", self.scratch.display()))?;
+        let file = self.scratch_file(manifest)?;
         self.run(&["apply", "--server-side", "--force-conflicts"], file.path()).await
+    }
+
+    fn scratch_file(&self, manifest: &str) -> Result<tempfile::NamedTempFile, String> {
+        let file = private_file(&self.scratch, manifest.as_bytes());
+        file.map_err(|error| format!("{} cannot be written to: {error}", self.scratch.display()))
+    }
+
+    /// A job that has run is not run again by applying it: it is deleted first.
+    async fn run_job(&self, job: &Path) -> Result<(), String> {
+        self.run(&["delete", "--ignore-not-found", "--wait"], job).await?;
+        self.run(&["apply", "--server-side"], job).await?;
+        self.run(&["wait", "--for=condition=complete", "--timeout=15m"], job).await
     }
 
     async fn run(&self, args: &[&str], file: &Path) -> Result<(), String> {
@@ -95,8 +117,10 @@ impl Product for Kubectl {
     }
 
     async fn bootstrap(&self) -> Result<(), String> {
-        let Some(job) = &self.job else { return Ok(()) };
-        self.run(&["apply", "--server-side"], job).await?;
-        self.run(&["wait", "--for=condition=complete", "--timeout=15m"], job).await
+        match &self.job {
+            Job::None => Ok(()),
+            Job::File(path) => self.run_job(path).await,
+            Job::Image(image) => self.run_job(self.scratch_file(&bootstrap_job(image))?.path()).await,
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::outcome::{Identity, Licensed};
 use crate::secret::SecretText;
 
 const NAMESPACE: &str = "msp";
+const INITIAL_TENANT: &str = "appliance-initial-tenant";
 const LICENSE_SEED: &str = "appliance-license-seed";
 
 /// The two manifests, as JSON, which is YAML too. They hold secrets.
@@ -43,7 +44,7 @@ pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &
         // A code without what it brings is never written: see `Install`.
         (None, Way::Code { .. }) => manifest(LICENSE_SEED, &[]),
     };
-    Manifests { initial_tenant: manifest("appliance-initial-tenant", &initial_tenant), license_seed }
+    Manifests { initial_tenant: manifest(INITIAL_TENANT, &initial_tenant), license_seed }
 }
 
 /// Renders the Secret with the license: again whenever that is renewed.
@@ -58,6 +59,21 @@ pub(crate) fn license_seed(edition: &str, licensed: Option<&Licensed>, appliance
         ("CHECK_IN_URL", field(|it| &it.check_in_url)),
     ];
     manifest(LICENSE_SEED, &values)
+}
+
+/// The Job that reads the Secrets, both of them optional, out of an image that holds `appliance-setup`. The product's
+/// database is in a Secret of the product's own, `appliance-database`, as `DATABASE_URL`.
+#[must_use]
+pub fn bootstrap_job(image: &str) -> String {
+    let from = |name: &str, optional: bool| json!({ "secretRef": { "name": name, "optional": optional } });
+    let container = json!({
+        "name": "bootstrap", "image": image, "command": ["appliance-setup", "bootstrap"],
+        "envFrom": [from(INITIAL_TENANT, true), from(LICENSE_SEED, true), from("appliance-database", false)],
+    });
+    let pod = json!({ "spec": { "restartPolicy": "OnFailure", "containers": [container] } });
+    let metadata = json!({ "name": "appliance-bootstrap", "namespace": NAMESPACE });
+    let spec = json!({ "backoffLimit": 10, "template": pod });
+    json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec }).to_string()
 }
 
 fn manifest(name: &str, values: &[(&str, &str)]) -> String {
@@ -127,6 +143,16 @@ mod tests {
         assert!(tenant.contains(&("INITIAL_TENANT_NAME".into(), "Acme & Söhne".into())));
         assert!(!keys(&free.initial_tenant).contains(&"INITIAL_ADMIN_LAST_NAME".to_owned()), "empty ones are left out");
         assert!(!paid.initial_tenant.contains("correct horse"));
+    }
+
+    #[test]
+    fn the_job_reads_both_secrets_and_needs_neither() {
+        let job: Value = serde_json::from_str(&bootstrap_job("registry.example/product:1")).unwrap();
+        let container = &job["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!((&job["kind"], &container["image"]), (&json!("Job"), &json!("registry.example/product:1")));
+        let from: Vec<_> = container["envFrom"].as_array().unwrap().iter().map(|it| &it["secretRef"]).collect();
+        assert_eq!(*from[0], json!({ "name": "appliance-initial-tenant", "optional": true }));
+        assert_eq!(*from[1], json!({ "name": "appliance-license-seed", "optional": true }));
     }
 
     #[test]

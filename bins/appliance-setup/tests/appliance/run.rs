@@ -1,18 +1,14 @@
 //! Unattended installations, by the program itself, against something that answers like a registry.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::machine::{CODE, Machine, PASSWORD, said};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::{CODE, Machine, PASSWORD, said};
 
 const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
 
@@ -141,6 +137,23 @@ fn secrets_are_applied_server_side_and_never_stand_in_an_argument() {
     let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
     left.sort();
     assert_eq!(left, ["install.json", "install.lock", "license.lock"], "no manifest is left there");
+}
+
+#[test]
+fn a_bootstrap_out_of_an_image_is_run_anew_and_waited_for() {
+    let machine = Machine::new();
+    let kubectl = recording_kubectl(machine.folder.path());
+    let (url, _) = registry(&[("200 OK", identity())]);
+    let output = machine.run(&url, &["--kubectl", kubectl.to_str().unwrap(), "--bootstrap-image", "product:1"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let log = std::fs::read_to_string(machine.path("log")).unwrap();
+    let calls: Vec<_> = log
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|it| !it.starts_with('{') && !it.is_empty())
+        .collect();
+    assert_eq!(calls, ["apply", "apply", "delete", "apply", "wait"]);
+    assert!(log.contains(r#""image":"product:1""#), "{log}");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The program, on a machine of its own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 pub(crate) const CODE: &str = "K7QP-M2RX-9TDV";
@@ -56,6 +59,17 @@ impl Machine {
         let args =
             ["run", "--code", code.to_str().unwrap(), "--config", config.to_str().unwrap(), "--registry-url", url];
         self.setup(&[&args[..], more].concat())
+    }
+
+    /// The values of a Secret that was left as a file.
+    pub(crate) fn values(&self, secret: &str) -> BTreeMap<String, String> {
+        let manifest = std::fs::read(self.path("out").join(format!("{secret}.json"))).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let decode = |value: &Value| {
+            let bytes = BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        manifest["data"].as_object().unwrap().iter().map(|(key, value)| (key.clone(), decode(value))).collect()
     }
 
     pub(crate) fn status(&self) -> Value {

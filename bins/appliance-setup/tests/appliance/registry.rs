@@ -1,21 +1,12 @@
 //! The whole way, over real HTTP: a customer is registered, the code is taken out of the mail, the appliance redeems it,
 //! also where the network swallows the answer, and comes back as the same tenant after it was wiped.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-#[path = "common/served.rs"]
-mod served;
-
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use common::{Machine, said};
+use crate::machine::{Machine, said};
+use crate::served::{operator, serve};
 use registry_core::registry::reissue::Reissue;
 use registry_core::store::TenantSelector;
-use serde_json::Value;
-use served::{operator, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -48,12 +39,8 @@ async fn relay(mut near: TcpStream, mut far: TcpStream, swallow: bool) -> std::i
     }
 }
 
-/// A value of a Secret that was left as a file.
 fn value(machine: &Machine, secret: &str, key: &str) -> Option<String> {
-    let manifest = std::fs::read(machine.path("out").join(format!("{secret}.json"))).unwrap();
-    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-    let encoded = manifest["data"].get(key)?.as_str().unwrap().to_owned();
-    Some(String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap())
+    machine.values(secret).remove(key)
 }
 
 async fn install(machine: &Arc<Machine>, url: String, code: &str) -> std::process::Output {

@@ -1,17 +1,11 @@
 //! The agent as a process: it checks in when that is due, and what it knows outlives it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-#[path = "common/served.rs"]
-mod served;
-
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::{Machine, said};
+use crate::machine::{Machine, said};
+use crate::served::serve;
 use serde_json::Value;
-use served::serve;
 
 /// Waits until the license stands so, and returns it.
 fn license(machine: &Machine, is_so: impl Fn(&Value) -> bool) -> Value {

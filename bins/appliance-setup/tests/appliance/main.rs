@@ -1,0 +1,10 @@
+//! `appliance-setup`, the program, on machines of the tests' own, and against registries that serve.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod agent;
+mod bootstrap;
+mod machine;
+mod registry;
+mod run;
+mod served;

@@ -1,0 +1,250 @@
+//! The product's database: PostgreSQL or SQLite, by the URL.
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher as _;
+use chrono::NaiveDateTime;
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as SqlError};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+
+use crate::environment::{EditionChoice, Environment};
+use crate::plan::{Draws, Found, NewTenant, Refusal, plan};
+use crate::tier::LicenseRow;
+
+diesel::table! {
+    tenants (tenant_id) {
+        tenant_id -> Text,
+        company_name -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    users (user_id) {
+        user_id -> Text,
+        tenant_id -> Text,
+        first_name -> Text,
+        last_name -> Text,
+        email -> Text,
+        password_hash -> Text,
+        role -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    license_state (id) {
+        id -> SmallInt,
+        edition_choice -> Text,
+        license_token -> Nullable<Text>,
+        appliance_id -> Nullable<Text>,
+        check_in_url -> Nullable<Text>,
+        appliance_credential -> Nullable<Text>,
+        trial_started_at -> Nullable<Timestamp>,
+    }
+}
+
+/// Why the bootstrap was not done: nothing was written then.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// It must not be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The URL is none.
+    #[error("the product's database must be named as `postgres://…` or `sqlite:FILE`")]
+    Url,
+    /// The database is not reached.
+    #[error("the product's database cannot be opened: {0}")]
+    Connection(#[from] diesel::ConnectionError),
+    /// The database refuses.
+    #[error("the product's database refuses: {0}")]
+    Sql(#[from] SqlError),
+    /// The password cannot be hashed.
+    #[error("the password cannot be hashed: {0}")]
+    Hash(String),
+}
+
+/// What was written, and whose database it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bootstrapped {
+    /// The tenant; none where neither the database nor the Secrets name one.
+    pub tenant_id: Option<String>,
+    /// Whether the tenant and its administrator are new.
+    pub tenant_is_new: bool,
+    /// The row of `license_state`; none where the Secrets bring none.
+    pub license: Option<LicenseRow>,
+    /// Whether that is new.
+    pub license_is_new: bool,
+}
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = license_state)]
+struct LicenseRecord {
+    id: i16,
+    edition_choice: String,
+    license_token: Option<String>,
+    appliance_id: Option<String>,
+    check_in_url: Option<String>,
+    appliance_credential: Option<String>,
+    trial_started_at: Option<NaiveDateTime>,
+}
+
+impl From<&LicenseRow> for LicenseRecord {
+    fn from(row: &LicenseRow) -> Self {
+        let edition_choice = match row.edition_choice {
+            EditionChoice::Ee => "ee",
+            EditionChoice::Ce => "ce",
+        };
+        let row = row.clone();
+        Self {
+            id: 1,
+            edition_choice: edition_choice.to_owned(),
+            license_token: row.license_token,
+            appliance_id: row.appliance_id,
+            check_in_url: row.check_in_url,
+            appliance_credential: row.appliance_credential,
+            trial_started_at: row.trial_started_at,
+        }
+    }
+}
+
+impl From<LicenseRecord> for LicenseRow {
+    fn from(record: LicenseRecord) -> Self {
+        // The table's check allows these two.
+        let edition_choice = if record.edition_choice == "ce" { EditionChoice::Ce } else { EditionChoice::Ee };
+        Self {
+            edition_choice,
+            license_token: record.license_token,
+            appliance_id: record.appliance_id,
+            check_in_url: record.check_in_url,
+            appliance_credential: record.appliance_credential,
+            trial_started_at: record.trial_started_at,
+        }
+    }
+}
+
+type Postgres = AsyncConnectionWrapper<AsyncPgConnection>;
+
+enum Database {
+    Postgres(Box<Postgres>),
+    Sqlite(SqliteConnection),
+}
+
+impl Database {
+    fn open(url: &str) -> Result<Self, BootstrapError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(Box::new(Postgres::establish(url)?)));
+        }
+        let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()).ok_or(BootstrapError::Url)?;
+        let mut connection = SqliteConnection::establish(path.strip_prefix("//").unwrap_or(path))?;
+        connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;")?;
+        Ok(Self::Sqlite(connection))
+    }
+}
+
+/// Does what is missing, in one transaction. It blocks, and must not be called within an asynchronous runtime.
+pub fn bootstrap(url: &str, environment: &Environment, draws: &Draws) -> Result<Bootstrapped, BootstrapError> {
+    let hash = match &environment.admin_password {
+        Some(password) => hashed(password, &draws.salt)?,
+        None => String::new(),
+    };
+    let mut database = Database::open(url)?;
+    let mut once = || match &mut database {
+        Database::Postgres(connection) => {
+            connection.batch_execute(include_str!("schema.sql"))?;
+            connection.transaction(|connection| postgres::write(connection, environment, draws, &hash))
+        }
+        Database::Sqlite(connection) => {
+            connection.batch_execute(include_str!("schema.sql"))?;
+            connection.immediate_transaction(|connection| sqlite::write(connection, environment, draws, &hash))
+        }
+    };
+    match once() {
+        // Another run was faster: now there is something to find.
+        Err(BootstrapError::Sql(SqlError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))) => once(),
+        done => done,
+    }
+}
+
+/// The row of `license_state` that the database holds.
+pub fn license_row(url: &str) -> Result<Option<LicenseRow>, BootstrapError> {
+    let record = match &mut Database::open(url)? {
+        Database::Postgres(connection) => postgres::license(connection)?,
+        Database::Sqlite(connection) => sqlite::license(connection)?,
+    };
+    Ok(record.map(LicenseRow::from))
+}
+
+/// Argon2id, with the parameters that the library recommends (OWASP's: 19 MiB, two passes).
+fn hashed(password: &str, salt: &[u8; 16]) -> Result<String, BootstrapError> {
+    let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), salt);
+    Ok(hash.map_err(|error| BootstrapError::Hash(error.to_string()))?.to_string())
+}
+
+/// The same statements on both connections: diesel's types differ, the statements do not.
+macro_rules! statements {
+    ($module:ident, $connection:ty) => {
+        mod $module {
+            use super::*;
+
+            pub(super) fn write(
+                connection: &mut $connection,
+                environment: &Environment,
+                draws: &Draws,
+                hash: &str,
+            ) -> Result<Bootstrapped, BootstrapError> {
+                let tenant_id = tenants::table.select(tenants::tenant_id).first::<String>(connection).optional()?;
+                let license = license(connection)?;
+                let found = Found { tenant_id, license_state: license.is_some() };
+                let plan = plan(environment, &found, draws)?;
+                if let Some(tenant) = &plan.tenant {
+                    put_tenant(connection, tenant, draws, hash)?;
+                }
+                if let Some(row) = &plan.license_state {
+                    diesel::insert_into(license_state::table).values(LicenseRecord::from(row)).execute(connection)?;
+                }
+                Ok(Bootstrapped {
+                    tenant_is_new: plan.tenant.is_some(),
+                    tenant_id: plan.tenant.map(|tenant| tenant.tenant_id.to_string()).or(found.tenant_id),
+                    license_is_new: plan.license_state.is_some(),
+                    license: plan.license_state.or(license.map(LicenseRow::from)),
+                })
+            }
+
+            pub(super) fn license(connection: &mut $connection) -> QueryResult<Option<LicenseRecord>> {
+                license_state::table.select(LicenseRecord::as_select()).first(connection).optional()
+            }
+
+            fn put_tenant(
+                connection: &mut $connection,
+                tenant: &NewTenant,
+                draws: &Draws,
+                hash: &str,
+            ) -> QueryResult<()> {
+                let id = tenant.tenant_id.to_string();
+                let row = (
+                    tenants::tenant_id.eq(&id),
+                    tenants::company_name.eq(&tenant.company_name),
+                    tenants::created_at.eq(draws.now),
+                );
+                diesel::insert_into(tenants::table).values(row).execute(connection)?;
+                let row = (
+                    users::user_id.eq(draws.user_id.to_string()),
+                    users::tenant_id.eq(&id),
+                    users::first_name.eq(&tenant.first_name),
+                    users::last_name.eq(&tenant.last_name),
+                    users::email.eq(&tenant.email),
+                    users::password_hash.eq(hash),
+                    users::role.eq("admin"),
+                    users::created_at.eq(draws.now),
+                );
+                diesel::insert_into(users::table).values(row).execute(connection).map(drop)
+            }
+        }
+    };
+}
+
+statements!(postgres, Postgres);
+statements!(sqlite, SqliteConnection);

@@ -1,0 +1,118 @@
+//! The values of the two Secrets, as the Job's environment has them.
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// Why the environment cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvironmentError {
+    /// The tenant's id is none.
+    #[error("INITIAL_TENANT_ID is not a tenant's id (a UUID); the Secret appliance-initial-tenant is damaged")]
+    TenantId,
+    /// The edition is neither of the two.
+    #[error("EDITION_CHOICE must be `ee` or `ce`; the Secret appliance-license-seed is damaged")]
+    EditionChoice,
+    /// The license is not all there.
+    #[error("{0} is there and EDITION_CHOICE is not: the Secret appliance-license-seed is damaged")]
+    NoChoice(&'static str),
+}
+
+/// Which edition the appliance is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditionChoice {
+    /// The enterprise edition.
+    Ee,
+    /// The community edition.
+    Ce,
+}
+
+/// The environment. An empty value is none; either Secret may be missing.
+#[derive(Clone, Default)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub struct Environment {
+    pub tenant_id: Option<Uuid>,
+    pub tenant_name: Option<String>,
+    pub admin_first_name: Option<String>,
+    pub admin_last_name: Option<String>,
+    pub admin_email: Option<String>,
+    pub admin_password: Option<Zeroizing<String>>,
+    pub edition_choice: Option<EditionChoice>,
+    pub install_edition: Option<String>,
+    pub license_token: Option<String>,
+    pub appliance_id: Option<String>,
+    pub check_in_url: Option<String>,
+    pub appliance_credential: Option<Zeroizing<String>>,
+}
+
+impl Environment {
+    /// Reads the values through `value`: [`std::env::var`], say.
+    pub fn read(value: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
+        let text = |name| value(name).map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
+        let tenant_id = match text("INITIAL_TENANT_ID").map(|id| Uuid::try_parse(&id)) {
+            None => None,
+            Some(Ok(id)) if !id.is_nil() => Some(id),
+            Some(_) => return Err(EnvironmentError::TenantId),
+        };
+        let edition_choice = match text("EDITION_CHOICE").as_deref() {
+            None => None,
+            Some("ee") => Some(EditionChoice::Ee),
+            Some("ce") => Some(EditionChoice::Ce),
+            Some(_) => return Err(EnvironmentError::EditionChoice),
+        };
+        let seed = ["INSTALL_EDITION", "LICENSE_TOKEN", "APPLIANCE_ID", "CHECK_IN_URL", "APPLIANCE_CREDENTIAL"];
+        if let (None, Some(name)) = (edition_choice, seed.into_iter().find(|name| text(name).is_some())) {
+            return Err(EnvironmentError::NoChoice(name));
+        }
+        Ok(Self {
+            tenant_id,
+            tenant_name: text("INITIAL_TENANT_NAME"),
+            admin_first_name: text("INITIAL_ADMIN_FIRST_NAME"),
+            admin_last_name: text("INITIAL_ADMIN_LAST_NAME"),
+            admin_email: text("INITIAL_ADMIN_EMAIL"),
+            // As it was typed: white space may be part of it.
+            admin_password: value("INITIAL_ADMIN_PASSWORD").filter(|it| !it.is_empty()).map(Zeroizing::new),
+            edition_choice,
+            install_edition: text("INSTALL_EDITION"),
+            license_token: text("LICENSE_TOKEN"),
+            appliance_id: text("APPLIANCE_ID"),
+            check_in_url: text("CHECK_IN_URL"),
+            appliance_credential: text("APPLIANCE_CREDENTIAL").map(Zeroizing::new),
+        })
+    }
+
+    /// Whether these values come of a redeemed code: then the tenant is the registry's, or none.
+    #[must_use]
+    pub fn is_of_a_code(&self) -> bool {
+        self.install_edition.is_some() || self.appliance_credential.is_some()
+    }
+
+    /// Whether there is anything about a tenant in it.
+    #[must_use]
+    pub fn names_a_tenant(&self) -> bool {
+        let texts = [&self.tenant_name, &self.admin_first_name, &self.admin_last_name, &self.admin_email];
+        self.tenant_id.is_some() || self.admin_password.is_some() || texts.iter().any(|text| text.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[(&str, &str)]) -> Result<Environment, EnvironmentError> {
+        Environment::read(|name| values.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn damage_is_named_and_empty_values_are_none() {
+        for (values, expected) in [
+            (&[("INITIAL_TENANT_ID", "acme")][..], EnvironmentError::TenantId),
+            (&[("INITIAL_TENANT_ID", "00000000-0000-0000-0000-000000000000")], EnvironmentError::TenantId),
+            (&[("EDITION_CHOICE", "pro")], EnvironmentError::EditionChoice),
+            (&[("LICENSE_TOKEN", "a.b.c")], EnvironmentError::NoChoice("LICENSE_TOKEN")),
+        ] {
+            assert_eq!(read(values).err(), Some(expected), "{values:?}");
+        }
+        let empty = read(&[("INITIAL_TENANT_ID", ""), ("LICENSE_TOKEN", " "), ("INITIAL_ADMIN_PASSWORD", "")]).unwrap();
+        assert!(!empty.names_a_tenant() && !empty.is_of_a_code());
+    }
+}
