@@ -7,6 +7,7 @@
 
 mod bootstrap;
 mod check_in;
+mod offline;
 mod options;
 mod run;
 mod status;
@@ -61,6 +62,10 @@ enum Task {
 enum Here {
     /// Installs unattended, or goes on where an installation was broken off.
     Run(run::Run),
+    /// Writes a request, for an appliance without a network.
+    Request(offline::Request),
+    /// Takes the answer to the request, and installs.
+    Apply(offline::Apply),
     /// Checks in once, now, and takes a new license where one is due.
     CheckIn(check_in::CheckIn),
     /// Checks in whenever the registry asks for it, until it is told to end.
@@ -97,12 +102,15 @@ fn main() -> ExitCode {
 
 fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
     let state = place.state.as_path();
-    let changes = matches!(task, Here::Run(_) | Here::Reset { .. });
+    let changes = matches!(task, Here::Run(_) | Here::Request(_) | Here::Apply(_) | Here::Reset { .. });
     let _lock = changes.then(|| Install::lock(state)).transpose()?;
-    let mut install = Install::open(state, id(&place.machine_id))?;
+    let appliance_id = id(&place.machine_id);
+    let mut install = Install::open(state, appliance_id.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     match task {
         Here::Run(asked) => runtime.block_on(run::perform(install, &asked, state)),
+        Here::Request(asked) => offline::ask(&asked, state, &appliance_id),
+        Here::Apply(asked) => runtime.block_on(offline::apply(install, &asked, state)),
         Here::CheckIn(asked) => runtime.block_on(check_in::once(&asked, state)),
         Here::Agent(asked) => runtime.block_on(check_in::agent(&asked, state)),
         Here::Status { json } => {

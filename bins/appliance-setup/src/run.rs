@@ -35,7 +35,7 @@ pub(crate) struct Run {
 /// The answers.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Answers {
+pub(crate) struct Answers {
     company: String,
     first_name: String,
     last_name: String,
@@ -64,18 +64,30 @@ fn entered(asked: &Run) -> anyhow::Result<Entered> {
     let (Some(code), Some(config)) = (&asked.code, &asked.config) else {
         bail!("--code and --config are missing: there is no installation to go on with")
     };
-    let shown = config.display();
-    let text = std::fs::read_to_string(config).with_context(|| format!("{shown} cannot be read"))?;
-    let answers: Answers = toml::from_str(&text).with_context(|| format!("{shown} is no set of answers"))?;
-    let password = read_secret(&answers.password_file)?;
-    ensure!(password.expose().chars().count() >= 12, "the administrator's password must have 12 characters at least");
-    for (name, value) in [("company", &answers.company), ("email", &answers.email)] {
-        ensure!(!value.trim().is_empty(), "`{name}` is empty in {shown}");
-    }
+    let answers = Answers::read(config)?;
     let code = read_secret(code)?;
     ensure!(!code.expose().is_empty(), "the install code is empty");
-    let Answers { company, first_name, last_name, email, .. } = answers;
-    Ok(Entered { company, admin: Admin { first_name, last_name, email, password }, way: Way::Code { code } })
+    answers.entered(Way::Code { code })
+}
+
+impl Answers {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
+        let answers: Self = toml::from_str(&text).with_context(|| format!("{shown} is no set of answers"))?;
+        for (name, value) in [("company", &answers.company), ("email", &answers.email)] {
+            ensure!(!value.trim().is_empty(), "`{name}` is empty in {shown}");
+        }
+        Ok(answers)
+    }
+
+    pub(crate) fn entered(self, way: Way) -> anyhow::Result<Entered> {
+        let Self { company, first_name, last_name, email, password_file } = self;
+        let password = read_secret(&password_file)?;
+        let length = password.expose().chars().count();
+        ensure!(length >= 12, "the administrator's password must have 12 characters at least");
+        Ok(Entered { company, admin: Admin { first_name, last_name, email, password }, way })
+    }
 }
 
 /// Goes on until all is done, the code is refused, or the tries are used up.

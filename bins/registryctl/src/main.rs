@@ -13,6 +13,7 @@ mod keeping;
 mod keys;
 mod license;
 mod mail;
+mod offline;
 mod output;
 mod release;
 mod sweep;
@@ -81,6 +82,9 @@ enum Using {
     /// Re-issues install codes.
     #[command(subcommand)]
     Code(code::Task),
+    /// Answers appliances without a network.
+    #[command(subcommand)]
+    Offline(offline::Task),
     /// Publishes images, withdraws them, goes back to earlier ones.
     #[command(subcommand)]
     Release(release::Task),
@@ -192,6 +196,7 @@ async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::
     match task {
         Using::Tenant(task) => tenant::perform(&registry, task, output).await,
         Using::Code(task) => code::perform(&registry, task, output).await,
+        Using::Offline(task) => offline::perform(&registry, task, output).await,
         Using::Release(task) => release::perform(&registry, task, output).await,
         Using::Mail(Mail::Task(task)) => mail::perform(&registry, task, output).await,
         Using::Mail(Mail::Preview(asked)) => mail::preview(config, &asked, output),

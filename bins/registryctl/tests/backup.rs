@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use registry_core::guesses::Source;
-use registry_core::registry::redeem::{Asker, Redeem};
+use registry_core::registry::redeem::{Asker, Carrier, Redeem};
 use registry_core::secret::TypedCode;
 use registry_wiring::Config;
 use serde_json::Value;
@@ -48,7 +48,7 @@ async fn redeem(data: &Path, code: &str) -> String {
         typed_code: TypedCode::new(code.to_owned()),
         appliance_id: "a".to_owned(),
         asker: Asker::FirstBoot,
-        source: Source::of([127, 0, 0, 1].into()),
+        carrier: Carrier::Network(Source::of([127, 0, 0, 1].into())),
         key: None,
     };
     registry.code_redeem(redeem).await.unwrap().tenant_id.to_string()

@@ -36,6 +36,8 @@ pub enum Way {
         #[serde(serialize_with = "write_down")]
         code: SecretText,
     },
+    /// From the registry, by an answer that was carried here: there was no network.
+    Offline,
     /// From the appliance itself: an explicit choice.
     WithoutCode {
         /// Which edition.

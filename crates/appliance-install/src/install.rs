@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::entered::{Entered, Way};
 use crate::held::{self, Held};
+use crate::offline;
 use crate::outcome::{Identity, Outcome, Redeeming, Refused, Request};
 use crate::secrets::{Manifests, manifests};
 use crate::store::{Folder, Lock, StoreError};
@@ -93,6 +94,9 @@ pub enum SubmitError {
     /// The installation is past it.
     #[error("The installation is under way already.")]
     UnderWay,
+    /// The answer is missing.
+    #[error("An appliance without a network needs the answer to its request.")]
+    NoAnswer,
     /// A code was entered before.
     #[error(
         "An install code was entered on this appliance, so it waits for its tenant. Enter a code, or start over with `reset`."
@@ -156,6 +160,7 @@ impl Install {
     /// Forgets everything: the code that was entered, and the identity that it brought.
     pub fn reset(&mut self) -> Result<(), StoreError> {
         self.folder.clear(held::FILE)?;
+        self.folder.clear(offline::FILE)?;
         self.folder.clear(FILE)?;
         self.state = State::begin();
         Ok(())
@@ -170,12 +175,22 @@ impl Install {
         let (code_was_entered, step) = match &entered.way {
             Way::WithoutCode { .. } if self.state.code_was_entered => return Err(SubmitError::CodeWasEntered),
             Way::WithoutCode { .. } => (false, Step::Write { entered, identity: None }),
+            Way::Offline => return Err(SubmitError::NoAnswer),
             Way::Code { .. } => {
                 let idempotency_key = self.key_for(&entered, fresh_key);
                 (true, Step::Redeem { entered, idempotency_key, tries: 0, trouble: None })
             }
         };
         Ok(self.enter(State { code_was_entered, step })?)
+    }
+
+    /// Takes an answer that was carried here, and forgets the request: no answer is taken twice.
+    pub fn submit_answer(&mut self, entered: Entered, identity: Identity) -> Result<(), SubmitError> {
+        if !matches!(self.state.step, Step::Collect { .. } | Step::Redeem { .. }) {
+            return Err(SubmitError::UnderWay);
+        }
+        self.enter(State { code_was_entered: true, step: Step::Write { entered, identity: Some(identity) } })?;
+        Ok(self.folder.clear(offline::FILE)?)
     }
 
     /// The code that waits keeps its key: its answer may only be lost.
@@ -196,11 +211,20 @@ impl Install {
         jitter: u8,
     ) -> Result<Next, InstallError> {
         match self.state.step.clone() {
-            Step::Collect { .. } => Ok(Next::WaitForOperator),
-            Step::Done { .. } => Ok(Next::Finished),
             Step::Redeem { entered, idempotency_key, tries, .. } => {
                 self.redeem(registry, entered, idempotency_key, tries, jitter).await
             }
+            Step::Collect { .. } | Step::Write { .. } | Step::Bootstrap { .. } | Step::Done { .. } => {
+                self.hand_over(product).await
+            }
+        }
+    }
+
+    /// Takes the next step of those that need no registry.
+    pub async fn hand_over(&mut self, product: &dyn Product) -> Result<Next, InstallError> {
+        match self.state.step.clone() {
+            Step::Collect { .. } | Step::Redeem { .. } => Ok(Next::WaitForOperator),
+            Step::Done { .. } => Ok(Next::Finished),
             Step::Write { entered, identity } => {
                 let made = manifests(&entered, identity.as_ref(), &self.appliance_id);
                 self.hold(identity.as_ref())?;

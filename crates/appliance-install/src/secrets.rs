@@ -42,7 +42,7 @@ pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &
             manifest(LICENSE_SEED, &[("EDITION_CHOICE", edition.as_str()), ("LICENSE_TOKEN", license)])
         }
         // A code without what it brings is never written: see `Install`.
-        (None, Way::Code { .. }) => manifest(LICENSE_SEED, &[]),
+        (None, Way::Code { .. } | Way::Offline) => manifest(LICENSE_SEED, &[]),
     };
     Manifests { initial_tenant: manifest(INITIAL_TENANT, &initial_tenant), license_seed }
 }

@@ -13,6 +13,7 @@ const LONGEST: usize = 16 * 1024;
 pub(crate) struct Header {
     pub(crate) alg: String,
     pub(crate) kid: Option<String>,
+    pub(crate) typ: Option<String>,
     /// Extensions that have to be understood; none are.
     pub(crate) crit: Option<IgnoredAny>,
 }
@@ -57,6 +58,11 @@ impl<'token> Parts<'token> {
     /// The claims, once the signature is known to be good.
     pub(crate) fn claims(&self) -> Option<Claims> {
         json(self.body)
+    }
+
+    /// The same, as they were signed.
+    pub(crate) fn payload(&self) -> Option<Vec<u8>> {
+        BASE64_URL_SAFE_NO_PAD.decode(self.body).ok()
     }
 }
 

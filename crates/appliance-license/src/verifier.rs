@@ -10,6 +10,9 @@ use crate::keys::{Key, TrustedKeys};
 /// How far the clocks of registry and appliance may be apart, in seconds.
 const SKEW: u64 = 60;
 
+/// The `typ` of a license; one that has none is one too.
+const LICENSE_TYPE: &str = "JWT";
+
 const DAY: u64 = 24 * 60 * 60;
 
 /// The free tier of the fleet in the field: a license for it would be taken for none, so it is never signed.
@@ -95,6 +98,40 @@ pub enum Invalid {
     },
 }
 
+impl TrustedKeys {
+    /// What another text of the registry says, a compact JWS of this `typ` (RFC 8725 §3.11): its payload, once its signature
+    /// was found good. It is no license.
+    pub fn payload(&self, token: &str, typ: &str) -> Result<Vec<u8>, Invalid> {
+        self.verified(token, typ)?.payload().ok_or(Invalid::Malformed)
+    }
+
+    fn verified<'token>(&self, token: &'token str, expected: &str) -> Result<Parts<'token>, Invalid> {
+        let parts = Parts::read(token).ok_or(Invalid::Malformed)?;
+        let Header { alg, kid, typ, crit } = &parts.header;
+        let typ = typ.as_deref().unwrap_or(LICENSE_TYPE);
+        if crit.is_some() || !typ.eq_ignore_ascii_case(expected) {
+            return Err(Invalid::Malformed);
+        }
+        // Before the key is looked up: `none` and the like have nothing to look for.
+        if !matches!(alg.as_str(), "EdDSA" | "ES256") {
+            return Err(Invalid::Algorithm(alg.clone()));
+        }
+        let kid = kid.as_deref().ok_or(Invalid::NoKey)?;
+        let key = self.find(kid).ok_or_else(|| Invalid::UnknownKey(kid.to_owned()))?;
+        let message = parts.signed.as_bytes();
+        let verified = match (key, alg.as_str()) {
+            (Key::Ed25519(key), "EdDSA") => {
+                key.verify_strict(message, &Ed25519Signature::from_bytes(&parts.signature)).is_ok()
+            }
+            (Key::P256(key), "ES256") => P256Signature::from_slice(&parts.signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+            // The key decides, never the token.
+            _ => return Err(Invalid::Algorithm(alg.clone())),
+        };
+        if verified { Ok(parts) } else { Err(Invalid::Signature) }
+    }
+}
+
 /// Tells what tokens are worth on one appliance.
 #[derive(Clone, Debug)]
 pub struct Verifier {
@@ -128,28 +165,7 @@ impl Verifier {
     }
 
     fn claims(&self, token: &str) -> Result<Claims, Invalid> {
-        let parts = Parts::read(token).ok_or(Invalid::Malformed)?;
-        let Header { alg, kid, crit } = &parts.header;
-        if crit.is_some() {
-            return Err(Invalid::Malformed);
-        }
-        // Before the key is looked up: `none` and the like have nothing to look for.
-        if !matches!(alg.as_str(), "EdDSA" | "ES256") {
-            return Err(Invalid::Algorithm(alg.clone()));
-        }
-        let kid = kid.as_deref().ok_or(Invalid::NoKey)?;
-        let key = self.keys.find(kid).ok_or_else(|| Invalid::UnknownKey(kid.to_owned()))?;
-        let message = parts.signed.as_bytes();
-        let verified = match (key, alg.as_str()) {
-            (Key::Ed25519(key), "EdDSA") => {
-                key.verify_strict(message, &Ed25519Signature::from_bytes(&parts.signature)).is_ok()
-            }
-            (Key::P256(key), "ES256") => P256Signature::from_slice(&parts.signature)
-                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
-            // The key decides, never the token.
-            _ => return Err(Invalid::Algorithm(alg.clone())),
-        };
-        if verified { parts.claims().ok_or(Invalid::Claims) } else { Err(Invalid::Signature) }
+        self.keys.verified(token, LICENSE_TYPE)?.claims().ok_or(Invalid::Claims)
     }
 
     fn judge(&self, claims: Claims, now: u64) -> LicenseState {

@@ -26,6 +26,7 @@ pub mod id;
 pub mod install_code;
 pub mod license;
 pub mod mail;
+pub mod offline;
 pub mod product;
 pub mod refusal;
 pub mod registry;

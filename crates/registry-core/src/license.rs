@@ -8,7 +8,8 @@ use crate::clock::Timestamp;
 use crate::edition::{EditionCatalogue, EditionName};
 use crate::entitlement::Entitlement;
 use crate::id::TenantId;
-use crate::secret::LicenseToken;
+use crate::offline::OfflineAnswer;
+use crate::secret::{AnswerToken, LicenseToken};
 
 /// What a license grants, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +147,10 @@ pub trait LicenseSigner: Send + Sync {
     /// Signs a license with the active key. MUST write `exp` and `iat` in whole seconds, `aud` as a plain string,
     /// and no `nbf`.
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError>;
+
+    /// Signs an answer for an appliance without a network, with the key that licenses are signed with, as a compact JWS of
+    /// a type of its own: MUST NOT be taken for a license.
+    fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError>;
 
     /// Every key that licenses in the field may still be verified with.
     fn public_keys(&self) -> Vec<PublicKey>;

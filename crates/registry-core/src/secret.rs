@@ -44,6 +44,8 @@ secret_text!(
     TypedCode,
     /// A signed license.
     LicenseToken,
+    /// A signed answer for an appliance without a network: it holds a license and a credential.
+    AnswerToken,
     /// A link that lets whoever has it download one file for a while.
     DownloadLink,
     /// The part of a mail's download link that stands for its install code.

@@ -12,9 +12,10 @@ use registry_core::answer::{CheckedIn, Standing};
 use registry_core::guesses::Source;
 use registry_core::id::TenantId;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError};
+use registry_core::offline::OfflineAnswer;
 use registry_core::registry::check_in::CheckIn;
 use registry_core::registry::entitlements::EntitlementEdit;
-use registry_core::secret::{LicenseToken, PlainCredential};
+use registry_core::secret::{AnswerToken, LicenseToken, PlainCredential};
 use registry_core::store::EntitlementSelector;
 use registry_core::{Ports, Registry};
 use registry_license::{Ring, RingPlan, Signer, ed25519_pem, p256_pem};
@@ -163,6 +164,10 @@ struct Turning(RwLock<Arc<Ring>>);
 impl LicenseSigner for Turning {
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
         self.0.read().unwrap().sign(claims)
+    }
+
+    fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
+        self.0.read().unwrap().sign_answer(answer)
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {

@@ -4,9 +4,11 @@
 //! what it signed may be in the field (*retired*). Release manifests have a key of their own.
 
 mod manifest;
+mod offline;
 mod ring;
 mod signer;
 
 pub use manifest::{ManifestKey, NotAManifestKey};
+pub use offline::{RequestError, read_request};
 pub use ring::{KeyEntry, KeyState, PUBLISHED_BEFORE, Ring, RingError, RingPlan};
 pub use signer::{KeyError, Signer, ed25519_pem, p256_pem};

@@ -4,7 +4,8 @@
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
-use registry_core::secret::LicenseToken;
+use registry_core::offline::OfflineAnswer;
+use registry_core::secret::{AnswerToken, LicenseToken};
 use serde::{Deserialize, Serialize};
 
 use crate::signer::Signer;
@@ -169,6 +170,10 @@ impl Ring {
 impl LicenseSigner for Ring {
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
         self.active.sign(claims)
+    }
+
+    fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
+        self.active.sign_answer(answer)
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {

@@ -7,14 +7,17 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
 use jwt_simple::prelude::{
-    Claims, Duration, ECDSAP256KeyPairLike as _, ES256KeyPair, Ed25519KeyPair, EdDSAKeyPairLike as _, JWTClaims,
-    UnixTimeStamp,
+    Claims, Duration, ECDSAP256KeyPairLike as _, ES256KeyPair, Ed25519KeyPair, EdDSAKeyPairLike as _, HeaderOptions,
+    JWTClaims, UnixTimeStamp,
 };
 use registry_core::clock::Timestamp;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError};
-use registry_core::secret::LicenseToken;
+use registry_core::offline::OfflineAnswer;
+use registry_core::secret::{AnswerToken, LicenseToken};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+use crate::offline::{ANSWER_TYPE, AnswerBody};
 
 /// Why a key file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +139,22 @@ impl Signer {
     }
 }
 
+impl Signer {
+    fn signed<C: Serialize>(&self, claims: JWTClaims<C>, typ: &str) -> Result<String, SignError> {
+        let options = HeaderOptions { content_type: None, signature_type: Some(typ.to_owned()) };
+        let token = match &self.key {
+            Pair::Ed25519(pair) => pair.sign_with_options(claims, &options),
+            Pair::P256(pair) => pair.sign_with_options(claims, &options),
+        };
+        let token = token.map_err(|error| SignError(error.to_string()))?;
+        // A key that went bad in memory must not sign what no appliance takes.
+        if !self.verifies(&token) {
+            return Err(SignError(format!("the signature of key `{}` does not verify", self.public.kid)));
+        }
+        Ok(token)
+    }
+}
+
 fn seconds(moment: Timestamp) -> Result<UnixTimeStamp, SignError> {
     u64::try_from(moment.timestamp()).map(Duration::from_secs).map_err(|_| SignError("a time before 1970".to_owned()))
 }
@@ -158,16 +177,17 @@ impl LicenseSigner for Signer {
         if let Some(tenant) = terms.tenant_id {
             claims = claims.with_audience(tenant);
         }
-        let token = match &self.key {
-            Pair::Ed25519(pair) => pair.sign(claims),
-            Pair::P256(pair) => pair.sign(claims),
+        self.signed(claims, "JWT").map(LicenseToken::new)
+    }
+
+    fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
+        let claims: JWTClaims<_> = JWTClaims {
+            issued_at: Some(seconds(answer.issued_at)?),
+            expires_at: None,
+            invalid_before: None,
+            ..Claims::with_custom_claims(AnswerBody::from(answer), Duration::from_secs(0)).with_issuer(&answer.issuer)
         };
-        let token = token.map_err(|error| SignError(error.to_string()))?;
-        // A key that went bad in memory must not sign what no appliance takes.
-        if !self.verifies(&token) {
-            return Err(SignError(format!("the signature of key `{}` does not verify", self.public.kid)));
-        }
-        Ok(LicenseToken::new(token))
+        self.signed(claims, ANSWER_TYPE).map(AnswerToken::new)
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {

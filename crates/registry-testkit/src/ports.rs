@@ -11,7 +11,8 @@ use registry_core::clock::{Clock, Timestamp, truncate};
 use registry_core::entropy::Entropy;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
 use registry_core::mail::{MailError, Mailer, Message, OutgoingMail};
-use registry_core::secret::{DownloadLink, LicenseToken};
+use registry_core::offline::OfflineAnswer;
+use registry_core::secret::{AnswerToken, DownloadLink, LicenseToken};
 
 /// A clock that stands still until it is told otherwise.
 pub struct ManualClock(Mutex<Timestamp>);
@@ -86,6 +87,10 @@ impl LicenseSigner for FlakySigner {
             return Err(SignError("told to fail".to_owned()));
         }
         self.signer.sign(claims)
+    }
+
+    fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
+        self.signer.sign_answer(answer)
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {

@@ -15,7 +15,7 @@ use registry_core::license::LicensePolicy;
 use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::product::ProductCatalogue;
 use registry_core::registry::deliver::Delivery;
-use registry_core::registry::redeem::{Asker, Redeem};
+use registry_core::registry::redeem::{Asker, Carrier, Redeem};
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::reissue::Reissue;
 use registry_core::registry::releases::NewRelease;
@@ -229,7 +229,7 @@ fn redeem(code: &PlainCode, appliance: &str, asker: Asker) -> Redeem {
         typed_code: TypedCode::new(code.expose().to_owned()),
         appliance_id: appliance.to_owned(),
         asker,
-        source: Source::of([192, 0, 2, 1].into()),
+        carrier: Carrier::Network(Source::of([192, 0, 2, 1].into())),
         key: None,
     }
 }

@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use anyhow::{Context as _, bail};
 use registry_core::clock::{Clock as _, Timestamp, truncate};
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
-use registry_core::secret::LicenseToken;
+use registry_core::offline::OfflineAnswer;
+use registry_core::secret::{AnswerToken, LicenseToken};
 use registry_license::{KeyState, Ring, RingPlan, Signer};
 
 use crate::config::{Algorithm, Config};
@@ -149,6 +150,10 @@ impl WatchedRing {
 impl LicenseSigner for WatchedRing {
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
         self.ring().sign(claims)
+    }
+
+    fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
+        self.ring().sign_answer(answer)
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {

@@ -23,7 +23,7 @@ pub use data::DataFolder;
 pub use database::{Migrated, migrate};
 pub use keys::{LicenseKeys, WatchedRing};
 pub use mail::preview;
-pub use registry_license::KeyEntry;
+pub use registry_license::{KeyEntry, RequestError, read_request};
 pub use registry_mail_smtp::{MailKind, Rendered};
 pub use tokens::{TokenEntry, TokenRole, Tokens};
 pub use watch::watch;

@@ -7,6 +7,7 @@ pub mod directory;
 mod downloads;
 pub mod entitlements;
 pub mod minting;
+pub mod offline;
 pub mod operate;
 pub mod outbox;
 pub mod readiness;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::SubsecRound as _;
+use chrono::{SubsecRound as _, TimeDelta};
 
 use crate::answer::{Licensed, Redeemed};
 use crate::appliance::{Appliance, Credential, IssuedLicense};
@@ -13,7 +13,7 @@ use crate::entropy;
 use crate::guesses::Source;
 use crate::id::TenantId;
 use crate::install_code::{CodeKind, CodeState, Consumption, InstallCode, PlainCode};
-use crate::license::{LicenseSigner, LicenseTerms};
+use crate::license::{LicensePolicy, LicenseSigner, LicenseTerms};
 use crate::refusal::Refusal;
 use crate::registry::replay::IdempotencyKey;
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
@@ -31,10 +31,35 @@ pub struct Redeem {
     pub appliance_id: String,
     /// Who asks: a first boot, or an appliance that is running already.
     pub asker: Asker,
-    /// Where the request comes from.
-    pub source: Source,
+    /// Who brings it.
+    pub carrier: Carrier,
     /// Under which key the answer is recorded.
     pub key: Option<IdempotencyKey>,
+}
+
+/// Who brings a code.
+#[derive(Clone, Debug)]
+pub enum Carrier {
+    /// The appliance, over the network; a source that guesses is throttled.
+    Network(Source),
+    /// An operator, for an appliance without a network: its license lives as long as an air-gapped one's.
+    Operator(Actor),
+}
+
+impl Carrier {
+    fn actor(&self) -> Actor {
+        match self {
+            Self::Network(source) => Actor { name: "appliance".to_owned(), source: source.to_string() },
+            Self::Operator(actor) => actor.clone(),
+        }
+    }
+
+    fn lifetime(&self, policy: &LicensePolicy) -> TimeDelta {
+        match self {
+            Self::Network(_) => policy.connected_lifetime,
+            Self::Operator(_) => policy.airgap_lifetime,
+        }
+    }
 }
 
 /// Who redeems.
@@ -59,11 +84,13 @@ impl Registry {
     /// Redeems a code: code consumed, tenant installed, appliance, credential and audit in one transaction. Sources
     /// that guess are refused before the store is asked.
     pub async fn code_redeem(&self, redeem: Redeem) -> Result<Redeemed, Error> {
-        let Redeem { typed_code, appliance_id, asker, source, key: idempotency_key } = redeem;
+        let Redeem { typed_code, appliance_id, asker, carrier, key: idempotency_key } = redeem;
         let appliance_id = ApplianceId::parse(&appliance_id)?;
-        let stamp = self.stamp(Actor { name: "appliance".to_owned(), source: source.to_string() });
+        let stamp = self.stamp(carrier.actor());
         let now = stamp.now;
-        self.throttle.check(source, now)?;
+        if let Carrier::Network(source) = carrier {
+            self.throttle.check(source, now)?;
+        }
         let code = PlainCode::read(typed_code.expose()).ok_or(Refusal::CodeInvalid)?;
         if PlainCode::read(appliance_id.as_str()).is_some_and(|id| id.expose() == code.expose()) {
             // The audit names the appliance, and must never name the code.
@@ -77,12 +104,13 @@ impl Registry {
         };
         let credential = PlainCredential::draw(&*self.ports.entropy);
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
-        let context = Context { stamp, appliance_id, asker, credential, settings, signer };
+        let lifetime = carrier.lifetime(&settings.license);
+        let context = Context { stamp, appliance_id, asker, credential, lifetime, settings, signer };
         let decide = Arc::new(move |facts: &RedeemFacts| decide(&context, facts));
         let owner = key.digests.first().map(|digest| entropy::hex(&digest.bytes)).unwrap_or_default();
         let (replay, decide, opening) = self.recording(idempotency_key, &owner, now, decide).into_parts();
         let result = self.answered(self.ports.store.code_redeem(key, replay, decide).await?, &opening);
-        if let Err(Error::Refused(Refusal::CodeInvalid)) = &result {
+        if let (Err(Error::Refused(Refusal::CodeInvalid)), Carrier::Network(source)) = (&result, carrier) {
             self.note_guess(source, now).await?;
         }
         result
@@ -103,6 +131,7 @@ struct Context {
     appliance_id: ApplianceId,
     asker: Asker,
     credential: PlainCredential,
+    lifetime: TimeDelta,
     settings: Arc<Settings>,
     signer: Arc<dyn LicenseSigner>,
 }
@@ -242,7 +271,7 @@ impl Context {
         tenant: TenantId,
     ) -> Result<(LicenseToken, IssuedLicense), DecideError> {
         let terms = LicenseTerms::of(entitlement, Some(tenant), &self.settings.editions)?;
-        let claims = self.settings.license.claims(terms, self.stamp.now, self.settings.license.connected_lifetime);
+        let claims = self.settings.license.claims(terms, self.stamp.now, self.lifetime);
         let token = self.signer.sign(&claims)?;
         Ok((token, IssuedLicense { expires_at: claims.expires_at.trunc_subsecs(0), terms: claims.terms }))
     }

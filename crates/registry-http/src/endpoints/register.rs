@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use registry_api::{ErrorCode, Problem, RegisterAnswer, RegisterRequest};
-use registry_core::registry::redeem::{Asker, Redeem};
+use registry_core::registry::redeem::{Asker, Carrier, Redeem};
 use registry_core::secret::TypedCode;
 
 use super::{JsonProblems, ServerProblems, detached};
@@ -44,7 +44,8 @@ pub(crate) async fn register(
     let key = idempotency.key("POST /register", "", &fields);
     let asker = request.tenant_id.map_or(Asker::FirstBoot, |named| Asker::Running(named.map(Into::into)));
     let typed_code = TypedCode::new(request.claim_code);
-    let redeem = Redeem { typed_code, appliance_id: request.appliance_id, asker, source, key };
+    let redeem =
+        Redeem { typed_code, appliance_id: request.appliance_id, asker, carrier: Carrier::Network(source), key };
     let redeemed = detached(async move { app.registry.code_redeem(redeem).await });
     let redeemed = redeemed.await.map_err(|error| for_setup(error, asker))?;
     let (first_jwt, appliance_credential, check_in_url) = match redeemed.licensed {

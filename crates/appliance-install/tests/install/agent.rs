@@ -1,15 +1,11 @@
 //! Check-ins over real HTTP, on a clock that the test sets: a week of them, what ends them, and a fleet after an outage.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::path::Path;
 
+use crate::served::{Served, install};
 use appliance_install::{CheckIns, Client, Clock as _, Files, Held, Standing, Step, Trouble, Trust, held};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::{Served, install};
 use registry_core::answer::Issued;
 use registry_core::audit::Actor;
 use registry_core::registry::entitlements::EntitlementEdit;

@@ -1,7 +1,5 @@
 //! Each kind of network trouble, made to happen: it is told apart, and never taken for a refusal or an identity.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use appliance_install::{Client, ClientError, Outcome, Redeeming as _, Request, SecretText, Trouble, Trust};

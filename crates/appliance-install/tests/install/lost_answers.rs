@@ -1,15 +1,11 @@
 //! Answers that are lost after the registry has done its part, for longer than people wait.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::served::{Served, install};
 use appliance_install::{Client, Outcome, Redeeming, Request, Step, Trouble};
 use async_trait::async_trait;
-use common::{Served, install};
 
 /// A registry whose answers are lost, the first few times; it has done its part then.
 struct Losing<'a> {

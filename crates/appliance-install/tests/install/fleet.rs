@@ -1,7 +1,5 @@
 //! A fleet after an outage: simulated appliances, the real schedule, and the registry's real answers.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! The engine is dropped and opened again at every step, as a crash would have it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

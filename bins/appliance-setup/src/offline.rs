@@ -1,0 +1,67 @@
+//! `appliance-setup request` and `apply`: an installation without a network.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use appliance_install::{Clock as _, Install, Next, Step, SystemClock, Way, answer, request};
+use clap::Args;
+
+use crate::options::{Believing, Bootstrapping, Handing};
+use crate::random;
+use crate::run::Answers;
+use crate::status::Status;
+
+#[derive(Args)]
+pub(crate) struct Request {
+    /// Where the request is written.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Apply {
+    /// The answer that was carried here.
+    #[arg(value_name = "FILE")]
+    answer: PathBuf,
+    /// The answers: company, and the first administrator (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    believing: Believing,
+    #[command(flatten)]
+    handing: Handing,
+    #[command(flatten)]
+    bootstrapping: Bootstrapping,
+}
+
+/// Writes the request.
+pub(crate) fn ask(asked: &Request, state: &Path, appliance_id: &str) -> Result<ExitCode> {
+    let text = request(state, appliance_id, random()?, SystemClock.now())?;
+    let shown = asked.out.display();
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&asked.out);
+    let written = file.and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()));
+    written.with_context(|| format!("{shown} cannot be written"))?;
+    println!(
+        "{shown} is written. Carry it to the vendor together with the install code; what comes back is for \
+         `appliance-setup apply`."
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the answer, and hands the identity on; or goes on with that.
+pub(crate) async fn apply(mut install: Install, asked: &Apply, state: &Path) -> Result<ExitCode> {
+    if !matches!(install.step(), Step::Write { .. } | Step::Bootstrap { .. }) {
+        let shown = asked.answer.display();
+        let text = std::fs::read_to_string(&asked.answer).with_context(|| format!("{shown} cannot be read"))?;
+        let identity = answer(state, &text, &asked.believing.trust(state), SystemClock.now())?;
+        install.submit_answer(Answers::read(&asked.config)?.entered(Way::Offline)?, identity)?;
+    }
+    let product = asked.handing.product(state, asked.bootstrapping.job());
+    while install.hand_over(&*product).await? != Next::Finished {}
+    println!("{}", Status::of(install.step(), None).text());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,40 @@
+//! Redeeming a code for an appliance without a network: an operator carries its request here, and the answer back.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::audit::Actor;
+use crate::offline::{OfflineAnswer, OfflineRequest};
+use crate::registry::redeem::{Asker, Carrier, Redeem};
+use crate::registry::replay::IdempotencyKey;
+use crate::registry::{Error, Registry};
+use crate::secret::{AnswerToken, TypedCode};
+use crate::store::DecideError;
+
+impl Registry {
+    /// Redeems a code for an appliance without a network, and signs the answer. The same request with the same code is
+    /// answered again for as long as answers are kept.
+    pub async fn offline_answer(
+        &self,
+        typed_code: TypedCode,
+        request: OfflineRequest,
+        actor: Actor,
+    ) -> Result<AnswerToken, Error> {
+        let fingerprint = format!("{} {}", request.appliance_id, request.key_thumbprint);
+        let key = IdempotencyKey {
+            scope: "offline".to_owned(),
+            digest: Sha256::digest(&request.nonce).into(),
+            fingerprint: Sha256::digest(fingerprint).into(),
+        };
+        let redeem = Redeem {
+            typed_code,
+            appliance_id: request.appliance_id.clone(),
+            asker: Asker::FirstBoot,
+            carrier: Carrier::Operator(actor),
+            key: Some(key),
+        };
+        let redeemed = self.code_redeem(redeem).await?;
+        let issuer = self.settings.license.issuer.clone();
+        let answer = OfflineAnswer { issuer, request, issued_at: self.now(), redeemed };
+        Ok(self.ports.signer.sign_answer(&answer).map_err(DecideError::from)?)
+    }
+}

@@ -1,0 +1,145 @@
+//! The two texts that are carried between a registry and an appliance without a network, as compact JWS: the appliance's
+//! request, signed with the key that stands in it (as in RFC 9449, `DPoP`), and the registry's answer, signed with a license
+//! key. Each has a `typ` of its own (RFC 8725 §3.11), so that none is taken for a license.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use registry_core::answer::Redeemed;
+use registry_core::offline::{OfflineAnswer, OfflineRequest};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+const REQUEST_TYPE: &str = "appliance-request+jwt";
+pub(crate) const ANSWER_TYPE: &str = "appliance-answer+jwt";
+
+/// A request is far shorter than this.
+const LONGEST: usize = 4 * 1024;
+
+/// Why a request is none.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// It does not have the form of one.
+    #[error(
+        "this is not an appliance's request, or it was cut off: carry the file that `appliance-setup request` wrote"
+    )]
+    Malformed,
+    /// It was altered.
+    #[error("the request was altered on the way: its signature does not fit")]
+    Signature,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    typ: String,
+    jwk: Jwk,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    crv: String,
+    x: String,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    appliance_id: String,
+    nonce: String,
+}
+
+/// Reads a request, and verifies that nobody altered it.
+pub fn read_request(text: &str) -> Result<OfflineRequest, RequestError> {
+    let text = text.trim();
+    if text.len() > LONGEST {
+        return Err(RequestError::Malformed);
+    }
+    let (signed, signature) = text.rsplit_once('.').ok_or(RequestError::Malformed)?;
+    let (header, body) = signed.split_once('.').ok_or(RequestError::Malformed)?;
+    let Header { alg, typ, jwk } = part(header)?;
+    if (alg.as_str(), typ.as_str(), jwk.kty.as_str(), jwk.crv.as_str()) != ("EdDSA", REQUEST_TYPE, "OKP", "Ed25519") {
+        return Err(RequestError::Malformed);
+    }
+    let key = bytes(&jwk.x).and_then(|x| x.try_into().ok()).and_then(|x| VerifyingKey::from_bytes(&x).ok());
+    let key = key.filter(|key| !key.is_weak()).ok_or(RequestError::Malformed)?;
+    let signature = bytes(signature).and_then(|bytes| Signature::from_slice(&bytes).ok());
+    let signature = signature.ok_or(RequestError::Malformed)?;
+    key.verify_strict(signed.as_bytes(), &signature).map_err(|_| RequestError::Signature)?;
+    let Body { appliance_id, nonce } = part(body)?;
+    if nonce.len() < 16 {
+        return Err(RequestError::Malformed);
+    }
+    Ok(OfflineRequest { appliance_id, nonce, key_thumbprint: thumbprint(&jwk.x) })
+}
+
+/// The thumbprint of an Ed25519 key (RFC 7638, RFC 8037 §2).
+fn thumbprint(x: &str) -> String {
+    let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(jwk))
+}
+
+fn bytes(part: &str) -> Option<Vec<u8>> {
+    BASE64_URL_SAFE_NO_PAD.decode(part).ok()
+}
+
+fn part<T: DeserializeOwned>(part: &str) -> Result<T, RequestError> {
+    bytes(part).and_then(|json| serde_json::from_slice(&json).ok()).ok_or(RequestError::Malformed)
+}
+
+/// What an answer says beyond the registered claims: whom it is for, and what `/register` would have answered.
+#[derive(Serialize)]
+pub(crate) struct AnswerBody<'a> {
+    appliance_id: &'a str,
+    nonce: &'a str,
+    /// Whose request it answers (RFC 7800 §3.1).
+    cnf: Confirmation<'a>,
+    answer: Answer<'a>,
+}
+
+#[derive(Serialize)]
+struct Confirmation<'a> {
+    jkt: &'a str,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    tenant_id: String,
+    edition: String,
+    company_name: &'a str,
+    contact_email: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_jwt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appliance_credential: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check_in_url: Option<&'a str>,
+}
+
+impl<'a> From<&'a OfflineAnswer> for AnswerBody<'a> {
+    fn from(answer: &'a OfflineAnswer) -> Self {
+        let OfflineAnswer { request, redeemed, .. } = answer;
+        Self {
+            appliance_id: &request.appliance_id,
+            nonce: &request.nonce,
+            cnf: Confirmation { jkt: &request.key_thumbprint },
+            answer: Answer::from(redeemed),
+        }
+    }
+}
+
+impl<'a> From<&'a Redeemed> for Answer<'a> {
+    fn from(redeemed: &'a Redeemed) -> Self {
+        let licensed = redeemed.licensed.as_ref();
+        Self {
+            tenant_id: redeemed.tenant_id.to_string(),
+            edition: redeemed.edition.to_string(),
+            company_name: &redeemed.company_name,
+            contact_email: &redeemed.contact_email,
+            first_jwt: licensed.map(|it| it.token.expose()),
+            appliance_credential: licensed.map(|it| it.credential.expose()),
+            check_in_url: licensed.map(|it| it.check_in_url.as_str()),
+        }
+    }
+}
