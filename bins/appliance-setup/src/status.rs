@@ -82,8 +82,8 @@ fn message(held: &Held) -> String {
 
 fn words(step: &Step) -> (&'static str, String, Option<Uuid>) {
     match step {
-        Step::Collect { refused: None } => ("collect", "Nothing was entered yet.".to_owned(), None),
-        Step::Collect { refused: Some(refused) } => ("collect", refused.text.clone(), None),
+        Step::Collect { refused: None, .. } => ("collect", "Nothing was entered yet.".to_owned(), None),
+        Step::Collect { refused: Some(refused), .. } => ("collect", refused.text.clone(), None),
         Step::Redeem { trouble: None, .. } => ("redeem", "The install code is being redeemed.".to_owned(), None),
         Step::Redeem { trouble: Some(trouble), tries, .. } => {
             ("redeem", format!("{} (tried {tries} times)", trouble.message("its address")), None)
@@ -106,7 +106,7 @@ mod tests {
         let tenant_id = Some(Uuid::from_u128(7));
         let done = Status::of(&Step::Done { tenant_id }, None);
         assert!(done.text().contains("tenant    00000000-0000-0000-0000-000000000007"), "{}", done.text());
-        let said = Status::of(&Step::Collect { refused: None }, None).json();
+        let said = Status::of(&Step::Collect { refused: None, before: None }, None).json();
         assert_eq!(
             (&said["step"], &said["tenant_id"], &said["license"]),
             (&json!("collect"), &Value::Null, &Value::Null)

@@ -3,13 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::entered::{Entered, Way};
 use crate::held::{self, Held};
 use crate::offline;
 use crate::outcome::{Identity, Outcome, Redeeming, Refused, Request};
+use crate::secret::SecretText;
 use crate::secrets::{Manifests, manifests};
 use crate::store::{Folder, Lock, StoreError};
 use crate::trouble::Trouble;
@@ -22,6 +26,8 @@ pub enum Step {
     Collect {
         /// What was wrong, where something was.
         refused: Option<Refused>,
+        /// What was entered then: only what was wrong has to be typed again.
+        before: Option<Box<Entered>>,
     },
     /// The code is being redeemed.
     Redeem {
@@ -62,11 +68,43 @@ struct State {
     /// Whether a code was ever entered: then this appliance never makes up a tenant.
     code_was_entered: bool,
     step: Step,
+    /// The codes that were tried, until all is done.
+    #[serde(default)]
+    tried: Vec<Tried>,
+}
+
+/// A code that was tried. Its answer may have been lost: also where another one was tried since, it keeps its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Tried {
+    /// SHA-256 of it, however it was typed.
+    code: String,
+    idempotency_key: String,
+}
+
+/// How many codes are remembered.
+const REMEMBERED: usize = 20;
+
+/// The same for every way to type a code.
+fn code_digest(code: &str) -> String {
+    let plain: String = code.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_uppercase).collect();
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(plain))
 }
 
 impl State {
+    /// The key of a code: the one that it was tried under before, else the fresh one.
+    fn key_for(&mut self, code: &SecretText, fresh_key: String) -> String {
+        let code = code_digest(code.expose());
+        if let Some(before) = self.tried.iter().find(|tried| tried.code == code) {
+            return before.idempotency_key.clone();
+        }
+        let forgotten = (self.tried.len() + 1).saturating_sub(REMEMBERED);
+        self.tried.drain(..forgotten);
+        self.tried.push(Tried { code, idempotency_key: fresh_key.clone() });
+        fresh_key
+    }
+
     fn begin() -> Self {
-        Self { code_was_entered: false, step: Step::Collect { refused: None } }
+        Self { code_was_entered: false, step: Step::Collect { refused: None, before: None }, tried: Vec::new() }
     }
 }
 
@@ -172,16 +210,34 @@ impl Install {
         if !matches!(self.state.step, Step::Collect { .. } | Step::Redeem { .. }) {
             return Err(SubmitError::UnderWay);
         }
-        let (code_was_entered, step) = match &entered.way {
-            Way::WithoutCode { .. } if self.state.code_was_entered => return Err(SubmitError::CodeWasEntered),
-            Way::WithoutCode { .. } => (false, Step::Write { entered, identity: None }),
+        let mut state = self.state.clone();
+        state.step = match &entered.way {
+            Way::WithoutCode { .. } if state.code_was_entered => return Err(SubmitError::CodeWasEntered),
+            Way::WithoutCode { .. } => Step::Write { entered, identity: None },
             Way::Offline => return Err(SubmitError::NoAnswer),
-            Way::Code { .. } => {
-                let idempotency_key = self.key_for(&entered, fresh_key);
-                (true, Step::Redeem { entered, idempotency_key, tries: 0, trouble: None })
+            Way::Code { code } => {
+                state.code_was_entered = true;
+                let idempotency_key = state.key_for(code, fresh_key);
+                Step::Redeem { entered, idempotency_key, tries: 0, trouble: None }
             }
         };
-        Ok(self.enter(State { code_was_entered, step })?)
+        Ok(self.enter(state)?)
+    }
+
+    /// What was entered, for as long as it can be corrected.
+    #[must_use]
+    pub fn entered(&self) -> Option<&Entered> {
+        match &self.state.step {
+            Step::Collect { before, .. } => before.as_deref(),
+            Step::Redeem { entered, .. } => Some(entered),
+            Step::Write { .. } | Step::Bootstrap { .. } | Step::Done { .. } => None,
+        }
+    }
+
+    /// Whether a code was ever entered here: then there is no way without one.
+    #[must_use]
+    pub fn code_was_entered(&self) -> bool {
+        self.state.code_was_entered
     }
 
     /// Takes an answer that was carried here, and forgets the request: no answer is taken twice.
@@ -189,18 +245,9 @@ impl Install {
         if !matches!(self.state.step, Step::Collect { .. } | Step::Redeem { .. }) {
             return Err(SubmitError::UnderWay);
         }
-        self.enter(State { code_was_entered: true, step: Step::Write { entered, identity: Some(identity) } })?;
+        let step = Step::Write { entered, identity: Some(identity) };
+        self.enter(State { code_was_entered: true, step, tried: Vec::new() })?;
         Ok(self.folder.clear(offline::FILE)?)
-    }
-
-    /// The code that waits keeps its key: its answer may only be lost.
-    fn key_for(&self, entered: &Entered, fresh_key: String) -> String {
-        match &self.state.step {
-            Step::Redeem { entered: before, idempotency_key, .. } if before.way == entered.way => {
-                idempotency_key.clone()
-            }
-            _ => fresh_key,
-        }
     }
 
     /// Takes the next step. `jitter` is drawn freshly by the caller.
@@ -247,7 +294,9 @@ impl Install {
         tries: u32,
         jitter: u8,
     ) -> Result<Next, InstallError> {
-        let Way::Code { code } = &entered.way else { return self.go_on(Step::Collect { refused: None }) };
+        let Way::Code { code } = &entered.way else {
+            return self.go_on(Step::Collect { refused: None, before: Some(Box::new(entered)) });
+        };
         let request = Request {
             code: code.clone(),
             appliance_id: self.appliance_id.clone(),
@@ -257,7 +306,7 @@ impl Install {
             // Written down before anything is done with it.
             Outcome::Redeemed(identity) => self.go_on(Step::Write { entered, identity: Some(*identity) }),
             Outcome::Refused(refused) => {
-                self.go_on(Step::Collect { refused: Some(refused) })?;
+                self.go_on(Step::Collect { refused: Some(refused), before: Some(Box::new(entered)) })?;
                 Ok(Next::WaitForOperator)
             }
             Outcome::Trouble(trouble) => {
@@ -281,7 +330,10 @@ impl Install {
     }
 
     fn go_on(&mut self, step: Step) -> Result<Next, InstallError> {
-        self.enter(State { code_was_entered: self.state.code_was_entered, step })?;
+        // With an identity, no code is typed any more.
+        let is_past = !matches!(step, Step::Collect { .. } | Step::Redeem { .. });
+        let tried = if is_past { Vec::new() } else { self.state.tried.clone() };
+        self.enter(State { code_was_entered: self.state.code_was_entered, step, tried })?;
         Ok(Next::GoOn)
     }
 

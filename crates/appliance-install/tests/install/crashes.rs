@@ -162,7 +162,9 @@ async fn a_refused_code_reopens_the_form_and_the_next_one_is_tried_under_a_key_o
     let mut install = open(folder.path());
     install.submit(with_code("OLD"), key()).unwrap();
     assert_eq!(install.advance(&registry, &cluster, 0).await.unwrap(), Next::WaitForOperator);
-    assert_eq!(*open(folder.path()).step(), Step::Collect { refused: Some(refused) });
+    let reopened = open(folder.path());
+    assert!(matches!(reopened.step(), Step::Collect { refused: Some(said), .. } if *said == refused));
+    assert_eq!(reopened.entered(), Some(&with_code("OLD")), "the rest need not be typed again");
     assert_eq!(
         install.advance(&registry, &cluster, 0).await.unwrap(),
         Next::WaitForOperator,
@@ -187,6 +189,20 @@ async fn a_code_that_is_typed_again_while_it_waits_keeps_its_key() {
     install.advance(&registry, &Cluster::default(), 0).await.unwrap();
     let asked = registry.asked();
     assert_eq!(asked[0], asked[1], "its answer may only have been lost");
+}
+
+#[tokio::test]
+async fn a_code_that_is_typed_again_after_another_one_keeps_its_key_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = Refused { code: "invalid_claim_code".into(), text: "Invalid install code.".into() };
+    // The registry has redeemed the first one: only its answer was lost.
+    let registry = Registry::telling([Outcome::Trouble(Trouble::BrokeOff), Outcome::Refused(refused), identity()]);
+    for code in ["K7QP-M2RX-9TDV", "WRONG", "k7qp m2rx 9tdv"] {
+        open(folder.path()).submit(with_code(code), key()).unwrap();
+        open(folder.path()).advance(&registry, &Cluster::default(), 0).await.unwrap();
+    }
+    let keys: Vec<_> = registry.asked().into_iter().map(|(_, key)| key).collect();
+    assert!(keys[0] == keys[2] && keys[0] != keys[1], "{keys:?}");
 }
 
 #[tokio::test]
