@@ -6,9 +6,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to the terminal")]
 
 mod bootstrap;
+mod bundle;
 mod check_in;
 mod offline;
 mod options;
+mod page;
+mod rules;
 mod run;
 mod status;
 
@@ -60,6 +63,8 @@ enum Task {
 /// What is done with the installation in the state folder.
 #[derive(Subcommand)]
 enum Here {
+    /// Serves the first-boot page, and installs what is entered there.
+    Serve(page::Serve),
     /// Installs unattended, or goes on where an installation was broken off.
     Run(run::Run),
     /// Writes a request, for an appliance without a network.
@@ -76,6 +81,8 @@ enum Here {
         #[arg(long)]
         json: bool,
     },
+    /// Writes down what a vendor needs to help, without secrets.
+    SupportBundle(bundle::Bundle),
     /// Forgets the installation, and the code that was entered. What was handed to the product stays there.
     Reset {
         /// Does not ask.
@@ -102,12 +109,14 @@ fn main() -> ExitCode {
 
 fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
     let state = place.state.as_path();
-    let changes = matches!(task, Here::Run(_) | Here::Request(_) | Here::Apply(_) | Here::Reset { .. });
+    let changes =
+        matches!(task, Here::Serve(_) | Here::Run(_) | Here::Request(_) | Here::Apply(_) | Here::Reset { .. });
     let _lock = changes.then(|| Install::lock(state)).transpose()?;
     let appliance_id = id(&place.machine_id);
     let mut install = Install::open(state, appliance_id.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     match task {
+        Here::Serve(asked) => runtime.block_on(page::serve(install, &asked, state, appliance_id)),
         Here::Run(asked) => runtime.block_on(run::perform(install, &asked, state)),
         Here::Request(asked) => offline::ask(&asked, state, &appliance_id),
         Here::Apply(asked) => runtime.block_on(offline::apply(install, &asked, state)),
@@ -118,6 +127,7 @@ fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
             println!("{}", if json { status.json().to_string() } else { status.text() });
             Ok(ExitCode::SUCCESS)
         }
+        Here::SupportBundle(asked) => runtime.block_on(bundle::perform(&install, &asked, state, &appliance_id)),
         Here::Reset { yes: false } => bail!("nothing was forgotten: say --yes to start over, with a re-issued code"),
         Here::Reset { yes: true } => {
             install.reset()?;

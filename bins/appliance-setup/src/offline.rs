@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use appliance_install::{Clock as _, Install, Next, Step, SystemClock, Way, answer, request};
+use appliance_install::{Clock as _, Install, Step, SystemClock, Way, answer, request};
 use clap::Args;
 
 use crate::options::{Believing, Bootstrapping, Handing};
 use crate::random;
-use crate::run::Answers;
-use crate::status::Status;
+use crate::run::{Answers, finish};
 
 #[derive(Args)]
 pub(crate) struct Request {
@@ -61,7 +60,5 @@ pub(crate) async fn apply(mut install: Install, asked: &Apply, state: &Path) -> 
         install.submit_answer(Answers::read(&asked.config)?.entered(Way::Offline)?, identity)?;
     }
     let product = asked.handing.product(state, asked.bootstrapping.job());
-    while install.hand_over(&*product).await? != Next::Finished {}
-    println!("{}", Status::of(install.step(), None).text());
-    Ok(ExitCode::SUCCESS)
+    finish(&mut install, &*product).await
 }

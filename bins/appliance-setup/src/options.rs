@@ -7,9 +7,6 @@ use anyhow::Context as _;
 use appliance_install::{Client, Files, Job, Kubectl, Product, Trust};
 use clap::Args;
 
-/// How long a call of the service may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Where the service is.
 #[derive(Args)]
 pub(crate) struct Service {
@@ -32,6 +29,9 @@ pub(crate) struct Believing {
     /// Who issues the licenses.
     #[arg(long, env = "REGISTRY_LICENSE_ISSUER", default_value = "appliance-registry", value_name = "NAME")]
     issuer: String,
+    /// How long a call of the service may take, in seconds.
+    #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
 }
 
 /// How the product gets its Secrets.
@@ -67,6 +67,11 @@ impl Bootstrapping {
 }
 
 impl Service {
+    /// Whose licenses are believed.
+    pub(crate) fn trust(&self, state: &Path) -> Trust {
+        self.believing.trust(state)
+    }
+
     /// The service, as it is called from this machine.
     pub(crate) fn client(&self, state: &Path) -> anyhow::Result<Client> {
         let url = self.registry_url.clone().or_else(|| std::env::var("ALGA_LICENSE_SERVICE_URL").ok());
@@ -87,7 +92,7 @@ impl Believing {
         let ca_pem = self.ca_file.as_ref().map(|path| {
             std::fs::read(path).with_context(|| format!("the certificate authority {} cannot be read", path.display()))
         });
-        Ok(Client::new(url, ca_pem.transpose()?.as_deref(), self.trust(state), TIMEOUT)?)
+        Ok(Client::new(url, ca_pem.transpose()?.as_deref(), self.trust(state), Duration::from_secs(self.timeout))?)
     }
 }
 

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use appliance_install::{Admin, Client, Entered, Install, Next, Product, Step, Way};
+use appliance_install::{Admin, Client, EditionChoice, Entered, Install, Next, Product, Step, Way};
 use clap::Args;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::options::{Bootstrapping, Handing, Service};
+use crate::rules::{is_email, weakness};
 use crate::status::Status;
 use crate::{random, read_secret};
 
@@ -18,6 +19,12 @@ pub(crate) struct Run {
     /// The file with the install code; `-` is standard input. Not needed where an installation goes on.
     #[arg(long, value_name = "FILE")]
     code: Option<PathBuf>,
+    /// Installs without a code: the appliance then belongs to no registration.
+    #[arg(long, value_name = "EDITION", value_enum, conflicts_with = "code")]
+    without_code: Option<Edition>,
+    /// A license that was brought along, for an installation without a code.
+    #[arg(long, value_name = "FILE", requires = "without_code")]
+    license: Option<PathBuf>,
     /// The answers: company, and the first administrator (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -30,6 +37,23 @@ pub(crate) struct Run {
     /// How often the service is tried; without end unless given.
     #[arg(long, value_name = "COUNT")]
     tries: Option<u32>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Edition {
+    /// Enterprise, at first on trial.
+    Ee,
+    /// Community.
+    Ce,
+}
+
+impl From<Edition> for EditionChoice {
+    fn from(edition: Edition) -> Self {
+        match edition {
+            Edition::Ee => Self::Ee,
+            Edition::Ce => Self::Ce,
+        }
+    }
 }
 
 /// The answers.
@@ -45,13 +69,15 @@ pub(crate) struct Answers {
 }
 
 pub(crate) async fn perform(mut install: Install, asked: &Run, state: &Path) -> anyhow::Result<ExitCode> {
-    let client = asked.service.client(state)?;
-    if asked.code.is_some() || matches!(install.step(), Step::Collect { .. }) {
+    // Before anything is written down; without a code, and once it was redeemed, there is no service to call.
+    let redeems = asked.without_code.is_none() && matches!(install.step(), Step::Collect { .. } | Step::Redeem { .. });
+    let client = redeems.then(|| asked.service.client(state)).transpose()?;
+    if asked.code.is_some() || asked.without_code.is_some() || matches!(install.step(), Step::Collect { .. }) {
         install.submit(entered(asked)?, Uuid::from_bytes(random()?).to_string())?;
     }
     let product = asked.handing.product(state, asked.bootstrapping.job());
     tokio::select! {
-        ended = drive(&mut install, &client, &*product, asked.tries) => ended,
+        ended = drive(&mut install, client.as_ref(), &*product, asked.tries) => ended,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("Ctrl-C cannot be watched")?;
             eprintln!("appliance-setup: interrupted; `appliance-setup run` goes on from here");
@@ -61,13 +87,22 @@ pub(crate) async fn perform(mut install: Install, asked: &Run, state: &Path) -> 
 }
 
 fn entered(asked: &Run) -> anyhow::Result<Entered> {
-    let (Some(code), Some(config)) = (&asked.code, &asked.config) else {
+    let Some(config) = &asked.config else {
         bail!("--code and --config are missing: there is no installation to go on with")
     };
-    let answers = Answers::read(config)?;
-    let code = read_secret(code)?;
-    ensure!(!code.expose().is_empty(), "the install code is empty");
-    answers.entered(Way::Code { code })
+    let way = match (&asked.code, asked.without_code) {
+        (Some(code), _) => {
+            let code = read_secret(code)?;
+            ensure!(!code.expose().is_empty(), "the install code is empty");
+            Way::Code { code }
+        }
+        (None, Some(edition)) => {
+            let license = asked.license.as_deref().map(read_secret).transpose()?;
+            Way::WithoutCode { edition: edition.into(), license }
+        }
+        (None, None) => bail!("--code is missing; to install without one, say --without-code"),
+    };
+    Answers::read(config)?.entered(way)
 }
 
 impl Answers {
@@ -78,14 +113,17 @@ impl Answers {
         for (name, value) in [("company", &answers.company), ("email", &answers.email)] {
             ensure!(!value.trim().is_empty(), "`{name}` is empty in {shown}");
         }
+        ensure!(is_email(answers.email.trim()), "`email` is no e-mail address in {shown}");
         Ok(answers)
     }
 
     pub(crate) fn entered(self, way: Way) -> anyhow::Result<Entered> {
         let Self { company, first_name, last_name, email, password_file } = self;
         let password = read_secret(&password_file)?;
-        let length = password.expose().chars().count();
-        ensure!(length >= 12, "the administrator's password must have 12 characters at least");
+        let weakness = weakness(password.expose(), &[&company, &first_name, &last_name, &email]);
+        if let Some(weakness) = weakness {
+            bail!("{}: {weakness}", password_file.display());
+        }
         Ok(Entered { company, admin: Admin { first_name, last_name, email, password }, way })
     }
 }
@@ -93,21 +131,32 @@ impl Answers {
 /// Goes on until all is done, the code is refused, or the tries are used up.
 async fn drive(
     install: &mut Install,
-    client: &Client,
+    client: Option<&Client>,
     product: &dyn Product,
     tries: Option<u32>,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(client) = client
+        && let Some(code) = redeem(install, client, product, tries).await?
+    {
+        return Ok(code);
+    }
+    finish(install, product).await
+}
+
+/// Redeems the code; an exit code, where that does not come to an identity.
+async fn redeem(
+    install: &mut Install,
+    client: &Client,
+    product: &dyn Product,
+    tries: Option<u32>,
+) -> anyhow::Result<Option<ExitCode>> {
     let mut failures = 0;
     loop {
         match install.advance(client, product, random::<1>()?[0]).await? {
-            Next::GoOn => {}
-            Next::Finished => {
-                println!("{}", Status::of(install.step(), None).text());
-                return Ok(ExitCode::SUCCESS);
-            }
+            Next::GoOn | Next::Finished => return Ok(None),
             Next::WaitForOperator => {
                 eprintln!("appliance-setup: {}", Status::of(install.step(), None).text());
-                return Ok(ExitCode::from(3));
+                return Ok(Some(ExitCode::from(3)));
             }
             Next::TryAgain { trouble, after } => {
                 failures += 1;
@@ -116,11 +165,18 @@ async fn drive(
                     eprintln!("appliance-setup: {}", crate::status::skew(skew));
                 }
                 if tries.is_some_and(|tries| failures >= tries) {
-                    return Ok(ExitCode::from(5));
+                    return Ok(Some(ExitCode::from(5)));
                 }
                 eprintln!("appliance-setup: the next try is in {} seconds", after.as_secs());
                 tokio::time::sleep(after).await;
             }
         }
     }
+}
+
+/// Takes the steps that need no service, and says what came of it.
+pub(crate) async fn finish(install: &mut Install, product: &dyn Product) -> anyhow::Result<ExitCode> {
+    while install.hand_over(product).await? != Next::Finished {}
+    println!("{}", Status::of(install.step(), None).text());
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! The keys that licenses are believed by: those that the image brought along, or those that were seen first, pinned.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use appliance_license::{Invalid, License, LicenseState, TrustedKeys, Verifier};
 use uuid::Uuid;
@@ -39,9 +39,15 @@ pub(crate) fn judge(keys: TrustedKeys, issuer: &str, tenant: Uuid, license: &str
 }
 
 impl Trust {
+    /// Where the keys are.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        self.given.as_ref().unwrap_or(&self.pinned)
+    }
+
     /// The keys here; `None` where none were brought or pinned yet.
     pub(crate) fn keys(&self) -> Result<Option<TrustedKeys>, String> {
-        let path = self.given.as_ref().unwrap_or(&self.pinned);
+        let path = self.file();
         let shown = path.display();
         match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.given.is_none() => Ok(None),

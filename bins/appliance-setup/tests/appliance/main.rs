@@ -4,7 +4,9 @@
 
 mod agent;
 mod bootstrap;
+mod bundle;
 mod machine;
+mod page;
 mod registry;
 mod run;
 mod served;

@@ -10,11 +10,11 @@ use crate::machine::{CODE, Machine, PASSWORD, said};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
+pub(crate) const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
 
 /// Answers each call with the next of these (status and body; an empty status breaks the connection off), and keeps the
 /// requests.
-fn registry(answers: &[(&str, String)]) -> (String, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn registry(answers: &[(&str, String)]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -42,7 +42,7 @@ fn registry(answers: &[(&str, String)]) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 /// An essentials one: paid ones bring a license, which only a registry can sign.
-fn identity() -> String {
+pub(crate) fn identity() -> String {
     format!(
         r#"{{"tenant_id":"{TENANT}","edition":"essentials","company_name":"Acme","contact_email":"a@example.com"}}"#
     )
@@ -154,6 +154,26 @@ fn a_bootstrap_out_of_an_image_is_run_anew_and_waited_for() {
         .collect();
     assert_eq!(calls, ["apply", "apply", "delete", "apply", "wait"]);
     assert!(log.contains(r#""image":"product:1""#), "{log}");
+}
+
+#[test]
+fn without_a_code_is_an_explicit_choice_that_a_code_closes() {
+    let machine = Machine::new();
+    let (out, config) = (machine.path("out"), machine.path("answers.toml"));
+    let [out, config] = [&out, &config].map(|path| path.to_str().unwrap());
+    let without = ["run", "--without-code", "ce", "--config", config, "--output", out];
+    // A code was entered, and waits.
+    assert_eq!(machine.run("http://127.0.0.1:1", &["--tries", "1"]).status.code(), Some(5));
+    let output = machine.setup(&without);
+    assert!(said(&output).contains("waits for its tenant"), "{}", said(&output));
+    assert!(machine.setup(&["reset", "--yes"]).status.success());
+    let output = machine.setup(&without);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(
+        machine.values("appliance-license-seed").into_iter().collect::<Vec<_>>(),
+        [("EDITION_CHOICE".to_owned(), "ce".to_owned())]
+    );
+    assert!(!machine.values("appliance-initial-tenant").contains_key("INITIAL_TENANT_ID"));
 }
 
 #[test]

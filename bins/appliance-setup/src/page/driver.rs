@@ -1,0 +1,212 @@
+//! Takes the installation from step to step, beside the page: what is entered comes in as commands, where it is goes out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use appliance_install::{
+    Client, Clock as _, Entered, Install, Next, Product, SecretText, Step, SystemClock, Way, held,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::form::Values;
+use crate::random;
+
+/// What the operator wants.
+pub(crate) enum Command {
+    /// Takes what was entered.
+    Submit(Box<Entered>, oneshot::Sender<Result<(), String>>),
+    /// Tries another code, all else as it was entered.
+    ChangeCode(SecretText, oneshot::Sender<Result<(), String>>),
+    /// Does not wait any longer.
+    Retry,
+}
+
+/// Where the installation is, as the page shows it.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    pub(crate) phase: Phase,
+    /// By how many seconds the service's clock is ahead, where that is too much.
+    pub(crate) skew: Option<i64>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Phase {
+    Form(Box<Reopened>),
+    Progress(Progress),
+    Done(Done),
+}
+
+/// The form, and what is known for it.
+#[derive(Clone, Default)]
+pub(crate) struct Reopened {
+    pub(crate) refused: Option<String>,
+    pub(crate) values: Values,
+    pub(crate) password: Option<SecretText>,
+    pub(crate) code_was_entered: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Progress {
+    pub(crate) at: At,
+    pub(crate) trouble: Option<String>,
+    /// In Unix seconds.
+    pub(crate) retry_at: Option<u64>,
+    pub(crate) has_code: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum At {
+    Redeem,
+    Write,
+    Bootstrap,
+}
+
+#[derive(Clone)]
+pub(crate) struct Done {
+    pub(crate) tenant_id: Option<Uuid>,
+    pub(crate) edition: Option<String>,
+    /// In Unix seconds.
+    pub(crate) license_until: Option<u64>,
+}
+
+/// What takes the steps.
+pub(crate) struct Driver {
+    pub(crate) install: Install,
+    pub(crate) state: PathBuf,
+    pub(crate) client: Arc<Client>,
+    pub(crate) product: Box<dyn Product>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) shown: watch::Sender<Shown>,
+}
+
+/// What is in the way, and until when it is waited for.
+#[derive(Default)]
+struct Wait {
+    trouble: Option<String>,
+    pause: Duration,
+    failures: u32,
+}
+
+impl Driver {
+    /// Runs for as long as the page is there.
+    pub(crate) async fn run(mut self) {
+        let mut wait = Wait::default();
+        loop {
+            self.show(&wait);
+            let paused = !wait.pause.is_zero();
+            let idle = matches!(self.install.step(), Step::Collect { .. } | Step::Done { .. });
+            let redeems = matches!(self.install.step(), Step::Redeem { .. });
+            let command = tokio::select! {
+                command = self.commands.recv(), if idle || paused || redeems => match command {
+                    Some(command) => command,
+                    None => return,
+                },
+                // Broken off, a redemption is repeated under the same key; the other steps are never broken off.
+                next = advance(&mut self.install, &self.client, &*self.product), if !idle && !paused => {
+                    wait = wait.after(next, self.client.service());
+                    continue;
+                }
+                () = tokio::time::sleep(wait.pause), if paused => {
+                    wait.pause = Duration::ZERO;
+                    continue;
+                }
+            };
+            if self.obey(command) {
+                wait = Wait::default();
+            } else {
+                wait.pause = Duration::ZERO;
+            }
+        }
+    }
+
+    /// Whether it changed what is installed.
+    fn obey(&mut self, command: Command) -> bool {
+        let (entered, answer) = match command {
+            Command::Retry => return false,
+            Command::Submit(entered, answer) => (Some(*entered), answer),
+            Command::ChangeCode(code, answer) => {
+                let before = self.install.entered().cloned();
+                (before.map(|before| Entered { way: Way::Code { code }, ..before }), answer)
+            }
+        };
+        let submitted = match (entered, random()) {
+            (Some(entered), Ok(key)) => {
+                self.install.submit(entered, Uuid::from_bytes(key).to_string()).map_err(|error| error.to_string())
+            }
+            (None, _) => Err("The installation is past it.".to_owned()),
+            (Some(_), Err(error)) => Err(error.to_string()),
+        };
+        let changed = submitted.is_ok();
+        if changed {
+            // Before the answer: whoever asked looks at once where it is now.
+            self.show(&Wait::default());
+        }
+        // Whoever asked may have gone.
+        answer.send(submitted).ok();
+        changed
+    }
+
+    fn show(&self, wait: &Wait) {
+        let progress = |at, has_code| {
+            let retry_at = (!wait.pause.is_zero()).then(|| SystemClock.now() + wait.pause.as_secs());
+            Phase::Progress(Progress { at, trouble: wait.trouble.clone(), retry_at, has_code })
+        };
+        let phase = match self.install.step() {
+            Step::Collect { refused, .. } => Phase::Form(Box::new(Reopened {
+                refused: refused.as_ref().map(|refused| refused.text.clone()),
+                values: self.install.entered().map(Values::of).unwrap_or_default(),
+                password: self.install.entered().map(|entered| entered.admin.password.clone()),
+                code_was_entered: self.install.code_was_entered(),
+            })),
+            Step::Redeem { .. } => progress(At::Redeem, true),
+            Step::Write { identity, .. } => progress(At::Write, identity.is_some()),
+            Step::Bootstrap { tenant_id } => progress(At::Bootstrap, tenant_id.is_some()),
+            Step::Done { tenant_id } => Phase::Done(self.done(*tenant_id)),
+        };
+        self.shown.send_replace(Shown { phase, skew: self.client.clock_skew() });
+    }
+
+    fn done(&self, tenant_id: Option<Uuid>) -> Done {
+        // What cannot be read is not shown; `status` says why.
+        let held = held(&self.state).ok().flatten();
+        let license_until = held.as_ref().map(|held| held.licensed.expires_at);
+        Done { tenant_id, edition: held.map(|held| held.edition), license_until }
+    }
+}
+
+/// Why a step was not taken.
+enum Stuck {
+    /// The registry.
+    Registry(appliance_install::Trouble, Duration),
+    /// This machine.
+    Here(String),
+}
+
+async fn advance(install: &mut Install, client: &Client, product: &dyn Product) -> Result<(), Stuck> {
+    let here = |error: &dyn std::fmt::Display| Stuck::Here(error.to_string());
+    let jitter = random::<1>().map_err(|error| here(&error))?[0];
+    match install.advance(client, product, jitter).await.map_err(|error| here(&error))? {
+        Next::TryAgain { trouble, after } => Err(Stuck::Registry(trouble, after)),
+        Next::GoOn | Next::Finished | Next::WaitForOperator => Ok(()),
+    }
+}
+
+/// The longest pause where something on this machine is in the way.
+const LONGEST: Duration = Duration::from_mins(1);
+
+impl Wait {
+    fn after(self, advanced: Result<(), Stuck>, service: &str) -> Self {
+        match advanced {
+            Ok(()) => Self::default(),
+            Err(Stuck::Registry(trouble, pause)) => {
+                Self { trouble: Some(trouble.message(service)), pause, failures: self.failures + 1 }
+            }
+            Err(Stuck::Here(text)) => {
+                let pause = Duration::from_secs(2).saturating_mul(1 << self.failures.min(5)).min(LONGEST);
+                Self { trouble: Some(text), pause, failures: self.failures + 1 }
+            }
+        }
+    }
+}
