@@ -68,6 +68,12 @@ pub(crate) fn cargo_has(subcommand: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// A program on the search path.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
 /// `cargo run` describes xtask to it in these variables. Passed on to another cargo they would make build scripts that
 /// watch them run again, and their crates be compiled again.
 fn describes_xtask(variable: &str) -> bool {

@@ -28,10 +28,15 @@ pub enum StoreError {
 
 /// A file under a name of its own, mode 0600 from the first byte on. It is gone when it is dropped.
 pub(crate) fn private_file(folder: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(content)?;
+    let mut file = NamedTempFile::new_in(folder).map_err(plain)?;
+    file.as_file_mut().write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// Without the name of the temporary file, which nobody knows.
+fn plain(error: std::io::Error) -> std::io::Error {
+    if error.raw_os_error().is_some() { error } else { error.kind().into() }
 }
 
 /// Writes a file whole or not at all, for its owner only; when this returns, it lasts.

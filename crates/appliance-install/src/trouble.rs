@@ -17,9 +17,15 @@ pub enum Trouble {
     /// It does not answer.
     #[error("it did not answer in time. Check this machine's network, and firewalls in between.")]
     TimedOut,
-    /// The connection broke off.
-    #[error("the connection broke off. Check this machine's network, and proxies in between.")]
+    /// The connection broke off before an answer.
+    #[error("the connection broke off before an answer. Check this machine's network, and proxies in between.")]
     BrokeOff,
+    /// It broke off within the answer.
+    #[error("the answer broke off in the middle. Check this machine's network, and proxies in between.")]
+    CutShort,
+    /// Something else listens there.
+    #[error("what answers there does not speak HTTP. Check the address of the service, and its port.")]
+    NotHttp,
     /// The connection cannot be trusted.
     #[error(
         "its certificate is not trusted ({detail}). Check this machine's clock, and proxies that open connections."

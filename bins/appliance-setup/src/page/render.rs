@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::driver::{At, Done, Progress, Reopened, Shown};
 use super::form::{Problem, Values};
-use crate::status::{moment, skew};
+use crate::status::skew;
 
 const TEMPLATES: [(&str, &str); 6] = [
     ("layout.html", include_str!("templates/layout.html")),
@@ -139,7 +139,7 @@ impl Pages {
         let Done { tenant_id, edition, license_until } = done;
         let values = context! {
             tenant_id => tenant_id.map(|id| id.to_string()),
-            edition, license_until => license_until.map(moment),
+            edition, license_until => license_until.and_then(day),
             product_url => self.product_url.clone(),
         };
         self.page("done.html", StatusCode::OK, values)
@@ -176,6 +176,12 @@ fn steps(shown: &Shown, progress: &Progress, now: u64) -> minijinja::Value {
         steps => Serde(&lines), phase => phase(progress), trouble => progress.trouble.clone(), retry_in,
         skew => shown.skew.map(skew),
     }
+}
+
+/// A day as people read it.
+fn day(seconds: u64) -> Option<String> {
+    let at = chrono::DateTime::from_timestamp(seconds.try_into().ok()?, 0)?;
+    Some(at.format("%-d %B %Y").to_string())
 }
 
 fn in_words(seconds: u64) -> String {

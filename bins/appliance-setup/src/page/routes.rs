@@ -31,6 +31,8 @@ pub(crate) struct Page {
     pub(crate) client: Arc<Client>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) shown: watch::Receiver<Shown>,
+    /// Whether it is served over TLS.
+    pub(crate) is_secure: bool,
 }
 
 pub(crate) fn router(page: Page) -> Router {
@@ -96,7 +98,8 @@ struct TokenForm {
 async fn token(State(page): State<Page>, Posted(form): Posted<TokenForm>) -> Response {
     match page.sessions.open(&form.token) {
         Ok(Some(id)) => {
-            let cookie = format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict");
+            let secure = if page.is_secure { "; Secure" } else { "" };
+            let cookie = format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict{secure}");
             let mut response = Redirect::to("/").into_response();
             // Hexadecimal digits are fit for a header.
             if let Ok(cookie) = HeaderValue::from_str(&cookie) {

@@ -4,7 +4,9 @@
 
 mod agent;
 mod bootstrap;
+mod browser;
 mod bundle;
+mod faults;
 mod machine;
 mod page;
 mod registry;

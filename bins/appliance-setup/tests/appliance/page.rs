@@ -36,7 +36,7 @@ impl Page {
     pub(crate) fn read_token(&mut self) {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
-        let address = line.split_once("http://").and_then(|(_, rest)| rest.split_once('/')).unwrap().0;
+        let address = line.split_once("://").and_then(|(_, rest)| rest.split_once('/')).unwrap().0;
         self.address = address.to_owned();
         self.token = line.split_whitespace().last().unwrap().to_owned();
     }
@@ -57,7 +57,7 @@ impl Page {
     }
 
     fn post(&self, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Answer {
-        let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+        let encode = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
         let body: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
         let body = body.join("&");
         self.send(&format!(
@@ -250,6 +250,39 @@ fn a_page_that_is_killed_goes_on_where_it_was_and_only_one_installs() {
     let (url, _) = registry(&[("200 OK", identity())]);
     let page = Page::with_files(&machine, &url);
     page.until(&page.sign_in().0, "This appliance is bound to its tenant.");
+}
+
+#[test]
+fn over_tls_the_page_has_the_certificate_that_was_given() {
+    let machine = Machine::new();
+    let certificate = throwaway_servers::Certificate::make().unwrap();
+    let [chain, key, ca] =
+        ["chain.pem", "key.pem", "ca.pem"].map(|name| machine.path(name).to_str().unwrap().to_owned());
+    std::fs::write(&chain, certificate.chain_pem).unwrap();
+    std::fs::write(&key, certificate.key_pem).unwrap();
+    std::fs::write(&ca, certificate.ca_pem).unwrap();
+    let out = machine.path("out").to_str().unwrap().to_owned();
+    let with = |chain: &str, key: &str| {
+        ["serve", "--registry-url", "http://127.0.0.1:1", "--output", &out, "--tls-cert", chain, "--tls-key", key]
+            .map(str::to_owned)
+    };
+    let refused = machine.setup(&with(&key, &chain).each_ref().map(String::as_str));
+    assert!(crate::machine::said(&refused).contains("key.pem cannot be used"), "{}", crate::machine::said(&refused));
+    let page =
+        Page::serve(&machine, "http://127.0.0.1:1", &["--output", &out, "--tls-cert", &chain, "--tls-key", &key]);
+    // Somebody who connects and says nothing holds up nobody.
+    let _dawdling = TcpStream::connect(&page.address).unwrap();
+    // The program itself is the client: a page is no registry, and leads away.
+    let url = format!("https://{}", page.address);
+    let bundle = machine.path("bundle.json").to_str().unwrap().to_owned();
+    for (more, expected) in
+        [(vec!["--ca-file", ca.as_str()], "it sends us elsewhere, to /"), (vec![], "certificate is not trusted")]
+    {
+        let args = [&["support-bundle", "--out", &bundle, "--registry-url", &url][..], &more].concat();
+        assert!(machine.setup(&args).status.success());
+        let text = std::fs::read_to_string(&bundle).unwrap();
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[test]

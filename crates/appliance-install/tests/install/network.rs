@@ -63,7 +63,7 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
         ("nobody listens", refusing, Trouble::Refused),
         ("silence", server(None, true).await, Trouble::TimedOut),
         ("cut before the answer", server(None, false).await, Trouble::BrokeOff),
-        ("cut in the answer", server(Some(cut), false).await, Trouble::BrokeOff),
+        ("cut in the answer", server(Some(cut), false).await, Trouble::CutShort),
         (
             "a certificate of nobody's",
             format!("https://localhost:{}", tls.port()),
@@ -95,7 +95,7 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
             server(Some(http("503 Busy", "retry-after: 9\r\n", "")), false).await,
             Trouble::Busy { retry_after: Some(9) },
         ),
-        ("not HTTP", server(Some(b"SSH-2.0-hello\r\n".to_vec()), false).await, Trouble::BrokeOff),
+        ("not HTTP", server(Some(b"SSH-2.0-hello\r\n".to_vec()), false).await, Trouble::NotHttp),
     ] {
         let Outcome::Trouble(trouble) = redeem(&service).await else { panic!("{what} is no trouble") };
         match (&trouble, &expected) {
@@ -106,7 +106,7 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
         assert!(message.starts_with(&format!("Could not reach the license service at {service}: ")), "{message}");
         messages.insert(trouble.message("it"));
     }
-    assert_eq!(messages.len(), 10, "one for each kind and status");
+    assert_eq!(messages.len(), 12, "one for each kind and status");
 }
 
 #[tokio::test]
