@@ -101,7 +101,9 @@ impl Handing {
     pub(crate) fn product(&self, state: &Path, job: Job) -> Box<dyn Product> {
         match &self.output {
             Some(folder) => Box::new(Files::new(folder.clone())),
-            None => Box::new(Kubectl::new(self.kubectl.clone(), state.to_owned(), job)),
+            None => Box::new(Kubectl::new(self.kubectl.clone(), state.to_owned(), job, |line| {
+                eprintln!("appliance-setup: kubectl: {line}");
+            })),
         }
     }
 }

@@ -152,7 +152,11 @@ async fn redeem(
 ) -> anyhow::Result<Option<ExitCode>> {
     let mut failures = 0;
     loop {
-        match install.advance(client, product, random::<1>()?[0]).await? {
+        let next = install.advance(client, product, random::<1>()?[0]).await?;
+        if let Some(skew) = client.clock_skew() {
+            eprintln!("appliance-setup: {}", crate::status::skew(skew));
+        }
+        match next {
             Next::GoOn | Next::Finished => return Ok(None),
             Next::WaitForOperator => {
                 eprintln!("appliance-setup: {}", Status::of(install.step(), None).text());
@@ -161,9 +165,6 @@ async fn redeem(
             Next::TryAgain { trouble, after } => {
                 failures += 1;
                 eprintln!("appliance-setup: {}", trouble.message(client.service()));
-                if let Some(skew) = client.clock_skew() {
-                    eprintln!("appliance-setup: {}", crate::status::skew(skew));
-                }
                 if tries.is_some_and(|tries| failures >= tries) {
                     return Ok(Some(ExitCode::from(5)));
                 }

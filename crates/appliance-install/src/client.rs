@@ -64,8 +64,12 @@ impl Client {
         // Fails where the process has chosen one already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         // A redirect is trouble to be told, not to be followed with a code in hand.
-        let mut http =
-            reqwest::Client::builder().redirect(Policy::none()).timeout(timeout).connect_timeout(timeout / 3);
+        // A connection for each call: they are few, and one that is kept may be closed just when it is used again.
+        let mut http = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .pool_max_idle_per_host(0)
+            .timeout(timeout)
+            .connect_timeout(timeout / 3);
         if let Some(pem) = ca_pem {
             let certificates = reqwest::Certificate::from_pem_bundle(pem);
             let certificates = certificates.map_err(|error| ClientError::Authority(error.to_string()))?;

@@ -135,6 +135,9 @@ pub enum SubmitError {
     /// The answer is missing.
     #[error("An appliance without a network needs the answer to its request.")]
     NoAnswer,
+    /// The installation is done.
+    #[error("This appliance is installed already. To install it anew, start over with `reset` and a re-issued code.")]
+    Installed,
     /// A code was entered before.
     #[error(
         "An install code was entered on this appliance, so it waits for its tenant. Enter a code, or start over with `reset`."
@@ -197,6 +200,8 @@ impl Install {
 
     /// Forgets everything: the code that was entered, and the identity that it brought.
     pub fn reset(&mut self) -> Result<(), StoreError> {
+        // A check-in that goes on would write it again.
+        let _lock = self.folder.lock(held::FILE)?;
         self.folder.clear(held::FILE)?;
         self.folder.clear(offline::FILE)?;
         self.folder.clear(FILE)?;
@@ -207,9 +212,7 @@ impl Install {
     /// Takes what the operator entered. While a code waits for the service, another one may take its place. A code that was
     /// not tried yet is tried under `fresh_key`: 16 to 255 characters, drawn at random.
     pub fn submit(&mut self, entered: Entered, fresh_key: String) -> Result<(), SubmitError> {
-        if !matches!(self.state.step, Step::Collect { .. } | Step::Redeem { .. }) {
-            return Err(SubmitError::UnderWay);
-        }
+        self.is_open()?;
         let mut state = self.state.clone();
         state.step = match &entered.way {
             Way::WithoutCode { .. } if state.code_was_entered => return Err(SubmitError::CodeWasEntered),
@@ -222,6 +225,15 @@ impl Install {
             }
         };
         Ok(self.enter(state)?)
+    }
+
+    /// Whether something may be entered.
+    fn is_open(&self) -> Result<(), SubmitError> {
+        match self.state.step {
+            Step::Collect { .. } | Step::Redeem { .. } => Ok(()),
+            Step::Write { .. } | Step::Bootstrap { .. } => Err(SubmitError::UnderWay),
+            Step::Done { .. } => Err(SubmitError::Installed),
+        }
     }
 
     /// What was entered, for as long as it can be corrected.
@@ -242,9 +254,7 @@ impl Install {
 
     /// Takes an answer that was carried here, and forgets the request: no answer is taken twice.
     pub fn submit_answer(&mut self, entered: Entered, identity: Identity) -> Result<(), SubmitError> {
-        if !matches!(self.state.step, Step::Collect { .. } | Step::Redeem { .. }) {
-            return Err(SubmitError::UnderWay);
-        }
+        self.is_open()?;
         let step = Step::Write { entered, identity: Some(identity) };
         self.enter(State { code_was_entered: true, step, tried: Vec::new() })?;
         Ok(self.folder.clear(offline::FILE)?)

@@ -1,5 +1,6 @@
 //! What takes the identity over: files in a folder, or a cluster through `kubectl`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -53,6 +54,7 @@ pub struct Kubectl {
     program: PathBuf,
     scratch: PathBuf,
     job: Job,
+    tell: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// The bootstrap.
@@ -68,10 +70,10 @@ pub enum Job {
 
 impl Kubectl {
     /// With this program; manifests stand in `scratch` while they are applied. The `job` is applied after the Secrets and
-    /// waited for.
+    /// waited for. What `kubectl` says goes to `tell`, line by line.
     #[must_use]
-    pub fn new(program: PathBuf, scratch: PathBuf, job: Job) -> Self {
-        Self { program, scratch, job }
+    pub fn new(program: PathBuf, scratch: PathBuf, job: Job, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { program, scratch, job, tell: Box::new(tell) }
     }
 
     async fn apply(&self, manifest: &str) -> Result<(), String> {
@@ -95,8 +97,14 @@ impl Kubectl {
     async fn run(&self, args: &[&str], file: &Path) -> Result<(), String> {
         let shown = format!("{} {}", self.program.display(), args.join(" "));
         let output = Command::new(&self.program).args(args).arg("-f").arg(file).output().await;
-        let output = output.map_err(|error| format!("{shown} cannot be run: {error}"))?;
+        let output = output.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                format!("{} is not found; --output DIR leaves the Secrets as files instead", self.program.display())
+            }
+            _ => format!("{shown} cannot be run: {error}"),
+        })?;
         if output.status.success() {
+            String::from_utf8_lossy(&output.stdout).lines().for_each(&self.tell);
             return Ok(());
         }
         let said = [output.stderr, output.stdout].concat();

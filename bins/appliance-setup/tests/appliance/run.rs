@@ -97,7 +97,7 @@ fn a_refused_code_ends_with_the_registrys_words_and_another_may_follow() {
 fn recording_kubectl(folder: &Path) -> PathBuf {
     let (program, log, broken) = (folder.join("kubectl"), folder.join("log"), folder.join("broken"));
     let script = format!(
-        "#!/bin/sh\necho \"$@\" >> {log}\nif [ -e {broken} ]; then echo 'connection to the server refused' >&2; exit 1; fi\n\
+        "#!/bin/sh\necho \"$@\" >> {log}\nif [ -e {broken} ]; then echo 'connection to the server refused' >&2; exit 1; fi\necho applied\n\
          for last; do :; done\ncat \"$last\" >> {log}; echo >> {log}\n",
         log = log.display(),
         broken = broken.display()
@@ -130,6 +130,7 @@ fn secrets_are_applied_server_side_and_never_stand_in_an_argument() {
     assert!(given.iter().any(|it| it.contains("appliance-license-seed")) && given.iter().any(|it| it.contains("Job")));
     assert!(calls.iter().filter(|call| call.starts_with("apply --server-side")).count() >= 3, "{calls:?}");
     assert!(calls.last().unwrap().starts_with("wait --for=condition=complete"), "{calls:?}");
+    assert!(said(&output).contains("kubectl: applied"), "what it says is shown: {}", said(&output));
     let base64 = [BASE64_STANDARD.encode(PASSWORD)];
     assert!(log.contains(&base64[0]), "it is in what was applied");
     assert!(!calls.iter().any(|call| [CODE, PASSWORD, base64[0].as_str()].iter().any(|secret| call.contains(secret))));
@@ -154,6 +155,30 @@ fn a_bootstrap_out_of_an_image_is_run_anew_and_waited_for() {
         .collect();
     assert_eq!(calls, ["apply", "apply", "delete", "apply", "wait"]);
     assert!(log.contains(r#""image":"product:1""#), "{log}");
+}
+
+#[test]
+fn a_clock_that_is_off_is_said() {
+    let machine = Machine::new();
+    let (url, _) = registry(&[("200 OK\r\ndate: Wed, 01 Jan 2020 00:00:00 GMT", identity())]);
+    let output = machine.run(&url, &["--output", machine.path("out").to_str().unwrap()]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("ahead of the service's: set it"), "{}", said(&output));
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_called_through() {
+    let machine = Machine::new();
+    let (proxy, requests) = registry(&[("200 OK", identity())]);
+    let (code, config, out) = (machine.path("code"), machine.path("answers.toml"), machine.path("out"));
+    let [code, config, out] = [&code, &config, &out].map(|path| path.to_str().unwrap());
+    let url = "http://registry.invalid";
+    let mut command =
+        machine.command(&["run", "--code", code, "--config", config, "--registry-url", url, "--output", out]);
+    let output = command.env("http_proxy", proxy).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let request = requests.lock().unwrap()[0].clone();
+    assert!(request.starts_with("POST http://registry.invalid/register"), "{request}");
 }
 
 #[test]

@@ -223,7 +223,7 @@ async fn once_a_code_was_entered_no_way_leads_to_a_tenant_of_its_own() {
     install.submit(without_code(), key()).unwrap();
     while install.advance(&registry, &cluster, 0).await.unwrap() == Next::GoOn {}
     assert_eq!(*install.step(), Step::Done { tenant_id: None });
-    assert!(matches!(install.submit(with_code("K7QP"), key()), Err(SubmitError::UnderWay)), "it is installed");
+    assert!(matches!(install.submit(with_code("K7QP"), key()), Err(SubmitError::Installed)), "it is installed");
 }
 
 #[tokio::test]
