@@ -51,7 +51,9 @@ async fn an_agent_waits_for_a_license_checks_in_at_once_and_after_a_restart_when
         let running = agent(&machine);
         let checked = license(&machine, |license| license["standing"] == "entitled");
         assert!(checked["next_check_in_at"].as_str() > checked["last_answer_at"].as_str(), "{checked}");
-        println!("an agent of a debug build has {} KiB resident", resident(&running));
+        let resident = resident(&running);
+        println!("an agent of a debug build has {resident} KiB resident");
+        assert!(resident <= 25 * 1024, "{resident} KiB");
         end(running);
         let again = agent(&machine);
         std::thread::sleep(Duration::from_millis(500));
