@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::random;
+use crate::{random, say};
 
 #[derive(Args)]
 pub(crate) struct Bootstrap {
@@ -30,7 +30,7 @@ pub(crate) struct Bootstrap {
 }
 
 pub(crate) fn perform(asked: &Bootstrap) -> Result<ExitCode> {
-    let environment = Environment::read(|name| std::env::var(name).ok())?;
+    let environment = Environment::read(|name| std::env::var_os(name))?;
     let seconds = SystemClock.now().try_into().context("this machine's clock is far off")?;
     let now = chrono::DateTime::from_timestamp(seconds, 0).context("this machine's clock is far off")?.naive_utc();
     let (tenant_id, user_id) = (version_4(random()?), version_4(random()?));
@@ -44,8 +44,7 @@ pub(crate) fn perform(asked: &Bootstrap) -> Result<ExitCode> {
     };
     let verifier = verifier(asked, done.tenant_id.as_deref())?;
     let tier = done.license.as_ref().map(|row| effective_tier(row, verifier.as_ref(), now));
-    println!("{}", if asked.json { json(&done, tier.as_ref()) } else { text(&done, tier.as_ref()) });
-    Ok(ExitCode::SUCCESS)
+    say(&if asked.json { json(&done, tier.as_ref()) } else { text(&done, tier.as_ref()) })
 }
 
 fn version_4(bytes: [u8; 16]) -> Uuid {

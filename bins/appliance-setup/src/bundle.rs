@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::options::Service;
+use crate::say;
 use crate::status::{Status, moment, skew};
 
 #[derive(Args)]
@@ -22,13 +23,18 @@ pub(crate) struct Bundle {
     service: Service,
 }
 
-pub(crate) async fn perform(install: &Install, asked: &Bundle, state: &Path, appliance_id: &str) -> Result<ExitCode> {
+pub(crate) async fn perform(install: Result<Install>, asked: &Bundle, state: &Path) -> Result<ExitCode> {
+    let (status, appliance_id) = match (&install, held(state)) {
+        (Ok(install), Ok(held)) => (Status::of(install.step(), held).json(), Some(install.appliance_id())),
+        (Err(error), _) => (json!({ "problem": format!("{error:#}") }), None),
+        (Ok(install), Err(error)) => (json!({ "problem": error.to_string() }), Some(install.appliance_id())),
+    };
     let bundle = json!({
         "appliance_setup": env!("CARGO_PKG_VERSION"),
         "taken_at": moment(SystemClock.now()),
         "appliance_id": appliance_id,
         // Made for people and programs to look at: it has no secrets.
-        "status": Status::of(install.step(), held(state)?).json(),
+        "status": status,
         "service": service(&asked.service, state).await,
         "trusted_keys": trusted_keys(asked.service.trust(state).file()),
         "proxies": proxies(),
@@ -38,8 +44,9 @@ pub(crate) async fn perform(install: &Install, asked: &Bundle, state: &Path, app
     let text = serde_json::to_string_pretty(&bundle).context("the bundle cannot be written")?;
     let shown = asked.out.display();
     std::fs::write(&asked.out, text + "\n").with_context(|| format!("{shown} cannot be written"))?;
-    println!("{shown} is written. It holds no code, password, license or credential; look at it before you send it.");
-    Ok(ExitCode::SUCCESS)
+    say(&format!(
+        "{shown} is written. It holds no code, password, license or credential; look at it before you send it."
+    ))
 }
 
 /// Whether the service is reached, and what is in the way.
@@ -67,7 +74,12 @@ fn trusted_keys(path: &Path) -> Value {
 fn proxies() -> Value {
     let names =
         ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
-    let host = |value: String| value.rsplit('@').next().unwrap_or_default().to_owned();
+    let host = |value: String| {
+        let host = value.rsplit('@').next().unwrap_or_default();
+        let host = host.rsplit("://").next().unwrap_or_default().trim_end_matches('/');
+        let is_host = host.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
+        if is_host { host.to_owned() } else { "set".to_owned() }
+    };
     let set = names
         .into_iter()
         .filter_map(|name| std::env::var(name).ok().map(|value| (name.to_owned(), host(value).into())));

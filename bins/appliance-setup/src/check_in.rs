@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use appliance_install::{CheckIns, Clock as _, Held, Job, Product, Standing, SystemClock};
+use appliance_install::{CheckIns, Clock as _, Held, Product, Standing, SystemClock};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::options::{Believing, Handing};
+use crate::options::{Believing, Handing, product};
 use crate::random;
 use crate::status::moment;
 
@@ -27,9 +27,16 @@ pub(crate) struct CheckIn {
     handing: Handing,
 }
 
+impl CheckIn {
+    /// Where a renewed license goes.
+    fn product(&self, state: &Path) -> Result<Box<dyn Product>> {
+        product(&self.handing, None, &self.believing.trust(state), state)
+    }
+}
+
 /// Once, now.
 pub(crate) async fn once(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
-    let product = asked.handing.product(state, Job::None);
+    let product = asked.product(state)?;
     let held = CheckIns::open(state)?.context("this appliance has no license to renew")?;
     let held = check_in(held, asked, &*product, state).await?;
     Ok(match held.standing {
@@ -42,10 +49,15 @@ pub(crate) async fn once(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
 /// Until it is told to end.
 pub(crate) async fn agent(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
     let mut ended = signal(SignalKind::terminate()).context("signals cannot be watched")?;
-    let product = asked.handing.product(state, Job::None);
     let mut told = false;
+    let mut interrupted = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
     loop {
-        let pause = match next(asked, &*product, state).await {
+        let done = tokio::select! {
+            done = next(asked, state) => done,
+            _ = ended.recv() => return Ok(ExitCode::SUCCESS),
+            _ = interrupted.recv() => return Ok(ExitCode::from(130)),
+        };
+        let pause = match done {
             Ok(Some(pause)) => pause,
             Ok(None) => {
                 if !std::mem::replace(&mut told, true) {
@@ -61,23 +73,23 @@ pub(crate) async fn agent(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = ended.recv() => return Ok(ExitCode::SUCCESS),
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.context("Ctrl-C cannot be watched")?;
-                return Ok(ExitCode::from(130));
-            }
+            _ = interrupted.recv() => return Ok(ExitCode::from(130)),
         }
     }
 }
 
 /// Does what is due, and says how long to sleep; `None` where there is no license.
-async fn next(asked: &CheckIn, product: &dyn Product, state: &Path) -> Result<Option<Duration>> {
+async fn next(asked: &CheckIn, state: &Path) -> Result<Option<Duration>> {
     // Opened anew each time: the appliance may have been installed again.
     let Some(mut check_ins) = CheckIns::open(state)? else { return Ok(None) };
-    check_ins.hand(product).await?;
+    let product = asked.product(state)?;
+    // Where the product cannot be reached, the license is renewed all the same.
+    let handed = check_ins.hand(&*product).await;
     let mut schedule = check_ins.held().schedule;
     if schedule.due_in(SystemClock.now()) == 0 {
-        schedule = check_in(check_ins, asked, product, state).await?.schedule;
+        schedule = check_in(check_ins, asked, &*product, state).await?.schedule;
     }
+    handed?;
     Ok(Some(Duration::from_secs(schedule.due_in(SystemClock.now()).max(1)).min(NAP)))
 }
 

@@ -3,7 +3,7 @@
 //! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not reached in as many tries as
 //! were allowed; 130 interrupted.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to the terminal")]
+#![expect(clippy::print_stderr, reason = "a command line talks to the terminal")]
 
 mod bootstrap;
 mod bundle;
@@ -15,6 +15,7 @@ mod rules;
 mod run;
 mod status;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -109,31 +110,48 @@ fn main() -> ExitCode {
 
 fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
     let state = place.state.as_path();
-    let changes =
-        matches!(task, Here::Serve(_) | Here::Run(_) | Here::Request(_) | Here::Apply(_) | Here::Reset { .. });
-    let _lock = changes.then(|| Install::lock(state)).transpose()?;
-    let appliance_id = id(&place.machine_id);
-    let mut install = Install::open(state, appliance_id.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let open = || Install::open(state, id(&place.machine_id)).context("the installation cannot be gone on with");
+    let lock = || Install::lock(state);
     match task {
-        Here::Serve(asked) => runtime.block_on(page::serve(install, &asked, state, appliance_id)),
-        Here::Run(asked) => runtime.block_on(run::perform(install, &asked, state)),
-        Here::Request(asked) => offline::ask(&asked, state, &appliance_id),
-        Here::Apply(asked) => runtime.block_on(offline::apply(install, &asked, state)),
+        Here::Serve(asked) => {
+            let _lock = lock()?;
+            runtime.block_on(page::serve(open()?, &asked, state))
+        }
+        Here::Run(asked) => {
+            let _lock = lock()?;
+            runtime.block_on(run::perform(open()?, &asked, state))
+        }
+        Here::Request(asked) => {
+            let _lock = lock()?;
+            offline::ask(&open()?, &asked, state)
+        }
+        Here::Apply(asked) => {
+            let _lock = lock()?;
+            runtime.block_on(offline::apply(open()?, &asked, state))
+        }
+        Here::Reset { yes: false } => bail!("nothing was forgotten: say --yes to start over, with a re-issued code"),
+        Here::Reset { yes: true } => {
+            let _lock = lock()?;
+            Install::reset(state)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // These change nothing of the installation, and go on beside it.
         Here::CheckIn(asked) => runtime.block_on(check_in::once(&asked, state)),
         Here::Agent(asked) => runtime.block_on(check_in::agent(&asked, state)),
         Here::Status { json } => {
-            let status = Status::of(install.step(), held(state)?);
-            println!("{}", if json { status.json().to_string() } else { status.text() });
-            Ok(ExitCode::SUCCESS)
+            let status = Status::of(open()?.step(), held(state)?);
+            say(&if json { status.json().to_string() } else { status.text() })
         }
-        Here::SupportBundle(asked) => runtime.block_on(bundle::perform(&install, &asked, state, &appliance_id)),
-        Here::Reset { yes: false } => bail!("nothing was forgotten: say --yes to start over, with a re-issued code"),
-        Here::Reset { yes: true } => {
-            install.reset()?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Here::SupportBundle(asked) => runtime.block_on(bundle::perform(open(), &asked, state)),
     }
+}
+
+/// A line on standard output; a pipe that nobody reads any more, or a full disk, is an error and no panic.
+pub(crate) fn say(text: &str) -> anyhow::Result<ExitCode> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{text}").and_then(|()| output.flush()).context("standard output cannot be written")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What this appliance calls itself.

@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 use appliance_install::{Clock as _, Install, Step, SystemClock, Way, answer, request};
 use clap::Args;
 
-use crate::options::{Believing, Bootstrapping, Handing};
-use crate::random;
+use crate::options::{Believing, Bootstrapping, Handing, product};
 use crate::run::{Answers, finish};
+use crate::{random, say};
 
 #[derive(Args)]
 pub(crate) struct Request {
@@ -38,27 +38,29 @@ pub(crate) struct Apply {
 }
 
 /// Writes the request.
-pub(crate) fn ask(asked: &Request, state: &Path, appliance_id: &str) -> Result<ExitCode> {
-    let text = request(state, appliance_id, random()?, SystemClock.now())?;
+pub(crate) fn ask(install: &Install, asked: &Request, state: &Path) -> Result<ExitCode> {
+    install.is_open()?;
+    let text = request(state, install.appliance_id(), random()?, SystemClock.now())?;
     let shown = asked.out.display();
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&asked.out);
     let written = file.and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()));
     written.with_context(|| format!("{shown} cannot be written"))?;
-    println!(
+    say(&format!(
         "{shown} is written. Carry it to the vendor together with the install code; what comes back is for \
          `appliance-setup apply`."
-    );
-    Ok(ExitCode::SUCCESS)
+    ))
 }
 
 /// Takes the answer, and hands the identity on; or goes on with that.
 pub(crate) async fn apply(mut install: Install, asked: &Apply, state: &Path) -> Result<ExitCode> {
-    if !matches!(install.step(), Step::Write { .. } | Step::Bootstrap { .. }) {
+    let product = product(&asked.handing, Some(&asked.bootstrapping), &asked.believing.trust(state), state)?;
+    if matches!(install.step(), Step::Write { .. } | Step::Bootstrap { .. }) {
+        eprintln!("appliance-setup: an answer was taken already, and the installation goes on with that one");
+    } else {
         let shown = asked.answer.display();
         let text = std::fs::read_to_string(&asked.answer).with_context(|| format!("{shown} cannot be read"))?;
-        let identity = answer(state, &text, &asked.believing.trust(state), SystemClock.now())?;
-        install.submit_answer(Answers::read(&asked.config)?.entered(Way::Offline)?, identity)?;
+        let answered = answer(state, &text, &asked.believing.trust(state), SystemClock.now())?;
+        install.submit_answer(Answers::read(&asked.config)?.entered(Way::Offline)?, answered)?;
     }
-    let product = asked.handing.product(state, asked.bootstrapping.job());
     finish(&mut install, &*product).await
 }

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use appliance_install::{Client, Files, Job, Kubectl, Product, Trust};
+use anyhow::{Context as _, anyhow, ensure};
+use appliance_install::{Client, Files, Image, Job, KEYS, Kubectl, PRODUCT, Product, Trust, keep, kept};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 /// Where the service is.
 #[derive(Args)]
 pub(crate) struct Service {
     /// The address of the license service; also as `ALGA_LICENSE_SERVICE_URL`.
-    #[arg(long, env = "REGISTRY_URL", value_name = "URL")]
+    #[arg(long, env = "REGISTRY_URL", value_name = "URL", hide_env_values = true)]
     registry_url: Option<String>,
     #[command(flatten)]
     believing: Believing,
@@ -29,6 +30,9 @@ pub(crate) struct Believing {
     /// Who issues the licenses.
     #[arg(long, env = "REGISTRY_LICENSE_ISSUER", default_value = "appliance-registry", value_name = "NAME")]
     issuer: String,
+    /// What the edition without licenses is called.
+    #[arg(long, env = "REGISTRY_FREE_EDITION", default_value = "essentials", value_name = "NAME")]
+    free_edition: String,
     /// How long a call of the service may take, in seconds.
     #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
@@ -40,30 +44,20 @@ pub(crate) struct Handing {
     /// Leaves the Secrets as files in this folder, instead of applying them.
     #[arg(long, env = "APPLIANCE_OUTPUT", value_name = "DIR")]
     output: Option<PathBuf>,
-    /// The program that applies the Secrets.
-    #[arg(long, default_value = "kubectl", value_name = "PROGRAM", conflicts_with = "output")]
-    kubectl: PathBuf,
+    /// The program that applies the Secrets; `kubectl` unless given.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "output")]
+    kubectl: Option<PathBuf>,
 }
 
 /// How the product is bootstrapped.
 #[derive(Args)]
 pub(crate) struct Bootstrapping {
-    /// The manifest of the bootstrap, which is applied after the Secrets and waited for.
+    /// The manifest of the product's own bootstrap, which is applied after the Secrets and waited for.
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     job: Option<PathBuf>,
-    /// The image with `appliance-setup` and `DATABASE_URL` in a Secret `appliance-database`: it is the bootstrap.
-    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["output", "job"])]
+    /// An image with `appliance-setup` in it, which is the bootstrap; `DATABASE_URL` is in a Secret `appliance-database`.
+    #[arg(long, value_name = "IMAGE", conflicts_with = "job")]
     bootstrap_image: Option<String>,
-}
-
-impl Bootstrapping {
-    pub(crate) fn job(&self) -> Job {
-        match (&self.job, &self.bootstrap_image) {
-            (Some(path), _) => Job::File(path.clone()),
-            (None, Some(image)) => Job::Image(image.clone()),
-            (None, None) => Job::None,
-        }
-    }
 }
 
 impl Service {
@@ -74,9 +68,9 @@ impl Service {
 
     /// The service, as it is called from this machine.
     pub(crate) fn client(&self, state: &Path) -> anyhow::Result<Client> {
-        let url = self.registry_url.clone().or_else(|| std::env::var("ALGA_LICENSE_SERVICE_URL").ok());
-        let url =
-            url.filter(|url| !url.is_empty()).context("the license service's address is missing (REGISTRY_URL)")?;
+        let given = self.registry_url.clone().filter(|url| !url.is_empty());
+        let url = given.or_else(|| std::env::var("ALGA_LICENSE_SERVICE_URL").ok().filter(|url| !url.is_empty()));
+        let url = url.context("the license service's address is missing (REGISTRY_URL)")?;
         self.believing.client(&url, state)
     }
 }
@@ -84,7 +78,8 @@ impl Service {
 impl Believing {
     /// Whose licenses are believed.
     pub(crate) fn trust(&self, state: &Path) -> Trust {
-        Trust { given: self.keys.clone(), pinned: state.join("keys.json"), issuer: self.issuer.clone() }
+        let (issuer, free_edition) = (self.issuer.clone(), self.free_edition.clone());
+        Trust { given: self.keys.clone(), pinned: state.join(KEYS), issuer, free_edition }
     }
 
     /// The service at this address.
@@ -96,14 +91,59 @@ impl Believing {
     }
 }
 
-impl Handing {
-    /// What takes the Secrets over, and does the `job`.
-    pub(crate) fn product(&self, state: &Path, job: Job) -> Box<dyn Product> {
-        match &self.output {
-            Some(folder) => Box::new(Files::new(folder.clone())),
-            None => Box::new(Kubectl::new(self.kubectl.clone(), state.to_owned(), job, |line| {
-                eprintln!("appliance-setup: kubectl: {line}");
-            })),
-        }
+/// What an installation was begun with: it goes on so, and its agent does, also where that is not said again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Chosen {
+    output: Option<PathBuf>,
+    kubectl: PathBuf,
+    job: Option<PathBuf>,
+    bootstrap_image: Option<String>,
+}
+
+/// What takes the Secrets over, and does the bootstrap: as it is asked for now, else as it was when the installation began.
+pub(crate) fn product(
+    handing: &Handing,
+    bootstrapping: Option<&Bootstrapping>,
+    trust: &Trust,
+    state: &Path,
+) -> anyhow::Result<Box<dyn Product>> {
+    let kept: Option<Chosen> = kept(state, PRODUCT)?;
+    let absolute = |path: &PathBuf| {
+        std::path::absolute(path).with_context(|| format!("{} cannot be found from elsewhere", path.display()))
+    };
+    let (job, image) = match bootstrapping {
+        Some(asked) => (asked.job.as_ref().map(absolute).transpose()?, asked.bootstrap_image.clone()),
+        None => (None, None),
+    };
+    let is_said = handing.output.is_some() || handing.kubectl.is_some() || job.is_some() || image.is_some();
+    let chosen = match kept {
+        Some(kept) if !is_said => kept,
+        // An agent says only where the Secrets go.
+        kept => Chosen {
+            output: handing.output.as_ref().map(absolute).transpose()?,
+            kubectl: handing.kubectl.clone().unwrap_or_else(|| "kubectl".into()),
+            job: job.or_else(|| kept.as_ref().and_then(|kept| kept.job.clone())),
+            bootstrap_image: image.or_else(|| kept.and_then(|kept| kept.bootstrap_image)),
+        },
+    };
+    if let Some(folder) = &chosen.output {
+        ensure!(folder.is_dir(), "{} is no folder that the Secrets could be left in", folder.display());
     }
+    // Better known before a code is spent.
+    trust.check().map_err(|problem| anyhow!("the keys that licenses are believed by cannot be used: {problem}"))?;
+    if bootstrapping.is_some() {
+        keep(state, PRODUCT, &chosen)?;
+    }
+    let Chosen { output, kubectl, job, bootstrap_image } = chosen;
+    let job = match (job, bootstrap_image) {
+        (Some(path), _) => Job::File(path),
+        (None, Some(name)) => Job::Image(Image { name, keys: trust.pinned.clone(), issuer: trust.issuer.clone() }),
+        (None, None) => Job::None,
+    };
+    Ok(match output {
+        Some(folder) => Box::new(Files::new(folder, job)),
+        None => Box::new(Kubectl::new(kubectl, state.to_owned(), job, |line| {
+            eprintln!("appliance-setup: kubectl: {line}");
+        })),
+    })
 }

@@ -7,6 +7,9 @@ const LONGEST: usize = 1_000;
 
 /// What is wrong with a password, where something is. What `others` say, the company's name for one, is easily guessed.
 pub(crate) fn weakness(password: &str, others: &[&str]) -> Option<String> {
+    if password.chars().any(char::is_control) {
+        return Some("The password has characters in it that cannot be seen.".to_owned());
+    }
     let length = password.chars().count();
     if length < SHORTEST {
         return Some(format!("The password must have {SHORTEST} characters at least."));
@@ -23,6 +26,26 @@ pub(crate) fn weakness(password: &str, others: &[&str]) -> Option<String> {
     let warning = estimate.feedback().and_then(zxcvbn::feedback::Feedback::warning);
     let why = warning.map(|warning| format!(" {warning}")).unwrap_or_default();
     Some(format!("The password is too easy to guess.{why} Add a word or two that have nothing to do with each other."))
+}
+
+/// Whether a text has the form of a license (a compact JWS). What it is worth, the product finds out.
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    text.split('.').count() == 3 && text.split('.').all(is_part)
+}
+
+/// The longest text of a field, in characters.
+const LONGEST_TEXT: usize = 200;
+
+/// What makes a text unfit for a field, where something does.
+pub(crate) fn unfit(text: &str) -> Option<String> {
+    if text.chars().count() > LONGEST_TEXT {
+        return Some(format!("At most {LONGEST_TEXT} characters."));
+    }
+    // An environment, which the product reads it from, cannot carry all of them.
+    text.chars().any(char::is_control).then(|| "This has characters in it that cannot be seen.".to_owned())
 }
 
 /// Whether mail could go there: whoever gets it proves the rest.
@@ -53,6 +76,7 @@ mod tests {
             ("correct horse battery staple", None),
             ("Zug!Lampe7Kaktus", None),
             ("short", Some("12 characters at least")),
+            ("correct horse\u{0} battery staple", Some("cannot be seen")),
             ("password1234", Some("too easy to guess")),
             ("aaaaaaaaaaaaaaaa", Some("too easy to guess")),
             ("Acme Industries", Some("too easy to guess")),

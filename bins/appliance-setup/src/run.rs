@@ -7,12 +7,13 @@ use anyhow::{Context as _, bail, ensure};
 use appliance_install::{Admin, Client, EditionChoice, Entered, Install, Next, Product, Step, Way};
 use clap::Args;
 use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use crate::options::{Bootstrapping, Handing, Service};
-use crate::rules::{is_email, weakness};
+use crate::options::{Bootstrapping, Handing, Service, product};
+use crate::rules::{is_email, is_token, unfit, weakness};
 use crate::status::Status;
-use crate::{random, read_secret};
+use crate::{random, read_secret, say};
 
 #[derive(Args)]
 pub(crate) struct Run {
@@ -69,19 +70,26 @@ pub(crate) struct Answers {
 }
 
 pub(crate) async fn perform(mut install: Install, asked: &Run, state: &Path) -> anyhow::Result<ExitCode> {
+    // Started again with the same arguments, as a unit is: what was entered is in hand already.
+    let is_open = install.is_open().is_ok();
     // Before anything is written down; without a code, and once it was redeemed, there is no service to call.
-    let redeems = asked.without_code.is_none() && matches!(install.step(), Step::Collect { .. } | Step::Redeem { .. });
-    let client = redeems.then(|| asked.service.client(state)).transpose()?;
-    if asked.code.is_some() || asked.without_code.is_some() || matches!(install.step(), Step::Collect { .. }) {
+    let client = (is_open && asked.without_code.is_none()).then(|| asked.service.client(state)).transpose()?;
+    let enters = asked.code.is_some() || asked.without_code.is_some() || matches!(install.step(), Step::Collect { .. });
+    let product = product(&asked.handing, Some(&asked.bootstrapping), &asked.service.trust(state), state)?;
+    if is_open && enters {
         install.submit(entered(asked)?, Uuid::from_bytes(random()?).to_string())?;
     }
-    let product = asked.handing.product(state, asked.bootstrapping.job());
+    let mut terminated = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     tokio::select! {
         ended = drive(&mut install, client.as_ref(), &*product, asked.tries) => ended,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("Ctrl-C cannot be watched")?;
             eprintln!("appliance-setup: interrupted; `appliance-setup run` goes on from here");
             Ok(ExitCode::from(130))
+        }
+        _ = terminated.recv() => {
+            eprintln!("appliance-setup: ended; `appliance-setup run` goes on from here");
+            Ok(ExitCode::from(143))
         }
     }
 }
@@ -98,6 +106,8 @@ fn entered(asked: &Run) -> anyhow::Result<Entered> {
         }
         (None, Some(edition)) => {
             let license = asked.license.as_deref().map(read_secret).transpose()?;
+            let is_one = license.as_ref().is_none_or(|text| is_token(text.expose()));
+            ensure!(is_one, "the file of --license holds no license");
             Way::WithoutCode { edition: edition.into(), license }
         }
         (None, None) => bail!("--code is missing; to install without one, say --without-code"),
@@ -110,8 +120,17 @@ impl Answers {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
         let answers: Self = toml::from_str(&text).with_context(|| format!("{shown} is no set of answers"))?;
-        for (name, value) in [("company", &answers.company), ("email", &answers.email)] {
-            ensure!(!value.trim().is_empty(), "`{name}` is empty in {shown}");
+        let Self { company, first_name, last_name, email, .. } = &answers;
+        for (name, value, needed) in [
+            ("company", company, true),
+            ("first_name", first_name, false),
+            ("last_name", last_name, false),
+            ("email", email, true),
+        ] {
+            ensure!(!needed || !value.trim().is_empty(), "`{name}` is empty in {shown}");
+            if let Some(problem) = unfit(value) {
+                bail!("`{name}` in {shown} cannot be used: {problem}");
+            }
         }
         ensure!(is_email(answers.email.trim()), "`email` is no e-mail address in {shown}");
         Ok(answers)
@@ -157,6 +176,8 @@ async fn redeem(
             eprintln!("appliance-setup: {}", crate::status::skew(skew));
         }
         match next {
+            // The answer is written down, and verified next.
+            Next::GoOn if matches!(install.step(), Step::Verify { .. }) => {}
             Next::GoOn | Next::Finished => return Ok(None),
             Next::WaitForOperator => {
                 eprintln!("appliance-setup: {}", Status::of(install.step(), None).text());
@@ -177,7 +198,12 @@ async fn redeem(
 
 /// Takes the steps that need no service, and says what came of it.
 pub(crate) async fn finish(install: &mut Install, product: &dyn Product) -> anyhow::Result<ExitCode> {
-    while install.hand_over(product).await? != Next::Finished {}
-    println!("{}", Status::of(install.step(), None).text());
-    Ok(ExitCode::SUCCESS)
+    loop {
+        match install.hand_over(product).await? {
+            Next::Finished => break,
+            Next::GoOn | Next::TryAgain { .. } => {}
+            Next::WaitForOperator => bail!("nothing was entered yet"),
+        }
+    }
+    say(&Status::of(install.step(), None).text())
 }

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 /// A moment in words, from Unix seconds.
 pub(crate) fn moment(seconds: u64) -> String {
-    let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+    // Later than that no date has four digits.
+    let at = UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799));
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
@@ -88,6 +89,13 @@ fn words(step: &Step) -> (&'static str, String, Option<Uuid>) {
         Step::Redeem { trouble: Some(trouble), tries, .. } => {
             ("redeem", format!("{} (tried {tries} times)", trouble.message("its address")), None)
         }
+        Step::Verify { trouble: None, claimed, .. } => {
+            ("verify", "What the service answered is being verified.".to_owned(), Some(claimed.tenant_id))
+        }
+        Step::Verify { trouble: Some(trouble), tries, claimed, .. } => {
+            let detail = format!("{} (tried {tries} times)", trouble.message("its address"));
+            ("verify", detail, Some(claimed.tenant_id))
+        }
         Step::Write { identity, .. } => {
             let tenant = identity.as_ref().map(|identity| identity.tenant_id);
             ("write", "The identity is to be handed to the product.".to_owned(), tenant)
@@ -111,6 +119,12 @@ mod tests {
             (&said["step"], &said["tenant_id"], &said["license"]),
             (&json!("collect"), &Value::Null, &Value::Null)
         );
+    }
+
+    #[test]
+    fn a_moment_is_readable_however_far_off() {
+        assert_eq!(moment(1_795_490_640), "2026-11-24T03:24:00Z");
+        assert_eq!(moment(u64::MAX), "9999-12-31T23:59:59Z");
     }
 
     #[test]

@@ -40,9 +40,13 @@ fn a_request_is_answered_with_the_code_out_of_standard_input() {
     let done = with_code(&data, &format!("{code}\n"), &args);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
-    let trust =
-        Trust { given: Some(keys), pinned: appliance.join("keys.json"), issuer: "appliance-registry".to_owned() };
-    let identity = answer(&appliance, &std::fs::read_to_string(&out).unwrap(), &trust, now()).unwrap();
+    let trust = Trust {
+        given: Some(keys),
+        pinned: appliance.join("keys.json"),
+        issuer: "appliance-registry".to_owned(),
+        free_edition: "essentials".to_owned(),
+    };
+    let identity = answer(&appliance, &std::fs::read_to_string(&out).unwrap(), &trust, now()).unwrap().identity;
     assert_eq!(Some(identity.tenant_id.to_string().as_str()), issued["tenant_id"].as_str());
     assert!(identity.licensed.is_some());
 }

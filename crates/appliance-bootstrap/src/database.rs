@@ -1,5 +1,7 @@
 //! The product's database: PostgreSQL or SQLite, by the URL.
 
+use std::os::unix::fs::OpenOptionsExt as _;
+
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 use chrono::NaiveDateTime;
@@ -61,6 +63,9 @@ pub enum BootstrapError {
     /// The database refuses.
     #[error("the product's database refuses: {0}")]
     Sql(#[from] SqlError),
+    /// The file cannot be opened.
+    #[error("the product's database cannot be opened: {0}")]
+    File(std::io::Error),
     /// The password cannot be hashed.
     #[error("the password cannot be hashed: {0}")]
     Hash(String),
@@ -138,11 +143,17 @@ impl Database {
             return Ok(Self::Postgres(Box::new(Postgres::establish(url)?)));
         }
         let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()).ok_or(BootstrapError::Url)?;
-        let mut connection = SqliteConnection::establish(path.strip_prefix("//").unwrap_or(path))?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        // It holds a credential and the hash of a password.
+        std::fs::File::options().create(true).append(true).mode(0o600).open(path).map_err(BootstrapError::File)?;
+        let mut connection = SqliteConnection::establish(path)?;
         connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;")?;
         Ok(Self::Sqlite(connection))
     }
 }
+
+/// How often a bootstrap is tried beside others.
+const TRIES: u32 = 5;
 
 /// Does what is missing, in one transaction. It blocks, and must not be called within an asynchronous runtime.
 pub fn bootstrap(url: &str, environment: &Environment, draws: &Draws) -> Result<Bootstrapped, BootstrapError> {
@@ -153,18 +164,34 @@ pub fn bootstrap(url: &str, environment: &Environment, draws: &Draws) -> Result<
     let mut database = Database::open(url)?;
     let mut once = || match &mut database {
         Database::Postgres(connection) => {
-            connection.batch_execute(include_str!("schema.sql"))?;
             connection.transaction(|connection| postgres::write(connection, environment, draws, &hash))
         }
         Database::Sqlite(connection) => {
-            connection.batch_execute(include_str!("schema.sql"))?;
             connection.immediate_transaction(|connection| sqlite::write(connection, environment, draws, &hash))
         }
     };
-    match once() {
-        // Another run was faster: now there is something to find.
-        Err(BootstrapError::Sql(SqlError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))) => once(),
-        done => done,
+    let mut done = once();
+    for _ in 1..TRIES {
+        // Another run was faster, with the tables or with the rows: now there is something to find.
+        if !done.as_ref().is_err_and(is_a_race) {
+            break;
+        }
+        done = once();
+    }
+    done
+}
+
+fn is_a_race(error: &BootstrapError) -> bool {
+    match error {
+        BootstrapError::Sql(SqlError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => true,
+        // Two that make the same table.
+        BootstrapError::Sql(SqlError::DatabaseError(_, about)) => about.message().contains("already exists"),
+        BootstrapError::Sql(_)
+        | BootstrapError::Refused(_)
+        | BootstrapError::Url
+        | BootstrapError::Connection(_)
+        | BootstrapError::File(_)
+        | BootstrapError::Hash(_) => false,
     }
 }
 
@@ -195,6 +222,7 @@ macro_rules! statements {
                 draws: &Draws,
                 hash: &str,
             ) -> Result<Bootstrapped, BootstrapError> {
+                connection.batch_execute(include_str!("schema.sql"))?;
                 let tenant_id = tenants::table.select(tenants::tenant_id).first::<String>(connection).optional()?;
                 let license = license(connection)?;
                 let found = Found { tenant_id, license_state: license.is_some() };

@@ -1,5 +1,7 @@
 //! The values of the two Secrets, as the Job's environment has them.
 
+use std::ffi::OsString;
+
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -12,10 +14,29 @@ pub enum EnvironmentError {
     /// The edition is neither of the two.
     #[error("EDITION_CHOICE must be `ee` or `ce`; the Secret appliance-license-seed is damaged")]
     EditionChoice,
+    /// A value is not text.
+    #[error("{0} is not text (UTF-8): its Secret is damaged")]
+    NotText(&'static str),
     /// The license is not all there.
     #[error("{0} is there and EDITION_CHOICE is not: the Secret appliance-license-seed is damaged")]
     NoChoice(&'static str),
 }
+
+/// All that is read.
+const NAMES: [&str; 12] = [
+    "INITIAL_TENANT_ID",
+    "INITIAL_TENANT_NAME",
+    "INITIAL_ADMIN_FIRST_NAME",
+    "INITIAL_ADMIN_LAST_NAME",
+    "INITIAL_ADMIN_EMAIL",
+    "INITIAL_ADMIN_PASSWORD",
+    "EDITION_CHOICE",
+    "INSTALL_EDITION",
+    "LICENSE_TOKEN",
+    "APPLIANCE_ID",
+    "CHECK_IN_URL",
+    "APPLIANCE_CREDENTIAL",
+];
 
 /// Which edition the appliance is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +66,15 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the values through `value`: [`std::env::var`], say.
-    pub fn read(value: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
+    /// Reads the values through `value`: [`std::env::var_os`], say.
+    pub fn read(value: impl Fn(&str) -> Option<OsString>) -> Result<Self, EnvironmentError> {
+        for name in NAMES {
+            // Taken for missing, it could make the appliance somebody else.
+            if value(name).is_some_and(|value| value.to_str().is_none()) {
+                return Err(EnvironmentError::NotText(name));
+            }
+        }
+        let value = |name: &str| value(name).and_then(|value| value.into_string().ok());
         let text = |name| value(name).map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
         let tenant_id = match text("INITIAL_TENANT_ID").map(|id| Uuid::try_parse(&id)) {
             None => None,
@@ -83,7 +111,8 @@ impl Environment {
     /// Whether these values come of a redeemed code: then the tenant is the registry's, or none.
     #[must_use]
     pub fn is_of_a_code(&self) -> bool {
-        self.install_edition.is_some() || self.appliance_credential.is_some()
+        let texts = [&self.install_edition, &self.appliance_id, &self.check_in_url];
+        self.appliance_credential.is_some() || texts.iter().any(|text| text.is_some())
     }
 
     /// Whether there is anything about a tenant in it.
@@ -96,10 +125,12 @@ impl Environment {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
     fn read(values: &[(&str, &str)]) -> Result<Environment, EnvironmentError> {
-        Environment::read(|name| values.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Environment::read(|name| values.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into()))
     }
 
     #[test]
@@ -112,6 +143,8 @@ mod tests {
         ] {
             assert_eq!(read(values).err(), Some(expected), "{values:?}");
         }
+        let bytes = |name: &str| (name == "INSTALL_EDITION").then(|| OsString::from_vec(vec![0xff]));
+        assert_eq!(Environment::read(bytes).err(), Some(EnvironmentError::NotText("INSTALL_EDITION")));
         let empty = read(&[("INITIAL_TENANT_ID", ""), ("LICENSE_TOKEN", " "), ("INITIAL_ADMIN_PASSWORD", "")]).unwrap();
         assert!(!empty.names_a_tenant() && !empty.is_of_a_code());
     }

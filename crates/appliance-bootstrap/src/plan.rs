@@ -76,7 +76,7 @@ pub enum Refusal {
 /// Decides what to write.
 pub fn plan(environment: &Environment, found: &Found, draws: &Draws) -> Result<Plan, Refusal> {
     let tenant = match (&found.tenant_id, environment.tenant_id) {
-        (Some(here), Some(asked)) if *here != asked.to_string() => {
+        (Some(here), Some(asked)) if Uuid::try_parse(here) != Ok(asked) => {
             return Err(Refusal::AnotherTenant { here: here.clone(), asked });
         }
         (Some(_), _) => None,
@@ -138,7 +138,7 @@ mod tests {
             ("INITIAL_ADMIN_PASSWORD", "correct horse"),
         ];
         let find = |name: &str| values.iter().chain(&tenant).find(|(key, _)| *key == name);
-        Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned())).unwrap()
+        Environment::read(|name| find(name).map(|(_, value)| (*value).into())).unwrap()
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn environment(values: &[(&str, &str)]) -> Environment {
         ("APPLIANCE_ID", "appliance-1"),
     ];
     let find = |name: &str| values.iter().chain(&coded).find(|(key, _)| *key == name);
-    Environment::read(|name| find(name).map(|(_, value)| (*value).to_owned())).unwrap()
+    Environment::read(|name| find(name).map(|(_, value)| (*value).into())).unwrap()
 }
 
 fn draws(number: u128) -> Draws {
@@ -72,7 +72,7 @@ fn bootstraps_once(database: &Database) {
 fn several_at_once_make_one_tenant(database: &Database) {
     let url = &database.url;
     // Each would make a tenant of its own.
-    let own = [("INITIAL_TENANT_ID", ""), ("INSTALL_EDITION", ""), ("LICENSE_TOKEN", "")];
+    let own = [("INITIAL_TENANT_ID", ""), ("INSTALL_EDITION", ""), ("LICENSE_TOKEN", ""), ("APPLIANCE_ID", "")];
     let done: Vec<_> = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..8_u128)
             .map(|number| scope.spawn(move || bootstrap(url, &environment(&own), &draws(100 * (number + 1))).unwrap()))
@@ -81,6 +81,17 @@ fn several_at_once_make_one_tenant(database: &Database) {
     });
     assert_eq!(done.iter().filter(|it| it.tenant_is_new).count(), 1);
     assert!(done.iter().all(|it| it.tenant_id == done[0].tenant_id), "{done:?}");
+}
+
+#[test]
+fn a_database_of_sqlite_is_for_its_owner_only_and_a_refused_bootstrap_leaves_nothing_in_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let database = sqlite();
+    let refused = bootstrap(&database.url, &environment(&[("INITIAL_TENANT_ID", "")]), &draws(1));
+    assert!(matches!(refused, Err(BootstrapError::Refused(Refusal::NoTenant))), "{refused:?}");
+    let path = database.url.strip_prefix("sqlite:").unwrap();
+    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(license_row(&database.url).is_err(), "there are no tables");
 }
 
 #[test]

@@ -23,11 +23,14 @@ impl Answer {
         let Self { status, retry_after, .. } = *self;
         match status {
             300..400 => {
-                let to = self.location.as_deref().unwrap_or("nowhere").chars().take(200).collect();
+                // What follows the path may be a secret of whoever sends us there.
+                let to = self.location.as_deref().unwrap_or("nowhere").split(['?', '#']).next().unwrap_or_default();
+                let to = to.chars().take(200).collect();
                 Trouble::Redirected { to }
             }
             // Its time was over before the request arrived.
             408 => Trouble::TimedOut,
+            429 => Trouble::Throttled { retry_after },
             503 => Trouble::Busy { retry_after },
             500.. => Trouble::Failing { status },
             _ => Trouble::NotTheService { status },

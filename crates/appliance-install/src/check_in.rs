@@ -28,6 +28,8 @@ pub enum Said {
     Renewed {
         /// The license.
         license: SecretText,
+        /// Its `sub`: another one where the subscription is another one.
+        sub: String,
         /// When it ends, in Unix seconds.
         expires_at: u64,
         /// When to come back, from now.
@@ -59,27 +61,33 @@ impl Said {
 /// What the registry says of a credential that it does not know.
 const REVOKED: &str = "revoked_appliance";
 
-/// Reads an answer. Its license is not believed yet.
-pub(crate) fn read(answer: &Answer) -> Said {
+/// What an answer comes to; its license is not believed yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum CheckedIn {
+    New { license: SecretText, asked: Option<Duration> },
+    Said(Said),
+}
+
+/// Reads an answer.
+pub(crate) fn read(answer: &Answer) -> CheckedIn {
     let body = answer.body.as_deref().unwrap_or_default();
     let said = match answer.status {
         200 => serde_json::from_slice(body).ok().map(checked_in),
-        401 => refused(body).filter(|refused| refused.code == REVOKED).map(|_| Said::CredentialRevoked),
+        401 => {
+            refused(body).filter(|refused| refused.code == REVOKED).map(|_| CheckedIn::Said(Said::CredentialRevoked))
+        }
         _ => None,
     };
-    said.unwrap_or_else(|| Said::Trouble(answer.trouble()))
+    said.unwrap_or_else(|| CheckedIn::Said(Said::Trouble(answer.trouble())))
 }
 
-fn checked_in(answer: CheckInAnswer) -> Said {
+fn checked_in(answer: CheckInAnswer) -> CheckedIn {
     // By the registry's clock, both: this machine's may be off.
     let asked = (answer.next_check_in_at - answer.server_time).to_std().ok();
     match (answer.status, answer.jwt) {
-        (CheckInStatus::Ok, Some(license)) => {
-            let expires_at = answer.exp.and_then(|exp| exp.try_into().ok()).unwrap_or_default();
-            Said::Renewed { license: SecretText::new(license), expires_at, asked }
-        }
-        (CheckInStatus::Ok, None) => Said::Current { asked },
-        (CheckInStatus::Revoked, _) => Said::Revoked { asked },
+        (CheckInStatus::Ok, Some(license)) => CheckedIn::New { license: SecretText::new(license), asked },
+        (CheckInStatus::Ok, None) => CheckedIn::Said(Said::Current { asked }),
+        (CheckInStatus::Revoked, _) => CheckedIn::Said(Said::Revoked { asked }),
     }
 }
 
@@ -142,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    fn read_body(status: u16, body: &serde_json::Value) -> Said {
+    fn read_body(status: u16, body: &serde_json::Value) -> CheckedIn {
         read(&Answer { status, retry_after: None, location: None, body: Some(body.to_string().into_bytes()) })
     }
 
@@ -155,19 +163,19 @@ mod tests {
             })
         };
         let asked = Some(Duration::from_hours(20));
-        let renewed = Said::Renewed { license: SecretText::new("a.b.c".into()), expires_at: 1_800_000_000, asked };
+        let renewed = CheckedIn::New { license: SecretText::new("a.b.c".into()), asked };
         let revoked = json!({ "error": "Not known.", "code": "revoked_appliance" });
         let proxy = json!({ "error": "Who are you?", "code": "proxy" });
-        let not_the_service = |status| Said::Trouble(Trouble::NotTheService { status });
+        let not_the_service = |status| CheckedIn::Said(Said::Trouble(Trouble::NotTheService { status }));
         for (status, body, expected) in [
             (200, times("ok", Some("a.b.c")), renewed),
-            (200, times("ok", None), Said::Current { asked }),
-            (200, times("revoked", None), Said::Revoked { asked }),
+            (200, times("ok", None), CheckedIn::Said(Said::Current { asked })),
+            (200, times("revoked", None), CheckedIn::Said(Said::Revoked { asked })),
             (200, json!({ "status": "fine" }), not_the_service(200)),
-            (401, revoked.clone(), Said::CredentialRevoked),
+            (401, revoked.clone(), CheckedIn::Said(Said::CredentialRevoked)),
             (401, proxy, not_the_service(401)),
             (403, revoked, not_the_service(403)),
-            (500, json!({}), Said::Trouble(Trouble::Failing { status: 500 })),
+            (500, json!({}), CheckedIn::Said(Said::Trouble(Trouble::Failing { status: 500 }))),
         ] {
             assert_eq!(read_body(status, &body), expected, "{status} {body}");
         }

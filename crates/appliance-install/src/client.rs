@@ -11,11 +11,11 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::check_in::{CheckingIn, Said, read as read_check_in};
+use crate::check_in::{CheckedIn, CheckingIn, Said, read as read_check_in};
 use crate::clock::{Clock, SystemClock};
 use crate::held::Held;
 use crate::network::trouble;
-use crate::outcome::{Outcome, Read, Redeeming, Request, read};
+use crate::outcome::{Claimed, Identity, Outcome, Redeeming, Request, read};
 use crate::trouble::Trouble;
 use crate::trust::{Trust, Verdict, judge};
 use uuid::Uuid;
@@ -58,8 +58,11 @@ impl Client {
     pub fn new(service: &str, ca_pem: Option<&[u8]>, trust: Trust, timeout: Duration) -> Result<Self, ClientError> {
         let service = service.trim().trim_end_matches('/').to_owned();
         let host = service.strip_prefix("https://").or_else(|| service.strip_prefix("http://")).unwrap_or_default();
-        if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
-            return Err(ClientError::Address(service));
+        if !is_host(host) {
+            // What stands before or after the host may be a secret.
+            let shown = host.rsplit('@').next().unwrap_or_default();
+            let shown = shown.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
+            return Err(ClientError::Address(shown));
         }
         // Fails where the process has chosen one already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -105,107 +108,127 @@ impl Client {
 
     /// Whether the service answers, and what is in the way where it does not.
     pub async fn probe(&self) -> Result<(), Trouble> {
-        let answer = self.get(&format!("{}{JWKS}", self.service)).await.map_err(|error| trouble(&error))?;
+        let answer = self.get(&format!("{}{JWKS}", self.service)).await?;
         match answer.text().and_then(|text| TrustedKeys::from_jwks(text).ok()) {
             Some(_) if answer.status == 200 => Ok(()),
             _ => Err(answer.trouble()),
         }
     }
 
-    async fn post(&self, url: &str, key: Option<&str>, body: &Value) -> Result<Answer, reqwest::Error> {
-        let mut sent = self.http.post(url).header("Content-Type", "application/json");
-        if let Some(key) = key {
-            sent = sent.header("Idempotency-Key", key);
-        }
-        self.take(sent.body(body.to_string()).send().await?).await
+    async fn post(&self, url: &str, key: &str, body: &Value) -> Result<Answer, Trouble> {
+        let sent = self.http.post(url).header("Content-Type", "application/json").header("Idempotency-Key", key);
+        self.take(sent.body(body.to_string())).await
     }
 
-    async fn get(&self, url: &str) -> Result<Answer, reqwest::Error> {
-        self.take(self.http.get(url).send().await?).await
+    async fn get(&self, url: &str) -> Result<Answer, Trouble> {
+        self.take(self.http.get(url)).await
     }
 
-    async fn take(&self, answer: reqwest::Response) -> Result<Answer, reqwest::Error> {
+    async fn take(&self, request: reqwest::RequestBuilder) -> Result<Answer, Trouble> {
+        let answer = request.send().await.map_err(|error| trouble(&error))?;
         let status = answer.status().as_u16();
         let headers = answer.headers();
-        let retry_after = header(headers, RETRY_AFTER).and_then(|it| it.trim().parse().ok());
-        let location = header(headers, LOCATION).map(str::to_owned);
         self.note_time(header(headers, DATE));
-        Ok(Answer { status, retry_after, location, body: whole(answer).await? })
+        let retry_after = header(headers, RETRY_AFTER).and_then(|it| self.seconds(it.trim()));
+        let location = header(headers, LOCATION).map(str::to_owned);
+        let body = whole(answer).await.map_err(|error| trouble(&error))?;
+        Ok(Answer { status, retry_after, location, body })
     }
 
     /// Every answer says when it was made (RFC 9110 §6.6.1).
     fn note_time(&self, date: Option<&str>) {
-        let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return };
-        let there = date.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let Some(there) = date.and_then(unix) else { return };
         self.skew.store(there.cast_signed().wrapping_sub(self.clock.now().cast_signed()), Ordering::Relaxed);
     }
 
-    /// A license that does not hold is found out now, and not when the product looks at it: the same request brings the same
-    /// answer again, once the registry, or this machine's clock, was set right.
-    async fn believe(&self, tenant: Uuid, license: &str) -> Result<Result<License, Trouble>, reqwest::Error> {
-        let judged = |keys: TrustedKeys| judge(keys, &self.trust.issuer, tenant, license, self.clock.now());
-        let verdict = match self.trust.keys() {
-            Ok(Some(keys)) => Ok(judged(keys)),
-            Ok(None) => Ok(Verdict::UnknownKey),
-            Err(problem) => Err(problem),
-        };
-        let verdict = match verdict {
-            // Newer keys than those that were pinned; those that were given are not asked for.
-            Ok(Verdict::UnknownKey) if self.trust.given.is_none() => self.fetch_keys(&self.service).await?.map(judged),
-            verdict => verdict,
-        };
-        let reason = match verdict {
-            Ok(Verdict::Good(license)) => return Ok(Ok(license)),
-            Ok(Verdict::UnknownKey) => "no key that is trusted here signed it".to_owned(),
-            Ok(Verdict::Bad(reason)) | Err(reason) => reason,
-        };
-        Ok(Err(Trouble::Untrusted { reason }))
+    /// `Retry-After` is a number of seconds, or a date by the service's clock (RFC 9110 §10.2.3).
+    fn seconds(&self, retry_after: &str) -> Option<u64> {
+        let there = self.clock.now().saturating_add_signed(self.skew.load(Ordering::Relaxed));
+        retry_after.parse().ok().or_else(|| unix(retry_after).map(|at| at.saturating_sub(there)))
     }
 
-    /// Fetches the service's keys and pins them.
-    async fn fetch_keys(&self, origin: &str) -> Result<Result<TrustedKeys, String>, reqwest::Error> {
-        let answer = self.get(&format!("{origin}{JWKS}")).await?;
-        let status = answer.status;
-        Ok(match answer.text().filter(|_| status == 200) {
-            Some(text) => self.trust.pin(text),
-            None => Err(format!("the service's keys cannot be had (status {status})")),
-        })
-    }
-
-    async fn redeem_once(&self, request: &Request) -> Result<Outcome, reqwest::Error> {
-        let body = json!({ "claim_code": request.code.expose(), "appliance_id": request.appliance_id });
-        let url = format!("{}/register", self.service);
-        let claimed = match read(&self.post(&url, Some(&request.idempotency_key), &body).await?) {
-            Read::Claimed(claimed) => *claimed,
-            Read::Refused(refused) => return Ok(Outcome::Refused(refused)),
-            Read::Trouble(trouble) => return Ok(Outcome::Trouble(trouble)),
-        };
-        let license = match &claimed.paid {
-            None => None,
-            Some(paid) => match self.believe(claimed.tenant_id, paid.license.expose()).await? {
-                Ok(license) => Some(license),
-                Err(trouble) => return Ok(Outcome::Trouble(trouble)),
-            },
-        };
-        Ok(Outcome::Redeemed(Box::new(claimed.believed(license))))
-    }
-
-    async fn check_in_once(&self, held: &Held) -> Result<Said, reqwest::Error> {
-        let licensed = &held.licensed;
-        let body = json!({
-            "appliance_credential": licensed.credential.expose(), "current_license_sub": licensed.sub,
-        });
-        let answer = read_check_in(&self.post(&licensed.check_in_url, None, &body).await?);
-        if self.trust.given.is_none() && answer.is_the_registrys() {
-            // Those that were pinned stay where these cannot be had; a license by a newer key asks once more.
-            drop(self.fetch_keys(&self.service).await);
+    /// Believes a license by the keys that were given or pinned, else by newer ones of the service. A license that does not
+    /// hold is found out now, and not when the product looks at it.
+    async fn believe_license(&self, tenant: Uuid, license: &str) -> Result<License, Trouble> {
+        let now = self.clock.now();
+        let judged = |keys: TrustedKeys| judge(keys, &self.trust.issuer, tenant, license, now).into_result();
+        let known = self.trust.keys().map_err(|problem| Trouble::Keys { problem })?;
+        match known.map(judged) {
+            Some(Ok(Some(license))) => return Ok(license),
+            Some(Err(trouble)) => return Err(trouble),
+            Some(Ok(None)) if self.trust.given.is_some() => return Err(unknown_key()),
+            Some(Ok(None)) | None => {}
         }
-        let Said::Renewed { license, expires_at: _, asked } = answer else { return Ok(answer) };
-        Ok(match self.believe(held.tenant_id, license.expose()).await? {
-            Ok(believed) => Said::Renewed { license, expires_at: believed.expires_at, asked },
-            Err(trouble) => Said::Trouble(trouble),
-        })
+        let (keys, text) = self.fetch_keys().await?;
+        let believed = judged(keys)?.ok_or_else(unknown_key)?;
+        self.trust.pin(&text).map_err(|problem| Trouble::Keys { problem })?;
+        Ok(believed)
     }
+
+    /// The service's keys as they are now. A set that has nothing in common with the one that is pinned is not taken: keys
+    /// are published before they sign, and for long after.
+    async fn fetch_keys(&self) -> Result<(TrustedKeys, String), Trouble> {
+        let problem = |problem: String| Trouble::Keys { problem };
+        if !is_private(&self.service) {
+            return Err(problem(
+                "they are not fetched over plain HTTP: use https, or name them with --keys".to_owned(),
+            ));
+        }
+        let answer = self.get(&format!("{}{JWKS}", self.service)).await?;
+        let text = answer.text().filter(|_| answer.status == 200).ok_or_else(|| answer.trouble())?;
+        let keys = TrustedKeys::from_jwks(text).map_err(|error| problem(format!("the service's: {error}")))?;
+        let known = self.trust.keys().map_err(problem)?;
+        if known.is_some_and(|known| !known.overlaps(&keys)) {
+            let pinned = self.trust.pinned.display();
+            return Err(problem(format!(
+                "the service's are all other ones than those in {pinned}. Where the vendor says that they were exchanged, \
+                 name them with --keys"
+            )));
+        }
+        Ok((keys, text.to_owned()))
+    }
+
+    /// Pins the service's keys as they are now, so that the next license is believed also where they turn meanwhile. Where
+    /// that fails, those that were pinned stay, and a license by a newer key asks again.
+    async fn refresh_keys(&self, held: &Held, license: &str) {
+        let now = self.clock.now();
+        if let (None, Ok((keys, text))) = (&self.trust.given, self.fetch_keys().await)
+            && judge(keys, &self.trust.issuer, held.tenant_id, license, now) != Verdict::UnknownKey
+        {
+            self.trust.pin(&text).ok();
+        }
+    }
+}
+
+fn unknown_key() -> Trouble {
+    Trouble::Untrusted { reason: "no key that is trusted here signed it".to_owned() }
+}
+
+/// Whether it is a host, and a port where there is one.
+fn is_host(text: &str) -> bool {
+    let name = match text.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => {
+            if port.parse::<u16>().is_err() {
+                return false;
+            }
+            name
+        }
+        _ => text,
+    };
+    !name.is_empty() && !name.contains(['/', '?', '#', '@', ' '])
+}
+
+/// Whether nobody on the way reads along.
+fn is_private(service: &str) -> bool {
+    let Some(rest) = service.strip_prefix("http://") else { return true };
+    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// A date of HTTP in Unix seconds.
+fn unix(date: &str) -> Option<u64> {
+    let at = httpdate::parse_http_date(date).ok()?;
+    Some(at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -227,13 +250,83 @@ async fn whole(mut answer: reqwest::Response) -> Result<Option<Vec<u8>>, reqwest
 #[async_trait]
 impl Redeeming for Client {
     async fn redeem(&self, request: &Request) -> Outcome {
-        self.redeem_once(request).await.unwrap_or_else(|error| Outcome::Trouble(trouble(&error)))
+        let body = json!({ "claim_code": request.code.expose(), "appliance_id": request.appliance_id });
+        let url = format!("{}/register", self.service);
+        match self.post(&url, &request.idempotency_key, &body).await {
+            Ok(answer) => read(&answer, &self.trust.free_edition),
+            Err(trouble) => Outcome::Trouble(trouble),
+        }
+    }
+
+    async fn believe(&self, claimed: &Claimed) -> Result<Identity, Trouble> {
+        let Some(paid) = &claimed.paid else { return Ok(claimed.believed(None)) };
+        if self.service.starts_with("https://") && !paid.check_in_url.starts_with("https://") {
+            let reason = format!("it is to be renewed over plain HTTP, at {}", paid.check_in_url);
+            return Err(Trouble::Untrusted { reason });
+        }
+        let license = self.believe_license(claimed.tenant_id, paid.license.expose()).await?;
+        self.trust.adopt().map_err(|problem| Trouble::Keys { problem })?;
+        Ok(claimed.believed(Some(license)))
     }
 }
 
 #[async_trait]
 impl CheckingIn for Client {
     async fn check_in(&self, held: &Held) -> Said {
-        self.check_in_once(held).await.unwrap_or_else(|error| Said::Trouble(trouble(&error)))
+        let licensed = &held.licensed;
+        let body = json!({
+            "appliance_credential": licensed.credential.expose(), "current_license_sub": licensed.sub,
+        });
+        let answer = match self.post(&licensed.check_in_url, &held.idempotency_key(), &body).await {
+            Ok(answer) => read_check_in(&answer),
+            Err(trouble) => return Said::Trouble(trouble),
+        };
+        match answer {
+            CheckedIn::New { license, asked } => match self.believe_license(held.tenant_id, license.expose()).await {
+                Err(trouble) => Said::Trouble(trouble),
+                Ok(believed) => {
+                    self.refresh_keys(held, license.expose()).await;
+                    let License { sub, expires_at, .. } = believed;
+                    Said::Renewed { license, sub, expires_at, asked }
+                }
+            },
+            CheckedIn::Said(said) => {
+                if said.is_the_registrys() {
+                    self.refresh_keys(held, licensed.license.expose()).await;
+                }
+                said
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_perhaps_a_port() {
+        for good in ["registry.example", "registry.example:8443", "127.0.0.1:80", "[::1]", "[::1]:8080"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", ":80", "h:99999", "h:", "h:a", "h/path", "user:pw@h", "h?x", "h h"] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_fetched_only_where_nobody_reads_along() {
+        for (service, expected) in [
+            ("https://registry.example", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://localhost:8080", true),
+            ("http://localhost", true),
+            ("http://[::1]:8080", true),
+            ("http://registry.example", false),
+            ("http://192.0.2.1:8080", false),
+            ("http://localhost.example", false),
+        ] {
+            assert_eq!(is_private(service), expected, "{service}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! What a licensed appliance holds, and how it stands: `license.json`, beside the installation's own state.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::check_in::Said;
@@ -27,6 +30,9 @@ pub struct Held {
     pub handed: bool,
     /// When it is renewed.
     pub schedule: Schedule,
+    /// How many check-ins were answered.
+    #[serde(default)]
+    pub answers: u64,
     /// When the registry last answered, in Unix seconds.
     pub last_answer_at: Option<u64>,
     /// How it stands, by the last check-in; none before the first.
@@ -59,6 +65,7 @@ impl Held {
             licensed,
             handed: true,
             schedule: Schedule::default(),
+            answers: 0,
             last_answer_at: None,
             standing: None,
         })
@@ -72,6 +79,12 @@ impl Held {
         url[host..].find('/').map_or(url, |path| &url[..host + path])
     }
 
+    /// The same for every try of a check-in, until it is answered: an answer that got lost is had again.
+    pub(crate) fn idempotency_key(&self) -> String {
+        let cycle = format!("{} {}", self.licensed.credential.expose(), self.answers);
+        format!("check-in-{}", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(cycle)))
+    }
+
     /// The Secret that the product reads, with the license as it is now.
     #[must_use]
     pub fn license_seed(&self) -> String {
@@ -81,13 +94,15 @@ impl Held {
     /// Takes what a check-in came to, at `now`; `jitter` is drawn freshly.
     pub fn take(&mut self, said: Said, now: u64, jitter: u16) {
         let answered = |held: &mut Self, standing, asked| {
+            held.answers += 1;
             held.last_answer_at = Some(now);
             held.standing = Some(standing);
             held.schedule.answered(now, asked, jitter);
         };
         match said {
-            Said::Renewed { license, expires_at, asked } => {
+            Said::Renewed { license, sub, expires_at, asked } => {
                 self.licensed.license = license;
+                self.licensed.sub = sub;
                 self.licensed.expires_at = expires_at;
                 self.handed = false;
                 answered(self, Standing::Entitled, asked);
@@ -114,7 +129,7 @@ impl Standing {
                 .to_owned(),
             Self::CredentialRevoked => "The registry does not know this appliance's credential any more: the license \
                                         is not renewed, and holds until its end. Request a fresh code from the portal \
-                                        (re-issue), and install again."
+                                        (re-issue), start over with `reset`, and install again."
                 .to_owned(),
             Self::Trouble(trouble) => trouble.message(service),
         }
@@ -132,7 +147,6 @@ mod tests {
             &Identity {
                 tenant_id: Uuid::from_u128(7),
                 edition: "pro".into(),
-                company_name: "Acme".into(),
                 licensed: Some(Licensed {
                     license: SecretText::default(),
                     sub: "lic_1".into(),

@@ -3,20 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::entered::{Entered, Way};
 use crate::held::{self, Held};
-use crate::offline;
-use crate::outcome::{Identity, Outcome, Redeeming, Refused, Request};
-use crate::secret::SecretText;
+use crate::offline::{self, Answered};
+use crate::outcome::{Claimed, Identity, Outcome, Redeeming, Refused, Request};
 use crate::secrets::{Manifests, manifests};
 use crate::store::{Folder, Lock, StoreError};
+use crate::tried::Tried;
 use crate::trouble::Trouble;
+use crate::trust::KEYS;
 
 /// Where the installation is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +33,17 @@ pub enum Step {
         entered: Entered,
         /// The same for every try of this code.
         idempotency_key: String,
+        /// How often it was tried in vain.
+        tries: u32,
+        /// What was in the way the last time.
+        trouble: Option<Trouble>,
+    },
+    /// The registry answered, and its license is being verified.
+    Verify {
+        /// What was entered.
+        entered: Entered,
+        /// What it answered.
+        claimed: Claimed,
         /// How often it was tried in vain.
         tries: u32,
         /// What was in the way the last time.
@@ -59,6 +68,9 @@ pub enum Step {
     },
 }
 
+/// What the program knows of the product, which it keeps in the state folder under this name.
+pub const PRODUCT: &str = "product.json";
+
 /// Its name in the state folder.
 const FILE: &str = "install.json";
 
@@ -68,43 +80,17 @@ struct State {
     /// Whether a code was ever entered: then this appliance never makes up a tenant.
     code_was_entered: bool,
     step: Step,
-    /// The codes that were tried, until all is done.
+    /// The codes that were tried, until one brought an identity.
     #[serde(default)]
-    tried: Vec<Tried>,
-}
-
-/// A code that was tried. Its answer may have been lost: also where another one was tried since, it keeps its key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Tried {
-    /// SHA-256 of it, however it was typed.
-    code: String,
-    idempotency_key: String,
-}
-
-/// How many codes are remembered.
-const REMEMBERED: usize = 20;
-
-/// The same for every way to type a code.
-fn code_digest(code: &str) -> String {
-    let plain: String = code.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_uppercase).collect();
-    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(plain))
+    tried: Tried,
+    /// What this appliance calls itself: as it was at the first try, since the registry knows the redemption by it.
+    appliance_id: String,
 }
 
 impl State {
-    /// The key of a code: the one that it was tried under before, else the fresh one.
-    fn key_for(&mut self, code: &SecretText, fresh_key: String) -> String {
-        let code = code_digest(code.expose());
-        if let Some(before) = self.tried.iter().find(|tried| tried.code == code) {
-            return before.idempotency_key.clone();
-        }
-        let forgotten = (self.tried.len() + 1).saturating_sub(REMEMBERED);
-        self.tried.drain(..forgotten);
-        self.tried.push(Tried { code, idempotency_key: fresh_key.clone() });
-        fresh_key
-    }
-
-    fn begin() -> Self {
-        Self { code_was_entered: false, step: Step::Collect { refused: None, before: None }, tried: Vec::new() }
+    fn begin(appliance_id: String) -> Self {
+        let step = Step::Collect { refused: None, before: None };
+        Self { code_was_entered: false, step, tried: Tried::default(), appliance_id }
     }
 }
 
@@ -176,20 +162,28 @@ pub trait Product: Send + Sync {
 pub struct Install {
     folder: Folder,
     state: State,
-    appliance_id: String,
 }
 
 impl Install {
-    /// Goes on where the folder says, or begins.
+    /// Goes on where the folder says, or begins, under this name.
     pub fn open(folder: &Path, appliance_id: String) -> Result<Self, StoreError> {
         let folder = Folder::open(folder)?;
-        let state = folder.read(FILE)?.unwrap_or_else(State::begin);
-        Ok(Self { folder, state, appliance_id })
+        let state = folder.read(FILE)?.unwrap_or_else(|| State::begin(appliance_id));
+        Ok(Self { folder, state })
     }
 
-    /// Keeps other programs from installing, for as long as the lock is there.
+    /// Keeps other programs from installing, for as long as the lock is there, and removes what one that was killed left.
     pub fn lock(folder: &Path) -> Result<Lock, StoreError> {
-        Folder::open(folder)?.lock_now(FILE)
+        let folder = Folder::open(folder)?;
+        let lock = folder.lock_now(FILE)?;
+        folder.sweep()?;
+        Ok(lock)
+    }
+
+    /// What this appliance calls itself.
+    #[must_use]
+    pub fn appliance_id(&self) -> &str {
+        &self.state.appliance_id
     }
 
     /// Where it is.
@@ -198,15 +192,13 @@ impl Install {
         &self.state.step
     }
 
-    /// Forgets everything: the code that was entered, and the identity that it brought.
-    pub fn reset(&mut self) -> Result<(), StoreError> {
+    /// Forgets everything, also where it is damaged: the code that was entered, the identity that it brought, a request
+    /// that waits, and the keys that were pinned.
+    pub fn reset(folder: &Path) -> Result<(), StoreError> {
+        let folder = Folder::open(folder)?;
         // A check-in that goes on would write it again.
-        let _lock = self.folder.lock(held::FILE)?;
-        self.folder.clear(held::FILE)?;
-        self.folder.clear(offline::FILE)?;
-        self.folder.clear(FILE)?;
-        self.state = State::begin();
-        Ok(())
+        let _lock = folder.lock(held::FILE)?;
+        [held::FILE, offline::FILE, KEYS, PRODUCT, FILE].into_iter().try_for_each(|file| folder.clear(file))
     }
 
     /// Takes what the operator entered. While a code waits for the service, another one may take its place. A code that was
@@ -220,17 +212,17 @@ impl Install {
             Way::Offline => return Err(SubmitError::NoAnswer),
             Way::Code { code } => {
                 state.code_was_entered = true;
-                let idempotency_key = state.key_for(code, fresh_key);
+                let idempotency_key = state.tried.key_for(code.expose(), fresh_key);
                 Step::Redeem { entered, idempotency_key, tries: 0, trouble: None }
             }
         };
         Ok(self.enter(state)?)
     }
 
-    /// Whether something may be entered.
-    fn is_open(&self) -> Result<(), SubmitError> {
+    /// Whether something may be entered, and why not.
+    pub fn is_open(&self) -> Result<(), SubmitError> {
         match self.state.step {
-            Step::Collect { .. } | Step::Redeem { .. } => Ok(()),
+            Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. } => Ok(()),
             Step::Write { .. } | Step::Bootstrap { .. } => Err(SubmitError::UnderWay),
             Step::Done { .. } => Err(SubmitError::Installed),
         }
@@ -241,7 +233,7 @@ impl Install {
     pub fn entered(&self) -> Option<&Entered> {
         match &self.state.step {
             Step::Collect { before, .. } => before.as_deref(),
-            Step::Redeem { entered, .. } => Some(entered),
+            Step::Redeem { entered, .. } | Step::Verify { entered, .. } => Some(entered),
             Step::Write { .. } | Step::Bootstrap { .. } | Step::Done { .. } => None,
         }
     }
@@ -253,10 +245,11 @@ impl Install {
     }
 
     /// Takes an answer that was carried here, and forgets the request: no answer is taken twice.
-    pub fn submit_answer(&mut self, entered: Entered, identity: Identity) -> Result<(), SubmitError> {
+    pub fn submit_answer(&mut self, entered: Entered, answered: Answered) -> Result<(), SubmitError> {
         self.is_open()?;
+        let Answered { identity, appliance_id } = answered;
         let step = Step::Write { entered, identity: Some(identity) };
-        self.enter(State { code_was_entered: true, step, tried: Vec::new() })?;
+        self.enter(State { code_was_entered: true, step, tried: Tried::default(), appliance_id })?;
         Ok(self.folder.clear(offline::FILE)?)
     }
 
@@ -271,6 +264,9 @@ impl Install {
             Step::Redeem { entered, idempotency_key, tries, .. } => {
                 self.redeem(registry, entered, idempotency_key, tries, jitter).await
             }
+            Step::Verify { entered, claimed, tries, .. } => {
+                self.verify(registry, entered, claimed, tries, jitter).await
+            }
             Step::Collect { .. } | Step::Write { .. } | Step::Bootstrap { .. } | Step::Done { .. } => {
                 self.hand_over(product).await
             }
@@ -280,12 +276,12 @@ impl Install {
     /// Takes the next step of those that need no registry.
     pub async fn hand_over(&mut self, product: &dyn Product) -> Result<Next, InstallError> {
         match self.state.step.clone() {
-            Step::Collect { .. } | Step::Redeem { .. } => Ok(Next::WaitForOperator),
+            Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. } => Ok(Next::WaitForOperator),
             Step::Done { .. } => Ok(Next::Finished),
             Step::Write { entered, identity } => {
-                let made = manifests(&entered, identity.as_ref(), &self.appliance_id);
-                self.hold(identity.as_ref())?;
+                let made = manifests(&entered, identity.as_ref(), &self.state.appliance_id);
                 product.write(&made).await.map_err(InstallError::Handing)?;
+                self.hold(identity.as_ref()).await?;
                 let tenant_id = identity.map(|identity| identity.tenant_id);
                 self.go_on(Step::Bootstrap { tenant_id })
             }
@@ -309,13 +305,16 @@ impl Install {
         };
         let request = Request {
             code: code.clone(),
-            appliance_id: self.appliance_id.clone(),
+            appliance_id: self.state.appliance_id.clone(),
             idempotency_key: idempotency_key.clone(),
         };
         match registry.redeem(&request).await {
-            // Written down before anything is done with it.
-            Outcome::Redeemed(identity) => self.go_on(Step::Write { entered, identity: Some(*identity) }),
+            // Written down before anything is done with it: the code is spent.
+            Outcome::Answered(claimed) => {
+                self.go_on(Step::Verify { entered, claimed: *claimed, tries: 0, trouble: None })
+            }
             Outcome::Refused(refused) => {
+                self.state.tried.refused(request.code.expose());
                 self.go_on(Step::Collect { refused: Some(refused), before: Some(Box::new(entered)) })?;
                 Ok(Next::WaitForOperator)
             }
@@ -329,21 +328,42 @@ impl Install {
         }
     }
 
-    /// What check-ins start from; without a license there is nothing to renew.
-    fn hold(&self, identity: Option<&Identity>) -> Result<(), StoreError> {
-        let held = identity.and_then(|identity| Held::first(identity, &self.appliance_id));
-        let _lock = self.folder.lock(held::FILE)?;
+    async fn verify(
+        &mut self,
+        registry: &dyn Redeeming,
+        entered: Entered,
+        claimed: Claimed,
+        tries: u32,
+        jitter: u8,
+    ) -> Result<Next, InstallError> {
+        match registry.believe(&claimed).await {
+            Ok(identity) => self.go_on(Step::Write { entered, identity: Some(identity) }),
+            Err(trouble) => {
+                let tries = tries.saturating_add(1);
+                let after = trouble.pause(tries, jitter);
+                self.go_on(Step::Verify { entered, claimed, tries, trouble: Some(trouble.clone()) })?;
+                Ok(Next::TryAgain { trouble, after })
+            }
+        }
+    }
+
+    /// What check-ins start from; without a license there is nothing to renew. What was renewed since is not undone.
+    async fn hold(&self, identity: Option<&Identity>) -> Result<(), StoreError> {
+        let first = identity.and_then(|identity| Held::first(identity, &self.state.appliance_id));
+        let _lock = self.folder.lock_soon(held::FILE).await?;
+        let Some(first) = first else { return self.folder.clear(held::FILE) };
+        let held: Option<Held> = self.folder.read(held::FILE)?;
         match held {
-            Some(held) => self.folder.write(held::FILE, &held),
-            None => self.folder.clear(held::FILE),
+            Some(held) if held.licensed.credential == first.licensed.credential => Ok(()),
+            Some(_) | None => self.folder.write(held::FILE, &first),
         }
     }
 
     fn go_on(&mut self, step: Step) -> Result<Next, InstallError> {
         // With an identity, no code is typed any more.
-        let is_past = !matches!(step, Step::Collect { .. } | Step::Redeem { .. });
-        let tried = if is_past { Vec::new() } else { self.state.tried.clone() };
-        self.enter(State { code_was_entered: self.state.code_was_entered, step, tried })?;
+        let is_past = !matches!(step, Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. });
+        let tried = if is_past { Tried::default() } else { self.state.tried.clone() };
+        self.enter(State { step, tried, ..self.state.clone() })?;
         Ok(Next::GoOn)
     }
 

@@ -9,15 +9,14 @@ pub(crate) fn trouble(error: &reqwest::Error) -> Trouble {
     if error.is_timeout() {
         return Trouble::TimedOut;
     }
+    if error.is_dns() {
+        return Trouble::Dns;
+    }
     if error.is_body() || error.is_decode() {
         return Trouble::CutShort;
     }
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(here) = cause {
-        let text = here.to_string();
-        if text.contains("dns error") {
-            return Trouble::Dns;
-        }
         if here.downcast_ref().is_some_and(hyper::Error::is_parse) {
             return Trouble::NotHttp;
         }

@@ -133,7 +133,7 @@ struct Confirmation {
 }
 
 /// Reads the answer that was carried here, and verifies it and the license in it, at `now`, in Unix seconds.
-pub fn answer(folder: &Path, text: &str, trust: &Trust, now: u64) -> Result<Identity, AnswerError> {
+pub fn answer(folder: &Path, text: &str, trust: &Trust, now: u64) -> Result<Answered, AnswerError> {
     let pending: Pending = Folder::open(folder)?.read(FILE)?.ok_or(AnswerError::NoRequest)?;
     let keys = trust.keys().map_err(AnswerError::NoKeys)?;
     let keys = keys.ok_or_else(|| AnswerError::NoKeys("there are no keys to believe it by".to_owned()))?;
@@ -147,15 +147,31 @@ pub fn answer(folder: &Path, text: &str, trust: &Trust, now: u64) -> Result<Iden
     if (&body.appliance_id, &body.nonce, &body.cnf.jkt) != expected {
         return Err(AnswerError::AnotherRequest);
     }
-    let claimed = claimed(body.answer.to_string().as_bytes()).ok_or(AnswerError::Malformed)?;
+    let claimed = claimed(body.answer.to_string().as_bytes(), &trust.free_edition).ok_or(AnswerError::Malformed)?;
     let verdict = claimed.paid.as_ref().map(|paid| {
         let license = paid.license.expose();
         judge(keys.clone(), &trust.issuer, claimed.tenant_id, license, now)
     });
-    match verdict {
-        None => Ok(claimed.believed(None)),
-        Some(Verdict::Good(license)) => Ok(claimed.believed(Some(license))),
-        Some(Verdict::UnknownKey) => Err(AnswerError::License("no key that is trusted here signed it".to_owned())),
-        Some(Verdict::Bad(reason)) => Err(AnswerError::License(reason)),
-    }
+    let license = match verdict {
+        None => None,
+        Some(Verdict::Good(license)) => Some(license),
+        Some(Verdict::UnknownKey) => {
+            return Err(AnswerError::License("no key that is trusted here signed it".to_owned()));
+        }
+        Some(Verdict::Bad(reason)) => return Err(AnswerError::License(reason)),
+        Some(Verdict::Clock(problem)) => {
+            return Err(AnswerError::License(format!("by this machine's clock it {problem}: set the clock")));
+        }
+    };
+    trust.adopt().map_err(AnswerError::NoKeys)?;
+    Ok(Answered { identity: claimed.believed(license), appliance_id: pending.appliance_id })
+}
+
+/// An identity that was carried here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Who this appliance is.
+    pub identity: Identity,
+    /// What it called itself in its request.
+    pub appliance_id: String,
 }

@@ -26,13 +26,16 @@ pub struct Request {
 pub trait Redeeming: Send + Sync {
     /// Redeems a code, or says why not.
     async fn redeem(&self, request: &Request) -> Outcome;
+
+    /// Verifies what a redemption answered. MUST be repeatable: the answer was written down before.
+    async fn believe(&self, claimed: &Claimed) -> Result<Identity, Trouble>;
 }
 
 /// What came of a try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The appliance has its identity.
-    Redeemed(Box<Identity>),
+    /// The registry answered with an identity.
+    Answered(Box<Claimed>),
     /// The code is no good: the operator corrects it.
     Refused(Refused),
     /// Trying again helps.
@@ -46,8 +49,6 @@ pub struct Identity {
     pub tenant_id: Uuid,
     /// The edition that the code carried.
     pub edition: String,
-    /// The company, as it was registered.
-    pub company_name: String,
     /// What paid editions bring.
     pub licensed: Option<Licensed>,
 }
@@ -78,63 +79,75 @@ pub struct Refused {
     pub text: String,
 }
 
-/// The editions that need no license.
-const FREE: &str = "essentials";
+/// The refusals that the operator can do something about, by another code or a word with the vendor.
+const REFUSALS: [&str; 9] = [
+    "invalid_claim_code",
+    "expired_claim_code",
+    "consumed_claim_code",
+    "superseded_claim_code",
+    "tenant_mismatch",
+    "tenant_suspended",
+    "entitlement_revoked",
+    "tenant_required",
+    "invalid_request",
+];
 
 /// What an answer says of an identity, its license not believed yet.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Claimed {
-    pub(crate) tenant_id: Uuid,
-    edition: String,
-    company_name: String,
-    pub(crate) paid: Option<Paid>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// The edition that the code carried.
+    pub edition: String,
+    /// What paid editions bring.
+    pub paid: Option<Paid>,
 }
 
-/// What it says of a paid edition.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Paid {
-    pub(crate) license: SecretText,
-    credential: SecretText,
-    check_in_url: String,
+/// What an answer says of a paid edition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paid {
+    /// The license.
+    #[serde(serialize_with = "write_down")]
+    pub license: SecretText,
+    /// What the appliance proves itself with.
+    #[serde(serialize_with = "write_down")]
+    pub credential: SecretText,
+    /// Where the license is renewed.
+    pub check_in_url: String,
 }
 
 impl Claimed {
     /// The identity, once its license is believed: `license` is what that says, where there is one.
-    pub(crate) fn believed(self, license: Option<License>) -> Identity {
-        let licensed = self.paid.zip(license).map(|(paid, license)| Licensed {
+    pub(crate) fn believed(&self, license: Option<License>) -> Identity {
+        let licensed = self.paid.clone().zip(license).map(|(paid, license)| Licensed {
             license: paid.license,
             sub: license.sub,
             expires_at: license.expires_at,
             credential: paid.credential,
             check_in_url: paid.check_in_url,
         });
-        let Self { tenant_id, edition, company_name, .. } = self;
-        Identity { tenant_id, edition, company_name, licensed }
+        Identity { tenant_id: self.tenant_id, edition: self.edition.clone(), licensed }
     }
 }
 
-/// What an answer comes to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    Claimed(Box<Claimed>),
-    Refused(Refused),
-    Trouble(Trouble),
-}
-
 /// Reads an answer. What does not look like the registry's is none of its: no answer of another may bind the appliance, or
-/// tell the operator that a good code is bad.
-pub(crate) fn read(answer: &Answer) -> Read {
+/// tell the operator that a good code is bad. Nor is it a refusal where the same request may be answered later.
+pub(crate) fn read(answer: &Answer, free_edition: &str) -> Outcome {
     let body = answer.body.as_deref().unwrap_or_default();
     let read = match answer.status {
-        200 => claimed(body).map(|claimed| Read::Claimed(Box::new(claimed))),
-        400..500 => refused(body).map(Read::Refused),
+        200 => claimed(body, free_edition).map(|claimed| Outcome::Answered(Box::new(claimed))),
+        408 | 429 => None,
+        400..500 => {
+            let known = refused(body).filter(|refused| REFUSALS.contains(&refused.code.as_str()));
+            known.map(Outcome::Refused)
+        }
         _ => None,
     };
-    read.unwrap_or_else(|| Read::Trouble(answer.trouble()))
+    read.unwrap_or_else(|| Outcome::Trouble(answer.trouble()))
 }
 
 /// The identity in an answer: whole, or none. A paid edition without its license would start a trial.
-pub(crate) fn claimed(body: &[u8]) -> Option<Claimed> {
+pub(crate) fn claimed(body: &[u8], free_edition: &str) -> Option<Claimed> {
     let answer: RegisterAnswer = serde_json::from_slice(body).ok()?;
     let fields = (answer.first_jwt, answer.appliance_credential, answer.check_in_url);
     let paid = match fields {
@@ -143,16 +156,11 @@ pub(crate) fn claimed(body: &[u8]) -> Option<Claimed> {
             let (license, credential) = (SecretText::new(license), SecretText::new(credential));
             is_whole.then_some(Some(Paid { license, credential, check_in_url }))?
         }
-        (None, None, None) if answer.edition == FREE => None,
+        (None, None, None) if answer.edition == free_edition => None,
         _ => return None,
     };
     let is_somebody = !answer.tenant_id.is_nil() && !answer.edition.is_empty();
-    is_somebody.then_some(Claimed {
-        tenant_id: answer.tenant_id,
-        edition: answer.edition,
-        company_name: answer.company_name,
-        paid,
-    })
+    is_somebody.then_some(Claimed { tenant_id: answer.tenant_id, edition: answer.edition, paid })
 }
 
 pub(crate) fn refused(body: &[u8]) -> Option<Refused> {
@@ -161,9 +169,12 @@ pub(crate) fn refused(body: &[u8]) -> Option<Refused> {
     struct Said {
         error: String,
         code: String,
+        #[serde(default)]
+        retryable: bool,
     }
     let said: Said = serde_json::from_slice(body).ok()?;
-    (!said.error.is_empty() && !said.code.is_empty()).then_some(Refused { code: said.code, text: said.error })
+    (!said.retryable && !said.error.is_empty() && !said.code.is_empty())
+        .then_some(Refused { code: said.code, text: said.error })
 }
 
 #[cfg(test)]
@@ -184,27 +195,27 @@ mod tests {
         body.to_string().into_bytes()
     }
 
-    fn read(status: u16, body: &[u8]) -> Read {
+    fn read(status: u16, body: &[u8]) -> Outcome {
         let location = Some("https://login.example/".to_owned());
-        super::read(&Answer { status, retry_after: Some(7), location, body: Some(body.to_owned()) })
+        super::read(&Answer { status, retry_after: Some(7), location, body: Some(body.to_owned()) }, "essentials")
     }
 
     #[test]
     fn an_identity_is_whole_or_none() {
         let whole = read(200, &answer(|_| {}));
-        assert!(matches!(&whole, Read::Claimed(it) if it.paid.is_some()), "{whole:?}");
+        assert!(matches!(&whole, Outcome::Answered(it) if it.paid.is_some()), "{whole:?}");
         let free = answer(|body| {
             *body = json!({
                 "tenant_id": TENANT, "edition": "essentials", "company_name": "Acme", "contact_email": "",
             });
         });
-        assert!(matches!(read(200, &free), Read::Claimed(it) if it.paid.is_none()));
+        assert!(matches!(read(200, &free), Outcome::Answered(it) if it.paid.is_none()));
         for lacking in ["tenant_id", "first_jwt", "appliance_credential", "check_in_url", "edition"] {
             let body = answer(|body| drop(body.as_object_mut().unwrap().remove(lacking)));
-            assert_eq!(read(200, &body), Read::Trouble(Trouble::NotTheService { status: 200 }), "{lacking}");
+            assert_eq!(read(200, &body), Outcome::Trouble(Trouble::NotTheService { status: 200 }), "{lacking}");
         }
         let nil = answer(|body| body["tenant_id"] = json!("00000000-0000-0000-0000-000000000000"));
-        assert!(matches!(read(200, &nil), Read::Trouble(_)));
+        assert!(matches!(read(200, &nil), Outcome::Trouble(_)));
     }
 
     #[test]
@@ -212,18 +223,23 @@ mod tests {
         let problem = json!({ "error": "Install code has expired.", "code": "expired_claim_code", "status": 410 });
         let problem = problem.to_string().into_bytes();
         let refused = Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
+        let proxy = json!({ "error": "Who are you?", "code": "proxy" }).to_string().into_bytes();
+        let again = json!({ "error": "Not now.", "code": "busy", "retryable": true }).to_string().into_bytes();
         let html = b"<html>404 Not Found</html>".to_vec();
         for (status, body, expected) in [
-            (410, &problem, Read::Refused(refused.clone())),
-            (404, &problem, Read::Refused(refused)),
-            (404, &html, Read::Trouble(Trouble::NotTheService { status: 404 })),
-            (200, &html, Read::Trouble(Trouble::NotTheService { status: 200 })),
-            (204, &Vec::new(), Read::Trouble(Trouble::NotTheService { status: 204 })),
-            (301, &html, Read::Trouble(Trouble::Redirected { to: "https://login.example/".into() })),
-            (500, &problem, Read::Trouble(Trouble::Failing { status: 500 })),
-            (502, &html, Read::Trouble(Trouble::Failing { status: 502 })),
-            (503, &html, Read::Trouble(Trouble::Busy { retry_after: Some(7) })),
-            (408, &html, Read::Trouble(Trouble::TimedOut)),
+            (410, &problem, Outcome::Refused(refused.clone())),
+            (404, &problem, Outcome::Refused(refused)),
+            (404, &html, Outcome::Trouble(Trouble::NotTheService { status: 404 })),
+            (200, &html, Outcome::Trouble(Trouble::NotTheService { status: 200 })),
+            (204, &Vec::new(), Outcome::Trouble(Trouble::NotTheService { status: 204 })),
+            (301, &html, Outcome::Trouble(Trouble::Redirected { to: "https://login.example/".into() })),
+            (500, &problem, Outcome::Trouble(Trouble::Failing { status: 500 })),
+            (502, &html, Outcome::Trouble(Trouble::Failing { status: 502 })),
+            (503, &html, Outcome::Trouble(Trouble::Busy { retry_after: Some(7) })),
+            (408, &problem, Outcome::Trouble(Trouble::TimedOut)),
+            (429, &problem, Outcome::Trouble(Trouble::Throttled { retry_after: Some(7) })),
+            (401, &proxy, Outcome::Trouble(Trouble::NotTheService { status: 401 })),
+            (409, &again, Outcome::Trouble(Trouble::NotTheService { status: 409 })),
         ] {
             assert_eq!(read(status, body), expected, "{status}");
         }

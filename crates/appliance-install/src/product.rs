@@ -2,28 +2,78 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::install::Product;
-use crate::secrets::{Manifests, bootstrap_job};
-use crate::store::{private_file, write_whole};
+use crate::secrets::{JOB, Manifests, NAMESPACE, bootstrap_job, keys_config};
+use crate::store::{manifest_file, write_whole};
 
 /// The files' names.
 const INITIAL_TENANT: &str = "appliance-initial-tenant.json";
 const LICENSE_SEED: &str = "appliance-license-seed.json";
+const BOOTSTRAP: &str = "appliance-bootstrap.json";
+const LICENSE_KEYS: &str = "appliance-license-keys.json";
 
-/// Leaves the manifests as files, mode 0600, for whoever applies them; there is no bootstrap to start then.
+/// How often a job is looked at, whether it failed.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long the Secret with a renewed license may take to be applied: nobody waits for it.
+const RENEWAL: Duration = Duration::from_mins(2);
+
+/// The bootstrap.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// The product does it by itself.
+    None,
+    /// The one with this manifest.
+    File(PathBuf),
+    /// `appliance-setup bootstrap` out of an image.
+    Image(Image),
+}
+
+/// An image with `appliance-setup` in it, and what the bootstrap believes licenses by.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its name.
+    pub name: String,
+    /// Where the keys are by then.
+    pub keys: PathBuf,
+    /// The `iss` of the licenses.
+    pub issuer: String,
+}
+
+impl Image {
+    /// The keys as a `ConfigMap`, where there are any, and the Job.
+    fn manifests(&self) -> Result<(Option<String>, String), String> {
+        let keys = match std::fs::read_to_string(&self.keys) {
+            Ok(keys) => Some(keys_config(&keys)),
+            // An appliance without a license never needed any.
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(format!("{} cannot be read: {error}", self.keys.display())),
+        };
+        let job = bootstrap_job(&self.name, &self.issuer, keys.is_some());
+        Ok((keys, job))
+    }
+}
+
+/// Leaves the manifests as files, mode 0600, for whoever applies them.
 pub struct Files {
     folder: PathBuf,
+    job: Job,
 }
 
 impl Files {
-    /// Into this folder, which must be there.
+    /// Into this folder, which must be there. The Job is left there too, where it is one of an image.
     #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    pub fn new(folder: PathBuf, job: Job) -> Self {
+        Self { folder, job }
     }
 
     fn put(&self, name: &str, manifest: &str) -> Result<(), String> {
@@ -45,7 +95,12 @@ impl Product for Files {
     }
 
     async fn bootstrap(&self) -> Result<(), String> {
-        Ok(())
+        let Job::Image(image) = &self.job else { return Ok(()) };
+        let (keys, job) = image.manifests()?;
+        if let Some(keys) = keys {
+            self.put(LICENSE_KEYS, &keys)?;
+        }
+        self.put(BOOTSTRAP, &job)
     }
 }
 
@@ -55,17 +110,6 @@ pub struct Kubectl {
     scratch: PathBuf,
     job: Job,
     tell: Box<dyn Fn(&str) + Send + Sync>,
-}
-
-/// The bootstrap.
-#[derive(Clone, Debug)]
-pub enum Job {
-    /// The product does it by itself.
-    None,
-    /// The one with this manifest.
-    File(PathBuf),
-    /// `appliance-setup bootstrap` out of this image.
-    Image(String),
 }
 
 impl Kubectl {
@@ -79,38 +123,87 @@ impl Kubectl {
     async fn apply(&self, manifest: &str) -> Result<(), String> {
         // It is gone when the file's value is.
         let file = self.scratch_file(manifest)?;
-        self.run(&["apply", "--server-side", "--force-conflicts"], file.path()).await
+        let applied = self.run(&["apply", "--server-side", "--force-conflicts"], Some(file.path())).await;
+        applied.map_err(|said| without_values(&said, manifest))
     }
 
-    fn scratch_file(&self, manifest: &str) -> Result<tempfile::NamedTempFile, String> {
-        let file = private_file(&self.scratch, manifest.as_bytes());
+    fn scratch_file(&self, manifest: &str) -> Result<NamedTempFile, String> {
+        let file = manifest_file(&self.scratch, manifest.as_bytes());
         file.map_err(|error| format!("{} cannot be written to: {error}", self.scratch.display()))
     }
 
     /// A job that has run is not run again by applying it: it is deleted first.
-    async fn run_job(&self, job: &Path) -> Result<(), String> {
-        self.run(&["delete", "--ignore-not-found", "--wait"], job).await?;
-        self.run(&["apply", "--server-side"], job).await?;
-        self.run(&["wait", "--for=condition=complete", "--timeout=15m"], job).await
+    async fn run_image(&self, image: &Image) -> Result<(), String> {
+        let (keys, job) = image.manifests()?;
+        if let Some(keys) = keys {
+            self.apply(&keys).await?;
+        }
+        self.run(&["delete", "job", JOB, "--namespace", NAMESPACE, "--ignore-not-found"], None).await?;
+        self.run_job(self.scratch_file(&job)?.path()).await
     }
 
-    async fn run(&self, args: &[&str], file: &Path) -> Result<(), String> {
+    /// Waits for a job, and no longer than until it has failed.
+    async fn run_job(&self, job: &Path) -> Result<(), String> {
+        self.run(&["apply", "--server-side", "--force-conflicts"], Some(job)).await?;
+        tokio::select! {
+            completed = self.run(&["wait", "--for=condition=complete", "--timeout=15m"], Some(job)) => completed,
+            () = self.failed(job) => {
+                let logs = ["logs", "--namespace", NAMESPACE, "--tail=20", &format!("job/{JOB}")];
+                // Where there are none to be had, that is said.
+                let said = self.output(&logs, None).await.unwrap_or_else(|problem| problem);
+                Err(format!("the bootstrap failed: {}", said.trim()))
+            }
+        }
+    }
+
+    async fn failed(&self, job: &Path) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let conditions = r#"jsonpath={.status.conditions[?(@.status=="True")].type}"#;
+            // Where it cannot be asked, whoever waits for it learns so too.
+            if self.output(&["get", "--output", conditions], Some(job)).await.is_ok_and(|it| it.contains("Failed")) {
+                return;
+            }
+        }
+    }
+
+    async fn run(&self, args: &[&str], file: Option<&Path>) -> Result<(), String> {
+        self.output(args, file).await?.lines().for_each(&self.tell);
+        Ok(())
+    }
+
+    async fn output(&self, args: &[&str], file: Option<&Path>) -> Result<String, String> {
         let shown = format!("{} {}", self.program.display(), args.join(" "));
-        let output = Command::new(&self.program).args(args).arg("-f").arg(file).output().await;
-        let output = output.map_err(|error| match error.kind() {
+        let mut command = Command::new(&self.program);
+        command.args(args).kill_on_drop(true);
+        if let Some(file) = file {
+            command.arg("-f").arg(file);
+        }
+        let output = command.output().await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 format!("{} is not found; --output DIR leaves the Secrets as files instead", self.program.display())
             }
             _ => format!("{shown} cannot be run: {error}"),
         })?;
         if output.status.success() {
-            String::from_utf8_lossy(&output.stdout).lines().for_each(&self.tell);
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = [output.stderr, output.stdout].concat();
         let said = String::from_utf8_lossy(&said).trim().chars().take(2_000).collect::<String>();
         Err(format!("{shown} failed ({}): {said}", output.status))
     }
+}
+
+/// What `kubectl` said may quote what it was given.
+fn without_values(said: &str, manifest: &str) -> String {
+    let manifest: Value = serde_json::from_str(manifest).unwrap_or_default();
+    let values = manifest["data"].as_object().into_iter().flat_map(|data| data.values().filter_map(Value::as_str));
+    values.fold(said.to_owned(), |said, value| {
+        let plain = BASE64_STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let said = said.replace(value, "…");
+        // Short ones, such as `ee`, are no secrets and stand in many words.
+        plain.filter(|plain| plain.len() >= 8).map_or(said.clone(), |plain| said.replace(&plain, "…"))
+    })
 }
 
 #[async_trait]
@@ -121,14 +214,15 @@ impl Product for Kubectl {
     }
 
     async fn renew(&self, license_seed: &str) -> Result<(), String> {
-        self.apply(license_seed).await
+        let applied = tokio::time::timeout(RENEWAL, self.apply(license_seed)).await;
+        applied.unwrap_or_else(|_| Err(format!("{} does not come to an end", self.program.display())))
     }
 
     async fn bootstrap(&self) -> Result<(), String> {
         match &self.job {
             Job::None => Ok(()),
             Job::File(path) => self.run_job(path).await,
-            Job::Image(image) => self.run_job(self.scratch_file(&bootstrap_job(image))?.path()).await,
+            Job::Image(image) => self.run_image(image).await,
         }
     }
 }

@@ -42,12 +42,12 @@ impl Schedule {
     pub fn failed(&mut self, now: u64, trouble: &Trouble, jitter: u16) {
         let failures = self.failures.saturating_add(1);
         let longest = MINUTE.saturating_mul(1 << (failures - 1).min(16)).min(HOUR);
-        let pause = match trouble {
-            Trouble::Busy { retry_after: Some(asked) } => {
-                let asked = (*asked).clamp(1, HOUR);
+        let pause = match trouble.asked() {
+            Some(asked) => {
+                let asked = asked.clamp(1, HOUR);
                 asked + share(asked, jitter)
             }
-            _ => longest / 2 + share(longest - longest / 2, jitter),
+            None => longest / 2 + share(longest - longest / 2, jitter),
         };
         *self = Self { due_at: now + pause, failures };
     }

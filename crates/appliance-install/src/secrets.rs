@@ -9,7 +9,9 @@ use crate::entered::{Entered, Way};
 use crate::outcome::{Identity, Licensed};
 use crate::secret::SecretText;
 
-const NAMESPACE: &str = "msp";
+pub(crate) const NAMESPACE: &str = "msp";
+pub(crate) const JOB: &str = "appliance-bootstrap";
+const KEYS_CONFIG: &str = "appliance-license-keys";
 const INITIAL_TENANT: &str = "appliance-initial-tenant";
 const LICENSE_SEED: &str = "appliance-license-seed";
 
@@ -50,6 +52,8 @@ pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &
 /// Renders the Secret with the license: again whenever that is renewed.
 pub(crate) fn license_seed(edition: &str, licensed: Option<&Licensed>, appliance_id: &str) -> String {
     let field = |of: fn(&Licensed) -> &str| licensed.map(of).unwrap_or_default();
+    // By this word the bootstrap knows that no trial begins, whatever the vendor calls the edition without licenses.
+    let edition = if licensed.is_some() { edition } else { "essentials" };
     let values = [
         ("EDITION_CHOICE", "ee"),
         ("INSTALL_EDITION", edition),
@@ -62,18 +66,34 @@ pub(crate) fn license_seed(edition: &str, licensed: Option<&Licensed>, appliance
 }
 
 /// The Job that reads the Secrets, both of them optional, out of an image that holds `appliance-setup`. The product's
-/// database is in a Secret of the product's own, `appliance-database`, as `DATABASE_URL`.
-#[must_use]
-pub fn bootstrap_job(image: &str) -> String {
+/// database is in a Secret of the product's own, `appliance-database`, as `DATABASE_URL`. It is tried again but where the
+/// bootstrap refuses (exit code 3): that does not change by itself.
+pub(crate) fn bootstrap_job(image: &str, issuer: &str, has_keys: bool) -> String {
     let from = |name: &str, optional: bool| json!({ "secretRef": { "name": name, "optional": optional } });
+    let mut env = vec![json!({ "name": "REGISTRY_LICENSE_ISSUER", "value": issuer })];
+    let (mut mounts, mut volumes) = (vec![], vec![]);
+    if has_keys {
+        env.push(json!({ "name": "REGISTRY_KEYS_FILE", "value": "/etc/appliance/keys.json" }));
+        mounts.push(json!({ "name": "keys", "mountPath": "/etc/appliance", "readOnly": true }));
+        volumes.push(json!({ "name": "keys", "configMap": { "name": KEYS_CONFIG } }));
+    }
     let container = json!({
-        "name": "bootstrap", "image": image, "command": ["appliance-setup", "bootstrap"],
+        "name": "bootstrap", "image": image, "command": ["appliance-setup", "bootstrap"], "env": env,
         "envFrom": [from(INITIAL_TENANT, true), from(LICENSE_SEED, true), from("appliance-database", false)],
+        "volumeMounts": mounts,
     });
-    let pod = json!({ "spec": { "restartPolicy": "OnFailure", "containers": [container] } });
-    let metadata = json!({ "name": "appliance-bootstrap", "namespace": NAMESPACE });
-    let spec = json!({ "backoffLimit": 10, "template": pod });
+    let refused = json!({ "containerName": "bootstrap", "operator": "In", "values": [3] });
+    let policy = json!({ "rules": [{ "action": "FailJob", "onExitCodes": refused }] });
+    let pod = json!({ "spec": { "restartPolicy": "Never", "containers": [container], "volumes": volumes } });
+    let metadata = json!({ "name": JOB, "namespace": NAMESPACE });
+    let spec = json!({ "backoffLimit": 10, "podFailurePolicy": policy, "template": pod });
     json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec }).to_string()
+}
+
+/// The keys that the bootstrap believes licenses by. They are public.
+pub(crate) fn keys_config(keys: &str) -> String {
+    let metadata = json!({ "name": KEYS_CONFIG, "namespace": NAMESPACE });
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "keys.json": keys } }).to_string()
 }
 
 fn manifest(name: &str, values: &[(&str, &str)]) -> String {
@@ -120,7 +140,7 @@ mod tests {
             check_in_url: "https://registry.example/check-in".into(),
         });
         let edition = if licensed.is_some() { "pro" } else { "essentials" };
-        Identity { tenant_id: Uuid::from_u128(7), edition: edition.into(), company_name: "Acme".into(), licensed }
+        Identity { tenant_id: Uuid::from_u128(7), edition: edition.into(), licensed }
     }
 
     #[test]
@@ -147,12 +167,16 @@ mod tests {
 
     #[test]
     fn the_job_reads_both_secrets_and_needs_neither() {
-        let job: Value = serde_json::from_str(&bootstrap_job("registry.example/product:1")).unwrap();
+        let job: Value = serde_json::from_str(&bootstrap_job("registry.example/product:1", "acme", true)).unwrap();
         let container = &job["spec"]["template"]["spec"]["containers"][0];
         assert_eq!((&job["kind"], &container["image"]), (&json!("Job"), &json!("registry.example/product:1")));
         let from: Vec<_> = container["envFrom"].as_array().unwrap().iter().map(|it| &it["secretRef"]).collect();
         assert_eq!(*from[0], json!({ "name": "appliance-initial-tenant", "optional": true }));
         assert_eq!(*from[1], json!({ "name": "appliance-license-seed", "optional": true }));
+        assert_eq!(container["env"][1]["name"], "REGISTRY_KEYS_FILE");
+        assert_eq!(job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"], json!([3]));
+        let without: Value = serde_json::from_str(&bootstrap_job("product:1", "acme", false)).unwrap();
+        assert_eq!(without["spec"]["template"]["spec"]["volumes"], json!([]));
     }
 
     #[test]

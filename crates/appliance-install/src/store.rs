@@ -1,9 +1,10 @@
 //! The state file: written whole or not at all, for its owner only.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,9 +27,16 @@ pub enum StoreError {
     Damaged(PathBuf, String),
 }
 
-/// A file under a name of its own, mode 0600 from the first byte on. It is gone when it is dropped.
-pub(crate) fn private_file(folder: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new_in(folder).map_err(plain)?;
+/// What the names of manifests begin with, while they are applied.
+const MANIFEST: &str = ".manifest-";
+
+/// A manifest under a name of its own, mode 0600 from the first byte on. It is gone when it is dropped.
+pub(crate) fn manifest_file(folder: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
+    private_file(folder, MANIFEST, content)
+}
+
+fn private_file(folder: &Path, prefix: &str, content: &[u8]) -> std::io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder).map_err(plain)?;
     file.as_file_mut().write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
@@ -41,8 +49,18 @@ fn plain(error: std::io::Error) -> std::io::Error {
 
 /// Writes a file whole or not at all, for its owner only; when this returns, it lasts.
 pub(crate) fn write_whole(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
-    private_file(folder, content)?.persist(path).map_err(|error| error.error)?;
+    private_file(folder, ".new-", content)?.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
+}
+
+/// Keeps a value in the state folder, for its owner only.
+pub fn keep<T: Serialize>(folder: &Path, file: &str, value: &T) -> Result<(), StoreError> {
+    Folder::open(folder)?.write(file, value)
+}
+
+/// What is kept in the state folder under this name.
+pub fn kept<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<Option<T>, StoreError> {
+    Folder::open(folder)?.read(file)
 }
 
 /// A folder with the state.
@@ -52,10 +70,14 @@ pub(crate) struct Folder(PathBuf);
 pub struct Lock(#[expect(dead_code, reason = "it is unlocked when it is dropped")] File);
 
 impl Folder {
-    /// Opens the folder, and makes it where there is none, for its owner only.
+    /// Opens the folder, and makes it where there is none, for its owner only. An empty one that was there becomes so too.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|error| StoreError::Unusable(path.to_owned(), error))?;
+        let unusable = |error| StoreError::Unusable(path.to_owned(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let is_empty = std::fs::read_dir(path).map_err(unusable)?.next().is_none();
+        if is_empty && std::fs::metadata(path).map_err(unusable)?.permissions().mode() & 0o077 != 0 {
+            std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(unusable)?;
+        }
         Ok(Self(path.to_owned()))
     }
 
@@ -90,6 +112,16 @@ impl Folder {
         Ok(Lock(file))
     }
 
+    /// The same, without holding up what else goes on.
+    pub(crate) async fn lock_soon(&self, file: &str) -> Result<Lock, StoreError> {
+        loop {
+            match self.lock_now(file) {
+                Err(StoreError::Busy(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+                locked => return locked,
+            }
+        }
+    }
+
     /// Locks this file, unless another program has.
     pub(crate) fn lock_now(&self, file: &str) -> Result<Lock, StoreError> {
         let (file, path) = self.lock_file(file)?;
@@ -109,9 +141,22 @@ impl Folder {
     /// Forgets a file.
     pub(crate) fn clear(&self, file: &str) -> Result<(), StoreError> {
         let path = self.0.join(file);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::Unusable(path, error)),
-            _ => Ok(()),
+        let removed = match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            removed => removed.and_then(|()| File::open(&self.0)?.sync_all()),
+        };
+        removed.map_err(|error| StoreError::Unusable(path, error))
+    }
+
+    /// Removes the manifests that a program that was killed left here.
+    pub(crate) fn sweep(&self) -> Result<(), StoreError> {
+        let unusable = |error| StoreError::Unusable(self.0.clone(), error);
+        for entry in std::fs::read_dir(&self.0).map_err(unusable)? {
+            let entry = entry.map_err(unusable)?;
+            if entry.file_name().to_string_lossy().starts_with(MANIFEST) {
+                std::fs::remove_file(entry.path()).map_err(unusable)?;
+            }
         }
+        Ok(())
     }
 }

@@ -58,6 +58,24 @@ pub enum Trouble {
         /// Why.
         reason: String,
     },
+    /// What licenses are believed by is missing or damaged here.
+    #[error("it answered, but the keys that licenses are believed by cannot be used: {problem}. Nothing is lost.")]
+    Keys {
+        /// What.
+        problem: String,
+    },
+    /// The license does not fit this machine's clock.
+    #[error("it answered, but by this machine's clock its license {problem}. Set the clock; nothing is lost.")]
+    Clock {
+        /// What.
+        problem: String,
+    },
+    /// Too much was guessed from here.
+    #[error("too many wrong codes came from this network, and it asks to wait before the next one.")]
+    Throttled {
+        /// How long, in seconds.
+        retry_after: Option<u64>,
+    },
     /// It asks for patience.
     #[error("it is busy, and asks to try again later.")]
     Busy {
@@ -73,14 +91,31 @@ impl Trouble {
         format!("Could not reach the license service at {service}: {self}")
     }
 
+    /// When the service asks to come back, in seconds.
+    pub(crate) fn asked(&self) -> Option<u64> {
+        match self {
+            Self::Busy { retry_after } | Self::Throttled { retry_after } => *retry_after,
+            Self::Dns
+            | Self::Refused
+            | Self::TimedOut
+            | Self::BrokeOff
+            | Self::CutShort
+            | Self::NotHttp
+            | Self::Tls { .. }
+            | Self::Redirected { .. }
+            | Self::NotTheService { .. }
+            | Self::Failing { .. }
+            | Self::Untrusted { .. }
+            | Self::Keys { .. }
+            | Self::Clock { .. } => None,
+        }
+    }
+
     /// How long to wait after so many tries: what the service asks for, else two seconds, doubled each time, five minutes
     /// at most; and up to a quarter more by `jitter`, so that a fleet that was cut off does not come back at once.
     #[must_use]
     pub fn pause(&self, tries: u32, jitter: u8) -> Duration {
-        let asked = match self {
-            Self::Busy { retry_after } => retry_after.map(|seconds| Duration::from_secs(seconds.min(3_600))),
-            _ => None,
-        };
+        let asked = self.asked().map(|seconds| Duration::from_secs(seconds.min(3_600)));
         let doubled = Duration::from_secs(2).saturating_mul(1 << tries.saturating_sub(1).min(16));
         let pause = asked.unwrap_or(doubled.min(Duration::from_mins(5)));
         pause + pause.mul_f64(f64::from(jitter) / 1020.0)

@@ -22,7 +22,7 @@ pub enum KeysError {
 }
 
 /// A key that a license may be signed with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Ed25519(ed25519_dalek::VerifyingKey),
     P256(p256::ecdsa::VerifyingKey),
@@ -73,6 +73,13 @@ impl TrustedKeys {
         self.0.iter().map(|(kid, _)| kid.as_str())
     }
 
+    /// Whether some key is in both, under the same `kid`: a set that was turned bit by bit has one with its past, one
+    /// that somebody exchanged has none.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.iter().any(|(kid, key)| other.find(kid) == Some(key))
+    }
+
     pub(crate) fn find(&self, kid: &str) -> Option<&Key> {
         self.0.iter().find(|(known, _)| known == kid).map(|(_, key)| key)
     }
@@ -114,6 +121,14 @@ mod tests {
         let others = r#"{"kty": "RSA", "kid": "r", "n": "x", "e": "y"}, {"kty": "OKP", "crv": "X25519", "kid": "x"}"#;
         assert_eq!(read(&format!("{ED}, {others}")), Ok(vec!["a".to_owned()]));
         assert_eq!(read(others), Err(KeysError::Empty));
+    }
+
+    #[test]
+    fn sets_overlap_by_the_same_key_under_the_same_kid() {
+        let set = |keys: &str| TrustedKeys::from_jwks(&format!(r#"{{"keys": [{keys}]}}"#)).unwrap();
+        let other = ED.replace(r#""kid": "a""#, r#""kid": "b""#);
+        assert!(set(ED).overlaps(&set(&format!("{other}, {ED}"))));
+        assert!(!set(ED).overlaps(&set(&other)));
     }
 
     #[test]

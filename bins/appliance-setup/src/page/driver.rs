@@ -95,28 +95,51 @@ impl Driver {
         let mut wait = Wait::default();
         loop {
             self.show(&wait);
-            let paused = !wait.pause.is_zero();
-            let idle = matches!(self.install.step(), Step::Collect { .. } | Step::Done { .. });
-            let redeems = matches!(self.install.step(), Step::Redeem { .. });
-            let command = tokio::select! {
-                command = self.commands.recv(), if idle || paused || redeems => match command {
-                    Some(command) => command,
-                    None => return,
-                },
-                // Broken off, a redemption is repeated under the same key; the other steps are never broken off.
-                next = advance(&mut self.install, &self.client, &*self.product), if !idle && !paused => {
-                    wait = wait.after(next, self.client.service());
-                    continue;
+            let waits_for_operator = matches!(self.install.step(), Step::Collect { .. } | Step::Done { .. });
+            let command = if waits_for_operator {
+                self.commands.recv().await
+            } else if wait.pause.is_zero() {
+                match self.advance().await {
+                    Advanced::Taken(taken) => {
+                        wait = wait.after(taken, self.client.service());
+                        continue;
+                    }
+                    Advanced::Interrupted(command) => command,
                 }
-                () = tokio::time::sleep(wait.pause), if paused => {
-                    wait.pause = Duration::ZERO;
-                    continue;
+            } else {
+                tokio::select! {
+                    command = self.commands.recv() => command,
+                    () = tokio::time::sleep(wait.pause) => Some(Command::Retry),
                 }
             };
+            let Some(command) = command else { return };
             if self.obey(command) {
                 wait = Wait::default();
             } else {
                 wait.pause = Duration::ZERO;
+            }
+        }
+    }
+
+    /// Takes the next step. While a code is redeemed, another one may take its place: broken off, a redemption is repeated
+    /// under the same key. The other steps are never broken off.
+    async fn advance(&mut self) -> Advanced {
+        let redeems = matches!(self.install.step(), Step::Redeem { .. } | Step::Verify { .. });
+        let Self { install, client, product, commands, .. } = self;
+        let taking = advance(install, client, &**product);
+        tokio::pin!(taking);
+        loop {
+            tokio::select! {
+                taken = &mut taking => return Advanced::Taken(taken),
+                command = commands.recv() => match command {
+                    // It is being tried.
+                    Some(Command::Retry) => {}
+                    Some(Command::Submit(_, answer) | Command::ChangeCode(_, answer)) if !redeems => {
+                        // Whoever asked may have gone.
+                        answer.send(Err("The installation is under way already.".to_owned())).ok();
+                    }
+                    command => return Advanced::Interrupted(command),
+                },
             }
         }
     }
@@ -160,7 +183,7 @@ impl Driver {
                 password: self.install.entered().map(|entered| entered.admin.password.clone()),
                 code_was_entered: self.install.code_was_entered(),
             })),
-            Step::Redeem { .. } => progress(At::Redeem, true),
+            Step::Redeem { .. } | Step::Verify { .. } => progress(At::Redeem, true),
             Step::Write { identity, .. } => progress(At::Write, identity.is_some()),
             Step::Bootstrap { tenant_id } => progress(At::Bootstrap, tenant_id.is_some()),
             Step::Done { tenant_id } => Phase::Done(self.done(*tenant_id)),
@@ -174,6 +197,13 @@ impl Driver {
         let license_until = held.as_ref().map(|held| held.licensed.expires_at);
         Done { tenant_id, edition: held.map(|held| held.edition), license_until }
     }
+}
+
+/// What came of a step.
+enum Advanced {
+    Taken(Result<(), Stuck>),
+    /// Something else is wanted; nothing any more where that is none.
+    Interrupted(Option<Command>),
 }
 
 /// Why a step was not taken.

@@ -3,7 +3,7 @@
 use appliance_install::{Admin, EditionChoice, Entered, SecretText, Way};
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{is_email, weakness};
+use crate::rules::{is_email, is_token, unfit, weakness};
 
 /// What was typed.
 #[derive(Default, Deserialize)]
@@ -23,7 +23,7 @@ pub(crate) struct Form {
 }
 
 /// What is shown again: never the password.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub(crate) struct Values {
     way: String,
     code: String,
@@ -42,7 +42,7 @@ pub(crate) struct Problem {
     pub(crate) text: String,
 }
 
-/// The longest text of a field, in characters.
+/// Longer than any code, in characters.
 const LONGEST: usize = 200;
 
 impl Values {
@@ -85,10 +85,10 @@ impl Form {
         let mut problems = Vec::new();
         let mut wrong = |field, text: &str| problems.push(Problem { field, text: text.to_owned() });
         let way = if self.way == "without" { self.without_code(&mut wrong) } else { self.with_code(&mut wrong) };
-        let company = text("company", "the name of your company", &self.company, true, &mut wrong);
-        let first_name = text("first_name", "the first name", &self.first_name, true, &mut wrong);
-        let last_name = text("last_name", "the last name", &self.last_name, true, &mut wrong);
-        let email = text("email", "the e-mail address", &self.email, true, &mut wrong);
+        let company = text("company", "the name of your company", &self.company, &mut wrong);
+        let first_name = text("first_name", "the first name", &self.first_name, &mut wrong);
+        let last_name = text("last_name", "the last name", &self.last_name, &mut wrong);
+        let email = text("email", "the e-mail address", &self.email, &mut wrong);
         if !email.is_empty() && !is_email(&email) {
             wrong("email", "This is not an e-mail address. It looks like name@example.com.");
         }
@@ -117,6 +117,9 @@ impl Form {
                 EditionChoice::Ce
             }
         };
+        if license.as_deref().is_some_and(|text| !is_token(text)) {
+            wrong("license", "This is no license: it is one line of letters and digits, with two dots in it.");
+        }
         Way::WithoutCode { edition, license: license.map(SecretText::new) }
     }
 
@@ -138,20 +141,12 @@ impl Form {
     }
 }
 
-fn text(
-    field: &'static str,
-    what: &str,
-    typed: &str,
-    needed: bool,
-    wrong: &mut impl FnMut(&'static str, &str),
-) -> String {
+fn text(field: &'static str, what: &str, typed: &str, wrong: &mut impl FnMut(&'static str, &str)) -> String {
     let typed = typed.trim();
-    if needed && typed.is_empty() {
+    if typed.is_empty() {
         wrong(field, &format!("Enter {what}."));
-    } else if typed.chars().count() > LONGEST {
-        wrong(field, &format!("At most {LONGEST} characters."));
-    } else if typed.chars().any(char::is_control) {
-        wrong(field, "This has characters in it that cannot be seen.");
+    } else if let Some(problem) = unfit(typed) {
+        wrong(field, &problem);
     }
     typed.to_owned()
 }

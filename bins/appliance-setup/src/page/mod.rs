@@ -2,6 +2,7 @@
 
 mod driver;
 mod form;
+mod listen;
 mod render;
 mod routes;
 mod sessions;
@@ -13,20 +14,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use appliance_install::Install;
-use axum::Router;
+use appliance_install::{Install, Step};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
 use self::driver::{Driver, Phase, Reopened, Shown};
+use self::listen::listen;
 use self::render::Pages;
 use self::routes::{Page, router};
 use self::sessions::Sessions;
-use self::tls::{Tls, TlsListener};
-use crate::options::{Bootstrapping, Handing, Service};
+use self::tls::Tls;
+use crate::options::{Bootstrapping, Handing, Service, product};
+use crate::say;
+use crate::status::Status;
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -47,18 +49,24 @@ pub(crate) struct Serve {
 }
 
 /// Serves the page until it is told to end, and installs meanwhile.
-pub(crate) async fn serve(install: Install, asked: &Serve, state: &Path, appliance_id: String) -> Result<ExitCode> {
+pub(crate) async fn serve(install: Install, asked: &Serve, state: &Path) -> Result<ExitCode> {
+    if let Step::Done { .. } = install.step() {
+        return say(&Status::of(install.step(), None).text());
+    }
     let client = Arc::new(asked.service.client(state)?);
     let acceptor = asked.tls.acceptor()?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let listener = TcpListener::bind(asked.listen).await.with_context(|| format!("{} cannot be had", asked.listen))?;
     let address = listener.local_addr().context("the page has no address")?;
-    let pages = Pages::new(appliance_id, client.service().to_owned(), asked.product_url.clone())?;
+    let pages = Pages::new(install.appliance_id().to_owned(), client.service().to_owned(), asked.product_url.clone())?;
     let shown = watch::Sender::new(Shown { phase: Phase::Form(Box::<Reopened>::default()), skew: None });
     let (commands, received) = mpsc::channel(4);
     let page = Page {
         sessions: Arc::new(Sessions::new(move |token| {
-            println!("Open {scheme}://{address}/ and enter the setup token {token}");
+            // Where nobody reads standard output any more, whoever looks for it looks there.
+            if let Err(error) = say(&format!("Open {scheme}://{address}/ and enter the setup token {token}")) {
+                eprintln!("appliance-setup: {error:#}; the setup token is {token}");
+            }
         })?),
         pages: Arc::new(pages),
         client: client.clone(),
@@ -66,26 +74,17 @@ pub(crate) async fn serve(install: Install, asked: &Serve, state: &Path, applian
         shown: shown.subscribe(),
         is_secure: acceptor.is_some(),
     };
-    let product = asked.handing.product(state, asked.bootstrapping.job());
+    let trust = asked.service.trust(state);
+    let product = product(&asked.handing, Some(&asked.bootstrapping), &trust, state)?;
     let driver = Driver { install, state: state.to_owned(), client, product, commands: received, shown };
     let mut terminated = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     tokio::select! {
-        served = listen(listener, acceptor, router(page)) => {
-            served.context("the page cannot be served")?;
-            Ok(ExitCode::SUCCESS)
-        }
+        () = listen(listener, acceptor, router(page)) => Ok(ExitCode::SUCCESS),
         () = driver.run() => Ok(ExitCode::SUCCESS),
         _ = terminated.recv() => Ok(ExitCode::SUCCESS),
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("Ctrl-C cannot be watched")?;
             Ok(ExitCode::from(130))
         }
-    }
-}
-
-async fn listen(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router) -> std::io::Result<()> {
-    match acceptor {
-        Some(acceptor) => axum::serve(TlsListener::new(listener, acceptor)?, router).await,
-        None => axum::serve(listener, router).await,
     }
 }

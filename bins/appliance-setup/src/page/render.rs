@@ -13,12 +13,13 @@ use super::driver::{At, Done, Progress, Reopened, Shown};
 use super::form::{Problem, Values};
 use crate::status::skew;
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("token.html", include_str!("templates/token.html")),
     ("form.html", include_str!("templates/form.html")),
     ("progress.html", include_str!("templates/progress.html")),
     ("steps.html", include_str!("templates/steps.html")),
+    ("code.html", include_str!("templates/code.html")),
     ("done.html", include_str!("templates/done.html")),
 ];
 
@@ -104,7 +105,6 @@ impl Pages {
         network: Option<&Network>,
         ahead: Option<i64>,
     ) -> Response {
-        let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
         let problem_of: BTreeMap<_, _> = problems.iter().map(|it| (it.field, it.text.as_str())).collect();
         let values = context! {
             csrf, problem_of => Serde(&problem_of),
@@ -113,18 +113,22 @@ impl Pages {
             may_go_without_code => !known.code_was_entered,
             password_is_kept => known.password.is_some(),
         };
-        self.page("form.html", status, values)
+        self.page("form.html", StatusCode::OK, values)
     }
 
     pub(crate) fn progress(&self, csrf: &str, shown: &Shown, progress: &Progress, now: u64) -> Response {
         let more = context! {
             csrf,
             headline => if progress.trouble.is_some() { "Waiting" } else { "Installing" },
-            is_waiting => progress.retry_at.is_some(),
             may_change_code => progress.at == At::Redeem && progress.trouble.is_some(),
         };
         let values = context! { ..more, ..steps(shown, progress, now) };
         self.page("progress.html", StatusCode::OK, values)
+    }
+
+    /// Where another code is typed, while one waits.
+    pub(crate) fn code(&self, csrf: &str) -> Response {
+        self.page("code.html", StatusCode::OK, context! { csrf })
     }
 
     /// The part of it that changes; `phase` says to the script whether all of it does.

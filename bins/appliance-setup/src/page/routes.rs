@@ -19,7 +19,7 @@ use super::form::{Form, Problem, Values};
 use super::render::{Network, Pages, SCRIPT, STYLE, guard};
 use super::sessions::{Session, Sessions};
 
-const COOKIE: &str = "setup";
+const COOKIE: &str = "appliance-setup";
 
 /// What a wrong token costs.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub(crate) fn router(page: Page) -> Router {
         .route("/token", post(token))
         .route("/install", post(install))
         .route("/network", post(network))
-        .route("/code", post(change_code))
+        .route("/code", get(another_code).post(change_code))
         .route("/retry", post(retry))
         .route("/steps", get(steps))
         .route("/style.css", asset("text/css; charset=utf-8", STYLE))
@@ -61,8 +61,10 @@ impl FromRequestParts<Page> for Session {
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Redirect> {
         let cookies = parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let session = pairs.find(|(name, _)| *name == COOKIE).and_then(|(_, id)| page.sessions.find(id));
+        let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        // Another page of this host may have set one of the same name: cookies do not tell ports apart.
+        let mut ids = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, id)| id);
+        let session = ids.find_map(|id| page.sessions.find(id));
         session.ok_or_else(|| Redirect::to("/"))
     }
 }
@@ -138,8 +140,11 @@ fn open_form(page: &Page) -> Option<(Box<Reopened>, Option<i64>)> {
 async fn install(State(page): State<Page>, session: Session, Posted(form): Posted<Form>) -> Result<Response, Response> {
     is_ours(&session, &form.csrf)?;
     let Some((known, skew)) = open_form(&page) else { return Ok(Redirect::to("/").into_response()) };
-    let again =
-        |values: &Values, problems: &[Problem]| page.pages.form(&session.csrf, &known, values, problems, None, skew);
+    let again = |values: &Values, problems: &[Problem]| {
+        let mut form = page.pages.form(&session.csrf, &known, values, problems, None, skew);
+        *form.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+        form
+    };
     let entered = match form.check(known.password.as_ref()) {
         Ok(entered) => entered,
         Err(problems) => return Ok(again(&form.values(), &problems)),
@@ -168,6 +173,11 @@ async fn network(State(page): State<Page>, session: Session, Posted(form): Poste
 struct CodeForm {
     csrf: String,
     code: SecretText,
+}
+
+async fn another_code(State(page): State<Page>, session: Session) -> Response {
+    let is_waiting = matches!(page.shown.borrow().phase, Phase::Progress(_));
+    if is_waiting { page.pages.code(&session.csrf) } else { Redirect::to("/").into_response() }
 }
 
 async fn change_code(

@@ -114,24 +114,37 @@ fn in_a_browser(page: &Page, code: &str, script: bool, mistakes: bool) -> String
 fn kubectl(machine: &Machine) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let (path, out) = (machine.path("kubectl"), machine.path("out"));
-    let script = format!(
-        "#!/bin/sh\nfor file; do :; done\nsleep 0.3\nname=$(sed -n 's/.*\"name\":\"\\(appliance-[a-z-]*\\)\".*/\\1/p' \"$file\")\n\
-         cp \"$file\" \"{}/$name.json\"\n",
-        out.display()
-    );
+    let name = r#"$(grep -o '"name":"appliance-[a-z-]*","namespace"' "$file" | cut -d '"' -f 4)"#;
+    let keeps = format!("for file; do :; done\n  sleep 0.3\n  cp \"$file\" \"{}/{name}.json\"", out.display());
+    let script = format!("#!/bin/sh\nif [ \"$1\" = apply ]; then\n  {keeps}\nfi\n");
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
 
+/// Runs the bootstrap as the Job that was applied says, with what was applied beside it.
 fn bootstrap(machine: &Machine, database: &str) -> Output {
-    let keys = machine.path("state").join("keys.json");
-    let mut args = vec!["bootstrap", "--json"];
-    if keys.exists() {
-        args.extend(["--keys", keys.to_str().unwrap()]);
-    }
-    let mut command = machine.command(&args);
+    let read = |name: &str| -> Option<Value> {
+        let manifest = std::fs::read(machine.path("out").join(format!("{name}.json"))).ok()?;
+        Some(serde_json::from_slice(&manifest).unwrap())
+    };
+    let job = read("appliance-bootstrap").unwrap();
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(
+        (&container["image"], &container["command"]),
+        (&json!("product:1"), &json!(["appliance-setup", "bootstrap"]))
+    );
+    let mut command = machine.command(&["bootstrap", "--json"]);
     command.env("DATABASE_URL", database);
+    for variable in container["env"].as_array().unwrap() {
+        command.env(variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap());
+    }
+    if let Some(keys) = read("appliance-license-keys") {
+        // Where the Job mounts it, no test may write.
+        let path = machine.path("mounted-keys.json");
+        std::fs::write(&path, keys["data"]["keys.json"].as_str().unwrap()).unwrap();
+        command.env("REGISTRY_KEYS_FILE", path);
+    }
     for secret in ["appliance-initial-tenant", "appliance-license-seed"] {
         command.envs(machine.values(secret));
     }

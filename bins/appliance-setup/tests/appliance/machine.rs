@@ -46,7 +46,18 @@ impl Machine {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_appliance-setup"));
         command.arg("--state").arg(self.path("state")).arg("--machine-id").arg(self.path("machine-id"));
-        for name in ["REGISTRY_URL", "ALGA_LICENSE_SERVICE_URL", "http_proxy", "HTTP_PROXY"] {
+        for name in [
+            "REGISTRY_URL",
+            "ALGA_LICENSE_SERVICE_URL",
+            "http_proxy",
+            "HTTP_PROXY",
+            "https_proxy",
+            "HTTPS_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+            "no_proxy",
+            "NO_PROXY",
+        ] {
             command.env_remove(name);
         }
         command.args(args);

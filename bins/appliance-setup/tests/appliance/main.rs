@@ -8,6 +8,7 @@ mod browser;
 mod bundle;
 mod faults;
 mod machine;
+mod offline;
 mod page;
 mod registry;
 mod run;

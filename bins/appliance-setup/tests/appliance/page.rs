@@ -124,7 +124,9 @@ fn form<'a>(csrf: &'a str, change: &[(&'static str, &'a str)]) -> Vec<(&'static 
 fn whoever_does_not_read_the_console_sees_and_changes_nothing() {
     let machine = Machine::new();
     let mut page = Page::with_files(&machine, "http://127.0.0.1:1");
-    for cookie in ["", "setup=", "setup=00000000000000000000000000000000", "other=x; setup=1"] {
+    for cookie in
+        ["", "appliance-setup=", "appliance-setup=00000000000000000000000000000000", "other=x; appliance-setup=1"]
+    {
         let answer = page.get("/", cookie);
         assert!(answer.status == 200 && answer.body.contains("Setup token") && !answer.body.contains("csrf"));
         for path in ["/install", "/network", "/code", "/retry"] {
@@ -143,6 +145,9 @@ fn whoever_does_not_read_the_console_sees_and_changes_nothing() {
     page.read_token();
     let (cookie, csrf) = page.sign_in();
     assert!(!csrf.is_empty());
+    // Another page of this host has a cookie of the same name.
+    let both = format!("appliance-setup=another; {cookie}");
+    assert!(page.get("/", &both).body.contains("Your details"));
     // A form of another site does not have what ours have.
     for csrf in ["", "00000000000000000000000000000000"] {
         assert_eq!(page.post("/install", &cookie, &form(csrf, &[])).status, 403);
@@ -226,11 +231,13 @@ fn trouble_is_shown_with_its_next_try_and_another_code_may_take_its_place() {
     assert_eq!(page.post("/install", &cookie, &form(&csrf, &[])).status, 303);
     let stuck = page.until(&cookie, "it failed (status 500)");
     assert!(stuck.contains("The next try is in") && stuck.contains("Enter another code"), "{stuck}");
+    assert_eq!(page.get("/", &cookie).status, 200);
     let steps = page.get("/steps", &cookie);
     assert!(steps.head.contains("x-phase: no-registry") && steps.body.contains("Redeem the install code"));
+    assert!(page.get("/code", &cookie).body.contains("It takes the place of the one that waits"));
     // Its next try would be in seconds, and is now.
     assert_eq!(page.post("/code", &cookie, &[("csrf", &csrf), ("code", "WCD6-ERRE-QGRG")]).status, 303);
-    page.until(&cookie, "Enter another code");
+    page.until(&cookie, "The next try is in");
     assert_eq!(page.post("/retry", &cookie, &[("csrf", &csrf)]).status, 303);
     page.until(&cookie, "This appliance is bound to its tenant.");
     let codes: Vec<_> = requests.lock().unwrap().iter().map(|it| it.contains("WCD6-ERRE-QGRG")).collect();

@@ -119,7 +119,7 @@ async fn a_license_that_is_not_believed_blocks_the_install_and_the_code_is_good_
 }
 
 /// The published keys, by a request written by hand.
-async fn published_keys(url: &str) -> String {
+pub(crate) async fn published_keys(url: &str) -> String {
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
     let request = "GET /.well-known/jwks.json HTTP/1.1\r\nhost: registry\r\nconnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -121,7 +121,12 @@ fn secrets_are_applied_server_side_and_never_stand_in_an_argument() {
     assert!(said(&output).contains("connection to the server refused"), "{}", said(&output));
     assert_eq!(machine.status()["step"], "write", "the identity is kept");
     std::fs::remove_file(machine.path("broken")).unwrap();
-    let output = machine.setup(&[&["run", "--registry-url", &url][..], &with].concat());
+    // Started again with other words, as people do: it goes on with the cluster that it began with.
+    let output = machine.setup(&["run"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("kubectl: applied"), "what it says is shown: {}", said(&output));
+    // And with the same words again, as a unit does: all is done.
+    let output = machine.run(&url, &with);
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(requests.lock().unwrap().len(), 1, "the code was not redeemed again");
     let log = std::fs::read_to_string(machine.path("log")).unwrap();
@@ -130,14 +135,13 @@ fn secrets_are_applied_server_side_and_never_stand_in_an_argument() {
     assert!(given.iter().any(|it| it.contains("appliance-license-seed")) && given.iter().any(|it| it.contains("Job")));
     assert!(calls.iter().filter(|call| call.starts_with("apply --server-side")).count() >= 3, "{calls:?}");
     assert!(calls.last().unwrap().starts_with("wait --for=condition=complete"), "{calls:?}");
-    assert!(said(&output).contains("kubectl: applied"), "what it says is shown: {}", said(&output));
     let base64 = [BASE64_STANDARD.encode(PASSWORD)];
     assert!(log.contains(&base64[0]), "it is in what was applied");
     assert!(!calls.iter().any(|call| [CODE, PASSWORD, base64[0].as_str()].iter().any(|secret| call.contains(secret))));
     let left = std::fs::read_dir(machine.path("state")).unwrap().map(|it| it.unwrap().file_name());
     let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
     left.sort();
-    assert_eq!(left, ["install.json", "install.lock", "license.lock"], "no manifest is left there");
+    assert_eq!(left, ["install.json", "install.lock", "license.lock", "product.json"], "no manifest is left there");
 }
 
 #[test]
@@ -155,6 +159,119 @@ fn a_bootstrap_out_of_an_image_is_run_anew_and_waited_for() {
         .collect();
     assert_eq!(calls, ["apply", "apply", "delete", "apply", "wait"]);
     assert!(log.contains(r#""image":"product:1""#), "{log}");
+}
+
+#[test]
+fn a_job_that_fails_is_not_waited_for_to_the_end_and_its_logs_are_shown() {
+    let machine = Machine::new();
+    let kubectl = machine.path("kubectl");
+    let script =
+        "#!/bin/sh\ncase \"$1\" in wait) exec sleep 60;; get) echo Failed;; logs) echo 'no such database';; esac\n";
+    std::fs::write(&kubectl, script).unwrap();
+    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (url, _) = registry(&[("200 OK", identity())]);
+    let output = machine.run(&url, &["--kubectl", kubectl.to_str().unwrap(), "--bootstrap-image", "product:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("the bootstrap failed: no such database"), "{}", said(&output));
+    assert_eq!(machine.status()["step"], "bootstrap");
+}
+
+#[test]
+fn what_kubectl_quotes_of_a_secret_is_not_shown() {
+    let machine = Machine::new();
+    let kubectl = machine.path("kubectl");
+    std::fs::write(&kubectl, "#!/bin/sh\nfor file; do :; done\ncat \"$file\" >&2; echo ' is wrong' >&2; exit 1\n")
+        .unwrap();
+    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (url, _) = registry(&[("200 OK", identity())]);
+    let output = machine.run(&url, &["--kubectl", kubectl.to_str().unwrap()]);
+    let text = said(&output);
+    assert!(text.contains("is wrong") && text.contains("INITIAL_ADMIN_PASSWORD"), "{text}");
+    assert!(!text.contains(PASSWORD) && !text.contains(&BASE64_STANDARD.encode(PASSWORD)), "{text}");
+}
+
+#[test]
+fn a_program_that_is_ended_leaves_no_manifest_and_one_that_is_killed_has_it_swept() {
+    let machine = Machine::new();
+    let kubectl = machine.path("kubectl");
+    std::fs::write(&kubectl, "#!/bin/sh\nexec sleep 30\n").unwrap();
+    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (url, _) = registry(&[("200 OK", identity())]);
+    let manifests = || {
+        let files = std::fs::read_dir(machine.path("state")).into_iter().flatten();
+        files.filter(|it| it.as_ref().unwrap().file_name().to_string_lossy().starts_with(".manifest-")).count()
+    };
+    let [code, config] = ["code", "answers.toml"].map(|name| machine.path(name).to_str().unwrap().to_owned());
+    for (signal, left) in [("-TERM", 0), ("-KILL", 1)] {
+        let run = [
+            "run",
+            "--code",
+            &code,
+            "--config",
+            &config,
+            "--registry-url",
+            &url,
+            "--kubectl",
+            kubectl.to_str().unwrap(),
+        ];
+        let mut child = machine.command(&run).spawn().unwrap();
+        for _ in 0..200 {
+            if manifests() == 1 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let ended = child.wait().unwrap();
+        assert!(!ended.success());
+        assert_eq!(manifests(), left, "{signal}");
+    }
+    std::fs::write(&kubectl, "#!/bin/sh\nexit 0\n").unwrap();
+    assert!(machine.setup(&["run"]).status.success());
+    assert_eq!(manifests(), 0);
+}
+
+#[test]
+fn what_would_fail_after_the_code_is_spent_is_found_before() {
+    let machine = Machine::new();
+    let (url, requests) = registry(&[("200 OK", identity())]);
+    for (more, expected) in [
+        (["--output", "/nowhere/at/all"], "no folder that the Secrets could be left in"),
+        (["--keys", "/nowhere/keys.json"], "the keys that licenses are believed by cannot be used"),
+    ] {
+        let output = machine.run(&url, &more);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains(expected), "{}", said(&output));
+    }
+    assert_eq!((requests.lock().unwrap().len(), &machine.status()["step"]), (0, &"collect".into()));
+}
+
+#[test]
+fn the_address_may_come_by_the_name_that_the_fleet_knows() {
+    let machine = Machine::new();
+    let (url, _) = registry(&[("200 OK", identity())]);
+    let [code, config, out] =
+        ["code", "answers.toml", "out"].map(|name| machine.path(name).to_str().unwrap().to_owned());
+    let mut command = machine.command(&["run", "--code", &code, "--config", &config, "--output", &out]);
+    let output = command.env("REGISTRY_URL", "").env("ALGA_LICENSE_SERVICE_URL", &url).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn a_damaged_state_is_told_and_reset_helps() {
+    let machine = Machine::new();
+    std::fs::create_dir(machine.path("state")).unwrap();
+    let file = machine.path("state").join("install.json");
+    std::fs::write(&file, "{").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let output = machine.setup(&["run", "--registry-url", "http://127.0.0.1:1"]);
+    assert!(!output.status.success() && said(&output).contains("after `reset`"), "{}", said(&output));
+    let bundle = machine.path("bundle.json").to_str().unwrap().to_owned();
+    assert!(machine.setup(&["support-bundle", "--out", &bundle]).status.success());
+    assert!(std::fs::read_to_string(&bundle).unwrap().contains("is damaged"), "it says so");
+    assert!(machine.setup(&["reset", "--yes"]).status.success());
+    assert_eq!(machine.status()["step"], "collect");
 }
 
 #[test]

@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
-use crate::served::{Served, install};
-use appliance_install::{CheckIns, Client, Clock as _, Files, Held, Standing, Step, Trouble, Trust, held};
+use crate::served::{Served, Turning, install, key};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use appliance_install::{
+    CheckIns, CheckingIn, Client, Clock as _, Files, Held, Job, Said, Standing, Step, Trouble, Trust, held,
+};
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use registry_core::answer::Issued;
@@ -37,7 +43,7 @@ async fn check_in(served: &Served, folder: &Path) -> Held {
 async fn check_in_with(served: &Served, folder: &Path, client: &Client) -> Held {
     // Opened anew each time, as after a restart.
     let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
-    check_ins.check_in(client, &Files::new(folder.join("out")), served.time.now(), 30_000).await.unwrap();
+    check_ins.check_in(client, &Files::new(folder.join("out"), Job::None), served.time.now(), 30_000).await.unwrap();
     check_ins.held().clone()
 }
 
@@ -125,7 +131,12 @@ async fn a_license_that_is_not_believed_is_not_taken_and_what_the_product_missed
     let given = folder.join("given.json");
     let other = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     std::fs::write(&given, other).unwrap();
-    let trust = Trust { given: Some(given), pinned: folder.join("keys.json"), issuer: "appliance-registry".to_owned() };
+    let trust = Trust {
+        given: Some(given),
+        pinned: folder.join("keys.json"),
+        issuer: "appliance-registry".to_owned(),
+        free_edition: "essentials".to_owned(),
+    };
     let client = Client::new(&served.url, None, trust, std::time::Duration::from_secs(5)).unwrap();
     let held_then = check_in_with(&served, folder, &client).await;
     assert!(
@@ -138,7 +149,7 @@ async fn a_license_that_is_not_believed_is_not_taken_and_what_the_product_missed
     // The folder of the product is gone: the license is kept, and handed on when it is back.
     std::fs::rename(folder.join("out"), folder.join("away")).unwrap();
     let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
-    let (client, product) = (served.client(&served.url, folder), Files::new(folder.join("out")));
+    let (client, product) = (served.client(&served.url, folder), Files::new(folder.join("out"), Job::None));
     served.time.pass(2 * DAY);
     let now = served.time.now();
     let failed = check_ins.check_in(&client, &product, now, 0).await.unwrap_err();
@@ -150,4 +161,65 @@ async fn a_license_that_is_not_believed_is_not_taken_and_what_the_product_missed
     CheckIns::open(folder).unwrap().unwrap().hand(&product).await.unwrap();
     assert!(held(folder).unwrap().unwrap().handed);
     assert!(seed(folder).contains(&BASE64_STANDARD.encode(kept.licensed.license.expose())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_turn_bit_by_bit_are_followed_and_a_set_of_strangers_is_not() {
+    let signer = Arc::new(Turning::new(1));
+    let (served, folder) = (Served::signing_with(Some(signer.clone())).await, tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    installed(&served, folder).await;
+    let pinned = |number: u8| {
+        let kid = key(number).public_key().kid.clone();
+        std::fs::read_to_string(folder.join("keys.json")).unwrap().contains(&kid)
+    };
+    assert!(pinned(1) && !pinned(2));
+    // The next key is published before it signs, and the last one for long after.
+    signer.turn(1, &[1, 2]);
+    check_in(&served, folder).await;
+    assert!(pinned(1) && pinned(2), "every check-in refreshes them");
+    signer.turn(2, &[1, 2]);
+    served.time.pass(2 * DAY);
+    let turned = check_in(&served, folder).await;
+    assert_eq!(turned.standing, Some(Standing::Entitled));
+    signer.turn(2, &[2]);
+    check_in(&served, folder).await;
+    assert!(!pinned(1) && pinned(2));
+    // Somebody else's keys, out of nowhere.
+    signer.turn(3, &[3, 4]);
+    served.time.pass(2 * DAY);
+    let strange = check_in(&served, folder).await;
+    assert!(
+        matches!(&strange.standing, Some(Standing::Trouble(Trouble::Keys { problem })) if problem.contains("all other ones"))
+    );
+    assert_eq!(strange.licensed, turned.licensed);
+    assert!(pinned(2) && !pinned(3), "what was pinned stays");
+}
+
+/// A registry whose next answer to a check-in is lost.
+struct LosingOnce(Client, AtomicBool);
+
+#[async_trait]
+impl CheckingIn for LosingOnce {
+    async fn check_in(&self, held: &Held) -> Said {
+        let said = self.0.check_in(held).await;
+        if self.1.swap(false, Ordering::Relaxed) { Said::Trouble(Trouble::BrokeOff) } else { said }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_whose_answer_is_lost_is_had_again() {
+    let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    installed(&served, folder).await;
+    let before = check_in(&served, folder).await;
+    served.time.pass(2 * DAY);
+    let losing = LosingOnce(served.client(&served.url, folder), true.into());
+    for renewed in [false, true] {
+        let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
+        let product = Files::new(folder.join("out"), Job::None);
+        check_ins.check_in(&losing, &product, served.time.now(), 0).await.unwrap();
+        assert_eq!(check_ins.held().licensed.license != before.licensed.license, renewed);
+        served.time.pass(60);
+    }
 }

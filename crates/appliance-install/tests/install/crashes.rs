@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use appliance_install::{
-    Admin, EditionChoice, Entered, Identity, Install, InstallError, Licensed, Manifests, Next, Outcome, Product,
-    Redeeming, Refused, Request, SecretText, Step, StoreError, SubmitError, Trouble, Way,
+    Admin, Claimed, EditionChoice, Entered, Identity, Install, InstallError, Licensed, Manifests, Next, Outcome, Paid,
+    Product, Redeeming, Refused, Request, SecretText, Step, StoreError, SubmitError, Trouble, Way,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -17,12 +17,13 @@ use uuid::Uuid;
 #[derive(Default)]
 struct Registry {
     answers: Mutex<VecDeque<Outcome>>,
+    doubts: Mutex<VecDeque<Trouble>>,
     asked: Mutex<Vec<(String, String)>>,
 }
 
 impl Registry {
     fn telling(answers: impl IntoIterator<Item = Outcome>) -> Self {
-        Self { answers: Mutex::new(answers.into_iter().collect()), asked: Mutex::default() }
+        Self { answers: Mutex::new(answers.into_iter().collect()), ..Self::default() }
     }
 
     /// The codes and keys it was asked with.
@@ -37,6 +38,20 @@ impl Redeeming for Registry {
         assert_eq!(request.appliance_id, "appliance-1");
         self.asked.lock().unwrap().push((request.code.expose().to_owned(), request.idempotency_key.clone()));
         self.answers.lock().unwrap().pop_front().unwrap()
+    }
+
+    async fn believe(&self, claimed: &Claimed) -> Result<Identity, Trouble> {
+        if let Some(trouble) = self.doubts.lock().unwrap().pop_front() {
+            return Err(trouble);
+        }
+        let licensed = claimed.paid.clone().map(|paid| Licensed {
+            license: paid.license,
+            sub: "lic_1".into(),
+            expires_at: 1_800_000_000,
+            credential: paid.credential,
+            check_in_url: paid.check_in_url,
+        });
+        Ok(Identity { tenant_id: claimed.tenant_id, edition: claimed.edition.clone(), licensed })
     }
 }
 
@@ -107,16 +122,13 @@ fn without_code() -> Entered {
 }
 
 fn identity() -> Outcome {
-    let licensed = Licensed {
+    let paid = Paid {
         license: SecretText::new("a.b.c".into()),
-        sub: "lic_1".into(),
-        expires_at: 1_800_000_000,
         credential: SecretText::new("00ff".into()),
         check_in_url: "https://registry.example/check-in".into(),
     };
     let tenant_id = Uuid::from_u128(7);
-    let edition = "pro".into();
-    Outcome::Redeemed(Box::new(Identity { tenant_id, edition, company_name: "Acme".into(), licensed: Some(licensed) }))
+    Outcome::Answered(Box::new(Claimed { tenant_id, edition: "pro".into(), paid: Some(paid) }))
 }
 
 fn open(folder: &Path) -> Install {
@@ -130,6 +142,9 @@ async fn a_crash_after_every_step_loses_nothing_and_asks_with_the_same_key() {
     // The first answers get lost on their way; the registry has redeemed the code by then.
     let lost = || Outcome::Trouble(Trouble::BrokeOff);
     let (registry, cluster) = (Registry::telling([lost(), lost(), identity()]), Cluster::failing(3));
+    // Once it has answered, it is not asked again, whatever its license is taken for.
+    let clock = Trouble::Clock { problem: "has ended already".into() };
+    registry.doubts.lock().unwrap().extend([clock, Trouble::TimedOut]);
     open(&path).submit(with_code("K7QP-M2RX-9TDV"), key()).unwrap();
     let mut steps = 0;
     loop {
@@ -150,6 +165,19 @@ async fn a_crash_after_every_step_loses_nothing_and_asks_with_the_same_key() {
     let kept = std::fs::read_to_string(path.join("install.json")).unwrap();
     for secret in ["correct horse", "K7QP", "00ff", "a.b.c"] {
         assert!(!kept.contains(secret), "{secret} is kept once all is done");
+    }
+}
+
+#[tokio::test]
+async fn an_appliance_keeps_the_name_that_its_code_was_tried_under() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::telling([Outcome::Trouble(Trouble::BrokeOff), identity()]);
+    open(folder.path()).submit(with_code("K7QP"), key()).unwrap();
+    for host in ["appliance-2", "appliance-3", "appliance-4", "appliance-5"] {
+        // The machine's name is another one after each restart.
+        let mut install = Install::open(folder.path(), host.to_owned()).unwrap();
+        install.advance(&registry, &Cluster::default(), 0).await.unwrap();
+        assert_eq!(install.appliance_id(), "appliance-1");
     }
 }
 
@@ -219,7 +247,8 @@ async fn once_a_code_was_entered_no_way_leads_to_a_tenant_of_its_own() {
         assert!(matches!(tried, Err(SubmitError::CodeWasEntered)), "{tried:?}");
     }
     assert_eq!(cluster.written.lock().unwrap().len(), 0);
-    install.reset().unwrap();
+    Install::reset(folder.path()).unwrap();
+    let mut install = open(folder.path());
     install.submit(without_code(), key()).unwrap();
     while install.advance(&registry, &cluster, 0).await.unwrap() == Next::GoOn {}
     assert_eq!(*install.step(), Step::Done { tenant_id: None });
@@ -255,6 +284,8 @@ fn the_state_is_for_its_owner_only_and_damage_is_told() {
     std::fs::write(&file, "{").unwrap();
     let damaged = Install::open(&path, "appliance-1".into()).err().unwrap().to_string();
     assert!(damaged.contains("re-issued code"), "{damaged}");
+    Install::reset(&path).unwrap();
+    assert_eq!(*open(&path).step(), Step::Collect { refused: None, before: None }, "what is told to do helps");
     let unusable = Install::open(Path::new("/proc/nowhere"), "appliance-1".into());
     assert!(matches!(unusable, Err(StoreError::Unusable(..))));
 }

@@ -23,7 +23,6 @@ async fn appliance(world: &World, number: usize) -> Held {
     let identity = Identity {
         tenant_id: redeemed.tenant_id.0,
         edition: "pro".to_owned(),
-        company_name: redeemed.company_name,
         licensed: Some(Licensed {
             license: SecretText::new(licensed.token.expose().to_owned()),
             sub: String::new(),
@@ -43,6 +42,7 @@ async fn answer(world: &World, held: &Held) -> Said {
     match checked_in.standing {
         Standing::Licensed(Some((token, expires_at))) => Said::Renewed {
             license: SecretText::new(token.expose().to_owned()),
+            sub: String::new(),
             expires_at: expires_at.timestamp().try_into().unwrap(),
             asked,
         },

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::served::{Served, install};
-use appliance_install::{Client, Outcome, Redeeming, Request, Step, Trouble};
+use appliance_install::{Claimed, Client, Identity, Outcome, Redeeming, Request, Step, Trouble};
 use async_trait::async_trait;
 
 /// A registry whose answers are lost, the first few times; it has done its part then.
@@ -23,6 +23,10 @@ impl Redeeming for Losing<'_> {
         }
         self.times.store(lost - 1, Ordering::Relaxed);
         Outcome::Trouble(Trouble::BrokeOff)
+    }
+
+    async fn believe(&self, claimed: &Claimed) -> Result<Identity, Trouble> {
+        self.client.believe(claimed).await
     }
 }
 

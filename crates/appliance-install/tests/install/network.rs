@@ -8,7 +8,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 fn trust() -> Trust {
-    Trust { given: None, pinned: "/nowhere/keys.json".into(), issuer: "appliance-registry".to_owned() }
+    Trust {
+        given: None,
+        pinned: "/nowhere/keys.json".into(),
+        issuer: "appliance-registry".to_owned(),
+        free_edition: "essentials".to_owned(),
+    }
 }
 
 async fn redeem(service: &str) -> Outcome {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::served::{Served, entered};
 use appliance_install::{
-    AnswerError, Clock as _, Entered, Files, Identity, Install, Next, Step, SubmitError, Trust, Way, answer, held,
+    AnswerError, Answered, Clock as _, Entered, Files, Install, Job, Next, Step, SubmitError, Trust, Way, answer, held,
     request,
 };
 use appliance_license::{Invalid, LicenseState, TrustedKeys, Verifier};
@@ -27,7 +27,12 @@ fn jwks(served: &Served) -> String {
 fn trust(served: &Served, folder: &Path) -> Trust {
     let given = folder.join("given.json");
     std::fs::write(&given, jwks(served)).unwrap();
-    Trust { given: Some(given), pinned: folder.join("keys.json"), issuer: "appliance-registry".to_owned() }
+    Trust {
+        given: Some(given),
+        pinned: folder.join("keys.json"),
+        issuer: "appliance-registry".to_owned(),
+        free_edition: "essentials".to_owned(),
+    }
 }
 
 fn asked(folder: &Path, random: u8) -> String {
@@ -44,11 +49,11 @@ fn offline(code: &PlainCode) -> Entered {
     Entered { way: Way::Offline, ..entered(code) }
 }
 
-async fn take(folder: &Path, code: &PlainCode, identity: Identity) -> Install {
+async fn take(folder: &Path, code: &PlainCode, identity: Answered) -> Install {
     std::fs::create_dir_all(folder.join("out")).unwrap();
     let mut install = Install::open(folder, "appliance-1".to_owned()).unwrap();
     install.submit_answer(offline(code), identity).unwrap();
-    while install.hand_over(&Files::new(folder.join("out"))).await.unwrap() == Next::GoOn {}
+    while install.hand_over(&Files::new(folder.join("out"), Job::None)).await.unwrap() == Next::GoOn {}
     install
 }
 
@@ -70,8 +75,8 @@ async fn an_answer_brings_the_same_identity_as_the_network_and_fits_its_applianc
     assert!(matches!(unasked, Err(AnswerError::NoRequest)), "{unasked:?}");
 
     let identity = answer(folder, &text, &trust(&served, folder), now).unwrap();
-    assert_eq!(identity.tenant_id, issued.tenant_id.0);
-    let licensed = identity.licensed.clone().unwrap();
+    assert_eq!(identity.identity.tenant_id, issued.tenant_id.0);
+    let licensed = identity.identity.licensed.clone().unwrap();
     assert_eq!(licensed.expires_at, now + 365 * DAY, "about a year: nobody renews it daily");
     let install = take(folder, &issued.code, identity).await;
     assert_eq!(*install.step(), Step::Done { tenant_id: Some(issued.tenant_id.0) });
@@ -87,7 +92,7 @@ async fn a_request_is_answered_again_and_a_used_code_answers_no_other() {
     let (first, now) = (asked(folder.path(), 1), served.time.now());
     let credential = |text: &str| {
         let identity = answer(folder.path(), text, &trust(&served, folder.path()), now).unwrap();
-        identity.licensed.unwrap().credential
+        identity.identity.licensed.unwrap().credential
     };
     let text = answered(&served, &issued.code, &first).await.unwrap();
     served.time.pass(60);
@@ -120,7 +125,7 @@ async fn what_was_altered_or_is_something_else_is_not_taken() {
 
     let trust = trust(&served, folder);
     let text = answered(&served, &issued.code, &first).await.unwrap();
-    let license = answer(folder, &text, &trust, now).unwrap().licensed.unwrap().license;
+    let license = answer(folder, &text, &trust, now).unwrap().identity.licensed.unwrap().license;
     let mut altered = text.clone();
     altered.replace_range(text.len() - 4.., "AAAA");
     for (what, text, expected) in [
@@ -137,7 +142,7 @@ async fn what_was_altered_or_is_something_else_is_not_taken() {
     let verifier = Verifier::new(keys, "appliance-registry", &issued.tenant_id.to_string());
     assert_eq!(verifier.state(&text, now), LicenseState::Invalid(Invalid::Malformed));
 
-    let nothing_given = Trust { given: None, ..trust.clone() };
+    let nothing_given = Trust { given: None, pinned: folder.join("nowhere.json"), ..trust.clone() };
     assert!(matches!(answer(folder, &text, &nothing_given, now), Err(AnswerError::NoKeys(_))));
     let other_issuer = Trust { issuer: "somebody".to_owned(), ..trust.clone() };
     let taken = answer(folder, &text, &other_issuer, now);
@@ -156,7 +161,7 @@ async fn essentials_has_no_license_offline_either() {
     let issued = served.world.register("Acme", "essentials").await;
     let text = answered(&served, &issued.code, &asked(folder, 1)).await.unwrap();
     let identity = answer(folder, &text, &trust(&served, folder), served.time.now()).unwrap();
-    assert_eq!((identity.tenant_id, &identity.licensed), (issued.tenant_id.0, &None));
+    assert_eq!((identity.identity.tenant_id, &identity.identity.licensed), (issued.tenant_id.0, &None));
     take(folder, &issued.code, identity).await;
     assert_eq!(held(folder).unwrap(), None);
 }

@@ -1,16 +1,20 @@
 //! A registry over HTTP whose clock the test sets, and an appliance of it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use appliance_install::{Admin, Client, Clock, Entered, Files, Install, Next, Redeeming, SecretText, Trust, Way};
+use appliance_install::{Admin, Client, Clock, Entered, Files, Install, Job, Next, Redeeming, SecretText, Trust, Way};
 use axum::http::HeaderName;
 use chrono::TimeDelta;
 use registry_core::Registry;
 use registry_core::clock::Clock as _;
 use registry_core::install_code::PlainCode;
+use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
+use registry_core::offline::OfflineAnswer;
+use registry_core::secret::{AnswerToken, LicenseToken};
 use registry_http::{App, HttpSettings, ServiceTokens};
+use registry_license::{Signer, ed25519_pem};
 use registry_testkit::World;
 use registry_testkit::memory::MemoryStore;
 use registry_testkit::ports::ManualClock;
@@ -39,8 +43,48 @@ pub(crate) struct Served {
     pub(crate) time: Time,
 }
 
+/// A signer whose keys the test turns.
+pub(crate) struct Turning(RwLock<(Arc<Signer>, Vec<PublicKey>)>);
+
+impl Turning {
+    pub(crate) fn new(number: u8) -> Self {
+        let signer = key(number);
+        let published = vec![signer.public_key().clone()];
+        Self(RwLock::new((signer, published)))
+    }
+
+    /// Signs with this key from now on, and publishes these.
+    pub(crate) fn turn(&self, signs: u8, published: &[u8]) {
+        let published = published.iter().map(|number| key(*number).public_key().clone()).collect();
+        *self.0.write().unwrap() = (key(signs), published);
+    }
+}
+
+/// A key of the test's own.
+pub(crate) fn key(number: u8) -> Arc<Signer> {
+    Arc::new(Signer::from_pem(&ed25519_pem(&[number; 32]), None).unwrap())
+}
+
+impl LicenseSigner for Turning {
+    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+        self.0.read().unwrap().0.sign(claims)
+    }
+
+    fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
+        self.0.read().unwrap().0.sign_answer(answer)
+    }
+
+    fn public_keys(&self) -> Vec<PublicKey> {
+        self.0.read().unwrap().1.clone()
+    }
+}
+
 impl Served {
     pub(crate) async fn start() -> Self {
+        Self::signing_with(None).await
+    }
+
+    pub(crate) async fn signing_with(signer: Option<Arc<dyn LicenseSigner>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let mut settings = None;
@@ -48,7 +92,9 @@ impl Served {
             it.check_in_url = format!("{url}/check-in");
             settings = Some(it.clone());
         });
-        let registry = Arc::new(Registry::new(world.ports.clone(), settings.unwrap()));
+        let mut ports = world.ports.clone();
+        ports.signer = signer.unwrap_or(ports.signer);
+        let registry = Arc::new(Registry::new(ports, settings.unwrap()));
         let settings = Arc::new(HttpSettings {
             body_limit: 65_536,
             request_timeout: Duration::from_secs(30),
@@ -68,7 +114,12 @@ impl Served {
 
     /// The registry as this appliance calls it, at this address.
     pub(crate) fn client(&self, url: &str, folder: &Path) -> Client {
-        let trust = Trust { given: None, pinned: folder.join("keys.json"), issuer: "appliance-registry".to_owned() };
+        let trust = Trust {
+            given: None,
+            pinned: folder.join("keys.json"),
+            issuer: "appliance-registry".to_owned(),
+            free_edition: "essentials".to_owned(),
+        };
         let client = Client::new(url, None, trust, Duration::from_secs(5)).unwrap();
         client.with_clock(Arc::new(self.time.clone()))
     }
@@ -97,7 +148,7 @@ pub(crate) async fn install(
     let mut install = Install::open(folder, "appliance-1".to_owned()).unwrap();
     install.submit(entered(code), "0123456789abcdef".to_owned()).unwrap();
     for _ in 0..50 {
-        match install.advance(registry, &Files::new(out.clone()), 0).await.unwrap() {
+        match install.advance(registry, &Files::new(out.clone(), Job::None), 0).await.unwrap() {
             Next::TryAgain { after, .. } => pass(after),
             Next::GoOn => {}
             Next::Finished | Next::WaitForOperator => return install,

@@ -1,15 +1,17 @@
-// Without it the page reloads itself; with it only what changed is replaced, so that a screen reader says no more than that.
+// Without it the page reloads itself. With it only what changed is replaced: a screen reader says what is new, and does not
+// read the seconds out.
 "use strict";
 const progress = document.getElementById("progress");
+const part = (of, name) => of.querySelector(`[data-part=${name}]`);
 async function look() {
   try {
     const answer = await fetch("/steps", { credentials: "same-origin", cache: "no-store" });
-    const phase = answer.headers.get("x-phase");
-    if (!answer.ok || phase !== progress.dataset.phase) return location.reload();
-    const text = await answer.text();
-    if (text.trim() !== progress.dataset.seen) {
-      progress.dataset.seen = text.trim();
-      progress.innerHTML = text;
+    if (!answer.ok || answer.headers.get("x-phase") !== progress.dataset.phase) return location.reload();
+    const fresh = document.createElement("div");
+    fresh.innerHTML = await answer.text();
+    for (const name of ["said", "counting"]) {
+      const [old, now] = [part(progress, name), part(fresh, name)];
+      if (old.innerHTML !== now.innerHTML) old.innerHTML = now.innerHTML;
     }
   } catch {
     // The appliance may be starting anew: look again.
