@@ -10,6 +10,7 @@ use crate::answer::Answer;
 use crate::held::{FILE, Held};
 use crate::install::{InstallError, Product};
 use crate::outcome::refused;
+use crate::said::Said;
 use crate::secret::SecretText;
 use crate::store::{Folder, Lock, StoreError};
 use crate::trouble::Trouble;
@@ -19,43 +20,6 @@ use crate::trouble::Trouble;
 pub trait CheckingIn: Send + Sync {
     /// Shows the credential, and says what came back. A license in it is verified.
     async fn check_in(&self, held: &Held) -> Said;
-}
-
-/// What a check-in came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// Here is a new license.
-    Renewed {
-        /// The license.
-        license: SecretText,
-        /// Its `sub`: another one where the subscription is another one.
-        sub: String,
-        /// When it ends, in Unix seconds.
-        expires_at: u64,
-        /// When to come back, from now.
-        asked: Option<Duration>,
-    },
-    /// The license that the appliance holds is as new as it needs to be.
-    Current {
-        /// When to come back, from now.
-        asked: Option<Duration>,
-    },
-    /// What it was entitled to has ended.
-    Revoked {
-        /// When to come back, from now.
-        asked: Option<Duration>,
-    },
-    /// The credential is not known.
-    CredentialRevoked,
-    /// Trying again helps.
-    Trouble(Trouble),
-}
-
-impl Said {
-    /// Whether it comes from the registry, and not from something in its place.
-    pub(crate) fn is_the_registrys(&self) -> bool {
-        !matches!(self, Self::Trouble(_))
-    }
 }
 
 /// What the registry says of a credential that it does not know.

@@ -11,11 +11,12 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::check_in::{CheckedIn, CheckingIn, Said, read as read_check_in};
+use crate::check_in::{CheckedIn, CheckingIn, read as read_check_in};
 use crate::clock::{Clock, SystemClock};
 use crate::held::Held;
 use crate::network::trouble;
 use crate::outcome::{Claimed, Identity, Outcome, Redeeming, Request, read};
+use crate::said::Said;
 use crate::trouble::Trouble;
 use crate::trust::{Trust, Verdict, judge};
 use uuid::Uuid;

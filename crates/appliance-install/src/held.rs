@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::check_in::Said;
 use crate::outcome::{Identity, Licensed};
+use crate::said::Said;
 use crate::schedule::Schedule;
 use crate::secrets::license_seed;
 use crate::trouble::Trouble;

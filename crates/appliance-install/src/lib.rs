@@ -21,6 +21,7 @@ mod network;
 mod offline;
 mod outcome;
 mod product;
+mod said;
 mod schedule;
 mod secret;
 mod secrets;
@@ -30,7 +31,7 @@ mod trouble;
 mod trust;
 
 pub use appliance_id::appliance_id;
-pub use check_in::{CheckIns, CheckingIn, Said, held};
+pub use check_in::{CheckIns, CheckingIn, held};
 pub use client::{Client, ClientError};
 pub use clock::{Clock, SystemClock};
 pub use entered::{Admin, EditionChoice, Entered, Way};
@@ -39,6 +40,7 @@ pub use install::{Install, InstallError, Next, PRODUCT, Product, Step, SubmitErr
 pub use offline::{AnswerError, Answered, RequestError, answer, request};
 pub use outcome::{Claimed, Identity, Licensed, Outcome, Paid, Redeeming, Refused, Request};
 pub use product::{Files, Image, Job, Kubectl};
+pub use said::Said;
 pub use schedule::Schedule;
 pub use secret::SecretText;
 pub use secrets::{Manifests, manifests};
