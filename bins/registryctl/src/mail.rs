@@ -128,6 +128,7 @@ fn kind(message: &QueuedMessage) -> &'static str {
     match message {
         QueuedMessage::InstallCode { reissued: false, .. } => "install_code",
         QueuedMessage::InstallCode { reissued: true, .. } => "install_code_reissued",
+        QueuedMessage::PortalLink { .. } => "portal_link",
     }
 }
 
@@ -150,23 +151,30 @@ fn row(mail: &QueuedMail) -> Vec<Value> {
 }
 
 fn show(mail: &QueuedMail, output: Output) -> anyhow::Result<()> {
-    let QueuedMessage::InstallCode { code_id, company_name, edition, code_expires_at, .. } = &mail.message;
-    output.fields(&[
+    let about = match &mail.message {
+        QueuedMessage::InstallCode { code_id, company_name, edition, code_expires_at, .. } => vec![
+            ("company_name", json!(company_name.as_str())),
+            ("edition", json!(edition.as_str())),
+            ("code_id", json!(code_id)),
+            ("code_expires_at", json!(time(*code_expires_at))),
+        ],
+        QueuedMessage::PortalLink { expires_at } => vec![("link_expires_at", json!(time(*expires_at)))],
+    };
+    let head = [
         ("id", json!(mail.id)),
         ("state", json!(mail.state.as_str())),
         ("to", json!(mail.to.as_str())),
         ("kind", json!(kind(&mail.message))),
         ("tenant_id", json!(mail.tenant_id)),
-        ("company_name", json!(company_name.as_str())),
-        ("edition", json!(edition.as_str())),
-        ("code_id", json!(code_id)),
-        ("code_expires_at", json!(time(*code_expires_at))),
+    ];
+    let tail = [
         ("queued_at", json!(time(mail.queued_at))),
         ("due_at", json!(due(mail))),
         ("settled_at", json!(mail.settled_at.map(time))),
         ("attempts", json!(mail.attempts)),
         ("last_error", json!(mail.last_error)),
-    ])
+    ];
+    output.fields(&[&head[..], &about, &tail].concat())
 }
 
 async fn retry_all(registry: &Registry, output: Output) -> anyhow::Result<()> {

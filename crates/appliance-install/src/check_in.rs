@@ -13,7 +13,6 @@ use crate::outcome::refused;
 use crate::said::Said;
 use crate::secret::SecretText;
 use crate::store::{Folder, Lock, StoreError};
-use crate::trouble::Trouble;
 
 /// Checks in.
 #[async_trait]
@@ -113,6 +112,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::trouble::Trouble;
 
     fn read_body(status: u16, body: &serde_json::Value) -> CheckedIn {
         read(&Answer { status, retry_after: None, location: None, body: Some(body.to_string().into_bytes()) })

@@ -32,6 +32,7 @@ pub mod refusal;
 pub mod registry;
 pub mod release;
 pub mod secret;
+pub mod sign_in;
 pub mod store;
 pub mod tenant;
 pub mod text;

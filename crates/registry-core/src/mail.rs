@@ -61,6 +61,11 @@ pub enum QueuedMessage {
         /// Whether it replaces an earlier code.
         reissued: bool,
     },
+    /// Brings the link that signs in to the portal.
+    PortalLink {
+        /// When it ends.
+        expires_at: Timestamp,
+    },
 }
 
 /// Where a mail is on its way.

@@ -86,6 +86,15 @@ pub enum Refusal {
         /// When to come back.
         retry_after: TimeDelta,
     },
+    /// The source asks too often.
+    #[error("Too much was asked for from this address.")]
+    TooOften {
+        /// When to come back.
+        retry_after: TimeDelta,
+    },
+    /// The link that signs in was used, has ended, or never was one.
+    #[error("This sign-in link was used before, or has ended.")]
+    SignInLinkInvalid,
     /// The same idempotency key came with another request.
     #[error("This Idempotency-Key was used before with a different request.")]
     KeyReused,
@@ -141,10 +150,10 @@ pub enum Refusal {
         /// What became of it.
         state: MailState,
     },
-    /// The code in the mail is no good any more.
-    #[error("The code in this mail ended on {}.", in_words(*.since))]
+    /// What the mail brings is no good any more.
+    #[error("What this mail brings ended on {}.", in_words(*.since))]
     MailOutdated {
-        /// When the code ended.
+        /// When it ended.
         since: Timestamp,
     },
 }
@@ -174,10 +183,11 @@ impl Refusal {
             }
             Self::ApplianceRevoked => Some("Ask your vendor, or install with a re-issued code.".to_owned()),
             Self::TenantRequired => Some("Finish the installation first, then enter this code there.".to_owned()),
-            Self::TooManyGuesses { retry_after } => {
+            Self::TooManyGuesses { retry_after } | Self::TooOften { retry_after } => {
                 let minutes = retry_after.num_minutes() + 1;
                 Some(format!("Try again in {minutes} minute{}.", if minutes == 1 { "" } else { "s" }))
             }
+            Self::SignInLinkInvalid => Some("Ask for a new one.".to_owned()),
             Self::DownloadLinkInvalid => Some(format!("Use the link from your newest mail. {}", fresh_code())),
             Self::DownloadLinkEnded { .. } => Some(fresh_code()),
             Self::ImageWithdrawn { .. } => {
@@ -225,6 +235,8 @@ impl Refusal {
             Self::CredentialInvalid => "credential_invalid",
             Self::EntitlementNotFound => "entitlement_not_found",
             Self::TooManyGuesses { .. } => "too_many_guesses",
+            Self::TooOften { .. } => "too_often",
+            Self::SignInLinkInvalid => "sign_in_link_invalid",
             Self::KeyReused => "key_reused",
             Self::ReleaseExists { .. } => "release_exists",
             Self::ReleaseYanked { .. } => "release_yanked",

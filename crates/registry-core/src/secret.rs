@@ -52,6 +52,8 @@ secret_text!(
     DownloadToken,
     /// A link that lets whoever has it act as the owner of an inbox, for a while.
     SignInLink,
+    /// What is in the link that signs in, and in the cookie of a session.
+    SignInToken,
     /// What a service proves itself with.
     ServiceToken,
 );
@@ -84,6 +86,24 @@ impl ServiceToken {
         ServiceTokenDigest(Sha256::digest(self.expose().as_bytes()).into())
     }
 }
+
+impl SignInToken {
+    /// Draws a new token: 256 random bits as 64 hex digits.
+    #[must_use]
+    pub fn draw(entropy: &dyn Entropy) -> Self {
+        Self::new(entropy::hex(&entropy::bytes::<32>(entropy)))
+    }
+
+    /// Its digest.
+    #[must_use]
+    pub fn digest(&self) -> SignInDigest {
+        SignInDigest(Sha256::digest(self.expose().as_bytes()).into())
+    }
+}
+
+/// SHA-256 of a token that signs in, or of a session's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SignInDigest(pub [u8; 32]);
 
 /// SHA-256 of a service token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

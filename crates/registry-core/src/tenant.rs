@@ -83,6 +83,12 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Whether this is its contact, in any case.
+    #[must_use]
+    pub fn is_contact(&self, contact: &EmailAddress) -> bool {
+        self.contact_email.as_ref().is_some_and(|email| email.folded() == contact.folded())
+    }
+
     /// What searches look through: company and e-mail, folded.
     #[must_use]
     pub fn search_text(&self) -> String {

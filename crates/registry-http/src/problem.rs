@@ -120,7 +120,7 @@ impl From<Refusal> for ApiError {
             Refusal::CodeSuperseded { .. } => error.reason("superseded"),
             Refusal::AlreadyEntitled => error.reason("already_entitled"),
             Refusal::CodeNotBound => error.reason("code_not_bound"),
-            Refusal::TooManyGuesses { retry_after } => {
+            Refusal::TooManyGuesses { retry_after } | Refusal::TooOften { retry_after } => {
                 error.header(header::RETRY_AFTER, (retry_after.num_seconds() + 1).into())
             }
             Refusal::CodeInvalid
@@ -137,6 +137,7 @@ impl From<Refusal> for ApiError {
             | Refusal::CredentialInvalid
             | Refusal::EntitlementNotFound
             | Refusal::KeyReused
+            | Refusal::SignInLinkInvalid
             | Refusal::ReleaseExists { .. }
             | Refusal::ReleaseYanked { .. }
             | Refusal::ReleaseNotFound
@@ -170,11 +171,13 @@ fn status_and_code(refusal: &Refusal) -> (StatusCode, ErrorCode) {
         Refusal::ApplianceNotFound => (StatusCode::NOT_FOUND, Code::ApplianceNotFound),
         Refusal::CredentialInvalid => (StatusCode::UNAUTHORIZED, Code::InvalidCredential),
         Refusal::EntitlementNotFound => (StatusCode::NOT_FOUND, Code::EntitlementNotFound),
-        Refusal::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts),
+        Refusal::TooManyGuesses { .. } | Refusal::TooOften { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts)
+        }
         Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused),
         Refusal::ReleaseExists { .. } | Refusal::ReleaseYanked { .. } => (StatusCode::CONFLICT, Code::ReleaseExists),
         Refusal::ReleaseNotFound | Refusal::NoEarlierRelease { .. } => (StatusCode::NOT_FOUND, Code::ReleaseNotFound),
-        Refusal::DownloadLinkInvalid => (StatusCode::FORBIDDEN, Code::InvalidLink),
+        Refusal::DownloadLinkInvalid | Refusal::SignInLinkInvalid => (StatusCode::FORBIDDEN, Code::InvalidLink),
         Refusal::DownloadLinkEnded { .. } => (StatusCode::FORBIDDEN, Code::ExpiredLink),
         Refusal::ImageWithdrawn { .. } => (StatusCode::GONE, Code::ImageWithdrawn),
         Refusal::NothingToDownload => (StatusCode::NOT_FOUND, Code::NoRelease),

@@ -156,7 +156,7 @@ fn same_rows(before: Roots, after: Roots) -> bool {
     tenant(before) == tenant(after) && loose(before) == loose(after)
 }
 
-async fn write(connection: &mut AsyncPgConnection, batch: crate::batch::Batch) -> Result<(), Trouble> {
+pub(crate) async fn write(connection: &mut AsyncPgConnection, batch: crate::batch::Batch) -> Result<(), Trouble> {
     if batch.is_empty() {
         return Ok(());
     }

@@ -69,6 +69,9 @@ async fn list_in_txn(connection: &mut AsyncPgConnection, query: &TenantQuery) ->
     if let Some(product) = &query.product {
         rows = rows.filter(tenants::product.eq(product.as_str()));
     }
+    if let Some(contact) = &query.contact {
+        rows = rows.filter(tenants::contact_email_folded.eq(contact.folded()));
+    }
     if let Some(text) = &query.text {
         let text = escaped(text);
         rows = if finds_parts(connection).await? {

@@ -19,6 +19,7 @@ mod records;
 mod retention;
 mod rows;
 mod schema;
+mod sign_ins;
 mod target;
 mod tls;
 mod writes;
@@ -33,7 +34,8 @@ use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::InstallCode;
 use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::release::Release;
-use registry_core::secret::{CredentialDigest, KeyId};
+use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
+use registry_core::sign_in::{NewSession, SignIn, Visitor};
 use registry_core::store::{
     CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts, RedeemKey,
     RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey, TenantQuery,
@@ -215,6 +217,43 @@ impl Store for PostgresStore {
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError> {
         change(&self.pool, id, None, decide).await
+    }
+
+    async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError> {
+        self.pool
+            .run(move |connection| async move { sign_ins::put(connection, &sign_in, mail.as_ref()).await }.boxed())
+            .await
+    }
+
+    async fn sign_in_open(
+        &self,
+        link: SignInDigest,
+        session: NewSession,
+        now: Timestamp,
+    ) -> Result<Option<SignIn>, StoreError> {
+        self.pool.run(move |connection| sign_ins::open(connection, link, session, now).boxed()).await
+    }
+
+    async fn session_use(
+        &self,
+        session: SignInDigest,
+        now: Timestamp,
+        idle_since: Timestamp,
+    ) -> Result<Option<SignIn>, StoreError> {
+        let found =
+            self.pool.run(move |connection| sign_ins::find(connection, session, now, idle_since).boxed()).await?;
+        if found.as_ref().is_some_and(|found| found.is_used_anew(now)) {
+            self.pool.run(move |connection| sign_ins::touch(connection, session, now).boxed()).await?;
+        }
+        Ok(found)
+    }
+
+    async fn session_end(&self, session: SignInDigest) -> Result<(), StoreError> {
+        self.pool.run(move |connection| sign_ins::end(connection, session).boxed()).await
+    }
+
+    async fn sessions_end(&self, visitor: Visitor) -> Result<(), StoreError> {
+        self.pool.run(move |connection| async move { sign_ins::end_all(connection, &visitor).await }.boxed()).await
     }
 
     async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {

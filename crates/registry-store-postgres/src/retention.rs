@@ -18,6 +18,7 @@ fn rows_of(kind: Ended, before: Timestamp) -> (&'static str, &'static str, Strin
         Ended::Mails => ("mails", "id", format!("id < '{floor}' AND state <> 'queued' AND settled_at < $1")),
         Ended::Codes => ("install_codes", "id", "consumed_at IS NULL AND expires_at < $1".to_owned()),
         Ended::Audit => ("audit", "id", format!("id < '{floor}' AND at < $1")),
+        Ended::SignIns => ("sign_ins", "digest", "expires_at < $1".to_owned()),
     }
 }
 

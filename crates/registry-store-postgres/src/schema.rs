@@ -160,6 +160,18 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    sign_ins (digest) {
+        digest -> Binary,
+        kind -> Text,
+        role -> Text,
+        visitor -> Text,
+        issued_at -> Timestamptz,
+        used_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
 diesel::joinable!(channels -> releases (release_id));
 
 diesel::allow_tables_to_appear_in_same_query!(

@@ -31,6 +31,9 @@ pub(crate) fn list(connection: &mut SqliteConnection, query: &TenantQuery) -> Re
     if let Some(product) = &query.product {
         rows = rows.filter(tenants::product.eq(product.as_str()));
     }
+    if let Some(contact) = &query.contact {
+        rows = rows.filter(tenants::contact_email_folded.eq(contact.folded()));
+    }
     if let Some(text) = &query.text {
         rows = rows.filter(sql::<Bool>("instr(search_text, ").bind::<Text, _>(text).sql(") > 0"));
     }

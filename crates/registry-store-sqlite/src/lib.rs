@@ -12,6 +12,7 @@ mod records;
 mod retention;
 mod rows;
 mod schema;
+mod sign_ins;
 mod writes;
 
 use std::path::Path;
@@ -27,7 +28,8 @@ use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::InstallCode;
 use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::release::Release;
-use registry_core::secret::{CredentialDigest, KeyId};
+use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
+use registry_core::sign_in::{NewSession, SignIn, Visitor};
 use registry_core::store::{
     CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts,
     RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey,
@@ -225,6 +227,41 @@ impl Store for SqliteStore {
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError> {
         self.decide(None, move |connection| outbox::show(connection, id), decide).await
+    }
+
+    async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError> {
+        self.connections.write(move |connection| sign_ins::put(connection, &sign_in, mail.as_ref())).await
+    }
+
+    async fn sign_in_open(
+        &self,
+        link: SignInDigest,
+        session: NewSession,
+        now: Timestamp,
+    ) -> Result<Option<SignIn>, StoreError> {
+        self.connections.write(move |connection| sign_ins::open(connection, link, session, now)).await
+    }
+
+    async fn session_use(
+        &self,
+        session: SignInDigest,
+        now: Timestamp,
+        idle_since: Timestamp,
+    ) -> Result<Option<SignIn>, StoreError> {
+        let find = move |connection: &mut SqliteConnection| sign_ins::find(connection, session, now, idle_since);
+        let found = self.connections.read(find).await?;
+        if found.as_ref().is_some_and(|found| found.is_used_anew(now)) {
+            self.connections.write(move |connection| sign_ins::touch(connection, session, now)).await?;
+        }
+        Ok(found)
+    }
+
+    async fn session_end(&self, session: SignInDigest) -> Result<(), StoreError> {
+        self.connections.write(move |connection| sign_ins::end(connection, session)).await
+    }
+
+    async fn sessions_end(&self, visitor: Visitor) -> Result<(), StoreError> {
+        self.connections.write(move |connection| sign_ins::end_all(connection, &visitor)).await
     }
 
     async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {

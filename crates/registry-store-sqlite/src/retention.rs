@@ -16,6 +16,7 @@ fn rows_of(kind: Ended) -> (&'static str, &'static str, &'static str) {
         Ended::Mails => ("mails", "id", "id < ?2 AND state <> 'queued' AND settled_at < ?1"),
         Ended::Codes => ("install_codes", "id", "consumed_at IS NULL AND expires_at < ?1 AND id < ?2"),
         Ended::Audit => ("audit", "id", "id < ?2 AND at < ?1"),
+        Ended::SignIns => ("sign_ins", "digest", "expires_at < ?1 AND ?2 <> ''"),
     }
 }
 

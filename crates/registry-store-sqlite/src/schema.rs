@@ -151,6 +151,18 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    sign_ins (digest) {
+        digest -> Binary,
+        kind -> Text,
+        role -> Text,
+        visitor -> Text,
+        issued_at -> BigInt,
+        used_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     appliances,
     audit,

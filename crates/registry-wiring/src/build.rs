@@ -117,6 +117,11 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
             audit: config.retention.audit.0,
         },
         check_in_url: format!("{public_url}/check-in"),
+        sign_in_url: format!("{public_url}/portal/sign-in"),
+        sign_in_lifetime: config.door.link_lifetime.0,
+        session_idle: config.door.session_idle.0,
+        session_lifetime: config.door.session_lifetime.0,
+        asks: GuessPolicy { limit: config.door.asks, window: config.guesses.window.0, ..GuessPolicy::default() },
         portal_url: config.portal_url.clone(),
         guesses: GuessPolicy { limit: config.guesses.limit, window: config.guesses.window.0, ..GuessPolicy::default() },
         license: LicensePolicy {

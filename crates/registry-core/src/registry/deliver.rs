@@ -7,12 +7,12 @@ use crate::entropy;
 use crate::id::{CodeId, MailId};
 use crate::install_code::{CodeState, PlainCode};
 use crate::mail::{
-    Download, InstallCodeMessage, MailError, Message, OutgoingMail, QueuedMail, QueuedMessage, Settlement,
-    settle_failure,
+    Download, InstallCodeMessage, MailError, Message, OutgoingMail, PortalLinkMessage, QueuedMail, QueuedMessage,
+    Settlement, settle_failure,
 };
 use crate::registry::answers::shown;
 use crate::registry::{Error, Registry};
-use crate::secret::DownloadLink;
+use crate::secret::{DownloadLink, SignInLink};
 use crate::vault::OpenError;
 
 /// How much longer a mail is leased than sending it and asking whether the server answers at all may take: for composing
@@ -106,8 +106,15 @@ impl Registry {
             OpenError::UnknownKey(_) => MailError::Transient(error.to_string()),
             OpenError::Tampered => MailError::Permanent(error.to_string()),
         })?;
-        let code = PlainCode::new(std::mem::take(&mut *opened));
+        let secret = std::mem::take(&mut *opened);
         let message = match mail.message {
+            QueuedMessage::PortalLink { expires_at } => {
+                if expires_at <= self.now() {
+                    return Err(MailError::Permanent("its link ended before it could be sent".to_owned()));
+                }
+                let link = SignInLink::new(format!("{}/{secret}", self.settings.sign_in_url));
+                Message::PortalLink(PortalLinkMessage { link, expires_at })
+            }
             QueuedMessage::InstallCode {
                 code_id,
                 company_name,
@@ -127,7 +134,7 @@ impl Registry {
                     company_name,
                     contact_name,
                     edition,
-                    code,
+                    code: PlainCode::new(secret),
                     code_expires_at,
                     download,
                     reissued,

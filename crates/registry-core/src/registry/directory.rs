@@ -130,6 +130,7 @@ impl Registry {
             deployment: given(&asked.deployment_type)
                 .map(|word| DeploymentType::from_word(&word).ok_or_else(|| invalid("deployment_type", "is not known")))
                 .transpose()?,
+            contact: None,
             text: given(&asked.query)
                 .map(|text| crate::text::parse("query", &text, 200))
                 .transpose()?

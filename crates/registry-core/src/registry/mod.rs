@@ -17,6 +17,7 @@ pub mod reissue;
 pub mod releases;
 pub mod replay;
 pub mod retention;
+pub mod sign_in;
 mod stamp;
 pub mod subscriptions;
 
@@ -69,6 +70,14 @@ pub struct Settings {
     pub code_length: CodeLength,
     /// How long a code lives.
     pub code_lifetime: TimeDelta,
+    /// Where the link in a mail signs in; the token is added to it.
+    pub sign_in_url: String,
+    /// How long that link is good.
+    pub sign_in_lifetime: TimeDelta,
+    /// How long a session lives without being used.
+    pub session_idle: TimeDelta,
+    /// How long a session lives at most.
+    pub session_lifetime: TimeDelta,
     /// How long a download link lives.
     pub link_lifetime: TimeDelta,
     /// The channel whose current release is offered.
@@ -87,6 +96,8 @@ pub struct Settings {
     pub portal_url: Option<String>,
     /// How much guessing is too much.
     pub guesses: GuessPolicy,
+    /// How often a source may ask for mails.
+    pub asks: GuessPolicy,
     /// What all licenses share.
     pub license: LicensePolicy,
     /// How long an answer is recorded under its idempotency key.
@@ -119,6 +130,8 @@ pub struct Registry {
     ports: Ports,
     settings: Arc<Settings>,
     throttle: Throttle,
+    /// Of what anybody may ask for on the pages: mails, that is.
+    asks: Throttle,
     last_look: LastLook,
 }
 
@@ -126,8 +139,8 @@ impl Registry {
     /// A registry over these ports.
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let throttle = Throttle::new(settings.guesses);
-        Self { ports, settings: Arc::new(settings), throttle, last_look: LastLook::default() }
+        let (throttle, asks) = (Throttle::new(settings.guesses), Throttle::new(settings.asks));
+        Self { ports, settings: Arc::new(settings), throttle, asks, last_look: LastLook::default() }
     }
 
     /// The settings it runs with.

@@ -49,11 +49,12 @@ fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&Queu
         return refuse(Refusal::MailSettled { state: mail.state }, None);
     }
     let now = stamp.now;
-    let QueuedMessage::InstallCode { code_id, code_expires_at, .. } = &mail.message;
+    let (code_id, ends_at) = match &mail.message {
+        QueuedMessage::InstallCode { code_id, code_expires_at, .. } => (Some(*code_id), *code_expires_at),
+        QueuedMessage::PortalLink { expires_at } => (None, *expires_at),
+    };
     let (write, action, after) = match edit {
-        MailEdit::Retry if *code_expires_at <= now => {
-            return refuse(Refusal::MailOutdated { since: *code_expires_at }, None);
-        }
+        MailEdit::Retry if ends_at <= now => return refuse(Refusal::MailOutdated { since: ends_at }, None),
         MailEdit::Retry => {
             // One that is due that soon may be being sent in this moment: then it is due when its lease ends.
             let is_leased = mail.state == MailState::Queued && mail.due_at > now && mail.due_at <= now + lease;
@@ -69,6 +70,6 @@ fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&Queu
         }
     };
     let mut entry = stamp.audit(action, Some(mail.tenant_id), mail.last_error.as_deref().unwrap_or_default());
-    (entry.code_id, entry.mail_id) = (Some(*code_id), Some(mail.id));
+    (entry.code_id, entry.mail_id) = (code_id, Some(mail.id));
     Decision::Commit { writes: vec![write, Write::audit(entry)], outcome: Ok(after) }
 }

@@ -31,7 +31,7 @@ impl Retention {
     /// Until when rows of a kind must have ended to go at `now`.
     fn horizon(&self, kind: Ended, now: Timestamp) -> Timestamp {
         let kept = match kind {
-            Ended::Replays => TimeDelta::zero(),
+            Ended::Replays | Ended::SignIns => TimeDelta::zero(),
             Ended::Mails => self.mails,
             Ended::Codes => self.codes,
             Ended::Audit => self.audit,
@@ -66,6 +66,7 @@ mod tests {
             (Ended::Mails, now - TimeDelta::days(90)),
             (Ended::Codes, now - TimeDelta::days(90)),
             (Ended::Audit, Timestamp::MIN_UTC),
+            (Ended::SignIns, now),
         ] {
             assert_eq!(retention.horizon(kind, now), horizon, "{kind}");
         }

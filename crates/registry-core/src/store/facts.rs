@@ -168,9 +168,11 @@ pub enum Ended {
     Codes,
     /// Lines of the audit, by when they were written.
     Audit,
+    /// Links that sign in, and sessions, by when they ended.
+    SignIns,
 }
 
-words!(Ended { Replays = "replays", Mails = "mails", Codes = "codes", Audit = "audit" });
+words!(Ended { Replays = "replays", Mails = "mails", Codes = "codes", Audit = "audit", SignIns = "sign_ins" });
 
 /// A tenant with all that hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +192,8 @@ pub struct TenantRecord {
 pub struct TenantQuery {
     /// Only those that run there.
     pub deployment: Option<DeploymentType>,
+    /// Only those of this contact, in any case.
+    pub contact: Option<EmailAddress>,
     /// Only those whose company or e-mail contains this text, which is folded.
     pub text: Option<String>,
     /// Only those of this edition.

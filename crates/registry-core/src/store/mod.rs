@@ -28,7 +28,10 @@ use crate::secret::{CredentialDigest, KeyId};
 use crate::tenant::Tenant;
 use crate::text::{Channel, SubscriptionId};
 
+use crate::secret::SignInDigest;
+use crate::sign_in::{NewSession, SignIn, Visitor};
 pub use decision::{Decide, DecideError, Decision, Outcome};
+
 pub use facts::{
     CredentialFacts, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease, Place, RedeemFacts,
     RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, TenantFacts, TenantKey, TenantQuery, TenantRecord,
@@ -164,6 +167,33 @@ pub trait Store: Send + Sync {
         id: MailId,
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError>;
+
+    /// Keeps a link or a session, and the mail that brings it: both, or neither.
+    async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError>;
+
+    /// Exchanges a link that ends after `now` for a session of the same visitor. Of those who race for a link exactly one
+    /// MUST get the session; `None` where there is no such link.
+    async fn sign_in_open(
+        &self,
+        link: SignInDigest,
+        session: NewSession,
+        now: Timestamp,
+    ) -> Result<Option<SignIn>, StoreError>;
+
+    /// A session that ends after `now` and was used since `idle_since`. MUST record `now` as its last use, unless the last
+    /// one was within [`SESSION_USE`](crate::sign_in::SESSION_USE). `None` where there is no such session.
+    async fn session_use(
+        &self,
+        session: SignInDigest,
+        now: Timestamp,
+        idle_since: Timestamp,
+    ) -> Result<Option<SignIn>, StoreError>;
+
+    /// Ends one session.
+    async fn session_end(&self, session: SignInDigest) -> Result<(), StoreError>;
+
+    /// Ends all sessions and links of a visitor.
+    async fn sessions_end(&self, visitor: Visitor) -> Result<(), StoreError>;
 
     /// How many rows of this kind ended before `before`.
     async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError>;

@@ -3,12 +3,14 @@
 mod identity;
 mod installation;
 mod records;
+mod sign_ins;
 
 use registry_core::store::StoreError;
 
 pub(crate) use identity::{EntitlementRow, TenantRow};
 pub(crate) use installation::{ApplianceRow, CodeRow, CredentialRow};
 pub(crate) use records::{AuditRow, ChannelRow, MailRow, ReleaseRow, ReplayRow};
+pub(crate) use sign_ins::SignInRow;
 
 pub(super) type Read<T> = Result<T, StoreError>;
 

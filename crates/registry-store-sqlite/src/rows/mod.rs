@@ -3,6 +3,7 @@
 mod identity;
 mod installation;
 mod records;
+mod sign_ins;
 
 use registry_core::clock::Timestamp;
 use registry_core::store::StoreError;
@@ -10,6 +11,7 @@ use registry_core::store::StoreError;
 pub(crate) use identity::{EntitlementRow, TenantRow};
 pub(crate) use installation::{ApplianceRow, CodeRow, CredentialRow};
 pub(crate) use records::{AuditRow, MailRow, ReleaseRow, ReplayRow};
+pub(crate) use sign_ins::SignInRow;
 
 pub(super) type Read<T> = Result<T, StoreError>;
 

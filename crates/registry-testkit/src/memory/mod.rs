@@ -15,7 +15,8 @@ use registry_core::install_code::{CodeKind, InstallCode};
 use registry_core::mail::{MailQuery, MailState, QueuedMail, Settlement};
 use registry_core::refusal::Refusal;
 use registry_core::release::Release;
-use registry_core::secret::{CredentialDigest, KeyId};
+use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
+use registry_core::sign_in::{NewSession, SignIn, SignInKind, Visitor};
 use registry_core::store::{
     CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease,
     Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts,
@@ -35,6 +36,7 @@ fn fits(query: &TenantQuery, tenant: &Tenant) -> bool {
         && query.status.is_none_or(|status| tenant.status == status)
         && query.edition.as_ref().is_none_or(|edition| tenant.edition == *edition)
         && query.product.as_ref().is_none_or(|product| tenant.product == *product)
+        && query.contact.as_ref().is_none_or(|contact| tenant.is_contact(contact))
         && query.text.as_ref().is_none_or(|text| tenant.search_text().contains(text))
         && query.after.is_none_or(|place| (tenant.registered_at, tenant.id) < (place.registered_at, place.id))
 }
@@ -274,6 +276,65 @@ impl Store for MemoryStore {
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError> {
         self.decide(None, |tables| tables.mails.get(&id).map(|mail| (**mail).clone()), &decide)
+    }
+
+    async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError> {
+        let mut tables = self.0.lock().unwrap();
+        let mut changed = tables.clone();
+        if let Some(mail) = mail {
+            changed.apply(&Write::EnqueueMail(Box::new(mail)))?;
+        }
+        if changed.sign_ins.insert(sign_in.digest.0, Arc::new(sign_in)).is_some() {
+            return Err(StoreError::Corrupt("unique digests of sign-ins".to_owned()));
+        }
+        *tables = changed;
+        Ok(())
+    }
+
+    async fn sign_in_open(
+        &self,
+        link: SignInDigest,
+        session: NewSession,
+        now: Timestamp,
+    ) -> Result<Option<SignIn>, StoreError> {
+        let mut tables = self.0.lock().unwrap();
+        let is_open = |it: &Arc<SignIn>| it.kind == SignInKind::Link && it.expires_at > now;
+        if !tables.sign_ins.get(&link.0).is_some_and(is_open) {
+            return Ok(None);
+        }
+        let Some(opened) = tables.sign_ins.remove(&link.0) else { return Ok(None) };
+        let NewSession { digest, expires_at } = session;
+        let (kind, visitor) = (SignInKind::Session, opened.visitor.clone());
+        let session = SignIn { digest, kind, visitor, issued_at: now, used_at: now, expires_at };
+        tables.sign_ins.insert(digest.0, Arc::new(session.clone()));
+        Ok(Some(session))
+    }
+
+    async fn session_use(
+        &self,
+        session: SignInDigest,
+        now: Timestamp,
+        idle_since: Timestamp,
+    ) -> Result<Option<SignIn>, StoreError> {
+        let mut tables = self.0.lock().unwrap();
+        let is_alive =
+            |it: &&mut Arc<SignIn>| it.kind == SignInKind::Session && it.expires_at > now && it.used_at >= idle_since;
+        let Some(alive) = tables.sign_ins.get_mut(&session.0).filter(is_alive) else { return Ok(None) };
+        let found = (**alive).clone();
+        if found.is_used_anew(now) {
+            Arc::make_mut(alive).used_at = now;
+        }
+        Ok(Some(found))
+    }
+
+    async fn session_end(&self, session: SignInDigest) -> Result<(), StoreError> {
+        self.0.lock().unwrap().sign_ins.remove(&session.0);
+        Ok(())
+    }
+
+    async fn sessions_end(&self, visitor: Visitor) -> Result<(), StoreError> {
+        self.0.lock().unwrap().sign_ins.retain(|_, it| it.visitor != visitor);
+        Ok(())
     }
 
     async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {

@@ -42,6 +42,7 @@ impl Tables {
                 row.state != MailState::Queued && row.settled_at.is_some_and(|at| at < before)
             }),
             Ended::Codes => remove(&mut self.codes, limit, |row| row.consumed.is_none() && row.expires_at < before),
+            Ended::SignIns => remove(&mut self.sign_ins, limit, |row| row.expires_at < before),
             Ended::Audit => remove(&mut self.audit, limit, |row| row.at < before),
         }
     }

@@ -12,6 +12,7 @@ use registry_core::install_code::{CodeKind, InstallCode};
 use registry_core::mail::{MailState, QueuedMail};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId};
+use registry_core::sign_in::SignIn;
 use registry_core::store::{
     CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts,
     ReplayRecord, StoreError, TenantFacts, TenantKey, TenantRecord, TenantSelector, Write,
@@ -30,6 +31,7 @@ pub(super) struct Tables {
     credentials: Table<[u8; 32], Credential>,
     pub(super) mails: Table<MailId, QueuedMail>,
     pub(super) audit: Table<AuditId, AuditEntry>,
+    pub(super) sign_ins: Table<[u8; 32], SignIn>,
     pub(super) replays: Table<(String, [u8; 32]), ReplayRecord>,
     pub(super) releases: Table<ReleaseId, Release>,
     pub(super) current: BTreeMap<String, ReleaseId>,

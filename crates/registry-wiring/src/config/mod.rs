@@ -17,7 +17,9 @@ use registry_core::edition::{Edition, EditionCatalogue};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-pub use sections::{Branding, Codes, Database, Downloads, Guesses, Http, License, Log, Mail, Retention, S3, Smtp};
+pub use sections::{
+    Branding, Codes, Database, Door, Downloads, Guesses, Http, License, Log, Mail, Retention, S3, Smtp,
+};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +43,8 @@ pub struct Config {
     pub codes: Codes,
     /// The throttle of guesses.
     pub guesses: Guesses,
+    /// The pages for customers.
+    pub door: Door,
     /// Licenses.
     pub license: License,
     /// Downloads.
@@ -75,6 +79,7 @@ impl Default for Config {
             database: Database::default(),
             codes: Codes::default(),
             guesses: Guesses::default(),
+            door: Door::default(),
             license: License::default(),
             downloads: Downloads::default(),
             s3: None,

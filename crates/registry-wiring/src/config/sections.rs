@@ -71,6 +71,28 @@ section!(
 );
 
 section!(
+    /// The pages for customers: registering, and the portal.
+    Door {
+        /// Whether they are served.
+        enabled: bool = true,
+        /// The editions that customers register for by themselves; those without a license unless given.
+        self_service: Option<Vec<String>> = None,
+        /// Where customers buy the other ones.
+        checkout_url: Option<String> = None,
+        /// Domains whose addresses are not registered.
+        blocked_domains: Vec<String> = Vec::new(),
+        /// How many mails one source may ask for within `guesses.window`.
+        asks: u32 = 10,
+        /// How long the link that signs in is good.
+        link_lifetime: Span = Span::minutes(15),
+        /// How long a session lives without being used.
+        session_idle: Span = Span::minutes(30),
+        /// How long a session lives at most.
+        session_lifetime: Span = Span::hours(12),
+    }
+);
+
+section!(
     /// Licenses.
     License {
         /// The `iss` of every license.

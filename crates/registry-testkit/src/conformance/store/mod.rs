@@ -8,6 +8,7 @@ mod races;
 mod reading;
 mod releases;
 mod retention;
+mod sign_ins;
 
 pub use changes::*;
 pub use check_in::*;
@@ -17,6 +18,7 @@ pub use races::*;
 pub use reading::*;
 pub use releases::*;
 pub use retention::*;
+pub use sign_ins::*;
 
 use std::sync::Arc;
 
@@ -49,6 +51,10 @@ macro_rules! store_conformance {
             a_rollback_racing_a_yank_never_offers_what_was_withdrawn,
             what_ended_long_ago_is_deleted_and_the_rest_is_kept,
             a_sweep_is_bounded,
+            a_link_opens_one_session,
+            a_session_ends_when_it_is_not_used_and_at_its_end,
+            signing_out_ends_one_session_or_all_of_a_visitor,
+            a_link_and_its_mail_are_kept_together,
             of_16_redeemers_of_each_of_200_codes_exactly_one_wins,
             a_reissue_racing_a_redemption_never_leaves_two_live_codes,
             racing_registrations_of_one_subscription_are_one_tenant,

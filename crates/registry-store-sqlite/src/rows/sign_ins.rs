@@ -1,0 +1,51 @@
+//! Links that sign in, and sessions.
+
+use diesel::prelude::*;
+use registry_core::secret::SignInDigest;
+use registry_core::sign_in::{Role, SignIn, SignInKind, Visitor};
+use registry_core::store::StoreError;
+
+use super::{Read, corrupt, digest, time};
+use crate::schema::sign_ins;
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = sign_ins)]
+pub(crate) struct SignInRow {
+    digest: Vec<u8>,
+    kind: String,
+    role: String,
+    visitor: String,
+    issued_at: i64,
+    used_at: i64,
+    expires_at: i64,
+}
+
+impl From<&SignIn> for SignInRow {
+    fn from(sign_in: &SignIn) -> Self {
+        Self {
+            digest: sign_in.digest.0.to_vec(),
+            kind: sign_in.kind.as_str().to_owned(),
+            role: sign_in.visitor.role.as_str().to_owned(),
+            visitor: sign_in.visitor.name.clone(),
+            issued_at: sign_in.issued_at.timestamp_micros(),
+            used_at: sign_in.used_at.timestamp_micros(),
+            expires_at: sign_in.expires_at.timestamp_micros(),
+        }
+    }
+}
+
+impl TryFrom<SignInRow> for SignIn {
+    type Error = StoreError;
+
+    fn try_from(row: SignInRow) -> Read<Self> {
+        let role = Role::from_word(&row.role).ok_or_else(|| corrupt("role"))?;
+        Ok(Self {
+            digest: SignInDigest(digest(&row.digest)?),
+            kind: SignInKind::from_word(&row.kind).ok_or_else(|| corrupt("kind"))?,
+            visitor: Visitor { role, name: row.visitor },
+            issued_at: time(row.issued_at)?,
+            used_at: time(row.used_at)?,
+            expires_at: time(row.expires_at)?,
+        })
+    }
+}
