@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use axum::http::HeaderName;
-use registry_http::{AdmittedToken, App, HttpSettings, ServiceTokens};
+use registry_http::{AdmittedToken, App, Door, DoorSettings, HttpSettings, ServiceTokens};
 use registry_wiring::{Config, Tokens, Wired, watch};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,7 +57,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let look = move || admit(&watched, &admitted);
     tokio::spawn(watch("the tokens", look, async move { wait(&mut stop).await }));
     announce(&config, &wired, &format!("http://{address}"))?;
-    let app = App::new(wired.registry, wired.files, tokens, settings.clone());
+    let mut app = App::new(wired.registry, wired.files, tokens, settings.clone());
+    if config.door.enabled {
+        app = app.with_door(door(&config, &public_url)?);
+    }
     tokio::spawn(report(app.clone()));
     let router = registry_http::router(app);
     let finished = registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await }).await;
@@ -92,6 +95,26 @@ fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
         trusted_proxies: http.trusted_proxies.clone(),
         source_header: HeaderName::try_from(&http.source_header).context("`http.source_header` is no header's name")?,
     })
+}
+
+/// The customer's pages.
+fn door(config: &Config, public_url: &str) -> anyhow::Result<Door> {
+    let catalogue = config.catalogue()?;
+    let self_service = config.door.self_service.clone().unwrap_or_else(|| vec![catalogue.free().to_string()]);
+    for edition in &self_service {
+        let known = catalogue.find(edition).map(|found| found.name.as_str() == edition);
+        ensure!(matches!(known, Ok(true)), "`door.self_service` names `{edition}`, which is no edition");
+    }
+    ensure!(!self_service.is_empty(), "`door.self_service` names no edition; to serve no pages, set `door.enabled`");
+    let settings = DoorSettings {
+        brand: serde_json::to_value(registry_wiring::brand(config)?).context("the branding cannot be shown")?,
+        self_service,
+        products: config.products.clone(),
+        checkout_url: config.door.checkout_url.clone(),
+        blocked_domains: config.door.blocked_domains.iter().map(|domain| domain.to_lowercase()).collect(),
+        is_secure: public_url.starts_with("https://"),
+    };
+    Ok(Door::new(settings)?)
 }
 
 /// Says what does not work at the start: nobody asks for readiness on a small machine.

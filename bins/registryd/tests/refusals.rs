@@ -132,7 +132,6 @@ fn unknown_paths_and_wrong_methods_answer_in_our_form(environment: Environment) 
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     for (method, path, status, word) in [
-        ("GET", "/", 404, "not_found"),
         ("GET", "/nothing", 404, "not_found"),
         ("POST", "/register/", 404, "not_found"),
         ("GET", "/docs/nothing", 404, "not_found"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderName;
+use axum::http::{HeaderName, StatusCode};
 use chrono::TimeDelta;
 use ipnet::IpNet;
 use registry_core::Registry;
@@ -12,7 +12,9 @@ use registry_core::clock::Timestamp;
 use registry_core::registry::readiness::{Part, PartState};
 use tokio::sync::Mutex;
 
+use crate::door::Door;
 use crate::metrics::Metrics;
+use crate::problem::ApiError;
 use crate::tokens::ServiceTokens;
 
 /// How the service speaks HTTP.
@@ -51,6 +53,7 @@ pub struct App {
     pub(crate) tokens: Arc<ServiceTokens>,
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) metrics: Arc<Metrics>,
+    door: Option<Arc<Door>>,
     readiness: Arc<Mutex<Option<Readiness>>>,
 }
 
@@ -65,7 +68,22 @@ impl App {
         settings: Arc<HttpSettings>,
     ) -> Self {
         let metrics = Arc::new(Metrics::new());
-        Self { registry, files, tokens, settings, metrics, readiness: Arc::default() }
+        Self { registry, files, tokens, settings, metrics, door: None, readiness: Arc::default() }
+    }
+
+    /// With the customer's pages.
+    #[must_use]
+    pub fn with_door(self, door: Door) -> Self {
+        Self { door: Some(Arc::new(door)), ..self }
+    }
+
+    pub(crate) fn has_door(&self) -> bool {
+        self.door.is_some()
+    }
+
+    /// The pages; their paths are there only where they are.
+    pub(crate) fn door(&self) -> Result<&Door, ApiError> {
+        self.door.as_deref().ok_or_else(|| ApiError::of_status(StatusCode::NOT_FOUND))
     }
 
     /// The parts that do not work now, and why.

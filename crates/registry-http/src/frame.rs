@@ -11,6 +11,7 @@ use registry_api::Problem;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::door::Shown;
 use crate::page;
 use crate::problem::ApiError;
 use crate::source::client_source;
@@ -62,7 +63,9 @@ fn request_id(app: &App, request: &Request) -> String {
 /// Gives an error its form, whoever made it. Also returns what the log should say about it.
 fn formed(app: &App, mut response: Response, id: &str, for_a_person: bool) -> (Response, Option<String>) {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    // What is a page already says itself what happened.
+    let is_page = response.extensions_mut().remove::<Shown>().is_some();
+    if is_page || !(status.is_client_error() || status.is_server_error()) {
         return (response, None);
     }
     let error = response.extensions_mut().remove::<ApiError>().unwrap_or_else(|| ApiError::of_status(status));

@@ -9,6 +9,7 @@
 
 mod app;
 mod auth;
+mod door;
 mod endpoints;
 mod frame;
 mod idempotency;
@@ -22,6 +23,7 @@ mod source;
 mod tokens;
 
 pub use app::{App, HttpSettings};
+pub use door::{Door, DoorError, DoorSettings};
 pub use endpoints::openapi;
 pub use router::router;
 pub use serve::serve;

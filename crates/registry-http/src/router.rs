@@ -5,11 +5,12 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 
 use crate::app::App;
-use crate::{endpoints, frame};
+use crate::{door, endpoints, frame};
 
 /// All endpoints, framed.
 pub fn router(app: App) -> Router {
     let (router, api) = endpoints::described();
+    let router = if app.has_door() { router.merge(door::routes()) } else { router };
     router
         .merge(endpoints::docs::routes(api))
         .layer(DefaultBodyLimit::disable())

@@ -22,7 +22,7 @@ pub use config::{Algorithm, Config};
 pub use data::DataFolder;
 pub use database::{Migrated, migrate};
 pub use keys::{LicenseKeys, WatchedRing};
-pub use mail::preview;
+pub use mail::{brand, preview};
 pub use registry_license::{KeyEntry, RequestError, read_request};
 pub use registry_mail_smtp::{MailKind, Rendered};
 pub use tokens::{TokenEntry, TokenRole, Tokens};

@@ -13,18 +13,22 @@ use crate::data::{DataFolder, read_public, secret};
 
 /// What renders the mails of this configuration.
 fn renderer(config: &Config) -> anyhow::Result<Renderer> {
+    let sender = Sender { address: config.mail.from.clone(), brand: brand(config)? };
+    let templates = config.mail.templates.as_deref();
+    Renderer::new(sender, templates).context("`mail.from` or `mail.templates` cannot be used")
+}
+
+/// The branding, as templates see it.
+pub fn brand(config: &Config) -> anyhow::Result<Brand> {
     let branding = &config.branding;
-    let brand = Brand::new(BrandSettings {
+    Ok(Brand::new(BrandSettings {
         product: branding.product.clone(),
         vendor: branding.vendor.clone(),
         color: branding.color.clone(),
         logo_url: branding.logo_url.clone(),
         support: branding.support.clone(),
         portal_url: config.portal_url.clone(),
-    })?;
-    let sender = Sender { address: config.mail.from.clone(), brand };
-    let templates = config.mail.templates.as_deref();
-    Renderer::new(sender, templates).context("`mail.from` or `mail.templates` cannot be used")
+    })?)
 }
 
 /// A mail with made-up contents, as customers of this configuration would see it.

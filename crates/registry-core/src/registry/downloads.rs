@@ -81,6 +81,18 @@ impl Registry {
         }
     }
 
+    /// The release that customers download now.
+    pub async fn release_offered(&self) -> Result<Option<Release>, Error> {
+        Ok(self.ports.store.release_current(self.settings.channel.clone()).await?)
+    }
+
+    /// A fresh link to it, for a customer who is signed in; `None` where there is nothing to download.
+    pub async fn download_offered(&self) -> Result<Option<DownloadLink>, Error> {
+        let Some(release) = self.release_offered().await? else { return Ok(None) };
+        let now = self.now();
+        Ok(self.download_link(&release, now, now + self.settings.fresh_link_lifetime).await?)
+    }
+
     /// A fresh link for the token of a mail's link, to the current image. Nothing changes but the audit.
     pub async fn download_start(&self, token: &str, source: Source) -> Result<DownloadLink, Error> {
         let asked = self.download_asked(token).await?;

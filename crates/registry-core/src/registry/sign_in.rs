@@ -24,11 +24,10 @@ pub struct OpenedSession {
 }
 
 impl Registry {
-    /// Mails a link that signs in, where the address is a contact's; else does nothing. Whoever asks learns neither: the
-    /// caller MUST answer the same, and without waiting for this. A source that asks often is refused.
-    pub async fn sign_in_ask(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
+    /// Mails a link that signs in, where the address is a contact's; else does nothing. Whoever asked learns neither: the
+    /// caller MUST answer the same, and without waiting for this, and [`ask`](Self::ask) first.
+    pub async fn sign_in_mail(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
         let now = self.now();
-        self.ask(source)?;
         let tenants = self.tenants_of(&contact).await?;
         let Some(newest) = tenants.into_iter().map(|record| record.tenant).find(|tenant| !tenant.status.is_closed())
         else {
@@ -64,8 +63,8 @@ impl Registry {
         Ok(self.ports.store.sign_in_put(link, Some(mail)).await?)
     }
 
-    /// Counts what anybody may ask for: each costs somebody a mail.
-    pub(crate) fn ask(&self, source: Source) -> Result<(), Refusal> {
+    /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is refused.
+    pub fn ask(&self, source: Source) -> Result<(), Refusal> {
         let now = self.now();
         let counted = self.asks.check(source, now).and_then(|()| self.asks.note(source, now));
         counted.map_err(|refusal| match refusal {

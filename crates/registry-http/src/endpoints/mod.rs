@@ -121,7 +121,7 @@ fn issued_code(issued: Issued) -> Json<IssuedCode> {
 }
 
 /// Runs a change in a task of its own: a client that hangs up does not stop it half-way.
-async fn detached<T: Send + 'static>(
+pub(crate) async fn detached<T: Send + 'static>(
     change: impl Future<Output = Result<T, registry_core::Error>> + Send + 'static,
 ) -> Result<T, ApiError> {
     let ended = tokio::spawn(change).await;

@@ -1,0 +1,113 @@
+// A customer at the door, in a real Chromium: registers, signs in by mail, gets a fresh code, signs out.
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const { BROWSER_MODULES, CHROMIUM, SHOTS } = process.env;
+const require = createRequire(join(BROWSER_MODULES, "package.json"));
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const { url, mailbox, script } = JSON.parse(process.argv[2]);
+
+const quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...quiet] });
+// axe runs where the page's own scripts would not.
+const context = await browser.newContext({ javaScriptEnabled: script, bypassCSP: script, viewport: { width: 1024, height: 800 } });
+const page = await context.newPage();
+
+/** Looks at the page: no violation of axe's, light and dark; and pictures, where they are wanted. */
+async function look(name) {
+  for (const colorScheme of ["dark", "light"]) {
+    await page.emulateMedia({ colorScheme });
+    if (script) {
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+      assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`), [], `${name}, ${colorScheme}`);
+    }
+    if (!SHOTS) continue;
+    for (const [kind, width, height] of [["phone", 390, 844], ["desktop", 1024, 800]]) {
+      await page.setViewportSize({ width, height });
+      await page.screenshot({ path: join(SHOTS, `door-${name}-${kind}-${colorScheme}.png`), fullPage: true });
+    }
+  }
+}
+
+/** The text of the newest mail, once so many have come. */
+async function mail(count) {
+  for (let tries = 0; tries < 200; tries++) {
+    const files = readdirSync(mailbox).filter((file) => file.endsWith(".eml")).sort();
+    if (files.length >= count) {
+      const raw = readFileSync(join(mailbox, files.at(-1)), "utf8");
+      return raw.replace(/=\r?\n/g, "").replaceAll("=3D", "=");
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.fail(`mail ${count} does not come`);
+}
+
+const code = (text) => text.match(/^\s*([A-Z2-9]{4}-[A-Z2-9]{4}-[A-Z2-9]{4})\s*$/m)[1];
+const link = (text) => text.match(/https?:\/\/\S+\/portal\/sign-in\/[0-9a-f]{64}/)[0];
+
+await page.goto(url);
+await page.getByRole("heading", { name: "Register" }).waitFor();
+await look("signup");
+await page.getByRole("button", { name: "Register" }).click();
+await page.getByRole("alert").getByRole("link").first().waitFor();
+assert.equal(await page.getByRole("alert").getByRole("link").count(), 2, "each mistake is named");
+await page.getByLabel("Company name").fill("Acme & <b>Söhne</b>");
+await page.getByLabel("E-mail").fill("ada@");
+await page.getByRole("button", { name: "Register" }).click();
+await page.getByRole("link", { name: /not an e-mail address/ }).waitFor();
+assert.equal(await page.getByLabel("Company name").inputValue(), "Acme & <b>Söhne</b>", "nothing is lost");
+await look("signup-error");
+await page.getByLabel("E-mail").fill("Ada@Acme.example");
+await page.getByRole("button", { name: "Register" }).click();
+await page.getByRole("heading", { name: "Look into your inbox" }).waitFor();
+await look("done");
+const first = code(await mail(1));
+assert.ok(!(await page.content()).includes(first), "the code goes by mail only");
+
+// An unknown address is answered as a known one is, and gets nothing.
+for (const address of ["nobody@acme.example", "ada@acme.example"]) {
+  await page.getByRole("navigation").getByRole("link", { name: "Portal" }).click();
+  await page.getByLabel("E-mail").fill(address);
+  if (address.startsWith("nobody")) await look("sign-in");
+  await page.getByRole("button", { name: "Mail me a link" }).click();
+  await page.getByText(`If ${address} is registered`).waitFor();
+}
+await look("sent");
+const signIn = link(await mail(2));
+// Scanners follow it first.
+for (let times = 0; times < 2; times++) await page.goto(signIn);
+await look("link");
+await page.getByRole("button", { name: "Sign in" }).click();
+await page.getByRole("heading", { name: "Your appliances" }).waitFor();
+await page.getByText("Acme & <b>Söhne</b>").waitFor();
+await page.getByText("Signed in as ada@acme.example").waitFor();
+await look("portal");
+await page.getByRole("link", { name: "Get a fresh install code" }).click();
+await look("reissue");
+await page.getByRole("button", { name: "Mail me a fresh code" }).click();
+await page.getByText("A fresh code is on its way").waitFor();
+await look("reissued");
+const second = code(await mail(3));
+assert.notEqual(second, first);
+
+// Another browser with the same link, and this one after it signed out.
+const other = await (await browser.newContext()).newPage();
+await other.goto(signIn);
+await other.getByRole("button", { name: "Sign in" }).click();
+await other.getByRole("heading", { name: "This link is over" }).waitFor();
+await page.getByRole("button", { name: "Sign out everywhere" }).click();
+await page.getByRole("heading", { name: "Sign in" }).waitFor();
+await page.goto(`${url}portal`);
+await page.getByRole("heading", { name: "Sign in" }).waitFor();
+
+// In the reader's language.
+const german = await (await browser.newContext({ locale: "de-CH" })).newPage();
+await german.goto(url);
+await german.getByRole("heading", { name: "Registrieren" }).waitFor();
+assert.equal(await german.locator("html").getAttribute("lang"), "de");
+await browser.close();
+console.log(JSON.stringify({ first, second }));

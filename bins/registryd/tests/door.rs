@@ -1,0 +1,224 @@
+//! The customer's door: registering and the portal, in a browser and without one.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(dead_code, reason = "each test binary uses its part of the harness")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Server, start};
+use reqwest::StatusCode;
+use reqwest::blocking::Response;
+use serde_json::{Value, json};
+
+fn walk(server: &Server, script: bool) -> Value {
+    let walk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/door.mjs");
+    let mailbox = server.data.join("mailbox");
+    let asked = json!({ "url": format!("{}/", server.url), "mailbox": mailbox, "script": script });
+    let output = Command::new("node").arg(walk).arg(asked.to_string()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn in_chromium_a_customer_registers_signs_in_and_gets_a_fresh_code() {
+    for script in [true, false] {
+        let data = tempfile::tempdir().unwrap();
+        let server = start(data.path(), &[]);
+        let codes = walk(&server, script);
+        let redeem = |code: &Value| server.post("/register").json(&json!({ "claim_code": code, "appliance_id": "a" }));
+        assert_eq!(redeem(&codes["first"]).send().unwrap().status(), StatusCode::CONFLICT, "the older one died");
+        assert_eq!(redeem(&codes["second"]).send().unwrap().status(), StatusCode::OK);
+        let tenants = server.look("/tenants").1;
+        assert_eq!(tenants["items"].as_array().unwrap().len(), 1, "{tenants}");
+        assert_eq!(tenants["items"][0]["company_name"], "Acme & <b>Söhne</b>");
+    }
+}
+
+fn form(server: &Server, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Response {
+    server.post(path).header("cookie", cookie).form(fields).send().unwrap()
+}
+
+fn registration<'a>(form: &'a str, change: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
+    let mut fields =
+        vec![("form", form), ("company_name", "Acme"), ("contact_email", "ada@acme.example"), ("product_code", "psa")];
+    for (name, value) in change {
+        fields.retain(|(known, _)| known != name);
+        fields.push((name, value));
+    }
+    fields
+}
+
+fn tenants(server: &Server) -> usize {
+    server.look("/tenants").1["items"].as_array().unwrap().len()
+}
+
+/// What the newest mail's link signs in with, once so many mails have come.
+fn mailed_token(server: &Server, mails: usize) -> String {
+    for _ in 0..200 {
+        let mut files: Vec<_> =
+            std::fs::read_dir(server.data.join("mailbox")).unwrap().map(|it| it.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|it| it == "eml"));
+        files.sort();
+        if files.len() >= mails {
+            let text = std::fs::read_to_string(files.pop().unwrap()).unwrap().replace("=\r\n", "").replace("=\n", "");
+            let (_, rest) = text.split_once("/portal/sign-in/").unwrap();
+            return rest[..64].to_owned();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("the mail does not come")
+}
+
+fn sign_in(server: &Server, email: &str, mails: usize) -> (String, String) {
+    let asked = form(server, "/portal/sign-in", "", &[("email", email)]);
+    assert_eq!(asked.status(), StatusCode::OK);
+    let token = mailed_token(server, mails);
+    let opened = form(server, &format!("/portal/sign-in/{token}"), "", &[]);
+    assert_eq!(opened.status(), StatusCode::SEE_OTHER);
+    let cookie = opened.headers()["set-cookie"].to_str().unwrap().to_owned();
+    for flag in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(flag), "{cookie}");
+    }
+    (cookie.split(';').next().unwrap().to_owned(), token)
+}
+
+fn csrf(page: &str) -> String {
+    page.split_once("name=\"csrf\" value=\"").unwrap().1.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fields_is_none() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[("REGISTRY_DOOR_BLOCKED_DOMAINS", r#"["spam.example"]"#)]);
+    for _ in 0..3 {
+        let done = form(&server, "/signup", "", &registration("f-1", &[]));
+        assert!(done.status() == StatusCode::OK && done.text().unwrap().contains("Look into your inbox"));
+    }
+    assert_eq!(tenants(&server), 1);
+    let other = form(&server, "/signup", "", &registration("f-1", &[("company_name", "Bolt")]));
+    assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let trapped = form(&server, "/signup", "", &registration("f-2", &[("website", "http://spam.example")]));
+    assert!(trapped.text().unwrap().contains("Look into your inbox"), "it learns nothing");
+    for email in ["eve@spam.example", "eve@mail.SPAM.example"] {
+        let blocked = form(&server, "/signup", "", &registration("f-3", &[("contact_email", email)]));
+        assert!(blocked.text().unwrap().contains("Addresses of this domain"), "{email}");
+    }
+    for email in
+        ["ada@acme.example\r\nBcc: eve@evil.example", "\"a\r\nb\"@acme.example", "ada@acme.example, eve@evil.example"]
+    {
+        let injected = form(&server, "/signup", "", &registration("f-4", &[("contact_email", email)]));
+        assert_eq!(injected.status(), StatusCode::UNPROCESSABLE_ENTITY, "{email}");
+    }
+    assert_eq!(tenants(&server), 1);
+}
+
+#[test]
+fn who_asks_for_mails_too_often_waits() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[("REGISTRY_DOOR_ASKS", "3")]);
+    for number in 0..3 {
+        let email = format!("a{number}@acme.example");
+        let done = form(&server, "/signup", "", &registration(&email, &[("contact_email", &email)]));
+        assert_eq!(done.status(), StatusCode::OK);
+    }
+    let late = form(&server, "/signup", "", &registration("late", &[]));
+    assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(late.headers().contains_key("retry-after") && late.text().unwrap().contains("Too much was asked for"));
+    let late = form(&server, "/portal/sign-in", "", &[("email", "a0@acme.example")]);
+    assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(tenants(&server), 3);
+}
+
+#[test]
+fn a_session_is_its_customers_and_forms_of_others_do_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[]);
+    for (form_id, company, email) in [("1", "Acme", "ada@acme.example"), ("2", "Bolt", "bob@bolt.example")] {
+        let fields = registration(form_id, &[("company_name", company), ("contact_email", email)]);
+        assert_eq!(form(&server, "/signup", "", &fields).status(), StatusCode::OK);
+    }
+    let (cookie, token) = sign_in(&server, "ADA@acme.example", 3);
+    // A link is good once, and no cookie that somebody chose beforehand becomes a session.
+    assert_eq!(form(&server, &format!("/portal/sign-in/{token}"), "", &[]).status(), StatusCode::FORBIDDEN);
+    let fixed = format!("registry-session={}", "a".repeat(64));
+    let (fresh, _) = sign_in(&server, "ada@acme.example", 4);
+    assert!(fresh != fixed && fresh != cookie);
+    let page = |path: &str, cookie: &str| server.get(path).header("cookie", cookie).send().unwrap();
+    for nobody in ["", "registry-session=", fixed.as_str(), &format!("registry-session={token}")] {
+        assert_eq!(page("/portal", nobody).status(), StatusCode::SEE_OTHER, "{nobody}");
+    }
+    let mine = page("/portal", &format!("{fixed}; {cookie}")).text().unwrap();
+    assert!(mine.contains("Acme") && !mine.contains("Bolt"));
+    let all = server.look("/tenants").1;
+    let id = |company: &str| {
+        let items = all["items"].as_array().unwrap();
+        items.iter().find(|it| it["company_name"] == company).unwrap()["tenant_id"].as_str().unwrap().to_owned()
+    };
+    let code_state = |company: &str| {
+        let shown = server.look(&format!("/tenants/{}", id(company))).1;
+        shown["install_codes"].as_array().unwrap().len()
+    };
+    let (own, others) =
+        (format!("/portal/tenants/{}/reissue", id("Acme")), format!("/portal/tenants/{}/reissue", id("Bolt")));
+    let csrf = csrf(&mine);
+    // Another's tenant, a form without the session's secret, one of another site, and nobody's.
+    form(&server, &others, &cookie, &[("csrf", &csrf), ("form", "x")]);
+    assert_eq!(page(&others, &cookie).status(), StatusCode::SEE_OTHER);
+    form(&server, &own, &cookie, &[("csrf", ""), ("form", "x")]);
+    form(&server, &own, &cookie, &[("csrf", &"0".repeat(64)), ("form", "x")]);
+    form(&server, &own, "", &[("csrf", &csrf), ("form", "x")]);
+    let foreign = server.post(&own).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
+    assert_eq!(foreign.form(&[("csrf", csrf.as_str())]).send().unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!((code_state("Acme"), code_state("Bolt")), (1, 1));
+    for _ in 0..2 {
+        let done = form(&server, &own, &cookie, &[("csrf", &csrf), ("form", "x")]);
+        assert!(done.text().unwrap().contains("A fresh code is on its way"));
+    }
+    assert_eq!(code_state("Acme"), 2, "sent twice, it is one code");
+    // Signing out ends this session; everywhere, the other one too.
+    form(&server, "/portal/sign-out", &cookie, &[("csrf", &csrf)]);
+    assert_eq!(
+        (page("/portal", &cookie).status(), page("/portal", &fresh).status()),
+        (StatusCode::SEE_OTHER, StatusCode::OK)
+    );
+    let csrf = self::csrf(&page("/portal", &fresh).text().unwrap());
+    form(&server, "/portal/sign-out", &fresh, &[("csrf", &csrf), ("everywhere", "yes")]);
+    assert_eq!(page("/portal", &fresh).status(), StatusCode::SEE_OTHER);
+}
+
+#[test]
+fn cookies_of_a_registry_behind_https_go_nowhere_else() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[("REGISTRY_PUBLIC_URL", "https://registry.example")]);
+    form(&server, "/signup", "", &registration("1", &[]));
+    form(&server, "/portal/sign-in", "", &[("email", "ada@acme.example")]);
+    let opened = form(&server, &format!("/portal/sign-in/{}", mailed_token(&server, 2)), "", &[]);
+    assert!(opened.headers()["set-cookie"].to_str().unwrap().ends_with("; Secure"));
+}
+
+#[test]
+fn pages_guard_themselves_and_the_door_can_be_turned_off() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[]);
+    for path in ["/signup", "/portal/sign-in", "/portal", "/assets/door.css"] {
+        let page = server.get(path).send().unwrap();
+        for (header, value) in [
+            ("content-security-policy", "default-src 'none'"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("x-frame-options", "DENY"),
+        ] {
+            assert!(page.headers()[header].to_str().unwrap().contains(value), "{path} {header}");
+        }
+        assert!(page.text().unwrap().len() < 50_000, "{path}");
+    }
+    drop(server);
+    let off = start(data.path(), &[("REGISTRY_DOOR_ENABLED", "false")]);
+    for path in ["/", "/signup", "/portal", "/portal/sign-in"] {
+        assert_eq!(off.get(path).send().unwrap().status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}

@@ -1,0 +1,99 @@
+//! The languages of the pages, and which one a reader wants.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::ACCEPT_LANGUAGE;
+use axum::http::request::Parts;
+use chrono::{DateTime, Utc};
+
+use crate::app::App;
+
+/// A language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Language {
+    English,
+    German,
+}
+
+const ALL: [(Language, &str, &str); 2] = [
+    (Language::English, "en", include_str!("../../catalogue/en.json")),
+    (Language::German, "de", include_str!("../../catalogue/de.json")),
+];
+
+/// All texts of a language, by their names.
+pub(crate) type Catalogue = BTreeMap<String, String>;
+
+/// The catalogues.
+pub(crate) fn catalogues() -> Result<BTreeMap<Language, Catalogue>, serde_json::Error> {
+    ALL.iter().map(|(language, _, text)| Ok((*language, serde_json::from_str(text)?))).collect()
+}
+
+impl Language {
+    /// The first of the reader's languages, by their weight, that there is a catalogue for; else English.
+    fn of(accepted: &str) -> Self {
+        let mut wanted: Vec<(f32, &str)> = accepted
+            .split(',')
+            .filter_map(|part| {
+                let (range, weight) = part.split_once(";q=").unwrap_or((part, "1"));
+                Some((weight.trim().parse().ok()?, range.trim()))
+            })
+            .filter(|(weight, _)| *weight > 0.0)
+            .collect();
+        // Stable: of the same weight, the first one named.
+        wanted.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+        let known = |range: &str| {
+            let primary = range.split('-').next().unwrap_or_default().to_ascii_lowercase();
+            ALL.iter().find(|(_, name, _)| *name == primary).map(|(language, ..)| *language)
+        };
+        wanted.into_iter().find_map(|(_, range)| known(range)).unwrap_or(Self::English)
+    }
+}
+
+impl FromRequestParts<App> for Language {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        let accepted = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok(Self::of(accepted))
+    }
+}
+
+/// A day in the reader's form.
+pub(crate) fn day(catalogue: &Catalogue, moment: DateTime<Utc>) -> String {
+    moment.format(catalogue.get("date").map_or("%Y-%m-%d", String::as_str)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reader_gets_the_first_language_there_is() {
+        for (accepted, language) in [
+            ("", Language::English),
+            ("de", Language::German),
+            ("de-CH, en;q=0.5", Language::German),
+            ("fr, en;q=0.3, de;q=0.7", Language::German),
+            ("en-GB,en;q=0.9,de;q=0.8", Language::English),
+            ("de;q=0, en", Language::English),
+            ("*", Language::English),
+            (";;;q=x", Language::English),
+        ] {
+            assert_eq!(Language::of(accepted), language, "{accepted}");
+        }
+    }
+
+    #[test]
+    fn every_text_stands_in_every_language() {
+        let catalogues = catalogues().unwrap();
+        let names = |language| catalogues[&language].keys().collect::<Vec<_>>();
+        assert_eq!(names(Language::English), names(Language::German));
+        let gaps = |text: &str| text.matches('{').count();
+        for (name, text) in &catalogues[&Language::English] {
+            assert!(!text.trim().is_empty(), "{name}");
+            assert_eq!(gaps(text), gaps(&catalogues[&Language::German][name]), "{name}");
+        }
+    }
+}

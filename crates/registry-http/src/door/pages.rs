@@ -1,0 +1,112 @@
+//! The pages, out of their templates and catalogues.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse as _, Response};
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, context};
+
+use super::DoorSettings;
+use super::language::{Catalogue, Language, catalogues};
+use crate::app::App;
+use crate::problem::ApiError;
+
+const TEMPLATES: [(&str, &str); 9] = [
+    ("layout.html", include_str!("../../templates/door/layout.html")),
+    ("signup.html", include_str!("../../templates/door/signup.html")),
+    ("done.html", include_str!("../../templates/door/done.html")),
+    ("message.html", include_str!("../../templates/door/message.html")),
+    ("sign_in.html", include_str!("../../templates/door/sign_in.html")),
+    ("link.html", include_str!("../../templates/door/link.html")),
+    ("portal.html", include_str!("../../templates/door/portal.html")),
+    ("reissue.html", include_str!("../../templates/door/reissue.html")),
+    ("door.css", include_str!("../../templates/door/door.css")),
+];
+
+/// Why there are no pages.
+#[derive(Debug, thiserror::Error)]
+#[error("the pages cannot be read: {0}")]
+pub struct DoorError(String);
+
+/// The pages.
+pub struct Door {
+    pub(crate) settings: DoorSettings,
+    templates: Environment<'static>,
+    catalogues: BTreeMap<Language, Catalogue>,
+}
+
+/// A page is shown as it is, also where its status is an error's.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown;
+
+/// Marks a page.
+pub(crate) fn marked(mut response: Response) -> Response {
+    response.extensions_mut().insert(Shown);
+    response
+}
+
+impl Door {
+    /// Reads the pages.
+    pub fn new(settings: DoorSettings) -> Result<Self, DoorError> {
+        let mut templates = Environment::new();
+        templates.set_auto_escape_callback(|name| if name == "door.css" { AutoEscape::None } else { AutoEscape::Html });
+        for (name, source) in TEMPLATES {
+            templates.add_template(name, source).map_err(|error| DoorError(error.to_string()))?;
+        }
+        let catalogues = catalogues().map_err(|error| DoorError(error.to_string()))?;
+        Ok(Self { settings, templates, catalogues })
+    }
+
+    /// The texts of a language.
+    pub(crate) fn texts(&self, language: Language) -> &Catalogue {
+        // There is one of each: all are read when the door is made.
+        static NONE: Catalogue = Catalogue::new();
+        self.catalogues.get(&language).unwrap_or(&NONE)
+    }
+
+    /// A text with its gaps filled.
+    pub(crate) fn text(&self, language: Language, name: &str, gaps: &[(&str, &str)]) -> String {
+        let text = self.texts(language).get(name).cloned().unwrap_or_default();
+        gaps.iter().fold(text, |text, (gap, value)| text.replace(&format!("{{{gap}}}"), value))
+    }
+
+    pub(crate) fn page(
+        &self,
+        name: &str,
+        language: Language,
+        status: StatusCode,
+        values: minijinja::Value,
+    ) -> Result<Response, ApiError> {
+        let all = context! { t => Serde(self.texts(language)), brand => Serde(&self.settings.brand), ..values };
+        let rendered = self.templates.get_template(name).and_then(|template| template.render(all));
+        let page = rendered.map_err(|error| ApiError::internal(format!("the page {name} cannot be shown: {error}")))?;
+        Ok(marked((status, Html(page)).into_response()))
+    }
+
+    /// A page that says one thing.
+    pub(crate) fn message(
+        &self,
+        language: Language,
+        status: StatusCode,
+        (title, text): (&str, String),
+        link: Option<(&str, &str)>,
+    ) -> Result<Response, ApiError> {
+        let (title, texts) = (self.text(language, title, &[]), self.texts(language));
+        let link_text = link.and_then(|(_, name)| texts.get(name));
+        let values =
+            context! { title, text, link => link.map(|(to, _)| to.to_owned()), link_text => link_text.cloned() };
+        self.page("message.html", language, status, values)
+    }
+}
+
+pub(crate) async fn style(State(app): State<App>) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let template = door.templates.get_template("door.css");
+    let brand = context! { brand => Serde(&door.settings.brand) };
+    let style = template.and_then(|template| template.render(brand));
+    let style = style.map_err(|error| ApiError::internal(format!("the style cannot be made: {error}")))?;
+    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=600")];
+    Ok((headers, style).into_response())
+}

@@ -1,0 +1,299 @@
+//! `/portal`: a customer signs in by a mailed link, sees the tenants, downloads the image, and gets a fresh install code.
+
+use axum::extract::{Form, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use chrono::TimeDelta;
+use minijinja::context;
+use minijinja::value::Serde;
+use registry_core::appliance::Appliance;
+use registry_core::audit::Actor;
+use registry_core::id::TenantId;
+use registry_core::refusal::Refusal;
+use registry_core::registry::reissue::Reissue;
+use registry_core::registry::replay::IdempotencyKey;
+use registry_core::secret::SignInToken;
+use registry_core::store::{TenantRecord, TenantSelector};
+use registry_core::text::EmailAddress;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::language::{Catalogue, Language, day};
+use super::pages::Door;
+use super::visitor::{Customer, MaybeCustomer, cookie};
+use crate::app::App;
+use crate::endpoints::detached;
+use crate::problem::ApiError;
+use crate::source::Client;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    email: String,
+}
+
+/// A form of a session.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Own {
+    csrf: String,
+    form: String,
+    everywhere: String,
+}
+
+#[derive(Serialize)]
+struct ShownTenant {
+    id: Uuid,
+    company: String,
+    edition: String,
+    status: String,
+    registered: String,
+    appliances: Vec<ShownAppliance>,
+    may_reissue: bool,
+}
+
+#[derive(Serialize)]
+struct ShownAppliance {
+    id: String,
+    last_check_in: String,
+    license_until: String,
+}
+
+#[derive(Serialize)]
+struct ShownRelease {
+    version: String,
+    file_name: String,
+    size: String,
+    sha256: String,
+}
+
+fn sign_in_form(door: &Door, language: Language, email: &str, problem: Option<String>) -> Result<Response, ApiError> {
+    let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    door.page("sign_in.html", language, status, context! { email, problem })
+}
+
+pub(crate) async fn ask(State(app): State<App>, language: Language) -> Result<Response, ApiError> {
+    sign_in_form(app.door()?, language, "", None)
+}
+
+/// The answer is the same for known and unknown addresses, and does not wait for what is done about it.
+pub(crate) async fn mail_link(
+    State(app): State<App>,
+    Client(source): Client,
+    language: Language,
+    Form(asked): Form<Asked>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let Ok(contact) = EmailAddress::parse(&asked.email) else {
+        return sign_in_form(door, language, &asked.email, Some(door.text(language, "wrong_email", &[])));
+    };
+    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source) {
+        return too_often(door, language, retry_after);
+    }
+    let minutes = app.registry.settings().sign_in_lifetime.num_minutes().to_string();
+    let text = door.text(language, "sent_lead", &[("email", contact.as_str()), ("minutes", &minutes)]);
+    let registry = app.registry.clone();
+    tokio::spawn(async move {
+        if let Err(error) = registry.sign_in_mail(contact, source).await {
+            tracing::error!(cause = %error, "no link that signs in was mailed");
+        }
+    });
+    door.message(language, StatusCode::OK, ("sent_title", text), None)
+}
+
+/// Following a link changes nothing: scanners do it, too.
+pub(crate) async fn link(State(app): State<App>, language: Language) -> Result<Response, ApiError> {
+    app.door()?.page("link.html", language, StatusCode::OK, context! {})
+}
+
+pub(crate) async fn sign_in(
+    State(app): State<App>,
+    language: Language,
+    Path(token): Path<String>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let (registry, token) = (app.registry.clone(), SignInToken::new(token));
+    let opened = match detached(async move { registry.sign_in(&token).await }).await {
+        Ok(opened) => opened,
+        Err(error) if matches!(error.refusal, Some(Refusal::SignInLinkInvalid)) => {
+            let text = door.text(language, "link_bad", &[]);
+            let again = Some(("/portal/sign-in", "link_again"));
+            return door.message(language, StatusCode::FORBIDDEN, ("link_bad_title", text), again);
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(with_cookie(door, Some(&opened.token), "/portal"))
+}
+
+fn with_cookie(door: &Door, token: Option<&SignInToken>, to: &str) -> Response {
+    let mut response = Redirect::to(to).into_response();
+    if let Some(cookie) = cookie(token, door.settings.is_secure) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+pub(crate) async fn sign_out(
+    State(app): State<App>,
+    MaybeCustomer(customer): MaybeCustomer,
+    Form(own): Form<Own>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    if let Some(customer) = customer.filter(|customer| customer.has(&own.csrf)) {
+        let registry = app.registry.clone();
+        detached(async move {
+            if own.everywhere.is_empty() {
+                registry.sign_out(&customer.token).await
+            } else {
+                registry.sign_out_everywhere(customer.visitor).await
+            }
+        })
+        .await?;
+        return Ok(with_cookie(door, None, "/portal/sign-in"));
+    }
+    Ok(Redirect::to("/portal").into_response())
+}
+
+pub(crate) async fn show(
+    State(app): State<App>,
+    language: Language,
+    MaybeCustomer(customer): MaybeCustomer,
+) -> Result<Response, ApiError> {
+    let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
+    overview(&app, language, &customer, None).await
+}
+
+async fn overview(
+    app: &App,
+    language: Language,
+    customer: &Customer,
+    notice: Option<String>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let texts = door.texts(language);
+    let tenants = app.registry.tenants_of(&customer.contact).await?;
+    let tenants: Vec<_> = tenants.iter().map(|record| shown(record, texts)).collect();
+    let release = app.registry.release_offered().await?.map(|release| ShownRelease {
+        version: door.text(language, "download_version", &[("version", release.version.as_str())]),
+        file_name: release.file_name.clone(),
+        size: megabytes(release.size),
+        sha256: release.sha256.clone(),
+    });
+    let who = door.text(language, "signed_in", &[("who", customer.contact.as_str())]);
+    let values = context! {
+        who, csrf => customer.csrf(), notice, tenants => Serde(&tenants), release => release.as_ref().map(Serde),
+    };
+    door.page("portal.html", language, StatusCode::OK, values)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
+}
+
+fn shown(record: &TenantRecord, texts: &Catalogue) -> ShownTenant {
+    let tenant = &record.tenant;
+    let text = |name: &str| texts.get(name).cloned().unwrap_or_default();
+    let appliance = |appliance: &Appliance| ShownAppliance {
+        id: appliance.id.to_string(),
+        last_check_in: appliance.last_check_in_at.map_or_else(|| text("never"), |at| day(texts, at)),
+        license_until: match (&appliance.license, appliance.revoked_at) {
+            (_, Some(_)) => text("revoked"),
+            (Some(license), None) => day(texts, license.expires_at),
+            (None, None) => "–".to_owned(),
+        },
+    };
+    ShownTenant {
+        id: tenant.id.0,
+        company: tenant.company_name.to_string(),
+        edition: tenant.edition.to_string(),
+        status: text(&format!("status_{}", tenant.status.as_str())),
+        registered: day(texts, tenant.registered_at),
+        appliances: record.appliances.iter().map(appliance).collect(),
+        may_reissue: !tenant.status.is_closed(),
+    }
+}
+
+/// The tenant, where it is the customer's. Another's is as good as none.
+async fn own_tenant(app: &App, customer: &Customer, id: Uuid) -> Result<Option<TenantRecord>, ApiError> {
+    let tenants = app.registry.tenants_of(&customer.contact).await?;
+    Ok(tenants.into_iter().find(|record| record.tenant.id == TenantId(id)))
+}
+
+pub(crate) async fn reissue(
+    State(app): State<App>,
+    language: Language,
+    MaybeCustomer(customer): MaybeCustomer,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
+    let Some(record) = own_tenant(&app, &customer, id).await? else {
+        return Ok(Redirect::to("/portal").into_response());
+    };
+    let door = app.door()?;
+    let gaps = [("company", record.tenant.company_name.as_str()), ("email", customer.contact.as_str())];
+    let lead = door.text(language, "reissue_lead", &gaps);
+    let values = context! { lead, csrf => customer.csrf(), form => app.registry.draw_id().to_string() };
+    door.page("reissue.html", language, StatusCode::OK, values)
+}
+
+pub(crate) async fn reissue_now(
+    State(app): State<App>,
+    Client(source): Client,
+    language: Language,
+    MaybeCustomer(customer): MaybeCustomer,
+    Path(id): Path<Uuid>,
+    Form(own): Form<Own>,
+) -> Result<Response, ApiError> {
+    let Some(customer) = customer.filter(|customer| customer.has(&own.csrf)) else {
+        return Ok(Redirect::to("/portal").into_response());
+    };
+    if own_tenant(&app, &customer, id).await?.is_none() {
+        return Ok(Redirect::to("/portal").into_response());
+    }
+    let door = app.door()?;
+    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source) {
+        return too_often(door, language, retry_after);
+    }
+    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
+    // Sent twice, a form is one code.
+    let key = (!own.form.is_empty()).then(|| IdempotencyKey {
+        scope: format!("portal {}", customer.visitor.name),
+        digest: digest(&own.form),
+        fingerprint: digest(&id.to_string()),
+    });
+    let reissue = Reissue { selector: TenantSelector::Id(TenantId(id)), strict: false, send_email: true, key };
+    let actor = Actor { name: format!("customer:{}", customer.visitor.name), source: source.to_string() };
+    let registry = app.registry.clone();
+    match detached(async move { registry.code_reissue(reissue, actor).await }).await {
+        Ok(_) => {
+            let notice = door.text(language, "reissue_done", &[("email", customer.contact.as_str())]);
+            overview(&app, language, &customer, Some(notice)).await
+        }
+        Err(error) if error.refusal.is_some() => {
+            let text = door.text(language, "reissue_refused", &[("problem", &error.text)]);
+            door.message(language, StatusCode::CONFLICT, ("reissue_title", text), Some(("/portal", "back")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A fresh link to the current image.
+pub(crate) async fn download(
+    State(app): State<App>,
+    MaybeCustomer(customer): MaybeCustomer,
+) -> Result<Response, ApiError> {
+    if customer.is_none() {
+        return Ok(Redirect::to("/portal/sign-in").into_response());
+    }
+    let link = app.registry.download_offered().await?;
+    Ok(link.map_or_else(|| Redirect::to("/portal"), |link| Redirect::to(link.expose())).into_response())
+}
+
+pub(crate) fn too_often(door: &Door, language: Language, retry_after: TimeDelta) -> Result<Response, ApiError> {
+    let minutes = (retry_after.num_minutes() + 1).to_string();
+    let text = door.text(language, "too_often", &[("minutes", &minutes)]);
+    let mut response = door.message(language, StatusCode::TOO_MANY_REQUESTS, ("too_often_title", text), None)?;
+    response.headers_mut().insert(header::RETRY_AFTER, retry_after.num_seconds().max(1).into());
+    Ok(response)
+}

@@ -1,0 +1,202 @@
+//! `/signup`: a customer registers. The code goes by mail only, which proves the inbox.
+
+use axum::extract::{Form, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use minijinja::context;
+use minijinja::value::Serde;
+use registry_core::audit::Actor;
+use registry_core::refusal::Refusal;
+use registry_core::registry::register::NewTenant;
+use registry_core::registry::replay::IdempotencyKey;
+use registry_core::text::{CompanyName, EmailAddress, PersonName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::language::Language;
+use super::pages::Door;
+use super::portal::too_often;
+use crate::app::App;
+use crate::endpoints::detached;
+use crate::problem::ApiError;
+use crate::source::Client;
+
+/// What was typed.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Typed {
+    form: String,
+    company_name: String,
+    contact_name: String,
+    contact_email: String,
+    edition: String,
+    product_code: String,
+    /// Nobody sees this field; programs fill it in.
+    website: String,
+}
+
+/// A field as it is shown.
+#[derive(Serialize)]
+struct Field {
+    name: &'static str,
+    label: String,
+    hint: Option<String>,
+    kind: &'static str,
+    autocomplete: &'static str,
+    value: String,
+    needed: bool,
+    options: Vec<String>,
+    problem: Option<String>,
+}
+
+#[derive(Clone, Serialize)]
+struct Problem {
+    field: &'static str,
+    text: String,
+}
+
+pub(crate) async fn show(State(app): State<App>, language: Language) -> Result<Response, ApiError> {
+    let typed = Typed { form: app.registry.draw_id().to_string(), ..Typed::default() };
+    form(app.door()?, language, &typed, &[])
+}
+
+pub(crate) async fn register(
+    State(app): State<App>,
+    Client(source): Client,
+    language: Language,
+    Form(typed): Form<Typed>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let problems = check(door, language, &typed);
+    if !problems.is_empty() {
+        return form(door, language, &typed, &problems);
+    }
+    if !typed.website.is_empty() {
+        return done(door, language, &typed);
+    }
+    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source) {
+        return too_often(door, language, retry_after);
+    }
+    let new = new_tenant(door, &typed);
+    let actor = Actor { name: "signup".to_owned(), source: source.to_string() };
+    let registry = app.registry.clone();
+    match detached(async move { registry.tenant_register(new, actor).await }).await {
+        Ok(_) => done(door, language, &typed),
+        Err(error) => refused(door, &app, language, typed, error),
+    }
+}
+
+/// What a mistake, or a form that was sent before with other contents, comes to.
+fn refused(door: &Door, app: &App, language: Language, typed: Typed, error: ApiError) -> Result<Response, ApiError> {
+    match &error.refusal {
+        Some(Refusal::KeyReused) => {
+            let text = door.text(language, "wrong_again", &[]);
+            let typed = Typed { form: app.registry.draw_id().to_string(), ..typed };
+            form(door, language, &typed, &[Problem { field: "company_name", text }])
+        }
+        Some(Refusal::Invalid { field, problem }) => {
+            let text = door.text(language, "wrong_text", &[("problem", problem)]);
+            form(door, language, &typed, &[Problem { field, text }])
+        }
+        Some(_) | None => Err(error),
+    }
+}
+
+fn new_tenant(door: &Door, typed: &Typed) -> NewTenant {
+    let fields = [&typed.company_name, &typed.contact_name, &typed.contact_email, &typed.edition, &typed.product_code];
+    let all = fields.map(|field| field.trim()).join("\u{1f}");
+    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
+    let one = |options: &[String], chosen: &str| match options {
+        [only] => only.clone(),
+        _ => chosen.to_owned(),
+    };
+    // Sent twice, a form is one registration.
+    let key = (!typed.form.is_empty()).then(|| IdempotencyKey {
+        scope: "signup".to_owned(),
+        digest: digest(&typed.form),
+        fingerprint: digest(&all),
+    });
+    NewTenant {
+        company_name: typed.company_name.clone(),
+        contact_name: Some(typed.contact_name.clone()),
+        contact_email: typed.contact_email.clone(),
+        edition: one(&door.settings.self_service, &typed.edition),
+        product_code: Some(one(&door.settings.products, &typed.product_code)),
+        send_email: true,
+        key,
+        ..NewTenant::default()
+    }
+}
+
+/// Every mistake at once, beside its field.
+fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut wrong = |field, name: &str, problem: &str| {
+        problems.push(Problem { field, text: door.text(language, name, &[("problem", problem)]) });
+    };
+    let mut text = |field, typed: &str, needed: bool, parsed: Option<Refusal>| match parsed {
+        _ if typed.trim().is_empty() && !needed => {}
+        _ if typed.trim().is_empty() => wrong(field, "wrong_empty", ""),
+        Some(Refusal::Invalid { .. }) if field == "contact_email" => wrong(field, "wrong_email", ""),
+        Some(Refusal::Invalid { problem, .. }) => wrong(field, "wrong_text", &problem),
+        Some(_) | None => {}
+    };
+    text("company_name", &typed.company_name, true, CompanyName::parse(&typed.company_name).err());
+    text("contact_name", &typed.contact_name, false, PersonName::parse(&typed.contact_name).err());
+    text("contact_email", &typed.contact_email, true, EmailAddress::parse(&typed.contact_email).err());
+    let domain = typed.contact_email.trim().rsplit('@').next().unwrap_or_default().to_lowercase();
+    let is_in = |blocked: &String| domain == *blocked || domain.ends_with(&format!(".{blocked}"));
+    if door.settings.blocked_domains.iter().any(is_in) {
+        wrong("contact_email", "wrong_blocked", "");
+    }
+    let choices = [
+        ("edition", &typed.edition, &door.settings.self_service),
+        ("product_code", &typed.product_code, &door.settings.products),
+    ];
+    for (field, chosen, options) in choices {
+        if options.len() > 1 && !options.contains(chosen) {
+            wrong(field, "wrong_edition", "");
+        }
+    }
+    problems
+}
+
+fn form(door: &Door, language: Language, typed: &Typed, problems: &[Problem]) -> Result<Response, ApiError> {
+    let label = |name: &str| door.text(language, name, &[]);
+    let problem = |name: &str| problems.iter().find(|it| it.field == name).map(|it| it.text.clone());
+    let field = |name, text: &str, kind, autocomplete, value: &str, needed| Field {
+        name,
+        label: label(text),
+        hint: None,
+        kind,
+        autocomplete,
+        value: value.to_owned(),
+        needed,
+        options: Vec::new(),
+        problem: problem(name),
+    };
+    let email = field("contact_email", "signup_email", "email", "email", &typed.contact_email, true);
+    let mut fields = vec![
+        field("company_name", "signup_company", "text", "organization", &typed.company_name, true),
+        field("contact_name", "signup_name", "text", "name", &typed.contact_name, false),
+        Field { hint: Some(label("signup_email_hint")), ..email },
+    ];
+    let edition = field("edition", "signup_edition", "text", "off", &typed.edition, true);
+    let product = field("product_code", "signup_product", "text", "off", &typed.product_code, true);
+    for (choice, options) in [(edition, &door.settings.self_service), (product, &door.settings.products)] {
+        if options.len() > 1 {
+            fields.push(Field { options: options.clone(), ..choice });
+        }
+    }
+    let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let values = context! {
+        form => typed.form.clone(), fields => Serde(&fields), problems => Serde(problems),
+        checkout_url => door.settings.checkout_url.clone(),
+    };
+    door.page("signup.html", language, status, values)
+}
+
+fn done(door: &Door, language: Language, typed: &Typed) -> Result<Response, ApiError> {
+    let lead = door.text(language, "done_lead", &[("email", typed.contact_email.trim())]);
+    door.page("done.html", language, StatusCode::OK, context! { lead })
+}
