@@ -100,6 +100,40 @@ struct Chosen {
     bootstrap_image: Option<String>,
 }
 
+/// What is said now.
+#[derive(Clone, Default)]
+struct Said {
+    output: Option<PathBuf>,
+    kubectl: Option<PathBuf>,
+    job: Option<PathBuf>,
+    bootstrap_image: Option<String>,
+}
+
+/// Goes on as it was begun where nothing else is said; of two that exclude each other, what is said now counts. Only a Job
+/// that was to be applied is not dropped by saying something else: nobody would do the bootstrap.
+fn merged(kept: Option<Chosen>, said: Said) -> Result<Chosen, String> {
+    let kept = kept.unwrap_or(Chosen { output: None, kubectl: "kubectl".into(), job: None, bootstrap_image: None });
+    let (job, bootstrap_image) = match (said.job, said.bootstrap_image) {
+        (None, None) => (kept.job, kept.bootstrap_image),
+        said => said,
+    };
+    let is_applied = said.kubectl.is_some() || job.is_some();
+    let output = match said.output {
+        Some(output) => {
+            if let Some(job) = &job {
+                let job = job.display();
+                return Err(format!(
+                    "the installation was begun with --job {job}, which is applied by kubectl and cannot be left in a folder: \
+                     leave --output away, or `reset` and begin anew"
+                ));
+            }
+            Some(output)
+        }
+        None => kept.output.filter(|_| !is_applied),
+    };
+    Ok(Chosen { output, kubectl: said.kubectl.unwrap_or(kept.kubectl), job, bootstrap_image })
+}
+
 /// What takes the Secrets over, and does the bootstrap: as it is asked for now, else as it was when the installation began.
 pub(crate) fn product(
     handing: &Handing,
@@ -107,25 +141,23 @@ pub(crate) fn product(
     trust: &Trust,
     state: &Path,
 ) -> anyhow::Result<Box<dyn Product>> {
-    let kept: Option<Chosen> = kept(state, PRODUCT)?;
+    let mut kept: Option<Chosen> = kept(state, PRODUCT)?;
     let absolute = |path: &PathBuf| {
         std::path::absolute(path).with_context(|| format!("{} cannot be found from elsewhere", path.display()))
     };
-    let (job, image) = match bootstrapping {
-        Some(asked) => (asked.job.as_ref().map(absolute).transpose()?, asked.bootstrap_image.clone()),
-        None => (None, None),
+    // A bare name is looked for in PATH.
+    let program = |path: &PathBuf| if path.components().count() > 1 { absolute(path) } else { Ok(path.clone()) };
+    if let (None, Some(kept)) = (bootstrapping, kept.as_mut()) {
+        // A renewal does no bootstrap.
+        kept.job = None;
+    }
+    let said = Said {
+        output: handing.output.as_ref().map(absolute).transpose()?,
+        kubectl: handing.kubectl.as_ref().map(program).transpose()?,
+        job: bootstrapping.and_then(|asked| asked.job.as_ref()).map(absolute).transpose()?,
+        bootstrap_image: bootstrapping.and_then(|asked| asked.bootstrap_image.clone()),
     };
-    let is_said = handing.output.is_some() || handing.kubectl.is_some() || job.is_some() || image.is_some();
-    let chosen = match kept {
-        Some(kept) if !is_said => kept,
-        // An agent says only where the Secrets go.
-        kept => Chosen {
-            output: handing.output.as_ref().map(absolute).transpose()?,
-            kubectl: handing.kubectl.clone().unwrap_or_else(|| "kubectl".into()),
-            job: job.or_else(|| kept.as_ref().and_then(|kept| kept.job.clone())),
-            bootstrap_image: image.or_else(|| kept.and_then(|kept| kept.bootstrap_image)),
-        },
-    };
+    let chosen = merged(kept, said).map_err(|problem| anyhow!(problem))?;
     if let Some(folder) = &chosen.output {
         ensure!(folder.is_dir(), "{} is no folder that the Secrets could be left in", folder.display());
     }
@@ -146,4 +178,47 @@ pub(crate) fn product(
             eprintln!("appliance-setup: kubectl: {line}");
         })),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(output: Option<&str>, kubectl: &str, job: Option<&str>, image: Option<&str>) -> Chosen {
+        let bootstrap_image = image.map(str::to_owned);
+        Chosen { output: output.map(Into::into), kubectl: kubectl.into(), job: job.map(Into::into), bootstrap_image }
+    }
+
+    #[test]
+    fn an_installation_goes_on_as_it_was_begun_where_nothing_else_is_said() {
+        let said = |output: Option<&str>, kubectl: Option<&str>, job: Option<&str>, image: Option<&str>| {
+            let bootstrap_image = image.map(str::to_owned);
+            Said {
+                output: output.map(Into::into),
+                kubectl: kubectl.map(Into::into),
+                job: job.map(Into::into),
+                bootstrap_image,
+            }
+        };
+        let left = Some(chosen(Some("/o"), "kubectl", None, None));
+        let applied = Some(chosen(None, "/k", Some("/job"), None));
+        let image = Some(chosen(None, "/k", None, Some("img:1")));
+        for (kept, said, expected) in [
+            (None, Said::default(), chosen(None, "kubectl", None, None)),
+            (None, said(Some("/o"), None, None, Some("img")), chosen(Some("/o"), "kubectl", None, Some("img"))),
+            (left.clone(), Said::default(), chosen(Some("/o"), "kubectl", None, None)),
+            (left.clone(), said(None, None, None, Some("img")), chosen(Some("/o"), "kubectl", None, Some("img"))),
+            (left.clone(), said(Some("/p"), None, None, None), chosen(Some("/p"), "kubectl", None, None)),
+            (left.clone(), said(None, Some("/k"), None, None), chosen(None, "/k", None, None)),
+            (left, said(None, None, Some("/job"), None), chosen(None, "kubectl", Some("/job"), None)),
+            (applied.clone(), Said::default(), chosen(None, "/k", Some("/job"), None)),
+            (applied.clone(), said(None, None, None, Some("img")), chosen(None, "/k", None, Some("img"))),
+            (applied.clone(), said(Some("/o"), None, None, Some("img")), chosen(Some("/o"), "/k", None, Some("img"))),
+            (image.clone(), said(None, None, Some("/job"), None), chosen(None, "/k", Some("/job"), None)),
+            (image, said(Some("/o"), None, None, None), chosen(Some("/o"), "/k", None, Some("img:1"))),
+        ] {
+            assert_eq!(merged(kept, said), Ok(expected));
+        }
+        assert!(merged(applied, said(Some("/o"), None, None, None)).unwrap_err().contains("begun with --job /job"));
+    }
 }

@@ -66,6 +66,7 @@ impl CheckIns {
     pub fn open(folder: &Path) -> Result<Option<Self>, StoreError> {
         let folder = Folder::open(folder)?;
         let lock = folder.lock(FILE)?;
+        folder.sweep()?;
         let held = folder.read(FILE)?;
         Ok(held.map(|held| Self { folder, held, _lock: lock }))
     }

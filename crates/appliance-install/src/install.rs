@@ -198,6 +198,7 @@ impl Install {
         let folder = Folder::open(folder)?;
         // A check-in that goes on would write it again.
         let _lock = folder.lock(held::FILE)?;
+        folder.sweep()?;
         [held::FILE, offline::FILE, KEYS, PRODUCT, FILE].into_iter().try_for_each(|file| folder.clear(file))
     }
 

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::install::Product;
 use crate::secrets::{JOB, Manifests, NAMESPACE, bootstrap_job, keys_config};
-use crate::store::{manifest_file, write_whole};
+use crate::store::{manifest_file, sweep, write_whole};
 
 /// The files' names.
 const INITIAL_TENANT: &str = "appliance-initial-tenant.json";
@@ -78,7 +78,8 @@ impl Files {
 
     fn put(&self, name: &str, manifest: &str) -> Result<(), String> {
         let path = self.folder.join(name);
-        let written = write_whole(&self.folder, &path, manifest.as_bytes());
+        let swept = sweep(&self.folder);
+        let written = swept.and_then(|()| write_whole(&self.folder, &path, manifest.as_bytes()));
         written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
     }
 }

@@ -29,6 +29,8 @@ pub enum StoreError {
 
 /// What the names of manifests begin with, while they are applied.
 const MANIFEST: &str = ".manifest-";
+/// What the names of files begin with, until they are whole.
+const NEW: &str = ".new-";
 
 /// A manifest under a name of its own, mode 0600 from the first byte on. It is gone when it is dropped.
 pub(crate) fn manifest_file(folder: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
@@ -36,7 +38,14 @@ pub(crate) fn manifest_file(folder: &Path, content: &[u8]) -> std::io::Result<Na
 }
 
 fn private_file(folder: &Path, prefix: &str, content: &[u8]) -> std::io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder).map_err(plain)?;
+    let mut file = loop {
+        let file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder).map_err(plain)?;
+        // Locked, it is in use; a sweep of another program may have been faster.
+        file.as_file().lock()?;
+        if file.path().exists() {
+            break file;
+        }
+    };
     file.as_file_mut().write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
@@ -49,7 +58,7 @@ fn plain(error: std::io::Error) -> std::io::Error {
 
 /// Writes a file whole or not at all, for its owner only; when this returns, it lasts.
 pub(crate) fn write_whole(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
-    private_file(folder, ".new-", content)?.persist(path).map_err(|error| error.error)?;
+    private_file(folder, NEW, content)?.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
 }
 
@@ -148,15 +157,79 @@ impl Folder {
         removed.map_err(|error| StoreError::Unusable(path, error))
     }
 
-    /// Removes the manifests that a program that was killed left here.
+    /// Removes what a program that was killed left here.
     pub(crate) fn sweep(&self) -> Result<(), StoreError> {
-        let unusable = |error| StoreError::Unusable(self.0.clone(), error);
-        for entry in std::fs::read_dir(&self.0).map_err(unusable)? {
-            let entry = entry.map_err(unusable)?;
-            if entry.file_name().to_string_lossy().starts_with(MANIFEST) {
-                std::fs::remove_file(entry.path()).map_err(unusable)?;
+        sweep(&self.0).map_err(|error| StoreError::Unusable(self.0.clone(), error))
+    }
+}
+
+/// Removes the files that a program that was killed was writing or applying: they hold secrets. Those in use are locked.
+pub(crate) fn sweep(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (name, is_file) = (entry.file_name(), entry.file_type()?.is_file());
+        if is_file && [MANIFEST, NEW].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            match remove_unused(&entry.path()) {
+                // It has become whole, or is gone, meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed?,
             }
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+fn remove_unused(path: &Path) -> std::io::Result<()> {
+    let file = File::open(path)?;
+    match file.try_lock() {
+        Ok(()) => std::fs::remove_file(path),
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_program_left_is_swept_and_what_another_one_uses_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in [".manifest-abc", ".new-abc", "install.json", ".newer"] {
+            std::fs::write(path(name), "secret").unwrap();
+        }
+        std::fs::create_dir(path(".new-folder")).unwrap();
+        let used = manifest_file(folder.path(), b"{}").unwrap();
+        for _ in 0..2 {
+            sweep(folder.path()).unwrap();
+        }
+        let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        let mut expected = [".new-folder", ".newer", "install.json"].map(Into::into).to_vec();
+        expected.insert(0, used.path().file_name().unwrap().to_owned());
+        assert_eq!(left, expected);
+        write_whole(folder.path(), &path("install.json"), b"new").unwrap();
+        assert_eq!(std::fs::read_to_string(path("install.json")).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "nothing else is left");
+    }
+
+    #[test]
+    fn a_file_that_a_sweep_took_while_it_was_made_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    sweep(folder.path()).unwrap();
+                }
+            });
+            for number in 0..500 {
+                let path = folder.path().join("state.json");
+                write_whole(folder.path(), &path, number.to_string().as_bytes()).unwrap();
+                assert_eq!(std::fs::read_to_string(path).unwrap(), number.to_string());
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 }
