@@ -124,14 +124,6 @@ async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Resu
     }
 }
 
-fn kind(message: &QueuedMessage) -> &'static str {
-    match message {
-        QueuedMessage::InstallCode { reissued: false, .. } => "install_code",
-        QueuedMessage::InstallCode { reissued: true, .. } => "install_code_reissued",
-        QueuedMessage::PortalLink { .. } => "portal_link",
-    }
-}
-
 /// When it is tried next, or, while it is being sent, taken for lost.
 fn due(mail: &QueuedMail) -> Option<Value> {
     (mail.state == MailState::Queued).then(|| time(mail.due_at))
@@ -142,7 +134,7 @@ fn row(mail: &QueuedMail) -> Vec<Value> {
         json!(mail.id),
         json!(mail.state.as_str()),
         json!(mail.to.as_str()),
-        json!(kind(&mail.message)),
+        json!(mail.message.kind()),
         json!(time(mail.queued_at)),
         json!(due(mail)),
         json!(mail.attempts),
@@ -164,7 +156,7 @@ fn show(mail: &QueuedMail, output: Output) -> anyhow::Result<()> {
         ("id", json!(mail.id)),
         ("state", json!(mail.state.as_str())),
         ("to", json!(mail.to.as_str())),
-        ("kind", json!(kind(&mail.message))),
+        ("kind", json!(mail.message.kind())),
         ("tenant_id", json!(mail.tenant_id)),
     ];
     let tail = [

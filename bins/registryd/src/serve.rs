@@ -112,7 +112,7 @@ fn door(config: &Config, public_url: &str) -> anyhow::Result<Door> {
         products: config.products.clone(),
         checkout_url: config.door.checkout_url.clone(),
         blocked_domains: config.door.blocked_domains.iter().map(|domain| domain.to_lowercase()).collect(),
-        is_secure: public_url.starts_with("https://"),
+        public_url: public_url.to_owned(),
     };
     Ok(Door::new(settings)?)
 }

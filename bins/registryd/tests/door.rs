@@ -3,15 +3,28 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
+mod both;
 mod common;
+mod fleet;
+mod outside;
 
 use std::path::Path;
 use std::process::Command;
 
+use both::{Environment, on_both_databases};
 use common::{Server, start};
+use outside::{operate, operator};
+use registry_core::id::TenantId;
+use registry_core::registry::operate::TenantEdit;
 use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
+
+on_both_databases!(
+    whoever_registers_in_anothers_name_gets_nothing_and_takes_nothing,
+    a_suspended_customer_may_look_and_nothing_else,
+    a_session_is_its_customers_and_forms_of_others_do_nothing,
+);
 
 fn walk(server: &Server, script: bool) -> Value {
     let walk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/door.mjs");
@@ -133,10 +146,9 @@ fn who_asks_for_mails_too_often_waits() {
     assert_eq!(tenants(&server), 3);
 }
 
-#[test]
-fn a_session_is_its_customers_and_forms_of_others_do_nothing() {
+fn a_session_is_its_customers_and_forms_of_others_do_nothing(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[]);
+    let server = start(data.path(), environment);
     for (form_id, company, email) in [("1", "Acme", "ada@acme.example"), ("2", "Bolt", "bob@bolt.example")] {
         let fields = registration(form_id, &[("company_name", company), ("contact_email", email)]);
         assert_eq!(form(&server, "/signup", "", &fields).status(), StatusCode::OK);
@@ -171,8 +183,12 @@ fn a_session_is_its_customers_and_forms_of_others_do_nothing() {
     form(&server, &own, &cookie, &[("csrf", ""), ("form", "x")]);
     form(&server, &own, &cookie, &[("csrf", &"0".repeat(64)), ("form", "x")]);
     form(&server, &own, "", &[("csrf", &csrf), ("form", "x")]);
-    let foreign = server.post(&own).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
-    assert_eq!(foreign.form(&[("csrf", csrf.as_str())]).send().unwrap().status(), StatusCode::FORBIDDEN);
+    for (header, site) in
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "http://evil.example")]
+    {
+        let foreign = server.post(&own).header("cookie", &cookie).header(header, site);
+        assert_eq!(foreign.form(&[("csrf", csrf.as_str())]).send().unwrap().status(), StatusCode::FORBIDDEN, "{site}");
+    }
     assert_eq!((code_state("Acme"), code_state("Bolt")), (1, 1));
     for _ in 0..2 {
         let done = form(&server, &own, &cookie, &[("csrf", &csrf), ("form", "x")]);
@@ -188,6 +204,72 @@ fn a_session_is_its_customers_and_forms_of_others_do_nothing() {
     let csrf = self::csrf(&page("/portal", &fresh).text().unwrap());
     form(&server, "/portal/sign-out", &fresh, &[("csrf", &csrf), ("everywhere", "yes")]);
     assert_eq!(page("/portal", &fresh).status(), StatusCode::SEE_OTHER);
+}
+
+/// Registers a tenant, as the vendor's store does.
+fn sold(server: &Server, company: &str, email: &str) -> String {
+    let body = json!({ "company_name": company, "contact_email": email, "edition": "essentials", "send_email": false });
+    server.service("/register-tenant", &body).1["tenant_id"].as_str().unwrap().to_owned()
+}
+
+fn whoever_registers_in_anothers_name_gets_nothing_and_takes_nothing(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    let own = sold(&server, "Acme", "viktor@acme.example");
+    // The Kelvin sign is no k: mail to it goes to somebody else.
+    sold(&server, "Eve", "vi\u{212a}tor@acme.example");
+    let (cookie, _) = sign_in(&server, "Viktor@acme.example", 1);
+    let mail = server.mails(1).remove(0);
+    assert!(mail.contains("To: viktor@acme.example") || mail.contains("To: <viktor@acme.example>"), "{mail}");
+    let page = |path: &str| server.get(path).header("cookie", &cookie).send().unwrap();
+    let shown = page("/portal").text().unwrap();
+    assert!(shown.contains("Acme") && !shown.contains("Eve"), "{shown}");
+
+    for number in 0..50 {
+        sold(&server, &format!("Spam {number}"), "viktor@acme.example");
+    }
+    let first = page("/portal").text().unwrap();
+    assert!(first.contains("Spam 49") && !first.contains("Acme"));
+    let cursor = first.split_once("name=\"cursor\" value=\"").unwrap().1.split('"').next().unwrap();
+    assert!(page(&format!("/portal?cursor={cursor}")).text().unwrap().contains("Acme"));
+    let reissue = format!("/portal/tenants/{own}/reissue");
+    assert_eq!(page(&reissue).status(), StatusCode::OK, "also from a later page");
+    assert_eq!(page("/portal?cursor=x").status(), StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[test]
+fn one_address_gets_so_many_mails_from_however_many_sources() {
+    let data = tempfile::tempdir().unwrap();
+    let server =
+        start(data.path(), &[("REGISTRY_DOOR_ASKS", "3"), ("REGISTRY_HTTP_TRUSTED_PROXIES", "['127.0.0.1/32']")]);
+    sold(&server, "Acme", "ada@acme.example");
+    // An address that is known, and one that is not: refused alike.
+    for email in ["ada@acme.example", "nobody@acme.example"] {
+        let ask = |number: u8| {
+            let asked = server.post("/portal/sign-in").header("x-forwarded-for", format!("192.0.2.{number}"));
+            asked.form(&[("email", email)]).send().unwrap().status()
+        };
+        assert!((0..3).all(|number| ask(number) == StatusCode::OK), "{email}");
+        assert_eq!(ask(9), StatusCode::TOO_MANY_REQUESTS, "{email}");
+    }
+}
+
+fn a_suspended_customer_may_look_and_nothing_else(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    let tenant = sold(&server, "Acme", "ada@acme.example");
+    let (cookie, _) = sign_in(&server, "ada@acme.example", 1);
+    let id = TenantId(tenant.parse().unwrap());
+    operate(data.path(), environment, async |registry| {
+        registry.tenant_edit(id, TenantEdit::Suspend, operator()).await.unwrap();
+    });
+    let page = |path: &str| server.get(path).header("cookie", &cookie).send().unwrap();
+    let shown = page("/portal").text().unwrap();
+    assert!(shown.contains("Acme") && !shown.contains("/reissue"), "{shown}");
+    for path in ["/portal/download".to_owned(), format!("/portal/tenants/{tenant}/reissue")] {
+        let answer = page(&path);
+        assert_eq!(answer.headers()["location"], "/portal", "{path}");
+    }
 }
 
 #[test]
@@ -209,7 +291,7 @@ fn pages_guard_themselves_and_the_door_can_be_turned_off() {
         for (header, value) in [
             ("content-security-policy", "default-src 'none'"),
             ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("x-frame-options", "DENY"),
         ] {
             assert!(page.headers()[header].to_str().unwrap().contains(value), "{path} {header}");

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -60,13 +61,13 @@ struct Guesses {
     count: u32,
 }
 
-/// Counts guesses by source.
-pub struct Throttle {
+/// Counts guesses by source, or by something else that can be told apart.
+pub struct Throttle<K = Source> {
     policy: GuessPolicy,
-    sources: Mutex<HashMap<Source, Guesses>>,
+    sources: Mutex<HashMap<K, Guesses>>,
 }
 
-impl Throttle {
+impl<K: Copy + Eq + Hash> Throttle<K> {
     /// A throttle that has seen nothing yet.
     #[must_use]
     pub fn new(policy: GuessPolicy) -> Self {
@@ -74,7 +75,7 @@ impl Throttle {
     }
 
     /// Refuses a source that has guessed too much, until its window ends.
-    pub fn check(&self, source: Source, now: Timestamp) -> Result<(), Refusal> {
+    pub fn check(&self, source: K, now: Timestamp) -> Result<(), Refusal> {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(guesses) = sources.get(&source) else { return Ok(()) };
         let left = guesses.since + self.policy.window - now;
@@ -86,7 +87,7 @@ impl Throttle {
 
     /// Counts a guess, and refuses it where it is one too many: of guesses that were all under way before the first of
     /// them was counted, no more than the limit learn whether they were right.
-    pub fn note(&self, source: Source, now: Timestamp) -> Result<(), Refusal> {
+    pub fn note(&self, source: K, now: Timestamp) -> Result<(), Refusal> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = |guesses: &Guesses| guesses.since + self.policy.window <= now;
         if sources.len() >= self.policy.sources && !sources.contains_key(&source) {

@@ -68,6 +68,18 @@ pub enum QueuedMessage {
     },
 }
 
+impl QueuedMessage {
+    /// The word for what it is.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::InstallCode { reissued: false, .. } => "install_code",
+            Self::InstallCode { reissued: true, .. } => "install_code_reissued",
+            Self::PortalLink { .. } => "portal_link",
+        }
+    }
+}
+
 /// Where a mail is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MailState {

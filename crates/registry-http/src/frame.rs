@@ -32,7 +32,7 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
     // The pattern, not the path: queries and paths may hold the secret part of a link.
     let path = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let source = client_source(request.headers(), request.extensions(), &app.settings);
-    let for_a_person = page::is_for_a_person(&path, request.headers());
+    let for_a_person = page::title_for_a_person(&path, request.headers());
     let answered = tokio::time::timeout(app.settings.request_timeout, next.run(request)).await;
     let response = answered.unwrap_or_else(|_| ApiError::overloaded("the request timed out").into_response());
     let (mut response, cause) = formed(&app, response, &id, for_a_person);
@@ -61,7 +61,7 @@ fn request_id(app: &App, request: &Request) -> String {
 }
 
 /// Gives an error its form, whoever made it. Also returns what the log should say about it.
-fn formed(app: &App, mut response: Response, id: &str, for_a_person: bool) -> (Response, Option<String>) {
+fn formed(app: &App, mut response: Response, id: &str, for_a_person: Option<&str>) -> (Response, Option<String>) {
     let status = response.status();
     // What is a page already says itself what happened.
     let is_page = response.extensions_mut().remove::<Shown>().is_some();
@@ -86,8 +86,8 @@ fn formed(app: &App, mut response: Response, id: &str, for_a_person: bool) -> (R
         server_time: app.registry.now(),
         request_id: id.to_owned(),
     };
-    let mut formed = if for_a_person {
-        (status, page::problem_page(&problem, &error.text)).into_response()
+    let mut formed = if let Some(title) = for_a_person {
+        (status, page::problem_page(title, &problem, &error.text)).into_response()
     } else {
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (status, kind, Json(problem)).into_response()
@@ -95,7 +95,7 @@ fn formed(app: &App, mut response: Response, id: &str, for_a_person: bool) -> (R
     formed.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // What the error's maker said in headers stays: Allow, Retry-After, WWW-Authenticate, Content-Range.
     for (name, value) in response.headers() {
-        if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
+        if *name != header::CONTENT_LENGTH && !formed.headers().contains_key(name) {
             formed.headers_mut().insert(name, value.clone());
         }
     }

@@ -23,18 +23,28 @@ struct View<'a> {
     request_id: &'a str,
 }
 
-/// Whether a browser asks for something that people follow links to.
-pub(crate) fn is_for_a_person(path: &str, headers: &HeaderMap) -> bool {
+/// What the pages' paths begin with.
+const PAGES: [&str; 3] = ["/signup", "/portal", "/console"];
+
+/// Where a browser asks for something that people follow links to, or for a page: what a refusal is titled.
+pub(crate) fn title_for_a_person(path: &str, headers: &HeaderMap) -> Option<&'static str> {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut kinds = accepted.flat_map(|value| value.split(','));
-    FOLLOWED.contains(&path) && kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html"))
+    let title = if FOLLOWED.contains(&path) {
+        "This download is not available"
+    } else if PAGES.iter().any(|start| path.starts_with(start)) {
+        "This cannot be shown"
+    } else {
+        return None;
+    };
+    kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html")).then_some(title)
 }
 
 /// A problem as a page; `text` is what happened, without the next step.
-pub(crate) fn problem_page(problem: &Problem, text: &str) -> Response {
+pub(crate) fn problem_page(refused: &str, problem: &Problem, text: &str) -> Response {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
-    let title = if problem.status < 500 { "This download is not available" } else { "Try again in a moment" };
+    let title = if problem.status < 500 { refused } else { "Try again in a moment" };
     let next_step = problem.next_step.as_deref();
     let view = View { title, text, next_step, status: problem.status, request_id: &problem.request_id };
     match templates.render_str(TEMPLATE, Serde(&view)) {
@@ -62,11 +72,13 @@ mod tests {
             ("/download/{token}", "*/*", false),
             ("/download/{token}", "application/json", false),
             ("/tenants", browser, false),
+            ("/console/tenants/{tenant_id}", browser, true),
+            ("/portal", "*/*", false),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-            assert_eq!(is_for_a_person(path, &headers), expected, "{path} {accept}");
+            assert_eq!(title_for_a_person(path, &headers).is_some(), expected, "{path} {accept}");
         }
-        assert!(!is_for_a_person("/download/{token}", &HeaderMap::new()));
+        assert_eq!(title_for_a_person("/download/{token}", &HeaderMap::new()), None);
     }
 }

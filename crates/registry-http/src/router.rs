@@ -10,7 +10,7 @@ use crate::{door, endpoints, frame};
 /// All endpoints, framed.
 pub fn router(app: App) -> Router {
     let (router, api) = endpoints::described();
-    let router = if app.has_door() { router.merge(door::routes()) } else { router };
+    let router = if app.has_door() { router.merge(door::routes(&app)) } else { router };
     router
         .merge(endpoints::docs::routes(api))
         .layer(DefaultBodyLimit::disable())

@@ -26,7 +26,11 @@ impl ServiceTokens {
 
     /// Whose token this is. Every token is compared, whatever fits first.
     pub(crate) fn actor(&self, token: &str) -> Option<String> {
-        let digest = ServiceToken::new(token.to_owned()).digest();
+        self.actor_by_digest(&ServiceToken::new(token.to_owned()).digest())
+    }
+
+    /// Whose token has this digest.
+    pub(crate) fn actor_by_digest(&self, digest: &ServiceTokenDigest) -> Option<String> {
         let mut found = None;
         for known in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
             if bool::from(known.digest.0.ct_eq(&digest.0)) {

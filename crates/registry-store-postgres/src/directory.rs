@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 
+use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::Timestamptz;
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
 use registry_core::appliance::Appliance;
+use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
-use registry_core::store::{Place, StoreError, TenantQuery, TenantRecord};
+use registry_core::store::{Place, SilentAppliance, StoreError, TenantQuery, TenantRecord};
 use registry_core::tenant::Tenant;
 use uuid::Uuid;
 
@@ -91,6 +94,29 @@ async fn list_in_txn(connection: &mut AsyncPgConnection, query: &TenantQuery) ->
     let rows: Vec<TenantRow> = PlannedAnew(rows).load(connection).await.map_err(|error| failure(&error))?;
     let tenants = rows.into_iter().map(Tenant::try_from).collect::<Result<_, _>>()?;
     records(connection, tenants, true).await
+}
+
+/// The licensed appliances that were not heard of since then.
+pub(crate) async fn silent(
+    connection: &mut AsyncPgConnection,
+    since: Timestamp,
+    limit: u32,
+) -> Result<Vec<SilentAppliance>, StoreError> {
+    let heard = || sql::<Timestamptz>("coalesce(appliances.last_check_in_at, appliances.registered_at)");
+    let rows = appliances::table
+        .inner_join(tenants::table.on(tenants::id.eq(appliances::tenant_id)))
+        .filter(appliances::license_sub.is_not_null().and(appliances::revoked_at.is_null()))
+        .filter(tenants::status.ne_all(["suspended", "cancelled"]).and(heard().lt(since)))
+        .order((heard(), appliances::tenant_id, appliances::id))
+        .limit(limit.into())
+        .select((TenantRow::as_select(), ApplianceRow::as_select()))
+        .load::<(TenantRow, ApplianceRow)>(connection)
+        .await
+        .map_err(|error| failure(&error))?;
+    let read = |(tenant, appliance)| {
+        Ok(SilentAppliance { tenant: Tenant::try_from(tenant)?, appliance: Appliance::try_from(appliance)? })
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// A text as `LIKE` takes it literally.

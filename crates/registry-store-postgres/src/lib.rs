@@ -38,8 +38,8 @@ use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::{NewSession, SignIn, Visitor};
 use registry_core::store::{
     CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey, TenantQuery,
-    TenantRecord, TenantSelector,
+    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError, TenantFacts, TenantKey,
+    TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -217,6 +217,10 @@ impl Store for PostgresStore {
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError> {
         change(&self.pool, id, None, decide).await
+    }
+
+    async fn appliances_silent(&self, since: Timestamp, limit: u32) -> Result<Vec<SilentAppliance>, StoreError> {
+        self.pool.run(move |connection| directory::silent(connection, since, limit).boxed()).await
     }
 
     async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError> {

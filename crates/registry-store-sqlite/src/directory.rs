@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 use registry_core::appliance::Appliance;
+use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
-use registry_core::store::TenantQuery;
-use registry_core::store::{StoreError, TenantRecord};
+use registry_core::store::{SilentAppliance, StoreError, TenantQuery, TenantRecord};
 use registry_core::tenant::Tenant;
 
+use crate::connection::failure;
 use crate::facts::{all, tenant};
 use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, TenantRow};
 use crate::schema::{appliances, entitlements, install_codes, tenants};
@@ -102,4 +103,26 @@ fn by_tenant<T>(rows: Vec<T>, tenant: impl Fn(&T) -> Option<TenantId>) -> HashMa
         }
     }
     grouped
+}
+
+/// The licensed appliances that were not heard of since then.
+pub(crate) fn silent(
+    connection: &mut SqliteConnection,
+    since: Timestamp,
+    limit: u32,
+) -> Result<Vec<SilentAppliance>, StoreError> {
+    let heard = || sql::<BigInt>("coalesce(appliances.last_check_in_at, appliances.registered_at)");
+    let rows = appliances::table
+        .inner_join(tenants::table.on(tenants::id.eq(appliances::tenant_id)))
+        .filter(appliances::license_sub.is_not_null().and(appliances::revoked_at.is_null()))
+        .filter(tenants::status.ne_all(["suspended", "cancelled"]).and(heard().lt(since.timestamp_micros())))
+        .order((heard(), appliances::tenant_id, appliances::id))
+        .limit(limit.into())
+        .select((TenantRow::as_select(), ApplianceRow::as_select()))
+        .load::<(TenantRow, ApplianceRow)>(connection)
+        .map_err(|error| failure(&error))?;
+    let read = |(tenant, appliance)| {
+        Ok(SilentAppliance { tenant: Tenant::try_from(tenant)?, appliance: Appliance::try_from(appliance)? })
+    };
+    rows.into_iter().map(read).collect()
 }

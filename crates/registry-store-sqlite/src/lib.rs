@@ -32,8 +32,8 @@ use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::{NewSession, SignIn, Visitor};
 use registry_core::store::{
     CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts,
-    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts, TenantKey,
-    TenantQuery, TenantRecord, TenantSelector,
+    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError, TenantFacts,
+    TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -227,6 +227,10 @@ impl Store for SqliteStore {
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError> {
         self.decide(None, move |connection| outbox::show(connection, id), decide).await
+    }
+
+    async fn appliances_silent(&self, since: Timestamp, limit: u32) -> Result<Vec<SilentAppliance>, StoreError> {
+        self.connections.read(move |connection| directory::silent(connection, since, limit)).await
     }
 
     async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError> {

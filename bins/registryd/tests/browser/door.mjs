@@ -1,37 +1,11 @@
 // A customer at the door, in a real Chromium: registers, signs in by mail, gets a fresh code, signs out.
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
+import { open } from "./looking.mjs";
 
-const { BROWSER_MODULES, CHROMIUM, SHOTS } = process.env;
-const require = createRequire(join(BROWSER_MODULES, "package.json"));
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const { url, mailbox, script } = JSON.parse(process.argv[2]);
-
-const quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...quiet] });
-// axe runs where the page's own scripts would not.
-const context = await browser.newContext({ javaScriptEnabled: script, bypassCSP: script, viewport: { width: 1024, height: 800 } });
-const page = await context.newPage();
-
-/** Looks at the page: no violation of axe's, light and dark; and pictures, where they are wanted. */
-async function look(name) {
-  for (const colorScheme of ["dark", "light"]) {
-    await page.emulateMedia({ colorScheme });
-    if (script) {
-      await page.evaluate(axe);
-      const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
-      assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`), [], `${name}, ${colorScheme}`);
-    }
-    if (!SHOTS) continue;
-    for (const [kind, width, height] of [["phone", 390, 844], ["desktop", 1024, 800]]) {
-      await page.setViewportSize({ width, height });
-      await page.screenshot({ path: join(SHOTS, `door-${name}-${kind}-${colorScheme}.png`), fullPage: true });
-    }
-  }
-}
+const { browser, page, look } = await open("door", script);
 
 /** The text of the newest mail, once so many have come. */
 async function mail(count) {

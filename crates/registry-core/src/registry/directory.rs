@@ -1,12 +1,13 @@
 //! The directory: listing tenants, and showing one.
 
+use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::entitlement::{self, Entitlement};
 use crate::id::TenantId;
 use crate::install_code::{CodeKind, CodeState, InstallCode};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
-use crate::store::{Place, TenantQuery, TenantRecord};
+use crate::store::{Place, SilentAppliance, TenantQuery, TenantRecord};
 use crate::tenant::{DeploymentType, TenantStatus};
 use crate::text::{ProductCode, fold};
 use crate::words::words;
@@ -77,7 +78,14 @@ pub const DEFAULT_LIMIT: u32 = 50;
 impl Registry {
     /// A page of the tenants, newest first.
     pub async fn tenant_list(&self, asked: ListTenants) -> Result<Page, Error> {
-        let query = self.parse_query(&asked)?;
+        let (records, next_cursor) = self.tenant_page(self.parse_query(&asked)?).await?;
+        let now = self.now();
+        let items = records.into_iter().map(|record| self.summary(record, now)).collect();
+        Ok(Page { items, next_cursor })
+    }
+
+    /// A page, and what to ask for the next one with.
+    pub(super) async fn tenant_page(&self, query: TenantQuery) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
         let limit = query.limit as usize;
         let mut records = self.ports.store.tenant_list(TenantQuery { limit: query.limit + 1, ..query }).await?;
         let more = records.len() > limit;
@@ -85,15 +93,25 @@ impl Registry {
         let last =
             records.last().map(|record| Place { registered_at: record.tenant.registered_at, id: record.tenant.id });
         let next_cursor = last.filter(|_| more).map(Place::to_cursor);
-        let now = self.now();
-        let items = records.into_iter().map(|record| self.summary(record, now)).collect();
-        Ok(Page { items, next_cursor })
+        Ok((records, next_cursor))
     }
 
     /// One tenant.
     pub async fn tenant_show(&self, id: TenantId) -> Result<TenantSummary, Error> {
         let record = self.ports.store.tenant_show(id).await?.ok_or(Refusal::TenantNotFound)?;
         Ok(self.summary(record, self.now()))
+    }
+
+    /// What happened to a tenant, oldest first.
+    pub async fn tenant_timeline(&self, id: TenantId) -> Result<Vec<AuditEntry>, Error> {
+        Ok(self.ports.store.audit_list(Some(id)).await?)
+    }
+
+    /// The licensed appliances that were not heard of for so many check-ins: they may be off, or unable to renew.
+    pub async fn appliances_silent(&self, missed: u32, limit: u32) -> Result<Vec<SilentAppliance>, Error> {
+        let interval = self.settings.check_in_interval;
+        let quiet = i32::try_from(missed).ok().and_then(|missed| interval.checked_mul(missed)).unwrap_or(interval);
+        Ok(self.ports.store.appliances_silent(self.now() - quiet, limit).await?)
     }
 
     fn summary(&self, record: TenantRecord, now: Timestamp) -> TenantSummary {
@@ -143,11 +161,15 @@ impl Registry {
                 .map(|word| TenantStatus::from_word(&word).ok_or_else(|| invalid("status", "is not known")))
                 .transpose()?,
             limit: limit.ok_or_else(|| invalid("limit", "must be from 1 to 200"))?,
-            after: given(&asked.cursor)
-                .map(|text| Place::from_cursor(&text).ok_or_else(|| invalid("cursor", "is not one of ours")))
-                .transpose()?,
+            after: given(&asked.cursor).as_deref().map(place).transpose()?,
         })
     }
+}
+
+/// The place that a cursor stands for.
+pub(super) fn place(cursor: &str) -> Result<Place, Refusal> {
+    let invalid = || Refusal::Invalid { field: "cursor", problem: "is not one of ours".to_owned() };
+    Place::from_cursor(cursor).ok_or_else(invalid)
 }
 
 impl Place {

@@ -96,7 +96,7 @@ pub struct Settings {
     pub portal_url: Option<String>,
     /// How much guessing is too much.
     pub guesses: GuessPolicy,
-    /// How often a source may ask for mails.
+    /// How often a source may ask for mails, and how often mails to one address may be asked for.
     pub asks: GuessPolicy,
     /// What all licenses share.
     pub license: LicensePolicy,
@@ -132,6 +132,8 @@ pub struct Registry {
     throttle: Throttle,
     /// Of what anybody may ask for on the pages: mails, that is.
     asks: Throttle,
+    /// The same by the address that they go to, which is known by its digest.
+    asks_for: Throttle<[u8; 32]>,
     last_look: LastLook,
 }
 
@@ -140,7 +142,8 @@ impl Registry {
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
         let (throttle, asks) = (Throttle::new(settings.guesses), Throttle::new(settings.asks));
-        Self { ports, settings: Arc::new(settings), throttle, asks, last_look: LastLook::default() }
+        let asks_for = Throttle::new(settings.asks);
+        Self { ports, settings: Arc::new(settings), throttle, asks, asks_for, last_look: LastLook::default() }
     }
 
     /// The settings it runs with.

@@ -2,17 +2,20 @@
 
 use crate::audit::Actor;
 use crate::guesses::Source;
-use crate::id::MailId;
+use crate::id::{MailId, TenantId};
 use crate::mail::{MailState, QueuedMail, QueuedMessage};
 use crate::refusal::Refusal;
+use crate::registry::directory::place;
 use crate::registry::{Error, Registry};
 use crate::secret::SignInToken;
 use crate::sign_in::{NewSession, Role, SignIn, SignInKind, Visitor};
 use crate::store::{TenantQuery, TenantRecord};
+use crate::tenant::Tenant;
 use crate::text::EmailAddress;
+use sha2::{Digest as _, Sha256};
 
-/// The most tenants of one contact that a page shows.
-const TENANTS: u32 = 100;
+/// How many tenants of one contact a page shows.
+const TENANTS: u32 = 50;
 
 /// An open session, and what its browser keeps.
 #[derive(Clone, Debug)]
@@ -28,11 +31,7 @@ impl Registry {
     /// caller MUST answer the same, and without waiting for this, and [`ask`](Self::ask) first.
     pub async fn sign_in_mail(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
         let now = self.now();
-        let tenants = self.tenants_of(&contact).await?;
-        let Some(newest) = tenants.into_iter().map(|record| record.tenant).find(|tenant| !tenant.status.is_closed())
-        else {
-            return Ok(());
-        };
+        let Some(newest) = self.newest_open(&contact).await? else { return Ok(()) };
         let mut stamp = self.stamp(Actor { name: "portal".to_owned(), source: source.to_string() });
         let token = SignInToken::draw(&*self.ports.entropy);
         let id: MailId = stamp.draw();
@@ -63,10 +62,16 @@ impl Registry {
         Ok(self.ports.store.sign_in_put(link, Some(mail)).await?)
     }
 
-    /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is refused.
-    pub fn ask(&self, source: Source) -> Result<(), Refusal> {
+    /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is refused, and so is what is
+    /// often asked for the same address, known or not.
+    pub fn ask(&self, source: Source, contact: Option<&EmailAddress>) -> Result<(), Refusal> {
         let now = self.now();
         let counted = self.asks.check(source, now).and_then(|()| self.asks.note(source, now));
+        let counted = counted.and_then(|()| {
+            let Some(contact) = contact else { return Ok(()) };
+            let digest = Sha256::digest(contact.folded()).into();
+            self.asks_for.check(digest, now).and_then(|()| self.asks_for.note(digest, now))
+        });
         counted.map_err(|refusal| match refusal {
             Refusal::TooManyGuesses { retry_after } => Refusal::TooOften { retry_after },
             other => other,
@@ -80,6 +85,24 @@ impl Registry {
         let session = NewSession { digest: token.digest(), expires_at: now + self.settings.session_lifetime };
         let opened = self.ports.store.sign_in_open(link.digest(), session, now).await?;
         let visitor = opened.ok_or(Refusal::SignInLinkInvalid)?.visitor;
+        Ok(OpenedSession { token, visitor })
+    }
+
+    /// Opens a session for an operator, who proved to be this one. With a name that is made of the operator's token, a
+    /// session can end with the token.
+    pub async fn operator_sign_in(&self, name: &str) -> Result<OpenedSession, Error> {
+        let now = self.now();
+        let token = SignInToken::draw(&*self.ports.entropy);
+        let visitor = Visitor { role: Role::Operator, name: name.to_owned() };
+        let session = SignIn {
+            digest: token.digest(),
+            kind: SignInKind::Session,
+            visitor: visitor.clone(),
+            issued_at: now,
+            used_at: now,
+            expires_at: now + self.settings.session_lifetime,
+        };
+        self.ports.store.sign_in_put(session, None).await?;
         Ok(OpenedSession { token, visitor })
     }
 
@@ -101,9 +124,33 @@ impl Registry {
         Ok(self.ports.store.sessions_end(visitor).await?)
     }
 
-    /// The tenants of a contact, newest first.
-    pub async fn tenants_of(&self, contact: &EmailAddress) -> Result<Vec<TenantRecord>, Error> {
-        let query = TenantQuery { contact: Some(contact.clone()), limit: TENANTS, ..TenantQuery::default() };
-        Ok(self.ports.store.tenant_list(query).await?)
+    /// A page of a contact's tenants, newest first, and what to ask for the next page with.
+    pub async fn tenants_of(
+        &self,
+        contact: &EmailAddress,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
+        let after = cursor.map(place).transpose()?;
+        let contact = Some(contact.clone());
+        self.tenant_page(TenantQuery { contact, limit: TENANTS, after, ..TenantQuery::default() }).await
+    }
+
+    /// A contact's tenant; `None` where it is another's, or none.
+    pub async fn tenant_of(&self, contact: &EmailAddress, id: TenantId) -> Result<Option<TenantRecord>, Error> {
+        let record = self.ports.store.tenant_show(id).await?;
+        Ok(record.filter(|record| record.tenant.is_contact(contact)))
+    }
+
+    /// The newest tenant of a contact that is not closed: anybody may register others in the contact's name.
+    pub async fn newest_open(&self, contact: &EmailAddress) -> Result<Option<Tenant>, Error> {
+        let mut cursor = None;
+        loop {
+            let (tenants, next) = self.tenants_of(contact, cursor.as_deref()).await?;
+            let open = tenants.into_iter().map(|record| record.tenant).find(|tenant| !tenant.status.is_closed());
+            if open.is_some() || next.is_none() {
+                return Ok(open);
+            }
+            cursor = next;
+        }
     }
 }

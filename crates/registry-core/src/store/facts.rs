@@ -187,6 +187,15 @@ pub struct TenantRecord {
     pub appliances: Vec<Appliance>,
 }
 
+/// An appliance that was not heard of for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SilentAppliance {
+    /// Its tenant.
+    pub tenant: Tenant,
+    /// The appliance.
+    pub appliance: Appliance,
+}
+
 /// Which tenants to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TenantQuery {

@@ -34,8 +34,8 @@ pub use decision::{Decide, DecideError, Decision, Outcome};
 
 pub use facts::{
     CredentialFacts, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease, Place, RedeemFacts,
-    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, TenantFacts, TenantKey, TenantQuery, TenantRecord,
-    TenantSelector,
+    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, SilentAppliance, TenantFacts, TenantKey, TenantQuery,
+    TenantRecord, TenantSelector,
 };
 pub use write::{Replay, ReplayRecord, Write};
 
@@ -136,6 +136,11 @@ pub trait Store: Send + Sync {
 
     /// One tenant with everything.
     async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError>;
+
+    /// Licensed appliances that are not revoked, of tenants that are not closed, and were not heard of since `since`: by
+    /// their last check-in, or else their registration. Those that were silent for longest come first (ties by tenant and
+    /// id), at most `limit`.
+    async fn appliances_silent(&self, since: Timestamp, limit: u32) -> Result<Vec<SilentAppliance>, StoreError>;
 
     /// The audit of a tenant, oldest first; without a tenant, all of it.
     async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError>;

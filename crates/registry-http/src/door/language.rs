@@ -36,10 +36,11 @@ impl Language {
         let mut wanted: Vec<(f32, &str)> = accepted
             .split(',')
             .filter_map(|part| {
-                let (range, weight) = part.split_once(";q=").unwrap_or((part, "1"));
-                Some((weight.trim().parse().ok()?, range.trim()))
+                let (range, weight) = part.split_once(';').unwrap_or((part, "q=1"));
+                let weight = weight.trim().strip_prefix("q=")?.trim();
+                Some((weight.parse().ok()?, range.trim()))
             })
-            .filter(|(weight, _)| *weight > 0.0)
+            .filter(|(weight, _)| *weight > 0.0 && *weight <= 1.0)
             .collect();
         // Stable: of the same weight, the first one named.
         wanted.sort_by(|(left, _), (right, _)| right.total_cmp(left));
@@ -80,6 +81,9 @@ mod tests {
             ("de;q=0, en", Language::English),
             ("*", Language::English),
             (";;;q=x", Language::English),
+            ("en ; q=0.5, de ; q=0.9", Language::German),
+            ("en; q=0, de; q=1", Language::German),
+            ("de;q=inf, en", Language::English),
         ] {
             assert_eq!(Language::of(accepted), language, "{accepted}");
         }

@@ -1,5 +1,7 @@
-//! The customer's door: the page to register on, and the portal. Server-rendered; they work without JavaScript, and have none.
+//! The customer's door: the page to register on, and the portal; and the operators' console. Server-rendered; they work
+//! without JavaScript, and have none.
 
+mod console;
 mod language;
 mod pages;
 mod portal;
@@ -7,14 +9,16 @@ mod signup;
 mod visitor;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::header;
-use axum::middleware;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use registry_api::ErrorCode;
 use serde_json::Value;
 
 use crate::app::App;
+use crate::problem::ApiError;
 
 pub(crate) use pages::Shown;
 pub use pages::{Door, DoorError};
@@ -32,15 +36,15 @@ pub struct DoorSettings {
     pub checkout_url: Option<String>,
     /// Domains whose addresses are not registered, in lower case.
     pub blocked_domains: Vec<String>,
-    /// Whether the pages are reached over https: then cookies go nowhere else.
-    pub is_secure: bool,
+    /// Where the pages are reached. Where that is https, cookies go nowhere else.
+    pub public_url: String,
 }
 
 /// The largest form, in bytes.
 const FORM: usize = 64 * 1024;
 
 /// The pages' paths; none where the vendor has pages of its own.
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes(app: &App) -> Router<App> {
     Router::new()
         .route("/", get(|| async { Redirect::to("/signup") }))
         .route("/signup", get(signup::show).post(signup::register))
@@ -50,16 +54,34 @@ pub(crate) fn routes() -> Router<App> {
         .route("/portal/sign-out", post(portal::sign_out))
         .route("/portal/download", get(portal::download))
         .route("/portal/tenants/{tenant_id}/reissue", get(portal::reissue).post(portal::reissue_now))
+        .merge(console::routes())
         .route("/assets/door.css", get(pages::style))
         .layer(DefaultBodyLimit::max(FORM))
-        .layer(middleware::from_fn(guard))
+        .layer(from_fn_with_state(app.clone(), guard))
 }
 
-/// What every page has in its headers; and no form of another site is taken: browsers say where a request comes from.
-async fn guard(request: axum::extract::Request, next: middleware::Next) -> Response {
-    let is_foreign = request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site");
-    let mut response = if is_foreign && request.method() == axum::http::Method::POST {
-        pages::marked(axum::http::StatusCode::FORBIDDEN.into_response())
+/// Whether the page that sent a form is one of ours: browsers say so in `Sec-Fetch-Site` (W3C Fetch Metadata), and over
+/// plain http in `Origin` (RFC 6454). Programs send neither.
+fn is_own(headers: &HeaderMap, public_url: &str) -> bool {
+    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(site) = header("sec-fetch-site") {
+        return matches!(site, "same-origin" | "none");
+    }
+    let Some(origin) = header("origin") else { return true };
+    let authority = |url: &str| {
+        let (_, rest) = url.split_once("://")?;
+        rest.split('/').next().map(str::to_ascii_lowercase)
+    };
+    let from = authority(origin);
+    from.is_some() && (from == header("host").map(str::to_ascii_lowercase) || from == authority(public_url))
+}
+
+/// What every page has in its headers; and no form of another site is taken.
+async fn guard(State(app): State<App>, request: axum::extract::Request, next: middleware::Next) -> Response {
+    let is_own = app.door().is_ok_and(|door| is_own(request.headers(), &door.settings.public_url));
+    let mut response = if !is_own && request.method() == Method::POST {
+        let text = "This form was sent from another site. Open the page here, and send it again.";
+        ApiError::new(StatusCode::FORBIDDEN, ErrorCode::InvalidRequest, text).into_response()
     } else {
         next.run(request).await
     };
@@ -69,10 +91,43 @@ async fn guard(request: axum::extract::Request, next: middleware::Next) -> Respo
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // The browser says in `Origin` where our own forms come from, and tells others nothing.
+        (header::REFERRER_POLICY, "same-origin"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (header::VARY, "accept-language"),
     ] {
         response.headers_mut().entry(name).or_insert(axum::http::HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_other_sites_are_told_by_what_browsers_say() {
+        for (site, origin, expected) in [
+            ("", "", true),
+            ("same-origin", "", true),
+            ("none", "", true),
+            ("same-site", "", false),
+            ("cross-site", "", false),
+            ("same-origin", "null", true),
+            ("", "http://registry.internal:8080", true),
+            ("", "https://Registry.example", true),
+            ("", "https://other.registry.example", false),
+            ("", "https://registry.example.evil.example", false),
+            ("", "null", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "registry.internal:8080".parse().unwrap());
+            for (name, value) in [("sec-fetch-site", site), ("origin", origin)] {
+                if !value.is_empty() {
+                    headers.insert(name, value.parse().unwrap());
+                }
+            }
+            assert_eq!(is_own(&headers, "https://registry.example/"), expected, "{site} {origin}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::language::{Catalogue, Language, catalogues};
 use crate::app::App;
 use crate::problem::ApiError;
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 14] = [
     ("layout.html", include_str!("../../templates/door/layout.html")),
     ("signup.html", include_str!("../../templates/door/signup.html")),
     ("done.html", include_str!("../../templates/door/done.html")),
@@ -22,6 +22,11 @@ const TEMPLATES: [(&str, &str); 9] = [
     ("link.html", include_str!("../../templates/door/link.html")),
     ("portal.html", include_str!("../../templates/door/portal.html")),
     ("reissue.html", include_str!("../../templates/door/reissue.html")),
+    ("console_layout.html", include_str!("../../templates/door/console_layout.html")),
+    ("console_sign_in.html", include_str!("../../templates/door/console_sign_in.html")),
+    ("console.html", include_str!("../../templates/door/console.html")),
+    ("console_tenant.html", include_str!("../../templates/door/console_tenant.html")),
+    ("console_confirm.html", include_str!("../../templates/door/console_confirm.html")),
     ("door.css", include_str!("../../templates/door/door.css")),
 ];
 
@@ -47,6 +52,22 @@ pub(crate) fn marked(mut response: Response) -> Response {
     response
 }
 
+/// Fills the `{gaps}` of a text; what fills them is not looked through again.
+fn filled(text: &str, gaps: &[(&str, &str)]) -> String {
+    let (mut filled, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once('{') {
+        let gap = after.split_once('}').and_then(|(name, tail)| {
+            let (_, value) = gaps.iter().find(|(gap, _)| *gap == name)?;
+            Some((*value, tail))
+        });
+        let (value, tail) = gap.unwrap_or(("{", after));
+        filled.push_str(before);
+        filled.push_str(value);
+        rest = tail;
+    }
+    filled + rest
+}
+
 impl Door {
     /// Reads the pages.
     pub fn new(settings: DoorSettings) -> Result<Self, DoorError> {
@@ -59,6 +80,11 @@ impl Door {
         Ok(Self { settings, templates, catalogues })
     }
 
+    /// Whether cookies go over https only.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.settings.public_url.starts_with("https://")
+    }
+
     /// The texts of a language.
     pub(crate) fn texts(&self, language: Language) -> &Catalogue {
         // There is one of each: all are read when the door is made.
@@ -69,7 +95,7 @@ impl Door {
     /// A text with its gaps filled.
     pub(crate) fn text(&self, language: Language, name: &str, gaps: &[(&str, &str)]) -> String {
         let text = self.texts(language).get(name).cloned().unwrap_or_default();
-        gaps.iter().fold(text, |text, (gap, value)| text.replace(&format!("{{{gap}}}"), value))
+        filled(&text, gaps)
     }
 
     pub(crate) fn page(
@@ -109,4 +135,23 @@ pub(crate) async fn style(State(app): State<App>) -> Result<Response, ApiError> 
     let style = style.map_err(|error| ApiError::internal(format!("the style cannot be made: {error}")))?;
     let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=600")];
     Ok((headers, style).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_filled_once() {
+        let gaps = [("company", "{email}"), ("email", "a@b")];
+        for (text, expected) in [
+            ("For {company}: to {email}.", "For {email}: to a@b."),
+            ("{email}{email}", "a@ba@b"),
+            ("{other} {", "{other} {"),
+            ("{{email}}", "{a@b}"),
+            ("", ""),
+        ] {
+            assert_eq!(filled(text, &gaps), expected);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `/portal`: a customer signs in by a mailed link, sees the tenants, downloads the image, and gets a fresh install code.
 
-use axum::extract::{Form, Path, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::TimeDelta;
@@ -13,6 +13,7 @@ use registry_core::refusal::Refusal;
 use registry_core::registry::reissue::Reissue;
 use registry_core::registry::replay::IdempotencyKey;
 use registry_core::secret::SignInToken;
+use registry_core::sign_in::Role;
 use registry_core::store::{TenantRecord, TenantSelector};
 use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,13 @@ use crate::source::Client;
 #[serde(default)]
 pub(crate) struct Asked {
     email: String,
+}
+
+/// Which page of the tenants.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Turned {
+    cursor: Option<String>,
 }
 
 /// A form of a session.
@@ -88,7 +96,7 @@ pub(crate) async fn mail_link(
     let Ok(contact) = EmailAddress::parse(&asked.email) else {
         return sign_in_form(door, language, &asked.email, Some(door.text(language, "wrong_email", &[])));
     };
-    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source) {
+    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source, Some(&contact)) {
         return too_often(door, language, retry_after);
     }
     let minutes = app.registry.settings().sign_in_lifetime.num_minutes().to_string();
@@ -128,7 +136,7 @@ pub(crate) async fn sign_in(
 
 fn with_cookie(door: &Door, token: Option<&SignInToken>, to: &str) -> Response {
     let mut response = Redirect::to(to).into_response();
-    if let Some(cookie) = cookie(token, door.settings.is_secure) {
+    if let Some(cookie) = cookie(Role::Customer, token, door.is_secure()) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     response
@@ -140,13 +148,13 @@ pub(crate) async fn sign_out(
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
-    if let Some(customer) = customer.filter(|customer| customer.has(&own.csrf)) {
+    if let Some(customer) = customer.filter(|customer| customer.session.has(&own.csrf)) {
         let registry = app.registry.clone();
         detached(async move {
             if own.everywhere.is_empty() {
-                registry.sign_out(&customer.token).await
+                registry.sign_out(&customer.session.token).await
             } else {
-                registry.sign_out_everywhere(customer.visitor).await
+                registry.sign_out_everywhere(customer.session.visitor).await
             }
         })
         .await?;
@@ -159,20 +167,22 @@ pub(crate) async fn show(
     State(app): State<App>,
     language: Language,
     MaybeCustomer(customer): MaybeCustomer,
+    Query(turned): Query<Turned>,
 ) -> Result<Response, ApiError> {
     let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
-    overview(&app, language, &customer, None).await
+    overview(&app, language, &customer, turned.cursor.as_deref(), None).await
 }
 
 async fn overview(
     app: &App,
     language: Language,
     customer: &Customer,
+    cursor: Option<&str>,
     notice: Option<String>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let texts = door.texts(language);
-    let tenants = app.registry.tenants_of(&customer.contact).await?;
+    let (tenants, next) = app.registry.tenants_of(&customer.contact, cursor).await?;
     let tenants: Vec<_> = tenants.iter().map(|record| shown(record, texts)).collect();
     let release = app.registry.release_offered().await?.map(|release| ShownRelease {
         version: door.text(language, "download_version", &[("version", release.version.as_str())]),
@@ -182,7 +192,7 @@ async fn overview(
     });
     let who = door.text(language, "signed_in", &[("who", customer.contact.as_str())]);
     let values = context! {
-        who, csrf => customer.csrf(), notice, tenants => Serde(&tenants), release => release.as_ref().map(Serde),
+        who, csrf => customer.session.csrf(), notice, next, tenants => Serde(&tenants), release => release.as_ref().map(Serde),
     };
     door.page("portal.html", language, StatusCode::OK, values)
 }
@@ -214,10 +224,10 @@ fn shown(record: &TenantRecord, texts: &Catalogue) -> ShownTenant {
     }
 }
 
-/// The tenant, where it is the customer's. Another's is as good as none.
+/// The tenant, where it is the customer's, and open. Another's is as good as none.
 async fn own_tenant(app: &App, customer: &Customer, id: Uuid) -> Result<Option<TenantRecord>, ApiError> {
-    let tenants = app.registry.tenants_of(&customer.contact).await?;
-    Ok(tenants.into_iter().find(|record| record.tenant.id == TenantId(id)))
+    let own = app.registry.tenant_of(&customer.contact, TenantId(id)).await?;
+    Ok(own.filter(|record| !record.tenant.status.is_closed()))
 }
 
 pub(crate) async fn reissue(
@@ -233,7 +243,7 @@ pub(crate) async fn reissue(
     let door = app.door()?;
     let gaps = [("company", record.tenant.company_name.as_str()), ("email", customer.contact.as_str())];
     let lead = door.text(language, "reissue_lead", &gaps);
-    let values = context! { lead, csrf => customer.csrf(), form => app.registry.draw_id().to_string() };
+    let values = context! { lead, csrf => customer.session.csrf(), form => app.registry.draw_id().to_string() };
     door.page("reissue.html", language, StatusCode::OK, values)
 }
 
@@ -245,30 +255,30 @@ pub(crate) async fn reissue_now(
     Path(id): Path<Uuid>,
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
-    let Some(customer) = customer.filter(|customer| customer.has(&own.csrf)) else {
+    let Some(customer) = customer.filter(|customer| customer.session.has(&own.csrf)) else {
         return Ok(Redirect::to("/portal").into_response());
     };
     if own_tenant(&app, &customer, id).await?.is_none() {
         return Ok(Redirect::to("/portal").into_response());
     }
     let door = app.door()?;
-    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source) {
+    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source, Some(&customer.contact)) {
         return too_often(door, language, retry_after);
     }
     let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
     // Sent twice, a form is one code.
     let key = (!own.form.is_empty()).then(|| IdempotencyKey {
-        scope: format!("portal {}", customer.visitor.name),
+        scope: format!("portal {}", customer.session.visitor.name),
         digest: digest(&own.form),
         fingerprint: digest(&id.to_string()),
     });
     let reissue = Reissue { selector: TenantSelector::Id(TenantId(id)), strict: false, send_email: true, key };
-    let actor = Actor { name: format!("customer:{}", customer.visitor.name), source: source.to_string() };
+    let actor = Actor { name: format!("customer:{}", customer.session.visitor.name), source: source.to_string() };
     let registry = app.registry.clone();
     match detached(async move { registry.code_reissue(reissue, actor).await }).await {
         Ok(_) => {
             let notice = door.text(language, "reissue_done", &[("email", customer.contact.as_str())]);
-            overview(&app, language, &customer, Some(notice)).await
+            overview(&app, language, &customer, None, Some(notice)).await
         }
         Err(error) if error.refusal.is_some() => {
             let text = door.text(language, "reissue_refused", &[("problem", &error.text)]);
@@ -278,13 +288,14 @@ pub(crate) async fn reissue_now(
     }
 }
 
-/// A fresh link to the current image.
+/// A fresh link to the current image, for whoever has a tenant that is not closed.
 pub(crate) async fn download(
     State(app): State<App>,
     MaybeCustomer(customer): MaybeCustomer,
 ) -> Result<Response, ApiError> {
-    if customer.is_none() {
-        return Ok(Redirect::to("/portal/sign-in").into_response());
+    let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
+    if app.registry.newest_open(&customer.contact).await?.is_none() {
+        return Ok(Redirect::to("/portal").into_response());
     }
     let link = app.registry.download_offered().await?;
     Ok(link.map_or_else(|| Redirect::to("/portal"), |link| Redirect::to(link.expose())).into_response())

@@ -74,7 +74,8 @@ pub(crate) async fn register(
     if !typed.website.is_empty() {
         return done(door, language, &typed);
     }
-    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source) {
+    let contact = EmailAddress::parse(&typed.contact_email).ok();
+    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source, contact.as_ref()) {
         return too_often(door, language, retry_after);
     }
     let new = new_tenant(door, &typed);

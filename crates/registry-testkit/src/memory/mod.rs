@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
+use registry_core::appliance::Appliance;
 use registry_core::audit::AuditEntry;
 use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
@@ -19,8 +20,8 @@ use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::{NewSession, SignIn, SignInKind, Visitor};
 use registry_core::store::{
     CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease,
-    Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, Store, StoreError, TenantFacts,
-    TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
+    Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store,
+    StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -276,6 +277,20 @@ impl Store for MemoryStore {
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError> {
         self.decide(None, |tables| tables.mails.get(&id).map(|mail| (**mail).clone()), &decide)
+    }
+
+    async fn appliances_silent(&self, since: Timestamp, limit: u32) -> Result<Vec<SilentAppliance>, StoreError> {
+        let tables = self.0.lock().unwrap();
+        let heard = |it: &Appliance| it.last_check_in_at.unwrap_or(it.registered_at);
+        let is_silent = |it: &&Arc<Appliance>| it.license.is_some() && it.revoked_at.is_none() && heard(it) < since;
+        let silent = tables.appliances.values().filter(is_silent).filter_map(|it| {
+            let tenant = tables.tenant(it.tenant_id).filter(|tenant| !tenant.status.is_closed())?;
+            Some(SilentAppliance { tenant, appliance: (**it).clone() })
+        });
+        let mut silent: Vec<_> = silent.collect();
+        silent.sort_by_key(|it| (heard(&it.appliance), it.tenant.id, it.appliance.id.clone()));
+        silent.truncate(limit as usize);
+        Ok(silent)
     }
 
     async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError> {

@@ -27,7 +27,7 @@ pub(super) struct Tables {
     pub(super) tenants: Table<TenantId, Tenant>,
     entitlements: Table<EntitlementId, Entitlement>,
     pub(super) codes: Table<CodeId, InstallCode>,
-    appliances: Table<(TenantId, ApplianceId), Appliance>,
+    pub(super) appliances: Table<(TenantId, ApplianceId), Appliance>,
     credentials: Table<[u8; 32], Credential>,
     pub(super) mails: Table<MailId, QueuedMail>,
     pub(super) audit: Table<AuditId, AuditEntry>,

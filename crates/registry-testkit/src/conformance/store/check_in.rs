@@ -188,3 +188,34 @@ pub async fn a_suspended_tenant_is_refused_until_it_is_resumed(store: Arc<dyn St
     let refused = world.registry.tenant_edit(nobody, TenantEdit::Suspend, actor()).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantNotFound)));
 }
+
+/// Who does not call any more.
+pub async fn appliances_are_silent_from_their_last_check_in_on(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let mut installs = Vec::new();
+    for company in ["Never", "Long ago", "Lately", "Revoked", "Suspended"] {
+        installs.push(installed(&world, company).await);
+    }
+    let free = world.register("Free", "essentials").await;
+    world.redeem(&free.code, "appliance-1").await.unwrap();
+    world.clock.advance(TimeDelta::hours(1));
+    check_in(&world, &installs[1].1).await.unwrap();
+    world.clock.advance(TimeDelta::days(3));
+    check_in(&world, &installs[2].1).await.unwrap();
+    world.registry.appliance_revoke(installs[3].0, ApplianceId::parse("appliance-1").unwrap(), actor()).await.unwrap();
+    world.registry.tenant_edit(installs[4].0, TenantEdit::Suspend, actor()).await.unwrap();
+    let silent = async |limit| {
+        let found = world.registry.appliances_silent(2, limit).await.unwrap();
+        found.iter().map(|it| it.tenant.company_name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(silent(10).await, ["Never", "Long ago"], "longest silent first");
+    assert_eq!(silent(1).await, ["Never"]);
+    let found = world.registry.appliances_silent(2, 1).await.unwrap().remove(0);
+    assert_eq!(found.appliance, appliance(&store, installs[0].0).await);
+    world.clock.advance(TimeDelta::days(2));
+    assert_eq!(silent(10).await, ["Never", "Long ago"], "exactly two check-ins ago is not silent yet");
+    world.clock.advance(TimeDelta::microseconds(1));
+    assert_eq!(silent(10).await, ["Never", "Long ago", "Lately"]);
+    check_in(&world, &installs[0].1).await.unwrap();
+    assert_eq!(silent(10).await, ["Long ago", "Lately"]);
+}

@@ -83,6 +83,7 @@ macro_rules! store_conformance {
             the_newest_credential_retires_the_older_ones_at_its_first_use,
             an_unknown_and_a_revoked_credential_are_refused_alike,
             verifying_a_credential_writes_nothing,
+            appliances_are_silent_from_their_last_check_in_on,
             check_ins_racing_each_other_and_a_revocation_all_answer,
             a_suspended_tenant_is_refused_until_it_is_resumed,
             a_master_key_that_others_do_not_have_is_not_recorded,

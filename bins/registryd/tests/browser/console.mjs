@@ -1,0 +1,61 @@
+// An operator at the console, in a real Chromium: signs in by token, looks around, re-issues a code, sends a mail again.
+import assert from "node:assert/strict";
+import { open } from "./looking.mjs";
+
+const { url, token, script } = JSON.parse(process.argv[2]);
+const { browser, page, look } = await open("console", script);
+
+await page.goto(`${url}console`);
+await page.getByRole("heading", { name: "Sign in" }).waitFor();
+await page.getByLabel("Operator token").fill("0".repeat(64));
+await page.getByRole("button", { name: "Sign in" }).click();
+await page.getByRole("alert").waitFor();
+await look("sign-in");
+await page.getByLabel("Operator token").fill(token);
+await page.getByRole("button", { name: "Sign in" }).click();
+await page.getByRole("heading", { name: "Tenants" }).waitFor();
+await page.getByText("Signed in as operator:ann").waitFor();
+assert.equal(await page.getByRole("row").count(), 51, "a page of tenants, and their headings");
+await look("tenants");
+await page.getByRole("button", { name: "Next" }).click();
+await page.getByRole("link", { name: "<b>Acme</b> & Söhne" }).waitFor();
+await page.getByLabel("Company or e-mail").fill("söhne");
+await page.getByLabel("Status").selectOption("active");
+await page.getByRole("button", { name: "Search" }).click();
+await page.getByText("There is nothing.").waitFor();
+await page.getByLabel("Status").selectOption("");
+await page.getByRole("button", { name: "Search" }).click();
+assert.equal(await page.getByRole("row").count(), 2);
+
+await page.getByRole("link", { name: "<b>Acme</b> & Söhne" }).click();
+await page.getByRole("heading", { name: "<b>Acme</b> & Söhne" }).waitFor();
+for (const what of ["tenant_registered", "code_redeemed", "redeem_refused", "mail_sent"]) await page.getByRole("cell", { name: what, exact: true }).waitFor();
+await look("tenant");
+await page.getByRole("link", { name: "Get a fresh install code" }).click();
+await page.getByText("Older unused codes stop working").waitFor();
+await look("confirm");
+await page.getByRole("button", { name: "Get a fresh install code" }).click();
+await page.getByText("Done.").waitFor();
+const reissued = page.getByRole("row").filter({ hasText: "code_reissued" });
+assert.match(await reissued.innerText(), /operator:ann/);
+
+for (const [link, heading] of [["Silent appliances", "Silent appliances"], ["Releases", "Releases"], ["Mails", "Mails"]]) {
+  await page.getByRole("navigation").getByRole("link", { name: link }).click();
+  await page.getByRole("heading", { name: heading }).waitFor();
+  await look(link.toLowerCase().split(" ")[0]);
+}
+await page.getByLabel("Status").selectOption("sent");
+await page.getByRole("button", { name: "Search" }).click();
+await page.getByRole("cell", { name: "install_code_reissued", exact: true }).waitFor();
+
+// What there is not.
+await page.goto(`${url}console/tenants/01900000-0000-7000-8000-000000000000`);
+await page.getByRole("heading", { name: "This cannot be shown" }).waitFor();
+assert.notEqual(await page.evaluate(() => getComputedStyle(document.querySelector("main")).maxWidth), "none", "it has its style");
+await look("nothing");
+await page.goto(`${url}console`);
+await page.getByRole("button", { name: "Sign out" }).click();
+await page.getByRole("heading", { name: "Sign in" }).waitFor();
+await page.goto(`${url}console/mails`);
+await page.getByRole("heading", { name: "Sign in" }).waitFor();
+await browser.close();

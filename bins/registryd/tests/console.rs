@@ -1,0 +1,149 @@
+//! The operators' console, in a browser and without one.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(dead_code, reason = "each test binary uses its part of the harness")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Server, start};
+use registry_wiring::{Config, TokenRole, Tokens};
+use reqwest::StatusCode;
+use reqwest::blocking::Response;
+use serde_json::json;
+
+/// A token of this role; registryd admits it from its start on.
+fn token(data: &Path, name: &str, role: TokenRole) -> String {
+    let config = Config { data: data.to_owned(), ..Config::default() };
+    Tokens::open_to_change(&config).unwrap().create(name, role).unwrap().expose().to_owned()
+}
+
+fn form(server: &Server, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Response {
+    server.post(path).header("cookie", cookie).form(fields).send().unwrap()
+}
+
+fn page(server: &Server, path: &str, cookie: &str) -> Response {
+    server.get(path).header("cookie", cookie).send().unwrap()
+}
+
+fn sign_in(server: &Server, token: &str) -> String {
+    let opened = form(server, "/console/sign-in", "", &[("token", token)]);
+    assert_eq!(opened.status(), StatusCode::SEE_OTHER);
+    let cookie = opened.headers()["set-cookie"].to_str().unwrap().to_owned();
+    for flag in ["registry-console=", "HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(flag), "{cookie}");
+    }
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+fn csrf(page: Response) -> String {
+    page.text().unwrap().split_once("name=\"csrf\" value=\"").unwrap().1.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn in_chromium_an_operator_looks_around_and_helps_a_customer() {
+    for script in [true, false] {
+        let data = tempfile::tempdir().unwrap();
+        drop(start(data.path(), &[]));
+        let token = token(data.path(), "ann", TokenRole::Operator);
+        let server = start(data.path(), &[]);
+        let first = json!({ "company_name": "<b>Acme</b> & Söhne", "contact_email": "ada@acme.example", "edition": "essentials" });
+        let code = server.service("/register-tenant", &first).1["install_code"].as_str().unwrap().to_owned();
+        assert_eq!((server.redeem(&code).0, server.redeem(&code).0), (200, 409));
+        for number in 0..50 {
+            server.register(&format!("Company{number}"), "essentials");
+        }
+        server.mails(51);
+        let walk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/console.mjs");
+        let asked = json!({ "url": format!("{}/", server.url), "token": token, "script": script });
+        let output = Command::new("node").arg(walk).arg(asked.to_string()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn only_an_operators_token_signs_in_and_its_sessions_end_with_it() {
+    let data = tempfile::tempdir().unwrap();
+    drop(start(data.path(), &[]));
+    let operator = token(data.path(), "ann", TokenRole::Operator);
+    let service = token(data.path(), "store", TokenRole::Service);
+    let server = start(data.path(), &[("REGISTRY_DOOR_ASKS", "4")]);
+    for wrong in ["", "x", service.as_str(), server.token.as_str()] {
+        let refused = form(&server, "/console/sign-in", "", &[("token", wrong)]);
+        assert!(refused.status() == StatusCode::FORBIDDEN && !refused.headers().contains_key("set-cookie"), "{wrong}");
+    }
+    let late = form(&server, "/console/sign-in", "", &[("token", "guess")]);
+    assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
+    let cookie = sign_in(&server, &operator);
+    let pages = ["/console", "/console/mails", "/console/releases", "/console/silent"];
+    for path in pages {
+        assert_eq!(page(&server, path, "").status(), StatusCode::SEE_OTHER, "{path}");
+        let shown = page(&server, path, &cookie);
+        assert_eq!(shown.status(), StatusCode::OK, "{path}");
+        assert!(shown.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+        assert!(shown.text().unwrap().len() < 50_000, "{path}");
+    }
+    // As a customer's it is none, and a token itself is none either.
+    let customer = cookie.replace("registry-console", "registry-session");
+    assert_eq!(page(&server, "/portal", &customer).status(), StatusCode::SEE_OTHER);
+    assert_eq!(page(&server, "/console", &format!("registry-console={operator}")).status(), StatusCode::SEE_OTHER);
+
+    let config = Config { data: data.path().to_owned(), ..Config::default() };
+    Tokens::open_to_change(&config).unwrap().revoke("ann").unwrap();
+    let again = token(data.path(), "ann", TokenRole::Operator);
+    for _ in 0..400 {
+        if form(&server, "/console/sign-in", "", &[("token", &again)]).status() == StatusCode::SEE_OTHER {
+            assert_eq!(page(&server, "/console", &cookie).status(), StatusCode::SEE_OTHER, "the old session is over");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the new token is never admitted: {}", server.log.lock().unwrap());
+}
+
+#[test]
+fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
+    let data = tempfile::tempdir().unwrap();
+    drop(start(data.path(), &[]));
+    let operator = token(data.path(), "ann", TokenRole::Operator);
+    let server = start(data.path(), &[]);
+    let (tenant, _) = server.register("Acme", "essentials");
+    server.mails(1);
+    let cookie = sign_in(&server, &operator);
+    let reissue = format!("/console/tenants/{tenant}/reissue");
+    let codes = || server.look(&format!("/tenants/{tenant}")).1["install_codes"].as_array().unwrap().len();
+    let csrf = csrf(page(&server, &reissue, &cookie));
+    let zeros = "0".repeat(64);
+    for (cookie, csrf) in [(cookie.as_str(), ""), (&cookie, zeros.as_str()), ("", &csrf)] {
+        let refused = form(&server, &reissue, cookie, &[("csrf", csrf), ("form", "x")]);
+        assert_eq!(refused.status(), StatusCode::SEE_OTHER);
+    }
+    assert_eq!(codes(), 1);
+    for _ in 0..2 {
+        let done = form(&server, &reissue, &cookie, &[("csrf", &csrf), ("form", "x")]).text().unwrap();
+        assert!(done.contains("Done.") && done.contains("operator:ann (127.0.0.1)"), "{done}");
+    }
+    assert_eq!(codes(), 2, "sent twice, it is one code");
+
+    // A mail that was sent is not sent again; one that there is not has a page that says so.
+    server.mails(2);
+    let mails = page(&server, "/console/mails?state=sent", &cookie).text().unwrap();
+    assert!(mails.contains("install_code_reissued") && !mails.contains("/retry"), "{mails}");
+    for path in ["/console/mails?state=lost", "/console?status=lost", "/console?cursor=x"] {
+        let refused = server.get(path).header("cookie", &cookie).header("accept", "text/html").send().unwrap();
+        assert!(refused.status().is_client_error(), "{path}");
+        assert!(refused.text().unwrap().contains("<h1>This cannot be shown</h1>"), "{path}");
+    }
+    let nobody = "/console/mails/01900000-0000-7000-8000-000000000000/retry";
+    let refused = form(&server, nobody, &cookie, &[("csrf", &csrf)]);
+    assert!(refused.status() == StatusCode::CONFLICT && refused.text().unwrap().contains("Refused:"));
+    let foreign = server.post(&reissue).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
+    let foreign = foreign.form(&[("csrf", csrf.as_str())]).send().unwrap();
+    assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
+    form(&server, "/console/sign-out", &cookie, &[("csrf", &csrf)]);
+    assert_eq!(page(&server, "/console", &cookie).status(), StatusCode::SEE_OTHER);
+}

@@ -1,0 +1,173 @@
+//! `/console`: operators look at tenants, mails, releases and silent appliances, re-issue codes and send mails again. They
+//! sign in with the token that registryctl made for them; a session ends with its token.
+
+mod lists;
+mod tenant;
+
+use axum::Router;
+use axum::extract::{Form, FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use minijinja::context;
+use registry_core::audit::Actor;
+use registry_core::clock::Timestamp;
+use registry_core::entropy::hex;
+use registry_core::guesses::Source;
+use registry_core::refusal::Refusal;
+use registry_core::secret::{ServiceToken, ServiceTokenDigest, SignInToken};
+use registry_core::sign_in::Role;
+use serde::{Deserialize, Serialize};
+
+use super::language::Language;
+use super::pages::Door;
+use super::portal::too_often;
+use super::visitor::{SignedIn, cookie, signed_in};
+use crate::app::App;
+use crate::endpoints::detached;
+use crate::problem::ApiError;
+use crate::source::Client;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/console", get(lists::tenants))
+        .route("/console/sign-in", get(ask).post(sign_in))
+        .route("/console/sign-out", post(sign_out))
+        .route("/console/silent", get(lists::silent))
+        .route("/console/releases", get(lists::releases))
+        .route("/console/mails", get(lists::mails))
+        .route("/console/mails/{mail_id}/retry", get(tenant::retry).post(tenant::retry_now))
+        .route("/console/tenants/{tenant_id}", get(tenant::show))
+        .route("/console/tenants/{tenant_id}/reissue", get(tenant::reissue).post(tenant::reissue_now))
+}
+
+/// An operator who is signed in, and whose token is still admitted.
+struct Operator {
+    actor: String,
+    session: SignedIn,
+}
+
+impl Operator {
+    /// Who the audit names.
+    fn acts_from(&self, source: Source) -> Actor {
+        Actor { name: self.actor.clone(), source: source.to_string() }
+    }
+
+    /// What every page of the console shows.
+    fn frame(&self, door: &Door, language: Language) -> minijinja::Value {
+        let who = door.text(language, "signed_in", &[("who", &self.actor)]);
+        context! { who, csrf => self.session.csrf() }
+    }
+}
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        let session = signed_in(parts, app, Role::Operator).await.map_err(ApiError::into_response)?;
+        let known = session.and_then(|session| {
+            let digest = digest_of(&session.visitor.name)?;
+            Some(Self { actor: app.tokens.actor_by_digest(&digest).filter(|actor| is_operator(actor))?, session })
+        });
+        known.ok_or_else(|| Redirect::to("/console/sign-in").into_response())
+    }
+}
+
+fn is_operator(actor: &str) -> bool {
+    actor.starts_with("operator:")
+}
+
+/// A session's name is the digest of the operator's token: another token of the same name does not revive it.
+fn name_of(digest: &ServiceTokenDigest) -> String {
+    hex(&digest.0)
+}
+
+fn digest_of(name: &str) -> Option<ServiceTokenDigest> {
+    let mut digest = [0; 32];
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(name.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(ServiceTokenDigest(digest))
+}
+
+/// A cell of a table.
+#[derive(Serialize)]
+struct Cell {
+    text: String,
+    link: Option<String>,
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), link: None }
+    }
+}
+
+impl Cell {
+    fn linked(text: impl Into<String>, link: String) -> Self {
+        Self { text: text.into(), link: Some(link) }
+    }
+}
+
+/// A moment, to the minute.
+fn minute(at: Timestamp) -> String {
+    at.format("%Y-%m-%d %H:%M").to_string()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Proof {
+    token: String,
+}
+
+async fn ask(State(app): State<App>, language: Language) -> Result<Response, ApiError> {
+    app.door()?.page("console_sign_in.html", language, StatusCode::OK, context! {})
+}
+
+async fn sign_in(
+    State(app): State<App>,
+    Client(source): Client,
+    language: Language,
+    Form(proof): Form<Proof>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let token = proof.token.trim();
+    if !app.tokens.actor(token).is_some_and(|actor| is_operator(&actor)) {
+        if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source, None) {
+            return too_often(door, language, retry_after);
+        }
+        let values = context! { problem => door.text(language, "console_wrong_token", &[]) };
+        return door.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
+    }
+    let name = name_of(&ServiceToken::new(token.to_owned()).digest());
+    let registry = app.registry.clone();
+    let opened = detached(async move { registry.operator_sign_in(&name).await }).await?;
+    Ok(with_cookie(door, Some(&opened.token), "/console"))
+}
+
+async fn sign_out(State(app): State<App>, operator: Operator, Form(own): Form<Own>) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    if !operator.session.has(&own.csrf) {
+        return Ok(Redirect::to("/console").into_response());
+    }
+    let registry = app.registry.clone();
+    detached(async move { registry.sign_out(&operator.session.token).await }).await?;
+    Ok(with_cookie(door, None, "/console/sign-in"))
+}
+
+fn with_cookie(door: &Door, token: Option<&SignInToken>, to: &str) -> Response {
+    let mut response = Redirect::to(to).into_response();
+    if let Some(cookie) = cookie(Role::Operator, token, door.is_secure()) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// A form of a session.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Own {
+    csrf: String,
+    form: String,
+}

@@ -1,0 +1,196 @@
+//! One tenant: what happened to it; a fresh code; a mail sent again.
+
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use minijinja::context;
+use minijinja::value::Serde;
+use registry_core::audit::AuditEntry;
+use registry_core::clock::Timestamp;
+use registry_core::id::{MailId, TenantId};
+use registry_core::mail::{MailQuery, QueuedMail};
+use registry_core::registry::outbox::MailEdit;
+use registry_core::registry::reissue::Reissue;
+use registry_core::registry::replay::IdempotencyKey;
+use registry_core::store::TenantSelector;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{Cell, Operator, Own, minute};
+use crate::app::App;
+use crate::door::language::Language;
+use crate::door::pages::Door;
+use crate::endpoints::detached;
+use crate::problem::ApiError;
+use crate::source::Client;
+
+/// The most mails of a tenant that its timeline names.
+const MAILS: u32 = 100;
+
+#[derive(Serialize)]
+struct Fact {
+    name: String,
+    value: String,
+}
+
+pub(super) async fn show(
+    State(app): State<App>,
+    language: Language,
+    operator: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    overview(&app, language, &operator, TenantId(id), None).await
+}
+
+async fn overview(
+    app: &App,
+    language: Language,
+    operator: &Operator,
+    id: TenantId,
+    notice: Option<String>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let text = |name: &str| door.text(language, name, &[]);
+    let summary = app.registry.tenant_show(id).await?;
+    let query = MailQuery { tenant: Some(id), limit: MAILS, ..MailQuery::default() };
+    let (audit, mails) = (app.registry.tenant_timeline(id).await?, app.registry.mail_list(query).await?);
+    let tenant = &summary.record.tenant;
+    let appliances: Vec<_> = summary.record.appliances.iter().map(|it| it.id.to_string()).collect();
+    let facts: Vec<_> = [
+        ("id", id.0.to_string()),
+        ("contact", tenant.contact_email.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string)),
+        ("edition", tenant.edition.to_string()),
+        ("status", tenant.status.as_str().to_owned()),
+        ("code_state", summary.code_state.as_str().to_owned()),
+        ("appliances", if appliances.is_empty() { "–".to_owned() } else { appliances.join(", ") }),
+        ("last_check_in", summary.last_check_in_at.map_or_else(|| text("never"), minute)),
+    ]
+    .into_iter()
+    .map(|(name, value)| Fact { name: text(name), value })
+    .collect();
+    let headings: Vec<_> = ["when", "what", "who_did", "why"].into_iter().map(text).collect();
+    let values = context! {
+        title => tenant.company_name.as_str(), facts => Serde(&facts), headings, rows => Serde(&timeline(&audit, &mails)),
+        notice, reissue => format!("/console/tenants/{}/reissue", id.0), ..operator.frame(door, language)
+    };
+    door.page("console_tenant.html", language, StatusCode::OK, values)
+}
+
+/// What the audit says, and what became of the mails, oldest first.
+fn timeline(audit: &[AuditEntry], mails: &[QueuedMail]) -> Vec<Vec<Cell>> {
+    let line = |entry: &AuditEntry| {
+        let times = if entry.count > 1 { format!("{} × ", entry.count) } else { String::new() };
+        let who = format!("{} ({})", entry.actor.name, entry.actor.source);
+        (entry.at, vec![entry.action.as_str().into(), who.into(), Cell::from(times + &entry.detail)])
+    };
+    let mailed = |mail: &QueuedMail| {
+        let (at, what) = (mail.settled_at.unwrap_or(mail.queued_at), format!("mail_{}", mail.state.as_str()));
+        let why = mail.last_error.as_ref().map_or_else(|| mail.to.to_string(), |error| format!("{}: {error}", mail.to));
+        (at, vec![what.into(), "outbox".into(), Cell::from(why)])
+    };
+    let mut lines: Vec<(Timestamp, Vec<Cell>)> = audit.iter().map(line).chain(mails.iter().map(mailed)).collect();
+    lines.sort_by_key(|(at, _)| *at);
+    lines.into_iter().map(|(at, cells)| std::iter::once(minute(at).into()).chain(cells).collect()).collect()
+}
+
+/// A form that asks before anything is done.
+fn confirm(
+    app: &App,
+    language: Language,
+    operator: &Operator,
+    (title, lead, back): (&str, String, &str),
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let form = app.registry.draw_id().to_string();
+    let title = door.text(language, title, &[]);
+    let values = context! { title, lead, back, form, ..operator.frame(door, language) };
+    door.page("console_confirm.html", language, StatusCode::OK, values)
+}
+
+pub(super) async fn reissue(
+    State(app): State<App>,
+    language: Language,
+    operator: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    let record = app.registry.tenant_show(TenantId(id)).await?.record;
+    let email = record.tenant.contact_email.as_ref().map_or("–", |email| email.as_str());
+    let gaps = [("company", record.tenant.company_name.as_str()), ("email", email)];
+    let lead = app.door()?.text(language, "console_reissue_lead", &gaps);
+    confirm(&app, language, &operator, ("reissue_link", lead, &format!("/console/tenants/{id}")))
+}
+
+pub(super) async fn reissue_now(
+    State(app): State<App>,
+    Client(source): Client,
+    language: Language,
+    operator: Operator,
+    Path(id): Path<Uuid>,
+    Form(own): Form<Own>,
+) -> Result<Response, ApiError> {
+    if !operator.session.has(&own.csrf) {
+        return Ok(Redirect::to(&format!("/console/tenants/{id}/reissue")).into_response());
+    }
+    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
+    // Sent twice, a form is one code.
+    let key = (!own.form.is_empty()).then(|| IdempotencyKey {
+        scope: format!("console {}", operator.actor),
+        digest: digest(&own.form),
+        fingerprint: digest(&id.to_string()),
+    });
+    let reissue = Reissue { selector: TenantSelector::Id(TenantId(id)), strict: false, send_email: true, key };
+    let (registry, actor) = (app.registry.clone(), operator.acts_from(source));
+    let done = detached(async move { registry.code_reissue(reissue, actor).await }).await;
+    let back = format!("/console/tenants/{id}");
+    if let Some(refused) = refused(app.door()?, language, done, &back)? {
+        return Ok(refused);
+    }
+    let notice = app.door()?.text(language, "console_done", &[]);
+    overview(&app, language, &operator, TenantId(id), Some(notice)).await
+}
+
+/// The page that says why it was refused, where it was.
+fn refused<T>(
+    door: &Door,
+    language: Language,
+    done: Result<T, ApiError>,
+    back: &str,
+) -> Result<Option<Response>, ApiError> {
+    match done {
+        Ok(_) => Ok(None),
+        Err(error) if error.refusal.is_some() => {
+            let text = door.text(language, "console_refused", &[("problem", &error.text)]);
+            door.message(language, StatusCode::CONFLICT, ("console", text), Some((back, "back"))).map(Some)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) async fn retry(
+    State(app): State<App>,
+    language: Language,
+    operator: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    let mail = app.registry.mail_show(MailId(id)).await?;
+    let lead = app.door()?.text(language, "send_again_lead", &[("to", mail.to.as_str())]);
+    confirm(&app, language, &operator, ("send_again", lead, "/console/mails"))
+}
+
+pub(super) async fn retry_now(
+    State(app): State<App>,
+    Client(source): Client,
+    language: Language,
+    operator: Operator,
+    Path(id): Path<Uuid>,
+    Form(own): Form<Own>,
+) -> Result<Response, ApiError> {
+    if !operator.session.has(&own.csrf) {
+        return Ok(Redirect::to(&format!("/console/mails/{id}/retry")).into_response());
+    }
+    let (registry, actor) = (app.registry.clone(), operator.acts_from(source));
+    let done = detached(async move { registry.mail_edit(MailId(id), MailEdit::Retry, actor).await }).await;
+    let refused = refused(app.door()?, language, done, "/console/mails")?;
+    Ok(refused.unwrap_or_else(|| Redirect::to("/console/mails").into_response()))
+}
