@@ -193,7 +193,8 @@ async fn retry_all(registry: &Registry, output: Output) -> anyhow::Result<()> {
 
 /// Writes a mail with made-up contents, to look at in a browser.
 pub(crate) fn preview(config: &Config, asked: &Preview, output: Output) -> anyhow::Result<()> {
-    let rendered = registry_wiring::preview(config, asked.kind, asked.company.as_deref())?;
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let rendered = registry_wiring::preview(config, &public_url, asked.kind, asked.company.as_deref())?;
     let html = asked.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.html", asked.kind)));
     let text = html.with_extension("txt");
     ensure!(text != html, "{} would be overwritten by the plain text: name a file that ends in .html", html.display());

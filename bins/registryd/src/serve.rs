@@ -107,7 +107,8 @@ fn door(config: &Config, public_url: &str) -> anyhow::Result<Door> {
     }
     ensure!(!self_service.is_empty(), "`door.self_service` names no edition; to serve no pages, set `door.enabled`");
     let settings = DoorSettings {
-        brand: serde_json::to_value(registry_wiring::brand(config)?).context("the branding cannot be shown")?,
+        brand: serde_json::to_value(registry_wiring::brand(config, public_url)?)
+            .context("the branding cannot be shown")?,
         self_service,
         products: config.products.clone(),
         checkout_url: config.door.checkout_url.clone(),

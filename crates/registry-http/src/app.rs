@@ -12,7 +12,7 @@ use registry_core::clock::Timestamp;
 use registry_core::registry::readiness::{Part, PartState};
 use tokio::sync::Mutex;
 
-use crate::door::Door;
+use crate::door::pages::Door;
 use crate::metrics::Metrics;
 use crate::problem::ApiError;
 use crate::tokens::ServiceTokens;

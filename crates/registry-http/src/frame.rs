@@ -11,7 +11,7 @@ use registry_api::Problem;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::door::Shown;
+use crate::door::pages::Shown;
 use crate::page;
 use crate::problem::ApiError;
 use crate::source::client_source;

@@ -58,7 +58,7 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     let ports = Ports {
         store,
         blobs,
-        mailer: mail::mailer(config, &data)?,
+        mailer: mail::mailer(config, public_url, &data)?,
         vault: Arc::new(vault),
         signer: signer.clone(),
         manifests: Arc::new(manifest_key(config, &data)?),
@@ -122,7 +122,7 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
         session_idle: config.door.session_idle.0,
         session_lifetime: config.door.session_lifetime.0,
         asks: GuessPolicy { limit: config.door.asks, window: config.guesses.window.0, ..GuessPolicy::default() },
-        portal_url: config.portal_url.clone(),
+        portal_url: config.portal(public_url),
         guesses: GuessPolicy { limit: config.guesses.limit, window: config.guesses.window.0, ..GuessPolicy::default() },
         license: LicensePolicy {
             issuer: config.license.issuer.clone(),

@@ -12,14 +12,14 @@ use crate::config::{Config, Smtp, TlsMode};
 use crate::data::{DataFolder, read_public, secret};
 
 /// What renders the mails of this configuration.
-fn renderer(config: &Config) -> anyhow::Result<Renderer> {
-    let sender = Sender { address: config.mail.from.clone(), brand: brand(config)? };
+fn renderer(config: &Config, public_url: &str) -> anyhow::Result<Renderer> {
+    let sender = Sender { address: config.mail.from.clone(), brand: brand(config, public_url)? };
     let templates = config.mail.templates.as_deref();
     Renderer::new(sender, templates).context("`mail.from` or `mail.templates` cannot be used")
 }
 
 /// The branding, as templates see it.
-pub fn brand(config: &Config) -> anyhow::Result<Brand> {
+pub fn brand(config: &Config, public_url: &str) -> anyhow::Result<Brand> {
     let branding = &config.branding;
     Ok(Brand::new(BrandSettings {
         product: branding.product.clone(),
@@ -27,17 +27,17 @@ pub fn brand(config: &Config) -> anyhow::Result<Brand> {
         color: branding.color.clone(),
         logo_url: branding.logo_url.clone(),
         support: branding.support.clone(),
-        portal_url: config.portal_url.clone(),
+        portal_url: config.portal(public_url),
     })?)
 }
 
 /// A mail with made-up contents, as customers of this configuration would see it.
-pub fn preview(config: &Config, kind: MailKind, company: Option<&str>) -> anyhow::Result<Rendered> {
-    Ok(renderer(config)?.preview(kind, company)?)
+pub fn preview(config: &Config, public_url: &str, kind: MailKind, company: Option<&str>) -> anyhow::Result<Rendered> {
+    Ok(renderer(config, public_url)?.preview(kind, company)?)
 }
 
-pub(crate) fn mailer(config: &Config, data: &DataFolder) -> anyhow::Result<Arc<dyn Mailer>> {
-    let renderer = renderer(config)?;
+pub(crate) fn mailer(config: &Config, public_url: &str, data: &DataFolder) -> anyhow::Result<Arc<dyn Mailer>> {
+    let renderer = renderer(config, public_url)?;
     if let Some(smtp) = &config.mail.smtp {
         let mailer = SmtpMailer::new(settings(smtp)?, renderer).context("`mail.smtp` cannot be used")?;
         return Ok(Arc::new(mailer));

@@ -6,6 +6,7 @@
 mod driver;
 mod fleet;
 mod machine;
+mod pages;
 mod pgbench;
 mod seed;
 mod start;
@@ -19,10 +20,13 @@ use crate::run;
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only how long registryd takes to start
-    #[arg(long, conflicts_with = "only_postgres")]
+    #[arg(long, group = "only")]
     only_start: bool,
+    /// Only how long the pages take
+    #[arg(long, group = "only")]
+    only_pages: bool,
     /// Only what PostgreSQL carries
-    #[arg(long)]
+    #[arg(long, group = "only")]
     only_postgres: bool,
     /// How many tenants there are when the measuring begins; given twice, the two are compared
     #[arg(long, value_name = "N", default_values_t = [10_000, 1_000_000])]
@@ -40,10 +44,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let packages = ["--package", "registryd", "--package", "registryctl"];
     let build = [&["build", "--quiet", "--release"][..], &packages].concat();
     run::run(&mut run::command("cargo", &build))?;
-    if !options.only_postgres {
+    let is_all = !(options.only_start || options.only_pages || options.only_postgres);
+    if is_all || options.only_start {
         start::run()?;
     }
-    if !options.only_start {
+    if is_all || options.only_pages {
+        pages::run()?;
+    }
+    if is_all || options.only_postgres {
         fleet::run(&options.tenants, options.rounds)?;
     }
     Ok(())

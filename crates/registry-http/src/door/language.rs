@@ -8,8 +8,6 @@ use axum::http::header::ACCEPT_LANGUAGE;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
 
-use crate::app::App;
-
 /// A language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Language {
@@ -52,10 +50,10 @@ impl Language {
     }
 }
 
-impl FromRequestParts<App> for Language {
+impl<S: Sync> FromRequestParts<S> for Language {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let accepted = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Ok(Self::of(accepted))
     }

@@ -3,7 +3,7 @@
 
 mod console;
 mod language;
-mod pages;
+pub(crate) mod pages;
 mod portal;
 mod signup;
 mod visitor;
@@ -15,30 +15,11 @@ use axum::middleware::{self, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use registry_api::ErrorCode;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::problem::ApiError;
 
-pub(crate) use pages::Shown;
-pub use pages::{Door, DoorError};
-
-/// What a vendor sets for the pages.
-#[derive(Clone, Debug)]
-pub struct DoorSettings {
-    /// The branding: `product`, `vendor`, `color`, `on_color`, `logo_url`, `support_link`, as mails have it.
-    pub brand: Value,
-    /// The editions that customers register for by themselves.
-    pub self_service: Vec<String>,
-    /// The products to choose from; nothing is chosen where there is one.
-    pub products: Vec<String>,
-    /// Where customers buy other editions.
-    pub checkout_url: Option<String>,
-    /// Domains whose addresses are not registered, in lower case.
-    pub blocked_domains: Vec<String>,
-    /// Where the pages are reached. Where that is https, cookies go nowhere else.
-    pub public_url: String,
-}
+pub use pages::{Door, DoorError, DoorSettings};
 
 /// The largest form, in bytes.
 const FORM: usize = 64 * 1024;
@@ -55,7 +36,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/portal/download", get(portal::download))
         .route("/portal/tenants/{tenant_id}/reissue", get(portal::reissue).post(portal::reissue_now))
         .merge(console::routes())
-        .route("/assets/door.css", get(pages::style))
+        .route("/assets/door.css", get(style))
         .layer(DefaultBodyLimit::max(FORM))
         .layer(from_fn_with_state(app.clone(), guard))
 }
@@ -74,6 +55,10 @@ fn is_own(headers: &HeaderMap, public_url: &str) -> bool {
     };
     let from = authority(origin);
     from.is_some() && (from == header("host").map(str::to_ascii_lowercase) || from == authority(public_url))
+}
+
+async fn style(State(app): State<App>) -> Result<Response, ApiError> {
+    app.door()?.style()
 }
 
 /// What every page has in its headers; and no form of another site is taken.

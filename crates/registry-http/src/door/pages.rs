@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, context};
+use serde_json::Value;
 
-use super::DoorSettings;
 use super::language::{Catalogue, Language, catalogues};
-use crate::app::App;
 use crate::problem::ApiError;
 
 const TEMPLATES: [(&str, &str); 14] = [
@@ -29,6 +27,23 @@ const TEMPLATES: [(&str, &str); 14] = [
     ("console_confirm.html", include_str!("../../templates/door/console_confirm.html")),
     ("door.css", include_str!("../../templates/door/door.css")),
 ];
+
+/// What a vendor sets for the pages.
+#[derive(Clone, Debug)]
+pub struct DoorSettings {
+    /// The branding: `product`, `vendor`, `color`, `on_color`, `logo_url`, `support_link`, as mails have it.
+    pub brand: Value,
+    /// The editions that customers register for by themselves.
+    pub self_service: Vec<String>,
+    /// The products to choose from; nothing is chosen where there is one.
+    pub products: Vec<String>,
+    /// Where customers buy other editions.
+    pub checkout_url: Option<String>,
+    /// Domains whose addresses are not registered, in lower case.
+    pub blocked_domains: Vec<String>,
+    /// Where the pages are reached. Where that is https, cookies go nowhere else.
+    pub public_url: String,
+}
 
 /// Why there are no pages.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +126,15 @@ impl Door {
         Ok(marked((status, Html(page)).into_response()))
     }
 
+    /// The style of all pages.
+    pub(crate) fn style(&self) -> Result<Response, ApiError> {
+        let template = self.templates.get_template("door.css");
+        let style = template.and_then(|template| template.render(context! { brand => Serde(&self.settings.brand) }));
+        let style = style.map_err(|error| ApiError::internal(format!("the style cannot be made: {error}")))?;
+        let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=600")];
+        Ok((headers, style).into_response())
+    }
+
     /// A page that says one thing.
     pub(crate) fn message(
         &self,
@@ -125,16 +149,6 @@ impl Door {
             context! { title, text, link => link.map(|(to, _)| to.to_owned()), link_text => link_text.cloned() };
         self.page("message.html", language, status, values)
     }
-}
-
-pub(crate) async fn style(State(app): State<App>) -> Result<Response, ApiError> {
-    let door = app.door()?;
-    let template = door.templates.get_template("door.css");
-    let brand = context! { brand => Serde(&door.settings.brand) };
-    let style = template.and_then(|template| template.render(brand));
-    let style = style.map_err(|error| ApiError::internal(format!("the style cannot be made: {error}")))?;
-    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=600")];
-    Ok((headers, style).into_response())
 }
 
 #[cfg(test)]

@@ -192,6 +192,19 @@ mod tests {
     }
 
     #[test]
+    fn customers_are_sent_to_the_vendors_portal_or_else_to_ours() {
+        for (file, expected) in [
+            ("", Some("http://registry.example/portal")),
+            ("portal_url = 'https://portal.example'", Some("https://portal.example")),
+            ("portal_url = 'https://portal.example'\n[door]\nenabled = false", Some("https://portal.example")),
+            ("[door]\nenabled = false", None),
+        ] {
+            let config = load(file, &[]).unwrap();
+            assert_eq!(config.portal("http://registry.example/").as_deref(), expected, "{file}");
+        }
+    }
+
+    #[test]
     fn the_environment_goes_before_the_file() {
         let file = "listen = '127.0.0.1:1'\n[codes]\nlength = 8\nlifetime = '1h 30m'\n";
         let environment = [

@@ -31,7 +31,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How customers and appliances reach it; required where `listen` is not loopback.
     pub public_url: Option<String>,
-    /// Where customers re-issue codes, where the vendor has such a place.
+    /// Where customers re-issue codes, where the vendor has such a place of its own.
     pub portal_url: Option<String>,
     /// A file with the service token, instead of the generated one.
     pub service_token_file: Option<PathBuf>,
@@ -188,6 +188,12 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 impl Config {
+    /// Where customers re-issue codes: where it says, or on the pages that are served at this address.
+    pub(crate) fn portal(&self, public_url: &str) -> Option<String> {
+        let own = || self.door.enabled.then(|| format!("{}/portal", public_url.trim_end_matches('/')));
+        self.portal_url.clone().or_else(own)
+    }
+
     /// The catalogue of editions.
     pub fn catalogue(&self) -> anyhow::Result<EditionCatalogue> {
         match &self.editions {

@@ -1,0 +1,205 @@
+//! How long the pages take on the embedded store, beside the shortest answer that registryd has; and whether the time of an
+//! answer tells known addresses from unknown ones.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+
+use super::driver::quantile;
+use crate::run;
+
+/// How many tenants there are.
+const TENANTS: usize = 10_000;
+/// How often each page is asked for.
+const RUNS: usize = 400;
+/// How many known and how many unknown addresses ask for a link.
+const ASKS: usize = 1_000;
+/// What half of the answers of a page may take at most.
+const LIMIT: Duration = Duration::from_millis(5);
+
+/// registryd on its own store, and a browser's part of HTTP.
+struct Service {
+    child: Child,
+    url: String,
+    client: Client,
+}
+
+impl Service {
+    fn start(data: &Path, mails: bool) -> Result<Self> {
+        let mut command = Command::new(run::target().join("release").join("registryd"));
+        command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+        command.env("REGISTRY_LOG_LEVEL", "warn").env("REGISTRY_DOOR_ASKS", "1000000");
+        command.env("REGISTRY_MAIL_WORKER", mails.to_string());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
+        let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
+        let client = Client::builder().no_proxy().redirect(Policy::none()).build()?;
+        Ok(Self { child, url: url.context("registryd did not start")?, client })
+    }
+
+    fn get(&self, path: &str, cookie: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.url)).header("cookie", cookie)
+    }
+
+    fn post(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.url)).form(form)
+    }
+
+    /// Sends a form that signs in; the cookie.
+    fn sign_in(&self, path: &str, form: &[(&str, &str)]) -> Result<String> {
+        let answer = self.post(path, form).send()?;
+        let cookie = answer.headers().get("set-cookie").context("no session")?.to_str()?;
+        Ok(cookie.split(';').next().unwrap_or_default().to_owned())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Prints the tables.
+pub(super) fn run() -> Result<()> {
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    let data = folder.path().join("data");
+    let service = Service::start(&data, true)?;
+    register(&service, &data)?;
+    pages(&service, &data)?;
+    drop(service);
+    addresses(&Service::start(&data, false)?)
+}
+
+fn contact(number: usize) -> String {
+    format!("contact{number}@example.com")
+}
+
+fn register(service: &Service, data: &Path) -> Result<()> {
+    let token = std::fs::read_to_string(data.join("service-token"))?;
+    for number in 0..TENANTS {
+        let body = json!({ "company_name": format!("Company {number}"), "contact_email": contact(number),
+            "edition": "essentials", "send_email": false });
+        let asked = service.client.post(format!("{}/register-tenant", service.url)).bearer_auth(token.trim());
+        asked.json(&body).send()?.error_for_status()?;
+    }
+    Ok(())
+}
+
+/// Measures every page.
+fn pages(service: &Service, data: &Path) -> Result<()> {
+    let token = operator_token(data)?;
+    let console = service.sign_in("/console/sign-in", &[("token", &token)])?;
+    service.post("/portal/sign-in", &[("email", &contact(7))]).send()?.error_for_status()?;
+    let portal = service.sign_in(&mailed_link(data)?, &[])?;
+    let shown = service.get("/console?query=contact7%40", &console).send()?.text()?;
+    let (_, rest) = shown.split_once("tenants&#x2f;").with_context(|| format!("no tenant is shown: {shown}"))?;
+    let tenant = rest.split('"').next().unwrap_or_default().to_owned();
+
+    println!("pages, {TENANTS} tenants in the embedded store, {RUNS} requests each, one connection, release build");
+    println!("{:28}{:>10}{:>10}{:>10}{:>10}", "", "p50", "p99", "× floor", "bytes");
+    let mut floor = Duration::ZERO;
+    for (path, cookie) in [
+        ("/healthz", ""),
+        ("/signup", ""),
+        ("/portal/sign-in", ""),
+        ("/portal", portal.as_str()),
+        (&format!("/portal/tenants/{tenant}/reissue"), &portal),
+        ("/console", &console),
+        ("/console?query=company+99", &console),
+        (&format!("/console/tenants/{tenant}"), &console),
+        ("/console/mails", &console),
+        ("/console/silent", &console),
+    ] {
+        let (mut times, mut size) = (Vec::new(), 0);
+        for _ in 0..RUNS {
+            let (time, status, body) = timed(service.get(path, cookie))?;
+            ensure!(status == 200, "{path}: {status}");
+            times.push(time);
+            size = body;
+        }
+        times.sort();
+        let (half, most) = (quantile(&times, 0.5), quantile(&times, 0.99));
+        floor = if floor.is_zero() { half } else { floor };
+        let ratio = half.as_secs_f64() / floor.as_secs_f64();
+        let name = path.replace(&tenant, "{id}");
+        println!("{name:28}{:>10}{:>10}{ratio:>10.1}{size:>10}", shown_time(half), shown_time(most));
+        ensure!(half <= LIMIT, "{path}: the median is over {}", shown_time(LIMIT));
+    }
+    Ok(())
+}
+
+/// Known and unknown addresses ask in turn, each kind as often behind its own as behind the other: what one leaves to be
+/// done must not be taken for the next one's.
+fn addresses(service: &Service) -> Result<()> {
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for number in 0..2 * ASKS {
+        let is_known = number % 4 < 2;
+        let email = if is_known { contact(100 + number) } else { format!("nobody{number}@example.com") };
+        let (time, status, _) = timed(service.post("/portal/sign-in", &[("email", &email)]))?;
+        ensure!(status == 200, "{email}: {status}");
+        if is_known { known.push(time) } else { unknown.push(time) }
+    }
+    println!("a link that signs in is asked for, {ASKS} known and {ASKS} unknown addresses");
+    println!("{:28}{:>10}{:>10}{:>10}", "", "p10", "p50", "p90");
+    for (name, times) in [("known", &mut known), ("unknown", &mut unknown)] {
+        times.sort();
+        let [low, half, high] = [0.1, 0.5, 0.9].map(|share| shown_time(quantile(times, share)));
+        println!("{name:28}{low:>10}{half:>10}{high:>10}");
+    }
+    let difference = quantile(&known, 0.5).abs_diff(quantile(&unknown, 0.5));
+    let noise = quantile(&unknown, 0.9).saturating_sub(quantile(&unknown, 0.1));
+    println!(
+        "difference of the medians {}, spread of one kind (p10 to p90) {}",
+        shown_time(difference),
+        shown_time(noise)
+    );
+    ensure!(difference < noise, "the time tells known addresses from unknown ones");
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures the time that passes")]
+fn timed(request: RequestBuilder) -> Result<(Duration, u16, usize)> {
+    let begun = Instant::now();
+    let answer = request.send()?;
+    let (status, body) = (answer.status().as_u16(), answer.bytes()?);
+    Ok((begun.elapsed(), status, body.len()))
+}
+
+fn operator_token(data: &Path) -> Result<String> {
+    let mut command = Command::new(run::target().join("release").join("registryctl"));
+    command.arg("--data").arg(data).args(["--json", "token", "create", "bench", "--role", "operator"]);
+    let output = command.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout)?;
+    // registryd looks for new tokens every two seconds.
+    std::thread::sleep(Duration::from_secs(4));
+    Ok(said["token"].as_str().context("no token")?.to_owned())
+}
+
+/// The path of the link in the only mail.
+fn mailed_link(data: &Path) -> Result<String> {
+    for _ in 0..200 {
+        for file in std::fs::read_dir(data.join("mailbox")).into_iter().flatten() {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "eml") {
+                let text = std::fs::read_to_string(path)?.replace("=\r\n", "");
+                let (_, rest) = text.split_once("/portal/sign-in/").context("no link in the mail")?;
+                return Ok(format!("/portal/sign-in/{}", rest.get(..64).context("the link is cut")?));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    anyhow::bail!("no mail came within ten seconds")
+}
+
+fn shown_time(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1000.0)
+}
