@@ -147,3 +147,32 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     form(&server, "/console/sign-out", &cookie, &[("csrf", &csrf)]);
     assert_eq!(page(&server, "/console", &cookie).status(), StatusCode::SEE_OTHER);
 }
+
+#[test]
+fn pages_stay_small_however_much_there_is_to_show() {
+    let data = tempfile::tempdir().unwrap();
+    drop(start(data.path(), &[]));
+    let operator = token(data.path(), "ann", TokenRole::Operator);
+    let server = start(data.path(), &[]);
+    let (tenant, code) = server.register("Acme", "essentials");
+    let long = "<&\"long name>".repeat(15);
+    for number in 0..110 {
+        let email = format!("{number}@{}.example", "a".repeat(60));
+        let body = json!({ "company_name": long, "contact_email": email, "edition": "essentials" });
+        assert_eq!(server.service("/register-tenant", &body).0, 200);
+    }
+    assert_eq!(server.redeem(&code).0, 200);
+    for _ in 0..160 {
+        assert_eq!(server.redeem(&code).0, 409);
+    }
+    let cookie = sign_in(&server, &operator);
+    let timeline = format!("/console/tenants/{tenant}");
+    for path in ["/console", "/console/mails", &timeline] {
+        let shown = page(&server, path, &cookie).text().unwrap();
+        assert!(shown.len() < 50_000, "{path}: {} bytes", shown.len());
+        if path == timeline {
+            assert!(shown.contains("The newest 150 of 164 lines."), "{shown}");
+            assert_eq!(shown.matches("<tr>").count(), 151);
+        }
+    }
+}

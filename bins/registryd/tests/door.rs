@@ -120,6 +120,12 @@ fn a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fi
         let blocked = form(&server, "/signup", "", &registration("f-3", &[("contact_email", email)]));
         assert!(blocked.text().unwrap().contains("Addresses of this domain"), "{email}");
     }
+    for name in ["Win at https://evil.example", "WWW.evil.example", "Acme \u{202e}elpmaxe"] {
+        for field in ["company_name", "contact_name"] {
+            let stuffed = form(&server, "/signup", "", &registration("f-5", &[(field, name)]));
+            assert!(stuffed.text().unwrap().contains("without a link"), "{field} {name}");
+        }
+    }
     for email in
         ["ada@acme.example\r\nBcc: eve@evil.example", "\"a\r\nb\"@acme.example", "ada@acme.example, eve@evil.example"]
     {
@@ -225,11 +231,11 @@ fn whoever_registers_in_anothers_name_gets_nothing_and_takes_nothing(environment
     let shown = page("/portal").text().unwrap();
     assert!(shown.contains("Acme") && !shown.contains("Eve"), "{shown}");
 
-    for number in 0..50 {
+    for number in 0..20 {
         sold(&server, &format!("Spam {number}"), "viktor@acme.example");
     }
     let first = page("/portal").text().unwrap();
-    assert!(first.contains("Spam 49") && !first.contains("Acme"));
+    assert!(first.contains("Spam 19") && !first.contains("Acme"));
     let cursor = first.split_once("name=\"cursor\" value=\"").unwrap().1.split('"').next().unwrap();
     assert!(page(&format!("/portal?cursor={cursor}")).text().unwrap().contains("Acme"));
     let reissue = format!("/portal/tenants/{own}/reissue");

@@ -15,7 +15,7 @@ use crate::text::EmailAddress;
 use sha2::{Digest as _, Sha256};
 
 /// How many tenants of one contact a page shows.
-const TENANTS: u32 = 50;
+const TENANTS: u32 = 20;
 
 /// An open session, and what its browser keeps.
 #[derive(Clone, Debug)]

@@ -129,6 +129,13 @@ fn new_tenant(door: &Door, typed: &Typed) -> NewTenant {
     }
 }
 
+/// Whether a name would bring a stranger's link into a mail of ours, or turns its text around (Unicode's bidirectional
+/// controls): anybody may have anybody mailed.
+fn is_advertising(name: &str) -> bool {
+    let turns = |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.contains("://") || name.to_ascii_lowercase().contains("www.") || name.contains(turns)
+}
+
 /// Every mistake at once, beside its field.
 fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -145,6 +152,11 @@ fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
     text("company_name", &typed.company_name, true, CompanyName::parse(&typed.company_name).err());
     text("contact_name", &typed.contact_name, false, PersonName::parse(&typed.contact_name).err());
     text("contact_email", &typed.contact_email, true, EmailAddress::parse(&typed.contact_email).err());
+    for (field, name) in [("company_name", &typed.company_name), ("contact_name", &typed.contact_name)] {
+        if is_advertising(name) {
+            wrong(field, "wrong_link", "");
+        }
+    }
     let domain = typed.contact_email.trim().rsplit('@').next().unwrap_or_default().to_lowercase();
     let is_in = |blocked: &String| domain == *blocked || domain.ends_with(&format!(".{blocked}"));
     if door.settings.blocked_domains.iter().any(is_in) {

@@ -17,7 +17,7 @@ use crate::door::pages::Door;
 use crate::problem::ApiError;
 
 /// The most rows of a list that has no further page.
-const ROWS: u32 = 200;
+const ROWS: u32 = 100;
 /// So many check-ins are missed before an appliance counts as silent.
 const MISSED: u32 = 2;
 

@@ -26,7 +26,9 @@ use crate::problem::ApiError;
 use crate::source::Client;
 
 /// The most mails of a tenant that its timeline names.
-const MAILS: u32 = 100;
+const MAILS: u32 = 50;
+/// The most lines of a timeline: the newest.
+const LINES: usize = 150;
 
 #[derive(Serialize)]
 struct Fact {
@@ -70,9 +72,14 @@ async fn overview(
     .map(|(name, value)| Fact { name: text(name), value })
     .collect();
     let headings: Vec<_> = ["when", "what", "who_did", "why"].into_iter().map(text).collect();
+    let mut lines = timeline(&audit, &mails);
+    let (all, cut) = (lines.len(), lines.len().saturating_sub(LINES));
+    lines.drain(..cut);
+    let gaps = [("shown", &*LINES.to_string()), ("all", &*all.to_string())];
+    let lead = (cut > 0).then(|| door.text(language, "timeline_cut", &gaps));
     let values = context! {
-        title => tenant.company_name.as_str(), facts => Serde(&facts), headings, rows => Serde(&timeline(&audit, &mails)),
-        notice, reissue => format!("/console/tenants/{}/reissue", id.0), ..operator.frame(door, language)
+        title => tenant.company_name.as_str(), facts => Serde(&facts), headings, rows => Serde(&lines), lead, notice,
+        reissue => format!("/console/tenants/{}/reissue", id.0), ..operator.frame(door, language)
     };
     door.page("console_tenant.html", language, StatusCode::OK, values)
 }
