@@ -3,17 +3,28 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
+mod both;
 mod common;
+mod fleet;
+mod outside;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use both::{Environment, on_both_databases};
 use common::{Server, start};
+use outside::{operate, operator};
+use registry_core::id::TenantId;
+use registry_core::registry::entitlements::EntitlementEdit;
+use registry_core::store::EntitlementSelector;
+use registry_core::text::ApplianceId;
 use registry_wiring::{Config, TokenRole, Tokens};
 use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use serde_json::json;
+
+on_both_databases!(what_was_revoked_is_shown_so);
 
 /// A token of this role; registryd admits it from its start on.
 fn token(data: &Path, name: &str, role: TokenRole) -> String {
@@ -175,4 +186,27 @@ fn pages_stay_small_however_much_there_is_to_show() {
             assert_eq!(shown.matches("<tr>").count(), 151);
         }
     }
+}
+
+fn what_was_revoked_is_shown_so(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    drop(start(data.path(), environment));
+    let token = token(data.path(), "ann", TokenRole::Operator);
+    let server = start(data.path(), environment);
+    let (tenant, code) = server.register("Acme", "pro");
+    assert_eq!(server.redeem(&code).0, 200);
+    let cookie = sign_in(&server, &token);
+    let path = format!("/console/tenants/{tenant}");
+    let shown = || page(&server, &path, &cookie).text().unwrap();
+    assert!(shown().contains("<dd>appliance-1</dd>") && shown().contains("<dd>pro</dd>"));
+    let id = TenantId(tenant.parse().unwrap());
+    operate(data.path(), environment, async |registry| {
+        let appliance = ApplianceId::parse("appliance-1").unwrap();
+        registry.appliance_revoke(id, appliance, operator()).await.unwrap();
+        let entitlement = registry.tenant_show(id).await.unwrap().entitlement.unwrap().id;
+        let entitlement = EntitlementSelector::Id(entitlement);
+        registry.entitlement_edit(entitlement, EntitlementEdit::Revoke, None, operator()).await.unwrap();
+    });
+    assert!(shown().contains("<dd>appliance-1 (revoked)</dd>"), "{}", shown());
+    assert!(shown().contains("<dd>pro (revoked)</dd>"), "{}", shown());
 }

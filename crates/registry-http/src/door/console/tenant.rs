@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use minijinja::context;
 use minijinja::value::Serde;
+use registry_core::appliance::Appliance;
 use registry_core::audit::AuditEntry;
 use registry_core::clock::Timestamp;
 use registry_core::id::{MailId, TenantId};
@@ -58,11 +59,19 @@ async fn overview(
     let query = MailQuery { tenant: Some(id), limit: MAILS, ..MailQuery::default() };
     let (audit, mails) = (app.registry.tenant_timeline(id).await?, app.registry.mail_list(query).await?);
     let tenant = &summary.record.tenant;
-    let appliances: Vec<_> = summary.record.appliances.iter().map(|it| it.id.to_string()).collect();
+    let appliance = |it: &Appliance| match it.revoked_at {
+        Some(_) => format!("{} ({})", it.id, text("revoked")),
+        None => it.id.to_string(),
+    };
+    let appliances: Vec<_> = summary.record.appliances.iter().map(appliance).collect();
+    let edition = match &summary.entitlement {
+        Some(entitlement) if !entitlement.is_active() => format!("{} ({})", tenant.edition, text("revoked")),
+        _ => tenant.edition.to_string(),
+    };
     let facts: Vec<_> = [
         ("id", id.0.to_string()),
         ("contact", tenant.contact_email.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string)),
-        ("edition", tenant.edition.to_string()),
+        ("edition", edition),
         ("status", tenant.status.as_str().to_owned()),
         ("code_state", summary.code_state.as_str().to_owned()),
         ("appliances", if appliances.is_empty() { "–".to_owned() } else { appliances.join(", ") }),
