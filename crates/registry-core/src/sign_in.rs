@@ -38,6 +38,18 @@ words!(SignInKind { Link = "link", Session = "session" });
 pub const SESSION_USE: TimeDelta = TimeDelta::minutes(1);
 
 impl SignIn {
+    /// One that is made at `now`, and was not used since.
+    #[must_use]
+    pub fn new(
+        digest: SignInDigest,
+        kind: SignInKind,
+        visitor: Visitor,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Self {
+        Self { digest, kind, visitor, issued_at: now, used_at: now, expires_at }
+    }
+
     /// Whether a use at `now` is to be recorded.
     #[must_use]
     pub fn is_used_anew(&self, now: Timestamp) -> bool {

@@ -35,6 +35,12 @@ impl FromRequestParts<App> for Idempotency {
     }
 }
 
+/// The key of a form that a page was shown with: sent twice, it is one change. Without its mark, it has none.
+pub(crate) fn form_key(scope: String, mark: &str, content: &str) -> Option<IdempotencyKey> {
+    let digest = |text: &str| Sha256::digest(text).into();
+    (!mark.is_empty()).then(|| IdempotencyKey { scope, digest: digest(mark), fingerprint: digest(content) })
+}
+
 impl Idempotency {
     /// The key of this route and caller, for this request: its fields, and not its bytes, say whether it is the same.
     pub(crate) fn key(self, route: &str, caller: &str, request: &impl Serialize) -> Option<IdempotencyKey> {

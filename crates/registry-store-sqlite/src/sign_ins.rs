@@ -37,9 +37,7 @@ pub(crate) fn open(
         alive.select(SignInRow::as_select()).first(connection).optional().map_err(|error| failure(&error))?;
     let Some(opened) = row.map(SignIn::try_from).transpose()? else { return Ok(None) };
     end(connection, link)?;
-    let NewSession { digest, expires_at } = session;
-    let session =
-        SignIn { digest, kind: SignInKind::Session, issued_at: now, used_at: now, expires_at, visitor: opened.visitor };
+    let session = SignIn::new(session.digest, SignInKind::Session, opened.visitor, now, session.expires_at);
     put(connection, &session, None)?;
     Ok(Some(session))
 }

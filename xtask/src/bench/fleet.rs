@@ -9,13 +9,12 @@ use serde_json::Value;
 use throwaway_postgres::{Cluster, Durability};
 
 use self::report::{Change, Row, print_changes, print_directory};
-use self::service::Service;
 use super::driver::{self, Load, request};
 use super::machine::{Cpu, resident};
+use super::service::Service;
 use super::{pgbench, seed};
 
 mod report;
-mod service;
 
 /// How many changes are made with so many connections.
 const LOADS: [(usize, u64); 3] = [(1, 1_500), (8, 12_000), (32, 16_000)];
@@ -35,7 +34,11 @@ pub(super) fn run(sizes: &[u64], rounds: usize) -> Result<()> {
     for &tenants in sizes {
         let database = format!("fleet_{tenants}");
         cluster.sql("postgres", &format!("CREATE DATABASE {database}"))?;
-        let service = Service::start(&cluster, &database)?;
+        let data = tempfile::tempdir().context("no temporary folder")?;
+        let url = cluster.socket_url(&database);
+        // A process of its own would send the mails of a fleet.
+        let environment = [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_MAIL_WORKER", "false")];
+        let service = Service::start(data.path(), &environment)?;
         println!("\n{tenants} tenants are made …");
         seed::fleet(&cluster, &database, tenants)?;
         seed::settle(&cluster, &database)?;

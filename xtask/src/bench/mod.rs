@@ -9,6 +9,7 @@ mod machine;
 mod pages;
 mod pgbench;
 mod seed;
+mod service;
 mod start;
 
 use anyhow::Result;

@@ -1,9 +1,8 @@
 //! How long the pages take on the embedded store, beside the shortest answer that registryd has; and whether the time of an
 //! answer tells known addresses from unknown ones.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,6 +11,7 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
 use super::driver::quantile;
+use super::service::Service;
 use crate::run;
 
 /// How many tenants there are.
@@ -23,33 +23,31 @@ const ASKS: usize = 1_000;
 /// What half of the answers of a page may take at most.
 const LIMIT: Duration = Duration::from_millis(5);
 
-/// registryd on its own store, and a browser's part of HTTP.
-struct Service {
-    child: Child,
-    url: String,
+/// A browser's part of HTTP.
+struct Browser {
+    service: Service,
     client: Client,
 }
 
-impl Service {
-    fn start(data: &Path, mails: bool) -> Result<Self> {
-        let mut command = Command::new(run::target().join("release").join("registryd"));
-        command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
-        command.env("REGISTRY_LOG_LEVEL", "warn").env("REGISTRY_DOOR_ASKS", "1000000");
-        command.env("REGISTRY_MAIL_WORKER", mails.to_string());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
-        let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
+impl Browser {
+    /// With registryd on its own store.
+    fn start(data: &Path, mails: &str) -> Result<Self> {
+        let environment = [("REGISTRY_DOOR_ASKS", "1000000"), ("REGISTRY_MAIL_WORKER", mails)];
+        let service = Service::start(data, &environment)?;
         let client = Client::builder().no_proxy().redirect(Policy::none()).build()?;
-        Ok(Self { child, url: url.context("registryd did not start")?, client })
+        Ok(Self { service, client })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.service.address())
     }
 
     fn get(&self, path: &str, cookie: &str) -> RequestBuilder {
-        self.client.get(format!("{}{path}", self.url)).header("cookie", cookie)
+        self.client.get(self.url(path)).header("cookie", cookie)
     }
 
     fn post(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
-        self.client.post(format!("{}{path}", self.url)).form(form)
+        self.client.post(self.url(path)).form(form)
     }
 
     /// Sends a form that signs in; the cookie.
@@ -60,46 +58,38 @@ impl Service {
     }
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
 /// Prints the tables.
 pub(super) fn run() -> Result<()> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let data = folder.path().join("data");
-    let service = Service::start(&data, true)?;
-    register(&service, &data)?;
-    pages(&service, &data)?;
-    drop(service);
-    addresses(&Service::start(&data, false)?)
+    let browser = Browser::start(&data, "true")?;
+    register(&browser)?;
+    pages(&browser, &data)?;
+    drop(browser);
+    addresses(&Browser::start(&data, "false")?)
 }
 
 fn contact(number: usize) -> String {
     format!("contact{number}@example.com")
 }
 
-fn register(service: &Service, data: &Path) -> Result<()> {
-    let token = std::fs::read_to_string(data.join("service-token"))?;
+fn register(browser: &Browser) -> Result<()> {
     for number in 0..TENANTS {
         let body = json!({ "company_name": format!("Company {number}"), "contact_email": contact(number),
             "edition": "essentials", "send_email": false });
-        let asked = service.client.post(format!("{}/register-tenant", service.url)).bearer_auth(token.trim());
+        let asked = browser.client.post(browser.url("/register-tenant")).bearer_auth(browser.service.token());
         asked.json(&body).send()?.error_for_status()?;
     }
     Ok(())
 }
 
 /// Measures every page.
-fn pages(service: &Service, data: &Path) -> Result<()> {
+fn pages(browser: &Browser, data: &Path) -> Result<()> {
     let token = operator_token(data)?;
-    let console = service.sign_in("/console/sign-in", &[("token", &token)])?;
-    service.post("/portal/sign-in", &[("email", &contact(7))]).send()?.error_for_status()?;
-    let portal = service.sign_in(&mailed_link(data)?, &[])?;
-    let shown = service.get("/console?query=contact7%40", &console).send()?.text()?;
+    let console = browser.sign_in("/console/sign-in", &[("token", &token)])?;
+    browser.post("/portal/sign-in", &[("email", &contact(7))]).send()?.error_for_status()?;
+    let portal = browser.sign_in(&mailed_link(data)?, &[])?;
+    let shown = browser.get("/console?query=contact7%40", &console).send()?.text()?;
     let (_, rest) = shown.split_once("tenants&#x2f;").with_context(|| format!("no tenant is shown: {shown}"))?;
     let tenant = rest.split('"').next().unwrap_or_default().to_owned();
 
@@ -120,7 +110,7 @@ fn pages(service: &Service, data: &Path) -> Result<()> {
     ] {
         let (mut times, mut size) = (Vec::new(), 0);
         for _ in 0..RUNS {
-            let (time, status, body) = timed(service.get(path, cookie))?;
+            let (time, status, body) = timed(browser.get(path, cookie))?;
             ensure!(status == 200, "{path}: {status}");
             times.push(time);
             size = body;
@@ -138,12 +128,12 @@ fn pages(service: &Service, data: &Path) -> Result<()> {
 
 /// Known and unknown addresses ask in turn, each kind as often behind its own as behind the other: what one leaves to be
 /// done must not be taken for the next one's.
-fn addresses(service: &Service) -> Result<()> {
+fn addresses(browser: &Browser) -> Result<()> {
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for number in 0..2 * ASKS {
         let is_known = number % 4 < 2;
         let email = if is_known { contact(100 + number) } else { format!("nobody{number}@example.com") };
-        let (time, status, _) = timed(service.post("/portal/sign-in", &[("email", &email)]))?;
+        let (time, status, _) = timed(browser.post("/portal/sign-in", &[("email", &email)]))?;
         ensure!(status == 200, "{email}: {status}");
         if is_known { known.push(time) } else { unknown.push(time) }
     }

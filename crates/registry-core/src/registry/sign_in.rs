@@ -1,5 +1,7 @@
 //! Signing in to the pages: a link is asked for, mailed, and exchanged for a session; a session ends.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::audit::Actor;
 use crate::guesses::Source;
 use crate::id::{MailId, TenantId};
@@ -12,7 +14,6 @@ use crate::sign_in::{NewSession, Role, SignIn, SignInKind, Visitor};
 use crate::store::{TenantQuery, TenantRecord};
 use crate::tenant::Tenant;
 use crate::text::EmailAddress;
-use sha2::{Digest as _, Sha256};
 
 /// How many tenants of one contact a page shows.
 const TENANTS: u32 = 20;
@@ -37,14 +38,8 @@ impl Registry {
         let id: MailId = stamp.draw();
         let nonce = crate::entropy::bytes(&*self.ports.entropy);
         let expires_at = now + self.settings.sign_in_lifetime;
-        let link = SignIn {
-            digest: token.digest(),
-            kind: SignInKind::Link,
-            visitor: Visitor { role: Role::Customer, name: contact.folded() },
-            issued_at: now,
-            used_at: now,
-            expires_at,
-        };
+        let visitor = Visitor { role: Role::Customer, name: contact.folded() };
+        let link = SignIn::new(token.digest(), SignInKind::Link, visitor, now, expires_at);
         let mail = QueuedMail {
             id,
             tenant_id: newest.id,
@@ -66,12 +61,8 @@ impl Registry {
     /// often asked for the same address, known or not.
     pub fn ask(&self, source: Source, contact: Option<&EmailAddress>) -> Result<(), Refusal> {
         let now = self.now();
-        let counted = self.asks.check(source, now).and_then(|()| self.asks.note(source, now));
-        let counted = counted.and_then(|()| {
-            let Some(contact) = contact else { return Ok(()) };
-            let digest = Sha256::digest(contact.folded()).into();
-            self.asks_for.check(digest, now).and_then(|()| self.asks_for.note(digest, now))
-        });
+        let for_contact = |contact: &EmailAddress| self.asks_for.note(Sha256::digest(contact.folded()).into(), now);
+        let counted = self.asks.note(source, now).and_then(|()| contact.map_or(Ok(()), for_contact));
         counted.map_err(|refusal| match refusal {
             Refusal::TooManyGuesses { retry_after } => Refusal::TooOften { retry_after },
             other => other,
@@ -94,14 +85,8 @@ impl Registry {
         let now = self.now();
         let token = SignInToken::draw(&*self.ports.entropy);
         let visitor = Visitor { role: Role::Operator, name: name.to_owned() };
-        let session = SignIn {
-            digest: token.digest(),
-            kind: SignInKind::Session,
-            visitor: visitor.clone(),
-            issued_at: now,
-            used_at: now,
-            expires_at: now + self.settings.session_lifetime,
-        };
+        let expires_at = now + self.settings.session_lifetime;
+        let session = SignIn::new(token.digest(), SignInKind::Session, visitor.clone(), now, expires_at);
         self.ports.store.sign_in_put(session, None).await?;
         Ok(OpenedSession { token, visitor })
     }

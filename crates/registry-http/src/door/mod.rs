@@ -3,6 +3,7 @@
 
 mod console;
 mod language;
+mod limit;
 pub(crate) mod pages;
 mod portal;
 mod signup;

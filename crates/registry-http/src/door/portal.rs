@@ -1,9 +1,8 @@
 //! `/portal`: a customer signs in by a mailed link, sees the tenants, downloads the image, and gets a fresh install code.
 
 use axum::extract::{Form, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use chrono::TimeDelta;
 use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::appliance::Appliance;
@@ -11,20 +10,20 @@ use registry_core::audit::Actor;
 use registry_core::id::TenantId;
 use registry_core::refusal::Refusal;
 use registry_core::registry::reissue::Reissue;
-use registry_core::registry::replay::IdempotencyKey;
 use registry_core::secret::SignInToken;
 use registry_core::sign_in::Role;
 use registry_core::store::{TenantRecord, TenantSelector};
 use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::language::{Catalogue, Language, day};
+use super::limit::asked_too_often;
 use super::pages::Door;
-use super::visitor::{Customer, MaybeCustomer, cookie};
+use super::visitor::{Customer, MaybeCustomer, with_cookie};
 use crate::app::App;
 use crate::endpoints::detached;
+use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
 
@@ -96,8 +95,8 @@ pub(crate) async fn mail_link(
     let Ok(contact) = EmailAddress::parse(&asked.email) else {
         return sign_in_form(door, language, &asked.email, Some(door.text(language, "wrong_email", &[])));
     };
-    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source, Some(&contact)) {
-        return too_often(door, language, retry_after);
+    if let Some(refused) = asked_too_often(&app, language, source, Some(&contact))? {
+        return Ok(refused);
     }
     let minutes = app.registry.settings().sign_in_lifetime.num_minutes().to_string();
     let text = door.text(language, "sent_lead", &[("email", contact.as_str()), ("minutes", &minutes)]);
@@ -131,15 +130,7 @@ pub(crate) async fn sign_in(
         }
         Err(error) => return Err(error),
     };
-    Ok(with_cookie(door, Some(&opened.token), "/portal"))
-}
-
-fn with_cookie(door: &Door, token: Option<&SignInToken>, to: &str) -> Response {
-    let mut response = Redirect::to(to).into_response();
-    if let Some(cookie) = cookie(Role::Customer, token, door.is_secure()) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    response
+    Ok(with_cookie(door, Role::Customer, Some(&opened.token), "/portal"))
 }
 
 pub(crate) async fn sign_out(
@@ -158,7 +149,7 @@ pub(crate) async fn sign_out(
             }
         })
         .await?;
-        return Ok(with_cookie(door, None, "/portal/sign-in"));
+        return Ok(with_cookie(door, Role::Customer, None, "/portal/sign-in"));
     }
     Ok(Redirect::to("/portal").into_response())
 }
@@ -262,16 +253,10 @@ pub(crate) async fn reissue_now(
         return Ok(Redirect::to("/portal").into_response());
     }
     let door = app.door()?;
-    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source, Some(&customer.contact)) {
-        return too_often(door, language, retry_after);
+    if let Some(refused) = asked_too_often(&app, language, source, Some(&customer.contact))? {
+        return Ok(refused);
     }
-    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
-    // Sent twice, a form is one code.
-    let key = (!own.form.is_empty()).then(|| IdempotencyKey {
-        scope: format!("portal {}", customer.session.visitor.name),
-        digest: digest(&own.form),
-        fingerprint: digest(&id.to_string()),
-    });
+    let key = form_key(format!("portal {}", customer.session.visitor.name), &own.form, &id.to_string());
     let reissue = Reissue { selector: TenantSelector::Id(TenantId(id)), strict: false, send_email: true, key };
     let actor = Actor { name: format!("customer:{}", customer.session.visitor.name), source: source.to_string() };
     let registry = app.registry.clone();
@@ -299,12 +284,4 @@ pub(crate) async fn download(
     }
     let link = app.registry.download_offered().await?;
     Ok(link.map_or_else(|| Redirect::to("/portal"), |link| Redirect::to(link.expose())).into_response())
-}
-
-pub(crate) fn too_often(door: &Door, language: Language, retry_after: TimeDelta) -> Result<Response, ApiError> {
-    let minutes = (retry_after.num_minutes() + 1).to_string();
-    let text = door.text(language, "too_often", &[("minutes", &minutes)]);
-    let mut response = door.message(language, StatusCode::TOO_MANY_REQUESTS, ("too_often_title", text), None)?;
-    response.headers_mut().insert(header::RETRY_AFTER, retry_after.num_seconds().max(1).into());
-    Ok(response)
 }

@@ -8,16 +8,15 @@ use minijinja::value::Serde;
 use registry_core::audit::Actor;
 use registry_core::refusal::Refusal;
 use registry_core::registry::register::NewTenant;
-use registry_core::registry::replay::IdempotencyKey;
 use registry_core::text::{CompanyName, EmailAddress, PersonName};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::language::Language;
+use super::limit::asked_too_often;
 use super::pages::Door;
-use super::portal::too_often;
 use crate::app::App;
 use crate::endpoints::detached;
+use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
 
@@ -75,8 +74,8 @@ pub(crate) async fn register(
         return done(door, language, &typed);
     }
     let contact = EmailAddress::parse(&typed.contact_email).ok();
-    if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source, contact.as_ref()) {
-        return too_often(door, language, retry_after);
+    if let Some(refused) = asked_too_often(&app, language, source, contact.as_ref())? {
+        return Ok(refused);
     }
     let new = new_tenant(door, &typed);
     let actor = Actor { name: "signup".to_owned(), source: source.to_string() };
@@ -106,17 +105,10 @@ fn refused(door: &Door, app: &App, language: Language, typed: Typed, error: ApiE
 fn new_tenant(door: &Door, typed: &Typed) -> NewTenant {
     let fields = [&typed.company_name, &typed.contact_name, &typed.contact_email, &typed.edition, &typed.product_code];
     let all = fields.map(|field| field.trim()).join("\u{1f}");
-    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
     let one = |options: &[String], chosen: &str| match options {
         [only] => only.clone(),
         _ => chosen.to_owned(),
     };
-    // Sent twice, a form is one registration.
-    let key = (!typed.form.is_empty()).then(|| IdempotencyKey {
-        scope: "signup".to_owned(),
-        digest: digest(&typed.form),
-        fingerprint: digest(&all),
-    });
     NewTenant {
         company_name: typed.company_name.clone(),
         contact_name: Some(typed.contact_name.clone()),
@@ -124,7 +116,7 @@ fn new_tenant(door: &Door, typed: &Typed) -> NewTenant {
         edition: one(&door.settings.self_service, &typed.edition),
         product_code: Some(one(&door.settings.products, &typed.product_code)),
         send_email: true,
-        key,
+        key: form_key("signup".to_owned(), &typed.form, &all),
         ..NewTenant::default()
     }
 }

@@ -1,9 +1,10 @@
 //! Who looks at the portal or the console: the session in a cookie.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::COOKIE;
+use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use registry_core::entropy::hex;
 use registry_core::secret::SignInToken;
 use registry_core::sign_in::{Role, Visitor};
@@ -11,6 +12,7 @@ use registry_core::text::EmailAddress;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::pages::Door;
 use crate::app::App;
 use crate::problem::ApiError;
 
@@ -79,8 +81,16 @@ fn tokens(headers: &HeaderMap, role: Role) -> Vec<SignInToken> {
     ours.map(|(_, value)| SignInToken::new(value.to_owned())).collect()
 }
 
-/// The cookie of a session, or one that ends it.
-pub(crate) fn cookie(role: Role, token: Option<&SignInToken>, is_secure: bool) -> Option<HeaderValue> {
+/// Goes to a path with the session's cookie, or with one that ends it.
+pub(super) fn with_cookie(door: &Door, role: Role, token: Option<&SignInToken>, to: &str) -> Response {
+    let mut response = Redirect::to(to).into_response();
+    if let Some(cookie) = cookie(role, token, door.is_secure()) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn cookie(role: Role, token: Option<&SignInToken>, is_secure: bool) -> Option<HeaderValue> {
     let value = token.map(SignInToken::expose).unwrap_or_default();
     let age = if token.is_some() { "" } else { "; Max-Age=0" };
     let name = session(role);

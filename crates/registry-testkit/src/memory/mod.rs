@@ -318,10 +318,9 @@ impl Store for MemoryStore {
             return Ok(None);
         }
         let Some(opened) = tables.sign_ins.remove(&link.0) else { return Ok(None) };
-        let NewSession { digest, expires_at } = session;
         let (kind, visitor) = (SignInKind::Session, opened.visitor.clone());
-        let session = SignIn { digest, kind, visitor, issued_at: now, used_at: now, expires_at };
-        tables.sign_ins.insert(digest.0, Arc::new(session.clone()));
+        let session = SignIn::new(session.digest, kind, visitor, now, session.expires_at);
+        tables.sign_ins.insert(session.digest.0, Arc::new(session.clone()));
         Ok(Some(session))
     }
 

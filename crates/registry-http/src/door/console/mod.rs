@@ -6,8 +6,8 @@ mod tenant;
 
 use axum::Router;
 use axum::extract::{Form, FromRequestParts, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use minijinja::context;
@@ -15,15 +15,14 @@ use registry_core::audit::Actor;
 use registry_core::clock::Timestamp;
 use registry_core::entropy::hex;
 use registry_core::guesses::Source;
-use registry_core::refusal::Refusal;
-use registry_core::secret::{ServiceToken, ServiceTokenDigest, SignInToken};
+use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use registry_core::sign_in::Role;
 use serde::{Deserialize, Serialize};
 
 use super::language::Language;
+use super::limit::asked_too_often;
 use super::pages::Door;
-use super::portal::too_often;
-use super::visitor::{SignedIn, cookie, signed_in};
+use super::visitor::{SignedIn, signed_in, with_cookie};
 use crate::app::App;
 use crate::endpoints::detached;
 use crate::problem::ApiError;
@@ -134,8 +133,8 @@ async fn sign_in(
     let door = app.door()?;
     let token = proof.token.trim();
     if !app.tokens.actor(token).is_some_and(|actor| is_operator(&actor)) {
-        if let Err(Refusal::TooOften { retry_after }) = app.registry.ask(source, None) {
-            return too_often(door, language, retry_after);
+        if let Some(refused) = asked_too_often(&app, language, source, None)? {
+            return Ok(refused);
         }
         let values = context! { problem => door.text(language, "console_wrong_token", &[]) };
         return door.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
@@ -143,7 +142,7 @@ async fn sign_in(
     let name = name_of(&ServiceToken::new(token.to_owned()).digest());
     let registry = app.registry.clone();
     let opened = detached(async move { registry.operator_sign_in(&name).await }).await?;
-    Ok(with_cookie(door, Some(&opened.token), "/console"))
+    Ok(with_cookie(door, Role::Operator, Some(&opened.token), "/console"))
 }
 
 async fn sign_out(State(app): State<App>, operator: Operator, Form(own): Form<Own>) -> Result<Response, ApiError> {
@@ -153,15 +152,7 @@ async fn sign_out(State(app): State<App>, operator: Operator, Form(own): Form<Ow
     }
     let registry = app.registry.clone();
     detached(async move { registry.sign_out(&operator.session.token).await }).await?;
-    Ok(with_cookie(door, None, "/console/sign-in"))
-}
-
-fn with_cookie(door: &Door, token: Option<&SignInToken>, to: &str) -> Response {
-    let mut response = Redirect::to(to).into_response();
-    if let Some(cookie) = cookie(Role::Operator, token, door.is_secure()) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    response
+    Ok(with_cookie(door, Role::Operator, None, "/console/sign-in"))
 }
 
 /// A form of a session.

@@ -12,10 +12,8 @@ use registry_core::id::{MailId, TenantId};
 use registry_core::mail::{MailQuery, QueuedMail};
 use registry_core::registry::outbox::MailEdit;
 use registry_core::registry::reissue::Reissue;
-use registry_core::registry::replay::IdempotencyKey;
 use registry_core::store::TenantSelector;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{Cell, Operator, Own, minute};
@@ -23,6 +21,7 @@ use crate::app::App;
 use crate::door::language::Language;
 use crate::door::pages::Door;
 use crate::endpoints::detached;
+use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
 
@@ -148,13 +147,7 @@ pub(super) async fn reissue_now(
     if !operator.session.has(&own.csrf) {
         return Ok(Redirect::to(&format!("/console/tenants/{id}/reissue")).into_response());
     }
-    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
-    // Sent twice, a form is one code.
-    let key = (!own.form.is_empty()).then(|| IdempotencyKey {
-        scope: format!("console {}", operator.actor),
-        digest: digest(&own.form),
-        fingerprint: digest(&id.to_string()),
-    });
+    let key = form_key(format!("console {}", operator.actor), &own.form, &id.to_string());
     let reissue = Reissue { selector: TenantSelector::Id(TenantId(id)), strict: false, send_email: true, key };
     let (registry, actor) = (app.registry.clone(), operator.acts_from(source));
     let done = detached(async move { registry.code_reissue(reissue, actor).await }).await;

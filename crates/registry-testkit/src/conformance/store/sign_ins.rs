@@ -17,14 +17,7 @@ fn customer(name: &str) -> Visitor {
 
 fn link(world: &World, number: u8, visitor: Visitor) -> SignIn {
     let now = world.now();
-    SignIn {
-        digest: SignInDigest([number; 32]),
-        kind: SignInKind::Link,
-        visitor,
-        issued_at: now,
-        used_at: now,
-        expires_at: now + TimeDelta::minutes(15),
-    }
+    SignIn::new(SignInDigest([number; 32]), SignInKind::Link, visitor, now, now + TimeDelta::minutes(15))
 }
 
 fn session(world: &World, number: u8) -> NewSession {

@@ -1,11 +1,11 @@
-//! The registryd that is measured: a release build with its defaults, but for the database, and without sending mail,
-//! which a process of its own would do for a fleet; and its log as quiet as the server's.
+//! The registryd that is measured: a release build with its defaults, but for what it is told; and its log as quiet as a
+//! database server's.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use throwaway_postgres::Cluster;
 
 use crate::run;
 
@@ -13,24 +13,21 @@ pub(super) struct Service {
     child: Child,
     address: String,
     token: String,
-    _data: tempfile::TempDir,
 }
 
 impl Service {
-    pub(super) fn start(cluster: &Cluster, database: &str) -> Result<Self> {
-        let data = tempfile::tempdir().context("no temporary folder")?;
+    pub(super) fn start(data: &Path, environment: &[(&str, &str)]) -> Result<Self> {
         let mut command = Command::new(run::target().join("release").join("registryd"));
-        command.arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
-        command.env("REGISTRY_DATABASE_URL", cluster.socket_url(database)).env("REGISTRY_MAIL_WORKER", "false");
-        command.env("REGISTRY_LOG_LEVEL", "warn");
+        command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+        command.env("REGISTRY_LOG_LEVEL", "warn").envs(environment.iter().copied());
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("registryd cannot start")?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
         ensure!(address.is_some(), "registryd did not start: {line}");
-        let token = std::fs::read_to_string(data.path().join("service-token"))?.trim().to_owned();
-        Ok(Self { child, address: address.unwrap_or_default(), token, _data: data })
+        let token = std::fs::read_to_string(data.join("service-token"))?.trim().to_owned();
+        Ok(Self { child, address: address.unwrap_or_default(), token })
     }
 
     pub(super) fn address(&self) -> &str {
