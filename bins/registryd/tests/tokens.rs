@@ -47,11 +47,15 @@ fn a_token_works_once_it_is_made_and_no_more_once_it_is_revoked() {
     assert_eq!(status(&server, token.expose()), 200);
     std::fs::write(&file, kept).unwrap();
 
+    // A mailbox that is gone, and cannot be made, keeps no revoked token alive.
+    std::fs::remove_dir_all(data.path().join("mailbox")).unwrap();
+    std::fs::write(data.path().join("mailbox"), "").unwrap();
     let mut tokens = Tokens::open_to_change(&config).unwrap();
     tokens.revoke("store").unwrap();
     tokens.revoke("default").unwrap();
     until(&server, token.expose(), 401);
     until(&server, &server.token, 401);
+    std::fs::remove_file(data.path().join("mailbox")).unwrap();
     let server = {
         drop(server);
         start(data.path(), &[])

@@ -9,7 +9,7 @@ use registry_core::blob::{BlobStore, LinkedFiles};
 use registry_vault::KeyRing;
 
 use crate::config::{Config, S3};
-use crate::data::{DataFolder, read_public, secret};
+use crate::data::{DataFolder, made, read_public, secret};
 
 /// The images, and those that registryd serves itself.
 pub(crate) type Blobs = (Arc<dyn BlobStore>, Option<Arc<dyn LinkedFiles>>);
@@ -20,8 +20,9 @@ pub(crate) fn open(config: &Config, public_url: &str, data: &DataFolder, vault: 
         return Ok((Arc::new(blobs), None));
     }
     let keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
-    let blobs = LocalBlobs::open(data.files(), format!("{public_url}/files"), keys);
-    let blobs = Arc::new(blobs.with_context(|| format!("{} cannot be used", data.files().display()))?);
+    let folder = made(data.files())?;
+    let blobs = LocalBlobs::open(folder.clone(), format!("{public_url}/files"), keys);
+    let blobs = Arc::new(blobs.with_context(|| format!("{} cannot be used", folder.display()))?);
     Ok((blobs.clone(), Some(blobs)))
 }
 

@@ -23,14 +23,11 @@ pub struct DataFolder(PathBuf);
 impl DataFolder {
     /// Opens the folder, and makes it where there is none, for its owner only.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
         let shown = path.display();
-        make(path).with_context(|| format!("the data folder {shown} cannot be made"))?;
+        make_own(path).with_context(|| format!("the data folder {shown} cannot be made"))?;
         let path = path.canonicalize().with_context(|| format!("the data folder {shown} cannot be read"))?;
         let folder = Self(path);
-        for part in [folder.keys(), folder.files(), folder.mailbox()] {
-            make(&part).with_context(|| format!("{} cannot be made", part.display()))?;
-        }
+        made(folder.keys())?;
         Ok(folder)
     }
 
@@ -161,6 +158,18 @@ impl DataFolder {
         let make = || Zeroizing::new(format!("{}\n", ServiceToken::draw(entropy).expose()));
         read_or_make(&self.service_token(), make)
     }
+}
+
+/// Makes a part of the data folder where there is none. Who does not need a part does not fail for it: tokens are revoked
+/// also where no mailbox can be made.
+pub(crate) fn made(path: PathBuf) -> anyhow::Result<PathBuf> {
+    make_own(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    Ok(path)
+}
+
+/// Makes a folder for its owner only, and those above it.
+fn make_own(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 pub(crate) fn new_license_key(entropy: &dyn Entropy, algorithm: Algorithm) -> Zeroizing<String> {

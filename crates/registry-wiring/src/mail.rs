@@ -9,7 +9,7 @@ use registry_mail_smtp::{
 };
 
 use crate::config::{Config, Smtp, TlsMode};
-use crate::data::{DataFolder, read_public, secret};
+use crate::data::{DataFolder, made, read_public, secret};
 
 /// What renders the mails of this configuration.
 fn renderer(config: &Config, public_url: &str) -> anyhow::Result<Renderer> {
@@ -42,7 +42,7 @@ pub(crate) fn mailer(config: &Config, public_url: &str, data: &DataFolder) -> an
         let mailer = SmtpMailer::new(settings(smtp)?, renderer).context("`mail.smtp` cannot be used")?;
         return Ok(Arc::new(mailer));
     }
-    let mailbox = data.mailbox();
+    let mailbox = made(data.mailbox())?;
     let mailer = FolderMailer::open(&mailbox, renderer);
     Ok(Arc::new(mailer.with_context(|| format!("{} cannot be used", mailbox.display()))?))
 }
