@@ -66,3 +66,32 @@ pub trait ManifestSigner: Send + Sync {
     /// The key that the signatures can be verified with, as a PEM text (RFC 8410).
     fn public_key_pem(&self) -> String;
 }
+
+/// A size in decimal units, as download pages use them: `1.23 GB`.
+#[must_use]
+pub fn size_in_words(bytes: u64) -> String {
+    let units: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
+        return format!("{bytes} bytes");
+    };
+    let hundredths = u128::from(bytes) * 100 / u128::from(unit);
+    format!("{}.{:02} {name}", hundredths / 100, hundredths % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_decimal_units() {
+        for (bytes, words) in [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (1_000, "1.00 kB"),
+            (64_000_000, "64.00 MB"),
+            (5_368_709_120, "5.36 GB"),
+        ] {
+            assert_eq!(size_in_words(bytes), words);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
 use registry_core::mail::{Download, InstallCodeMessage, PortalLinkMessage, RegistrationLinkMessage};
-use registry_core::text::PersonName;
+use registry_core::release::size_in_words;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -12,8 +12,8 @@ use crate::brand::Brand;
 #[derive(Serialize)]
 pub(crate) struct InstallCodeView<'a> {
     brand: &'a Brand,
-    company: &'a str,
-    contact: Option<&'a str>,
+    company: String,
+    contact: Option<String>,
     tenant_id: String,
     edition: &'a str,
     code: &'a str,
@@ -36,8 +36,8 @@ struct DownloadView<'a> {
 #[derive(Serialize)]
 pub(crate) struct RegistrationLinkView<'a> {
     brand: &'a Brand,
-    company: &'a str,
-    contact: Option<&'a str>,
+    company: String,
+    contact: Option<String>,
     link: &'a str,
     ends: String,
 }
@@ -49,12 +49,27 @@ pub(crate) struct PortalLinkView<'a> {
     ends: String,
 }
 
+/// A name that no mail program makes a link of: anybody may have anybody mailed, and choose the names. Where an address
+/// would go on, it is interrupted by a word joiner (U+2060), which nobody sees.
+fn unlinked(name: &str) -> String {
+    let mut plain = String::with_capacity(name.len());
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        plain.push(letter);
+        let goes_on = letters.peek().is_some_and(|next| !next.is_whitespace());
+        if goes_on && matches!(letter, '.' | ':' | '/' | '@' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}') {
+            plain.push('\u{2060}');
+        }
+    }
+    plain
+}
+
 impl<'a> InstallCodeView<'a> {
     pub(crate) fn of(brand: &'a Brand, message: &'a InstallCodeMessage, code: &'a Zeroizing<String>) -> Self {
         Self {
             brand,
-            company: message.company_name.as_str(),
-            contact: message.contact_name.as_ref().map(PersonName::as_str),
+            company: unlinked(message.company_name.as_str()),
+            contact: message.contact_name.as_ref().map(|name| unlinked(name.as_str())),
             tenant_id: message.tenant_id.to_string(),
             edition: message.edition.as_str(),
             code,
@@ -83,8 +98,8 @@ impl<'a> RegistrationLinkView<'a> {
     pub(crate) fn of(brand: &'a Brand, message: &'a RegistrationLinkMessage) -> Self {
         Self {
             brand,
-            company: message.company_name.as_str(),
-            contact: message.contact_name.as_ref().map(PersonName::as_str),
+            company: unlinked(message.company_name.as_str()),
+            contact: message.contact_name.as_ref().map(|name| unlinked(name.as_str())),
             link: message.link.expose(),
             ends: in_words(message.expires_at),
         }
@@ -112,30 +127,21 @@ fn span_in_words(span: TimeDelta) -> String {
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Decimal units, as download pages use them: `1.23 GB`.
-fn size_in_words(bytes: u64) -> String {
-    let units: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
-        return format!("{bytes} bytes");
-    };
-    let hundredths = u128::from(bytes) * 100 / u128::from(unit);
-    format!("{}.{:02} {name}", hundredths / 100, hundredths % 100)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_in_decimal_units() {
-        for (bytes, words) in [
-            (0, "0 bytes"),
-            (999, "999 bytes"),
-            (1_000, "1.00 kB"),
-            (64_000_000, "64.00 MB"),
-            (5_368_709_120, "5.36 GB"),
+    fn names_are_shown_as_they_are_and_are_no_links() {
+        for (name, shown) in [
+            ("Acme Inc.", "Acme Inc."),
+            ("Ada & Söhne", "Ada & Söhne"),
+            ("evil.example/x", "evil.\u{2060}example/\u{2060}x"),
+            ("at https://evil.example", "at https:\u{2060}/\u{2060}/\u{2060}evil.\u{2060}example"),
+            ("mailto:eve@evil。example", "mailto:\u{2060}eve@\u{2060}evil。\u{2060}example"),
         ] {
-            assert_eq!(size_in_words(bytes), words);
+            assert_eq!(unlinked(name), shown);
+            assert_eq!(shown.replace('\u{2060}', ""), name);
         }
     }
 
