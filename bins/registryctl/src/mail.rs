@@ -103,7 +103,7 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
 }
 
 async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Result<()> {
-    let query = MailQuery { id: None, tenant: asked.tenant, state: asked.state, limit: asked.limit };
+    let query = MailQuery { tenant: asked.tenant, state: asked.state, limit: asked.limit, ..MailQuery::default() };
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     loop {

@@ -112,7 +112,7 @@ fn door(config: &Config, public_url: &str) -> anyhow::Result<Door> {
         self_service,
         products: config.products.clone(),
         checkout_url: config.door.checkout_url.clone(),
-        blocked_domains: config.door.blocked_domains.iter().map(|domain| domain.to_lowercase()).collect(),
+        blocked_domains: config.door.blocked_domains.clone(),
         public_url: public_url.to_owned(),
     };
     Ok(Door::new(settings)?)

@@ -82,13 +82,15 @@ fn only_an_operators_token_signs_in_and_its_sessions_end_with_it() {
     drop(start(data.path(), &[]));
     let operator = token(data.path(), "ann", TokenRole::Operator);
     let service = token(data.path(), "store", TokenRole::Service);
-    let server = start(data.path(), &[("REGISTRY_DOOR_ASKS", "4")]);
+    let server = start(data.path(), &[("REGISTRY_GUESSES_LIMIT", "4")]);
     for wrong in ["", "x", service.as_str(), server.token.as_str()] {
         let refused = form(&server, "/console/sign-in", "", &[("token", wrong)]);
         assert!(refused.status() == StatusCode::FORBIDDEN && !refused.headers().contains_key("set-cookie"), "{wrong}");
     }
     let late = form(&server, "/console/sign-in", "", &[("token", "guess")]);
     assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
+    let customer = form(&server, "/portal/sign-in", "", &[("email", "ada@acme.example")]);
+    assert_eq!(customer.status(), StatusCode::OK, "customers behind the same address are not kept out");
     let cookie = sign_in(&server, &operator);
     let pages = ["/console", "/console/mails", "/console/releases", "/console/silent"];
     for path in pages {
@@ -129,9 +131,14 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     let codes = || server.look(&format!("/tenants/{tenant}")).1["install_codes"].as_array().unwrap().len();
     let csrf = csrf(page(&server, &reissue, &cookie));
     let zeros = "0".repeat(64);
-    for (cookie, csrf) in [(cookie.as_str(), ""), (&cookie, zeros.as_str()), ("", &csrf)] {
-        let refused = form(&server, &reissue, cookie, &[("csrf", csrf), ("form", "x")]);
-        assert_eq!(refused.status(), StatusCode::SEE_OTHER);
+    for path in [reissue.as_str(), "/console/sign-out"] {
+        for csrf in ["", &zeros] {
+            let refused = form(&server, path, &cookie, &[("csrf", csrf), ("form", "x")]);
+            assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+            assert!(refused.text().unwrap().contains("<h1>Once more, please</h1>"));
+        }
+        let nobody = form(&server, path, "", &[("csrf", &csrf), ("form", "x")]);
+        assert_eq!(nobody.headers()["location"], "/console/sign-in");
     }
     assert_eq!(codes(), 1);
     for _ in 0..2 {
@@ -143,15 +150,18 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     // A mail that was sent is not sent again; one that there is not has a page that says so.
     server.mails(2);
     let mails = page(&server, "/console/mails?state=sent", &cookie).text().unwrap();
-    assert!(mails.contains("install_code_reissued") && !mails.contains("&#x2f;retry"), "{mails}");
-    for path in ["/console/mails?state=lost", "/console?status=lost", "/console?cursor=x"] {
-        let refused = server.get(path).header("cookie", &cookie).header("accept", "text/html").send().unwrap();
-        assert!(refused.status().is_client_error(), "{path}");
-        assert!(refused.text().unwrap().contains("<h1>This cannot be shown</h1>"), "{path}");
+    assert!(mails.contains("Mail with a fresh install code") && !mails.contains("&#x2f;retry"), "{mails}");
+    for path in ["/console/mails?state=lost", "/console?status=lost", "/console?cursor=x", "/console/mails?cursor=x"] {
+        let refused = page(&server, path, &cookie);
+        assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        assert!(refused.text().unwrap().contains("<h1>That did not work</h1>"), "{path}");
     }
-    let nobody = "/console/mails/01900000-0000-7000-8000-000000000000/retry";
-    let refused = form(&server, nobody, &cookie, &[("csrf", &csrf)]);
-    assert!(refused.status() == StatusCode::CONFLICT && refused.text().unwrap().contains("Refused:"));
+    let none = "01900000-0000-7000-8000-000000000000";
+    for path in [format!("/console/mails/{none}/retry"), format!("/console/tenants/{none}/reissue")] {
+        assert_eq!(page(&server, &path, &cookie).status(), StatusCode::NOT_FOUND, "{path}");
+        let refused = form(&server, &path, &cookie, &[("csrf", &csrf), ("form", "y")]);
+        assert!(refused.status() == StatusCode::NOT_FOUND && refused.text().unwrap().contains("Refused:"), "{path}");
+    }
     let foreign = server.post(&reissue).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
     let foreign = foreign.form(&[("csrf", csrf.as_str())]).send().unwrap();
     assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
@@ -182,10 +192,78 @@ fn pages_stay_small_however_much_there_is_to_show() {
         let shown = page(&server, path, &cookie).text().unwrap();
         assert!(shown.len() < 50_000, "{path}: {} bytes", shown.len());
         if path == timeline {
-            assert!(shown.contains("The newest 150 of 164 lines."), "{shown}");
+            assert!(shown.contains("The newest 150 lines."), "{shown}");
             assert_eq!(shown.matches("<tr>").count(), 151);
         }
     }
+}
+
+/// What a hidden field of a page holds.
+fn hidden(page: &str, name: &str) -> Option<String> {
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\""))?;
+    Some(rest.split('"').next().unwrap().to_owned())
+}
+
+#[test]
+fn a_mail_that_does_not_go_out_is_sent_again_and_every_mail_is_found() {
+    let data = tempfile::tempdir().unwrap();
+    drop(start(data.path(), &[]));
+    let operator = token(data.path(), "ann", TokenRole::Operator);
+    let server = start(data.path(), &[]);
+    let mailbox = data.path().join("mailbox");
+    std::fs::remove_dir_all(&mailbox).unwrap();
+    std::fs::write(&mailbox, "").unwrap();
+    server.register("Acme", "essentials");
+    let cookie = sign_in(&server, &operator);
+    let mails = |query: &str| page(&server, &format!("/console/mails{query}"), &cookie).text().unwrap();
+    let until = |what: &str, query: &str, fits: &dyn Fn(&str) -> bool| {
+        for _ in 0..400 {
+            let shown = mails(query);
+            if fits(&shown) {
+                return shown;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{what}: {}", mails(query));
+    };
+    let stuck = until("it fails", "", &|shown| shown.contains("mailbox"));
+    let (_, rest) = stuck.split_once("&#x2f;console&#x2f;mails&#x2f;").unwrap();
+    let retry = format!("/console/mails/{}/retry", &rest[..36]);
+    let csrf = csrf(page(&server, &retry, &cookie));
+    let done = form(&server, &retry, &cookie, &[("csrf", &csrf)]);
+    assert_eq!(done.status(), StatusCode::OK);
+    assert!(done.text().unwrap().contains("The mail is sent again now."));
+    std::fs::remove_file(&mailbox).unwrap();
+    std::fs::create_dir(&mailbox).unwrap();
+    let sent =
+        until("it goes out", "?state=sent", &|shown| shown.contains("ada@acme.example") || shown.contains("acme"));
+    assert!(!sent.contains("mailbox"), "what was sent shows no error: {sent}");
+    let late = form(&server, &retry, &cookie, &[("csrf", &csrf)]);
+    assert_eq!(late.status(), StatusCode::CONFLICT);
+    assert!(late.text().unwrap().contains("cannot be sent again"));
+    assert_eq!(page(&server, &retry, &cookie).status(), StatusCode::CONFLICT, "nor is it offered");
+
+    for number in 0..110 {
+        server.register(&format!("Company{number}"), "essentials");
+    }
+    let first = mails("");
+    assert_eq!(first.matches("<tr>").count(), 101);
+    let cursor = hidden(&first, "cursor").unwrap();
+    let second = mails(&format!("?cursor={cursor}"));
+    assert_eq!((second.matches("<tr>").count(), hidden(&second, "cursor")), (12, None));
+}
+
+#[test]
+fn signing_in_again_ends_the_browsers_earlier_session() {
+    let data = tempfile::tempdir().unwrap();
+    drop(start(data.path(), &[]));
+    let operator = token(data.path(), "ann", TokenRole::Operator);
+    let server = start(data.path(), &[]);
+    let (other, first) = (sign_in(&server, &operator), sign_in(&server, &operator));
+    let again = form(&server, "/console/sign-in", &first, &[("token", &operator)]);
+    assert_eq!(again.status(), StatusCode::SEE_OTHER);
+    assert_eq!(page(&server, "/console", &first).status(), StatusCode::SEE_OTHER);
+    assert_eq!(page(&server, "/console", &other).status(), StatusCode::OK, "another browser's goes on");
 }
 
 fn what_was_revoked_is_shown_so(environment: Environment) {

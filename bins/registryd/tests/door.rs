@@ -40,7 +40,7 @@ fn walk(server: &Server, script: bool) -> Value {
 fn in_chromium_a_customer_registers_signs_in_and_gets_a_fresh_code() {
     for script in [true, false] {
         let data = tempfile::tempdir().unwrap();
-        let server = start(data.path(), &[]);
+        let server = start(data.path(), &[("REGISTRY_DOOR_BLOCKED_DOMAINS", r#"["spam.example"]"#)]);
         let codes = walk(&server, script);
         let redeem = |code: &Value| server.post("/register").json(&json!({ "claim_code": code, "appliance_id": "a" }));
         assert_eq!(redeem(&codes["first"]).send().unwrap().status(), StatusCode::CONFLICT, "the older one died");
@@ -120,7 +120,7 @@ fn a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fi
         let blocked = form(&server, "/signup", "", &registration("f-3", &[("contact_email", email)]));
         assert!(blocked.text().unwrap().contains("Addresses of this domain"), "{email}");
     }
-    for name in ["Win at https://evil.example", "WWW.evil.example", "Acme \u{202e}elpmaxe"] {
+    for name in ["Win at https://evil.example", "Acme \u{202e}elpmaxe"] {
         for field in ["company_name", "contact_name"] {
             let stuffed = form(&server, "/signup", "", &registration("f-5", &[(field, name)]));
             assert!(stuffed.text().unwrap().contains("without a link"), "{field} {name}");
@@ -186,9 +186,14 @@ fn a_session_is_its_customers_and_forms_of_others_do_nothing(environment: Enviro
     // Another's tenant, a form without the session's secret, one of another site, and nobody's.
     form(&server, &others, &cookie, &[("csrf", &csrf), ("form", "x")]);
     assert_eq!(page(&others, &cookie).status(), StatusCode::SEE_OTHER);
-    form(&server, &own, &cookie, &[("csrf", ""), ("form", "x")]);
-    form(&server, &own, &cookie, &[("csrf", &"0".repeat(64)), ("form", "x")]);
-    form(&server, &own, "", &[("csrf", &csrf), ("form", "x")]);
+    for wrong in ["", &"0".repeat(64)] {
+        for path in [own.as_str(), "/portal/sign-out"] {
+            let stale = form(&server, path, &cookie, &[("csrf", wrong), ("form", "x")]);
+            assert_eq!(stale.status(), StatusCode::FORBIDDEN, "{path}");
+            assert!(stale.text().unwrap().contains("<h1>Once more, please</h1>"), "{path}");
+        }
+    }
+    assert_eq!(form(&server, &own, "", &[("csrf", &csrf), ("form", "x")]).headers()["location"], "/portal/sign-in");
     for (header, site) in
         [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "http://evil.example")]
     {
@@ -207,6 +212,13 @@ fn a_session_is_its_customers_and_forms_of_others_do_nothing(environment: Enviro
         (page("/portal", &cookie).status(), page("/portal", &fresh).status()),
         (StatusCode::SEE_OTHER, StatusCode::OK)
     );
+    // The browser's earlier session ends when it signs in again.
+    let again = form(&server, "/portal/sign-in", "", &[("email", "ada@acme.example")]);
+    assert_eq!(again.status(), StatusCode::OK);
+    let again = form(&server, &format!("/portal/sign-in/{}", mailed_token(&server, 6)), &fresh, &[]);
+    let later = again.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(page("/portal", &fresh).status(), StatusCode::SEE_OTHER);
+    let fresh = later;
     let csrf = self::csrf(&page("/portal", &fresh).text().unwrap());
     form(&server, "/portal/sign-out", &fresh, &[("csrf", &csrf), ("everywhere", "yes")]);
     assert_eq!(page("/portal", &fresh).status(), StatusCode::SEE_OTHER);
@@ -285,7 +297,48 @@ fn cookies_of_a_registry_behind_https_go_nowhere_else() {
     form(&server, "/signup", "", &registration("1", &[]));
     form(&server, "/portal/sign-in", "", &[("email", "ada@acme.example")]);
     let opened = form(&server, &format!("/portal/sign-in/{}", mailed_token(&server, 2)), "", &[]);
-    assert!(opened.headers()["set-cookie"].to_str().unwrap().ends_with("; Secure"));
+    let cookie = opened.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-registry-session=") && cookie.ends_with("; Secure"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    let page = |cookie: &str| server.get("/portal").header("cookie", cookie).send().unwrap().status();
+    assert_eq!(page(cookie), StatusCode::OK);
+    assert_eq!(page(cookie.strip_prefix("__Host-").unwrap()), StatusCode::SEE_OTHER, "another host may have set it");
+}
+
+#[test]
+fn every_error_is_a_page_in_the_readers_language() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[]);
+    let large = format!("company_name={}", "a".repeat(70_000));
+    let kind = "application/x-www-form-urlencoded";
+    let (not_here, failed) = (("There is nothing here", "Hier ist nichts"), ("That did not work", "Das ging nicht"));
+    let stale = ("Once more, please", "Bitte noch einmal");
+    for (method, path, header, body, status, titles) in [
+        ("GET", "/portal/nothing", ("a", "b"), "", 404, not_here),
+        ("GET", "/signup/x/y", ("a", "b"), "", 404, not_here),
+        ("GET", "/console/nothing", ("a", "b"), "", 404, not_here),
+        ("GET", "/portal/tenants/lost/reissue", ("a", "b"), "", 400, not_here),
+        ("PUT", "/signup", ("a", "b"), "", 405, not_here),
+        ("POST", "/signup", ("content-type", "application/json"), "{}", 415, failed),
+        ("POST", "/signup", ("content-type", kind), &large, 413, failed),
+        ("POST", "/portal/sign-in", ("content-type", kind), "email=a&email=b", 422, failed),
+        ("POST", "/signup", ("origin", "https://evil.example"), "", 403, stale),
+        ("POST", "/console/sign-in", ("sec-fetch-site", "cross-site"), "", 403, stale),
+    ] {
+        for (language, title) in [("en", titles.0), ("de", titles.1)] {
+            let asked = server.request(method, path).header(header.0, header.1);
+            let answer = asked.header("accept-language", language).body(body.to_owned()).send().unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{path} {language}");
+            assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{path}");
+            assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("'none'"), "{path}");
+            let shown = answer.text().unwrap();
+            assert!(shown.contains(&format!("<html lang=\"{language}\">")), "{path}");
+            assert!(shown.contains(&format!("<h1>{title}</h1>")), "{path} {language}: {shown}");
+        }
+    }
+    for path in ["/signup/", "/portal/", "/console/"] {
+        assert_eq!(server.get(path).send().unwrap().headers()["location"], path.trim_end_matches('/'));
+    }
 }
 
 #[test]

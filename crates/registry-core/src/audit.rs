@@ -59,6 +59,12 @@ pub enum Action {
     ReleaseYanked,
     /// An earlier release was made the current one of its channel.
     ReleaseRolledBack,
+    /// A contact asked for a link that signs in; it is mailed.
+    SignInAsked,
+    /// Somebody signed in to the portal or the console.
+    SignedIn,
+    /// Somebody signed out, from one session or everywhere.
+    SignedOut,
     /// A mail was queued again by an operator.
     MailRetried,
     /// A mail was discarded by an operator.
@@ -107,6 +113,9 @@ words!(Action {
     ReleasePublished = "release_published",
     ReleaseYanked = "release_yanked",
     ReleaseRolledBack = "release_rolled_back",
+    SignInAsked = "sign_in_asked",
+    SignedIn = "signed_in",
+    SignedOut = "signed_out",
     MailRetried = "mail_retried",
     MailDiscarded = "mail_discarded",
     DownloadStarted = "download_started",

@@ -114,9 +114,14 @@ impl EditionCatalogue {
     pub fn find(&self, name: &str) -> Result<&Edition, Refusal> {
         let known = |edition: &&Edition| edition.name.as_str() == name || edition.aliases.iter().any(|a| a == name);
         self.editions.iter().find(known).ok_or_else(|| {
-            let names: Vec<_> = self.editions.iter().map(|edition| edition.name.as_str()).collect();
+            let names: Vec<_> = self.names().map(EditionName::as_str).collect();
             Refusal::Invalid { field: "edition", problem: format!("must be one of: {}", names.join(", ")) }
         })
+    }
+
+    /// The names of all editions.
+    pub fn names(&self) -> impl Iterator<Item = &EditionName> {
+        self.editions.iter().map(|edition| &edition.name)
     }
 
     /// The license tier of an edition; `None` for a free or a removed one.

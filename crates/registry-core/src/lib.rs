@@ -27,6 +27,7 @@ pub mod install_code;
 pub mod license;
 pub mod mail;
 pub mod offline;
+pub mod place;
 pub mod product;
 pub mod refusal;
 pub mod registry;

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::id::{CodeId, MailId, TenantId};
 use crate::install_code::PlainCode;
+use crate::place::Place;
 use crate::release::Release;
 use crate::secret::{DownloadLink, Sealed, SignInLink};
 use crate::text::{CompanyName, EmailAddress, PersonName};
@@ -36,7 +37,7 @@ pub struct QueuedMail {
     pub due_at: Timestamp,
     /// When it was sent or given up.
     pub settled_at: Option<Timestamp>,
-    /// What the last try said.
+    /// What went wrong at the last try; nothing once it is sent.
     pub last_error: Option<String>,
 }
 
@@ -68,7 +69,30 @@ pub enum QueuedMessage {
     },
 }
 
+impl QueuedMail {
+    /// Whether what it brings still works at `now`.
+    #[must_use]
+    pub fn brings_something_at(&self, now: Timestamp) -> bool {
+        self.message.ends_at() > now
+    }
+
+    /// Whether it can be sent again at `now`: it was not sent, and what it brings still works.
+    #[must_use]
+    pub fn can_be_retried(&self, now: Timestamp) -> bool {
+        matches!(self.state, MailState::Queued | MailState::Dead) && self.brings_something_at(now)
+    }
+}
+
 impl QueuedMessage {
+    /// When what it brings ends: the code, or the link.
+    #[must_use]
+    pub fn ends_at(&self) -> Timestamp {
+        match self {
+            Self::InstallCode { code_expires_at, .. } => *code_expires_at,
+            Self::PortalLink { expires_at } => *expires_at,
+        }
+    }
+
     /// The word for what it is.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -130,6 +154,8 @@ pub struct MailQuery {
     pub state: Option<MailState>,
     /// At most so many.
     pub limit: u32,
+    /// Only those that come after this place.
+    pub after: Option<Place<MailId>>,
 }
 
 /// A mail ready to be rendered and sent.

@@ -50,6 +50,18 @@ impl SignIn {
         Self { digest, kind, visitor, issued_at: now, used_at: now, expires_at }
     }
 
+    /// Whether it is a link that signs in at `now`.
+    #[must_use]
+    pub fn is_open_link(&self, now: Timestamp) -> bool {
+        self.kind == SignInKind::Link && self.expires_at > now
+    }
+
+    /// Whether it is a session that lives at `now`: it has not ended, and was used within `idle`.
+    #[must_use]
+    pub fn is_live_session(&self, now: Timestamp, idle: TimeDelta) -> bool {
+        self.kind == SignInKind::Session && self.expires_at > now && now - self.used_at <= idle
+    }
+
     /// Whether a use at `now` is to be recorded.
     #[must_use]
     pub fn is_used_anew(&self, now: Timestamp) -> bool {
@@ -77,11 +89,25 @@ pub enum Role {
 
 words!(Role { Customer = "customer", Operator = "operator" });
 
-/// A session about to be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewSession {
-    /// SHA-256 of its token.
-    pub digest: SignInDigest,
-    /// When it ends, whatever is done with it.
-    pub expires_at: Timestamp,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_lives_while_it_is_used_and_no_longer_than_to_its_end() {
+        let start = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
+        let after = |minutes| start + TimeDelta::minutes(minutes);
+        let sign_in = |kind| {
+            let visitor = Visitor { role: Role::Customer, name: "a@example.com".to_owned() };
+            SignIn { used_at: after(60), ..SignIn::new(SignInDigest([1; 32]), kind, visitor, start, after(100)) }
+        };
+        let (link, session) = (sign_in(SignInKind::Link), sign_in(SignInKind::Session));
+        for (minutes, opens, lives) in [(60, true, true), (90, true, true), (91, true, false), (100, false, false)] {
+            assert_eq!(link.is_open_link(after(minutes)), opens, "{minutes}");
+            assert_eq!(session.is_live_session(after(minutes), TimeDelta::minutes(30)), lives, "{minutes}");
+        }
+        assert!(!session.is_live_session(after(100), TimeDelta::days(1)), "it has ended, however it was used");
+        assert!(!link.is_live_session(after(60), TimeDelta::days(1)) && !session.is_open_link(after(60)));
+        assert!(!session.is_used_anew(after(60)) && session.is_used_anew(after(61)));
+    }
 }

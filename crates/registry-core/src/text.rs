@@ -29,6 +29,11 @@ pub(crate) fn is_ignorable(c: char) -> bool {
         | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
+/// What a mail domain is made of (RFC 5321's sub-domains; letters of every language, RFC 6531).
+fn is_in_domains(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.') || !c.is_ascii()
+}
+
 /// White space, and what takes no room on a screen.
 fn is_invisible(c: char) -> bool {
     c.is_whitespace() || is_ignorable(c)
@@ -107,10 +112,10 @@ impl EmailAddress {
         let options = email_address::Options::default().without_display_text().without_domain_literal();
         match email_address::EmailAddress::parse_with_options(&text, options) {
             // A quoted local part may hold anything, and hardly any mail server takes one.
-            Ok(_) if text.rsplit('@').next().is_some_and(|domain| domain.contains('/')) => Err(Refusal::Invalid {
-                field: "contact_email",
-                problem: "must not have a slash in its domain".to_owned(),
-            }),
+            Ok(_) if text.rsplit('@').next().is_some_and(|domain| !domain.chars().all(is_in_domains)) => {
+                let problem = "must have letters, digits, `-` and `.` only in its domain".to_owned();
+                Err(Refusal::Invalid { field: "contact_email", problem })
+            }
             Ok(_) if text.contains('"') => {
                 Err(Refusal::Invalid { field: "contact_email", problem: "must not contain quotes".to_owned() })
             }
@@ -168,6 +173,8 @@ mod tests {
             ("ada\u{0}@example.com", false),
             ("ada@[127.0.0.1]", false),
             ("ada@b/c.example", false),
+            ("ada@b%c.example", false),
+            ("ada@b_c.example", false),
             ("\"a b\"@example.com", false),
             ("", false),
         ] {

@@ -18,10 +18,15 @@ use crate::source::client_source;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) -> Response {
+/// The id of a request, for whoever answers it.
+#[derive(Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+pub(crate) async fn frame(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let begun = app.metrics.begin();
     let id = request_id(&app, &request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     // What is no method we know may be anything, a code even.
     let method = request.method().clone();
     let method = if matches!(method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") {
@@ -65,10 +70,11 @@ fn formed(app: &App, mut response: Response, id: &str, for_a_person: Option<&str
     let status = response.status();
     // What is a page already says itself what happened.
     let is_page = response.extensions_mut().remove::<Shown>().is_some();
+    let error = response.extensions_mut().remove::<ApiError>();
     if is_page || !(status.is_client_error() || status.is_server_error()) {
-        return (response, None);
+        return (response, error.and_then(|error| error.cause));
     }
-    let error = response.extensions_mut().remove::<ApiError>().unwrap_or_else(|| ApiError::of_status(status));
+    let error = error.unwrap_or_else(|| ApiError::of_status(status));
     let portal = app.registry.settings().portal_url.as_deref();
     let next_step = error.refusal.as_ref().and_then(|refusal| refusal.next_step(portal));
     let text = next_step.as_ref().map_or_else(|| error.text.clone(), |step| format!("{} {step}", error.text));

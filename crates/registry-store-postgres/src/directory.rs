@@ -13,7 +13,8 @@ use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
-use registry_core::store::{Place, SilentAppliance, StoreError, TenantQuery, TenantRecord};
+use registry_core::place::Place;
+use registry_core::store::{SilentAppliance, StoreError, TenantQuery, TenantRecord};
 use registry_core::tenant::Tenant;
 use uuid::Uuid;
 
@@ -85,10 +86,10 @@ async fn list_in_txn(connection: &mut AsyncPgConnection, query: &TenantQuery) ->
             rows.filter(by_company.or(tenants::contact_email_folded.assume_not_null().like(beginning)))
         };
     }
-    if let Some(Place { registered_at, id }) = query.after {
+    if let Some(Place { at, id }) = query.after {
         // Written so that an index finds the place, instead of passing over all that stand before it.
-        let later = tenants::registered_at.lt(registered_at).or(tenants::id.lt(id.0));
-        rows = rows.filter(tenants::registered_at.le(registered_at).and(later));
+        let later = tenants::registered_at.lt(at).or(tenants::id.lt(id.0));
+        rows = rows.filter(tenants::registered_at.le(at).and(later));
     }
     let rows = rows.order((tenants::registered_at.desc(), tenants::id.desc())).limit(query.limit.into());
     let rows: Vec<TenantRow> = PlannedAnew(rows).load(connection).await.map_err(|error| failure(&error))?;

@@ -35,7 +35,7 @@ use registry_core::install_code::InstallCode;
 use registry_core::mail::{MailQuery, QueuedMail, Settlement};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
-use registry_core::sign_in::{NewSession, SignIn, Visitor};
+use registry_core::sign_in::SignIn;
 use registry_core::store::{
     CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts, RedeemKey,
     RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError, TenantFacts, TenantKey,
@@ -223,41 +223,16 @@ impl Store for PostgresStore {
         self.pool.run(move |connection| directory::silent(connection, since, limit).boxed()).await
     }
 
-    async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError> {
-        self.pool
-            .run(move |connection| async move { sign_ins::put(connection, &sign_in, mail.as_ref()).await }.boxed())
-            .await
+    async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError> {
+        self.pool.run(move |connection| sign_ins::show(connection, digest).boxed()).await
     }
 
-    async fn sign_in_open(
+    async fn sign_in_change(
         &self,
-        link: SignInDigest,
-        session: NewSession,
-        now: Timestamp,
-    ) -> Result<Option<SignIn>, StoreError> {
-        self.pool.run(move |connection| sign_ins::open(connection, link, session, now).boxed()).await
-    }
-
-    async fn session_use(
-        &self,
-        session: SignInDigest,
-        now: Timestamp,
-        idle_since: Timestamp,
-    ) -> Result<Option<SignIn>, StoreError> {
-        let found =
-            self.pool.run(move |connection| sign_ins::find(connection, session, now, idle_since).boxed()).await?;
-        if found.as_ref().is_some_and(|found| found.is_used_anew(now)) {
-            self.pool.run(move |connection| sign_ins::touch(connection, session, now).boxed()).await?;
-        }
-        Ok(found)
-    }
-
-    async fn session_end(&self, session: SignInDigest) -> Result<(), StoreError> {
-        self.pool.run(move |connection| sign_ins::end(connection, session).boxed()).await
-    }
-
-    async fn sessions_end(&self, visitor: Visitor) -> Result<(), StoreError> {
-        self.pool.run(move |connection| async move { sign_ins::end_all(connection, &visitor).await }.boxed()).await
+        digest: SignInDigest,
+        decide: Decide<Option<SignIn>, SignIn>,
+    ) -> Result<Outcome<SignIn>, StoreError> {
+        change(&self.pool, digest, None, decide).await
     }
 
     async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {

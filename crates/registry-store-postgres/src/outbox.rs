@@ -6,6 +6,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use registry_core::clock::Timestamp;
 use registry_core::id::MailId;
 use registry_core::mail::{MailQuery, QueuedMail, Settlement};
+use registry_core::place::Place;
 use registry_core::store::StoreError;
 
 use crate::failure::failure;
@@ -53,7 +54,8 @@ pub(crate) async fn settle(
     let settled = match settlement {
         Settlement::Sent => {
             let blanked = (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
-            let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked.0, blanked.1);
+            let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked);
+            let set = (set, mails::last_error.eq(None::<String>));
             // Also one that was discarded while it was on its way.
             let mail = mails::table.find(id.0).filter(mails::state.eq_any(["queued", "discarded"]));
             diesel::update(mail).set(set).execute(connection).await
@@ -84,6 +86,9 @@ pub(crate) async fn list(connection: &mut AsyncPgConnection, query: MailQuery) -
     }
     if let Some(state) = query.state {
         rows = rows.filter(mails::state.eq(state.as_str()));
+    }
+    if let Some(Place { at, id }) = query.after {
+        rows = rows.filter(mails::queued_at.le(at).and(mails::queued_at.lt(at).or(mails::id.lt(id.0))));
     }
     let newest_first = rows.order((mails::queued_at.desc(), mails::id.desc())).limit(query.limit.into());
     let rows = newest_first.load::<MailRow>(connection).await;

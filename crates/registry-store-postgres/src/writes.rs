@@ -11,6 +11,7 @@ use crate::rows::{
     ApplianceRow, AuditRow, ChannelRow, CodeRow, CredentialRow, EntitlementRow, MailRow, ReleaseRow, ReplayRow,
     TenantRow,
 };
+use crate::sign_ins;
 
 /// What of the database the facts were, with the versions they had then. Everything that hangs on a tenant (its
 /// entitlement, codes and appliances) changes only together with the tenant's version.
@@ -149,6 +150,7 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
                 ("attempts", 0.into()),
                 ("due_at", (*at).into()),
                 ("settled_at", None::<Timestamp>.into()),
+                ("last_error", None::<String>.into()),
             ];
             batch.update("mails", queued, |it| {
                 it.sql("id = ").bind(mail.0).sql(UNSENT);
@@ -161,6 +163,7 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
         Write::PutReplay(record) => {
             batch.insert_over_ended(ReplayRow::from(&**record), "scope, key_digest", record.request.now);
         }
+        Write::SignIn(write) => sign_ins::add(batch, write),
         Write::PutRelease(release) => batch.insert(ReleaseRow::try_from(&**release)?, Conflict::Replace("id")),
         Write::SetCurrent { channel, release } => match release {
             Some(release) => {

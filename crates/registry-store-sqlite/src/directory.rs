@@ -39,7 +39,7 @@ pub(crate) fn list(connection: &mut SqliteConnection, query: &TenantQuery) -> Re
         rows = rows.filter(sql::<Bool>("instr(search_text, ").bind::<Text, _>(text).sql(") > 0"));
     }
     if let Some(place) = query.after {
-        let (at, id) = (place.registered_at.timestamp_micros(), place.id.to_string());
+        let (at, id) = (place.at.timestamp_micros(), place.id.to_string());
         let later = tenants::registered_at.lt(at).or(tenants::registered_at.eq(at).and(tenants::id.lt(id)));
         rows = rows.filter(later);
     }

@@ -59,7 +59,8 @@ pub(crate) fn settle(
     let settled = match settlement {
         Settlement::Sent => {
             let blanked = (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
-            let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked.0, blanked.1);
+            let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked);
+            let set = (set, mails::last_error.eq(None::<String>));
             // Also one that was discarded while it was on its way.
             let mail = mails::table.find(id.to_string()).filter(mails::state.eq_any(["queued", "discarded"]));
             diesel::update(mail).set(set).execute(connection)
@@ -91,6 +92,10 @@ pub(crate) fn list(connection: &mut SqliteConnection, query: MailQuery) -> Resul
     if let Some(state) = query.state {
         rows = rows.filter(mails::state.eq(state.as_str()));
     }
+    if let Some(place) = query.after {
+        let (at, id) = (place.at.timestamp_micros(), place.id.to_string());
+        rows = rows.filter(mails::queued_at.lt(at).or(mails::queued_at.eq(at).and(mails::id.lt(id))));
+    }
     let newest_first = rows.order((mails::queued_at.desc(), mails::id.desc()));
     let rows: Vec<MailRow> =
         newest_first.limit(query.limit.into()).load(connection).map_err(|error| failure(&error))?;
@@ -111,6 +116,7 @@ pub(crate) fn requeue(connection: &mut SqliteConnection, id: MailId, at: Timesta
         mails::attempts.eq(0),
         mails::due_at.eq(at.timestamp_micros()),
         mails::settled_at.eq(None::<i64>),
+        mails::last_error.eq(None::<String>),
     );
     diesel::update(mail).set(set).execute(connection)
 }

@@ -12,6 +12,7 @@ use crate::rows::{
 use crate::schema::{
     appliances, audit, channels, credentials, entitlements, install_codes, mails, releases, replays, tenants,
 };
+use crate::sign_ins;
 
 pub(crate) fn apply(connection: &mut SqliteConnection, writes: &[Write]) -> Result<(), StoreError> {
     writes.iter().try_for_each(|write| apply_one(connection, write))
@@ -100,6 +101,7 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
         Write::PutReplay(record) => {
             diesel::replace_into(replays::table).values(ReplayRow::from(&**record)).execute(connection)
         }
+        Write::SignIn(write) => sign_ins::apply(connection, write),
         Write::PutRelease(release) => {
             let row = ReleaseRow::try_from(&**release)?;
             let insert = diesel::insert_into(releases::table).values(&row);

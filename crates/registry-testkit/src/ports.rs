@@ -105,9 +105,9 @@ pub struct SentMail {
     pub id: String,
     /// To whom.
     pub to: String,
-    /// The install code in it.
+    /// The install code in it; empty where it brings none.
     pub code: String,
-    /// The download link in it.
+    /// The link in it: to download, or to sign in.
     pub link: Option<String>,
 }
 
@@ -141,15 +141,15 @@ impl MemoryMailer {
 impl Mailer for MemoryMailer {
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError> {
         self.failure.lock().unwrap().clone().map_or(Ok(()), Err)?;
-        let Message::InstallCode(message) = &mail.message else {
-            return Err(MailError::Permanent("only install codes are kept".to_owned()));
+        let (code, link) = match &mail.message {
+            Message::InstallCode(message) => {
+                let link = message.download.as_ref().map(|download| download.link.expose().to_owned());
+                (message.code.grouped().to_string(), link)
+            }
+            Message::PortalLink(message) => (String::new(), Some(message.link.expose().to_owned())),
+            Message::RegistrationLink(message) => (String::new(), Some(message.link.expose().to_owned())),
         };
-        self.sent.lock().unwrap().push(SentMail {
-            id: mail.id.to_string(),
-            to: mail.to.to_string(),
-            code: message.code.grouped().to_string(),
-            link: message.download.as_ref().map(|download| download.link.expose().to_owned()),
-        });
+        self.sent.lock().unwrap().push(SentMail { id: mail.id.to_string(), to: mail.to.to_string(), code, link });
         Ok(())
     }
 

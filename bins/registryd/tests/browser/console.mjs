@@ -20,7 +20,7 @@ await look("tenants");
 await page.getByRole("button", { name: "Next" }).click();
 await page.getByRole("link", { name: "<b>Acme</b> & Söhne" }).waitFor();
 await page.getByLabel("Company or e-mail").fill("söhne");
-await page.getByLabel("Status").selectOption("active");
+await page.getByLabel("Status").selectOption("in use");
 await page.getByRole("button", { name: "Search" }).click();
 await page.getByText("There is nothing.").waitFor();
 await page.getByLabel("Status").selectOption("");
@@ -29,14 +29,19 @@ assert.equal(await page.getByRole("row").count(), 2);
 
 await page.getByRole("link", { name: "<b>Acme</b> & Söhne" }).click();
 await page.getByRole("heading", { name: "<b>Acme</b> & Söhne" }).waitFor();
-for (const what of ["tenant_registered", "code_redeemed", "redeem_refused", "mail_sent"]) await page.getByRole("cell", { name: what, exact: true }).waitFor();
+for (const what of ["Registered", "Install code redeemed", "Redemption refused", "Mail with the install code: sent"]) await page.getByRole("cell", { name: what, exact: true }).waitFor();
 await look("tenant");
-await page.getByRole("link", { name: "Get a fresh install code" }).click();
+await page.getByRole("link", { name: "Mint a fresh install code" }).click();
 await page.getByText("Older unused codes stop working").waitFor();
 await look("confirm");
-await page.getByRole("button", { name: "Get a fresh install code" }).click();
+await page.evaluate(() => { document.querySelector("main form.card [name=csrf]").value = "0".repeat(64); });
+await page.getByRole("button", { name: "Mint a fresh install code" }).click();
+await page.getByRole("heading", { name: "Once more, please" }).waitFor();
+await look("stale");
+await page.getByRole("link", { name: "Open it again" }).click();
+await page.getByRole("button", { name: "Mint a fresh install code" }).click();
 await page.getByText("Done.").waitFor();
-const reissued = page.getByRole("row").filter({ hasText: "code_reissued" });
+const reissued = page.getByRole("row").filter({ hasText: "Install code re-issued" });
 assert.match(await reissued.innerText(), /operator:ann/);
 
 for (const [link, heading] of [["Silent appliances", "Silent appliances"], ["Releases", "Releases"], ["Mails", "Mails"]]) {
@@ -46,16 +51,30 @@ for (const [link, heading] of [["Silent appliances", "Silent appliances"], ["Rel
 }
 await page.getByLabel("Status").selectOption("sent");
 await page.getByRole("button", { name: "Search" }).click();
-await page.getByRole("cell", { name: "install_code_reissued", exact: true }).waitFor();
+await page.getByRole("cell", { name: "Mail with a fresh install code", exact: true }).waitFor();
 
 // What there is not.
 await page.goto(`${url}console/tenants/01900000-0000-7000-8000-000000000000`);
-await page.getByRole("heading", { name: "This cannot be shown" }).waitFor();
+await page.getByRole("heading", { name: "That did not work" }).waitFor();
+await page.getByText("There is no such tenant").waitFor();
 assert.notEqual(await page.evaluate(() => getComputedStyle(document.querySelector("main")).maxWidth), "none", "it has its style");
 await look("nothing");
-await page.goto(`${url}console`);
+for (const [path, heading] of [["console?status=lost", "That did not work"], ["console/lost", "There is nothing here"], ["console/tenants/lost", "There is nothing here"]]) {
+  await page.goto(`${url}${path}`);
+  await page.getByRole("heading", { name: heading }).waitFor();
+}
+await page.getByRole("main").getByRole("link", { name: "Console" }).click();
 await page.getByRole("button", { name: "Sign out" }).click();
 await page.getByRole("heading", { name: "Sign in" }).waitFor();
 await page.goto(`${url}console/mails`);
 await page.getByRole("heading", { name: "Sign in" }).waitFor();
+// Who guesses tokens waits.
+await page.goto(`${url}console/sign-in`);
+for (let guessed = 0; guessed < 40; guessed++) {
+  await page.getByLabel("Operator token").fill("guess");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  if (await page.getByRole("heading", { name: "A little later" }).isVisible()) break;
+}
+await page.getByText("Try again in").waitFor();
+await look("too-often");
 await browser.close();

@@ -5,9 +5,10 @@ use crate::clock::Timestamp;
 use crate::entitlement::{self, Entitlement};
 use crate::id::TenantId;
 use crate::install_code::{CodeKind, CodeState, InstallCode};
+use crate::place::{Place, cut};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
-use crate::store::{Place, SilentAppliance, TenantQuery, TenantRecord};
+use crate::store::{SilentAppliance, TenantQuery, TenantRecord};
 use crate::tenant::{DeploymentType, TenantStatus};
 use crate::text::{ProductCode, fold};
 use crate::words::words;
@@ -86,13 +87,10 @@ impl Registry {
 
     /// A page, and what to ask for the next one with.
     pub(super) async fn tenant_page(&self, query: TenantQuery) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
-        let limit = query.limit as usize;
-        let mut records = self.ports.store.tenant_list(TenantQuery { limit: query.limit + 1, ..query }).await?;
-        let more = records.len() > limit;
-        records.truncate(limit);
-        let last =
-            records.last().map(|record| Place { registered_at: record.tenant.registered_at, id: record.tenant.id });
-        let next_cursor = last.filter(|_| more).map(Place::to_cursor);
+        let limit = query.limit;
+        let mut records = self.ports.store.tenant_list(TenantQuery { limit: limit + 1, ..query }).await?;
+        let place = |record: &TenantRecord| Place { at: record.tenant.registered_at, id: record.tenant.id };
+        let next_cursor = cut(&mut records, limit, place);
         Ok((records, next_cursor))
     }
 
@@ -161,26 +159,8 @@ impl Registry {
                 .map(|word| TenantStatus::from_word(&word).ok_or_else(|| invalid("status", "is not known")))
                 .transpose()?,
             limit: limit.ok_or_else(|| invalid("limit", "must be from 1 to 200"))?,
-            after: given(&asked.cursor).as_deref().map(place).transpose()?,
+            after: given(&asked.cursor).as_deref().map(Place::from_cursor).transpose()?,
         })
-    }
-}
-
-/// The place that a cursor stands for.
-pub(super) fn place(cursor: &str) -> Result<Place, Refusal> {
-    let invalid = || Refusal::Invalid { field: "cursor", problem: "is not one of ours".to_owned() };
-    Place::from_cursor(cursor).ok_or_else(invalid)
-}
-
-impl Place {
-    fn to_cursor(self) -> String {
-        format!("{}.{}", self.registered_at.timestamp_micros(), self.id.0.as_simple())
-    }
-
-    fn from_cursor(text: &str) -> Option<Self> {
-        let (micros, id) = text.split_once('.')?;
-        let registered_at = Timestamp::from_timestamp_micros(micros.parse().ok()?)?;
-        Some(Self { registered_at, id: id.parse().ok()? })
     }
 }
 

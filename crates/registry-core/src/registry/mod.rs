@@ -132,6 +132,8 @@ pub struct Registry {
     throttle: Throttle,
     /// Of what anybody may ask for on the pages: mails, that is.
     asks: Throttle,
+    /// Tokens at the operators' door.
+    proofs: Throttle,
     /// The same by the address that they go to, which is known by its digest.
     asks_for: Throttle<[u8; 32]>,
     last_look: LastLook,
@@ -141,9 +143,9 @@ impl Registry {
     /// A registry over these ports.
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let (throttle, asks) = (Throttle::new(settings.guesses), Throttle::new(settings.asks));
-        let asks_for = Throttle::new(settings.asks);
-        Self { ports, settings: Arc::new(settings), throttle, asks, asks_for, last_look: LastLook::default() }
+        let (throttle, proofs) = (Throttle::new(settings.guesses), Throttle::new(settings.guesses));
+        let (asks, asks_for) = (Throttle::new(settings.asks), Throttle::new(settings.asks));
+        Self { ports, settings: Arc::new(settings), throttle, asks, proofs, asks_for, last_look: LastLook::default() }
     }
 
     /// The settings it runs with.

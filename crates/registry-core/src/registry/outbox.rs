@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use crate::audit::{Action, Actor};
 use crate::id::MailId;
 use crate::mail::{MailQuery, MailState, QueuedMail, QueuedMessage};
+use crate::place::{Place, cut};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry, Stamp, refuse};
 use crate::store::{Decision, Write};
@@ -24,6 +25,18 @@ impl Registry {
     /// The mails that fit the query, newest first.
     pub async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, Error> {
         Ok(self.ports.store.mail_list(query).await?)
+    }
+
+    /// A page of the mails that fit the query, after `cursor`; and what to ask for the next one with.
+    pub async fn mail_page(
+        &self,
+        query: MailQuery,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<QueuedMail>, Option<String>), Error> {
+        let (limit, after) = (query.limit, cursor.map(Place::from_cursor).transpose()?);
+        let mut mails = self.ports.store.mail_list(MailQuery { limit: limit + 1, after, ..query }).await?;
+        let next = cut(&mut mails, limit, |mail| Place { at: mail.queued_at, id: mail.id });
+        Ok((mails, next))
     }
 
     /// One mail.
@@ -49,18 +62,26 @@ fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&Queu
         return refuse(Refusal::MailSettled { state: mail.state }, None);
     }
     let now = stamp.now;
-    let (code_id, ends_at) = match &mail.message {
-        QueuedMessage::InstallCode { code_id, code_expires_at, .. } => (Some(*code_id), *code_expires_at),
-        QueuedMessage::PortalLink { expires_at } => (None, *expires_at),
+    let code_id = match &mail.message {
+        QueuedMessage::InstallCode { code_id, .. } => Some(*code_id),
+        QueuedMessage::PortalLink { .. } => None,
     };
+    // Once somebody sends it again, sending it again once more changes nothing until it was tried.
+    let is_under_way = mail.state == MailState::Queued && mail.attempts == 0 && mail.due_at <= now + lease;
+    if edit == MailEdit::Retry && is_under_way && mail.last_error.is_none() && mail.brings_something_at(now) {
+        return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
+    }
     let (write, action, after) = match edit {
-        MailEdit::Retry if ends_at <= now => return refuse(Refusal::MailOutdated { since: ends_at }, None),
+        MailEdit::Retry if !mail.brings_something_at(now) => {
+            return refuse(Refusal::MailOutdated { since: mail.message.ends_at() }, None);
+        }
         MailEdit::Retry => {
             // One that is due that soon may be being sent in this moment: then it is due when its lease ends.
             let is_leased = mail.state == MailState::Queued && mail.due_at > now && mail.due_at <= now + lease;
             let due_at = if is_leased { mail.due_at } else { now };
-            let settled_at = None;
-            let after = QueuedMail { state: MailState::Queued, attempts: 0, due_at, settled_at, ..mail.clone() };
+            let (settled_at, last_error) = (None, None);
+            let anew = QueuedMail { state: MailState::Queued, attempts: 0, due_at, ..mail.clone() };
+            let after = QueuedMail { settled_at, last_error, ..anew };
             (Write::RequeueMail { mail: mail.id, at: due_at }, Action::MailRetried, after)
         }
         MailEdit::Discard => {

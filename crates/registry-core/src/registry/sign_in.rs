@@ -1,17 +1,20 @@
 //! Signing in to the pages: a link is asked for, mailed, and exchanged for a session; a session ends.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 
-use crate::audit::Actor;
+use crate::audit::{Action, Actor, AuditEntry};
+use crate::clock::Timestamp;
 use crate::guesses::Source;
 use crate::id::{MailId, TenantId};
 use crate::mail::{MailState, QueuedMail, QueuedMessage};
+use crate::place::Place;
 use crate::refusal::Refusal;
-use crate::registry::directory::place;
-use crate::registry::{Error, Registry};
+use crate::registry::{Error, Registry, refuse};
 use crate::secret::SignInToken;
-use crate::sign_in::{NewSession, Role, SignIn, SignInKind, Visitor};
-use crate::store::{TenantQuery, TenantRecord};
+use crate::sign_in::{Role, SignIn, SignInKind, Visitor};
+use crate::store::{Decision, SignInWrite, TenantQuery, TenantRecord, Write};
 use crate::tenant::Tenant;
 use crate::text::EmailAddress;
 
@@ -27,19 +30,26 @@ pub struct OpenedSession {
     pub visitor: Visitor,
 }
 
+/// What is counted here is no guess at a code.
+fn too_often(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::TooManyGuesses { retry_after } => Refusal::TooOften { retry_after },
+        other => other,
+    }
+}
+
 impl Registry {
     /// Mails a link that signs in, where the address is a contact's; else does nothing. Whoever asked learns neither: the
     /// caller MUST answer the same, and without waiting for this, and [`ask`](Self::ask) first.
     pub async fn sign_in_mail(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
-        let now = self.now();
         let Some(newest) = self.newest_open(&contact).await? else { return Ok(()) };
         let mut stamp = self.stamp(Actor { name: "portal".to_owned(), source: source.to_string() });
         let token = SignInToken::draw(&*self.ports.entropy);
         let id: MailId = stamp.draw();
         let nonce = crate::entropy::bytes(&*self.ports.entropy);
-        let expires_at = now + self.settings.sign_in_lifetime;
+        let expires_at = stamp.now + self.settings.sign_in_lifetime;
         let visitor = Visitor { role: Role::Customer, name: contact.folded() };
-        let link = SignIn::new(token.digest(), SignInKind::Link, visitor, now, expires_at);
+        let link = SignIn::new(token.digest(), SignInKind::Link, visitor, stamp.now, expires_at);
         let mail = QueuedMail {
             id,
             tenant_id: newest.id,
@@ -49,12 +59,24 @@ impl Registry {
             sealed: Some(self.ports.vault.seal(&id.to_string(), nonce, token.expose())),
             state: MailState::Queued,
             attempts: 0,
-            queued_at: now,
-            due_at: now,
+            queued_at: stamp.now,
+            due_at: stamp.now,
             settled_at: None,
             last_error: None,
         };
-        Ok(self.ports.store.sign_in_put(link, Some(mail)).await?)
+        let asked = AuditEntry { mail_id: Some(id), ..stamp.audit(Action::SignInAsked, Some(newest.id), "") };
+        self.sign_in_new(link, vec![Write::EnqueueMail(Box::new(mail)), Write::audit(asked)]).await.map(drop)
+    }
+
+    /// Keeps a link or a session that was made now, together with other writes.
+    async fn sign_in_new(&self, new: SignIn, others: Vec<Write>) -> Result<SignIn, Error> {
+        let digest = new.digest;
+        let decide = move |_: &Option<SignIn>| {
+            let writes =
+                std::iter::once(SignInWrite::Insert(Box::new(new.clone())).into()).chain(others.clone()).collect();
+            Decision::Commit { writes, outcome: Ok(new.clone()) }
+        };
+        self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result()
     }
 
     /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is refused, and so is what is
@@ -62,51 +84,108 @@ impl Registry {
     pub fn ask(&self, source: Source, contact: Option<&EmailAddress>) -> Result<(), Refusal> {
         let now = self.now();
         let for_contact = |contact: &EmailAddress| self.asks_for.note(Sha256::digest(contact.folded()).into(), now);
-        let counted = self.asks.note(source, now).and_then(|()| contact.map_or(Ok(()), for_contact));
-        counted.map_err(|refusal| match refusal {
-            Refusal::TooManyGuesses { retry_after } => Refusal::TooOften { retry_after },
-            other => other,
-        })
+        self.asks.note(source, now).and_then(|()| contact.map_or(Ok(()), for_contact)).map_err(too_often)
     }
 
-    /// Exchanges a link's token for a session.
-    pub async fn sign_in(&self, link: &SignInToken) -> Result<OpenedSession, Error> {
-        let now = self.now();
-        let token = SignInToken::draw(&*self.ports.entropy);
-        let session = NewSession { digest: token.digest(), expires_at: now + self.settings.session_lifetime };
-        let opened = self.ports.store.sign_in_open(link.digest(), session, now).await?;
-        let visitor = opened.ok_or(Refusal::SignInLinkInvalid)?.visitor;
+    /// Counts a token at the operators' door that is none of ours; a source that goes on is refused. What customers ask for
+    /// from there is counted by itself.
+    pub fn operator_refused(&self, source: Source) -> Result<(), Refusal> {
+        self.proofs.note(source, self.now()).map_err(too_often)
+    }
+
+    /// Exchanges a link's token for a session. The contact's other links end.
+    pub async fn sign_in(&self, link: &SignInToken, source: Source) -> Result<OpenedSession, Error> {
+        let digest = link.digest();
+        let found = self.ports.store.sign_in_show(digest).await?.filter(|link| link.is_open_link(self.now()));
+        let visitor = found.ok_or(Refusal::SignInLinkInvalid)?.visitor;
+        let tenant = self.tenant_for(&visitor).await?;
+        let stamp = self.stamp(Actor { name: format!("customer:{}", visitor.name), source: source.to_string() });
+        let (token, session) = self.session_for(visitor.clone(), stamp.now);
+        let decide = move |link: &Option<SignIn>| {
+            if !link.as_ref().is_some_and(|link| link.is_open_link(stamp.now)) {
+                return refuse(Refusal::SignInLinkInvalid, None);
+            }
+            let links = SignInWrite::DeleteAll { visitor: session.visitor.clone(), kind: Some(SignInKind::Link) };
+            let entry = Write::audit(stamp.clone().audit(Action::SignedIn, tenant, ""));
+            let writes = vec![links.into(), SignInWrite::Insert(Box::new(session.clone())).into(), entry];
+            Decision::Commit { writes, outcome: Ok(session.clone()) }
+        };
+        self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result()?;
         Ok(OpenedSession { token, visitor })
+    }
+
+    fn session_for(&self, visitor: Visitor, now: Timestamp) -> (SignInToken, SignIn) {
+        let token = SignInToken::draw(&*self.ports.entropy);
+        let expires_at = now + self.settings.session_lifetime;
+        let session = SignIn::new(token.digest(), SignInKind::Session, visitor, now, expires_at);
+        (token, session)
+    }
+
+    /// The tenant whose timeline tells of a visitor's sign-ins.
+    async fn tenant_for(&self, visitor: &Visitor) -> Result<Option<TenantId>, Error> {
+        match visitor.role {
+            Role::Customer => {
+                let newest = self.newest_open(&EmailAddress::from_stored(visitor.name.clone())).await?;
+                Ok(newest.map(|tenant| tenant.id))
+            }
+            Role::Operator => Ok(None),
+        }
     }
 
     /// Opens a session for an operator, who proved to be this one. With a name that is made of the operator's token, a
     /// session can end with the token.
-    pub async fn operator_sign_in(&self, name: &str) -> Result<OpenedSession, Error> {
-        let now = self.now();
-        let token = SignInToken::draw(&*self.ports.entropy);
+    pub async fn operator_sign_in(&self, name: &str, actor: Actor) -> Result<OpenedSession, Error> {
+        let mut stamp = self.stamp(actor);
         let visitor = Visitor { role: Role::Operator, name: name.to_owned() };
-        let expires_at = now + self.settings.session_lifetime;
-        let session = SignIn::new(token.digest(), SignInKind::Session, visitor.clone(), now, expires_at);
-        self.ports.store.sign_in_put(session, None).await?;
+        let (token, session) = self.session_for(visitor.clone(), stamp.now);
+        let entry = Write::audit(stamp.audit(Action::SignedIn, None, ""));
+        self.sign_in_new(session, vec![entry]).await?;
         Ok(OpenedSession { token, visitor })
     }
 
     /// Whose session this is; `None` where it has ended.
     pub async fn session(&self, token: &SignInToken) -> Result<Option<Visitor>, Error> {
-        let now = self.now();
-        let idle_since = now - self.settings.session_idle;
-        let found = self.ports.store.session_use(token.digest(), now, idle_since).await?;
-        Ok(found.map(|session| session.visitor))
+        let (now, idle, digest) = (self.now(), self.settings.session_idle, token.digest());
+        let found = self.ports.store.sign_in_show(digest).await?;
+        let Some(session) = found.filter(|it| it.is_live_session(now, idle)) else { return Ok(None) };
+        if session.is_used_anew(now) {
+            let decide = move |session: &Option<SignIn>| {
+                let Some(session) = session else { return refuse(Refusal::SignInLinkInvalid, None) };
+                let writes = vec![SignInWrite::Use { session: digest, at: now }.into()];
+                Decision::Commit { writes, outcome: Ok(session.clone()) }
+            };
+            match self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result() {
+                Err(Error::Refused(_)) => return Ok(None),
+                used => used?,
+            };
+        }
+        Ok(Some(session.visitor))
     }
 
-    /// Ends a session.
-    pub async fn sign_out(&self, token: &SignInToken) -> Result<(), Error> {
-        Ok(self.ports.store.session_end(token.digest()).await?)
-    }
-
-    /// Ends all sessions of a visitor, and the links that were not used yet.
-    pub async fn sign_out_everywhere(&self, visitor: Visitor) -> Result<(), Error> {
-        Ok(self.ports.store.sessions_end(visitor).await?)
+    /// Ends a session of a visitor; or everywhere, with the links that were not used yet.
+    pub async fn sign_out(
+        &self,
+        token: &SignInToken,
+        visitor: Visitor,
+        everywhere: bool,
+        actor: Actor,
+    ) -> Result<(), Error> {
+        let (digest, stamp, tenant) = (token.digest(), self.stamp(actor), self.tenant_for(&visitor).await?);
+        let decide = move |session: &Option<SignIn>| {
+            let Some(session) = session else { return refuse(Refusal::SignInLinkInvalid, None) };
+            let (end, detail) = if everywhere {
+                (SignInWrite::DeleteAll { visitor: visitor.clone(), kind: None }, "everywhere")
+            } else {
+                (SignInWrite::Delete(digest), "")
+            };
+            let entry = Write::audit(stamp.clone().audit(Action::SignedOut, tenant, detail));
+            Decision::Commit { writes: vec![end.into(), entry], outcome: Ok(session.clone()) }
+        };
+        match self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result() {
+            // It is over already.
+            Err(Error::Refused(_)) => Ok(()),
+            ended => ended.map(drop),
+        }
     }
 
     /// A page of a contact's tenants, newest first, and what to ask for the next page with.
@@ -115,7 +194,7 @@ impl Registry {
         contact: &EmailAddress,
         cursor: Option<&str>,
     ) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
-        let after = cursor.map(place).transpose()?;
+        let after = cursor.map(Place::from_cursor).transpose()?;
         let contact = Some(contact.clone());
         self.tenant_page(TenantQuery { contact, limit: TENANTS, after, ..TenantQuery::default() }).await
     }

@@ -1,11 +1,11 @@
 //! Facts: what decisions are made on, how it is asked for, and what the directory reads.
 
 use crate::appliance::{Appliance, Credential};
-use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::entitlement::Entitlement;
 use crate::id::{EntitlementId, TenantId};
 use crate::install_code::InstallCode;
+use crate::place::Place;
 use crate::refusal::Refusal;
 use crate::release::Release;
 use crate::secret::CodeDigest;
@@ -214,14 +214,5 @@ pub struct TenantQuery {
     /// At most so many.
     pub limit: u32,
     /// Only those that come after this place.
-    pub after: Option<Place>,
-}
-
-/// A place in the list: that of a tenant in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// When the tenant was registered.
-    pub registered_at: Timestamp,
-    /// The tenant.
-    pub id: TenantId,
+    pub after: Option<Place<TenantId>>,
 }

@@ -29,15 +29,15 @@ use crate::tenant::Tenant;
 use crate::text::{Channel, SubscriptionId};
 
 use crate::secret::SignInDigest;
-use crate::sign_in::{NewSession, SignIn, Visitor};
+use crate::sign_in::SignIn;
 pub use decision::{Decide, DecideError, Decision, Outcome};
 
 pub use facts::{
-    CredentialFacts, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease, Place, RedeemFacts,
+    CredentialFacts, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease, RedeemFacts,
     RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, SilentAppliance, TenantFacts, TenantKey, TenantQuery,
     TenantRecord, TenantSelector,
 };
-pub use write::{Replay, ReplayRecord, Write};
+pub use write::{Replay, ReplayRecord, SignInWrite, Write};
 
 /// Why the store did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +153,7 @@ pub trait Store: Send + Sync {
     /// before it is settled.
     async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError>;
 
-    /// Settles a mail that was leased until `until`. A sent one MUST lose its secret. One that was discarded meanwhile
+    /// Settles a mail that was leased until `until`. A sent one MUST lose its secret, and what an earlier try said. One that was discarded meanwhile
     /// stays discarded, unless it was sent. One that others have leased meanwhile MUST NOT become due by it.
     async fn mail_settle(
         &self,
@@ -173,32 +173,16 @@ pub trait Store: Send + Sync {
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError>;
 
-    /// Keeps a link or a session, and the mail that brings it: both, or neither.
-    async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError>;
+    /// A link or a session, also one that has ended. MUST write nothing.
+    async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError>;
 
-    /// Exchanges a link that ends after `now` for a session of the same visitor. Of those who race for a link exactly one
-    /// MUST get the session; `None` where there is no such link.
-    async fn sign_in_open(
+    /// Changes a link or a session, or makes one. Two changes of one MUST see each other: of those who race for a link,
+    /// exactly one finds it.
+    async fn sign_in_change(
         &self,
-        link: SignInDigest,
-        session: NewSession,
-        now: Timestamp,
-    ) -> Result<Option<SignIn>, StoreError>;
-
-    /// A session that ends after `now` and was used since `idle_since`. MUST record `now` as its last use, unless the last
-    /// one was within [`SESSION_USE`](crate::sign_in::SESSION_USE). `None` where there is no such session.
-    async fn session_use(
-        &self,
-        session: SignInDigest,
-        now: Timestamp,
-        idle_since: Timestamp,
-    ) -> Result<Option<SignIn>, StoreError>;
-
-    /// Ends one session.
-    async fn session_end(&self, session: SignInDigest) -> Result<(), StoreError>;
-
-    /// Ends all sessions and links of a visitor.
-    async fn sessions_end(&self, visitor: Visitor) -> Result<(), StoreError>;
+        digest: SignInDigest,
+        decide: Decide<Option<SignIn>, SignIn>,
+    ) -> Result<Outcome<SignIn>, StoreError>;
 
     /// How many rows of this kind ended before `before`.
     async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError>;

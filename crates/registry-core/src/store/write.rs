@@ -8,7 +8,8 @@ use crate::id::{CodeId, EntitlementId, MailId, ReleaseId, TenantId};
 use crate::install_code::{Consumption, InstallCode};
 use crate::mail::QueuedMail;
 use crate::release::Release;
-use crate::secret::Sealed;
+use crate::secret::{Sealed, SignInDigest};
+use crate::sign_in::{SignIn, SignInKind, Visitor};
 use crate::tenant::Tenant;
 use crate::text::{ApplianceId, Channel};
 
@@ -110,8 +111,8 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
-    /// Queues a mail again that was given up, or makes a queued one due, and counts its tries anew. Nothing where it was
-    /// sent or discarded.
+    /// Queues a mail again that was given up, or makes a queued one due, and counts its tries anew: the last one's error
+    /// goes. Nothing where it was sent or discarded.
     RequeueMail {
         /// The mail.
         mail: MailId,
@@ -131,6 +132,8 @@ pub enum Write {
     PutReplay(Box<ReplayRecord>),
     /// Puts a release. MUST fail where its channel has this version under another id.
     PutRelease(Box<Release>),
+    /// Changes links and sessions.
+    SignIn(SignInWrite),
     /// Makes a release the current one of its channel, or none.
     SetCurrent {
         /// The channel.
@@ -138,6 +141,35 @@ pub enum Write {
         /// The release.
         release: Option<ReleaseId>,
     },
+}
+
+/// One change to the links and sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignInWrite {
+    /// Inserts a link or a session. MUST fail where its digest is taken.
+    Insert(Box<SignIn>),
+    /// Marks a session as used.
+    Use {
+        /// The session.
+        session: SignInDigest,
+        /// When.
+        at: Timestamp,
+    },
+    /// Deletes one link or session.
+    Delete(SignInDigest),
+    /// Deletes a visitor's links and sessions, or those of one kind.
+    DeleteAll {
+        /// Whose.
+        visitor: Visitor,
+        /// Which; both, where there is none.
+        kind: Option<SignInKind>,
+    },
+}
+
+impl From<SignInWrite> for Write {
+    fn from(write: SignInWrite) -> Self {
+        Self::SignIn(write)
+    }
 }
 
 impl Write {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::ACCEPT_LANGUAGE;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
@@ -29,6 +30,12 @@ pub(crate) fn catalogues() -> Result<BTreeMap<Language, Catalogue>, serde_json::
 }
 
 impl Language {
+    /// What the reader's browser asks for.
+    pub(super) fn of_headers(headers: &HeaderMap) -> Self {
+        let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        Self::of(accepted.unwrap_or_default())
+    }
+
     /// The first of the reader's languages, by their weight, that there is a catalogue for; else English.
     fn of(accepted: &str) -> Self {
         let mut wanted: Vec<(f32, &str)> = accepted
@@ -54,8 +61,7 @@ impl<S: Sync> FromRequestParts<S> for Language {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let accepted = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Ok(Self::of(accepted))
+        Ok(Self::of_headers(&parts.headers))
     }
 }
 
@@ -66,6 +72,11 @@ pub(crate) fn day(catalogue: &Catalogue, moment: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use registry_core::audit::Action;
+    use registry_core::mail::MailState;
+    use registry_core::registry::directory::NewestCode;
+    use registry_core::tenant::TenantStatus;
+
     use super::*;
 
     #[test]
@@ -84,6 +95,22 @@ mod tests {
             ("de;q=inf, en", Language::English),
         ] {
             assert_eq!(Language::of(accepted), language, "{accepted}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_ours_has_a_text() {
+        let english = catalogues().unwrap().remove(&Language::English).unwrap();
+        let words: [(&str, Vec<&str>); 4] = [
+            ("action", Action::ALL.iter().map(|it| it.as_str()).collect()),
+            ("code", NewestCode::ALL.iter().map(|it| it.as_str()).collect()),
+            ("mail", MailState::ALL.iter().map(|it| it.as_str()).collect()),
+            ("status", TenantStatus::ALL.iter().map(|it| it.as_str()).collect()),
+        ];
+        for (kind, words) in words {
+            for word in words {
+                assert!(english.contains_key(&format!("{kind}_{word}")), "{kind}_{word}");
+            }
         }
     }
 

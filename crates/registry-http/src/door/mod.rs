@@ -6,18 +6,21 @@ mod language;
 mod limit;
 pub(crate) mod pages;
 mod portal;
+mod refusals;
 mod signup;
 mod visitor;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
-use registry_api::ErrorCode;
+use axum::routing::{any, get};
 
+use self::language::Language;
+use self::pages::Side;
 use crate::app::App;
+use crate::frame::RequestId;
 use crate::problem::ApiError;
 
 pub use pages::{Door, DoorError, DoorSettings};
@@ -33,13 +36,23 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/portal", get(portal::show))
         .route("/portal/sign-in", get(portal::ask).post(portal::mail_link))
         .route("/portal/sign-in/{token}", get(portal::link).post(portal::sign_in))
-        .route("/portal/sign-out", post(portal::sign_out))
+        .route("/portal/sign-out", get(|| async { Redirect::to("/portal") }).post(portal::sign_out))
         .route("/portal/download", get(portal::download))
         .route("/portal/tenants/{tenant_id}/reissue", get(portal::reissue).post(portal::reissue_now))
         .merge(console::routes())
+        .merge(elsewhere())
         .route("/assets/door.css", get(style))
         .layer(DefaultBodyLimit::max(FORM))
         .layer(from_fn_with_state(app.clone(), guard))
+}
+
+/// What is not there beside the pages is said by a page, too.
+fn elsewhere() -> Router<App> {
+    let nowhere = || async { ApiError::of_status(StatusCode::NOT_FOUND) };
+    ["/signup", "/portal", "/console"].into_iter().fold(Router::new(), |router, path| {
+        let home = get(move || async move { Redirect::to(path) });
+        router.route(&format!("{path}/"), home).route(&format!("{path}/{{*rest}}"), any(nowhere))
+    })
 }
 
 /// Whether the page that sent a form is one of ours: browsers say so in `Sec-Fetch-Site` (W3C Fetch Metadata), and over
@@ -62,14 +75,11 @@ async fn style(State(app): State<App>) -> Result<Response, ApiError> {
     app.door()?.style()
 }
 
-/// What every page has in its headers; and no form of another site is taken.
-async fn guard(State(app): State<App>, request: axum::extract::Request, next: middleware::Next) -> Response {
-    let is_own = app.door().is_ok_and(|door| is_own(request.headers(), &door.settings.public_url));
-    let mut response = if !is_own && request.method() == Method::POST {
-        let text = "This form was sent from another site. Open the page here, and send it again.";
-        ApiError::new(StatusCode::FORBIDDEN, ErrorCode::InvalidRequest, text).into_response()
-    } else {
-        next.run(request).await
+/// What every page has in its headers; no form of another site is taken, and every error is a page.
+async fn guard(State(app): State<App>, request: Request, next: middleware::Next) -> Response {
+    let mut response = match app.door() {
+        Ok(door) => guarded(door, request, next).await,
+        Err(error) => error.into_response(),
     };
     let policy = "default-src 'none'; style-src 'self'; img-src 'self' https:; form-action 'self'; \
                   frame-ancestors 'none'; base-uri 'none'";
@@ -85,6 +95,19 @@ async fn guard(State(app): State<App>, request: axum::extract::Request, next: mi
         response.headers_mut().entry(name).or_insert(axum::http::HeaderValue::from_static(value));
     }
     response
+}
+
+async fn guarded(door: &Door, request: Request, next: middleware::Next) -> Response {
+    let is_console = request.uri().path().starts_with("/console");
+    let side = if is_console { Side::Operators } else { Side::Customers };
+    let reader = (Language::of_headers(request.headers()), side);
+    let (method, id) = (request.method().clone(), request.extensions().get::<RequestId>().cloned());
+    if method == Method::POST && !is_own(request.headers(), &door.settings.public_url) {
+        let again = request.uri().path().to_owned();
+        return refusals::stale(door, reader, &again).unwrap_or_else(ApiError::into_response);
+    }
+    let response = next.run(request).await;
+    refusals::shown(door, reader, &method, id.as_ref(), response)
 }
 
 #[cfg(test)]

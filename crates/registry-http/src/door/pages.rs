@@ -39,7 +39,7 @@ pub struct DoorSettings {
     pub products: Vec<String>,
     /// Where customers buy other editions.
     pub checkout_url: Option<String>,
-    /// Domains whose addresses are not registered, in lower case.
+    /// Domains whose addresses are not registered, nor those of domains below them.
     pub blocked_domains: Vec<String>,
     /// Where the pages are reached. Where that is https, cookies go nowhere else.
     pub public_url: String,
@@ -47,14 +47,44 @@ pub struct DoorSettings {
 
 /// Why there are no pages.
 #[derive(Debug, thiserror::Error)]
-#[error("the pages cannot be read: {0}")]
-pub struct DoorError(String);
+pub enum DoorError {
+    /// A template or a catalogue is damaged.
+    #[error("the pages cannot be read: {0}")]
+    Pages(String),
+    /// A setting that cannot be used.
+    #[error("`door.blocked_domains`: `{0}` is no domain")]
+    Domain(String),
+}
+
+/// A domain as it is compared: in ASCII, by IDNA (UTS #46), in lower case.
+fn compared(domain: &str) -> Option<String> {
+    let ascii = idna::domain_to_ascii_strict(domain.trim_end_matches('.')).ok()?;
+    Some(ascii).filter(|ascii| !ascii.is_empty())
+}
 
 /// The pages.
 pub struct Door {
     pub(crate) settings: DoorSettings,
     templates: Environment<'static>,
     catalogues: BTreeMap<Language, Catalogue>,
+    /// As they are compared.
+    blocked: Vec<String>,
+}
+
+/// Which side of the door a page is on.
+#[derive(Clone, Copy)]
+pub(crate) enum Side {
+    Customers,
+    Operators,
+}
+
+impl Side {
+    fn layout(self) -> &'static str {
+        match self {
+            Self::Customers => "layout.html",
+            Self::Operators => "console_layout.html",
+        }
+    }
 }
 
 /// A page is shown as it is, also where its status is an error's.
@@ -89,10 +119,23 @@ impl Door {
         let mut templates = Environment::new();
         templates.set_auto_escape_callback(|name| if name == "door.css" { AutoEscape::None } else { AutoEscape::Html });
         for (name, source) in TEMPLATES {
-            templates.add_template(name, source).map_err(|error| DoorError(error.to_string()))?;
+            templates.add_template(name, source).map_err(|error| DoorError::Pages(error.to_string()))?;
         }
-        let catalogues = catalogues().map_err(|error| DoorError(error.to_string()))?;
-        Ok(Self { settings, templates, catalogues })
+        let catalogues = catalogues().map_err(|error| DoorError::Pages(error.to_string()))?;
+        let blocked =
+            settings.blocked_domains.iter().map(|it| compared(it).ok_or_else(|| DoorError::Domain(it.clone())));
+        let blocked = blocked.collect::<Result<_, _>>()?;
+        Ok(Self { settings, templates, catalogues, blocked })
+    }
+
+    /// Whether addresses like this one are not registered.
+    pub(crate) fn is_blocked(&self, email: &str) -> bool {
+        let domain = email.trim().rsplit('@').next().and_then(compared);
+        domain.is_some_and(|domain| {
+            self.blocked.iter().any(|it| {
+                domain.strip_suffix(it.as_str()).is_some_and(|above| above.is_empty() || above.ends_with('.'))
+            })
+        })
     }
 
     /// Whether cookies go over https only.
@@ -135,25 +178,58 @@ impl Door {
         Ok((headers, style).into_response())
     }
 
-    /// A page that says one thing.
+    /// A page that says one thing, on this side of the door.
     pub(crate) fn message(
         &self,
-        language: Language,
+        (language, side): (Language, Side),
         status: StatusCode,
         (title, text): (&str, String),
         link: Option<(&str, &str)>,
     ) -> Result<Response, ApiError> {
         let (title, texts) = (self.text(language, title, &[]), self.texts(language));
-        let link_text = link.and_then(|(_, name)| texts.get(name));
-        let values =
-            context! { title, text, link => link.map(|(to, _)| to.to_owned()), link_text => link_text.cloned() };
+        let (link, link_text) = link.map(|(to, name)| (to.to_owned(), texts.get(name).cloned())).unzip();
+        let values = context! { layout => side.layout(), title, text, link, link_text };
         self.page("message.html", language, status, values)
+    }
+
+    /// What one of our words is called: a status, an action. One that no text is written for is shown as it is.
+    pub(crate) fn word(&self, language: Language, kind: &str, word: &str) -> String {
+        self.texts(language).get(&format!("{kind}_{word}")).cloned().unwrap_or_else(|| word.to_owned())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blocked_domain_is_known_however_it_is_written() {
+        let settings = |blocked: &str| DoorSettings {
+            brand: Value::Null,
+            self_service: vec![],
+            products: vec![],
+            checkout_url: None,
+            blocked_domains: vec![blocked.to_owned()],
+            public_url: String::new(),
+        };
+        for (blocked, email, expected) in [
+            ("Spam.example", "a@spam.example", true),
+            ("spam.example", "a@mail.SPAM.example ", true),
+            ("spam.example", "a@nospam.example", false),
+            ("spam.example", "a@spam.example.org", false),
+            ("bücher.example", "a@BÜCHER.example", true),
+            ("bücher.example", "a@xn--bcher-kva.example", true),
+            ("xn--bcher-kva.example", "a@shop.bücher.example", true),
+            ("spam.example", "a@ｓｐａｍ．example", true),
+            ("spam.example", "a@spam.example.", true),
+            ("spam.example", "", false),
+        ] {
+            assert_eq!(Door::new(settings(blocked)).unwrap().is_blocked(email), expected, "{blocked} {email}");
+        }
+        for no_domain in ["", "spam example", "."] {
+            assert!(matches!(Door::new(settings(no_domain)), Err(DoorError::Domain(_))), "{no_domain}");
+        }
+    }
 
     #[test]
     fn gaps_are_filled_once() {

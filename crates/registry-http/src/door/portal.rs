@@ -7,9 +7,11 @@ use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::appliance::Appliance;
 use registry_core::audit::Actor;
+use registry_core::guesses::Source;
 use registry_core::id::TenantId;
 use registry_core::refusal::Refusal;
 use registry_core::registry::reissue::Reissue;
+use registry_core::release::size_in_words;
 use registry_core::secret::SignInToken;
 use registry_core::sign_in::Role;
 use registry_core::store::{TenantRecord, TenantSelector};
@@ -19,8 +21,9 @@ use uuid::Uuid;
 
 use super::language::{Catalogue, Language, day};
 use super::limit::asked_too_often;
-use super::pages::Door;
-use super::visitor::{Customer, MaybeCustomer, with_cookie};
+use super::pages::{Door, Side};
+use super::refusals::{stale, why};
+use super::visitor::{Customer, MaybeCustomer, Own, SignedIn, with_cookie};
 use crate::app::App;
 use crate::endpoints::detached;
 use crate::idempotency::form_key;
@@ -38,15 +41,6 @@ pub(crate) struct Asked {
 #[serde(default)]
 pub(crate) struct Turned {
     cursor: Option<String>,
-}
-
-/// A form of a session.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Own {
-    csrf: String,
-    form: String,
-    everywhere: String,
 }
 
 #[derive(Serialize)]
@@ -106,7 +100,7 @@ pub(crate) async fn mail_link(
             tracing::error!(cause = %error, "no link that signs in was mailed");
         }
     });
-    door.message(language, StatusCode::OK, ("sent_title", text), None)
+    door.message((language, Side::Customers), StatusCode::OK, ("sent_title", text), None)
 }
 
 /// Following a link changes nothing: scanners do it, too.
@@ -116,42 +110,54 @@ pub(crate) async fn link(State(app): State<App>, language: Language) -> Result<R
 
 pub(crate) async fn sign_in(
     State(app): State<App>,
+    Client(source): Client,
     language: Language,
+    MaybeCustomer(earlier): MaybeCustomer,
     Path(token): Path<String>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let (registry, token) = (app.registry.clone(), SignInToken::new(token));
-    let opened = match detached(async move { registry.sign_in(&token).await }).await {
+    let signing_in = async move {
+        let opened = registry.sign_in(&token, source).await?;
+        // The browser forgets its earlier session: nobody could end that one any more.
+        if let Some(Customer { session, .. }) = earlier {
+            let actor = actor(&session, source);
+            registry.sign_out(&session.token, session.visitor, false, actor).await?;
+        }
+        Ok(opened)
+    };
+    let opened = match detached(signing_in).await {
         Ok(opened) => opened,
         Err(error) if matches!(error.refusal, Some(Refusal::SignInLinkInvalid)) => {
             let text = door.text(language, "link_bad", &[]);
             let again = Some(("/portal/sign-in", "link_again"));
-            return door.message(language, StatusCode::FORBIDDEN, ("link_bad_title", text), again);
+            return door.message((language, Side::Customers), StatusCode::FORBIDDEN, ("link_bad_title", text), again);
         }
         Err(error) => return Err(error),
     };
     Ok(with_cookie(door, Role::Customer, Some(&opened.token), "/portal"))
 }
 
+/// Who acts in a customer's session, for the audit.
+fn actor(session: &SignedIn, source: Source) -> Actor {
+    Actor { name: format!("customer:{}", session.visitor.name), source: source.to_string() }
+}
+
 pub(crate) async fn sign_out(
     State(app): State<App>,
+    Client(source): Client,
+    language: Language,
     MaybeCustomer(customer): MaybeCustomer,
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
-    if let Some(customer) = customer.filter(|customer| customer.session.has(&own.csrf)) {
-        let registry = app.registry.clone();
-        detached(async move {
-            if own.everywhere.is_empty() {
-                registry.sign_out(&customer.session.token).await
-            } else {
-                registry.sign_out_everywhere(customer.session.visitor).await
-            }
-        })
-        .await?;
-        return Ok(with_cookie(door, Role::Customer, None, "/portal/sign-in"));
+    let Some(Customer { session, .. }) = customer else { return Ok(Redirect::to("/portal").into_response()) };
+    if !session.has(&own.csrf) {
+        return stale(door, (language, Side::Customers), "/portal");
     }
-    Ok(Redirect::to("/portal").into_response())
+    let (registry, actor, everywhere) = (app.registry.clone(), actor(&session, source), !own.everywhere.is_empty());
+    detached(async move { registry.sign_out(&session.token, session.visitor, everywhere, actor).await }).await?;
+    Ok(with_cookie(door, Role::Customer, None, "/portal/sign-in"))
 }
 
 pub(crate) async fn show(
@@ -161,7 +167,8 @@ pub(crate) async fn show(
     Query(turned): Query<Turned>,
 ) -> Result<Response, ApiError> {
     let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
-    overview(&app, language, &customer, turned.cursor.as_deref(), None).await
+    let cursor = turned.cursor.as_deref().filter(|cursor| !cursor.is_empty());
+    overview(&app, language, &customer, cursor, None).await
 }
 
 async fn overview(
@@ -178,7 +185,7 @@ async fn overview(
     let release = app.registry.release_offered().await?.map(|release| ShownRelease {
         version: door.text(language, "download_version", &[("version", release.version.as_str())]),
         file_name: release.file_name.clone(),
-        size: megabytes(release.size),
+        size: size_in_words(release.size).replace('.', &door.text(language, "decimal_mark", &[])),
         sha256: release.sha256.clone(),
     });
     let who = door.text(language, "signed_in", &[("who", customer.contact.as_str())]);
@@ -186,10 +193,6 @@ async fn overview(
         who, csrf => customer.session.csrf(), notice, next, tenants => Serde(&tenants), release => release.as_ref().map(Serde),
     };
     door.page("portal.html", language, StatusCode::OK, values)
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{} MB", bytes.div_ceil(1_000_000))
 }
 
 fn shown(record: &TenantRecord, texts: &Catalogue) -> ShownTenant {
@@ -246,30 +249,33 @@ pub(crate) async fn reissue_now(
     Path(id): Path<Uuid>,
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
-    let Some(customer) = customer.filter(|customer| customer.session.has(&own.csrf)) else {
-        return Ok(Redirect::to("/portal").into_response());
-    };
+    let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
+    let door = app.door()?;
+    if !customer.session.has(&own.csrf) {
+        return stale(door, (language, Side::Customers), &format!("/portal/tenants/{id}/reissue"));
+    }
     if own_tenant(&app, &customer, id).await?.is_none() {
         return Ok(Redirect::to("/portal").into_response());
     }
-    let door = app.door()?;
     if let Some(refused) = asked_too_often(&app, language, source, Some(&customer.contact))? {
         return Ok(refused);
     }
     let key = form_key(format!("portal {}", customer.session.visitor.name), &own.form, &id.to_string());
     let reissue = Reissue { selector: TenantSelector::Id(TenantId(id)), strict: false, send_email: true, key };
-    let actor = Actor { name: format!("customer:{}", customer.session.visitor.name), source: source.to_string() };
-    let registry = app.registry.clone();
+    let (registry, actor) = (app.registry.clone(), actor(&customer.session, source));
     match detached(async move { registry.code_reissue(reissue, actor).await }).await {
         Ok(_) => {
             let notice = door.text(language, "reissue_done", &[("email", customer.contact.as_str())]);
             overview(&app, language, &customer, None, Some(notice)).await
         }
-        Err(error) if error.refusal.is_some() => {
-            let text = door.text(language, "reissue_refused", &[("problem", &error.text)]);
-            door.message(language, StatusCode::CONFLICT, ("reissue_title", text), Some(("/portal", "back")))
-        }
-        Err(error) => Err(error),
+        Err(error) => match &error.refusal {
+            Some(refusal) => {
+                let text = door.text(language, "reissue_refused", &[("problem", &why(door, language, refusal))]);
+                let reader = (language, Side::Customers);
+                door.message(reader, error.status, ("reissue_title", text), Some(("/portal", "back")))
+            }
+            None => Err(error),
+        },
     }
 }
 

@@ -9,6 +9,7 @@ use registry_core::entropy::hex;
 use registry_core::secret::SignInToken;
 use registry_core::sign_in::{Role, Visitor};
 use registry_core::text::EmailAddress;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -16,12 +17,25 @@ use super::pages::Door;
 use crate::app::App;
 use crate::problem::ApiError;
 
-/// The cookie's name: one browser may be signed in in both roles.
-fn session(role: Role) -> &'static str {
-    match role {
-        Role::Customer => "registry-session",
-        Role::Operator => "registry-console",
+/// The cookie's name: one browser may be signed in in both roles. Over https, with the prefix by which browsers take it from
+/// this host only (RFC 6265bis §4.1.3.2).
+fn session(role: Role, is_secure: bool) -> &'static str {
+    match (role, is_secure) {
+        (Role::Customer, true) => "__Host-registry-session",
+        (Role::Customer, false) => "registry-session",
+        (Role::Operator, true) => "__Host-registry-console",
+        (Role::Operator, false) => "registry-console",
     }
+}
+
+/// A form of a session.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Own {
+    pub(super) csrf: String,
+    /// Which form it is: sent twice, it is one change.
+    pub(super) form: String,
+    pub(super) everywhere: String,
 }
 
 /// Somebody who is signed in.
@@ -63,7 +77,7 @@ impl FromRequestParts<App> for MaybeCustomer {
 
 /// Who is signed in in this role, if anybody is.
 pub(super) async fn signed_in(parts: &Parts, app: &App, role: Role) -> Result<Option<SignedIn>, ApiError> {
-    for token in tokens(&parts.headers, role) {
+    for token in tokens(&parts.headers, session(role, app.door()?.is_secure())) {
         if let Some(visitor) = app.registry.session(&token).await?
             && visitor.role == role
         {
@@ -74,10 +88,10 @@ pub(super) async fn signed_in(parts: &Parts, app: &App, role: Role) -> Result<Op
 }
 
 /// Another page of this host may have set a cookie of the same name: each that looks like one of ours is tried, but not many.
-fn tokens(headers: &HeaderMap, role: Role) -> Vec<SignInToken> {
+fn tokens(headers: &HeaderMap, cookie: &str) -> Vec<SignInToken> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let ours = pairs.filter(|(name, value)| *name == session(role) && value.len() == 64).take(4);
+    let ours = pairs.filter(|(name, value)| *name == cookie && value.len() == 64).take(4);
     ours.map(|(_, value)| SignInToken::new(value.to_owned())).collect()
 }
 
@@ -93,7 +107,7 @@ pub(super) fn with_cookie(door: &Door, role: Role, token: Option<&SignInToken>, 
 fn cookie(role: Role, token: Option<&SignInToken>, is_secure: bool) -> Option<HeaderValue> {
     let value = token.map(SignInToken::expose).unwrap_or_default();
     let age = if token.is_some() { "" } else { "; Max-Age=0" };
-    let name = session(role);
+    let name = session(role, is_secure);
     let secure = if is_secure { "; Secure" } else { "" };
     // Hexadecimal digits are fit for a header.
     HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{age}{secure}")).ok()

@@ -17,7 +17,7 @@ use registry_core::mail::{MailQuery, MailState, QueuedMail, Settlement};
 use registry_core::refusal::Refusal;
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
-use registry_core::sign_in::{NewSession, SignIn, SignInKind, Visitor};
+use registry_core::sign_in::SignIn;
 use registry_core::store::{
     CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease,
     Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store,
@@ -39,7 +39,7 @@ fn fits(query: &TenantQuery, tenant: &Tenant) -> bool {
         && query.product.as_ref().is_none_or(|product| tenant.product == *product)
         && query.contact.as_ref().is_none_or(|contact| tenant.is_contact(contact))
         && query.text.as_ref().is_none_or(|text| tenant.search_text().contains(text))
-        && query.after.is_none_or(|place| (tenant.registered_at, tenant.id) < (place.registered_at, place.id))
+        && query.after.is_none_or(|place| (tenant.registered_at, tenant.id) < (place.at, place.id))
 }
 
 impl MemoryStore {
@@ -242,8 +242,8 @@ impl Store for MemoryStore {
         let attempts = mail.attempts + 1;
         match settlement {
             Settlement::Sent => {
-                (mail.state, mail.settled_at, mail.sealed, mail.attempts) =
-                    (MailState::Sent, Some(now), None, attempts);
+                (mail.state, mail.settled_at, mail.attempts) = (MailState::Sent, Some(now), attempts);
+                (mail.sealed, mail.last_error) = (None, None);
             }
             Settlement::Retry { due_at, error } if ours => {
                 (mail.due_at, mail.last_error, mail.attempts) = (due_at, Some(error), attempts);
@@ -264,6 +264,7 @@ impl Store for MemoryStore {
             query.id.is_none_or(|id| mail.id == id)
                 && query.tenant.is_none_or(|tenant| mail.tenant_id == tenant)
                 && query.state.is_none_or(|state| mail.state == state)
+                && query.after.is_none_or(|place| (mail.queued_at, mail.id) < (place.at, place.id))
         };
         let mut mails: Vec<_> = tables.mails.values().filter(fits).map(|mail| (**mail).clone()).collect();
         mails.sort_by_key(|mail| std::cmp::Reverse((mail.queued_at, mail.id)));
@@ -293,62 +294,16 @@ impl Store for MemoryStore {
         Ok(silent)
     }
 
-    async fn sign_in_put(&self, sign_in: SignIn, mail: Option<QueuedMail>) -> Result<(), StoreError> {
-        let mut tables = self.0.lock().unwrap();
-        let mut changed = tables.clone();
-        if let Some(mail) = mail {
-            changed.apply(&Write::EnqueueMail(Box::new(mail)))?;
-        }
-        if changed.sign_ins.insert(sign_in.digest.0, Arc::new(sign_in)).is_some() {
-            return Err(StoreError::Corrupt("unique digests of sign-ins".to_owned()));
-        }
-        *tables = changed;
-        Ok(())
+    async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError> {
+        Ok(self.0.lock().unwrap().sign_in(digest))
     }
 
-    async fn sign_in_open(
+    async fn sign_in_change(
         &self,
-        link: SignInDigest,
-        session: NewSession,
-        now: Timestamp,
-    ) -> Result<Option<SignIn>, StoreError> {
-        let mut tables = self.0.lock().unwrap();
-        let is_open = |it: &Arc<SignIn>| it.kind == SignInKind::Link && it.expires_at > now;
-        if !tables.sign_ins.get(&link.0).is_some_and(is_open) {
-            return Ok(None);
-        }
-        let Some(opened) = tables.sign_ins.remove(&link.0) else { return Ok(None) };
-        let (kind, visitor) = (SignInKind::Session, opened.visitor.clone());
-        let session = SignIn::new(session.digest, kind, visitor, now, session.expires_at);
-        tables.sign_ins.insert(session.digest.0, Arc::new(session.clone()));
-        Ok(Some(session))
-    }
-
-    async fn session_use(
-        &self,
-        session: SignInDigest,
-        now: Timestamp,
-        idle_since: Timestamp,
-    ) -> Result<Option<SignIn>, StoreError> {
-        let mut tables = self.0.lock().unwrap();
-        let is_alive =
-            |it: &&mut Arc<SignIn>| it.kind == SignInKind::Session && it.expires_at > now && it.used_at >= idle_since;
-        let Some(alive) = tables.sign_ins.get_mut(&session.0).filter(is_alive) else { return Ok(None) };
-        let found = (**alive).clone();
-        if found.is_used_anew(now) {
-            Arc::make_mut(alive).used_at = now;
-        }
-        Ok(Some(found))
-    }
-
-    async fn session_end(&self, session: SignInDigest) -> Result<(), StoreError> {
-        self.0.lock().unwrap().sign_ins.remove(&session.0);
-        Ok(())
-    }
-
-    async fn sessions_end(&self, visitor: Visitor) -> Result<(), StoreError> {
-        self.0.lock().unwrap().sign_ins.retain(|_, it| it.visitor != visitor);
-        Ok(())
+        digest: SignInDigest,
+        decide: Decide<Option<SignIn>, SignIn>,
+    ) -> Result<Outcome<SignIn>, StoreError> {
+        self.decide(None, |tables| tables.sign_in(digest), &decide)
     }
 
     async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {

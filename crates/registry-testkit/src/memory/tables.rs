@@ -11,11 +11,11 @@ use registry_core::id::{AuditId, CodeId, EntitlementId, MailId, ReleaseId, Tenan
 use registry_core::install_code::{CodeKind, InstallCode};
 use registry_core::mail::{MailState, QueuedMail};
 use registry_core::release::Release;
-use registry_core::secret::{CredentialDigest, KeyId};
+use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
     CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts,
-    ReplayRecord, StoreError, TenantFacts, TenantKey, TenantRecord, TenantSelector, Write,
+    ReplayRecord, SignInWrite, StoreError, TenantFacts, TenantKey, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::{Tenant, TenantStatus};
 use registry_core::text::ApplianceId;
@@ -113,6 +113,7 @@ impl Tables {
             Write::RequeueMail { mail, at } => {
                 if let Some(mail) = self.unsent(*mail) {
                     (mail.state, mail.attempts, mail.due_at, mail.settled_at) = (MailState::Queued, 0, *at, None);
+                    mail.last_error = None;
                 }
             }
             Write::DiscardMail { mail, at } => {
@@ -128,6 +129,7 @@ impl Tables {
                 let key = (record.request.scope.clone(), record.request.key_digest);
                 self.replays.insert(key, Arc::new((**record).clone()));
             }
+            Write::SignIn(write) => self.apply_to_sign_ins(write)?,
             Write::PutRelease(release) => {
                 let same = |other: &Release| {
                     other.id != release.id && other.channel == release.channel && other.version == release.version
@@ -178,6 +180,31 @@ impl Tables {
         require(!self.codes.values().any(|other| other.digest == code.digest), "unique code digests")?;
         self.codes.insert(code.id, Arc::new(code.clone()));
         Ok(())
+    }
+
+    fn apply_to_sign_ins(&mut self, write: &SignInWrite) -> Result<(), StoreError> {
+        match write {
+            SignInWrite::Insert(sign_in) => {
+                let before = self.sign_ins.insert(sign_in.digest.0, Arc::new((**sign_in).clone()));
+                return require(before.is_none(), "unique digests of sign-ins");
+            }
+            SignInWrite::Use { session, at } => {
+                if let Some(session) = self.sign_ins.get_mut(&session.0) {
+                    Arc::make_mut(session).used_at = *at;
+                }
+            }
+            SignInWrite::Delete(digest) => {
+                self.sign_ins.remove(&digest.0);
+            }
+            SignInWrite::DeleteAll { visitor, kind } => {
+                self.sign_ins.retain(|_, it| it.visitor != *visitor || kind.is_some_and(|kind| it.kind != kind));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn sign_in(&self, digest: SignInDigest) -> Option<SignIn> {
+        self.sign_ins.get(&digest.0).map(|sign_in| (**sign_in).clone())
     }
 
     pub(super) fn tenant(&self, id: TenantId) -> Option<Tenant> {

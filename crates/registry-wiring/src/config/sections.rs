@@ -63,7 +63,7 @@ section!(
 section!(
     /// The throttle of guesses.
     Guesses {
-        /// How many unknown codes one source may try within the window.
+        /// How many unknown codes one source may try within the window; and how many wrong tokens at the console.
         limit: u32 = 30,
         /// The window.
         window: Span = Span::minutes(10),
@@ -79,7 +79,7 @@ section!(
         self_service: Option<Vec<String>> = None,
         /// Where customers buy the other ones.
         checkout_url: Option<String> = None,
-        /// Domains whose addresses are not registered.
+        /// Domains whose addresses are not registered, nor those of domains below them.
         blocked_domains: Vec<String> = Vec::new(),
         /// How many mails one source may ask for within `guesses.window`.
         asks: u32 = 10,

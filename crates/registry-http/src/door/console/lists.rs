@@ -5,7 +5,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use minijinja::context;
 use minijinja::value::Serde;
+use registry_core::clock::Timestamp;
+use registry_core::edition::EditionName;
 use registry_core::mail::{MailQuery, MailState, QueuedMail};
+use registry_core::refusal::Refusal;
 use registry_core::registry::directory::{ListTenants, TenantSummary};
 use registry_core::tenant::TenantStatus;
 use serde::{Deserialize, Serialize};
@@ -16,7 +19,7 @@ use crate::door::language::Language;
 use crate::door::pages::Door;
 use crate::problem::ApiError;
 
-/// The most rows of a list that has no further page.
+/// The most rows of a page.
 const ROWS: u32 = 100;
 /// So many check-ins are missed before an appliance counts as silent.
 const MISSED: u32 = 2;
@@ -32,12 +35,26 @@ pub(super) struct Narrowed {
     cursor: String,
 }
 
+/// Something that a list can be narrowed by.
 #[derive(Serialize)]
 struct Filter {
     name: &'static str,
     label: String,
     value: String,
-    options: Vec<&'static str>,
+    /// What it can be set to; any text, where there is nothing.
+    options: Vec<Choice>,
+}
+
+/// What a filter can be set to, and what it is called.
+#[derive(Serialize)]
+struct Choice {
+    value: String,
+    label: String,
+}
+
+/// The words of a kind, to choose from.
+fn choices(door: &Door, language: Language, kind: &str, words: impl Iterator<Item = &'static str>) -> Vec<Choice> {
+    words.map(|value| Choice { value: value.to_owned(), label: door.word(language, kind, value) }).collect()
 }
 
 /// A list as it is shown.
@@ -45,6 +62,7 @@ struct Filter {
 struct List {
     title: &'static str,
     lead: Option<String>,
+    notice: Option<String>,
     filters: Vec<Filter>,
     headings: &'static [&'static str],
     rows: Vec<Vec<Cell>>,
@@ -60,7 +78,7 @@ impl List {
         let text = |name: &str| door.text(language, name, &[]);
         let headings: Vec<_> = self.headings.iter().map(|name| text(name)).collect();
         let values = context! {
-            title => text(self.title), lead => self.lead, headings, rows => Serde(&self.rows),
+            title => text(self.title), lead => self.lead, notice => self.notice, headings, rows => Serde(&self.rows),
             filters => Serde(&self.filters), next => self.next, ..operator.frame(door, language)
         };
         door.page("console.html", language, StatusCode::OK, values)
@@ -82,32 +100,35 @@ pub(super) async fn tenants(
         ..ListTenants::default()
     };
     let page = app.registry.tenant_list(asked).await?;
-    let text = |name: &str| door.text(language, name, &[]);
-    let filter = |name, label: &str, value, options| Filter { name, label: text(label), value, options };
+    let filter =
+        |name, label: &str, value, options| Filter { name, label: door.text(language, label, &[]), value, options };
+    let editions = app.registry.settings().editions.names().map(EditionName::to_string);
+    let editions = editions.map(|name| Choice { value: name.clone(), label: name }).collect();
+    let statuses = choices(door, language, "status", TenantStatus::ALL.iter().map(|it| it.as_str()));
     let list = List {
         title: "tenants",
         filters: vec![
             filter("query", "search_hint", narrowed.query, vec![]),
-            filter("edition", "edition", narrowed.edition, vec![]),
-            filter("status", "status", narrowed.status, TenantStatus::ALL.iter().map(|it| it.as_str()).collect()),
+            filter("edition", "edition", narrowed.edition, editions),
+            filter("status", "status", narrowed.status, statuses),
         ],
         headings: &["company", "contact", "edition", "status", "registered", "code_state", "last_check_in"],
-        rows: page.items.iter().map(tenant_row).collect(),
+        rows: page.items.iter().map(|it| tenant_row(door, language, it)).collect(),
         next: page.next_cursor,
         ..List::default()
     };
     list.show(door, language, &operator)
 }
 
-fn tenant_row(summary: &TenantSummary) -> Vec<Cell> {
+fn tenant_row(door: &Door, language: Language, summary: &TenantSummary) -> Vec<Cell> {
     let tenant = &summary.record.tenant;
     vec![
         Cell::linked(tenant.company_name.to_string(), format!("/console/tenants/{}", tenant.id.0)),
         tenant.contact_email.as_ref().map_or("–", |email| email.as_str()).into(),
         tenant.edition.as_str().into(),
-        tenant.status.as_str().into(),
+        door.word(language, "status", tenant.status.as_str()).into(),
         minute(tenant.registered_at).into(),
-        summary.code_state.as_str().into(),
+        door.word(language, "code", summary.code_state.as_str()).into(),
         summary.last_check_in_at.map_or_else(|| "–".to_owned(), minute).into(),
     ]
 }
@@ -118,35 +139,54 @@ pub(super) async fn mails(
     operator: Operator,
     Query(narrowed): Query<Narrowed>,
 ) -> Result<Response, ApiError> {
-    let door = app.door()?;
-    let state = match MailState::from_word(&narrowed.state) {
-        None if !narrowed.state.is_empty() => return Err(ApiError::of_status(StatusCode::BAD_REQUEST)),
-        state => state,
-    };
-    let mails = app.registry.mail_list(MailQuery { state, limit: ROWS, ..MailQuery::default() }).await?;
-    let label = door.text(language, "status", &[]);
-    let options = MailState::ALL.iter().map(|it| it.as_str()).collect();
-    let again = door.text(language, "send_again", &[]);
-    let list = List {
-        title: "mails",
-        filters: vec![Filter { name: "state", label, value: narrowed.state, options }],
-        headings: &["when", "to", "kind", "status", "tries", "last_error", "send_again"],
-        rows: mails.iter().map(|mail| mail_row(mail, &again)).collect(),
-        ..List::default()
-    };
-    list.show(door, language, &operator)
+    mail_list(&app, language, &operator, narrowed, None).await
 }
 
-fn mail_row(mail: &QueuedMail, again: &str) -> Vec<Cell> {
-    let may_retry = matches!(mail.state, MailState::Queued | MailState::Dead);
+pub(super) async fn mail_list(
+    app: &App,
+    language: Language,
+    operator: &Operator,
+    narrowed: Narrowed,
+    notice: Option<String>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let state = match MailState::from_word(&narrowed.state) {
+        None if !narrowed.state.is_empty() => {
+            return Err(Refusal::Invalid { field: "state", problem: "is not known".to_owned() }.into());
+        }
+        state => state,
+    };
+    let query = MailQuery { state, limit: ROWS, ..MailQuery::default() };
+    let (mails, next) = app.registry.mail_page(query, given(&narrowed.cursor).as_deref()).await?;
+    let now = app.registry.now();
+    let options = choices(door, language, "mail", MailState::ALL.iter().map(|it| it.as_str()));
+    let list = List {
+        title: "mails",
+        notice,
+        filters: vec![Filter {
+            name: "state",
+            label: door.text(language, "status", &[]),
+            value: narrowed.state,
+            options,
+        }],
+        headings: &["when", "to", "kind", "status", "tries", "last_error", "send_again"],
+        rows: mails.iter().map(|mail| mail_row(door, language, mail, now)).collect(),
+        next,
+        ..List::default()
+    };
+    list.show(door, language, operator)
+}
+
+fn mail_row(door: &Door, language: Language, mail: &QueuedMail, now: Timestamp) -> Vec<Cell> {
+    let again = || Cell::linked(door.text(language, "send_again", &[]), format!("/console/mails/{}/retry", mail.id.0));
     vec![
         minute(mail.queued_at).into(),
         Cell::linked(mail.to.to_string(), format!("/console/tenants/{}", mail.tenant_id.0)),
-        mail.message.kind().into(),
-        mail.state.as_str().into(),
+        door.word(language, "kind", mail.message.kind()).into(),
+        door.word(language, "mail", mail.state.as_str()).into(),
         mail.attempts.to_string().into(),
         mail.last_error.clone().unwrap_or_default().into(),
-        if may_retry { Cell::linked(again, format!("/console/mails/{}/retry", mail.id.0)) } else { "".into() },
+        if mail.can_be_retried(now) { again() } else { "".into() },
     ]
 }
 
@@ -184,7 +224,11 @@ pub(super) async fn silent(
     operator: Operator,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
-    let silent = app.registry.appliances_silent(MISSED, ROWS).await?;
+    let mut silent = app.registry.appliances_silent(MISSED, ROWS + 1).await?;
+    let more = silent.len() > ROWS as usize;
+    silent.truncate(ROWS as usize);
+    let lead = door.text(language, "silent_lead", &[("missed", &MISSED.to_string())]);
+    let cut = more.then(|| door.text(language, "silent_cut", &[("shown", &ROWS.to_string())]));
     let row = |it: &registry_core::store::SilentAppliance| {
         vec![
             Cell::linked(it.tenant.company_name.to_string(), format!("/console/tenants/{}", it.tenant.id.0)),
@@ -195,7 +239,7 @@ pub(super) async fn silent(
     };
     let list = List {
         title: "silent",
-        lead: Some(door.text(language, "silent_lead", &[("missed", &MISSED.to_string())])),
+        lead: Some(cut.map_or(lead.clone(), |cut| format!("{lead} {cut}"))),
         headings: &["company", "appliance", "last_check_in", "license_until"],
         rows: silent.iter().map(row).collect(),
         ..List::default()

@@ -9,7 +9,7 @@ use axum::extract::{Form, FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use minijinja::context;
 use registry_core::audit::Actor;
 use registry_core::clock::Timestamp;
@@ -20,9 +20,10 @@ use registry_core::sign_in::Role;
 use serde::{Deserialize, Serialize};
 
 use super::language::Language;
-use super::limit::asked_too_often;
-use super::pages::Door;
-use super::visitor::{SignedIn, signed_in, with_cookie};
+use super::limit::later;
+use super::pages::{Door, Side};
+use super::refusals::stale;
+use super::visitor::{Own, SignedIn, signed_in, with_cookie};
 use crate::app::App;
 use crate::endpoints::detached;
 use crate::problem::ApiError;
@@ -32,7 +33,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/console", get(lists::tenants))
         .route("/console/sign-in", get(ask).post(sign_in))
-        .route("/console/sign-out", post(sign_out))
+        .route("/console/sign-out", get(|| async { Redirect::to("/console") }).post(sign_out))
         .route("/console/silent", get(lists::silent))
         .route("/console/releases", get(lists::releases))
         .route("/console/mails", get(lists::mails))
@@ -128,37 +129,44 @@ async fn sign_in(
     State(app): State<App>,
     Client(source): Client,
     language: Language,
+    earlier: Result<Operator, Response>,
     Form(proof): Form<Proof>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let token = proof.token.trim();
-    if !app.tokens.actor(token).is_some_and(|actor| is_operator(&actor)) {
-        if let Some(refused) = asked_too_often(&app, language, source, None)? {
-            return Ok(refused);
-        }
+    let Some(actor) = app.tokens.actor(token).filter(|actor| is_operator(actor)) else {
+        let refused = later(&app, (language, Side::Operators), app.registry.operator_refused(source))?;
         let values = context! { problem => door.text(language, "console_wrong_token", &[]) };
-        return door.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
-    }
+        let again = || door.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
+        return refused.map_or_else(again, Ok);
+    };
     let name = name_of(&ServiceToken::new(token.to_owned()).digest());
-    let registry = app.registry.clone();
-    let opened = detached(async move { registry.operator_sign_in(&name).await }).await?;
+    let (registry, actor) = (app.registry.clone(), Actor { name: actor, source: source.to_string() });
+    let signing_in = async move {
+        let opened = registry.operator_sign_in(&name, actor).await?;
+        // The browser forgets its earlier session: nobody could end that one any more.
+        if let Ok(earlier) = earlier {
+            let (actor, session) = (earlier.acts_from(source), earlier.session);
+            registry.sign_out(&session.token, session.visitor, false, actor).await?;
+        }
+        Ok(opened)
+    };
+    let opened = detached(signing_in).await?;
     Ok(with_cookie(door, Role::Operator, Some(&opened.token), "/console"))
 }
 
-async fn sign_out(State(app): State<App>, operator: Operator, Form(own): Form<Own>) -> Result<Response, ApiError> {
+async fn sign_out(
+    State(app): State<App>,
+    Client(source): Client,
+    language: Language,
+    operator: Operator,
+    Form(own): Form<Own>,
+) -> Result<Response, ApiError> {
     let door = app.door()?;
     if !operator.session.has(&own.csrf) {
-        return Ok(Redirect::to("/console").into_response());
+        return stale(door, (language, Side::Operators), "/console");
     }
-    let registry = app.registry.clone();
-    detached(async move { registry.sign_out(&operator.session.token).await }).await?;
+    let (registry, actor, session) = (app.registry.clone(), operator.acts_from(source), operator.session);
+    detached(async move { registry.sign_out(&session.token, session.visitor, false, actor).await }).await?;
     Ok(with_cookie(door, Role::Operator, None, "/console/sign-in"))
-}
-
-/// A form of a session.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Own {
-    csrf: String,
-    form: String,
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::appliance::Appliance;
@@ -16,19 +16,22 @@ use registry_core::store::TenantSelector;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Cell, Operator, Own, minute};
+use super::lists::{Narrowed, mail_list};
+use super::{Cell, Operator, minute};
 use crate::app::App;
 use crate::door::language::Language;
-use crate::door::pages::Door;
+use crate::door::pages::{Door, Side};
+use crate::door::refusals::{stale, why};
+use crate::door::visitor::Own;
 use crate::endpoints::detached;
 use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
 
-/// The most mails of a tenant that its timeline names.
-const MAILS: u32 = 50;
 /// The most lines of a timeline: the newest.
 const LINES: usize = 150;
+/// The most mails of a tenant that its timeline names: as many as it has lines.
+const MAILS: u32 = 150;
 
 #[derive(Serialize)]
 struct Fact {
@@ -71,8 +74,8 @@ async fn overview(
         ("id", id.0.to_string()),
         ("contact", tenant.contact_email.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string)),
         ("edition", edition),
-        ("status", tenant.status.as_str().to_owned()),
-        ("code_state", summary.code_state.as_str().to_owned()),
+        ("status", door.word(language, "status", tenant.status.as_str())),
+        ("code_state", door.word(language, "code", summary.code_state.as_str())),
         ("appliances", if appliances.is_empty() { "–".to_owned() } else { appliances.join(", ") }),
         ("last_check_in", summary.last_check_in_at.map_or_else(|| text("never"), minute)),
     ]
@@ -80,10 +83,11 @@ async fn overview(
     .map(|(name, value)| Fact { name: text(name), value })
     .collect();
     let headings: Vec<_> = ["when", "what", "who_did", "why"].into_iter().map(text).collect();
-    let mut lines = timeline(&audit, &mails);
-    let (all, cut) = (lines.len(), lines.len().saturating_sub(LINES));
+    let mut lines = timeline(&audit, &mails, |kind, word| door.word(language, kind, word));
+    // Where older mails are left out, so is what is older than they are.
+    let cut = lines.len().saturating_sub(LINES);
     lines.drain(..cut);
-    let gaps = [("shown", &*LINES.to_string()), ("all", &*all.to_string())];
+    let gaps = [("shown", &*LINES.to_string())];
     let lead = (cut > 0).then(|| door.text(language, "timeline_cut", &gaps));
     let values = context! {
         title => tenant.company_name.as_str(), facts => Serde(&facts), headings, rows => Serde(&lines), lead, notice,
@@ -93,14 +97,15 @@ async fn overview(
 }
 
 /// What the audit says, and what became of the mails, oldest first.
-fn timeline(audit: &[AuditEntry], mails: &[QueuedMail]) -> Vec<Vec<Cell>> {
+fn timeline(audit: &[AuditEntry], mails: &[QueuedMail], word: impl Fn(&str, &str) -> String) -> Vec<Vec<Cell>> {
     let line = |entry: &AuditEntry| {
         let times = if entry.count > 1 { format!("{} × ", entry.count) } else { String::new() };
         let who = format!("{} ({})", entry.actor.name, entry.actor.source);
-        (entry.at, vec![entry.action.as_str().into(), who.into(), Cell::from(times + &entry.detail)])
+        (entry.at, vec![word("action", entry.action.as_str()).into(), who.into(), Cell::from(times + &entry.detail)])
     };
     let mailed = |mail: &QueuedMail| {
-        let (at, what) = (mail.settled_at.unwrap_or(mail.queued_at), format!("mail_{}", mail.state.as_str()));
+        let what = format!("{}: {}", word("kind", mail.message.kind()), word("mail", mail.state.as_str()));
+        let at = mail.settled_at.unwrap_or(mail.queued_at);
         let why = mail.last_error.as_ref().map_or_else(|| mail.to.to_string(), |error| format!("{}: {error}", mail.to));
         (at, vec![what.into(), "outbox".into(), Cell::from(why)])
     };
@@ -133,7 +138,7 @@ pub(super) async fn reissue(
     let email = record.tenant.contact_email.as_ref().map_or("–", |email| email.as_str());
     let gaps = [("company", record.tenant.company_name.as_str()), ("email", email)];
     let lead = app.door()?.text(language, "console_reissue_lead", &gaps);
-    confirm(&app, language, &operator, ("reissue_link", lead, &format!("/console/tenants/{id}")))
+    confirm(&app, language, &operator, ("console_reissue", lead, &format!("/console/tenants/{id}")))
 }
 
 pub(super) async fn reissue_now(
@@ -145,7 +150,7 @@ pub(super) async fn reissue_now(
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
     if !operator.session.has(&own.csrf) {
-        return Ok(Redirect::to(&format!("/console/tenants/{id}/reissue")).into_response());
+        return stale(app.door()?, (language, Side::Operators), &format!("/console/tenants/{id}/reissue"));
     }
     let key = form_key(format!("console {}", operator.actor), &own.form, &id.to_string());
     let reissue = Reissue { selector: TenantSelector::Id(TenantId(id)), strict: false, send_email: true, key };
@@ -166,14 +171,10 @@ fn refused<T>(
     done: Result<T, ApiError>,
     back: &str,
 ) -> Result<Option<Response>, ApiError> {
-    match done {
-        Ok(_) => Ok(None),
-        Err(error) if error.refusal.is_some() => {
-            let text = door.text(language, "console_refused", &[("problem", &error.text)]);
-            door.message(language, StatusCode::CONFLICT, ("console", text), Some((back, "back"))).map(Some)
-        }
-        Err(error) => Err(error),
-    }
+    let Err(error) = done else { return Ok(None) };
+    let Some(refusal) = &error.refusal else { return Err(error) };
+    let text = door.text(language, "console_refused", &[("problem", &why(door, language, refusal))]);
+    door.message((language, Side::Operators), error.status, ("cannot_title", text), Some((back, "back"))).map(Some)
 }
 
 pub(super) async fn retry(
@@ -183,6 +184,12 @@ pub(super) async fn retry(
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
     let mail = app.registry.mail_show(MailId(id)).await?;
+    if !mail.can_be_retried(app.registry.now()) {
+        let door = app.door()?;
+        let text = door.text(language, "why_settled", &[]);
+        let reader = (language, Side::Operators);
+        return door.message(reader, StatusCode::CONFLICT, ("cannot_title", text), Some(("/console/mails", "back")));
+    }
     let lead = app.door()?.text(language, "send_again_lead", &[("to", mail.to.as_str())]);
     confirm(&app, language, &operator, ("send_again", lead, "/console/mails"))
 }
@@ -196,10 +203,13 @@ pub(super) async fn retry_now(
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
     if !operator.session.has(&own.csrf) {
-        return Ok(Redirect::to(&format!("/console/mails/{id}/retry")).into_response());
+        return stale(app.door()?, (language, Side::Operators), &format!("/console/mails/{id}/retry"));
     }
     let (registry, actor) = (app.registry.clone(), operator.acts_from(source));
     let done = detached(async move { registry.mail_edit(MailId(id), MailEdit::Retry, actor).await }).await;
-    let refused = refused(app.door()?, language, done, "/console/mails")?;
-    Ok(refused.unwrap_or_else(|| Redirect::to("/console/mails").into_response()))
+    if let Some(refused) = refused(app.door()?, language, done, "/console/mails")? {
+        return Ok(refused);
+    }
+    let notice = app.door()?.text(language, "sent_again", &[]);
+    mail_list(&app, language, &operator, Narrowed::default(), Some(notice)).await
 }

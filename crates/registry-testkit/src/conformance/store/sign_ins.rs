@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use registry_core::mail::{MailState, QueuedMail, QueuedMessage};
+use registry_core::refusal::Refusal;
 use registry_core::secret::SignInDigest;
-use registry_core::sign_in::{NewSession, Role, SignIn, SignInKind, Visitor};
-use registry_core::store::{Ended, Store, TenantQuery};
+use registry_core::sign_in::{Role, SignIn, SignInKind, Visitor};
+use registry_core::store::{Decision, Ended, Outcome, SignInWrite, Store, StoreError, TenantQuery, Write};
 use registry_core::text::EmailAddress;
 
 use crate::World;
@@ -20,74 +21,107 @@ fn link(world: &World, number: u8, visitor: Visitor) -> SignIn {
     SignIn::new(SignInDigest([number; 32]), SignInKind::Link, visitor, now, now + TimeDelta::minutes(15))
 }
 
-fn session(world: &World, number: u8) -> NewSession {
-    NewSession { digest: SignInDigest([number; 32]), expires_at: world.now() + TimeDelta::hours(12) }
+fn session(world: &World, number: u8, visitor: Visitor) -> SignIn {
+    let now = world.now();
+    SignIn::new(SignInDigest([number; 32]), SignInKind::Session, visitor, now, now + TimeDelta::hours(12))
 }
 
-/// A link opens one session, whoever races for it, and a session is none.
-pub async fn a_link_opens_one_session(store: Arc<dyn Store>) {
+/// Writes these, where there is what `digest` names, or nothing, as `is_there` says.
+async fn change(
+    store: &dyn Store,
+    digest: SignInDigest,
+    is_there: bool,
+    (outcome, writes): (SignIn, Vec<Write>),
+) -> Result<Outcome<SignIn>, StoreError> {
+    let decide = move |found: &Option<SignIn>| {
+        let (writes, outcome) = if found.is_some() == is_there {
+            (writes.clone(), Ok(outcome.clone()))
+        } else {
+            (vec![], Err(Refusal::SignInLinkInvalid))
+        };
+        Decision::Commit { writes, outcome }
+    };
+    store.sign_in_change(digest, Arc::new(decide)).await
+}
+
+fn insert(sign_in: &SignIn) -> Write {
+    SignInWrite::Insert(Box::new(sign_in.clone())).into()
+}
+
+async fn put(store: &dyn Store, sign_in: SignIn) {
+    let writes = vec![insert(&sign_in)];
+    let put = change(store, sign_in.digest, false, (sign_in.clone(), writes)).await.unwrap();
+    assert!(matches!(put, Outcome::Done(_)), "{put:?}");
+    assert_eq!(store.sign_in_show(sign_in.digest).await.unwrap(), Some(sign_in));
+}
+
+/// A link is found by one of those who race for it.
+pub async fn a_link_is_found_by_one(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let now = world.now();
-    store.sign_in_put(link(&world, 1, customer("a@example.com")), None).await.unwrap();
-    assert!(store.sign_in_put(link(&world, 1, customer("b@example.com")), None).await.is_err(), "its digest is taken");
+    let visitor = customer("a@example.com");
+    let first = link(&world, 1, visitor.clone());
+    put(&*store, first.clone()).await;
+    let taken = SignIn { digest: SignInDigest([2; 32]), ..first.clone() };
+    let again = change(&*store, taken.digest, false, (taken.clone(), vec![insert(&first), insert(&taken)])).await;
+    assert!(again.is_err(), "its digest is taken");
+    assert_eq!(store.sign_in_show(taken.digest).await.unwrap(), None, "and nothing of that was written");
+
     let racers = (10..26_u8).map(|number| {
-        let (store, session) = (store.clone(), session(&world, number));
-        tokio::spawn(async move { store.sign_in_open(SignInDigest([1; 32]), session, now).await.unwrap() })
+        let (store, session) = (store.clone(), session(&world, number, visitor.clone()));
+        let links = SignInWrite::DeleteAll { visitor: visitor.clone(), kind: Some(SignInKind::Link) };
+        let writes = vec![links.into(), insert(&session)];
+        tokio::spawn(async move { change(&*store, SignInDigest([1; 32]), true, (session, writes)).await.unwrap() })
     });
     let mut opened = Vec::new();
     for racer in racers.collect::<Vec<_>>() {
-        opened.extend(racer.await.unwrap());
+        match racer.await.unwrap() {
+            Outcome::Done(session) => opened.push(session),
+            refused => assert!(matches!(refused, Outcome::Refused(Refusal::SignInLinkInvalid)), "{refused:?}"),
+        }
     }
     assert_eq!(opened.len(), 1, "{opened:?}");
     let opened = opened.remove(0);
-    assert_eq!((opened.kind, &opened.visitor), (SignInKind::Session, &customer("a@example.com")));
-    assert_eq!(store.sign_in_open(opened.digest, session(&world, 30), now).await.unwrap(), None, "it is no link");
-    assert_eq!(store.session_use(opened.digest, now, now).await.unwrap(), Some(opened));
-    // One that has ended opens nothing.
-    store.sign_in_put(link(&world, 2, customer("a@example.com")), None).await.unwrap();
-    let late = now + TimeDelta::minutes(15);
-    assert_eq!(store.sign_in_open(SignInDigest([2; 32]), session(&world, 31), late).await.unwrap(), None);
-    assert_eq!(store.session_use(SignInDigest([2; 32]), now, now).await.unwrap(), None, "it is no session");
-}
+    assert_eq!(store.sign_in_show(opened.digest).await.unwrap(), Some(opened.clone()));
+    assert_eq!(store.sign_in_show(first.digest).await.unwrap(), None);
 
-/// A session lives while it is used, and no longer than to its end.
-pub async fn a_session_ends_when_it_is_not_used_and_at_its_end(store: Arc<dyn Store>) {
-    let world = World::over(store.clone());
-    store.sign_in_put(link(&world, 1, customer("a@example.com")), None).await.unwrap();
-    let opened = store.sign_in_open(SignInDigest([1; 32]), session(&world, 2), world.now()).await.unwrap().unwrap();
-    let uses = async |minutes: i64| {
-        world.clock.advance(TimeDelta::minutes(minutes));
-        let now = world.now();
-        store.session_use(opened.digest, now, now - TimeDelta::minutes(30)).await.unwrap().is_some()
-    };
-    for _ in 0..22 {
-        assert!(uses(30).await, "each use keeps it for half an hour");
-    }
-    assert!(!uses(31).await, "nobody used it for longer");
-    let within = world.now() - TimeDelta::minutes(31);
-    assert!(store.session_use(opened.digest, world.now(), within).await.unwrap().is_some());
-    assert!(!uses(30).await, "it is twelve hours old");
+    let used = SignIn { used_at: world.now() + TimeDelta::minutes(5), ..opened.clone() };
+    let write = vec![SignInWrite::Use { session: opened.digest, at: used.used_at }.into()];
+    change(&*store, opened.digest, true, (opened, write)).await.unwrap();
+    assert_eq!(store.sign_in_show(used.digest).await.unwrap(), Some(used));
 }
 
 /// Signing out ends a session; everywhere ends all of a visitor's, and nobody else's.
 pub async fn signing_out_ends_one_session_or_all_of_a_visitor(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let now = world.now();
+    let visitor = customer("a@example.com");
     let same_name = Visitor { role: Role::Operator, name: "a@example.com".to_owned() };
-    for (number, visitor) in [(1, customer("a@example.com")), (2, customer("a@example.com")), (3, same_name)] {
-        store.sign_in_put(link(&world, number, visitor), None).await.unwrap();
-        store.sign_in_open(SignInDigest([number; 32]), session(&world, number + 10), now).await.unwrap().unwrap();
+    for (number, visitor) in
+        [(11, &visitor), (12, &visitor), (13, &same_name), (14, &customer("b@example.com")), (15, &visitor)]
+    {
+        put(&*store, session(&world, number, visitor.clone())).await;
     }
-    store.sign_in_put(link(&world, 4, customer("a@example.com")), None).await.unwrap();
-    let lives = async |number: u8| store.session_use(SignInDigest([number; 32]), now, now).await.unwrap().is_some();
-    store.session_end(SignInDigest([11; 32])).await.unwrap();
-    assert_eq!((lives(11).await, lives(12).await, lives(13).await), (false, true, true));
-    store.sessions_end(customer("a@example.com")).await.unwrap();
-    assert_eq!((lives(12).await, lives(13).await), (false, true));
-    assert_eq!(store.sign_in_open(SignInDigest([4; 32]), session(&world, 40), now).await.unwrap(), None);
-    let later = now + TimeDelta::days(1);
-    assert_eq!(store.ended_count(Ended::SignIns, later).await.unwrap(), 1);
-    assert_eq!(store.ended_delete(Ended::SignIns, later, 10).await.unwrap(), 1);
+    put(&*store, link(&world, 4, visitor.clone())).await;
+    put(&*store, link(&world, 5, same_name)).await;
+    let left = async || {
+        let mut left = Vec::new();
+        for number in [11, 12, 13, 14, 15, 4, 5] {
+            left.extend(store.sign_in_show(SignInDigest([number; 32])).await.unwrap().map(|_| number));
+        }
+        left
+    };
+    let end = async |write: SignInWrite| {
+        let ended = session(&world, 11, visitor.clone());
+        change(&*store, SignInDigest([99; 32]), false, (ended, vec![write.into()])).await.unwrap();
+    };
+    end(SignInWrite::Delete(SignInDigest([11; 32]))).await;
+    assert_eq!(left().await, [12, 13, 14, 15, 4, 5]);
+    end(SignInWrite::DeleteAll { visitor: visitor.clone(), kind: Some(SignInKind::Link) }).await;
+    assert_eq!(left().await, [12, 13, 14, 15, 5]);
+    end(SignInWrite::DeleteAll { visitor: visitor.clone(), kind: None }).await;
+    assert_eq!(left().await, [13, 14, 5]);
+    let later = world.now() + TimeDelta::days(1);
+    assert_eq!(store.ended_count(Ended::SignIns, later).await.unwrap(), 3);
+    assert_eq!(store.ended_delete(Ended::SignIns, later, 10).await.unwrap(), 3);
 }
 
 /// The link and its mail are kept together; and a contact's tenants are found in any case.
@@ -97,14 +131,18 @@ pub async fn a_link_and_its_mail_are_kept_together(store: Arc<dyn Store>) {
     let mut mail = world.mails(issued.tenant_id).await.remove(0);
     mail.id = world.registry.draw_id().into();
     mail.message = QueuedMessage::PortalLink { expires_at: world.now() };
-    store.sign_in_put(link(&world, 1, customer("acme@example.com")), Some(mail.clone())).await.unwrap();
+    let keep = async |number: u8| {
+        let link = link(&world, number, customer("acme@example.com"));
+        let writes = vec![insert(&link), Write::EnqueueMail(Box::new(mail.clone()))];
+        change(&*store, link.digest, false, (link, writes)).await
+    };
+    keep(1).await.unwrap();
     let queued = world.mails(issued.tenant_id).await;
     let kept: Vec<&QueuedMail> = queued.iter().filter(|it| it.id == mail.id).collect();
     assert_eq!((kept.len(), kept[0].state, &kept[0].message), (1, MailState::Queued, &mail.message));
     // The mail's id is taken: neither is kept.
-    assert!(store.sign_in_put(link(&world, 2, customer("acme@example.com")), Some(mail)).await.is_err());
-    let opened = store.sign_in_open(SignInDigest([2; 32]), session(&world, 9), world.now()).await.unwrap();
-    assert_eq!(opened, None);
+    assert!(keep(2).await.is_err());
+    assert_eq!(store.sign_in_show(SignInDigest([2; 32])).await.unwrap(), None);
 
     world.register("Bolt", "essentials").await;
     let contact = EmailAddress::parse("ACME@Example.com").unwrap();
