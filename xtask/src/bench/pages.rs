@@ -1,7 +1,7 @@
 //! How long the pages take on the embedded store, beside the shortest answer that registryd has; and whether the time of an
 //! answer tells known addresses from unknown ones.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -73,18 +73,22 @@ fn contact(number: usize) -> String {
     format!("contact{number}@example.com")
 }
 
+/// Registers paid tenants, mails each its code, and redeems it: each has an appliance with a license.
 fn register(browser: &Browser) -> Result<()> {
     for number in 0..TENANTS {
-        let body = json!({ "company_name": format!("Company {number}"), "contact_email": contact(number),
-            "edition": "essentials", "send_email": false });
+        let body =
+            json!({ "company_name": format!("Company {number}"), "contact_email": contact(number), "edition": "pro" });
         let asked = browser.client.post(browser.url("/register-tenant")).bearer_auth(browser.service.token());
-        asked.json(&body).send()?.error_for_status()?;
+        let issued: Value = asked.json(&body).send()?.error_for_status()?.json()?;
+        let body = json!({ "claim_code": issued["install_code"], "appliance_id": format!("appliance-{number}") });
+        browser.client.post(browser.url("/register")).json(&body).send()?.error_for_status()?;
     }
     Ok(())
 }
 
 /// Measures every page.
 fn pages(browser: &Browser, data: &Path) -> Result<()> {
+    mailed(data, TENANTS)?;
     let token = operator_token(data)?;
     let console = browser.sign_in("/console/sign-in", &[("token", &token)])?;
     browser.post("/portal/sign-in", &[("email", &contact(7))]).send()?.error_for_status()?;
@@ -93,7 +97,9 @@ fn pages(browser: &Browser, data: &Path) -> Result<()> {
     let (_, rest) = shown.split_once("tenants&#x2f;").with_context(|| format!("no tenant is shown: {shown}"))?;
     let tenant = rest.split('"').next().unwrap_or_default().to_owned();
 
-    println!("pages, {TENANTS} tenants in the embedded store, {RUNS} requests each, one connection, release build");
+    println!(
+        "pages, {TENANTS} tenants with an appliance and a mail each in the embedded store, {RUNS} requests each, one connection, release build"
+    );
     println!("{:28}{:>10}{:>10}{:>10}{:>10}", "", "p50", "p99", "× floor", "bytes");
     let mut floor = Duration::ZERO;
     for (path, cookie) in [
@@ -104,8 +110,11 @@ fn pages(browser: &Browser, data: &Path) -> Result<()> {
         (&format!("/portal/tenants/{tenant}/reissue"), &portal),
         ("/console", &console),
         ("/console?query=company+99", &console),
+        ("/console?query=nobody", &console),
+        ("/console?status=cancelled", &console),
         (&format!("/console/tenants/{tenant}"), &console),
         ("/console/mails", &console),
+        ("/console/mails?state=dead", &console),
         ("/console/silent", &console),
     ] {
         let (mut times, mut size) = (Vec::new(), 0);
@@ -174,20 +183,26 @@ fn operator_token(data: &Path) -> Result<String> {
     Ok(said["token"].as_str().context("no token")?.to_owned())
 }
 
-/// The path of the link in the only mail.
-fn mailed_link(data: &Path) -> Result<String> {
-    for _ in 0..200 {
-        for file in std::fs::read_dir(data.join("mailbox")).into_iter().flatten() {
-            let path = file?.path();
-            if path.extension().is_some_and(|extension| extension == "eml") {
-                let text = std::fs::read_to_string(path)?.replace("=\r\n", "");
-                let (_, rest) = text.split_once("/portal/sign-in/").context("no link in the mail")?;
-                return Ok(format!("/portal/sign-in/{}", rest.get(..64).context("the link is cut")?));
-            }
+/// The newest mail, once so many have come.
+fn mailed(data: &Path, count: usize) -> Result<PathBuf> {
+    for _ in 0..600 {
+        let files =
+            std::fs::read_dir(data.join("mailbox"))?.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+        let mails = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "eml"));
+        let mails: Vec<_> = mails.collect();
+        if mails.len() >= count {
+            return mails.into_iter().max().context("no mail is wanted");
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_secs(1));
     }
-    anyhow::bail!("no mail came within ten seconds")
+    anyhow::bail!("{count} mails did not come within ten minutes")
+}
+
+/// The path of the link in the newest mail.
+fn mailed_link(data: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(mailed(data, TENANTS + 1)?)?.replace("=\r\n", "");
+    let (_, rest) = text.split_once("/portal/sign-in/").context("no link in the mail")?;
+    Ok(format!("/portal/sign-in/{}", rest.get(..64).context("the link is cut")?))
 }
 
 fn shown_time(time: Duration) -> String {

@@ -1,0 +1,2 @@
+DROP INDEX mails_by_state;
+DROP INDEX mails_newest;
