@@ -42,10 +42,13 @@ words!(TenantStatus {
 words!(DeploymentType { Appliance = "appliance", Hosted = "hosted" });
 
 impl TenantStatus {
+    /// Those of tenants that an operator has closed the door on.
+    pub const CLOSED: [Self; 2] = [Self::Suspended, Self::Cancelled];
+
     /// Whether an operator has closed the door on this tenant.
     #[must_use]
     pub fn is_closed(self) -> bool {
-        matches!(self, Self::Suspended | Self::Cancelled)
+        Self::CLOSED.contains(&self)
     }
 }
 

@@ -142,7 +142,7 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
         }
         Write::EnqueueMail(mail) => batch.insert(MailRow::try_from(&**mail)?, Conflict::Fail),
         Write::DiscardMails { tenant, at } => batch.update("mails", discarded(*at), |it| {
-            it.sql("tenant_id = ").bind(tenant.0).sql(UNSENT);
+            it.sql("tenant_id = ").bind(tenant.0).sql(UNSENT).sql(" AND message::json ->> 'kind' = 'install_code'");
         }),
         Write::RequeueMail { mail, at } => {
             let queued = vec![

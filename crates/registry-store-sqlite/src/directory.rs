@@ -11,7 +11,7 @@ use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
 use registry_core::store::{SilentAppliance, StoreError, TenantQuery, TenantRecord};
-use registry_core::tenant::Tenant;
+use registry_core::tenant::{Tenant, TenantStatus};
 
 use crate::connection::failure;
 use crate::facts::{all, tenant};
@@ -115,7 +115,11 @@ pub(crate) fn silent(
     let rows = appliances::table
         .inner_join(tenants::table.on(tenants::id.eq(appliances::tenant_id)))
         .filter(appliances::license_sub.is_not_null().and(appliances::revoked_at.is_null()))
-        .filter(tenants::status.ne_all(["suspended", "cancelled"]).and(heard().lt(since.timestamp_micros())))
+        .filter(
+            tenants::status
+                .ne_all(TenantStatus::CLOSED.map(TenantStatus::as_str))
+                .and(heard().lt(since.timestamp_micros())),
+        )
         .order((heard(), appliances::tenant_id, appliances::id))
         .limit(limit.into())
         .select((TenantRow::as_select(), ApplianceRow::as_select()))

@@ -1,6 +1,8 @@
 //! The outbox: leasing, settling, listing.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use registry_core::clock::Timestamp;
 use registry_core::id::{MailId, TenantId};
 use registry_core::mail::{MailQuery, QueuedMail, Settlement};
@@ -142,5 +144,6 @@ pub(crate) fn discard(connection: &mut SqliteConnection, id: MailId, at: Timesta
 
 pub(crate) fn discard_all(connection: &mut SqliteConnection, tenant: TenantId, at: Timestamp) -> QueryResult<usize> {
     let theirs = mails::tenant_id.eq(tenant.to_string()).and(mails::state.eq_any(UNSENT));
-    diesel::update(mails::table.filter(theirs)).set(discarded(at)).execute(connection)
+    let brings_a_code = sql::<Bool>("message ->> '$.kind' = 'install_code'");
+    diesel::update(mails::table.filter(theirs).filter(brings_a_code)).set(discarded(at)).execute(connection)
 }

@@ -9,7 +9,7 @@ use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::{AuditId, CodeId, EntitlementId, MailId, ReleaseId, TenantId};
 use registry_core::install_code::{CodeKind, InstallCode};
-use registry_core::mail::{MailState, QueuedMail};
+use registry_core::mail::{MailState, QueuedMail, QueuedMessage};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
@@ -106,7 +106,9 @@ impl Tables {
             }
             Write::DiscardMails { tenant, at } => {
                 let dies = |mail: &QueuedMail| {
-                    mail.tenant_id == *tenant && matches!(mail.state, MailState::Queued | MailState::Dead)
+                    mail.tenant_id == *tenant
+                        && matches!(mail.state, MailState::Queued | MailState::Dead)
+                        && matches!(mail.message, QueuedMessage::InstallCode { .. })
                 };
                 self.mails.values_mut().filter(|mail| dies(mail)).for_each(|mail| discard(Arc::make_mut(mail), *at));
             }

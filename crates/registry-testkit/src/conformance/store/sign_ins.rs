@@ -140,6 +140,13 @@ pub async fn a_link_and_its_mail_are_kept_together(store: Arc<dyn Store>) {
     let queued = world.mails(issued.tenant_id).await;
     let kept: Vec<&QueuedMail> = queued.iter().filter(|it| it.id == mail.id).collect();
     assert_eq!((kept.len(), kept[0].state, &kept[0].message), (1, MailState::Queued, &mail.message));
+    // A fresh code takes the place of earlier ones, and not of the link.
+    world.reissue(issued.tenant_id).await.unwrap();
+    let states = async || {
+        world.mails(issued.tenant_id).await.into_iter().map(|it| (it.message.kind(), it.state)).collect::<Vec<_>>()
+    };
+    let discarded = states().await.into_iter().filter(|(_, state)| *state == MailState::Discarded);
+    assert_eq!(discarded.collect::<Vec<_>>(), [("install_code", MailState::Discarded)]);
     // The mail's id is taken: neither is kept.
     assert!(keep(2).await.is_err());
     assert_eq!(store.sign_in_show(SignInDigest([2; 32])).await.unwrap(), None);
