@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use lettre::message::header::{Header, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::address::AddressError;
+use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message as Email};
 use registry_core::mail::{MailError, Message, OutgoingMail};
 
@@ -66,7 +67,7 @@ impl Renderer {
     pub(crate) fn render(&self, mail: &OutgoingMail) -> Result<Email, MailError> {
         let permanent = |error: &dyn std::fmt::Display| MailError::Permanent(format!("it cannot be rendered: {error}"));
         let Rendered { subject, text, html } = self.words(&mail.message).map_err(|error| permanent(&error))?;
-        let to: Address = mail.to.as_str().parse().map_err(|error| permanent(&error))?;
+        let to = deliverable(mail.to.as_str()).map_err(|error| permanent(&error))?;
         let mut email = Email::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
@@ -77,7 +78,8 @@ impl Renderer {
         if let Some(address) = self.brand.reply_to() {
             email = email.reply_to(Mailbox::new(None, address));
         }
-        email.multipart(MultiPart::alternative_plain_html(text, html)).map_err(|error| permanent(&error))
+        let parts = MultiPart::alternative().singlepart(plain(&text)).singlepart(SinglePart::html(html));
+        email.multipart(parts).map_err(|error| permanent(&error))
     }
 
     fn words(&self, message: &Message) -> Result<Rendered, TemplateError> {
@@ -93,6 +95,27 @@ impl Renderer {
             Message::PortalLink(message) => templates.render("portal_link", &PortalLinkView::of(brand, message)),
         }
     }
+}
+
+/// The address as most mail servers take it: an international domain in its ASCII form (RFC 5891), which needs no SMTPUTF8.
+fn deliverable(address: &str) -> Result<Address, AddressError> {
+    let Some((local, domain)) = address.rsplit_once('@') else { return address.parse() };
+    match idna::domain_to_ascii(domain) {
+        Ok(ascii) if !domain.is_ascii() => Address::new(local, ascii),
+        _ => address.parse(),
+    }
+}
+
+/// The plain part. Where it may go as it is (RFC 5322 §2.1.1: ASCII, lines of at most 998), it does: links that are longer than
+/// a line stay whole in the file, for whoever copies them out of it.
+fn plain(text: &str) -> SinglePart {
+    let part = SinglePart::builder().header(ContentType::TEXT_PLAIN);
+    let lines: Vec<&str> = text.lines().collect();
+    if text.is_ascii() && lines.iter().all(|line| line.len() <= 998 && !line.contains(['\0', '\r'])) {
+        let text = lines.join("\r\n") + "\r\n";
+        return part.body(Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit));
+    }
+    part.body(text.to_owned())
 }
 
 /// The mail that brings a code brings it, and not where it shows on a locked screen.
@@ -171,6 +194,35 @@ mod tests {
         }
         let missing = renderer(Path::new("/nowhere")).err().unwrap().to_string();
         assert!(missing.contains("/nowhere cannot be read"), "{missing}");
+    }
+
+    #[test]
+    fn an_international_domain_goes_in_its_ascii_form() {
+        for (address, shown) in [
+            ("ada@example.com", "ada@example.com"),
+            ("Ada@Bücher.example", "Ada@xn--bcher-kva.example"),
+            ("jörg@bücher.example", "jörg@xn--bcher-kva.example"),
+        ] {
+            assert_eq!(deliverable(address).unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_long_link_stays_whole_where_it_may() {
+        let long = format!("https://registry.example/{}", "a".repeat(900));
+        for (text, whole) in [
+            (long.clone(), true),
+            ("one\ntwo".to_owned(), true),
+            (format!("{long}{}", "a".repeat(100)), false),
+            (format!("ü {long}"), false),
+            (format!("{long}\rb"), false),
+        ] {
+            let part = String::from_utf8(plain(&text).formatted()).unwrap();
+            assert_eq!(part.contains("Content-Transfer-Encoding: 7bit"), whole, "{text}");
+            assert_eq!(part.contains(&text.replace('\n', "\r\n")), whole, "{text}");
+            let read = mail_parser::MessageParser::default().parse(&part).unwrap().body_text(0).unwrap().into_owned();
+            assert_eq!(read.replace("\r\n", "\n").trim_end(), text, "as it was, either way");
+        }
     }
 
     #[test]
