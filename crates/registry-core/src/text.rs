@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::Refusal;
 
 /// Trims `text` and refuses what no field takes: nothing at all, more than `max` characters, control characters
-/// (U+0000 among them, which PostgreSQL cannot hold).
+/// (U+0000 among them, which PostgreSQL cannot hold), and line and paragraph separators.
 pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<String, Refusal> {
     let text = text.trim();
     let problem = if text.chars().all(is_invisible) {
         "must not be empty".to_owned()
     } else if text.chars().count() > max {
         format!("must be at most {max} characters long")
-    } else if text.chars().any(char::is_control) {
-        "must not contain control characters".to_owned()
+    } else if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+        "must not contain control characters or line separators".to_owned()
     } else {
         return Ok(text.to_owned());
     };
@@ -185,7 +185,17 @@ mod tests {
     #[test]
     fn a_company_name_is_trimmed_and_bounded() {
         assert_eq!(CompanyName::parse("  Ünïcode & Söhne 🚀 ").unwrap().as_str(), "Ünïcode & Söhne 🚀");
-        for text in ["", "   ", "\u{200b}\u{feff}", "\u{202e}", "a\u{0}b", "two\nlines", &"x".repeat(201)] {
+        for text in [
+            "",
+            "   ",
+            "\u{200b}\u{feff}",
+            "\u{202e}",
+            "a\u{0}b",
+            "two\nlines",
+            "two\u{2028}lines",
+            "two\u{2029}lines",
+            &"x".repeat(201),
+        ] {
             assert!(CompanyName::parse(text).is_err(), "{text:?}");
         }
         assert!(CompanyName::parse(&"ü".repeat(200)).is_ok());

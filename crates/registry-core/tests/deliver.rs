@@ -7,7 +7,7 @@ use registry_core::guesses::Source;
 use registry_core::mail::{MailError, MailState, Settlement};
 use registry_core::registry::deliver::Delivery;
 use registry_core::{Error, Refusal};
-use registry_testkit::{World, actor};
+use registry_testkit::{World, actor, audit};
 
 async fn publish(world: &World) {
     world.publish("1.0", b"content").await.unwrap();
@@ -118,7 +118,7 @@ async fn a_link_follows_its_code_and_the_current_release_and_leaves_one_audit_li
     world.clock.advance(TimeDelta::days(8));
     let ended = follow().await.unwrap_err();
     assert!(ended.to_string().contains("ended on"), "{ended}");
-    let audit = world.ports.store.audit_list(Some(issued.tenant_id)).await.unwrap();
+    let audit = audit(&*world.ports.store, Some(issued.tenant_id)).await;
     let lines = audit.iter().filter(|it| it.action.is_counted());
     let lines: Vec<_> = lines.map(|it| (it.action.as_str(), it.detail.as_str(), it.count)).collect();
     let expected = [

@@ -14,7 +14,7 @@ use registry_core::store::{EntitlementSelector, Store};
 use registry_core::{Error, Refusal};
 use registry_store_sqlite::SqliteStore;
 use registry_testkit::memory::MemoryStore;
-use registry_testkit::{World, actor};
+use registry_testkit::{World, actor, audit};
 
 /// What can happen; numbers choose among the tenants and codes there are.
 #[derive(Clone, Debug)]
@@ -124,7 +124,7 @@ async fn check(world: &World, told: &Told) {
     tenants.dedup();
     for tenant in tenants {
         let record = world.ports.store.tenant_show(tenant).await.unwrap().unwrap();
-        let audit = world.ports.store.audit_list(Some(tenant)).await.unwrap();
+        let audit = audit(&*world.ports.store, Some(tenant)).await;
         let states: Vec<_> = record.codes.iter().map(|code| (code.id, code.state(world.now()))).collect();
         assert!(states.iter().filter(|(_, state)| *state == CodeState::Live).count() <= 1, "{states:?}");
         assert!(record.entitlements.iter().filter(|entitlement| entitlement.is_active()).count() <= 1);

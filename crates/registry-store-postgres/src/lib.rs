@@ -37,9 +37,9 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError, TenantFacts, TenantKey,
-    TenantQuery, TenantRecord, TenantSelector,
+    AuditQuery, CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts,
+    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError, TenantFacts,
+    TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -183,8 +183,8 @@ impl Store for PostgresStore {
         self.pool.run(move |connection| directory::show(connection, id).boxed()).await
     }
 
-    async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError> {
-        self.pool.run(move |connection| records::audit_list(connection, tenant).boxed()).await
+    async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        self.pool.run(move |connection| records::audit_list(connection, query).boxed()).await
     }
 
     async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {

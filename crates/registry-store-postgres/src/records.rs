@@ -5,10 +5,10 @@ use diesel::sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use registry_core::audit::AuditEntry;
 use registry_core::blob::BlobKey;
-use registry_core::id::TenantId;
+use registry_core::place::Place;
 use registry_core::release::Release;
 use registry_core::secret::KeyId;
-use registry_core::store::{ListedRelease, StoreError};
+use registry_core::store::{AuditQuery, ListedRelease, StoreError};
 use registry_core::text::Channel;
 
 use crate::failure::failure;
@@ -55,13 +55,17 @@ pub(crate) async fn release_of_file(
 
 pub(crate) async fn audit_list(
     connection: &mut AsyncPgConnection,
-    tenant: Option<TenantId>,
+    query: AuditQuery,
 ) -> Result<Vec<AuditEntry>, StoreError> {
     let mut lines = audit::table.select(AuditRow::as_select()).into_boxed();
-    if let Some(tenant) = tenant {
+    if let Some(tenant) = query.tenant {
         lines = lines.filter(audit::tenant_id.eq(tenant.0));
     }
-    let lines = lines.order((audit::at, audit::id)).load::<AuditRow>(connection).await;
+    if let Some(Place { at, id }) = query.after {
+        lines = lines.filter(audit::at.le(at).and(audit::at.lt(at).or(audit::id.lt(id.0))));
+    }
+    let newest_first = lines.order((audit::at.desc(), audit::id.desc())).limit(query.limit.into());
+    let lines = newest_first.load::<AuditRow>(connection).await;
     lines.map_err(|error| failure(&error))?.into_iter().map(AuditEntry::try_from).collect()
 }
 

@@ -4,10 +4,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use registry_core::audit::AuditEntry;
 use registry_core::blob::BlobKey;
-use registry_core::id::TenantId;
 use registry_core::release::Release;
 use registry_core::secret::KeyId;
-use registry_core::store::{ListedRelease, StoreError};
+use registry_core::store::{AuditQuery, ListedRelease, StoreError};
 use registry_core::text::Channel;
 
 use crate::connection::failure;
@@ -47,15 +46,16 @@ pub(crate) fn release_of_file(connection: &mut SqliteConnection, key: &BlobKey) 
     one(release.select(ReleaseRow::as_select()).first(connection).optional())
 }
 
-pub(crate) fn audit_list(
-    connection: &mut SqliteConnection,
-    tenant: Option<TenantId>,
-) -> Result<Vec<AuditEntry>, StoreError> {
+pub(crate) fn audit_list(connection: &mut SqliteConnection, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
     let mut lines = audit::table.select(AuditRow::as_select()).into_boxed();
-    if let Some(tenant) = tenant {
+    if let Some(tenant) = query.tenant {
         lines = lines.filter(audit::tenant_id.eq(tenant.to_string()));
     }
-    all(lines.order((audit::at, audit::id)).load(connection))
+    if let Some(place) = query.after {
+        let (at, id) = (place.at.timestamp_micros(), place.id.to_string());
+        lines = lines.filter(audit::at.lt(at).or(audit::at.eq(at).and(audit::id.lt(id))));
+    }
+    all(lines.order((audit::at.desc(), audit::id.desc())).limit(query.limit.into()).load(connection))
 }
 
 pub(crate) fn audit_count(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), StoreError> {

@@ -22,4 +22,4 @@ pub mod memory;
 pub mod ports;
 mod world;
 
-pub use world::{World, actor};
+pub use world::{World, actor, audit};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use registry_core::answer::Issued;
 use registry_core::answer::Redeemed;
-use registry_core::audit::Actor;
+use registry_core::audit::{Actor, AuditEntry};
 use registry_core::clock::Clock as _;
 use registry_core::edition::{EditionCatalogue, EditionName};
 use registry_core::entitlement::Entitlement;
@@ -22,7 +22,7 @@ use registry_core::registry::releases::NewRelease;
 use registry_core::registry::retention::Retention;
 use registry_core::release::Release;
 use registry_core::secret::TypedCode;
-use registry_core::store::{Decision, RedeemFacts, RedeemKey, Store, StoreError, TenantSelector, Write};
+use registry_core::store::{AuditQuery, Decision, RedeemFacts, RedeemKey, Store, StoreError, TenantSelector, Write};
 use registry_core::text::{ApplianceId, Channel, CompanyName, ProductCode};
 use registry_core::{Error, Ports, Refusal, Registry, Settings};
 use registry_license::{ManifestKey, Signer, ed25519_pem};
@@ -51,6 +51,14 @@ pub struct World {
 #[must_use]
 pub fn actor() -> Actor {
     Actor { name: "test".to_owned(), source: "here".to_owned() }
+}
+
+/// The audit of a tenant, or all of it, oldest first.
+pub async fn audit(store: &dyn Store, tenant: Option<TenantId>) -> Vec<AuditEntry> {
+    let query = AuditQuery { tenant, limit: u32::MAX, after: None };
+    let mut entries = store.audit_list(query).await.expect("the audit");
+    entries.reverse();
+    entries
 }
 
 impl World {
@@ -162,7 +170,13 @@ impl World {
 
     /// Re-issues a tenant's code.
     pub async fn reissue(&self, tenant: TenantId) -> Result<Issued, Error> {
-        let reissue = Reissue { selector: TenantSelector::Id(tenant), strict: false, send_email: true, key: None };
+        let reissue = Reissue {
+            selector: TenantSelector::Id(tenant),
+            strict: false,
+            send_email: true,
+            mail_only: false,
+            key: None,
+        };
         self.registry.code_reissue(reissue, actor()).await
     }
 

@@ -1,6 +1,5 @@
 //! The directory: listing tenants, and showing one.
 
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::entitlement::{self, Entitlement};
 use crate::id::TenantId;
@@ -98,11 +97,6 @@ impl Registry {
     pub async fn tenant_show(&self, id: TenantId) -> Result<TenantSummary, Error> {
         let record = self.ports.store.tenant_show(id).await?.ok_or(Refusal::TenantNotFound)?;
         Ok(self.summary(record, self.now()))
-    }
-
-    /// What happened to a tenant, oldest first.
-    pub async fn tenant_timeline(&self, id: TenantId) -> Result<Vec<AuditEntry>, Error> {
-        Ok(self.ports.store.audit_list(Some(id)).await?)
     }
 
     /// The licensed appliances that were not heard of for so many check-ins: they may be off, or unable to renew.

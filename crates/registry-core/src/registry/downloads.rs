@@ -15,6 +15,7 @@ use crate::registry::{Error, Registry};
 use crate::release::Release;
 use crate::secret::DownloadLink;
 use crate::tenant::Tenant;
+use crate::text::EmailAddress;
 
 /// How long it is believed that a file is there, or is not: asking may be a call over the network.
 const BELIEVED: TimeDelta = TimeDelta::seconds(10);
@@ -81,16 +82,26 @@ impl Registry {
         }
     }
 
-    /// The release that customers download now.
+    /// The release that customers download now: one whose file is lost is none.
     pub async fn release_offered(&self) -> Result<Option<Release>, Error> {
-        Ok(self.ports.store.release_current(self.settings.channel.clone()).await?)
+        let Some(release) = self.ports.store.release_current(self.settings.channel.clone()).await? else {
+            return Ok(None);
+        };
+        Ok(self.seems_whole(&release, self.now()).await.then_some(release))
     }
 
-    /// A fresh link to it, for a customer who is signed in; `None` where there is nothing to download.
-    pub async fn download_offered(&self) -> Result<Option<DownloadLink>, Error> {
-        let Some(release) = self.release_offered().await? else { return Ok(None) };
+    /// A fresh link to it, for a customer who is signed in and has a tenant that is not closed; audited with the newest one.
+    pub async fn download_offered(&self, contact: &EmailAddress, source: Source) -> Result<DownloadLink, Error> {
+        let Some(newest) = self.newest_open(contact).await? else { return Err(Refusal::TenantSuspended.into()) };
+        let release = self.release_offered().await?.ok_or(Refusal::NothingToDownload)?;
         let now = self.now();
-        Ok(self.download_link(&release, now, now + self.settings.fresh_link_lifetime).await?)
+        let link = self.download_link(&release, now, now + self.settings.fresh_link_lifetime).await?;
+        let link = link.ok_or(Refusal::NothingToDownload)?;
+        if let Some(code) = newest.codes.first() {
+            let asked = Asked { code: code.id, tenant: newest.tenant.id, admitted: Ok(release) };
+            self.note_download(&asked, None, source).await?;
+        }
+        Ok(link)
     }
 
     /// A fresh link for the token of a mail's link, to the current image. Nothing changes but the audit.

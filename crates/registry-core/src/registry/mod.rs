@@ -20,6 +20,7 @@ pub mod retention;
 pub mod sign_in;
 mod stamp;
 pub mod subscriptions;
+pub mod timeline;
 
 use std::sync::Arc;
 
@@ -134,6 +135,8 @@ pub struct Registry {
     asks: Throttle,
     /// Tokens at the operators' door.
     proofs: Throttle,
+    /// Forms that were counted already: sent again, they cost nothing more.
+    forms: Throttle<[u8; 32]>,
     /// The same by the address that they go to, which is known by its digest.
     asks_for: Throttle<[u8; 32]>,
     last_look: LastLook,
@@ -145,7 +148,17 @@ impl Registry {
     pub fn new(ports: Ports, settings: Settings) -> Self {
         let (throttle, proofs) = (Throttle::new(settings.guesses), Throttle::new(settings.guesses));
         let (asks, asks_for) = (Throttle::new(settings.asks), Throttle::new(settings.asks));
-        Self { ports, settings: Arc::new(settings), throttle, asks, proofs, asks_for, last_look: LastLook::default() }
+        let forms = Throttle::new(GuessPolicy { limit: 1, ..settings.asks });
+        Self {
+            ports,
+            settings: Arc::new(settings),
+            throttle,
+            asks,
+            proofs,
+            forms,
+            asks_for,
+            last_look: LastLook::default(),
+        }
     }
 
     /// The settings it runs with.

@@ -19,6 +19,8 @@ pub struct Reissue {
     pub strict: bool,
     /// Whether the code is mailed to the contact.
     pub send_email: bool,
+    /// Whether it comes by mail only: whoever asks is not shown it.
+    pub mail_only: bool,
     /// Under which key the answer is recorded.
     pub key: Option<IdempotencyKey>,
 }
@@ -30,20 +32,30 @@ impl Registry {
         let mut stamp = self.stamp(actor);
         let mint = self.mint(&mut stamp, reissue.send_email).await?;
         let settings = self.settings.clone();
-        let (strict, now) = (reissue.strict, stamp.now);
-        let decide = Arc::new(move |facts: &ReissueFacts| decide(stamp.clone(), &mint, strict, &settings, facts));
+        let (how, now) = ((reissue.strict, reissue.mail_only), stamp.now);
+        let decide = Arc::new(move |facts: &ReissueFacts| decide(stamp.clone(), &mint, how, &settings, facts));
         let (replay, decide, opening) = self.recording(reissue.key, "", now, decide).into_parts();
         self.answered(self.ports.store.code_reissue(reissue.selector, replay, decide).await?, &opening)
     }
 }
 
-fn decide(mut stamp: Stamp, mint: &Mint, strict: bool, settings: &Settings, facts: &ReissueFacts) -> Decision<Issued> {
+fn decide(
+    mut stamp: Stamp,
+    mint: &Mint,
+    (strict, mail_only): (bool, bool),
+    settings: &Settings,
+    facts: &ReissueFacts,
+) -> Decision<Issued> {
     let Some(tenant) = facts.tenants.first() else { return refuse(Refusal::TenantNotFound, None) };
     let ambiguous = facts.tenants.len() > 1;
     let refusal = if strict && ambiguous {
         Some(Refusal::AmbiguousContact)
     } else if tenant.status.is_closed() {
         Some(Refusal::TenantSuspended)
+    } else if mail_only && tenant.contact_email.is_none() {
+        // The earlier codes would die, and nobody would see the new one.
+        let problem = "is missing: nobody would be mailed the code".to_owned();
+        Some(Refusal::Invalid { field: "contact_email", problem })
     } else {
         None
     };

@@ -21,6 +21,16 @@ use crate::text::EmailAddress;
 /// How many tenants of one contact a page shows.
 const TENANTS: u32 = 20;
 
+/// What is asked for: it goes to this address. What a customer who signed in asks for is counted apart from what anybody
+/// asks for in the customer's name.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// A registration, or a link that signs in.
+    Mail(&'a EmailAddress),
+    /// A fresh code, by the customer.
+    Reissue(&'a EmailAddress),
+}
+
 /// An open session, and what its browser keeps.
 #[derive(Clone, Debug)]
 pub struct OpenedSession {
@@ -39,10 +49,10 @@ fn too_often(refusal: Refusal) -> Refusal {
 }
 
 impl Registry {
-    /// Mails a link that signs in, where the address is a contact's; else does nothing. Whoever asked learns neither: the
+    /// Mails a link that signs in, where the address is a contact's, also one of closed tenants; else does nothing. Whoever asked learns neither: the
     /// caller MUST answer the same, and without waiting for this, and [`ask`](Self::ask) first.
     pub async fn sign_in_mail(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
-        let Some(newest) = self.newest_open(&contact).await? else { return Ok(()) };
+        let Some(newest) = self.newest(&contact).await? else { return Ok(()) };
         let mut stamp = self.stamp(Actor { name: "portal".to_owned(), source: source.to_string() });
         let token = SignInToken::draw(&*self.ports.entropy);
         let id: MailId = stamp.draw();
@@ -80,11 +90,21 @@ impl Registry {
     }
 
     /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is refused, and so is what is
-    /// often asked for the same address, known or not.
-    pub fn ask(&self, source: Source, contact: Option<&EmailAddress>) -> Result<(), Refusal> {
+    /// often asked for the same address, known or not. A form that was counted before (`form` is the digest of its mark) is
+    /// not counted again: sent twice, it is answered as it was, and costs no further mail.
+    pub fn ask(&self, source: Source, asked: Asked<'_>, form: Option<[u8; 32]>) -> Result<(), Refusal> {
         let now = self.now();
-        let for_contact = |contact: &EmailAddress| self.asks_for.note(Sha256::digest(contact.folded()).into(), now);
-        self.asks.note(source, now).and_then(|()| contact.map_or(Ok(()), for_contact)).map_err(too_often)
+        if form.is_some_and(|form| self.forms.check(form, now).is_err()) {
+            return Ok(());
+        }
+        let (what, contact) = match asked {
+            Asked::Mail(contact) => ("", contact),
+            Asked::Reissue(contact) => ("reissue ", contact),
+        };
+        let digest = Sha256::digest(format!("{what}{}", contact.folded())).into();
+        let counted = self.asks.note(source, now).and_then(|()| self.asks_for.note(digest, now));
+        counted.map_err(too_often)?;
+        form.map_or(Ok(()), |form| self.forms.note(form, now)).map_err(too_often)
     }
 
     /// Counts a token at the operators' door that is none of ours; a source that goes on is refused. What customers ask for
@@ -93,21 +113,30 @@ impl Registry {
         self.proofs.note(source, self.now()).map_err(too_often)
     }
 
-    /// Exchanges a link's token for a session. The contact's other links end.
-    pub async fn sign_in(&self, link: &SignInToken, source: Source) -> Result<OpenedSession, Error> {
+    /// Exchanges a link's token for a session. The contact's other links end, and so does the session that the browser had
+    /// `earlier`: nobody could end that one any more.
+    pub async fn sign_in(
+        &self,
+        link: &SignInToken,
+        earlier: Option<&SignInToken>,
+        source: Source,
+    ) -> Result<OpenedSession, Error> {
         let digest = link.digest();
         let found = self.ports.store.sign_in_show(digest).await?.filter(|link| link.is_open_link(self.now()));
         let visitor = found.ok_or(Refusal::SignInLinkInvalid)?.visitor;
         let tenant = self.tenant_for(&visitor).await?;
         let stamp = self.stamp(Actor { name: format!("customer:{}", visitor.name), source: source.to_string() });
         let (token, session) = self.session_for(visitor.clone(), stamp.now);
+        let earlier = earlier.map(SignInToken::digest);
         let decide = move |link: &Option<SignIn>| {
             if !link.as_ref().is_some_and(|link| link.is_open_link(stamp.now)) {
                 return refuse(Refusal::SignInLinkInvalid, None);
             }
             let links = SignInWrite::DeleteAll { visitor: session.visitor.clone(), kind: Some(SignInKind::Link) };
             let entry = Write::audit(stamp.clone().audit(Action::SignedIn, tenant, ""));
-            let writes = vec![links.into(), SignInWrite::Insert(Box::new(session.clone())).into(), entry];
+            let session_write = SignInWrite::Insert(Box::new(session.clone()));
+            let mut writes = vec![links.into(), session_write.into(), entry];
+            writes.extend(earlier.map(|earlier| SignInWrite::Delete(earlier).into()));
             Decision::Commit { writes, outcome: Ok(session.clone()) }
         };
         self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result()?;
@@ -125,7 +154,7 @@ impl Registry {
     async fn tenant_for(&self, visitor: &Visitor) -> Result<Option<TenantId>, Error> {
         match visitor.role {
             Role::Customer => {
-                let newest = self.newest_open(&EmailAddress::from_stored(visitor.name.clone())).await?;
+                let newest = self.newest(&EmailAddress::from_stored(visitor.name.clone())).await?;
                 Ok(newest.map(|tenant| tenant.id))
             }
             Role::Operator => Ok(None),
@@ -133,13 +162,19 @@ impl Registry {
     }
 
     /// Opens a session for an operator, who proved to be this one. With a name that is made of the operator's token, a
-    /// session can end with the token.
-    pub async fn operator_sign_in(&self, name: &str, actor: Actor) -> Result<OpenedSession, Error> {
+    /// session can end with the token. The session that the browser had `earlier` ends.
+    pub async fn operator_sign_in(
+        &self,
+        name: &str,
+        earlier: Option<&SignInToken>,
+        actor: Actor,
+    ) -> Result<OpenedSession, Error> {
         let mut stamp = self.stamp(actor);
         let visitor = Visitor { role: Role::Operator, name: name.to_owned() };
         let (token, session) = self.session_for(visitor.clone(), stamp.now);
         let entry = Write::audit(stamp.audit(Action::SignedIn, None, ""));
-        self.sign_in_new(session, vec![entry]).await?;
+        let earlier = earlier.map(|earlier| SignInWrite::Delete(earlier.digest()).into());
+        self.sign_in_new(session, earlier.into_iter().chain([entry]).collect()).await?;
         Ok(OpenedSession { token, visitor })
     }
 
@@ -205,12 +240,18 @@ impl Registry {
         Ok(record.filter(|record| record.tenant.is_contact(contact)))
     }
 
+    /// The newest tenant of a contact.
+    async fn newest(&self, contact: &EmailAddress) -> Result<Option<Tenant>, Error> {
+        let (tenants, _) = self.tenants_of(contact, None).await?;
+        Ok(tenants.into_iter().next().map(|record| record.tenant))
+    }
+
     /// The newest tenant of a contact that is not closed: anybody may register others in the contact's name.
-    pub async fn newest_open(&self, contact: &EmailAddress) -> Result<Option<Tenant>, Error> {
+    pub(crate) async fn newest_open(&self, contact: &EmailAddress) -> Result<Option<TenantRecord>, Error> {
         let mut cursor = None;
         loop {
             let (tenants, next) = self.tenants_of(contact, cursor.as_deref()).await?;
-            let open = tenants.into_iter().map(|record| record.tenant).find(|tenant| !tenant.status.is_closed());
+            let open = tenants.into_iter().find(|record| !record.tenant.status.is_closed());
             if open.is_some() || next.is_none() {
                 return Ok(open);
             }

@@ -3,7 +3,7 @@
 use crate::appliance::{Appliance, Credential};
 use crate::edition::EditionName;
 use crate::entitlement::Entitlement;
-use crate::id::{EntitlementId, TenantId};
+use crate::id::{AuditId, EntitlementId, TenantId};
 use crate::install_code::InstallCode;
 use crate::place::Place;
 use crate::refusal::Refusal;
@@ -194,6 +194,17 @@ pub struct SilentAppliance {
     pub tenant: Tenant,
     /// The appliance.
     pub appliance: Appliance,
+}
+
+/// Which lines of the audit to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// Only those about this tenant.
+    pub tenant: Option<TenantId>,
+    /// At most so many.
+    pub limit: u32,
+    /// Only those that come after this place.
+    pub after: Option<Place<AuditId>>,
 }
 
 /// Which tenants to list.

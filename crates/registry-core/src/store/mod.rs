@@ -33,9 +33,9 @@ use crate::sign_in::SignIn;
 pub use decision::{Decide, DecideError, Decision, Outcome};
 
 pub use facts::{
-    CredentialFacts, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease, RedeemFacts,
-    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, SilentAppliance, TenantFacts, TenantKey, TenantQuery,
-    TenantRecord, TenantSelector,
+    AuditQuery, CredentialFacts, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease,
+    RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, SilentAppliance, TenantFacts, TenantKey,
+    TenantQuery, TenantRecord, TenantSelector,
 };
 pub use write::{Replay, ReplayRecord, SignInWrite, Write};
 
@@ -142,8 +142,8 @@ pub trait Store: Send + Sync {
     /// id), at most `limit`.
     async fn appliances_silent(&self, since: Timestamp, limit: u32) -> Result<Vec<SilentAppliance>, StoreError>;
 
-    /// The audit of a tenant, oldest first; without a tenant, all of it.
-    async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError>;
+    /// The lines of the audit that fit the query, newest first (ties by descending id), at most `query.limit`.
+    async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
 
     /// Counts an event into the one line of its action, source, code and time, and adds the line where there is none.
     /// Its action MUST be one that [`Action::is_counted`](crate::audit::Action::is_counted).

@@ -19,9 +19,9 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease,
-    Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store,
-    StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
+    AuditQuery, CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector,
+    ListedRelease, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance,
+    Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -198,11 +198,15 @@ impl Store for MemoryStore {
         Ok(tables.tenants.get(&id).map(|tenant| tables.record(tenant)))
     }
 
-    async fn audit_list(&self, tenant: Option<TenantId>) -> Result<Vec<AuditEntry>, StoreError> {
+    async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
         let tables = self.0.lock().unwrap();
-        let about = tables.audit.values().filter(|entry| tenant.is_none() || entry.tenant_id == tenant);
-        let mut entries: Vec<_> = about.map(|entry| (**entry).clone()).collect();
-        entries.sort_by_key(|entry| (entry.at, entry.id));
+        let fits = |entry: &&Arc<AuditEntry>| {
+            (query.tenant.is_none() || entry.tenant_id == query.tenant)
+                && query.after.is_none_or(|place| (entry.at, entry.id) < (place.at, place.id))
+        };
+        let mut entries: Vec<_> = tables.audit.values().filter(fits).map(|entry| (**entry).clone()).collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse((entry.at, entry.id)));
+        entries.truncate(query.limit as usize);
         Ok(entries)
     }
 

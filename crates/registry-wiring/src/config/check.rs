@@ -75,10 +75,31 @@ impl Config {
                 bail!("`database.{key}` must be from 1ms to 1h");
             }
         }
+        self.check_door()?;
         self.check_mail()?;
         self.check_s3()?;
         if self.license.kid.is_some() && self.license.key_file.is_none() {
             bail!("`license.key_file` is missing: `license.kid` names the key in it");
+        }
+        Ok(())
+    }
+
+    fn check_door(&self) -> anyhow::Result<()> {
+        let door = &self.door;
+        if door.asks == 0 {
+            bail!("`door.asks` must be at least 1");
+        }
+        let is_web = |url: &str| url.starts_with("https://") || url.starts_with("http://");
+        if door.checkout_url.as_deref().is_some_and(|url| !is_web(url) || url.contains([' ', '"', '<', '>'])) {
+            bail!("`door.checkout_url` must be an http or https URL");
+        }
+        let (idle, lifetime) = (door.session_idle.to_std(), door.session_lifetime.to_std());
+        if !(Duration::from_mins(1)..=Duration::from_hours(24)).contains(&door.link_lifetime.to_std()) {
+            bail!("`door.link_lifetime` must be from 1m to 1d");
+        }
+        // Uses within a minute count as one.
+        if idle < Duration::from_mins(2) || lifetime < idle {
+            bail!("`door.session_idle` must be at least 2m, and `door.session_lifetime` no shorter than it");
         }
         Ok(())
     }

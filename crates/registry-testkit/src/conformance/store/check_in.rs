@@ -19,7 +19,7 @@ use registry_core::{Error, Refusal};
 
 use super::actions;
 use crate::World;
-use crate::world::actor;
+use crate::world::{actor, audit};
 
 async fn check_in(world: &World, credential: &PlainCredential) -> Result<CheckedIn, Error> {
     let source = Source::of([192, 0, 2, 1].into());
@@ -122,13 +122,13 @@ pub async fn verifying_a_credential_writes_nothing(store: Arc<dyn Store>) {
     world.clock.advance(TimeDelta::hours(1));
     let again = world.reissue(tenant).await.unwrap();
     let new = world.redeem(&again.code, "appliance-1").await.unwrap().licensed.unwrap().credential;
-    let before = (store.tenant_show(tenant).await.unwrap(), store.audit_list(None).await.unwrap());
+    let before = (store.tenant_show(tenant).await.unwrap(), audit(&*store, None).await);
     for credential in [&new, &old, &new] {
         let standing = world.registry.credential_verify(credential).await.unwrap();
         assert_eq!((standing.tenant_id, standing.appliance_id.as_str()), (tenant, "appliance-1"));
         assert!(standing.entitlement_active && standing.connected_eligible && standing.edition.as_str() == "pro");
     }
-    assert_eq!((store.tenant_show(tenant).await.unwrap(), store.audit_list(None).await.unwrap()), before);
+    assert_eq!((store.tenant_show(tenant).await.unwrap(), audit(&*store, None).await), before);
     let entitlement = before.0.unwrap().entitlements[0].id;
     world
         .registry

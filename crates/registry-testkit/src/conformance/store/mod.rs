@@ -23,10 +23,11 @@ pub use sign_ins::*;
 use std::sync::Arc;
 
 use registry_core::answer::Redeemed;
-use registry_core::audit::AuditEntry;
 use registry_core::id::TenantId;
 use registry_core::store::{DecideError, Decision, Outcome, RedeemFacts, RedeemKey, Store, StoreError};
 use registry_core::text::ApplianceId;
+
+use crate::world::audit;
 
 /// Stamps the suite on a store: `$fresh` is an expression that makes an empty one, as `(store, guard)`, where the guard
 /// is what has to outlive it (a temporary folder, say).
@@ -74,6 +75,7 @@ macro_rules! store_conformance {
             a_mail_is_sent_again_or_discarded_by_an_operator,
             what_an_open_endpoint_writes_is_one_line_a_source_and_minute,
             pages_neither_skip_nor_repeat,
+            the_audit_is_paged_newest_first,
             filters_and_search_find_what_they_name,
             a_contact_means_its_newest_tenants_that_are_not_cancelled,
             a_tenant_is_shown_with_everything,
@@ -117,6 +119,5 @@ fn appliance(id: &str) -> ApplianceId {
 }
 
 async fn actions(store: &Arc<dyn Store>, tenant: TenantId) -> Vec<&'static str> {
-    let entries: Vec<AuditEntry> = store.audit_list(Some(tenant)).await.expect("the audit");
-    entries.iter().map(|entry| entry.action.as_str()).collect()
+    audit(&**store, Some(tenant)).await.iter().map(|entry| entry.action.as_str()).collect()
 }

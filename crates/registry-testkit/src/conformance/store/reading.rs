@@ -14,11 +14,37 @@ use registry_core::text::EmailAddress;
 use registry_core::{Error, Refusal};
 
 use crate::World;
-use crate::world::actor;
+use crate::world::{actor, audit};
 
 async fn names(world: &World, asked: ListTenants) -> Vec<String> {
     let page = world.registry.tenant_list(asked).await.unwrap();
     page.items.iter().map(|item| item.record.tenant.company_name.to_string()).collect()
+}
+
+/// The audit, of all and of one tenant, also where lines are of one moment.
+pub async fn the_audit_is_paged_newest_first(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let acme = world.register("Acme", "essentials").await.tenant_id;
+    world.register("Bolt", "essentials").await;
+    world.clock.advance(TimeDelta::seconds(1));
+    for _ in 0..3 {
+        world.reissue(acme).await.unwrap();
+    }
+    for tenant in [None, Some(acme)] {
+        let mut all = audit(&*store, tenant).await;
+        all.reverse();
+        assert_eq!(all.len(), if tenant.is_some() { 5 } else { 7 });
+        let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let (page, next) = world.registry.audit_page(tenant, 2, cursor.as_deref()).await.unwrap();
+            seen.extend(page);
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, all);
+    }
 }
 
 /// Paging, also among tenants of one moment and with new ones coming in between.
@@ -95,7 +121,13 @@ pub async fn a_contact_means_its_newest_tenants_that_are_not_cancelled(store: Ar
     cancel(tenants[2]).await;
     let reissue = async |strict| {
         let contact = EmailAddress::parse("ADA@example.COM").unwrap();
-        let reissue = Reissue { selector: TenantSelector::Contact(contact), strict, send_email: false, key: None };
+        let reissue = Reissue {
+            selector: TenantSelector::Contact(contact),
+            strict,
+            send_email: false,
+            mail_only: false,
+            key: None,
+        };
         world.registry.code_reissue(reissue, actor()).await
     };
     assert_eq!(reissue(false).await.unwrap().tenant_id, tenants[1]);
