@@ -36,6 +36,6 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         Ok(id) => TenantSelector::Id(id),
         Err(_) => TenantSelector::Contact(EmailAddress::parse(&who)?),
     };
-    let reissue = Reissue { selector, strict, send_email: !no_email, key: None };
+    let reissue = Reissue { selector, strict, send_email: !no_email, mail_only: false, key: None };
     print_issued(&registry.code_reissue(reissue, operator()).await?, output)
 }

@@ -61,9 +61,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if config.door.enabled {
         app = app.with_door(door(&config, &public_url)?);
     }
+    if public_url.starts_with("https://") && config.http.trusted_proxies.is_empty() {
+        tracing::warn!(
+            "`public_url` is https, and `http.trusted_proxies` names no proxy: all clients count as one source"
+        );
+    }
     tokio::spawn(report(app.clone()));
-    let router = registry_http::router(app);
+    let router = registry_http::router(app.clone());
     let finished = registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await }).await;
+    app.finish().await;
     while let Some(ended) = workers.join_next().await {
         ended.context("a worker broke off")?;
     }
@@ -139,6 +145,9 @@ fn announce(config: &Config, wired: &Wired, address: &str) -> anyhow::Result<()>
     }
     tracing::info!("service token  {}", wired.service_token_file.display());
     tracing::info!("API to try     {address}/docs");
+    if config.door.enabled {
+        tracing::info!("pages          {address}/ to register, {address}/portal, {address}/console");
+    }
     let mut output = std::io::stdout().lock();
     writeln!(output, "listening on {address}").and_then(|()| output.flush()).context("standard output is closed")
 }

@@ -7,6 +7,7 @@ mod both;
 mod common;
 mod fleet;
 mod outside;
+mod pages;
 
 use std::path::Path;
 use std::process::Command;
@@ -15,30 +16,16 @@ use std::time::Duration;
 use both::{Environment, on_both_databases};
 use common::{Server, start};
 use outside::{operate, operator};
+use pages::{csrf, form, hidden, page, token};
 use registry_core::id::TenantId;
 use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::store::EntitlementSelector;
 use registry_core::text::ApplianceId;
 use registry_wiring::{Config, TokenRole, Tokens};
 use reqwest::StatusCode;
-use reqwest::blocking::Response;
 use serde_json::json;
 
 on_both_databases!(what_was_revoked_is_shown_so);
-
-/// A token of this role; registryd admits it from its start on.
-fn token(data: &Path, name: &str, role: TokenRole) -> String {
-    let config = Config { data: data.to_owned(), ..Config::default() };
-    Tokens::open_to_change(&config).unwrap().create(name, role).unwrap().expose().to_owned()
-}
-
-fn form(server: &Server, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Response {
-    server.post(path).header("cookie", cookie).form(fields).send().unwrap()
-}
-
-fn page(server: &Server, path: &str, cookie: &str) -> Response {
-    server.get(path).header("cookie", cookie).send().unwrap()
-}
 
 fn sign_in(server: &Server, token: &str) -> String {
     let opened = form(server, "/console/sign-in", "", &[("token", token)]);
@@ -48,10 +35,6 @@ fn sign_in(server: &Server, token: &str) -> String {
         assert!(cookie.contains(flag), "{cookie}");
     }
     cookie.split(';').next().unwrap().to_owned()
-}
-
-fn csrf(page: Response) -> String {
-    page.text().unwrap().split_once("name=\"csrf\" value=\"").unwrap().1.split('"').next().unwrap().to_owned()
 }
 
 #[test]
@@ -68,6 +51,11 @@ fn in_chromium_an_operator_looks_around_and_helps_a_customer() {
             server.register(&format!("Company{number}"), "essentials");
         }
         server.mails(51);
+        // One that cannot go out.
+        let mailbox = data.path().join("mailbox");
+        std::fs::remove_dir_all(&mailbox).unwrap();
+        std::fs::write(&mailbox, "").unwrap();
+        server.register("Stuck", "essentials");
         let walk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/console.mjs");
         let asked = json!({ "url": format!("{}/", server.url), "token": token, "script": script });
         let output = Command::new("node").arg(walk).arg(asked.to_string()).output().unwrap();
@@ -129,7 +117,7 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     let cookie = sign_in(&server, &operator);
     let reissue = format!("/console/tenants/{tenant}/reissue");
     let codes = || server.look(&format!("/tenants/{tenant}")).1["install_codes"].as_array().unwrap().len();
-    let csrf = csrf(page(&server, &reissue, &cookie));
+    let csrf = csrf(&page(&server, &reissue, &cookie).text().unwrap());
     let zeros = "0".repeat(64);
     for path in [reissue.as_str(), "/console/sign-out"] {
         for csrf in ["", &zeros] {
@@ -142,15 +130,18 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     }
     assert_eq!(codes(), 1);
     for _ in 0..2 {
-        let done = form(&server, &reissue, &cookie, &[("csrf", &csrf), ("form", "x")]).text().unwrap();
-        assert!(done.contains("Done.") && done.contains("operator:ann (127.0.0.1)"), "{done}");
+        let done = form(&server, &reissue, &cookie, &[("csrf", &csrf), ("form", "x")]);
+        let back = done.headers()["location"].to_str().unwrap().to_owned();
+        let shown = page(&server, &back, &cookie).text().unwrap();
+        assert!(shown.contains("Done.") && shown.contains("operator:ann (127.0.0.1)"), "{shown}");
     }
     assert_eq!(codes(), 2, "sent twice, it is one code");
 
     // A mail that was sent is not sent again; one that there is not has a page that says so.
     server.mails(2);
     let mails = page(&server, "/console/mails?state=sent", &cookie).text().unwrap();
-    assert!(mails.contains("Mail with a fresh install code") && !mails.contains("&#x2f;retry"), "{mails}");
+    assert!(mails.contains("fresh install code") && !mails.contains("&#x2f;retry"), "{mails}");
+    assert!(mails.contains(" UTC"), "{mails}");
     for path in ["/console/mails?state=lost", "/console?status=lost", "/console?cursor=x", "/console/mails?cursor=x"] {
         let refused = page(&server, path, &cookie);
         assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY, "{path}");
@@ -160,7 +151,10 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     for path in [format!("/console/mails/{none}/retry"), format!("/console/tenants/{none}/reissue")] {
         assert_eq!(page(&server, &path, &cookie).status(), StatusCode::NOT_FOUND, "{path}");
         let refused = form(&server, &path, &cookie, &[("csrf", &csrf), ("form", "y")]);
-        assert!(refused.status() == StatusCode::NOT_FOUND && refused.text().unwrap().contains("Refused:"), "{path}");
+        assert!(
+            refused.status() == StatusCode::NOT_FOUND && refused.text().unwrap().contains("There is no such"),
+            "{path}"
+        );
     }
     let foreign = server.post(&reissue).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
     let foreign = foreign.form(&[("csrf", csrf.as_str())]).send().unwrap();
@@ -188,20 +182,27 @@ fn pages_stay_small_however_much_there_is_to_show() {
     }
     let cookie = sign_in(&server, &operator);
     let timeline = format!("/console/tenants/{tenant}");
-    for path in ["/console", "/console/mails", &timeline] {
+    for path in ["/console", "/console/mails", "/console/silent", "/console/audit", &timeline] {
         let shown = page(&server, path, &cookie).text().unwrap();
         assert!(shown.len() < 50_000, "{path}: {} bytes", shown.len());
-        if path == timeline {
-            assert!(shown.contains("The newest 150 lines."), "{shown}");
-            assert_eq!(shown.matches("<tr>").count(), 151);
-        }
     }
-}
-
-/// What a hidden field of a page holds.
-fn hidden(page: &str, name: &str) -> Option<String> {
-    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\""))?;
-    Some(rest.split('"').next().unwrap().to_owned())
+    // Every line stands on one page.
+    let (mut lines, mut cursor) = (0, Some(String::new()));
+    while let Some(at) = cursor {
+        let shown = page(&server, &format!("{timeline}?cursor={at}"), &cookie).text().unwrap();
+        let (_, rows) = shown.split_once("<h2>Timeline</h2>").unwrap();
+        lines += rows.matches("<tr>").count() - 1;
+        cursor = hidden(rows, "cursor");
+    }
+    assert_eq!(lines, 164, "registered, issued, mailed, redeemed, and 160 times refused");
+    let mut mails = 0;
+    let mut cursor = Some(String::new());
+    while let Some(at) = cursor {
+        let shown = page(&server, &format!("/console/mails?cursor={at}"), &cookie).text().unwrap();
+        mails += shown.matches("<tr>").count() - 1;
+        cursor = hidden(&shown, "cursor");
+    }
+    assert_eq!(mails, 111);
 }
 
 #[test]
@@ -229,10 +230,10 @@ fn a_mail_that_does_not_go_out_is_sent_again_and_every_mail_is_found() {
     let stuck = until("it fails", "", &|shown| shown.contains("mailbox"));
     let (_, rest) = stuck.split_once("&#x2f;console&#x2f;mails&#x2f;").unwrap();
     let retry = format!("/console/mails/{}/retry", &rest[..36]);
-    let csrf = csrf(page(&server, &retry, &cookie));
+    let csrf = csrf(&page(&server, &retry, &cookie).text().unwrap());
     let done = form(&server, &retry, &cookie, &[("csrf", &csrf)]);
-    assert_eq!(done.status(), StatusCode::OK);
-    assert!(done.text().unwrap().contains("The mail is sent again now."));
+    assert_eq!(done.headers()["location"], "/console/mails?done=retry");
+    assert!(mails("?done=retry").contains("The mail is sent again now."));
     std::fs::remove_file(&mailbox).unwrap();
     std::fs::create_dir(&mailbox).unwrap();
     let sent =
@@ -242,15 +243,34 @@ fn a_mail_that_does_not_go_out_is_sent_again_and_every_mail_is_found() {
     assert_eq!(late.status(), StatusCode::CONFLICT);
     assert!(late.text().unwrap().contains("cannot be sent again"));
     assert_eq!(page(&server, &retry, &cookie).status(), StatusCode::CONFLICT, "nor is it offered");
+    let audit = page(&server, "/console/audit", &cookie).text().unwrap();
+    assert_eq!(audit.matches("Mail sent again").count(), 1, "{audit}");
+    assert!(audit.contains("Signed in"), "also what is about no tenant: {audit}");
+}
 
-    for number in 0..110 {
-        server.register(&format!("Company{number}"), "essentials");
-    }
-    let first = mails("");
-    assert_eq!(first.matches("<tr>").count(), 101);
-    let cursor = hidden(&first, "cursor").unwrap();
-    let second = mails(&format!("?cursor={cursor}"));
-    assert_eq!((second.matches("<tr>").count(), hidden(&second, "cursor")), (12, None));
+#[test]
+fn a_code_that_nobody_would_be_mailed_is_not_minted() {
+    let data = tempfile::tempdir().unwrap();
+    drop(start(data.path(), &[]));
+    let operator = token(data.path(), "ann", TokenRole::Operator);
+    let server = start(data.path(), &[]);
+    // An appliance that brought its tenant along: adopted, and without a contact.
+    let tenant = "01900000-0000-7000-8000-000000000001";
+    assert_eq!(server.sign("sub_1", &json!(5)).0, 200);
+    let code = server.claim_code("sub_1");
+    let (status, activated) = server.activate(&code, &json!(tenant));
+    assert_eq!(status, 200, "{activated}");
+    let cookie = sign_in(&server, &operator);
+    let shown = page(&server, &format!("/console/tenants/{tenant}"), &cookie).text().unwrap();
+    assert!(shown.contains("Adopted from an appliance"), "{shown}");
+    let reissue = format!("/console/tenants/{tenant}/reissue");
+    let asked = page(&server, &reissue, &cookie);
+    assert_eq!(asked.status(), StatusCode::CONFLICT);
+    assert!(asked.text().unwrap().contains("has no e-mail address"));
+    let csrf = csrf(&page(&server, "/console", &cookie).text().unwrap());
+    let refused = form(&server, &reissue, &cookie, &[("csrf", &csrf), ("form", "x")]);
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text().unwrap().contains("has no e-mail address"));
 }
 
 #[test]
@@ -276,7 +296,7 @@ fn what_was_revoked_is_shown_so(environment: Environment) {
     let cookie = sign_in(&server, &token);
     let path = format!("/console/tenants/{tenant}");
     let shown = || page(&server, &path, &cookie).text().unwrap();
-    assert!(shown().contains("<dd>appliance-1</dd>") && shown().contains("<dd>pro</dd>"));
+    assert!(shown().contains("<td>appliance-1</td><td>never</td>") && shown().contains("<dd>pro</dd>"), "{}", shown());
     let id = TenantId(tenant.parse().unwrap());
     operate(data.path(), environment, async |registry| {
         let appliance = ApplianceId::parse("appliance-1").unwrap();
@@ -285,6 +305,6 @@ fn what_was_revoked_is_shown_so(environment: Environment) {
         let entitlement = EntitlementSelector::Id(entitlement);
         registry.entitlement_edit(entitlement, EntitlementEdit::Revoke, None, operator()).await.unwrap();
     });
-    assert!(shown().contains("<dd>appliance-1 (revoked)</dd>"), "{}", shown());
+    assert!(shown().contains("<td>appliance-1</td><td>never</td><td>revoked</td>"), "{}", shown());
     assert!(shown().contains("<dd>pro (revoked)</dd>"), "{}", shown());
 }

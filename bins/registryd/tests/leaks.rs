@@ -7,6 +7,7 @@ mod both;
 mod common;
 mod fleet;
 mod outside;
+mod pages;
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use both::{Environment, on_both_databases, with};
 use common::{Server, start, text};
 use outside::{Outside, wait_until};
+use pages::{csrf, form, page};
+use registry_wiring::TokenRole;
 use serde_json::json;
 
 on_both_databases!(no_secret_is_in_a_log_a_database_or_a_refusal);
@@ -47,10 +50,42 @@ fn refusals(server: &Server, secrets: &[&str], used: &str) -> Vec<String> {
         tell(server.get(&format!("/files/{secret}?signature={secret}")));
         tell(server.get(&format!("/register?claim_code={secret}")));
         tell(server.get(&format!("/{secret}")));
+        tell(server.get(&format!("/portal/{secret}?cursor={secret}")));
+        tell(server.get("/console").header("cookie", format!("registry-console={secret}")));
+        tell(server.post(&format!("/portal/sign-in/{secret}x")));
+        tell(server.post("/console/sign-in").form(&[("token", format!("{secret}x"))]));
     }
     tell(server.post("/register").json(&json!({ "claim_code": used, "appliance_id": "again" })));
     assert!(said.len() > 20);
     said
+}
+
+/// A customer at the portal and an operator at the console: a link, two sessions, the secret of a form, and a token.
+fn visits(server: &Server, outside: &Outside, data: &Path) -> Vec<String> {
+    let operator = pages::token(data, "ann", TokenRole::Operator);
+    form(server, "/portal/sign-in", "", &[("email", "acme@example.com")]);
+    wait_until("the link", || outside.smtp.count() > 1);
+    let raw = outside.smtp.received()[1].raw.clone();
+    let link = raw.split_once("/portal/sign-in/").unwrap().1[..64].to_owned();
+    let cookie = |path: &str, fields: &[(&str, &str)]| {
+        let opened = form(server, path, "", fields);
+        let cookie = opened.headers().get("set-cookie").map(|cookie| cookie.to_str().unwrap().to_owned());
+        cookie.map(|cookie| cookie.split(';').next().unwrap().to_owned())
+    };
+    let customer = cookie(&format!("/portal/sign-in/{link}"), &[]).unwrap();
+    wait_until("the operator's token", || cookie("/console/sign-in", &[("token", &operator)]).is_some());
+    let console = cookie("/console/sign-in", &[("token", &operator)]).unwrap();
+    let csrf = csrf(&page(server, "/portal", &customer).text().unwrap());
+    for path in ["/console", "/console/mails", "/console/audit", "/console/silent"] {
+        let shown = page(server, path, &console).text().unwrap();
+        assert!(![&link, &operator, &csrf].iter().any(|secret| shown.contains(secret.as_str())), "{path}: {shown}");
+    }
+    // What is refused, or not there.
+    form(server, &format!("/portal/sign-in/{link}"), "", &[]);
+    form(server, "/portal/sign-out", &customer, &[("csrf", &operator)]);
+    form(server, "/console/sign-out", &console, &[("csrf", &csrf)]);
+    let secret = |cookie: String| cookie.split_once('=').unwrap().1.to_owned();
+    vec![link, secret(customer), secret(console), csrf, operator]
 }
 
 /// Everything in the database, as text.
@@ -87,6 +122,7 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
     let (_, redeemed) = server.redeem(&code);
     let credential = text(&redeemed["appliance_credential"]);
     server.check_in(&credential);
+    let mut secrets = visits(&server, &outside, data.path());
     outside.smtp.stop();
     outside.s3.stop();
     let (_, reissued) = server.reissue(&tenant);
@@ -96,7 +132,7 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
     server.get(&link).send().unwrap();
 
     let guess = "K7QP-M2RX-9TDV".to_owned();
-    let mut secrets = vec![server.token.clone(), credential, text(&redeemed["first_jwt"])];
+    secrets.extend([server.token.clone(), credential, text(&redeemed["first_jwt"])]);
     secrets.extend([outside::PASSWORD, outside::S3_KEY, "wrong-token-wrong-token"].map(str::to_owned));
     for code in [&code, &quoted, &unused, &guess] {
         secrets.extend([code.clone(), code.replace('-', "")]);
@@ -107,7 +143,9 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
         let text = std::fs::read_to_string(data.path().join(file)).unwrap();
         secrets.extend(text.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
     }
-    let sent: Vec<&str> = [&guess, &unused, "wrong-token-wrong-token"].iter().map(|it| it.trim()).collect();
+    let visited: Vec<String> = secrets[..5].to_vec();
+    let mut sent: Vec<&str> = [&guess, &unused, "wrong-token-wrong-token"].iter().map(|it| it.trim()).collect();
+    sent.extend(visited.iter().map(String::as_str));
     let said = refusals(&server, &sent, &code);
     outside.smtp.resume().unwrap();
     outside::until_all_are_sent(data.path(), &told);
@@ -126,7 +164,7 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
         assert!(!database.contains(&hex), "a secret is in the database");
         assert!(!said.contains(secret), "a secret is in an answer: {}", around(&said, secret));
     }
-    assert_eq!(outside.smtp.received().len(), 2, "the first mail, and the re-issued one");
+    assert_eq!(outside.smtp.received().len(), 3, "the first mail, the link to sign in, and the re-issued one");
 }
 
 /// Where it is.

@@ -11,6 +11,7 @@ use registry_core::blob::LinkedFiles;
 use registry_core::clock::Timestamp;
 use registry_core::registry::readiness::{Part, PartState};
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 
 use crate::door::pages::Door;
 use crate::metrics::Metrics;
@@ -54,6 +55,7 @@ pub struct App {
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) metrics: Arc<Metrics>,
     door: Option<Arc<Door>>,
+    later: TaskTracker,
     readiness: Arc<Mutex<Option<Readiness>>>,
 }
 
@@ -68,13 +70,35 @@ impl App {
         settings: Arc<HttpSettings>,
     ) -> Self {
         let metrics = Arc::new(Metrics::new());
-        Self { registry, files, tokens, settings, metrics, door: None, readiness: Arc::default() }
+        Self {
+            registry,
+            files,
+            tokens,
+            settings,
+            metrics,
+            door: None,
+            later: TaskTracker::new(),
+            readiness: Arc::default(),
+        }
     }
 
     /// With the customer's pages.
     #[must_use]
     pub fn with_door(self, door: Door) -> Self {
         Self { door: Some(Arc::new(door)), ..self }
+    }
+
+    /// Does something that no answer waits for, and that a shutdown does.
+    pub(crate) fn do_later(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.later.spawn(task);
+    }
+
+    /// Waits until everything is done that was left for later; no longer than requests in flight have.
+    pub async fn finish(&self) {
+        self.later.close();
+        if tokio::time::timeout(self.settings.shutdown_timeout, self.later.wait()).await.is_err() {
+            tracing::warn!("stopped with mails that were asked for not queued");
+        }
     }
 
     pub(crate) fn has_door(&self) -> bool {

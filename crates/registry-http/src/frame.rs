@@ -11,6 +11,7 @@ use registry_api::Problem;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::door::Reader;
 use crate::door::pages::Shown;
 use crate::page;
 use crate::problem::ApiError;
@@ -18,15 +19,10 @@ use crate::source::client_source;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request, for whoever answers it.
-#[derive(Clone)]
-pub(crate) struct RequestId(pub(crate) String);
-
-pub(crate) async fn frame(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let begun = app.metrics.begin();
     let id = request_id(&app, &request);
-    request.extensions_mut().insert(RequestId(id.clone()));
     // What is no method we know may be anything, a code even.
     let method = request.method().clone();
     let method = if matches!(method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") {
@@ -38,8 +34,13 @@ pub(crate) async fn frame(State(app): State<App>, mut request: Request, next: Ne
     let path = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let source = client_source(request.headers(), request.extensions(), &app.settings);
     let for_a_person = page::title_for_a_person(&path, request.headers());
+    let reader = Reader::of(&app, &request);
     let answered = tokio::time::timeout(app.settings.request_timeout, next.run(request)).await;
     let response = answered.unwrap_or_else(|_| ApiError::overloaded("the request timed out").into_response());
+    let response = match (reader, app.door()) {
+        (Some(reader), Ok(door)) => reader.shown(door, &id, response),
+        _ => response,
+    };
     let (mut response, cause) = formed(&app, response, &id, for_a_person);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

@@ -23,21 +23,12 @@ struct View<'a> {
     request_id: &'a str,
 }
 
-/// What the pages' paths begin with.
-const PAGES: [&str; 3] = ["/signup", "/portal", "/console"];
-
-/// Where a browser asks for something that people follow links to, or for a page: what a refusal is titled.
+/// Where a browser asks for something that people follow links to: what a refusal is titled.
 pub(crate) fn title_for_a_person(path: &str, headers: &HeaderMap) -> Option<&'static str> {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut kinds = accepted.flat_map(|value| value.split(','));
-    let title = if FOLLOWED.contains(&path) {
-        "This download is not available"
-    } else if PAGES.iter().any(|start| path.starts_with(start)) {
-        "This cannot be shown"
-    } else {
-        return None;
-    };
-    kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html")).then_some(title)
+    let is_browser = kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html"));
+    (is_browser && FOLLOWED.contains(&path)).then_some("This download is not available")
 }
 
 /// A problem as a page; `text` is what happened, without the next step.
@@ -72,8 +63,6 @@ mod tests {
             ("/download/{token}", "*/*", false),
             ("/download/{token}", "application/json", false),
             ("/tenants", browser, false),
-            ("/console/tenants/{tenant_id}", browser, true),
-            ("/portal", "*/*", false),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));

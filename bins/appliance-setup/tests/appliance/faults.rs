@@ -195,7 +195,7 @@ fn refusals(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
     };
     let reissue = |tenant| {
         let selector = TenantSelector::Id(tenant);
-        let asked = Reissue { selector, strict: false, send_email: true, key: None };
+        let asked = Reissue { selector, strict: false, send_email: true, mail_only: false, key: None };
         runtime.block_on(served.registry.code_reissue(asked, operator())).unwrap();
         runtime.block_on(served.mailed_code())
     };

@@ -72,7 +72,7 @@ async fn an_appliance_comes_up_as_its_tenant_also_where_the_answer_is_swallowed_
     // Wiped, and installed again with a re-issued code.
     let wiped = Arc::new(Machine::new());
     let selector = TenantSelector::Id(tenant);
-    let reissue = Reissue { selector, strict: false, send_email: true, key: None };
+    let reissue = Reissue { selector, strict: false, send_email: true, mail_only: false, key: None };
     served.registry.code_reissue(reissue, operator()).await.unwrap();
     let output = install(&wiped, served.url.clone(), &served.mailed_code().await).await;
     assert!(output.status.success(), "{}", said(&output));

@@ -17,7 +17,7 @@ await page.getByRole("heading", { name: "Tenants" }).waitFor();
 await page.getByText("Signed in as operator:ann").waitFor();
 assert.equal(await page.getByRole("row").count(), 51, "a page of tenants, and their headings");
 await look("tenants");
-await page.getByRole("button", { name: "Next" }).click();
+await page.getByRole("button", { name: "Older" }).click();
 await page.getByRole("link", { name: "<b>Acme</b> & Söhne" }).waitFor();
 await page.getByLabel("Company or e-mail").fill("söhne");
 await page.getByLabel("Status").selectOption("in use");
@@ -29,7 +29,7 @@ assert.equal(await page.getByRole("row").count(), 2);
 
 await page.getByRole("link", { name: "<b>Acme</b> & Söhne" }).click();
 await page.getByRole("heading", { name: "<b>Acme</b> & Söhne" }).waitFor();
-for (const what of ["Registered", "Install code redeemed", "Redemption refused", "Mail with the install code: sent"]) await page.getByRole("cell", { name: what, exact: true }).waitFor();
+for (const what of ["Registered", "Install code redeemed", "Redemption refused", "Mail, install code: sent"]) await page.getByRole("cell", { name: what, exact: true }).waitFor();
 await look("tenant");
 await page.getByRole("link", { name: "Mint a fresh install code" }).click();
 await page.getByText("Older unused codes stop working").waitFor();
@@ -44,14 +44,24 @@ await page.getByText("Done.").waitFor();
 const reissued = page.getByRole("row").filter({ hasText: "Install code re-issued" });
 assert.match(await reissued.innerText(), /operator:ann/);
 
-for (const [link, heading] of [["Silent appliances", "Silent appliances"], ["Releases", "Releases"], ["Mails", "Mails"]]) {
+for (const [link, heading] of [["Silent appliances", "Silent appliances"], ["Releases", "Releases"], ["Audit", "Audit"], ["Mails", "Mails"]]) {
   await page.getByRole("navigation").getByRole("link", { name: link }).click();
   await page.getByRole("heading", { name: heading }).waitFor();
   await look(link.toLowerCase().split(" ")[0]);
 }
+await page.getByRole("cell", { name: "fresh install code", exact: true }).waitFor();
+await page.getByLabel("Status").selectOption("waits to be sent");
+await page.getByRole("button", { name: "Search" }).click();
+await page.getByRole("row").filter({ hasText: "stuck@example.com" }).getByRole("link", { name: "Send again" }).click();
+await page.getByRole("heading", { name: "Send again" }).waitFor();
+await look("send-again");
+await page.getByRole("button", { name: "Send again" }).click();
+await page.getByText("The mail is sent again now").waitFor();
+await look("sent-again");
 await page.getByLabel("Status").selectOption("sent");
 await page.getByRole("button", { name: "Search" }).click();
-await page.getByRole("cell", { name: "Mail with a fresh install code", exact: true }).waitFor();
+await page.getByRole("heading", { name: "Mails" }).waitFor();
+await page.getByRole("cell", { name: "install code", exact: true }).first().waitFor();
 
 // What there is not.
 await page.goto(`${url}console/tenants/01900000-0000-7000-8000-000000000000`);

@@ -7,7 +7,6 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT_LANGUAGE;
 use axum::http::request::Parts;
-use chrono::{DateTime, Utc};
 
 /// A language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,11 +64,6 @@ impl<S: Sync> FromRequestParts<S> for Language {
     }
 }
 
-/// A day in the reader's form.
-pub(crate) fn day(catalogue: &Catalogue, moment: DateTime<Utc>) -> String {
-    moment.format(catalogue.get("date").map_or("%Y-%m-%d", String::as_str)).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use registry_core::audit::Action;
@@ -101,11 +95,12 @@ mod tests {
     #[test]
     fn every_word_of_ours_has_a_text() {
         let english = catalogues().unwrap().remove(&Language::English).unwrap();
-        let words: [(&str, Vec<&str>); 4] = [
+        let words: [(&str, Vec<&str>); 5] = [
             ("action", Action::ALL.iter().map(|it| it.as_str()).collect()),
             ("code", NewestCode::ALL.iter().map(|it| it.as_str()).collect()),
             ("mail", MailState::ALL.iter().map(|it| it.as_str()).collect()),
             ("status", TenantStatus::ALL.iter().map(|it| it.as_str()).collect()),
+            ("kind", vec!["install_code", "install_code_reissued", "portal_link"]),
         ];
         for (kind, words) in words {
             for word in words {
@@ -119,7 +114,11 @@ mod tests {
         let catalogues = catalogues().unwrap();
         let names = |language| catalogues[&language].keys().collect::<Vec<_>>();
         assert_eq!(names(Language::English), names(Language::German));
-        let gaps = |text: &str| text.matches('{').count();
+        let gaps = |text: &str| {
+            let mut gaps: Vec<_> = text.split('{').skip(1).map(|it| it.split('}').next().unwrap().to_owned()).collect();
+            gaps.sort();
+            gaps
+        };
         for (name, text) in &catalogues[&Language::English] {
             assert!(!text.trim().is_empty(), "{name}");
             assert_eq!(gaps(text), gaps(&catalogues[&Language::German][name]), "{name}");

@@ -1,29 +1,34 @@
 //! The customer's door: the page to register on, and the portal; and the operators' console. Server-rendered; they work
 //! without JavaScript, and have none.
 
+mod blocked;
 mod console;
 mod language;
 mod limit;
 pub(crate) mod pages;
 mod portal;
 mod refusals;
+mod shown;
 mod signup;
 mod visitor;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::{self, from_fn_with_state};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{any, get};
+use axum::response::{Redirect, Response};
+use axum::routing::get;
 
 use self::language::Language;
 use self::pages::Side;
 use crate::app::App;
-use crate::frame::RequestId;
 use crate::problem::ApiError;
 
 pub use pages::{Door, DoorError, DoorSettings};
+pub(crate) use refusals::Reader;
+
+/// What the pages' paths begin with.
+const PAGES: [&str; 3] = ["/signup", "/portal", "/console"];
 
 /// The largest form, in bytes.
 const FORM: usize = 64 * 1024;
@@ -40,18 +45,16 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/portal/download", get(portal::download))
         .route("/portal/tenants/{tenant_id}/reissue", get(portal::reissue).post(portal::reissue_now))
         .merge(console::routes())
-        .merge(elsewhere())
+        .merge(with_a_slash())
         .route("/assets/door.css", get(style))
         .layer(DefaultBodyLimit::max(FORM))
-        .layer(from_fn_with_state(app.clone(), guard))
+        .route_layer(from_fn_with_state(app.clone(), guard))
 }
 
-/// What is not there beside the pages is said by a page, too.
-fn elsewhere() -> Router<App> {
-    let nowhere = || async { ApiError::of_status(StatusCode::NOT_FOUND) };
-    ["/signup", "/portal", "/console"].into_iter().fold(Router::new(), |router, path| {
-        let home = get(move || async move { Redirect::to(path) });
-        router.route(&format!("{path}/"), home).route(&format!("{path}/{{*rest}}"), any(nowhere))
+/// A path with a slash at its end is the path without.
+fn with_a_slash() -> Router<App> {
+    PAGES.into_iter().fold(Router::new(), |router, path| {
+        router.route(&format!("{path}/"), get(move || async move { Redirect::to(path) }))
     })
 }
 
@@ -75,39 +78,16 @@ async fn style(State(app): State<App>) -> Result<Response, ApiError> {
     app.door()?.style()
 }
 
-/// What every page has in its headers; no form of another site is taken, and every error is a page.
-async fn guard(State(app): State<App>, request: Request, next: middleware::Next) -> Response {
-    let mut response = match app.door() {
-        Ok(door) => guarded(door, request, next).await,
-        Err(error) => error.into_response(),
+/// What every page has in its headers; and no form of another site is taken.
+async fn guard(State(app): State<App>, request: Request, next: middleware::Next) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let response = if request.method() == Method::POST && !is_own(request.headers(), &door.settings.public_url) {
+        let again = request.uri().path();
+        refusals::stale(door, (Language::of_headers(request.headers()), Side::of(again)), again)?
+    } else {
+        next.run(request).await
     };
-    let policy = "default-src 'none'; style-src 'self'; img-src 'self' https:; form-action 'self'; \
-                  frame-ancestors 'none'; base-uri 'none'";
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // The browser says in `Origin` where our own forms come from, and tells others nothing.
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::VARY, "accept-language"),
-    ] {
-        response.headers_mut().entry(name).or_insert(axum::http::HeaderValue::from_static(value));
-    }
-    response
-}
-
-async fn guarded(door: &Door, request: Request, next: middleware::Next) -> Response {
-    let is_console = request.uri().path().starts_with("/console");
-    let side = if is_console { Side::Operators } else { Side::Customers };
-    let reader = (Language::of_headers(request.headers()), side);
-    let (method, id) = (request.method().clone(), request.extensions().get::<RequestId>().cloned());
-    if method == Method::POST && !is_own(request.headers(), &door.settings.public_url) {
-        let again = request.uri().path().to_owned();
-        return refusals::stale(door, reader, &again).unwrap_or_else(ApiError::into_response);
-    }
-    let response = next.run(request).await;
-    refusals::shown(door, reader, &method, id.as_ref(), response)
+    Ok(door.secured(response))
 }
 
 #[cfg(test)]

@@ -1,16 +1,21 @@
 //! `/portal`: a customer signs in by a mailed link, sees the tenants, downloads the image, and gets a fresh install code.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::{Form, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use minijinja::context;
 use minijinja::value::Serde;
+use registry_core::Registry;
 use registry_core::appliance::Appliance;
 use registry_core::audit::Actor;
 use registry_core::guesses::Source;
 use registry_core::id::TenantId;
 use registry_core::refusal::Refusal;
 use registry_core::registry::reissue::Reissue;
+use registry_core::registry::sign_in::Asked;
 use registry_core::release::size_in_words;
 use registry_core::secret::SignInToken;
 use registry_core::sign_in::Role;
@@ -19,10 +24,11 @@ use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::language::{Catalogue, Language, day};
-use super::limit::asked_too_often;
+use super::language::Language;
+use super::limit::later;
 use super::pages::{Door, Side};
-use super::refusals::{stale, why};
+use super::refusals::stale;
+use super::shown::{cut, day, edition, minute};
 use super::visitor::{Customer, MaybeCustomer, Own, SignedIn, with_cookie};
 use crate::app::App;
 use crate::endpoints::detached;
@@ -30,9 +36,12 @@ use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
 
+/// How many appliances of a tenant are shown.
+const APPLIANCES: usize = 20;
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Asked {
+pub(crate) struct Typed {
     email: String,
 }
 
@@ -41,6 +50,8 @@ pub(crate) struct Asked {
 #[serde(default)]
 pub(crate) struct Turned {
     cursor: Option<String>,
+    /// What was done just now.
+    done: String,
 }
 
 #[derive(Serialize)]
@@ -51,6 +62,8 @@ struct ShownTenant {
     status: String,
     registered: String,
     appliances: Vec<ShownAppliance>,
+    /// How many more appliances it has, where it has.
+    more: Option<String>,
     may_reissue: bool,
 }
 
@@ -83,24 +96,34 @@ pub(crate) async fn mail_link(
     State(app): State<App>,
     Client(source): Client,
     language: Language,
-    Form(asked): Form<Asked>,
+    Form(typed): Form<Typed>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
-    let Ok(contact) = EmailAddress::parse(&asked.email) else {
-        return sign_in_form(door, language, &asked.email, Some(door.text(language, "wrong_email", &[])));
+    let Ok(contact) = EmailAddress::parse(&typed.email) else {
+        return sign_in_form(door, language, &typed.email, Some(door.text(language, "wrong_email", &[])));
     };
-    if let Some(refused) = asked_too_often(&app, language, source, Some(&contact))? {
+    let counted = app.registry.ask(source, Asked::Mail(&contact), None);
+    if let Some(refused) = later(&app, (language, Side::Customers), counted)? {
         return Ok(refused);
     }
     let minutes = app.registry.settings().sign_in_lifetime.num_minutes().to_string();
     let text = door.text(language, "sent_lead", &[("email", contact.as_str()), ("minutes", &minutes)]);
-    let registry = app.registry.clone();
-    tokio::spawn(async move {
-        if let Err(error) = registry.sign_in_mail(contact, source).await {
-            tracing::error!(cause = %error, "no link that signs in was mailed");
-        }
-    });
+    app.do_later(mail_link_later(app.registry.clone(), contact, source));
     door.message((language, Side::Customers), StatusCode::OK, ("sent_title", text), None)
+}
+
+/// Mails the link, at no time that whoever asked could guess: what is done for known addresses only must not be felt by the
+/// next request. Where the store is busy it is tried again.
+async fn mail_link_later(registry: Arc<Registry>, contact: EmailAddress, source: Source) {
+    let milliseconds = registry.draw_id().as_u128() % 500;
+    tokio::time::sleep(Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())).await;
+    for _ in 0..3 {
+        match registry.sign_in_mail(contact.clone(), source).await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(cause = %error, "a link that signs in was not mailed"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Following a link changes nothing: scanners do it, too.
@@ -117,16 +140,8 @@ pub(crate) async fn sign_in(
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let (registry, token) = (app.registry.clone(), SignInToken::new(token));
-    let signing_in = async move {
-        let opened = registry.sign_in(&token, source).await?;
-        // The browser forgets its earlier session: nobody could end that one any more.
-        if let Some(Customer { session, .. }) = earlier {
-            let actor = actor(&session, source);
-            registry.sign_out(&session.token, session.visitor, false, actor).await?;
-        }
-        Ok(opened)
-    };
-    let opened = match detached(signing_in).await {
+    let earlier = earlier.map(|customer| customer.session.token);
+    let opened = match detached(async move { registry.sign_in(&token, earlier.as_ref(), source).await }).await {
         Ok(opened) => opened,
         Err(error) if matches!(error.refusal, Some(Refusal::SignInLinkInvalid)) => {
             let text = door.text(language, "link_bad", &[]);
@@ -163,25 +178,15 @@ pub(crate) async fn sign_out(
 pub(crate) async fn show(
     State(app): State<App>,
     language: Language,
-    MaybeCustomer(customer): MaybeCustomer,
+    customer: Customer,
     Query(turned): Query<Turned>,
 ) -> Result<Response, ApiError> {
-    let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
-    let cursor = turned.cursor.as_deref().filter(|cursor| !cursor.is_empty());
-    overview(&app, language, &customer, cursor, None).await
-}
-
-async fn overview(
-    app: &App,
-    language: Language,
-    customer: &Customer,
-    cursor: Option<&str>,
-    notice: Option<String>,
-) -> Result<Response, ApiError> {
     let door = app.door()?;
-    let texts = door.texts(language);
+    let cursor = turned.cursor.as_deref().filter(|cursor| !cursor.is_empty());
+    let reissued = || door.text(language, "reissue_done", &[("email", customer.contact.as_str())]);
+    let notice = (turned.done == "reissue").then(reissued);
     let (tenants, next) = app.registry.tenants_of(&customer.contact, cursor).await?;
-    let tenants: Vec<_> = tenants.iter().map(|record| shown(record, texts)).collect();
+    let tenants: Vec<_> = tenants.iter().map(|record| shown(door, language, record)).collect();
     let release = app.registry.release_offered().await?.map(|release| ShownRelease {
         version: door.text(language, "download_version", &[("version", release.version.as_str())]),
         file_name: release.file_name.clone(),
@@ -195,45 +200,44 @@ async fn overview(
     door.page("portal.html", language, StatusCode::OK, values)
 }
 
-fn shown(record: &TenantRecord, texts: &Catalogue) -> ShownTenant {
-    let tenant = &record.tenant;
+fn shown(door: &Door, language: Language, record: &TenantRecord) -> ShownTenant {
+    let (tenant, texts) = (&record.tenant, door.texts(language));
+    let more = record.appliances.len().saturating_sub(APPLIANCES);
     let text = |name: &str| texts.get(name).cloned().unwrap_or_default();
     let appliance = |appliance: &Appliance| ShownAppliance {
-        id: appliance.id.to_string(),
-        last_check_in: appliance.last_check_in_at.map_or_else(|| text("never"), |at| day(texts, at)),
+        id: cut(appliance.id.as_str(), 60),
+        last_check_in: appliance.last_check_in_at.map_or_else(|| text("never"), |at| minute(texts, at)),
         license_until: match (&appliance.license, appliance.revoked_at) {
             (_, Some(_)) => text("revoked"),
-            (Some(license), None) => day(texts, license.expires_at),
+            (Some(license), None) => minute(texts, license.expires_at),
             (None, None) => "–".to_owned(),
         },
     };
     ShownTenant {
         id: tenant.id.0,
         company: tenant.company_name.to_string(),
-        edition: tenant.edition.to_string(),
+        edition: edition(texts, record),
         status: text(&format!("status_{}", tenant.status.as_str())),
         registered: day(texts, tenant.registered_at),
-        appliances: record.appliances.iter().map(appliance).collect(),
+        appliances: record.appliances.iter().take(APPLIANCES).map(appliance).collect(),
+        more: (more > 0).then(|| door.text(language, "more_appliances", &[("more", &more.to_string())])),
         may_reissue: !tenant.status.is_closed(),
     }
 }
 
 /// The tenant, where it is the customer's, and open. Another's is as good as none.
-async fn own_tenant(app: &App, customer: &Customer, id: Uuid) -> Result<Option<TenantRecord>, ApiError> {
-    let own = app.registry.tenant_of(&customer.contact, TenantId(id)).await?;
-    Ok(own.filter(|record| !record.tenant.status.is_closed()))
+async fn own_tenant(app: &App, customer: &Customer, id: Uuid) -> Result<TenantRecord, ApiError> {
+    let own = app.registry.tenant_of(&customer.contact, TenantId(id)).await?.ok_or(Refusal::TenantNotFound)?;
+    if own.tenant.status.is_closed() { Err(Refusal::TenantSuspended.into()) } else { Ok(own) }
 }
 
 pub(crate) async fn reissue(
     State(app): State<App>,
     language: Language,
-    MaybeCustomer(customer): MaybeCustomer,
+    customer: Customer,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
-    let Some(record) = own_tenant(&app, &customer, id).await? else {
-        return Ok(Redirect::to("/portal").into_response());
-    };
+    let record = own_tenant(&app, &customer, id).await?;
     let door = app.door()?;
     let gaps = [("company", record.tenant.company_name.as_str()), ("email", customer.contact.as_str())];
     let lead = door.text(language, "reissue_lead", &gaps);
@@ -245,49 +249,34 @@ pub(crate) async fn reissue_now(
     State(app): State<App>,
     Client(source): Client,
     language: Language,
-    MaybeCustomer(customer): MaybeCustomer,
+    customer: Customer,
     Path(id): Path<Uuid>,
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
-    let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
     let door = app.door()?;
     if !customer.session.has(&own.csrf) {
         return stale(door, (language, Side::Customers), &format!("/portal/tenants/{id}/reissue"));
     }
-    if own_tenant(&app, &customer, id).await?.is_none() {
-        return Ok(Redirect::to("/portal").into_response());
-    }
-    if let Some(refused) = asked_too_often(&app, language, source, Some(&customer.contact))? {
+    own_tenant(&app, &customer, id).await?;
+    let key = form_key(format!("portal {}", customer.session.visitor.name), &own.form, &id.to_string());
+    let form = key.as_ref().map(|key| key.digest);
+    let counted = app.registry.ask(source, Asked::Reissue(&customer.contact), form);
+    if let Some(refused) = later(&app, (language, Side::Customers), counted)? {
         return Ok(refused);
     }
-    let key = form_key(format!("portal {}", customer.session.visitor.name), &own.form, &id.to_string());
-    let reissue = Reissue { selector: TenantSelector::Id(TenantId(id)), strict: false, send_email: true, key };
+    let selector = TenantSelector::Id(TenantId(id));
+    let reissue = Reissue { selector, strict: false, send_email: true, mail_only: true, key };
     let (registry, actor) = (app.registry.clone(), actor(&customer.session, source));
-    match detached(async move { registry.code_reissue(reissue, actor).await }).await {
-        Ok(_) => {
-            let notice = door.text(language, "reissue_done", &[("email", customer.contact.as_str())]);
-            overview(&app, language, &customer, None, Some(notice)).await
-        }
-        Err(error) => match &error.refusal {
-            Some(refusal) => {
-                let text = door.text(language, "reissue_refused", &[("problem", &why(door, language, refusal))]);
-                let reader = (language, Side::Customers);
-                door.message(reader, error.status, ("reissue_title", text), Some(("/portal", "back")))
-            }
-            None => Err(error),
-        },
-    }
+    detached(async move { registry.code_reissue(reissue, actor).await }).await?;
+    Ok(Redirect::to("/portal?done=reissue").into_response())
 }
 
 /// A fresh link to the current image, for whoever has a tenant that is not closed.
 pub(crate) async fn download(
     State(app): State<App>,
-    MaybeCustomer(customer): MaybeCustomer,
+    Client(source): Client,
+    customer: Customer,
 ) -> Result<Response, ApiError> {
-    let Some(customer) = customer else { return Ok(Redirect::to("/portal/sign-in").into_response()) };
-    if app.registry.newest_open(&customer.contact).await?.is_none() {
-        return Ok(Redirect::to("/portal").into_response());
-    }
-    let link = app.registry.download_offered().await?;
-    Ok(link.map_or_else(|| Redirect::to("/portal"), |link| Redirect::to(link.expose())).into_response())
+    let link = app.registry.download_offered(&customer.contact, source).await?;
+    Ok(Redirect::to(link.expose()).into_response())
 }

@@ -1,24 +1,27 @@
 //! What went wrong, as a page in the reader's language.
 
+use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use registry_core::refusal::Refusal;
 
+use super::PAGES;
 use super::language::Language;
 use super::pages::{Door, Shown, Side};
-use crate::frame::RequestId;
+use crate::app::App;
 use crate::problem::ApiError;
 
 /// Why a refusal was, in the reader's language; by the rules' own words where it is none that pages come to.
 pub(super) fn why(door: &Door, language: Language, refusal: &Refusal) -> String {
     let name = match refusal {
         Refusal::TenantSuspended => "why_suspended",
-        Refusal::EntitlementRevoked { .. } => "why_revoked",
         Refusal::TenantNotFound => "why_no_tenant",
         Refusal::KeyReused => "why_sent_before",
         Refusal::MailNotFound => "why_no_mail",
         Refusal::MailSettled { .. } => "why_settled",
         Refusal::MailOutdated { .. } => "why_outdated",
+        Refusal::NothingToDownload => "download_none",
+        Refusal::Invalid { field: "contact_email", .. } => "why_no_contact",
         Refusal::Invalid { .. } => "why_address",
         other => return other.to_string(),
     };
@@ -31,43 +34,130 @@ pub(super) fn stale(door: &Door, reader: (Language, Side), again: &str) -> Resul
     door.message(reader, StatusCode::FORBIDDEN, ("stale_title", text), Some((again, "stale_again")))
 }
 
-/// An error that is no page yet becomes one. What the log says about it stays with it.
-pub(super) fn shown(
-    door: &Door,
-    reader: (Language, Side),
-    method: &Method,
-    id: Option<&RequestId>,
-    refused: Response,
-) -> Response {
-    let status = refused.status();
-    let is_page = refused.extensions().get::<Shown>().is_some();
-    if is_page || !(status.is_client_error() || status.is_server_error()) {
-        return refused;
+/// Whoever asked for a page: an error is shown to them as one.
+pub(crate) struct Reader {
+    language: Language,
+    side: Side,
+    is_signup: bool,
+    method: Method,
+}
+
+impl Reader {
+    /// Who asks; `None` where it is for no page.
+    pub(crate) fn of(app: &App, request: &Request) -> Option<Self> {
+        let path = request.uri().path();
+        let is_below =
+            |start: &str| path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_page = app.has_door() && PAGES.into_iter().any(is_below);
+        let reader = || Self {
+            language: Language::of_headers(request.headers()),
+            side: Side::of(path),
+            is_signup: path.starts_with("/signup"),
+            method: request.method().clone(),
+        };
+        is_page.then(reader)
     }
-    let error = refused.extensions().get::<ApiError>();
-    let (title, text) = match (status, error.and_then(|error| error.refusal.as_ref())) {
-        (_, Some(refusal)) => ("cannot_title", why(door, reader.0, refusal)),
-        (StatusCode::PAYLOAD_TOO_LARGE, _) => ("cannot_title", door.text(reader.0, "form_too_large", &[])),
-        (StatusCode::SERVICE_UNAVAILABLE, _) => ("busy_title", door.text(reader.0, "busy", &[])),
-        _ if status.is_server_error() => {
-            let id = id.map_or("–", |id| id.0.as_str());
-            ("failed_title", door.text(reader.0, "failed", &[("id", id)]))
+
+    /// An error that is no page yet becomes one. What the log says about it stays with it; `id` names it there.
+    pub(crate) fn shown(&self, door: &Door, id: &str, refused: Response) -> Response {
+        let status = refused.status();
+        let is_page = refused.extensions().get::<Shown>().is_some();
+        if is_page || !(status.is_client_error() || status.is_server_error()) {
+            return refused;
         }
-        _ if method == Method::POST => ("cannot_title", door.text(reader.0, "form_unreadable", &[])),
-        _ => ("nowhere_title", door.text(reader.0, "nowhere", &[])),
-    };
-    let home = match reader.1 {
-        Side::Customers => ("/portal", "portal"),
-        Side::Operators => ("/console", "console"),
-    };
-    let mut page = match door.message(reader, status, (title, text), Some(home)) {
-        Ok(page) => page,
-        Err(error) => return error.into_response(),
-    };
-    let kept = [header::ALLOW, header::RETRY_AFTER].into_iter();
-    page.headers_mut().extend(kept.filter_map(|name| Some((name.clone(), refused.headers().get(&name)?.clone()))));
-    if let Some(error) = error {
-        page.extensions_mut().insert(error.clone());
+        let error = refused.extensions().get::<ApiError>().cloned();
+        let mut page = match self.page(door, status, error.as_ref(), id) {
+            Ok(page) => door.secured(page),
+            Err(error) => return error.into_response(),
+        };
+        let kept = [header::ALLOW, header::RETRY_AFTER].into_iter();
+        page.headers_mut().extend(kept.filter_map(|name| Some((name.clone(), refused.headers().get(&name)?.clone()))));
+        if let Some(error) = error {
+            page.extensions_mut().insert(error);
+        }
+        page
     }
-    page
+
+    fn page(&self, door: &Door, status: StatusCode, error: Option<&ApiError>, id: &str) -> Result<Response, ApiError> {
+        let text = |name: &str, gaps: &[(&str, &str)]| door.text(self.language, name, gaps);
+        let refusal = error.and_then(|error| error.refusal.as_ref());
+        let (status, title, text) = match (status, refusal) {
+            (_, Some(refusal)) => (status, "cannot_title", why(door, self.language, refusal)),
+            (StatusCode::PAYLOAD_TOO_LARGE, _) => (status, "cannot_title", text("form_too_large", &[])),
+            (StatusCode::SERVICE_UNAVAILABLE, _) => (status, "busy_title", text("busy", &[])),
+            _ if status.is_server_error() => (status, "failed_title", text("failed", &[("id", id)])),
+            _ if self.method == Method::POST => (status, "cannot_title", text("form_unreadable", &[])),
+            // An address that is cut off in its id is one of nothing, too.
+            (StatusCode::BAD_REQUEST, _) => (StatusCode::NOT_FOUND, "nowhere_title", text("nowhere", &[])),
+            _ => (status, "nowhere_title", text("nowhere", &[])),
+        };
+        let home = match self.side {
+            Side::Customers if self.is_signup => ("/signup", "register"),
+            Side::Customers => ("/portal", "portal"),
+            Side::Operators => ("/console", "console"),
+        };
+        door.message((self.language, self.side), status, (title, text), Some(home))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::pages::DoorSettings;
+
+    fn door() -> Door {
+        let settings = DoorSettings {
+            brand: serde_json::json!({ "product": "Gate", "logo_url": "https://cdn.example/logo.png" }),
+            self_service: vec![],
+            products: vec![],
+            checkout_url: None,
+            blocked_domains: vec![],
+            public_url: "https://registry.example".to_owned(),
+        };
+        Door::new(settings).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_fails_says_so_keeps_its_cause_for_the_log_and_names_the_request() {
+        let reader =
+            Reader { language: Language::German, side: Side::Operators, is_signup: false, method: Method::POST };
+        for (error, status, title, part) in [
+            (ApiError::overloaded("locked"), 503, "Einen Moment bitte", "überlastet"),
+            (ApiError::internal("torn"), 500, "Hier ist etwas schiefgegangen", "request-7"),
+            (Refusal::KeyReused.into(), 422, "Das ging nicht", "für etwas anderes"),
+        ] {
+            let cause = error.cause.clone();
+            let shown = reader.shown(&door(), "request-7", error.into_response());
+            assert_eq!(shown.status().as_u16(), status);
+            assert_eq!(shown.headers().contains_key("retry-after"), status == 503);
+            assert_eq!(shown.extensions().get::<ApiError>().unwrap().cause, cause);
+            let policy = shown.headers()["content-security-policy"].to_str().unwrap();
+            assert!(policy.contains("img-src 'self' https://cdn.example;"), "{policy}");
+            assert!(shown.headers().contains_key("strict-transport-security"));
+            let body = axum::body::to_bytes(shown.into_body(), 100_000).await.unwrap();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            assert!(body.contains(title) && body.contains(part), "{body}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_that_pages_come_to_has_a_text_of_its_own() {
+        let since = registry_core::clock::Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
+        let contact = Refusal::Invalid { field: "contact_email", problem: "is missing".to_owned() };
+        let address = Refusal::Invalid { field: "cursor", problem: "is not one of ours".to_owned() };
+        for refusal in [
+            Refusal::TenantSuspended,
+            Refusal::TenantNotFound,
+            Refusal::KeyReused,
+            Refusal::MailNotFound,
+            Refusal::MailSettled { state: registry_core::mail::MailState::Sent },
+            Refusal::MailOutdated { since },
+            Refusal::NothingToDownload,
+            contact,
+            address,
+        ] {
+            let texts = [Language::English, Language::German].map(|language| why(&door(), language, &refusal));
+            assert!(texts[0] != texts[1], "{texts:?}");
+        }
+    }
 }

@@ -1,18 +1,20 @@
 //! `/signup`: a customer registers. The code goes by mail only, which proves the inbox.
 
 use axum::extract::{Form, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::audit::Actor;
+use registry_core::edition::EditionName;
 use registry_core::refusal::Refusal;
 use registry_core::registry::register::NewTenant;
+use registry_core::registry::sign_in::Asked;
 use registry_core::text::{CompanyName, EmailAddress, PersonName};
 use serde::{Deserialize, Serialize};
 
 use super::language::Language;
-use super::limit::asked_too_often;
+use super::limit::when;
 use super::pages::Door;
 use crate::app::App;
 use crate::endpoints::detached;
@@ -31,7 +33,7 @@ pub(crate) struct Typed {
     edition: String,
     product_code: String,
     /// Nobody sees this field; programs fill it in.
-    website: String,
+    leave_empty: String,
 }
 
 /// A field as it is shown.
@@ -48,15 +50,35 @@ struct Field {
     problem: Option<String>,
 }
 
+/// Something that is wrong with the form: with a field of it, or with all of it.
 #[derive(Clone, Serialize)]
 struct Problem {
-    field: &'static str,
+    field: Option<&'static str>,
     text: String,
+}
+
+/// A problem, and what its field is called.
+#[derive(Serialize)]
+struct Named<'a> {
+    label: Option<String>,
+    #[serde(flatten)]
+    problem: &'a Problem,
+}
+
+/// The name of a field's label.
+fn named(field: &str) -> &'static str {
+    match field {
+        "company_name" => "signup_company",
+        "contact_name" => "signup_name",
+        "contact_email" => "signup_email",
+        "product_code" => "signup_product",
+        _ => "signup_edition",
+    }
 }
 
 pub(crate) async fn show(State(app): State<App>, language: Language) -> Result<Response, ApiError> {
     let typed = Typed { form: app.registry.draw_id().to_string(), ..Typed::default() };
-    form(app.door()?, language, &typed, &[])
+    form(&app, language, &typed, StatusCode::OK, &[])
 }
 
 pub(crate) async fn register(
@@ -68,38 +90,44 @@ pub(crate) async fn register(
     let door = app.door()?;
     let problems = check(door, language, &typed);
     if !problems.is_empty() {
-        return form(door, language, &typed, &problems);
+        return form(&app, language, &typed, StatusCode::UNPROCESSABLE_ENTITY, &problems);
     }
-    if !typed.website.is_empty() {
+    if !typed.leave_empty.is_empty() {
+        tracing::info!(%source, "a form with every field filled in, as programs do, was dropped");
         return done(door, language, &typed);
     }
-    let contact = EmailAddress::parse(&typed.contact_email).ok();
-    if let Some(refused) = asked_too_often(&app, language, source, contact.as_ref())? {
-        return Ok(refused);
-    }
     let new = new_tenant(door, &typed);
+    let contact = EmailAddress::parse(&typed.contact_email)?;
+    let counted = app.registry.ask(source, Asked::Mail(&contact), new.key.as_ref().map(|key| key.digest));
+    if let Err(refusal) = counted {
+        return refused(&app, language, typed, refusal.into());
+    }
     let actor = Actor { name: "signup".to_owned(), source: source.to_string() };
     let registry = app.registry.clone();
     match detached(async move { registry.tenant_register(new, actor).await }).await {
         Ok(_) => done(door, language, &typed),
-        Err(error) => refused(door, &app, language, typed, error),
+        Err(error) => refused(&app, language, typed, error),
     }
 }
 
-/// What a mistake, or a form that was sent before with other contents, comes to.
-fn refused(door: &Door, app: &App, language: Language, typed: Typed, error: ApiError) -> Result<Response, ApiError> {
-    match &error.refusal {
+/// What goes wrong is said above the form, with all that was typed: a mistake, too much, a form that was sent before with
+/// other contents, or a failure of ours.
+fn refused(app: &App, language: Language, typed: Typed, error: ApiError) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let (field, text, typed) = match &error.refusal {
         Some(Refusal::KeyReused) => {
-            let text = door.text(language, "wrong_again", &[]);
-            let typed = Typed { form: app.registry.draw_id().to_string(), ..typed };
-            form(door, language, &typed, &[Problem { field: "company_name", text }])
+            let fresh = Typed { form: app.registry.draw_id().to_string(), ..typed };
+            (Some("company_name"), door.text(language, "wrong_again", &[]), fresh)
         }
-        Some(Refusal::Invalid { field, .. }) => {
-            let text = door.text(language, "wrong_text", &[]);
-            form(door, language, &typed, &[Problem { field, text }])
-        }
-        Some(_) | None => Err(error),
-    }
+        Some(Refusal::Invalid { field, .. }) => (Some(*field), door.text(language, "wrong_text", &[]), typed),
+        Some(Refusal::TooOften { retry_after }) => (None, when(door, language, *retry_after), typed),
+        None if error.status == StatusCode::SERVICE_UNAVAILABLE => (None, door.text(language, "busy", &[]), typed),
+        Some(_) | None => return Err(error),
+    };
+    let mut page = form(app, language, &typed, error.status, &[Problem { field, text }])?;
+    let again = error.into_response().headers().get(header::RETRY_AFTER).cloned();
+    page.headers_mut().extend(again.map(|again| (header::RETRY_AFTER, again)));
+    Ok(page)
 }
 
 fn new_tenant(door: &Door, typed: &Typed) -> NewTenant {
@@ -131,7 +159,8 @@ fn is_advertising(name: &str) -> bool {
 /// Every mistake at once, beside its field.
 fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut wrong = |field, name: &str| problems.push(Problem { field, text: door.text(language, name, &[]) });
+    let mut wrong =
+        |field, name: &str| problems.push(Problem { field: Some(field), text: door.text(language, name, &[]) });
     let mut text = |field, typed: &str, needed: bool, parsed: Option<Refusal>| match parsed {
         _ if typed.trim().is_empty() && !needed => {}
         _ if typed.trim().is_empty() => wrong(field, "wrong_empty"),
@@ -147,7 +176,7 @@ fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
             wrong(field, "wrong_link");
         }
     }
-    if door.is_blocked(&typed.contact_email) {
+    if door.blocked.has(&typed.contact_email) {
         wrong("contact_email", "wrong_blocked");
     }
     let choices = [
@@ -162,12 +191,22 @@ fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
     problems
 }
 
-fn form(door: &Door, language: Language, typed: &Typed, problems: &[Problem]) -> Result<Response, ApiError> {
+fn form(
+    app: &App,
+    language: Language,
+    typed: &Typed,
+    status: StatusCode,
+    problems: &[Problem],
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
     let label = |name: &str| door.text(language, name, &[]);
-    let problem = |name: &str| problems.iter().find(|it| it.field == name).map(|it| it.text.clone());
-    let field = |name, text: &str, kind, autocomplete, value: &str, needed| Field {
+    let problems: Vec<_> =
+        problems.iter().map(|it| Named { label: it.field.map(|field| label(named(field))), problem: it }).collect();
+    let problem =
+        |name: &str| problems.iter().map(|it| it.problem).find(|it| it.field == Some(name)).map(|it| it.text.clone());
+    let field = |name, kind, autocomplete, value: &str, needed| Field {
         name,
-        label: label(text),
+        label: label(named(name)),
         hint: None,
         kind,
         autocomplete,
@@ -176,22 +215,23 @@ fn form(door: &Door, language: Language, typed: &Typed, problems: &[Problem]) ->
         options: Vec::new(),
         problem: problem(name),
     };
-    let email = field("contact_email", "signup_email", "email", "email", &typed.contact_email, true);
+    let email = field("contact_email", "email", "email", &typed.contact_email, true);
     let mut fields = vec![
-        field("company_name", "signup_company", "text", "organization", &typed.company_name, true),
-        field("contact_name", "signup_name", "text", "name", &typed.contact_name, false),
+        field("company_name", "text", "organization", &typed.company_name, true),
+        field("contact_name", "text", "name", &typed.contact_name, false),
         Field { hint: Some(label("signup_email_hint")), ..email },
     ];
-    let edition = field("edition", "signup_edition", "text", "off", &typed.edition, true);
-    let product = field("product_code", "signup_product", "text", "off", &typed.product_code, true);
+    let edition = field("edition", "text", "off", &typed.edition, true);
+    let product = field("product_code", "text", "off", &typed.product_code, true);
     for (choice, options) in [(edition, &door.settings.self_service), (product, &door.settings.products)] {
         if options.len() > 1 {
             fields.push(Field { options: options.clone(), ..choice });
         }
     }
-    let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let editions = app.registry.settings().editions.names().map(EditionName::as_str);
+    let bought: Vec<&str> = editions.filter(|name| !door.settings.self_service.iter().any(|it| it == name)).collect();
     let values = context! {
-        form => typed.form.clone(), fields => Serde(&fields), problems => Serde(problems),
+        form => typed.form.clone(), fields => Serde(&fields), problems => Serde(&problems), bought => Serde(&bought),
         checkout_url => door.settings.checkout_url.clone(),
     };
     door.page("signup.html", language, status, values)

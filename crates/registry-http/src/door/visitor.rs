@@ -75,6 +75,16 @@ impl FromRequestParts<App> for MaybeCustomer {
     }
 }
 
+impl FromRequestParts<App> for Customer {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        let MaybeCustomer(customer) =
+            MaybeCustomer::from_request_parts(parts, app).await.map_err(ApiError::into_response)?;
+        customer.ok_or_else(|| Redirect::to("/portal/sign-in").into_response())
+    }
+}
+
 /// Who is signed in in this role, if anybody is.
 pub(super) async fn signed_in(parts: &Parts, app: &App, role: Role) -> Result<Option<SignedIn>, ApiError> {
     for token in tokens(&parts.headers, session(role, app.door()?.is_secure())) {

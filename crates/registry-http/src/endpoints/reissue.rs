@@ -38,6 +38,7 @@ pub(crate) async fn reissue(
         selector: TenantSelector::parse(request.tenant_id.map(Into::into), request.contact_email.as_deref())?,
         strict: request.strict.unwrap_or(false),
         send_email: request.send_email.unwrap_or(true),
+        mail_only: false,
         key,
     };
     let issued = detached(async move { app.registry.code_reissue(reissue, actor).await }).await?;

@@ -13,10 +13,11 @@ use registry_core::registry::directory::{ListTenants, TenantSummary};
 use registry_core::tenant::TenantStatus;
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Operator, minute};
+use super::{Cell, Operator};
 use crate::app::App;
 use crate::door::language::Language;
 use crate::door::pages::Door;
+use crate::door::shown::{day, edition, minute};
 use crate::problem::ApiError;
 
 /// The most rows of a page.
@@ -28,16 +29,18 @@ const MISSED: u32 = 2;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Narrowed {
+    /// What was done just now.
+    done: String,
     query: String,
     status: String,
     edition: String,
     state: String,
-    cursor: String,
+    pub(super) cursor: String,
 }
 
 /// Something that a list can be narrowed by.
 #[derive(Serialize)]
-struct Filter {
+pub(super) struct Filter {
     name: &'static str,
     label: String,
     value: String,
@@ -59,22 +62,24 @@ fn choices(door: &Door, language: Language, kind: &str, words: impl Iterator<Ite
 
 /// A list as it is shown.
 #[derive(Default)]
-struct List {
-    title: &'static str,
-    lead: Option<String>,
-    notice: Option<String>,
-    filters: Vec<Filter>,
-    headings: &'static [&'static str],
-    rows: Vec<Vec<Cell>>,
-    next: Option<String>,
+pub(super) struct List {
+    pub(super) title: &'static str,
+    pub(super) lead: Option<String>,
+    pub(super) notice: Option<String>,
+    pub(super) filters: Vec<Filter>,
+    pub(super) headings: &'static [&'static str],
+    pub(super) rows: Vec<Vec<Cell>>,
+    pub(super) next: Option<String>,
 }
 
-fn given(text: &str) -> Option<String> {
+/// A text, where there is one.
+pub(super) fn given(text: &str) -> Option<String> {
+    let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 impl List {
-    fn show(self, door: &Door, language: Language, operator: &Operator) -> Result<Response, ApiError> {
+    pub(super) fn show(self, door: &Door, language: Language, operator: &Operator) -> Result<Response, ApiError> {
         let text = |name: &str| door.text(language, name, &[]);
         let headings: Vec<_> = self.headings.iter().map(|name| text(name)).collect();
         let values = context! {
@@ -121,15 +126,15 @@ pub(super) async fn tenants(
 }
 
 fn tenant_row(door: &Door, language: Language, summary: &TenantSummary) -> Vec<Cell> {
-    let tenant = &summary.record.tenant;
+    let (tenant, texts) = (&summary.record.tenant, door.texts(language));
     vec![
         Cell::linked(tenant.company_name.to_string(), format!("/console/tenants/{}", tenant.id.0)),
         tenant.contact_email.as_ref().map_or("–", |email| email.as_str()).into(),
-        tenant.edition.as_str().into(),
+        edition(texts, &summary.record).into(),
         door.word(language, "status", tenant.status.as_str()).into(),
-        minute(tenant.registered_at).into(),
+        day(texts, tenant.registered_at).into(),
         door.word(language, "code", summary.code_state.as_str()).into(),
-        summary.last_check_in_at.map_or_else(|| "–".to_owned(), minute).into(),
+        summary.last_check_in_at.map_or_else(|| "–".to_owned(), |at| minute(texts, at)).into(),
     ]
 }
 
@@ -138,16 +143,6 @@ pub(super) async fn mails(
     language: Language,
     operator: Operator,
     Query(narrowed): Query<Narrowed>,
-) -> Result<Response, ApiError> {
-    mail_list(&app, language, &operator, narrowed, None).await
-}
-
-pub(super) async fn mail_list(
-    app: &App,
-    language: Language,
-    operator: &Operator,
-    narrowed: Narrowed,
-    notice: Option<String>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let state = match MailState::from_word(&narrowed.state) {
@@ -162,7 +157,7 @@ pub(super) async fn mail_list(
     let options = choices(door, language, "mail", MailState::ALL.iter().map(|it| it.as_str()));
     let list = List {
         title: "mails",
-        notice,
+        notice: (narrowed.done == "retry").then(|| door.text(language, "sent_again", &[])),
         filters: vec![Filter {
             name: "state",
             label: door.text(language, "status", &[]),
@@ -174,18 +169,18 @@ pub(super) async fn mail_list(
         next,
         ..List::default()
     };
-    list.show(door, language, operator)
+    list.show(door, language, &operator)
 }
 
 fn mail_row(door: &Door, language: Language, mail: &QueuedMail, now: Timestamp) -> Vec<Cell> {
     let again = || Cell::linked(door.text(language, "send_again", &[]), format!("/console/mails/{}/retry", mail.id.0));
     vec![
-        minute(mail.queued_at).into(),
+        minute(door.texts(language), mail.queued_at).into(),
         Cell::linked(mail.to.to_string(), format!("/console/tenants/{}", mail.tenant_id.0)),
         door.word(language, "kind", mail.message.kind()).into(),
         door.word(language, "mail", mail.state.as_str()).into(),
         mail.attempts.to_string().into(),
-        mail.last_error.clone().unwrap_or_default().into(),
+        Cell::long(mail.last_error.as_deref().unwrap_or_default()),
         if mail.can_be_retried(now) { again() } else { "".into() },
     ]
 }
@@ -197,20 +192,23 @@ pub(super) async fn releases(
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let text = |name: &str| door.text(language, name, &[]);
-    let releases = app.registry.release_list(None).await?;
+    let mut releases = app.registry.release_list(None).await?;
+    let more = releases.len() > ROWS as usize;
+    releases.truncate(ROWS as usize);
     let row = |it: &registry_core::store::ListedRelease| {
         let state = if it.release.yanked_at.is_some() { text("yanked") } else { String::new() };
         vec![
             it.release.version.as_str().into(),
             it.release.channel.as_str().into(),
             if it.is_current { text("current").into() } else { state.into() },
-            minute(it.release.published_at).into(),
-            it.release.file_name.clone().into(),
-            it.release.sha256.clone().into(),
+            day(door.texts(language), it.release.published_at).into(),
+            Cell::from(&it.release.file_name),
+            Cell::long(&it.release.sha256),
         ]
     };
     let list = List {
         title: "releases",
+        lead: more.then(|| door.text(language, "timeline_cut", &[("shown", &ROWS.to_string())])),
         headings: &["version", "channel", "status", "published", "file", "sha256"],
         rows: releases.iter().map(row).collect(),
         ..List::default()
@@ -229,12 +227,16 @@ pub(super) async fn silent(
     silent.truncate(ROWS as usize);
     let lead = door.text(language, "silent_lead", &[("missed", &MISSED.to_string())]);
     let cut = more.then(|| door.text(language, "silent_cut", &[("shown", &ROWS.to_string())]));
+    let texts = door.texts(language);
     let row = |it: &registry_core::store::SilentAppliance| {
         vec![
             Cell::linked(it.tenant.company_name.to_string(), format!("/console/tenants/{}", it.tenant.id.0)),
-            it.appliance.id.to_string().into(),
-            it.appliance.last_check_in_at.map_or_else(|| door.text(language, "never", &[]), minute).into(),
-            it.appliance.license.as_ref().map_or_else(String::new, |license| minute(license.expires_at)).into(),
+            Cell::from(it.appliance.id.as_str()),
+            it.appliance
+                .last_check_in_at
+                .map_or_else(|| door.text(language, "never", &[]), |at| minute(texts, at))
+                .into(),
+            it.appliance.license.as_ref().map_or_else(String::new, |license| minute(texts, license.expires_at)).into(),
         ]
     };
     let list = List {

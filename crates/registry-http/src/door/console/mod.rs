@@ -3,6 +3,7 @@
 
 mod lists;
 mod tenant;
+mod timeline;
 
 use axum::Router;
 use axum::extract::{Form, FromRequestParts, State};
@@ -12,7 +13,6 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use minijinja::context;
 use registry_core::audit::Actor;
-use registry_core::clock::Timestamp;
 use registry_core::entropy::hex;
 use registry_core::guesses::Source;
 use registry_core::secret::{ServiceToken, ServiceTokenDigest};
@@ -23,6 +23,7 @@ use super::language::Language;
 use super::limit::later;
 use super::pages::{Door, Side};
 use super::refusals::stale;
+use super::shown::cut;
 use super::visitor::{Own, SignedIn, signed_in, with_cookie};
 use crate::app::App;
 use crate::endpoints::detached;
@@ -36,6 +37,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/console/sign-out", get(|| async { Redirect::to("/console") }).post(sign_out))
         .route("/console/silent", get(lists::silent))
         .route("/console/releases", get(lists::releases))
+        .route("/console/audit", get(timeline::audit))
         .route("/console/mails", get(lists::mails))
         .route("/console/mails/{mail_id}/retry", get(tenant::retry).post(tenant::retry_now))
         .route("/console/tenants/{tenant_id}", get(tenant::show))
@@ -91,6 +93,9 @@ fn digest_of(name: &str) -> Option<ServiceTokenDigest> {
     Some(ServiceTokenDigest(digest))
 }
 
+/// The most letters of a cell: pages stay small, whatever somebody typed.
+const CELL: usize = 60;
+
 /// A cell of a table.
 #[derive(Serialize)]
 struct Cell {
@@ -98,21 +103,21 @@ struct Cell {
     link: Option<String>,
 }
 
-impl<T: Into<String>> From<T> for Cell {
+impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: text.into(), link: None }
+        Self { text: cut(text.as_ref(), CELL), link: None }
     }
 }
 
 impl Cell {
-    fn linked(text: impl Into<String>, link: String) -> Self {
-        Self { text: text.into(), link: Some(link) }
+    fn linked(text: impl AsRef<str>, link: String) -> Self {
+        Self { link: Some(link), ..Self::from(text) }
     }
-}
 
-/// A moment, to the minute.
-fn minute(at: Timestamp) -> String {
-    at.format("%Y-%m-%d %H:%M").to_string()
+    /// With more room.
+    fn long(text: &str) -> Self {
+        Self { text: cut(text, 3 * CELL), link: None }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -142,16 +147,8 @@ async fn sign_in(
     };
     let name = name_of(&ServiceToken::new(token.to_owned()).digest());
     let (registry, actor) = (app.registry.clone(), Actor { name: actor, source: source.to_string() });
-    let signing_in = async move {
-        let opened = registry.operator_sign_in(&name, actor).await?;
-        // The browser forgets its earlier session: nobody could end that one any more.
-        if let Ok(earlier) = earlier {
-            let (actor, session) = (earlier.acts_from(source), earlier.session);
-            registry.sign_out(&session.token, session.visitor, false, actor).await?;
-        }
-        Ok(opened)
-    };
-    let opened = detached(signing_in).await?;
+    let earlier = earlier.ok().map(|operator| operator.session.token);
+    let opened = detached(async move { registry.operator_sign_in(&name, earlier.as_ref(), actor).await }).await?;
     Ok(with_cookie(door, Role::Operator, Some(&opened.token), "/console"))
 }
 

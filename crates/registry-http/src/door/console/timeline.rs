@@ -1,0 +1,86 @@
+//! What happened: to a tenant, or at all.
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use registry_core::audit::AuditEntry;
+use registry_core::mail::QueuedMail;
+use registry_core::registry::timeline::Event;
+
+use super::lists::{List, Narrowed, given};
+use super::{Cell, Operator};
+use crate::app::App;
+use crate::door::language::Language;
+use crate::door::pages::Door;
+use crate::door::shown::minute;
+use crate::problem::ApiError;
+
+/// How many lines of the audit a page has.
+pub(super) const LINES: u32 = 100;
+
+/// The lines of the audit, those without a tenant among them: operators' sign-ins, releases, unknown codes.
+pub(super) async fn audit(
+    State(app): State<App>,
+    language: Language,
+    operator: Operator,
+    Query(narrowed): Query<Narrowed>,
+) -> Result<Response, ApiError> {
+    let door = app.door()?;
+    let (entries, next) = app.registry.audit_page(None, LINES, given(&narrowed.cursor).as_deref()).await?;
+    let row = |entry: &AuditEntry| {
+        let tenant = entry
+            .tenant_id
+            .map_or_else(|| "–".into(), |id| Cell::linked(id.0.to_string(), format!("/console/tenants/{}", id.0)));
+        let mut cells = audited(door, language, entry);
+        cells.insert(2, tenant);
+        cells
+    };
+    let list = List {
+        title: "audit",
+        headings: &["when", "what", "tenant", "who_did", "why"],
+        rows: entries.iter().map(row).collect(),
+        next,
+        ..List::default()
+    };
+    list.show(door, language, &operator)
+}
+
+/// An event as a row: when, what, who, why.
+pub(super) fn happened(door: &Door, language: Language, event: &Event) -> Vec<Cell> {
+    match event {
+        Event::Audited(entry) => audited(door, language, entry),
+        Event::Mailed(mail) => mailed(door, language, mail),
+    }
+}
+
+fn audited(door: &Door, language: Language, entry: &AuditEntry) -> Vec<Cell> {
+    let times = if entry.count > 1 { format!("{} × ", entry.count) } else { String::new() };
+    vec![
+        minute(door.texts(language), entry.at).into(),
+        door.word(language, "action", entry.action.as_str()).into(),
+        format!("{} ({})", entry.actor.name, entry.actor.source).into(),
+        Cell::from(times + &reason(door, language, &entry.detail)),
+    ]
+}
+
+fn mailed(door: &Door, language: Language, mail: &QueuedMail) -> Vec<Cell> {
+    let (kind, state) =
+        (door.word(language, "kind", mail.message.kind()), door.word(language, "mail", mail.state.as_str()));
+    let why = mail.last_error.as_ref().map_or_else(|| mail.to.to_string(), |error| format!("{}: {error}", mail.to));
+    vec![
+        minute(door.texts(language), mail.settled_at.unwrap_or(mail.queued_at)).into(),
+        door.text(language, "mailed", &[("kind", &kind), ("state", &state)]).into(),
+        door.text(language, "outbox", &[]).into(),
+        Cell::long(&why),
+    ]
+}
+
+/// What a line of the audit says why: its word in the reader's language, and whom it is about.
+fn reason(door: &Door, language: Language, detail: &str) -> String {
+    let (word, about) = detail.split_once(" for ").unwrap_or((detail, ""));
+    let known = door.texts(language).get(&format!("reason_{word}"));
+    match (known, about) {
+        (None, _) => detail.strip_prefix("by ").unwrap_or(detail).to_owned(),
+        (Some(reason), "") => reason.clone(),
+        (Some(reason), about) => format!("{reason} ({about})"),
+    }
+}
