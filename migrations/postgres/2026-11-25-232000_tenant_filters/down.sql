@@ -1,0 +1,2 @@
+DROP INDEX tenants_by_edition;
+DROP INDEX tenants_by_status;
