@@ -126,7 +126,8 @@ words!(Action {
 /// Who did it, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// A service token's name, an operator's name, or `appliance`.
+    /// `service:` or `operator:` and a token's name, `customer:` and an address, or what stands open to anybody: `appliance`,
+    /// `customer`, `portal`, `signup`.
     pub name: String,
     /// The address or machine the request came from.
     pub source: String,

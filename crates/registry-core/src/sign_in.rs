@@ -74,7 +74,7 @@ impl SignIn {
 pub struct Visitor {
     /// What they may see.
     pub role: Role,
-    /// A contact's address, folded; or an operator's name.
+    /// A contact's address, folded; or what an operator's session hangs on: the digest of the operator's token.
     pub name: String,
 }
 

@@ -82,7 +82,7 @@ impl App {
         }
     }
 
-    /// With the customer's pages.
+    /// With the pages of customers and operators.
     #[must_use]
     pub fn with_door(self, door: Door) -> Self {
         Self { door: Some(Arc::new(door)), ..self }

@@ -32,7 +32,9 @@ struct Browser {
 impl Browser {
     /// With registryd on its own store.
     fn start(data: &Path, mails: &str) -> Result<Self> {
-        let environment = [("REGISTRY_DOOR_ASKS", "1000000"), ("REGISTRY_MAIL_WORKER", mails)];
+        let much = "1000000";
+        let environment =
+            [("REGISTRY_DOOR_ASKS", much), ("REGISTRY_GUESSES_LIMIT", much), ("REGISTRY_MAIL_WORKER", mails)];
         let service = Service::start(data, &environment)?;
         let client = Client::builder().no_proxy().redirect(Policy::none()).build()?;
         Ok(Self { service, client })
@@ -116,6 +118,8 @@ fn pages(browser: &Browser, data: &Path) -> Result<()> {
         ("/console/mails", &console),
         ("/console/mails?state=dead", &console),
         ("/console/silent", &console),
+        ("/console/audit", &console),
+        ("/console/releases", &console),
     ] {
         let (mut times, mut size) = (Vec::new(), 0);
         for _ in 0..RUNS {
@@ -136,30 +140,40 @@ fn pages(browser: &Browser, data: &Path) -> Result<()> {
 }
 
 /// Known and unknown addresses ask in turn, each kind as often behind its own as behind the other: what one leaves to be
-/// done must not be taken for the next one's.
+/// done must not be taken for the next one's. After each, a request that writes: it must not feel what the ask left.
 fn addresses(browser: &Browser) -> Result<()> {
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    let [mut asks, mut nexts] = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     for number in 0..2 * ASKS {
-        let is_known = number % 4 < 2;
-        let email = if is_known { contact(100 + number) } else { format!("nobody{number}@example.com") };
+        let kind = usize::from(number % 4 >= 2);
+        let email = if kind == 0 { contact(100 + number) } else { format!("nobody{number}@example.com") };
         let (time, status, _) = timed(browser.post("/portal/sign-in", &[("email", &email)]))?;
         ensure!(status == 200, "{email}: {status}");
-        if is_known { known.push(time) } else { unknown.push(time) }
+        asks[kind].push(time);
+        let unknown = json!({ "claim_code": "K7QP-M2RX-9TDV", "appliance_id": "bench" });
+        let (time, status, _) = timed(browser.client.post(browser.url("/register")).json(&unknown))?;
+        ensure!(status == 404, "an unknown code: {status}");
+        nexts[kind].push(time);
     }
-    println!("a link that signs in is asked for, {ASKS} known and {ASKS} unknown addresses");
+    println!(
+        "a link that signs in is asked for, {ASKS} known and {ASKS} unknown addresses; and the next request, which writes"
+    );
     println!("{:28}{:>10}{:>10}{:>10}", "", "p10", "p50", "p90");
-    for (name, times) in [("known", &mut known), ("unknown", &mut unknown)] {
+    alike(["known", "unknown"], asks)?;
+    alike(["after a known one", "after an unknown one"], nexts)
+}
+
+/// Prints both, and fails where they can be told apart.
+fn alike(names: [&str; 2], mut times: [Vec<Duration>; 2]) -> Result<()> {
+    for (name, times) in names.iter().zip(&mut times) {
         times.sort();
         let [low, half, high] = [0.1, 0.5, 0.9].map(|share| shown_time(quantile(times, share)));
         println!("{name:28}{low:>10}{half:>10}{high:>10}");
     }
+    let [known, unknown] = times;
     let difference = quantile(&known, 0.5).abs_diff(quantile(&unknown, 0.5));
     let noise = quantile(&unknown, 0.9).saturating_sub(quantile(&unknown, 0.1));
-    println!(
-        "difference of the medians {}, spread of one kind (p10 to p90) {}",
-        shown_time(difference),
-        shown_time(noise)
-    );
+    let (shown, spread) = (shown_time(difference), shown_time(noise));
+    println!("difference of the medians {shown}, spread of one kind (p10 to p90) {spread}");
     ensure!(difference < noise, "the time tells known addresses from unknown ones");
     Ok(())
 }

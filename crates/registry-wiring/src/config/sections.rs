@@ -71,17 +71,17 @@ section!(
 );
 
 section!(
-    /// The pages for customers: registering, and the portal.
+    /// The pages: for customers to register on, and the portal; and the operators' console.
     Door {
         /// Whether they are served.
         enabled: bool = true,
-        /// The editions that customers register for by themselves; those without a license unless given.
+        /// The editions that customers register for by themselves; the first one without a license unless given.
         self_service: Option<Vec<String>> = None,
         /// Where customers buy the other ones.
         checkout_url: Option<String> = None,
         /// Domains whose addresses are not registered, nor those of domains below them.
         blocked_domains: Vec<String> = Vec::new(),
-        /// How many mails one source may ask for within `guesses.window`.
+        /// How many mails one source may ask for within `guesses.window`, and how many to one address.
         asks: u32 = 10,
         /// How long the link that signs in is good.
         link_lifetime: Span = Span::minutes(15),
