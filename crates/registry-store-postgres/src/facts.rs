@@ -8,7 +8,8 @@ use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::InstallCode;
 use registry_core::mail::QueuedMail;
 use registry_core::refusal::Refusal;
-use registry_core::secret::{CodeDigest, KeyId, Sealed};
+use registry_core::secret::{CodeDigest, KeyId, Sealed, SignInDigest};
+use registry_core::sign_in::SignIn;
 use registry_core::store::{
     EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
     ReissueFacts, ReleaseFacts, Replay, StoreError, TenantFacts, TenantKey, TenantSelector,
@@ -18,8 +19,8 @@ use registry_core::text::{Channel, SubscriptionId};
 
 use crate::failure::{Trouble, failure};
 use crate::records;
-use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, MailRow, TenantRow};
-use crate::schema::{appliances, entitlements, install_codes, mails, releases, replays, tenants};
+use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, MailRow, SignInRow, TenantRow};
+use crate::schema::{appliances, entitlements, install_codes, mails, releases, replays, sign_ins, tenants};
 use crate::writes::{Root, Roots};
 
 /// What a change is decided on, and how it is found.
@@ -308,6 +309,20 @@ impl Load for MailId {
         let row = mails::table.find(self.0).select(MailRow::as_select()).for_update();
         let row = row.first(connection).await.optional()?;
         Ok((row.map(QueuedMail::try_from).transpose()?, Roots::default()))
+    }
+}
+
+impl Load for SignInDigest {
+    type Facts = Option<SignIn>;
+
+    fn reads_roots_first(&self) -> bool {
+        false
+    }
+
+    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(Option<SignIn>, Roots), Trouble> {
+        let row = sign_ins::table.find(self.0.to_vec()).select(SignInRow::as_select()).for_update();
+        let row: Option<SignInRow> = row.first(connection).await.optional()?;
+        Ok((row.map(SignIn::try_from).transpose()?, Roots::default()))
     }
 }
 

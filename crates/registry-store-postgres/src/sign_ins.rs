@@ -7,11 +7,9 @@ use registry_core::sign_in::SignIn;
 use registry_core::store::{SignInWrite, StoreError};
 
 use crate::batch::{Batch, Conflict};
-use crate::facts::Load;
-use crate::failure::{Trouble, failure};
+use crate::failure::failure;
 use crate::rows::SignInRow;
 use crate::schema::sign_ins;
-use crate::writes::Roots;
 
 pub(crate) async fn show(
     connection: &mut AsyncPgConnection,
@@ -19,20 +17,6 @@ pub(crate) async fn show(
 ) -> Result<Option<SignIn>, StoreError> {
     let row = sign_ins::table.find(digest.0.to_vec()).select(SignInRow::as_select()).first(connection).await;
     row.optional().map_err(|error| failure(&error))?.map(SignIn::try_from).transpose()
-}
-
-impl Load for SignInDigest {
-    type Facts = Option<SignIn>;
-
-    fn reads_roots_first(&self) -> bool {
-        false
-    }
-
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(Option<SignIn>, Roots), Trouble> {
-        let row = sign_ins::table.find(self.0.to_vec()).select(SignInRow::as_select()).for_update();
-        let row: Option<SignInRow> = row.first(connection).await.optional()?;
-        Ok((row.map(SignIn::try_from).transpose()?, Roots::default()))
-    }
 }
 
 pub(crate) fn add(batch: &mut Batch, write: &SignInWrite) {

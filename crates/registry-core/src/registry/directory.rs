@@ -1,5 +1,7 @@
 //! The directory: listing tenants, and showing one.
 
+use uuid::Uuid;
+
 use crate::clock::Timestamp;
 use crate::entitlement::{self, Entitlement};
 use crate::id::TenantId;
@@ -153,9 +155,15 @@ impl Registry {
                 .map(|word| TenantStatus::from_word(&word).ok_or_else(|| invalid("status", "is not known")))
                 .transpose()?,
             limit: limit.ok_or_else(|| invalid("limit", "must be from 1 to 200"))?,
-            after: given(&asked.cursor).as_deref().map(Place::from_cursor).transpose()?,
+            after: given(&asked.cursor).as_deref().map(after).transpose()?,
         })
     }
+}
+
+/// The place that a cursor stands for.
+pub(super) fn after<I: Copy + Into<Uuid> + From<Uuid>>(cursor: &str) -> Result<Place<I>, Refusal> {
+    let invalid = || Refusal::Invalid { field: "cursor", problem: "is not one of ours".to_owned() };
+    Place::from_cursor(cursor).ok_or_else(invalid)
 }
 
 /// The install code that tells how a tenant is: the unused one, which of twins need not be the newest, else the newest.

@@ -9,6 +9,7 @@ use crate::id::MailId;
 use crate::mail::{MailQuery, MailState, QueuedMail, QueuedMessage};
 use crate::place::{Place, cut};
 use crate::refusal::Refusal;
+use crate::registry::directory::after;
 use crate::registry::{Error, Registry, Stamp, refuse};
 use crate::store::{Decision, Write};
 
@@ -33,7 +34,7 @@ impl Registry {
         query: MailQuery,
         cursor: Option<&str>,
     ) -> Result<(Vec<QueuedMail>, Option<String>), Error> {
-        let (limit, after) = (query.limit, cursor.map(Place::from_cursor).transpose()?);
+        let (limit, after) = (query.limit, cursor.map(after).transpose()?);
         let mut mails = self.ports.store.mail_list(MailQuery { limit: limit + 1, after, ..query }).await?;
         let next = cut(&mut mails, limit, |mail| Place { at: mail.queued_at, id: mail.id });
         Ok((mails, next))

@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::guesses::Source;
 use crate::id::{MailId, TenantId};
 use crate::mail::{MailState, QueuedMail, QueuedMessage};
-use crate::place::Place;
 use crate::refusal::Refusal;
+use crate::registry::directory::after;
 use crate::registry::{Error, Registry, refuse};
 use crate::secret::SignInToken;
 use crate::sign_in::{Role, SignIn, SignInKind, Visitor};
@@ -229,7 +229,7 @@ impl Registry {
         contact: &EmailAddress,
         cursor: Option<&str>,
     ) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
-        let after = cursor.map(Place::from_cursor).transpose()?;
+        let after = cursor.map(after).transpose()?;
         let contact = Some(contact.clone());
         self.tenant_page(TenantQuery { contact, limit: TENANTS, after, ..TenantQuery::default() }).await
     }

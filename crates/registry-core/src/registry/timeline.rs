@@ -5,6 +5,7 @@ use crate::clock::Timestamp;
 use crate::id::TenantId;
 use crate::mail::{MailQuery, QueuedMail};
 use crate::place::{Place, cut};
+use crate::registry::directory::after;
 use crate::registry::{Error, Registry};
 use crate::store::AuditQuery;
 
@@ -40,7 +41,7 @@ impl Registry {
         limit: u32,
         cursor: Option<&str>,
     ) -> Result<(Vec<AuditEntry>, Option<String>), Error> {
-        let after = cursor.map(Place::from_cursor).transpose()?;
+        let after = cursor.map(after).transpose()?;
         let mut entries = self.ports.store.audit_list(AuditQuery { tenant, limit: limit + 1, after }).await?;
         let next = cut(&mut entries, limit, |entry| Place { at: entry.at, id: entry.id });
         Ok((entries, next))
@@ -57,7 +58,7 @@ impl Registry {
         let (entries, next) = self.audit_page(Some(tenant), limit, cursor).await?;
         let query = MailQuery { tenant: Some(tenant), limit: MAILS, ..MailQuery::default() };
         let mails = self.ports.store.mail_list(query).await?;
-        let before = cursor.map(Place::<TenantId>::from_cursor).transpose()?.map(|place| place.at);
+        let before = cursor.map(after::<TenantId>).transpose()?.map(|place| place.at);
         let since = entries.last().filter(|_| next.is_some()).map(|entry| entry.at);
         Ok((merged(entries, mails, before, since), next))
     }

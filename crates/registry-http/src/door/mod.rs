@@ -21,14 +21,12 @@ use axum::routing::get;
 
 use self::language::Language;
 use self::pages::Side;
+use self::refusals::PAGES;
 use crate::app::App;
 use crate::problem::ApiError;
 
 pub use pages::{Door, DoorError, DoorSettings};
 pub(crate) use refusals::Reader;
-
-/// What the pages' paths begin with.
-const PAGES: [&str; 3] = ["/signup", "/portal", "/console"];
 
 /// The largest form, in bytes.
 const FORM: usize = 64 * 1024;

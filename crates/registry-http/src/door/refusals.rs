@@ -5,11 +5,13 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use registry_core::refusal::Refusal;
 
-use super::PAGES;
 use super::language::Language;
 use super::pages::{Door, Shown, Side};
 use crate::app::App;
 use crate::problem::ApiError;
+
+/// What the pages' paths begin with.
+pub(super) const PAGES: [&str; 3] = ["/signup", "/portal", "/console"];
 
 /// Why a refusal was, in the reader's language; by the rules' own words where it is none that pages come to.
 pub(super) fn why(door: &Door, language: Language, refusal: &Refusal) -> String {
