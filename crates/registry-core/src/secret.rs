@@ -109,6 +109,27 @@ pub struct SignInDigest(pub [u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceTokenDigest(pub [u8; 32]);
 
+impl ServiceTokenDigest {
+    /// As it is kept: 64 lower-case hex digits.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        entropy::hex(&self.0)
+    }
+
+    /// Reads what [`to_hex`](Self::to_hex) wrote, in either case; `None` where it is something else.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut digest = [0; 32];
+        for (at, byte) in digest.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(Self(digest))
+    }
+}
+
 /// SHA-256 of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialDigest(pub [u8; 32]);
@@ -143,5 +164,16 @@ mod tests {
     fn a_secret_prints_its_name_only() {
         assert_eq!(format!("{:?}", PlainCredential::new("hush".into())), "PlainCredential(..)");
         assert_eq!(format!("{:?}", Some(LicenseToken::new("hush".into()))), "Some(LicenseToken(..))");
+    }
+
+    #[test]
+    fn a_digest_is_read_as_it_was_written_and_nothing_else_is() {
+        let digest = ServiceToken::new("hush".to_owned()).digest();
+        let text = digest.to_hex();
+        assert_eq!(ServiceTokenDigest::from_hex(&text), Some(digest));
+        assert_eq!(ServiceTokenDigest::from_hex(&text.to_uppercase()), Some(digest));
+        for other in ["", &text[1..], &format!("{text}0"), &format!("+{}", &text[1..]), &"ä".repeat(32)] {
+            assert_eq!(ServiceTokenDigest::from_hex(other), None, "{other}");
+        }
     }
 }

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use chrono::SubsecRound as _;
 use registry_core::clock::{Clock as _, Timestamp};
-use registry_core::entropy::hex;
 use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use serde::{Deserialize, Serialize};
 
@@ -66,9 +65,7 @@ impl TokenEntry {
     /// The digest; `None` where the file holds something else.
     #[must_use]
     pub fn digest(&self) -> Option<ServiceTokenDigest> {
-        let pairs =
-            self.sha256.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-        pairs.collect::<Option<Vec<u8>>>()?.try_into().ok().map(ServiceTokenDigest)
+        ServiceTokenDigest::from_hex(&self.sha256)
     }
 }
 
@@ -95,7 +92,7 @@ impl Tokens {
             Vec::new()
         };
         ensure!(entries.iter().all(|it| it.digest().is_some()), "{} is damaged: a digest", path.display());
-        let sha256 = hex(&token.digest().0);
+        let sha256 = token.digest().to_hex();
         let default = TokenEntry {
             name: DEFAULT.to_owned(),
             role: TokenRole::Service,
@@ -141,7 +138,7 @@ impl Tokens {
         self.entries.push(TokenEntry {
             name: name.to_owned(),
             role,
-            sha256: hex(&token.digest().0),
+            sha256: token.digest().to_hex(),
             created_at: Some(OsClock.now().trunc_subsecs(0)),
             revoked_at: None,
         });

@@ -13,7 +13,6 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use minijinja::context;
 use registry_core::audit::Actor;
-use registry_core::entropy::hex;
 use registry_core::guesses::Source;
 use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use registry_core::sign_in::Role;
@@ -69,7 +68,8 @@ impl FromRequestParts<App> for Operator {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
         let session = signed_in(parts, app, Role::Operator).await.map_err(ApiError::into_response)?;
         let known = session.and_then(|session| {
-            let digest = digest_of(&session.visitor.name)?;
+            // The digest of the operator's token: another token of the same name does not revive a session.
+            let digest = ServiceTokenDigest::from_hex(&session.visitor.name)?;
             Some(Self { actor: app.tokens.actor_by_digest(&digest).filter(|actor| is_operator(actor))?, session })
         });
         known.ok_or_else(|| Redirect::to("/console/sign-in").into_response())
@@ -78,19 +78,6 @@ impl FromRequestParts<App> for Operator {
 
 fn is_operator(actor: &str) -> bool {
     actor.starts_with("operator:")
-}
-
-/// A session's name is the digest of the operator's token: another token of the same name does not revive it.
-fn name_of(digest: &ServiceTokenDigest) -> String {
-    hex(&digest.0)
-}
-
-fn digest_of(name: &str) -> Option<ServiceTokenDigest> {
-    let mut digest = [0; 32];
-    for (at, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(name.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(ServiceTokenDigest(digest))
 }
 
 /// The most letters of a cell: pages stay small, whatever somebody typed.
@@ -145,7 +132,7 @@ async fn sign_in(
         let again = || door.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
         return refused.map_or_else(again, Ok);
     };
-    let name = name_of(&ServiceToken::new(token.to_owned()).digest());
+    let name = ServiceToken::new(token.to_owned()).digest().to_hex();
     let (registry, actor) = (app.registry.clone(), Actor { name: actor, source: source.to_string() });
     let earlier = earlier.ok().map(|operator| operator.session.token);
     let opened = detached(async move { registry.operator_sign_in(&name, earlier.as_ref(), actor).await }).await?;
