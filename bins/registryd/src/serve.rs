@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, ensure};
 use axum::http::HeaderName;
+use registry_core::signup::{BlockedDomains, SelfService};
 use registry_http::{AdmittedToken, App, Door, DoorSettings, HttpSettings, ServiceTokens};
 use registry_wiring::{Config, Tokens, Wired, watch};
 use tokio::net::TcpListener;
@@ -112,13 +113,14 @@ fn door(config: &Config, public_url: &str) -> anyhow::Result<Door> {
         ensure!(matches!(known, Ok(true)), "`door.self_service` names `{edition}`, which is no edition");
     }
     ensure!(!self_service.is_empty(), "`door.self_service` names no edition; to serve no pages, set `door.enabled`");
+    let blocked = BlockedDomains::new(&config.door.blocked_domains)
+        .map_err(|domain| anyhow!("`door.blocked_domains`: `{domain}` is no domain"))?;
+    let self_service = SelfService { editions: self_service, products: config.products.clone(), blocked };
     let settings = DoorSettings {
         brand: serde_json::to_value(registry_wiring::brand(config, public_url)?)
             .context("the branding cannot be shown")?,
         self_service,
-        products: config.products.clone(),
         checkout_url: config.door.checkout_url.clone(),
-        blocked_domains: config.door.blocked_domains.clone(),
         public_url: public_url.to_owned(),
     };
     Ok(Door::new(settings)?)

@@ -34,6 +34,7 @@ pub mod registry;
 pub mod release;
 pub mod secret;
 pub mod sign_in;
+pub mod signup;
 pub mod store;
 pub mod tenant;
 pub mod text;

@@ -69,6 +69,7 @@ mod tests {
     use registry_core::audit::Action;
     use registry_core::mail::MailState;
     use registry_core::registry::directory::NewestCode;
+    use registry_core::signup::Mistake;
     use registry_core::tenant::TenantStatus;
 
     use super::*;
@@ -95,11 +96,12 @@ mod tests {
     #[test]
     fn every_word_of_ours_has_a_text() {
         let english = catalogues().unwrap().remove(&Language::English).unwrap();
-        let words: [(&str, Vec<&str>); 5] = [
+        let words: [(&str, Vec<&str>); 6] = [
             ("action", Action::ALL.iter().map(|it| it.as_str()).collect()),
             ("code", NewestCode::ALL.iter().map(|it| it.as_str()).collect()),
             ("mail", MailState::ALL.iter().map(|it| it.as_str()).collect()),
             ("status", TenantStatus::ALL.iter().map(|it| it.as_str()).collect()),
+            ("wrong", Mistake::ALL.iter().map(|it| it.as_str()).collect()),
             ("kind", vec!["install_code", "install_code_reissued", "portal_link"]),
         ];
         for (kind, words) in words {

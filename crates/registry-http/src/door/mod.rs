@@ -1,7 +1,6 @@
 //! The customer's door: the page to register on, and the portal; and the operators' console. Server-rendered; they work
 //! without JavaScript, and have none.
 
-mod blocked;
 mod console;
 mod language;
 mod limit;

@@ -6,9 +6,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use registry_core::signup::SelfService;
 use serde_json::Value;
 
-use super::blocked::Blocked;
 use super::language::{Catalogue, Language, catalogues};
 use crate::problem::ApiError;
 
@@ -34,35 +34,24 @@ const TEMPLATES: [(&str, &str); 14] = [
 pub struct DoorSettings {
     /// The branding: `product`, `vendor`, `color`, `on_color`, `logo_url`, `support_link`, as mails have it.
     pub brand: Value,
-    /// The editions that customers register for by themselves.
-    pub self_service: Vec<String>,
-    /// The products to choose from; nothing is chosen where there is one.
-    pub products: Vec<String>,
+    /// What customers register by themselves.
+    pub self_service: SelfService,
     /// Where customers buy other editions.
     pub checkout_url: Option<String>,
-    /// Domains whose addresses are not registered, nor those of domains below them.
-    pub blocked_domains: Vec<String>,
     /// Where the pages are reached. Where that is https, cookies go nowhere else.
     pub public_url: String,
 }
 
 /// Why there are no pages.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
-    /// A template or a catalogue is damaged.
-    #[error("the pages cannot be read: {0}")]
-    Pages(String),
-    /// A setting that cannot be used.
-    #[error("`door.blocked_domains`: `{0}` is no domain")]
-    Domain(String),
-}
+#[error("the pages cannot be read: {0}")]
+pub struct DoorError(String);
 
 /// The pages.
 pub struct Door {
     pub(crate) settings: DoorSettings,
     templates: Environment<'static>,
     catalogues: BTreeMap<Language, Catalogue>,
-    pub(super) blocked: Blocked,
     headers: HeaderMap,
 }
 
@@ -150,12 +139,11 @@ impl Door {
         templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         templates.set_auto_escape_callback(|name| if name == "door.css" { AutoEscape::None } else { AutoEscape::Html });
         for (name, source) in TEMPLATES {
-            templates.add_template(name, source).map_err(|error| DoorError::Pages(error.to_string()))?;
+            templates.add_template(name, source).map_err(|error| DoorError(error.to_string()))?;
         }
-        let catalogues = catalogues().map_err(|error| DoorError::Pages(error.to_string()))?;
-        let blocked = Blocked::new(&settings.blocked_domains).map_err(DoorError::Domain)?;
+        let catalogues = catalogues().map_err(|error| DoorError(error.to_string()))?;
         let headers = headers(&settings);
-        Ok(Self { settings, templates, catalogues, blocked, headers })
+        Ok(Self { settings, templates, catalogues, headers })
     }
 
     /// With what every page has in its headers, but for those that it has already.

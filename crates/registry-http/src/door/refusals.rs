@@ -104,16 +104,16 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use registry_core::signup::{BlockedDomains, SelfService};
+
     use super::*;
     use crate::door::pages::DoorSettings;
 
     fn door() -> Door {
         let settings = DoorSettings {
             brand: serde_json::json!({ "product": "Gate", "logo_url": "https://cdn.example/logo.png" }),
-            self_service: vec![],
-            products: vec![],
+            self_service: SelfService { editions: vec![], products: vec![], blocked: BlockedDomains::default() },
             checkout_url: None,
-            blocked_domains: vec![],
             public_url: "https://registry.example".to_owned(),
         };
         Door::new(settings).unwrap()

@@ -10,7 +10,8 @@ use registry_core::edition::EditionName;
 use registry_core::refusal::Refusal;
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::sign_in::Asked;
-use registry_core::text::{CompanyName, EmailAddress, PersonName};
+use registry_core::signup::{self, Mistake, chosen};
+use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 
 use super::language::Language;
@@ -133,62 +134,33 @@ fn refused(app: &App, language: Language, typed: Typed, error: ApiError) -> Resu
 fn new_tenant(door: &Door, typed: &Typed) -> NewTenant {
     let fields = [&typed.company_name, &typed.contact_name, &typed.contact_email, &typed.edition, &typed.product_code];
     let all = fields.map(|field| field.trim()).join("\u{1f}");
-    let one = |options: &[String], chosen: &str| match options {
-        [only] => only.clone(),
-        _ => chosen.to_owned(),
-    };
+    let service = &door.settings.self_service;
     NewTenant {
         company_name: typed.company_name.clone(),
         contact_name: Some(typed.contact_name.clone()),
         contact_email: typed.contact_email.clone(),
-        edition: one(&door.settings.self_service, &typed.edition),
-        product_code: Some(one(&door.settings.products, &typed.product_code)),
+        edition: chosen(&service.editions, &typed.edition).to_owned(),
+        product_code: Some(chosen(&service.products, &typed.product_code).to_owned()),
         send_email: true,
         key: form_key("signup".to_owned(), &typed.form, &all),
         ..NewTenant::default()
     }
 }
 
-/// Whether a name is a link, or turns its text around (Unicode's bidirectional controls): anybody may have anybody mailed.
-/// What else looks like a link is made harmless where the mail is written.
-fn is_advertising(name: &str) -> bool {
-    let turns = |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    name.contains("://") || name.contains(turns)
-}
-
 /// Every mistake at once, beside its field.
 fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut wrong =
-        |field, name: &str| problems.push(Problem { field: Some(field), text: door.text(language, name, &[]) });
-    let mut text = |field, typed: &str, needed: bool, parsed: Option<Refusal>| match parsed {
-        _ if typed.trim().is_empty() && !needed => {}
-        _ if typed.trim().is_empty() => wrong(field, "wrong_empty"),
-        Some(_) if field == "contact_email" => wrong(field, "wrong_email"),
-        Some(_) => wrong(field, "wrong_text"),
-        None => {}
+    let typed = signup::Typed {
+        company_name: &typed.company_name,
+        contact_name: &typed.contact_name,
+        contact_email: &typed.contact_email,
+        edition: &typed.edition,
+        product_code: &typed.product_code,
     };
-    text("company_name", &typed.company_name, true, CompanyName::parse(&typed.company_name).err());
-    text("contact_name", &typed.contact_name, false, PersonName::parse(&typed.contact_name).err());
-    text("contact_email", &typed.contact_email, true, EmailAddress::parse(&typed.contact_email).err());
-    for (field, name) in [("company_name", &typed.company_name), ("contact_name", &typed.contact_name)] {
-        if is_advertising(name) {
-            wrong(field, "wrong_link");
-        }
-    }
-    if door.blocked.has(&typed.contact_email) {
-        wrong("contact_email", "wrong_blocked");
-    }
-    let choices = [
-        ("edition", &typed.edition, &door.settings.self_service),
-        ("product_code", &typed.product_code, &door.settings.products),
-    ];
-    for (field, chosen, options) in choices {
-        if options.len() > 1 && !options.contains(chosen) {
-            wrong(field, "wrong_edition");
-        }
-    }
-    problems
+    let problem = |(field, mistake): (&'static str, Mistake)| {
+        let text = door.text(language, &format!("wrong_{mistake}"), &[]);
+        Problem { field: Some(field), text }
+    };
+    door.settings.self_service.mistakes(&typed).into_iter().map(problem).collect()
 }
 
 fn form(
@@ -223,13 +195,14 @@ fn form(
     ];
     let edition = field("edition", "text", "off", &typed.edition, true);
     let product = field("product_code", "text", "off", &typed.product_code, true);
-    for (choice, options) in [(edition, &door.settings.self_service), (product, &door.settings.products)] {
+    let service = &door.settings.self_service;
+    for (choice, options) in [(edition, &service.editions), (product, &service.products)] {
         if options.len() > 1 {
             fields.push(Field { options: options.clone(), ..choice });
         }
     }
     let editions = app.registry.settings().editions.names().map(EditionName::as_str);
-    let bought: Vec<&str> = editions.filter(|name| !door.settings.self_service.iter().any(|it| it == name)).collect();
+    let bought: Vec<&str> = editions.filter(|name| !service.editions.iter().any(|it| it == name)).collect();
     let values = context! {
         form => typed.form.clone(), fields => Serde(&fields), problems => Serde(&problems), bought => Serde(&bought),
         checkout_url => door.settings.checkout_url.clone(),
