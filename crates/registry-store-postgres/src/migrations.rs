@@ -105,7 +105,16 @@ pub(crate) async fn search_state(connection: &mut AsyncPgConnection) -> QueryRes
 /// Makes the index for searches by part, where there is none.
 pub(crate) async fn make_search(pool: &Pool) -> Result<bool, StoreError> {
     let mut connection = pool.unlimited().await?;
-    match search_state(&mut connection).await.map_err(|error| failure(&error))? {
+    let mut state = search_state(&mut connection).await.map_err(|error| failure(&error))?;
+    for _ in 1..TRIES {
+        // Somebody else's building is waited for.
+        if state != Some(false) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        state = search_state(&mut connection).await.map_err(|error| failure(&error))?;
+    }
+    match state {
         Some(true) => return Ok(false),
         Some(false) => {
             let problem = "the index `tenants_by_part` is being built, or a build of it broke off: then drop it";
