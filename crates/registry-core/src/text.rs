@@ -139,11 +139,23 @@ impl EmailAddress {
         &self.0
     }
 
-    /// The address as compared: any case of ASCII letters is the same inbox. Other letters are compared as they are: those
-    /// that Unicode folds onto ASCII ones (U+212A, the Kelvin sign) make an inbox of somebody else's.
+    /// The address as compared: any case of ASCII letters is the same inbox, and any spelling of its domain (IDNA, UTS #46),
+    /// since mail to either goes to the same host. Other letters before the `@` are compared as they are: those that Unicode
+    /// folds onto ASCII ones (U+212A, the Kelvin sign) make an inbox of somebody else's.
     #[must_use]
     pub fn folded(&self) -> String {
-        self.0.to_ascii_lowercase()
+        self.deliverable().to_ascii_lowercase()
+    }
+
+    /// The address as mail servers take it: an international domain in its ASCII form (RFC 5891), which needs no SMTPUTF8.
+    /// A name that IDNA has no form for stays as it is.
+    #[must_use]
+    pub fn deliverable(&self) -> String {
+        let Some((local, domain)) = self.0.rsplit_once('@') else { return self.0.clone() };
+        match idna::domain_to_ascii(domain) {
+            Ok(ascii) if !domain.is_ascii() && !ascii.is_empty() => format!("{local}@{ascii}"),
+            _ => self.0.clone(),
+        }
     }
 }
 
@@ -179,6 +191,22 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(EmailAddress::parse(text).is_ok(), good, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn one_inbox_is_one_address_however_its_domain_is_written() {
+        for (address, deliverable, folded) in [
+            ("Ada@Example.COM", "Ada@Example.COM", "ada@example.com"),
+            ("Ada@Bücher.example", "Ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
+            ("ada@BÜCHER.example", "ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
+            ("ada@ｃorp.example", "ada@corp.example", "ada@corp.example"),
+            ("jörg@bücher.example", "jörg@xn--bcher-kva.example", "jörg@xn--bcher-kva.example"),
+            ("vi\u{212a}tor@acme.example", "vi\u{212a}tor@acme.example", "vi\u{212a}tor@acme.example"),
+            ("a@r3---sn.ｓｐａｍ.example", "a@r3---sn.spam.example", "a@r3---sn.spam.example"),
+        ] {
+            let address = EmailAddress::parse(address).unwrap();
+            assert_eq!((address.deliverable().as_str(), address.folded().as_str()), (deliverable, folded));
         }
     }
 

@@ -81,6 +81,9 @@ impl Brand {
 fn name(key: &'static str, text: Option<&String>) -> Result<(), BrandError> {
     match text {
         Some(text) if text.trim().is_empty() => Err(BrandError { key, problem: "must not be empty" }),
+        Some(text) if text.chars().count() > 100 => {
+            Err(BrandError { key, problem: "must have at most 100 characters" })
+        }
         Some(text) if text.chars().any(char::is_control) => {
             Err(BrandError { key, problem: "must not have control characters" })
         }

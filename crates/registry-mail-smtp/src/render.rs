@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use lettre::address::AddressError;
 use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message as Email};
@@ -67,7 +66,7 @@ impl Renderer {
     pub(crate) fn render(&self, mail: &OutgoingMail) -> Result<Email, MailError> {
         let permanent = |error: &dyn std::fmt::Display| MailError::Permanent(format!("it cannot be rendered: {error}"));
         let Rendered { subject, text, html } = self.words(&mail.message).map_err(|error| permanent(&error))?;
-        let to = deliverable(mail.to.as_str()).map_err(|error| permanent(&error))?;
+        let to: Address = mail.to.deliverable().parse().map_err(|error| permanent(&error))?;
         let mut email = Email::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
@@ -94,15 +93,6 @@ impl Renderer {
             }
             Message::PortalLink(message) => templates.render("portal_link", &PortalLinkView::of(brand, message)),
         }
-    }
-}
-
-/// The address as most mail servers take it: an international domain in its ASCII form (RFC 5891), which needs no SMTPUTF8.
-fn deliverable(address: &str) -> Result<Address, AddressError> {
-    let Some((local, domain)) = address.rsplit_once('@') else { return address.parse() };
-    match idna::domain_to_ascii(domain) {
-        Ok(ascii) if !domain.is_ascii() => Address::new(local, ascii),
-        _ => address.parse(),
     }
 }
 
@@ -194,17 +184,6 @@ mod tests {
         }
         let missing = renderer(Path::new("/nowhere")).err().unwrap().to_string();
         assert!(missing.contains("/nowhere cannot be read"), "{missing}");
-    }
-
-    #[test]
-    fn an_international_domain_goes_in_its_ascii_form() {
-        for (address, shown) in [
-            ("ada@example.com", "ada@example.com"),
-            ("Ada@Bücher.example", "Ada@xn--bcher-kva.example"),
-            ("jörg@bücher.example", "jörg@xn--bcher-kva.example"),
-        ] {
-            assert_eq!(deliverable(address).unwrap().to_string(), shown);
-        }
     }
 
     #[test]
