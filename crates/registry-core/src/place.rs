@@ -20,6 +20,11 @@ impl<I: Copy + Into<Uuid> + From<Uuid>> Place<I> {
         format!("{}.{}", self.at.timestamp_micros(), id.as_simple())
     }
 
+    /// The same place in a list of other rows, among which ids are drawn alike.
+    pub(crate) fn of(place: Place<Uuid>) -> Self {
+        Self { at: place.at, id: place.id.into() }
+    }
+
     /// Reads a cursor; `None` where it is not one of ours.
     pub(crate) fn from_cursor(text: &str) -> Option<Self> {
         let (micros, id) = text.split_once('.')?;

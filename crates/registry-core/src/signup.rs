@@ -34,8 +34,8 @@ pub enum Mistake {
     Email,
     /// It is too long, or has characters that no name has.
     Text,
-    /// It is a link, or turns its text around (Unicode's bidirectional controls): anybody may have anybody mailed. What else
-    /// looks like a link is made harmless where the mail is written.
+    /// It is a link or an address, or turns its text around (Unicode's bidirectional controls): anybody may have anybody
+    /// mailed. What else looks like a link is made harmless where the mail is written.
     Link,
     /// Addresses of its domain are not registered.
     Blocked,
@@ -96,7 +96,10 @@ pub fn chosen<'a>(options: &'a [String], typed: &'a str) -> &'a str {
 
 fn is_link(name: &str) -> bool {
     let turns = |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    name.contains("://") || name.contains(turns)
+    let lower = name.to_ascii_lowercase();
+    let goes_on = |(_, rest): (&str, &str)| rest.starts_with(|next: char| !next.is_whitespace());
+    let is_address = ["://", "www.", "@"].iter().any(|mark| lower.split_once(mark).is_some_and(goes_on));
+    is_address || name.contains(turns)
 }
 
 /// Domains, as they are compared: in ASCII, by IDNA (UTS #46), in lower case.
@@ -104,11 +107,13 @@ fn is_link(name: &str) -> bool {
 pub struct BlockedDomains(Vec<String>);
 
 fn compared(domain: &str) -> Option<String> {
-    let ascii = idna::domain_to_ascii_strict(domain.trim_end_matches('.')).ok()?;
-    Some(ascii).filter(|ascii| !ascii.is_empty())
+    let ascii = idna::domain_to_ascii(domain.trim_end_matches('.')).ok()?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    Some(ascii).filter(|ascii| !ascii.is_empty() && ascii.chars().all(is_name))
 }
 
-/// An address's domain. Names that IDNA has no form for are in the DNS all the same: they are compared as they are.
+/// An address's domain, as mail is delivered to it. Names that IDNA has no form for are in the DNS all the same: they are
+/// compared as they are.
 fn domain(email: &str) -> String {
     let domain = email.trim().rsplit('@').next().unwrap_or_default();
     compared(domain).unwrap_or_else(|| domain.trim_end_matches('.').to_lowercase())
@@ -158,7 +163,11 @@ mod tests {
             (Typed { contact_name: "two\nlines", ..fine() }, vec![("contact_name", Mistake::Text)]),
             (Typed { company_name: "at https://evil.example", ..fine() }, vec![("company_name", Mistake::Link)]),
             (Typed { contact_name: "Acme \u{202e}elpmaxe", ..fine() }, vec![("contact_name", Mistake::Link)]),
+            (Typed { company_name: "WWW.evil.example/pay", ..fine() }, vec![("company_name", Mistake::Link)]),
+            (Typed { contact_name: "eve@evil.example", ..fine() }, vec![("contact_name", Mistake::Link)]),
             (Typed { company_name: "Acme www. Ltd", ..fine() }, vec![]),
+            (Typed { company_name: "Ada @ Acme", ..fine() }, vec![]),
+            (Typed { company_name: "Booking.com B.V.", ..fine() }, vec![]),
             (Typed { contact_email: "ada@", ..fine() }, vec![("contact_email", Mistake::Email)]),
             (Typed { contact_email: "a@x.SPAM.example", ..fine() }, vec![("contact_email", Mistake::Blocked)]),
             (Typed { edition: "gold", product_code: "other", ..fine() }, vec![("edition", Mistake::Choice)]),
@@ -184,6 +193,9 @@ mod tests {
             ("spam.example", "a@ｓｐａｍ．example", true),
             ("spam.example", "a@spam.example.", true),
             ("spam.example", "a@r3---sn.SPAM.example", true),
+            ("spam.example", "a@r3---sn.ｓｐａｍ.example", true),
+            ("bücher.example", "a@r3---sn.bücher.example", true),
+            ("r3---sn.spam.example", "a@r3---sn.spam.example", true),
             ("spam.example", "a@xn--a.spam.example", true),
             ("spam.example", "a@aא.spam.example", true),
             ("spam.example", "", false),

@@ -135,7 +135,7 @@ async fn wrong_tokens_and_mails_that_are_asked_for_are_counted_apart() {
     let refused = world.registry.operator_refused(source()).unwrap_err();
     assert!(matches!(refused, Refusal::TooOften { .. }), "{refused:?}");
     let contact = EmailAddress::parse("acme@example.com").unwrap();
-    assert_eq!(world.registry.ask(source(), Asked::Mail(&contact), None), Ok(()));
+    assert_eq!(world.registry.ask(source(), Asked::Link(&contact), None), Ok(()));
 }
 
 #[tokio::test]
@@ -144,16 +144,22 @@ async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_
     let contact = EmailAddress::parse("acme@example.com").unwrap();
     let from = |last: u8| Source::of([198, 51, 100, last].into());
     for _ in 0..50 {
-        assert_eq!(world.registry.ask(from(1), Asked::Mail(&contact), Some([7; 32])), Ok(()), "it is the same form");
+        assert_eq!(world.registry.ask(from(1), Asked::Link(&contact), Some([7; 32])), Ok(()), "it is the same form");
     }
     for last in 2..11 {
-        assert_eq!(world.registry.ask(from(last), Asked::Mail(&contact), None), Ok(()));
+        assert_eq!(world.registry.ask(from(last), Asked::Link(&contact), None), Ok(()));
     }
-    let late = world.registry.ask(from(11), Asked::Mail(&contact), Some([8; 32])).unwrap_err();
+    let late = world.registry.ask(from(11), Asked::Link(&contact), Some([8; 32])).unwrap_err();
     assert!(matches!(late, Refusal::TooOften { .. }), "{late:?}");
-    let again = world.registry.ask(from(11), Asked::Mail(&contact), Some([8; 32])).unwrap_err();
+    let again = world.registry.ask(from(11), Asked::Link(&contact), Some([8; 32])).unwrap_err();
     assert!(matches!(again, Refusal::TooOften { .. }), "what was refused is no form that was counted: {again:?}");
-    assert_eq!(world.registry.ask(from(12), Asked::Reissue(&contact), None), Ok(()));
+    // Each kind is counted by itself, and a session's wherever it comes from.
+    assert_eq!(world.registry.ask(from(12), Asked::Registration(&contact), None), Ok(()));
+    for _ in 0..10 {
+        assert_eq!(world.registry.ask(from(11), Asked::Reissue(&contact), None), Ok(()));
+    }
+    let many = world.registry.ask(from(13), Asked::Reissue(&contact), None).unwrap_err();
+    assert!(matches!(many, Refusal::TooOften { .. }), "{many:?}");
 }
 
 #[tokio::test]

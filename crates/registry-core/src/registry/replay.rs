@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::answer::{CheckedIn, EntitlementChanged, Issued, Licensed, Redeemed, Standing};
@@ -85,6 +86,15 @@ impl<F, T: Recorded> Recording<F, T> {
     /// What the store needs, and what the answer is opened with.
     pub(crate) fn into_parts(self) -> (Option<Replay>, Decide<F, T>, String) {
         (self.replay, self.decide, self.context)
+    }
+}
+
+impl IdempotencyKey {
+    /// What a request is counted by: the same only where it is answered as it was.
+    #[must_use]
+    pub fn counted_by(&self) -> [u8; 32] {
+        let parts = [self.scope.as_bytes(), &[0], &self.digest, &self.fingerprint];
+        Sha256::digest(parts.concat()).into()
     }
 }
 

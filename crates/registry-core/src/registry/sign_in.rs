@@ -21,13 +21,15 @@ use crate::text::EmailAddress;
 /// How many tenants of one contact a page shows.
 const TENANTS: u32 = 20;
 
-/// What is asked for: it goes to this address. What a customer who signed in asks for is counted apart from what anybody
-/// asks for in the customer's name.
+/// What is asked for: it is mailed to this address. Each kind is counted by itself, so that what anybody asks for in a
+/// customer's name keeps the customer from nothing else.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'a> {
-    /// A registration, or a link that signs in.
-    Mail(&'a EmailAddress),
-    /// A fresh code, by the customer.
+    /// A registration.
+    Registration(&'a EmailAddress),
+    /// A link that signs in: each of those that were mailed does, so whoever has the inbox is not kept out.
+    Link(&'a EmailAddress),
+    /// A fresh code, in a session of the customer: from where does not count.
     Reissue(&'a EmailAddress),
 }
 
@@ -90,20 +92,21 @@ impl Registry {
     }
 
     /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is refused, and so is what is
-    /// often asked for the same address, known or not. A form that was counted before (`form` is the digest of its mark) is
-    /// not counted again: sent twice, it is answered as it was, and costs no further mail.
+    /// often asked for the same address, known or not. A form that was counted before (`form` is the digest of its mark and of
+    /// what is in it) is not counted again: sent twice, it is answered as it was, and costs no further mail.
     pub fn ask(&self, source: Source, asked: Asked<'_>, form: Option<[u8; 32]>) -> Result<(), Refusal> {
         let now = self.now();
         if form.is_some_and(|form| self.forms.check(form, now).is_err()) {
             return Ok(());
         }
-        let (what, contact) = match asked {
-            Asked::Mail(contact) => ("", contact),
-            Asked::Reissue(contact) => ("reissue ", contact),
+        let (what, contact, from) = match asked {
+            Asked::Registration(contact) => ("registration", contact, Some(source)),
+            Asked::Link(contact) => ("link", contact, Some(source)),
+            Asked::Reissue(contact) => ("reissue", contact, None),
         };
-        let digest = Sha256::digest(format!("{what}{}", contact.folded())).into();
-        let counted = self.asks.note(source, now).and_then(|()| self.asks_for.note(digest, now));
-        counted.map_err(too_often)?;
+        let digest = Sha256::digest(format!("{what} {}", contact.folded())).into();
+        let counted = from.map_or(Ok(()), |from| self.asks.note(from, now));
+        counted.and_then(|()| self.asks_for.note(digest, now)).map_err(too_often)?;
         form.map_or(Ok(()), |form| self.forms.note(form, now)).map_err(too_often)
     }
 

@@ -76,6 +76,7 @@ macro_rules! store_conformance {
             what_an_open_endpoint_writes_is_one_line_a_source_and_minute,
             pages_neither_skip_nor_repeat,
             the_audit_is_paged_newest_first,
+            a_timeline_has_every_line_and_every_mail_once,
             filters_and_search_find_what_they_name,
             a_contact_means_its_newest_tenants_that_are_not_cancelled,
             a_tenant_is_shown_with_everything,

@@ -7,6 +7,7 @@ use registry_core::blob::BlobKey;
 use registry_core::id::{CodeId, TenantId};
 use registry_core::registry::directory::{ListTenants, NewestCode};
 use registry_core::registry::reissue::Reissue;
+use registry_core::registry::timeline::Event;
 use registry_core::secret::KeyId;
 use registry_core::store::{Store, TenantSelector, Write};
 use registry_core::tenant::TenantStatus;
@@ -44,6 +45,34 @@ pub async fn the_audit_is_paged_newest_first(store: Arc<dyn Store>) {
             }
         }
         assert_eq!(seen, all);
+    }
+}
+
+/// What happened to a tenant, from two tables, also where much is of one moment.
+pub async fn a_timeline_has_every_line_and_every_mail_once(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let tenant = world.register("Acme", "essentials").await.tenant_id;
+    world.register("Bolt", "essentials").await;
+    for number in 0..6 {
+        world.reissue(tenant).await.unwrap();
+        world.clock.advance(TimeDelta::seconds(number % 2));
+    }
+    let (lines, mails) = (audit(&*store, Some(tenant)).await.len(), world.mails(tenant).await.len());
+    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let (page, next) = world.registry.tenant_timeline(tenant, 3, cursor.as_deref()).await.unwrap();
+        assert!(page.len() == 3 || next.is_none());
+        seen.extend(page);
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert!(seen.is_sorted_by(|earlier, later| earlier.at() >= later.at()), "newest first");
+    let is_mail = |event: &&Event| matches!(event, Event::Mailed(_));
+    assert_eq!((seen.len() - seen.iter().filter(is_mail).count(), seen.iter().filter(is_mail).count()), (lines, mails));
+    for (position, event) in seen.iter().enumerate() {
+        assert!(!seen[position + 1..].contains(event), "twice: {event:?}");
     }
 }
 
