@@ -57,11 +57,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let watched = config.clone();
     let look = move || admit(&watched, &admitted);
     tokio::spawn(watch("the tokens", look, async move { wait(&mut stop).await }));
+    let door = config.door.enabled.then(|| door(&config, &public_url)).transpose()?;
     announce(&config, &wired, &format!("http://{address}"))?;
-    let mut app = App::new(wired.registry, wired.files, tokens, settings.clone());
-    if config.door.enabled {
-        app = app.with_door(door(&config, &public_url)?);
-    }
+    let app = App::new(wired.registry, wired.files, tokens, settings.clone());
+    let app = door.into_iter().fold(app, App::with_door);
     if public_url.starts_with("https://") && config.http.trusted_proxies.is_empty() {
         tracing::warn!(
             "`public_url` is https, and `http.trusted_proxies` names no proxy: all clients count as one source"

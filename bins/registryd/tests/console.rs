@@ -170,9 +170,9 @@ fn pages_stay_small_however_much_there_is_to_show() {
     let operator = token(data.path(), "ann", TokenRole::Operator);
     let server = start(data.path(), &[]);
     let (tenant, code) = server.register("Acme", "essentials");
-    let long = "<&\"long name>".repeat(15);
+    let long = "<&\"'".repeat(50);
     for number in 0..110 {
-        let email = format!("{number}@{}.example", "a".repeat(60));
+        let email = format!("{}{number}@{}.example", "'".repeat(60), "a".repeat(60));
         let body = json!({ "company_name": long, "contact_email": email, "edition": "essentials" });
         assert_eq!(server.service("/register-tenant", &body).0, 200);
     }
@@ -232,8 +232,9 @@ fn a_mail_that_does_not_go_out_is_sent_again_and_every_mail_is_found() {
     let retry = format!("/console/mails/{}/retry", &rest[..36]);
     let csrf = csrf(&page(&server, &retry, &cookie).text().unwrap());
     let done = form(&server, &retry, &cookie, &[("csrf", &csrf)]);
-    assert_eq!(done.headers()["location"], "/console/mails?done=retry");
-    assert!(mails("?done=retry").contains("The mail is sent again now."));
+    let to = done.headers()["location"].to_str().unwrap().strip_prefix("/console/mails").unwrap().to_owned();
+    assert!(mails(&to).contains("The mail is sent again now."));
+    assert!(!mails("?done=retry").contains("The mail is sent again now."), "nobody else's link says so");
     std::fs::remove_file(&mailbox).unwrap();
     std::fs::create_dir(&mailbox).unwrap();
     let sent =

@@ -1,6 +1,7 @@
 //! Reading JSON: 413 over the limit, 415 for another kind of content, 400 where it is no JSON, 422 where a value has
 //! the wrong type. Texts name the field, never its value: it may be a code.
 
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -23,7 +24,7 @@ impl<T: DeserializeOwned> FromRequest<App> for ApiJson<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         check_type(&request)?;
-        let reading = read(request, app.settings.body_limit);
+        let reading = read(request.into_body(), app.settings.body_limit);
         let body = tokio::time::timeout(app.settings.read_timeout, reading).await;
         let body = body.map_err(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT))??;
         parse(&body).map(Self)
@@ -39,8 +40,8 @@ fn check_type(request: &Request) -> Result<(), ApiError> {
     if is_json && is_plain { Ok(()) } else { Err(ApiError::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)) }
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    let mut body = request.into_body();
+/// A body, at most so many bytes.
+pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let (mut kept, mut seen) = (BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
         let broken = |_| ApiError::of_status(StatusCode::BAD_REQUEST);

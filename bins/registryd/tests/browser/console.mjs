@@ -87,4 +87,12 @@ for (let guessed = 0; guessed < 40; guessed++) {
 }
 await page.getByText("Try again in").waitFor();
 await look("too-often");
+// In German, where words are longer.
+const german = await browser.newContext({ locale: "de", javaScriptEnabled: script, bypassCSP: script });
+const seite = await german.newPage();
+await seite.goto(`${url}console/sign-in`);
+await seite.getByLabel("Operator-Token").fill(token);
+await seite.getByRole("button", { name: "Anmelden" }).click();
+await seite.getByRole("heading", { name: "Mandanten" }).waitFor();
+await look("german", seite);
 await browser.close();

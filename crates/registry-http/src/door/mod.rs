@@ -2,6 +2,7 @@
 //! without JavaScript, and have none.
 
 mod console;
+mod form;
 mod language;
 mod limit;
 pub(crate) mod pages;
@@ -12,7 +13,7 @@ mod signup;
 mod visitor;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::{self, from_fn_with_state};
 use axum::response::{Redirect, Response};
@@ -26,9 +27,6 @@ use crate::problem::ApiError;
 
 pub use pages::{Door, DoorError, DoorSettings};
 pub(crate) use refusals::Reader;
-
-/// The largest form, in bytes.
-const FORM: usize = 64 * 1024;
 
 /// The pages' paths; none where the vendor has pages of its own.
 pub(crate) fn routes(app: &App) -> Router<App> {
@@ -44,7 +42,6 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .merge(console::routes())
         .merge(with_a_slash())
         .route("/assets/door.css", get(style))
-        .layer(DefaultBodyLimit::max(FORM))
         .route_layer(from_fn_with_state(app.clone(), guard))
 }
 

@@ -84,7 +84,8 @@ pub(crate) struct Shown;
 fn headers(settings: &DoorSettings) -> HeaderMap {
     // The logo is the only thing that comes from elsewhere.
     let logo = settings.brand.get("logo_url").and_then(Value::as_str).and_then(|url| url.parse::<Uri>().ok());
-    let origin = logo.and_then(|url| Some(format!(" {}://{}", url.scheme_str()?, url.authority()?)));
+    let is_plain = |origin: &String| origin.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || ":/.-[]".contains(c));
+    let origin = logo.and_then(|url| Some(format!(" {}://{}", url.scheme_str()?, url.authority()?))).filter(is_plain);
     let policy = format!(
         "default-src 'none'; style-src 'self'; img-src 'self'{}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
         origin.unwrap_or_default()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Form, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use minijinja::context;
@@ -15,6 +15,7 @@ use registry_core::guesses::Source;
 use registry_core::id::TenantId;
 use registry_core::refusal::Refusal;
 use registry_core::registry::reissue::Reissue;
+use registry_core::registry::replay::IdempotencyKey;
 use registry_core::registry::sign_in::Asked;
 use registry_core::release::size_in_words;
 use registry_core::secret::SignInToken;
@@ -24,6 +25,7 @@ use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::form::Form;
 use super::language::Language;
 use super::limit::later;
 use super::pages::{Door, Side};
@@ -37,7 +39,7 @@ use crate::problem::ApiError;
 use crate::source::Client;
 
 /// How many appliances of a tenant are shown.
-const APPLIANCES: usize = 20;
+const APPLIANCES: usize = 6;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -102,7 +104,7 @@ pub(crate) async fn mail_link(
     let Ok(contact) = EmailAddress::parse(&typed.email) else {
         return sign_in_form(door, language, &typed.email, Some(door.text(language, "wrong_email", &[])));
     };
-    let counted = app.registry.ask(source, Asked::Mail(&contact), None);
+    let counted = app.registry.ask(source, Asked::Link(&contact), None);
     if let Some(refused) = later(&app, (language, Side::Customers), counted)? {
         return Ok(refused);
     }
@@ -184,10 +186,11 @@ pub(crate) async fn show(
     let door = app.door()?;
     let cursor = turned.cursor.as_deref().filter(|cursor| !cursor.is_empty());
     let reissued = || door.text(language, "reissue_done", &[("email", customer.contact.as_str())]);
-    let notice = (turned.done == "reissue").then(reissued);
+    let notice = (turned.done == customer.session.done("reissue")).then(reissued);
     let (tenants, next) = app.registry.tenants_of(&customer.contact, cursor).await?;
     let tenants: Vec<_> = tenants.iter().map(|record| shown(door, language, record)).collect();
-    let release = app.registry.release_offered().await?.map(|release| ShownRelease {
+    let may_download = next.is_some() || tenants.iter().any(|tenant| tenant.may_reissue);
+    let release = app.registry.release_offered().await?.filter(|_| may_download).map(|release| ShownRelease {
         version: door.text(language, "download_version", &[("version", release.version.as_str())]),
         file_name: release.file_name.clone(),
         size: size_in_words(release.size).replace('.', &door.text(language, "decimal_mark", &[])),
@@ -205,7 +208,7 @@ fn shown(door: &Door, language: Language, record: &TenantRecord) -> ShownTenant 
     let more = record.appliances.len().saturating_sub(APPLIANCES);
     let text = |name: &str| texts.get(name).cloned().unwrap_or_default();
     let appliance = |appliance: &Appliance| ShownAppliance {
-        id: cut(appliance.id.as_str(), 60),
+        id: cut(appliance.id.as_str(), 72),
         last_check_in: appliance.last_check_in_at.map_or_else(|| text("never"), |at| minute(texts, at)),
         license_until: match (&appliance.license, appliance.revoked_at) {
             (_, Some(_)) => text("revoked"),
@@ -215,7 +218,7 @@ fn shown(door: &Door, language: Language, record: &TenantRecord) -> ShownTenant 
     };
     ShownTenant {
         id: tenant.id.0,
-        company: tenant.company_name.to_string(),
+        company: cut(tenant.company_name.as_str(), 300),
         edition: edition(texts, record),
         status: text(&format!("status_{}", tenant.status.as_str())),
         registered: day(texts, tenant.registered_at),
@@ -259,7 +262,7 @@ pub(crate) async fn reissue_now(
     }
     own_tenant(&app, &customer, id).await?;
     let key = form_key(format!("portal {}", customer.session.visitor.name), &own.form, &id.to_string());
-    let form = key.as_ref().map(|key| key.digest);
+    let form = key.as_ref().map(IdempotencyKey::counted_by);
     let counted = app.registry.ask(source, Asked::Reissue(&customer.contact), form);
     if let Some(refused) = later(&app, (language, Side::Customers), counted)? {
         return Ok(refused);
@@ -267,8 +270,9 @@ pub(crate) async fn reissue_now(
     let selector = TenantSelector::Id(TenantId(id));
     let reissue = Reissue { selector, strict: false, send_email: true, mail_only: true, key };
     let (registry, actor) = (app.registry.clone(), actor(&customer.session, source));
+    let done = customer.session.done("reissue");
     detached(async move { registry.code_reissue(reissue, actor).await }).await?;
-    Ok(Redirect::to("/portal?done=reissue").into_response())
+    Ok(Redirect::to(&format!("/portal?done={done}")).into_response())
 }
 
 /// A fresh link to the current image, for whoever has a tenant that is not closed.

@@ -29,9 +29,19 @@ pub(super) fn edition(texts: &Catalogue, record: &TenantRecord) -> String {
     }
 }
 
-/// So much of a text as a table has room for.
-pub(super) fn cut(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
+/// What a letter weighs in a page, in bytes: those of HTML's own are written out.
+fn weight(letter: char) -> usize {
+    if matches!(letter, '&' | '<' | '>' | '"' | '\'' | '/') { 6 } else { letter.len_utf8() }
+}
+
+/// So much of a text as a page has room for, in bytes as it is written.
+pub(super) fn cut(text: &str, heaviest: usize) -> String {
+    let mut total = 0;
+    let too_much = text.char_indices().find(|(_, letter)| {
+        total += weight(*letter);
+        total > heaviest
+    });
+    match too_much {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
@@ -59,8 +69,14 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_letters() {
-        for (text, longest, shown) in [("abc", 3, "abc"), ("abcd", 3, "abc…"), ("äöü€", 2, "äö…"), ("", 0, "")]
-        {
+        for (text, longest, shown) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "abc…"),
+            ("äöü€", 4, "äö…"),
+            ("a'b", 7, "a'…"),
+            ("a'b", 6, "a…"),
+            ("", 0, ""),
+        ] {
             assert_eq!(cut(text, longest), shown);
         }
     }

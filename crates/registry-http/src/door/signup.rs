@@ -1,6 +1,6 @@
 //! `/signup`: a customer registers. The code goes by mail only, which proves the inbox.
 
-use axum::extract::{Form, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use minijinja::context;
@@ -9,11 +9,13 @@ use registry_core::audit::Actor;
 use registry_core::edition::EditionName;
 use registry_core::refusal::Refusal;
 use registry_core::registry::register::NewTenant;
+use registry_core::registry::replay::IdempotencyKey;
 use registry_core::registry::sign_in::Asked;
 use registry_core::signup::{self, Mistake, chosen};
 use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 
+use super::form::Form;
 use super::language::Language;
 use super::limit::when;
 use super::pages::Door;
@@ -58,6 +60,13 @@ struct Problem {
     text: String,
 }
 
+/// An edition that is bought elsewhere.
+#[derive(Serialize)]
+struct Bought<'a> {
+    name: &'a str,
+    url: String,
+}
+
 /// A problem, and what its field is called.
 #[derive(Serialize)]
 struct Named<'a> {
@@ -99,7 +108,8 @@ pub(crate) async fn register(
     }
     let new = new_tenant(door, &typed);
     let contact = EmailAddress::parse(&typed.contact_email)?;
-    let counted = app.registry.ask(source, Asked::Mail(&contact), new.key.as_ref().map(|key| key.digest));
+    let counted =
+        app.registry.ask(source, Asked::Registration(&contact), new.key.as_ref().map(IdempotencyKey::counted_by));
     if let Err(refusal) = counted {
         return refused(&app, language, typed, refusal.into());
     }
@@ -202,7 +212,9 @@ fn form(
         }
     }
     let editions = app.registry.settings().editions.names().map(EditionName::as_str);
-    let bought: Vec<&str> = editions.filter(|name| !service.editions.iter().any(|it| it == name)).collect();
+    let url = door.settings.checkout_url.clone().unwrap_or_default();
+    let bought = editions.filter(|name| !service.editions.iter().any(|it| it == name));
+    let bought: Vec<_> = bought.map(|name| Bought { name, url: url.replace("{edition}", name) }).collect();
     let values = context! {
         form => typed.form.clone(), fields => Serde(&fields), problems => Serde(&problems), bought => Serde(&bought),
         checkout_url => door.settings.checkout_url.clone(),

@@ -56,6 +56,11 @@ impl SignedIn {
         hex(&Sha256::digest(format!("csrf {}", self.token.expose())))
     }
 
+    /// What a page is told with that something was done: no link that another made says so.
+    pub(crate) fn done(&self, what: &str) -> String {
+        hex(&Sha256::digest(format!("done {what} {}", self.token.expose())))[..16].to_owned()
+    }
+
     pub(crate) fn has(&self, csrf: &str) -> bool {
         self.csrf().as_bytes().ct_eq(csrf.as_bytes()).into()
     }

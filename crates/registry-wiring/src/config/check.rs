@@ -89,9 +89,25 @@ impl Config {
         if door.asks == 0 {
             bail!("`door.asks` must be at least 1");
         }
-        let is_web = |url: &str| url.starts_with("https://") || url.starts_with("http://");
-        if door.checkout_url.as_deref().is_some_and(|url| !is_web(url) || url.contains([' ', '"', '<', '>'])) {
+        let is_web = |url: &str| {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+            rest.starts_with(|first: char| first.is_alphanumeric())
+                && !url.contains(|c: char| c.is_whitespace() || c.is_control() || "\"<>".contains(c))
+        };
+        if door.checkout_url.as_deref().is_some_and(|url| !is_web(url)) {
             bail!("`door.checkout_url` must be an http or https URL");
+        }
+        let editions = door.self_service.iter().flatten();
+        if editions.clone().collect::<std::collections::BTreeSet<_>>().len() < editions.count() {
+            bail!("`door.self_service` names an edition twice");
+        }
+        // Else a link that was mailed ends before another may be asked for; and a form that is not counted again would be
+        // sent again.
+        if self.guesses.window.to_std() > door.link_lifetime.to_std() {
+            bail!("`guesses.window` must not be longer than `door.link_lifetime`");
+        }
+        if self.guesses.window.to_std() > self.http.replay_window.to_std() {
+            bail!("`guesses.window` must not be longer than `http.replay_window`");
         }
         let (idle, lifetime) = (door.session_idle.to_std(), door.session_lifetime.to_std());
         if !(Duration::from_mins(1)..=Duration::from_hours(24)).contains(&door.link_lifetime.to_std()) {

@@ -21,7 +21,7 @@ use crate::door::shown::{day, edition, minute};
 use crate::problem::ApiError;
 
 /// The most rows of a page.
-const ROWS: u32 = 100;
+const ROWS: u32 = 60;
 /// So many check-ins are missed before an appliance counts as silent.
 const MISSED: u32 = 2;
 
@@ -157,7 +157,7 @@ pub(super) async fn mails(
     let options = choices(door, language, "mail", MailState::ALL.iter().map(|it| it.as_str()));
     let list = List {
         title: "mails",
-        notice: (narrowed.done == "retry").then(|| door.text(language, "sent_again", &[])),
+        notice: (narrowed.done == operator.session.done("retry")).then(|| door.text(language, "sent_again", &[])),
         filters: vec![Filter {
             name: "state",
             label: door.text(language, "status", &[]),

@@ -6,7 +6,7 @@ mod tenant;
 mod timeline;
 
 use axum::Router;
-use axum::extract::{Form, FromRequestParts, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -18,6 +18,7 @@ use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use registry_core::sign_in::Role;
 use serde::{Deserialize, Serialize};
 
+use super::form::Form;
 use super::language::Language;
 use super::limit::later;
 use super::pages::{Door, Side};
@@ -80,8 +81,8 @@ fn is_operator(actor: &str) -> bool {
     actor.starts_with("operator:")
 }
 
-/// The most letters of a cell: pages stay small, whatever somebody typed.
-const CELL: usize = 60;
+/// The most of a cell, in bytes as it is written: pages stay small, whatever somebody typed.
+const CELL: usize = 72;
 
 /// A cell of a table.
 #[derive(Serialize)]
@@ -103,7 +104,7 @@ impl Cell {
 
     /// With more room.
     fn long(text: &str) -> Self {
-        Self { text: cut(text, 3 * CELL), link: None }
+        Self { text: cut(text, 2 * CELL), link: None }
     }
 }
 

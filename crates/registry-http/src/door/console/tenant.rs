@@ -1,6 +1,6 @@
 //! One tenant: what happened to it; a fresh code; a mail sent again.
 
-use axum::extract::{Form, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use minijinja::context;
@@ -19,6 +19,7 @@ use super::lists::given;
 use super::timeline::{LINES, happened};
 use super::{Cell, Operator};
 use crate::app::App;
+use crate::door::form::Form;
 use crate::door::language::{Catalogue, Language};
 use crate::door::pages::{Door, Side};
 use crate::door::refusals::stale;
@@ -77,7 +78,7 @@ pub(super) async fn show(
         headings => ["when", "what", "who_did", "why"].map(text),
         appliances => Serde(&shown), appliance_headings => ["appliance", "last_check_in", "license_until"].map(text),
         more => (more > 0).then(|| door.text(language, "more_appliances", &[("more", &more.to_string())])),
-        notice => (turned.done == "reissue").then(|| text("console_done")),
+        notice => (turned.done == operator.session.done("reissue")).then(|| text("console_done")),
         reissue => format!("/console/tenants/{id}/reissue"), ..operator.frame(door, language)
     };
     door.page("console_tenant.html", language, StatusCode::OK, values)
@@ -143,7 +144,7 @@ pub(super) async fn reissue_now(
     let reissue = Reissue { selector, strict: false, send_email: true, mail_only: true, key };
     let (registry, actor) = (app.registry.clone(), operator.acts_from(source));
     detached(async move { registry.code_reissue(reissue, actor).await }).await?;
-    Ok(Redirect::to(&format!("/console/tenants/{id}?done=reissue")).into_response())
+    Ok(Redirect::to(&format!("/console/tenants/{id}?done={}", operator.session.done("reissue"))).into_response())
 }
 
 /// The page that says why something is not offered.
@@ -179,5 +180,5 @@ pub(super) async fn retry_now(
     }
     let (registry, actor) = (app.registry.clone(), operator.acts_from(source));
     detached(async move { registry.mail_edit(MailId(id), MailEdit::Retry, actor).await }).await?;
-    Ok(Redirect::to("/console/mails?done=retry").into_response())
+    Ok(Redirect::to(&format!("/console/mails?done={}", operator.session.done("retry"))).into_response())
 }

@@ -14,8 +14,8 @@ use crate::door::pages::Door;
 use crate::door::shown::minute;
 use crate::problem::ApiError;
 
-/// How many lines of the audit a page has.
-pub(super) const LINES: u32 = 100;
+/// How many lines of the audit, or events of a tenant, a page has.
+pub(super) const LINES: u32 = 80;
 
 /// The lines of the audit, those without a tenant among them: operators' sign-ins, releases, unknown codes.
 pub(super) async fn audit(
@@ -65,9 +65,14 @@ fn audited(door: &Door, language: Language, entry: &AuditEntry) -> Vec<Cell> {
 fn mailed(door: &Door, language: Language, mail: &QueuedMail) -> Vec<Cell> {
     let (kind, state) =
         (door.word(language, "kind", mail.message.kind()), door.word(language, "mail", mail.state.as_str()));
-    let why = mail.last_error.as_ref().map_or_else(|| mail.to.to_string(), |error| format!("{}: {error}", mail.to));
+    let texts = door.texts(language);
+    let why = match (&mail.last_error, mail.settled_at) {
+        (Some(error), _) => format!("{}: {error}", mail.to),
+        (None, Some(at)) => format!("{}, {}", mail.to, minute(texts, at)),
+        (None, None) => mail.to.to_string(),
+    };
     vec![
-        minute(door.texts(language), mail.settled_at.unwrap_or(mail.queued_at)).into(),
+        minute(texts, mail.queued_at).into(),
         door.text(language, "mailed", &[("kind", &kind), ("state", &state)]).into(),
         door.text(language, "outbox", &[]).into(),
         Cell::long(&why),

@@ -1,0 +1,32 @@
+//! Reading a page's form: bounded in size, so that what is shown again stays small, and in time.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::json::read;
+use crate::problem::ApiError;
+
+/// The largest form, in bytes: what the longest names and addresses come to, percent-encoded.
+const LARGEST: usize = 7 * 1024;
+
+/// What a form holds.
+pub(super) struct Form<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let body = tokio::time::timeout(app.settings.read_timeout, read(body, LARGEST)).await;
+        let body = body.map_err(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT))??;
+        let read = Request::from_parts(parts, Body::from(body));
+        match axum::extract::Form::<T>::from_request(read, app).await {
+            Ok(axum::extract::Form(form)) => Ok(Self(form)),
+            Err(rejection) => Err(ApiError::of_status(rejection.into_response().status())),
+        }
+    }
+}
