@@ -60,7 +60,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let door = config.door.enabled.then(|| door(&config, &public_url)).transpose()?;
     announce(&config, &wired, &format!("http://{address}"))?;
     let app = App::new(wired.registry, wired.files, tokens, settings.clone());
-    let app = door.into_iter().fold(app, App::with_door);
+    let app = match door {
+        Some(door) => app.with_door(door),
+        None => app,
+    };
     if public_url.starts_with("https://") && config.http.trusted_proxies.is_empty() {
         tracing::warn!(
             "`public_url` is https, and `http.trusted_proxies` names no proxy: all clients count as one source"

@@ -164,7 +164,7 @@ pub(super) async fn mails(
             value: narrowed.state,
             options,
         }],
-        headings: &["when", "to", "kind", "status", "tries", "last_error", "send_again"],
+        headings: &["when", "to", "kind", "status", "tries", "send_again", "last_error"],
         rows: mails.iter().map(|mail| mail_row(door, language, mail, now)).collect(),
         next,
         ..List::default()
@@ -180,8 +180,8 @@ fn mail_row(door: &Door, language: Language, mail: &QueuedMail, now: Timestamp) 
         door.word(language, "kind", mail.message.kind()).into(),
         door.word(language, "mail", mail.state.as_str()).into(),
         mail.attempts.to_string().into(),
-        Cell::long(mail.last_error.as_deref().unwrap_or_default()),
         if mail.can_be_retried(now) { again() } else { "".into() },
+        Cell::long(mail.last_error.as_deref().unwrap_or_default()),
     ]
 }
 
