@@ -1,6 +1,7 @@
 //! The audit: one line, in the same transaction, for every change and for every refusal of something known.
 
 use crate::clock::Timestamp;
+use crate::guesses::Source;
 use crate::id::{AuditId, CodeId, MailId, TenantId};
 use crate::words::words;
 
@@ -131,6 +132,14 @@ pub struct Actor {
     pub name: String,
     /// The address or machine the request came from.
     pub source: String,
+}
+
+impl Actor {
+    /// A customer who signed in with this address.
+    #[must_use]
+    pub fn customer(address: &str, source: Source) -> Self {
+        Self { name: format!("customer:{address}"), source: source.to_string() }
+    }
 }
 
 /// A line of the audit. It names codes by their id, never by their text.

@@ -56,20 +56,19 @@ impl SelfService {
     /// Every mistake, with the name of its field.
     #[must_use]
     pub fn mistakes(&self, typed: &Typed<'_>) -> Vec<(&'static str, Mistake)> {
-        let is_empty = |text: &str| text.trim().is_empty();
-        let name = |text: &str, is_needed: bool, is_name: bool| match is_empty(text) {
-            true => is_needed.then_some(Mistake::Empty),
-            false if is_link(text) => Some(Mistake::Link),
-            false => (!is_name).then_some(Mistake::Text),
-        };
-        let email = |text: &str| {
-            if is_empty(text) {
-                Some(Mistake::Empty)
-            } else if EmailAddress::parse(text).is_err() {
-                Some(Mistake::Email)
+        let name = |text: &str, is_needed: bool, is_name: bool| {
+            if text.trim().is_empty() {
+                is_needed.then_some(Mistake::Empty)
+            } else if is_link(text) {
+                Some(Mistake::Link)
             } else {
-                self.blocked.has(text).then_some(Mistake::Blocked)
+                (!is_name).then_some(Mistake::Text)
             }
+        };
+        let email = |text: &str| match EmailAddress::parse(text) {
+            _ if text.trim().is_empty() => Some(Mistake::Empty),
+            Ok(address) => self.blocked.has(&address).then_some(Mistake::Blocked),
+            Err(_) => Some(Mistake::Email),
         };
         let choice = |chosen: &str, options: &[String]| {
             (options.len() > 1 && !options.iter().any(|it| it == chosen)).then_some(Mistake::Choice)
@@ -112,13 +111,6 @@ fn compared(domain: &str) -> Option<String> {
     Some(ascii).filter(|ascii| !ascii.is_empty() && ascii.chars().all(is_name))
 }
 
-/// An address's domain, as mail is delivered to it. Names that IDNA has no form for are in the DNS all the same: they are
-/// compared as they are.
-fn domain(email: &str) -> String {
-    let domain = email.trim().rsplit('@').next().unwrap_or_default();
-    compared(domain).unwrap_or_else(|| domain.trim_end_matches('.').to_lowercase())
-}
-
 impl BlockedDomains {
     /// Reads the domains; the first that is none is the error.
     pub fn new(domains: &[String]) -> Result<Self, String> {
@@ -127,8 +119,10 @@ impl BlockedDomains {
 
     /// Whether an address is in one of them, or in a domain below it.
     #[must_use]
-    pub fn has(&self, email: &str) -> bool {
-        let domain = domain(email);
+    pub fn has(&self, address: &EmailAddress) -> bool {
+        // Where mail to it goes. Names that IDNA has no form for are in the DNS all the same.
+        let folded = address.folded();
+        let domain = folded.rsplit('@').next().unwrap_or_default().trim_end_matches('.');
         let is_in = |blocked: &String| match domain.strip_suffix(blocked.as_str()) {
             Some(below) => below.is_empty() || below.ends_with('.'),
             None => false,
@@ -200,7 +194,12 @@ mod tests {
             ("spam.example", "a@aא.spam.example", true),
             ("spam.example", "", false),
         ] {
-            assert_eq!(BlockedDomains::new(&[blocked.to_owned()]).unwrap().has(email), expected, "{blocked} {email}");
+            let address = EmailAddress::from_stored(email.trim().to_owned());
+            assert_eq!(
+                BlockedDomains::new(&[blocked.to_owned()]).unwrap().has(&address),
+                expected,
+                "{blocked} {email}"
+            );
         }
         for no_domain in ["", "spam example", "."] {
             assert_eq!(BlockedDomains::new(&[no_domain.to_owned()]).err().as_deref(), Some(no_domain));

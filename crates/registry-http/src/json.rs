@@ -24,9 +24,7 @@ impl<T: DeserializeOwned> FromRequest<App> for ApiJson<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         check_type(&request)?;
-        let reading = read(request.into_body(), app.settings.body_limit);
-        let body = tokio::time::timeout(app.settings.read_timeout, reading).await;
-        let body = body.map_err(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT))??;
+        let body = read_in_time(request.into_body(), app.settings.body_limit, app).await?;
         parse(&body).map(Self)
     }
 }
@@ -40,8 +38,13 @@ fn check_type(request: &Request) -> Result<(), ApiError> {
     if is_json && is_plain { Ok(()) } else { Err(ApiError::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)) }
 }
 
-/// A body, at most so many bytes.
-pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// A body, at most so many bytes, within the time that clients have for it.
+pub(crate) async fn read_in_time(body: Body, limit: usize, app: &App) -> Result<Bytes, ApiError> {
+    let read = tokio::time::timeout(app.settings.read_timeout, read(body, limit)).await;
+    read.map_err(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT))?
+}
+
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let (mut kept, mut seen) = (BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
         let broken = |_| ApiError::of_status(StatusCode::BAD_REQUEST);

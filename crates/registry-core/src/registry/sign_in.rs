@@ -51,8 +51,8 @@ fn too_often(refusal: Refusal) -> Refusal {
 }
 
 impl Registry {
-    /// Mails a link that signs in, where the address is a contact's, also one of closed tenants; else does nothing. Whoever asked learns neither: the
-    /// caller MUST answer the same, and without waiting for this, and [`ask`](Self::ask) first.
+    /// Mails a link that signs in, where the address is a contact's, also one of closed tenants; else does nothing. Whoever
+    /// asked learns neither: the caller MUST answer the same, and without waiting for this, and [`ask`](Self::ask) first.
     pub async fn sign_in_mail(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
         let Some(newest) = self.newest(&contact).await? else { return Ok(()) };
         let mut stamp = self.stamp(Actor { name: "portal".to_owned(), source: source.to_string() });
@@ -128,7 +128,7 @@ impl Registry {
         let found = self.ports.store.sign_in_show(digest).await?.filter(|link| link.is_open_link(self.now()));
         let visitor = found.ok_or(Refusal::SignInLinkInvalid)?.visitor;
         let tenant = self.tenant_for(&visitor).await?;
-        let stamp = self.stamp(Actor { name: format!("customer:{}", visitor.name), source: source.to_string() });
+        let stamp = self.stamp(Actor::customer(&visitor.name, source));
         let (token, session) = self.session_for(visitor.clone(), stamp.now);
         let earlier = earlier.map(SignInToken::digest);
         let decide = move |link: &Option<SignIn>| {
@@ -245,8 +245,8 @@ impl Registry {
 
     /// The newest tenant of a contact.
     async fn newest(&self, contact: &EmailAddress) -> Result<Option<Tenant>, Error> {
-        let (tenants, _) = self.tenants_of(contact, None).await?;
-        Ok(tenants.into_iter().next().map(|record| record.tenant))
+        let query = TenantQuery { contact: Some(contact.clone()), limit: 1, ..TenantQuery::default() };
+        Ok(self.ports.store.tenant_list(query).await?.pop().map(|record| record.tenant))
     }
 
     /// The newest tenant of a contact that is not closed: anybody may register others in the contact's name.

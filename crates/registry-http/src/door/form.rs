@@ -2,12 +2,11 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
-use crate::json::read;
+use crate::json::read_in_time;
 use crate::problem::ApiError;
 
 /// The largest form, in bytes: what the longest names and addresses come to, percent-encoded.
@@ -21,9 +20,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let body = tokio::time::timeout(app.settings.read_timeout, read(body, LARGEST)).await;
-        let body = body.map_err(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT))??;
-        let read = Request::from_parts(parts, Body::from(body));
+        let read = Request::from_parts(parts, Body::from(read_in_time(body, LARGEST, app).await?));
         match axum::extract::Form::<T>::from_request(read, app).await {
             Ok(axum::extract::Form(form)) => Ok(Self(form)),
             Err(rejection) => Err(ApiError::of_status(rejection.into_response().status())),

@@ -4,10 +4,10 @@
 mod console;
 mod form;
 mod language;
-mod limit;
 pub(crate) mod pages;
 mod portal;
 mod refusals;
+mod reissue;
 mod shown;
 mod signup;
 mod visitor;

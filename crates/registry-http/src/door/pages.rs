@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use minijinja::value::Serde;
@@ -40,6 +41,13 @@ pub struct DoorSettings {
     pub checkout_url: Option<String>,
     /// Where the pages are reached. Where that is https, cookies go nowhere else.
     pub public_url: String,
+}
+
+impl DoorSettings {
+    /// Whether the pages are reached over https, and cookies go nowhere else.
+    pub(super) fn is_secure(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
 }
 
 /// Why there are no pages.
@@ -103,17 +111,11 @@ fn headers(settings: &DoorSettings) -> HeaderMap {
         (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
     ];
     headers.extend(all.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))));
-    if settings.public_url.starts_with("https://") {
+    if settings.is_secure() {
         // Browsers that were here once come by https only, for a year (RFC 6797).
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     headers
-}
-
-/// Marks a page.
-pub(crate) fn marked(mut response: Response) -> Response {
-    response.extensions_mut().insert(Shown);
-    response
 }
 
 /// Fills the `{gaps}` of a text; what fills them is not looked through again.
@@ -155,11 +157,6 @@ impl Door {
         response
     }
 
-    /// Whether cookies go over https only.
-    pub(crate) fn is_secure(&self) -> bool {
-        self.settings.public_url.starts_with("https://")
-    }
-
     /// The texts of a language.
     pub(crate) fn texts(&self, language: Language) -> &Catalogue {
         // There is one of each: all are read when the door is made.
@@ -184,7 +181,7 @@ impl Door {
         let all = context! { t => Serde(self.texts(language)), brand => Serde(&self.settings.brand), ..values };
         let rendered = self.templates.get_template(name).and_then(|template| template.render(all));
         let page = rendered.map_err(|error| ApiError::internal(format!("the page {name} cannot be shown: {error}")))?;
-        Ok(marked((status, Html(page)).into_response()))
+        Ok((status, Extension(Shown), Html(page)).into_response())
     }
 
     /// The style of all pages.

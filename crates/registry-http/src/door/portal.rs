@@ -10,28 +10,26 @@ use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::Registry;
 use registry_core::appliance::Appliance;
-use registry_core::audit::Actor;
 use registry_core::guesses::Source;
 use registry_core::id::TenantId;
 use registry_core::refusal::Refusal;
-use registry_core::registry::reissue::Reissue;
 use registry_core::registry::replay::IdempotencyKey;
 use registry_core::registry::sign_in::Asked;
 use registry_core::release::size_in_words;
 use registry_core::secret::SignInToken;
 use registry_core::sign_in::Role;
-use registry_core::store::{TenantRecord, TenantSelector};
+use registry_core::store::TenantRecord;
 use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::form::Form;
 use super::language::Language;
-use super::limit::later;
 use super::pages::{Door, Side};
 use super::refusals::stale;
-use super::shown::{cut, day, edition, minute};
-use super::visitor::{Customer, MaybeCustomer, Own, SignedIn, with_cookie};
+use super::reissue::reissue_by_mail;
+use super::shown::{cut, day, edition, last_check_in, license_until, more_appliances};
+use super::visitor::{Customer, MaybeCustomer, Own, with_cookie};
 use crate::app::App;
 use crate::endpoints::detached;
 use crate::idempotency::form_key;
@@ -104,10 +102,7 @@ pub(crate) async fn mail_link(
     let Ok(contact) = EmailAddress::parse(&typed.email) else {
         return sign_in_form(door, language, &typed.email, Some(door.text(language, "wrong_email", &[])));
     };
-    let counted = app.registry.ask(source, Asked::Link(&contact), None);
-    if let Some(refused) = later(&app, (language, Side::Customers), counted)? {
-        return Ok(refused);
-    }
+    app.registry.ask(source, Asked::Link(&contact), None)?;
     let minutes = app.registry.settings().sign_in_lifetime.num_minutes().to_string();
     let text = door.text(language, "sent_lead", &[("email", contact.as_str()), ("minutes", &minutes)]);
     app.do_later(mail_link_later(app.registry.clone(), contact, source));
@@ -155,11 +150,6 @@ pub(crate) async fn sign_in(
     Ok(with_cookie(door, Role::Customer, Some(&opened.token), "/portal"))
 }
 
-/// Who acts in a customer's session, for the audit.
-fn actor(session: &SignedIn, source: Source) -> Actor {
-    Actor { name: format!("customer:{}", session.visitor.name), source: source.to_string() }
-}
-
 pub(crate) async fn sign_out(
     State(app): State<App>,
     Client(source): Client,
@@ -172,7 +162,7 @@ pub(crate) async fn sign_out(
     if !session.has(&own.csrf) {
         return stale(door, (language, Side::Customers), "/portal");
     }
-    let (registry, actor, everywhere) = (app.registry.clone(), actor(&session, source), !own.everywhere.is_empty());
+    let (registry, actor, everywhere) = (app.registry.clone(), session.acts_from(source), !own.everywhere.is_empty());
     detached(async move { registry.sign_out(&session.token, session.visitor, everywhere, actor).await }).await?;
     Ok(with_cookie(door, Role::Customer, None, "/portal/sign-in"))
 }
@@ -205,25 +195,19 @@ pub(crate) async fn show(
 
 fn shown(door: &Door, language: Language, record: &TenantRecord) -> ShownTenant {
     let (tenant, texts) = (&record.tenant, door.texts(language));
-    let more = record.appliances.len().saturating_sub(APPLIANCES);
-    let text = |name: &str| texts.get(name).cloned().unwrap_or_default();
     let appliance = |appliance: &Appliance| ShownAppliance {
         id: cut(appliance.id.as_str(), 72),
-        last_check_in: appliance.last_check_in_at.map_or_else(|| text("never"), |at| minute(texts, at)),
-        license_until: match (&appliance.license, appliance.revoked_at) {
-            (_, Some(_)) => text("revoked"),
-            (Some(license), None) => minute(texts, license.expires_at),
-            (None, None) => "–".to_owned(),
-        },
+        last_check_in: last_check_in(door, language, appliance),
+        license_until: license_until(door, language, appliance),
     };
     ShownTenant {
         id: tenant.id.0,
         company: cut(tenant.company_name.as_str(), 300),
         edition: edition(texts, record),
-        status: text(&format!("status_{}", tenant.status.as_str())),
+        status: door.word(language, "status", tenant.status.as_str()),
         registered: day(texts, tenant.registered_at),
         appliances: record.appliances.iter().take(APPLIANCES).map(appliance).collect(),
-        more: (more > 0).then(|| door.text(language, "more_appliances", &[("more", &more.to_string())])),
+        more: more_appliances(door, language, record.appliances.len(), APPLIANCES),
         may_reissue: !tenant.status.is_closed(),
     }
 }
@@ -263,15 +247,9 @@ pub(crate) async fn reissue_now(
     own_tenant(&app, &customer, id).await?;
     let key = form_key(format!("portal {}", customer.session.visitor.name), &own.form, &id.to_string());
     let form = key.as_ref().map(IdempotencyKey::counted_by);
-    let counted = app.registry.ask(source, Asked::Reissue(&customer.contact), form);
-    if let Some(refused) = later(&app, (language, Side::Customers), counted)? {
-        return Ok(refused);
-    }
-    let selector = TenantSelector::Id(TenantId(id));
-    let reissue = Reissue { selector, strict: false, send_email: true, mail_only: true, key };
-    let (registry, actor) = (app.registry.clone(), actor(&customer.session, source));
+    app.registry.ask(source, Asked::Reissue(&customer.contact), form)?;
+    reissue_by_mail(&app, id, key, customer.session.acts_from(source)).await?;
     let done = customer.session.done("reissue");
-    detached(async move { registry.code_reissue(reissue, actor).await }).await?;
     Ok(Redirect::to(&format!("/portal?done={done}")).into_response())
 }
 

@@ -22,6 +22,10 @@ pub(super) fn why(door: &Door, language: Language, refusal: &Refusal) -> String 
         Refusal::MailNotFound => "why_no_mail",
         Refusal::MailSettled { .. } => "why_settled",
         Refusal::MailOutdated { .. } => "why_outdated",
+        Refusal::TooOften { retry_after } => {
+            let minutes = (retry_after.num_minutes() + 1).to_string();
+            return door.text(language, "too_often", &[("minutes", &minutes)]);
+        }
         Refusal::NothingToDownload => "download_none",
         Refusal::Invalid { field: "contact_email", .. } => "why_no_contact",
         Refusal::Invalid { .. } => "why_address",
@@ -84,6 +88,9 @@ impl Reader {
         let text = |name: &str, gaps: &[(&str, &str)]| door.text(self.language, name, gaps);
         let refusal = error.and_then(|error| error.refusal.as_ref());
         let (status, title, text) = match (status, refusal) {
+            (_, Some(refusal @ Refusal::TooOften { .. })) => {
+                (status, "too_often_title", why(door, self.language, refusal))
+            }
             (_, Some(refusal)) => (status, "cannot_title", why(door, self.language, refusal)),
             (StatusCode::PAYLOAD_TOO_LARGE, _) => (status, "cannot_title", text("form_too_large", &[])),
             (StatusCode::SERVICE_UNAVAILABLE, _) => (status, "busy_title", text("busy", &[])),
@@ -94,11 +101,13 @@ impl Reader {
             _ => (status, "nowhere_title", text("nowhere", &[])),
         };
         let home = match self.side {
-            Side::Customers if self.is_signup => ("/signup", "register"),
-            Side::Customers => ("/portal", "portal"),
-            Side::Operators => ("/console", "console"),
+            // Whoever asked too often is led nowhere.
+            _ if matches!(refusal, Some(Refusal::TooOften { .. })) => None,
+            Side::Customers if self.is_signup => Some(("/signup", "register")),
+            Side::Customers => Some(("/portal", "portal")),
+            Side::Operators => Some(("/console", "console")),
         };
-        door.message((self.language, self.side), status, (title, text), Some(home))
+        door.message((self.language, self.side), status, (title, text), home)
     }
 }
 

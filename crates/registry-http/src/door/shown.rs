@@ -1,10 +1,12 @@
 //! How things are shown on both sides of the door.
 
+use registry_core::appliance::Appliance;
 use registry_core::clock::Timestamp;
 use registry_core::entitlement;
 use registry_core::store::TenantRecord;
 
-use super::language::Catalogue;
+use super::language::{Catalogue, Language};
+use super::pages::Door;
 
 fn by(texts: &Catalogue, name: &str, form: &str, at: Timestamp) -> String {
     at.format(texts.get(name).map_or(form, String::as_str)).to_string()
@@ -29,6 +31,27 @@ pub(super) fn edition(texts: &Catalogue, record: &TenantRecord) -> String {
     }
 }
 
+/// When an appliance checked in last.
+pub(super) fn last_check_in(door: &Door, language: Language, appliance: &Appliance) -> String {
+    let at = appliance.last_check_in_at.map(|at| minute(door.texts(language), at));
+    at.unwrap_or_else(|| door.text(language, "never", &[]))
+}
+
+/// Until when an appliance's license holds.
+pub(super) fn license_until(door: &Door, language: Language, appliance: &Appliance) -> String {
+    match (&appliance.license, appliance.revoked_at) {
+        (_, Some(_)) => door.text(language, "revoked", &[]),
+        (Some(license), None) => minute(door.texts(language), license.expires_at),
+        (None, None) => "–".to_owned(),
+    }
+}
+
+/// How many appliances there are beyond the `shown` ones, where there are.
+pub(super) fn more_appliances(door: &Door, language: Language, all: usize, shown: usize) -> Option<String> {
+    let more = all.checked_sub(shown).filter(|more| *more > 0)?;
+    Some(door.text(language, "more_appliances", &[("more", &more.to_string())]))
+}
+
 /// What a letter weighs in a page, in bytes: those of HTML's own are written out.
 fn weight(letter: char) -> usize {
     if matches!(letter, '&' | '<' | '>' | '"' | '\'' | '/') { 6 } else { letter.len_utf8() }
@@ -50,7 +73,7 @@ pub(super) fn cut(text: &str, heaviest: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::door::language::{Language, catalogues};
+    use crate::door::language::catalogues;
 
     #[test]
     fn moments_are_in_the_readers_form() {

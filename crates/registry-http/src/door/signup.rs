@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::form::Form;
 use super::language::Language;
-use super::limit::when;
 use super::pages::Door;
+use super::refusals::why;
 use crate::app::App;
 use crate::endpoints::detached;
 use crate::idempotency::form_key;
@@ -54,10 +54,18 @@ struct Field {
 }
 
 /// Something that is wrong with the form: with a field of it, or with all of it.
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 struct Problem {
     field: Option<&'static str>,
+    /// What the field is called.
+    label: Option<String>,
     text: String,
+}
+
+impl Problem {
+    fn new(door: &Door, language: Language, field: Option<&'static str>, text: String) -> Self {
+        Self { field, label: field.map(|field| door.text(language, named(field), &[])), text }
+    }
 }
 
 /// An edition that is bought elsewhere.
@@ -65,14 +73,6 @@ struct Problem {
 struct Bought<'a> {
     name: &'a str,
     url: String,
-}
-
-/// A problem, and what its field is called.
-#[derive(Serialize)]
-struct Named<'a> {
-    label: Option<String>,
-    #[serde(flatten)]
-    problem: &'a Problem,
 }
 
 /// The name of a field's label.
@@ -131,11 +131,11 @@ fn refused(app: &App, language: Language, typed: Typed, error: ApiError) -> Resu
             (Some("company_name"), door.text(language, "wrong_again", &[]), fresh)
         }
         Some(Refusal::Invalid { field, .. }) => (Some(*field), door.text(language, "wrong_text", &[]), typed),
-        Some(Refusal::TooOften { retry_after }) => (None, when(door, language, *retry_after), typed),
+        Some(refusal @ Refusal::TooOften { .. }) => (None, why(door, language, refusal), typed),
         None if error.status == StatusCode::SERVICE_UNAVAILABLE => (None, door.text(language, "busy", &[]), typed),
         Some(_) | None => return Err(error),
     };
-    let mut page = form(app, language, &typed, error.status, &[Problem { field, text }])?;
+    let mut page = form(app, language, &typed, error.status, &[Problem::new(door, language, field, text)])?;
     let again = error.into_response().headers().get(header::RETRY_AFTER).cloned();
     page.headers_mut().extend(again.map(|again| (header::RETRY_AFTER, again)));
     Ok(page)
@@ -167,8 +167,7 @@ fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
         product_code: &typed.product_code,
     };
     let problem = |(field, mistake): (&'static str, Mistake)| {
-        let text = door.text(language, &format!("wrong_{mistake}"), &[]);
-        Problem { field: Some(field), text }
+        Problem::new(door, language, Some(field), door.text(language, &format!("wrong_{mistake}"), &[]))
     };
     door.settings.self_service.mistakes(&typed).into_iter().map(problem).collect()
 }
@@ -182,10 +181,7 @@ fn form(
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let label = |name: &str| door.text(language, name, &[]);
-    let problems: Vec<_> =
-        problems.iter().map(|it| Named { label: it.field.map(|field| label(named(field))), problem: it }).collect();
-    let problem =
-        |name: &str| problems.iter().map(|it| it.problem).find(|it| it.field == Some(name)).map(|it| it.text.clone());
+    let problem = |name: &str| problems.iter().find(|it| it.field == Some(name)).map(|it| it.text.clone());
     let field = |name, kind, autocomplete, value: &str, needed| Field {
         name,
         label: label(named(name)),
@@ -212,12 +208,13 @@ fn form(
         }
     }
     let editions = app.registry.settings().editions.names().map(EditionName::as_str);
-    let url = door.settings.checkout_url.clone().unwrap_or_default();
-    let bought = editions.filter(|name| !service.editions.iter().any(|it| it == name));
-    let bought: Vec<_> = bought.map(|name| Bought { name, url: url.replace("{edition}", name) }).collect();
+    let others = editions.filter(|name| !service.editions.iter().any(|it| it == name));
+    let bought: Vec<_> = match &door.settings.checkout_url {
+        Some(url) => others.map(|name| Bought { name, url: url.replace("{edition}", name) }).collect(),
+        None => Vec::new(),
+    };
     let values = context! {
-        form => typed.form.clone(), fields => Serde(&fields), problems => Serde(&problems), bought => Serde(&bought),
-        checkout_url => door.settings.checkout_url.clone(),
+        form => typed.form.clone(), fields => Serde(&fields), problems => Serde(problems), bought => Serde(&bought),
     };
     door.page("signup.html", language, status, values)
 }

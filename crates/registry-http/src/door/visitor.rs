@@ -5,7 +5,9 @@ use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use registry_core::audit::Actor;
 use registry_core::entropy::hex;
+use registry_core::guesses::Source;
 use registry_core::secret::SignInToken;
 use registry_core::sign_in::{Role, Visitor};
 use registry_core::text::EmailAddress;
@@ -56,6 +58,11 @@ impl SignedIn {
         hex(&Sha256::digest(format!("csrf {}", self.token.expose())))
     }
 
+    /// Who acts in a customer's session, for the audit.
+    pub(crate) fn acts_from(&self, source: Source) -> Actor {
+        Actor::customer(&self.visitor.name, source)
+    }
+
     /// What a page is told with that something was done: no link that another made says so.
     pub(crate) fn done(&self, what: &str) -> String {
         hex(&Sha256::digest(format!("done {what} {}", self.token.expose())))[..16].to_owned()
@@ -92,7 +99,7 @@ impl FromRequestParts<App> for Customer {
 
 /// Who is signed in in this role, if anybody is.
 pub(super) async fn signed_in(parts: &Parts, app: &App, role: Role) -> Result<Option<SignedIn>, ApiError> {
-    for token in tokens(&parts.headers, session(role, app.door()?.is_secure())) {
+    for token in tokens(&parts.headers, session(role, app.door()?.settings.is_secure())) {
         if let Some(visitor) = app.registry.session(&token).await?
             && visitor.role == role
         {
@@ -113,7 +120,7 @@ fn tokens(headers: &HeaderMap, cookie: &str) -> Vec<SignInToken> {
 /// Goes to a path with the session's cookie, or with one that ends it.
 pub(super) fn with_cookie(door: &Door, role: Role, token: Option<&SignInToken>, to: &str) -> Response {
     let mut response = Redirect::to(to).into_response();
-    if let Some(cookie) = cookie(role, token, door.is_secure()) {
+    if let Some(cookie) = cookie(role, token, door.settings.is_secure()) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
     response

@@ -10,6 +10,7 @@ use registry_core::edition::EditionName;
 use registry_core::mail::{MailQuery, MailState, QueuedMail};
 use registry_core::refusal::Refusal;
 use registry_core::registry::directory::{ListTenants, TenantSummary};
+use registry_core::store::{ListedRelease, SilentAppliance};
 use registry_core::tenant::TenantStatus;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use super::{Cell, Operator};
 use crate::app::App;
 use crate::door::language::Language;
 use crate::door::pages::Door;
-use crate::door::shown::{day, edition, minute};
+use crate::door::shown::{day, edition, last_check_in, license_until, minute};
 use crate::problem::ApiError;
 
 /// The most rows of a page.
@@ -128,7 +129,7 @@ pub(super) async fn tenants(
 fn tenant_row(door: &Door, language: Language, summary: &TenantSummary) -> Vec<Cell> {
     let (tenant, texts) = (&summary.record.tenant, door.texts(language));
     vec![
-        Cell::linked(tenant.company_name.to_string(), format!("/console/tenants/{}", tenant.id.0)),
+        Cell::of_tenant(tenant.company_name.as_str(), tenant.id),
         tenant.contact_email.as_ref().map_or("–", |email| email.as_str()).into(),
         edition(texts, &summary.record).into(),
         door.word(language, "status", tenant.status.as_str()).into(),
@@ -176,13 +177,20 @@ fn mail_row(door: &Door, language: Language, mail: &QueuedMail, now: Timestamp) 
     let again = || Cell::linked(door.text(language, "send_again", &[]), format!("/console/mails/{}/retry", mail.id.0));
     vec![
         minute(door.texts(language), mail.queued_at).into(),
-        Cell::linked(mail.to.to_string(), format!("/console/tenants/{}", mail.tenant_id.0)),
+        Cell::of_tenant(mail.to.as_str(), mail.tenant_id),
         door.word(language, "kind", mail.message.kind()).into(),
         door.word(language, "mail", mail.state.as_str()).into(),
         mail.attempts.to_string().into(),
         if mail.can_be_retried(now) { again() } else { "".into() },
         Cell::long(mail.last_error.as_deref().unwrap_or_default()),
     ]
+}
+
+/// Leaves what fits on a page, where there is no further one; whether there was more.
+fn is_cut<T>(rows: &mut Vec<T>) -> bool {
+    let is_cut = rows.len() > ROWS as usize;
+    rows.truncate(ROWS as usize);
+    is_cut
 }
 
 pub(super) async fn releases(
@@ -193,9 +201,8 @@ pub(super) async fn releases(
     let door = app.door()?;
     let text = |name: &str| door.text(language, name, &[]);
     let mut releases = app.registry.release_list(None).await?;
-    let more = releases.len() > ROWS as usize;
-    releases.truncate(ROWS as usize);
-    let row = |it: &registry_core::store::ListedRelease| {
+    let more = is_cut(&mut releases);
+    let row = |it: &ListedRelease| {
         let state = if it.release.yanked_at.is_some() { text("yanked") } else { String::new() };
         vec![
             it.release.version.as_str().into(),
@@ -223,25 +230,21 @@ pub(super) async fn silent(
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let mut silent = app.registry.appliances_silent(MISSED, ROWS + 1).await?;
-    let more = silent.len() > ROWS as usize;
-    silent.truncate(ROWS as usize);
-    let lead = door.text(language, "silent_lead", &[("missed", &MISSED.to_string())]);
-    let cut = more.then(|| door.text(language, "silent_cut", &[("shown", &ROWS.to_string())]));
-    let texts = door.texts(language);
-    let row = |it: &registry_core::store::SilentAppliance| {
+    let mut lead = door.text(language, "silent_lead", &[("missed", &MISSED.to_string())]);
+    if is_cut(&mut silent) {
+        lead = format!("{lead} {}", door.text(language, "silent_cut", &[("shown", &ROWS.to_string())]));
+    }
+    let row = |it: &SilentAppliance| {
         vec![
-            Cell::linked(it.tenant.company_name.to_string(), format!("/console/tenants/{}", it.tenant.id.0)),
+            Cell::of_tenant(it.tenant.company_name.as_str(), it.tenant.id),
             Cell::from(it.appliance.id.as_str()),
-            it.appliance
-                .last_check_in_at
-                .map_or_else(|| door.text(language, "never", &[]), |at| minute(texts, at))
-                .into(),
-            it.appliance.license.as_ref().map_or_else(String::new, |license| minute(texts, license.expires_at)).into(),
+            last_check_in(door, language, &it.appliance).into(),
+            license_until(door, language, &it.appliance).into(),
         ]
     };
     let list = List {
         title: "silent",
-        lead: Some(cut.map_or(lead.clone(), |cut| format!("{lead} {cut}"))),
+        lead: Some(lead),
         headings: &["company", "appliance", "last_check_in", "license_until"],
         rows: silent.iter().map(row).collect(),
         ..List::default()

@@ -14,13 +14,13 @@ use axum::routing::get;
 use minijinja::context;
 use registry_core::audit::Actor;
 use registry_core::guesses::Source;
+use registry_core::id::TenantId;
 use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use registry_core::sign_in::Role;
 use serde::{Deserialize, Serialize};
 
 use super::form::Form;
 use super::language::Language;
-use super::limit::later;
 use super::pages::{Door, Side};
 use super::refusals::stale;
 use super::shown::cut;
@@ -102,6 +102,11 @@ impl Cell {
         Self { link: Some(link), ..Self::from(text) }
     }
 
+    /// Leads to a tenant.
+    fn of_tenant(text: impl AsRef<str>, tenant: TenantId) -> Self {
+        Self::linked(text, format!("/console/tenants/{tenant}"))
+    }
+
     /// With more room.
     fn long(text: &str) -> Self {
         Self { text: cut(text, 2 * CELL), link: None }
@@ -128,10 +133,9 @@ async fn sign_in(
     let door = app.door()?;
     let token = proof.token.trim();
     let Some(actor) = app.tokens.actor(token).filter(|actor| is_operator(actor)) else {
-        let refused = later(&app, (language, Side::Operators), app.registry.operator_refused(source))?;
+        app.registry.operator_refused(source)?;
         let values = context! { problem => door.text(language, "console_wrong_token", &[]) };
-        let again = || door.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
-        return refused.map_or_else(again, Ok);
+        return door.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
     };
     let name = ServiceToken::new(token.to_owned()).digest().to_hex();
     let (registry, actor) = (app.registry.clone(), Actor { name: actor, source: source.to_string() });

@@ -9,8 +9,6 @@ use registry_core::appliance::Appliance;
 use registry_core::id::{MailId, TenantId};
 use registry_core::refusal::Refusal;
 use registry_core::registry::outbox::MailEdit;
-use registry_core::registry::reissue::Reissue;
-use registry_core::store::TenantSelector;
 use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,10 +18,11 @@ use super::timeline::{LINES, happened};
 use super::{Cell, Operator};
 use crate::app::App;
 use crate::door::form::Form;
-use crate::door::language::{Catalogue, Language};
+use crate::door::language::Language;
 use crate::door::pages::{Door, Side};
 use crate::door::refusals::stale;
-use crate::door::shown::{edition, minute};
+use crate::door::reissue::reissue_by_mail;
+use crate::door::shown::{edition, last_check_in, license_until, minute, more_appliances};
 use crate::door::visitor::Own;
 use crate::endpoints::detached;
 use crate::idempotency::form_key;
@@ -71,28 +70,20 @@ pub(super) async fn show(
     .into_iter()
     .map(|(name, value)| Fact { name: text(name), value })
     .collect();
-    let shown: Vec<_> = appliances.iter().take(APPLIANCES).map(|it| appliance(texts, it)).collect();
-    let more = appliances.len().saturating_sub(APPLIANCES);
+    let row = |it: &Appliance| -> [Cell; 3] {
+        let (checked_in, license) = (last_check_in(door, language, it), license_until(door, language, it));
+        [it.id.as_str().into(), checked_in.into(), license.into()]
+    };
+    let shown: Vec<_> = appliances.iter().take(APPLIANCES).map(row).collect();
     let values = context! {
         title => tenant.company_name.as_str(), facts => Serde(&facts), rows => Serde(&rows), next,
         headings => ["when", "what", "who_did", "why"].map(text),
         appliances => Serde(&shown), appliance_headings => ["appliance", "last_check_in", "license_until"].map(text),
-        more => (more > 0).then(|| door.text(language, "more_appliances", &[("more", &more.to_string())])),
+        more => more_appliances(door, language, appliances.len(), APPLIANCES),
         notice => (turned.done == operator.session.done("reissue")).then(|| text("console_done")),
         reissue => format!("/console/tenants/{id}/reissue"), ..operator.frame(door, language)
     };
     door.page("console_tenant.html", language, StatusCode::OK, values)
-}
-
-fn appliance(texts: &Catalogue, appliance: &Appliance) -> Vec<Cell> {
-    let text = |name: &str| texts.get(name).cloned().unwrap_or_default();
-    let license = match (&appliance.license, appliance.revoked_at) {
-        (_, Some(_)) => text("revoked"),
-        (Some(license), None) => minute(texts, license.expires_at),
-        (None, None) => "–".to_owned(),
-    };
-    let last_check_in = appliance.last_check_in_at.map_or_else(|| text("never"), |at| minute(texts, at));
-    vec![appliance.id.as_str().into(), last_check_in.into(), license.into()]
 }
 
 /// A form that asks before anything is done.
@@ -140,10 +131,7 @@ pub(super) async fn reissue_now(
         return stale(app.door()?, (language, Side::Operators), &format!("/console/tenants/{id}/reissue"));
     }
     let key = form_key(format!("console {}", operator.actor), &own.form, &id.to_string());
-    let selector = TenantSelector::Id(TenantId(id));
-    let reissue = Reissue { selector, strict: false, send_email: true, mail_only: true, key };
-    let (registry, actor) = (app.registry.clone(), operator.acts_from(source));
-    detached(async move { registry.code_reissue(reissue, actor).await }).await?;
+    reissue_by_mail(&app, id, key, operator.acts_from(source)).await?;
     Ok(Redirect::to(&format!("/console/tenants/{id}?done={}", operator.session.done("reissue"))).into_response())
 }
 

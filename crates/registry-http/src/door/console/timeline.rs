@@ -27,9 +27,7 @@ pub(super) async fn audit(
     let door = app.door()?;
     let (entries, next) = app.registry.audit_page(None, LINES, given(&narrowed.cursor).as_deref()).await?;
     let row = |entry: &AuditEntry| {
-        let tenant = entry
-            .tenant_id
-            .map_or_else(|| "–".into(), |id| Cell::linked(id.0.to_string(), format!("/console/tenants/{}", id.0)));
+        let tenant = entry.tenant_id.map_or_else(|| "–".into(), |id| Cell::of_tenant(id.to_string(), id));
         let mut cells = audited(door, language, entry);
         cells.insert(2, tenant);
         cells
