@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use both::{Environment, on_both_databases};
 use common::{Server, start};
-use outside::{operate, operator};
+use outside::{operate, operator, wait_until};
 use pages::{csrf, form, hidden, page, token};
 use registry_core::id::TenantId;
 use registry_core::registry::entitlements::EntitlementEdit;
@@ -138,7 +138,9 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     assert_eq!(codes(), 2, "sent twice, it is one code");
 
     // A mail that was sent is not sent again; one that there is not has a page that says so.
-    let mails = page(&server, "/console/mails?state=sent", &cookie).text().unwrap();
+    let sent = || page(&server, "/console/mails?state=sent", &cookie).text().unwrap();
+    wait_until("the fresh code's mail", || sent().contains("fresh install code"));
+    let mails = sent();
     assert!(mails.contains("fresh install code") && !mails.contains("&#x2f;retry"), "{mails}");
     assert!(mails.contains(" UTC"), "{mails}");
     for path in ["/console/mails?state=lost", "/console?status=lost", "/console?cursor=x", "/console/mails?cursor=x"] {
