@@ -65,7 +65,9 @@ impl Step {
             Self::Fmt => cargo(&["fmt", "--all", "--check"]),
             Self::Guards => guards::run(),
             Self::Deps => deps::run(),
-            Self::Clippy => cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+            Self::Clippy => {
+                cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+            }
             Self::Doc => {
                 let mut doc = run::command("cargo", &["doc", "--no-deps", "--workspace"]);
                 run::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
@@ -83,9 +85,16 @@ fn cargo(args: &[&str]) -> Result<()> {
 /// Advisories are not asked for here: that takes a clone of their database, and so a network.
 fn deny() -> Result<()> {
     match deny_plan(run::cargo_has("deny"), run::in_ci()) {
-        DenyPlan::Check => {
-            cargo(&["deny", "--offline", "--config", "deny.toml", "check", "bans", "licenses", "sources"])
-        }
+        DenyPlan::Check => cargo(&[
+            "deny",
+            "--offline",
+            "--config",
+            "deny.toml",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ]),
         DenyPlan::Skip => {
             println!("skipped, since cargo-deny is not installed: {INSTALL_DENY}");
             Ok(())
@@ -111,7 +120,10 @@ fn deny_plan(installed: bool, ci: bool) -> DenyPlan {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a developer is told how long a step took; nothing is decided by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a developer is told how long a step took; nothing is decided by it"
+)]
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = work();

@@ -1,7 +1,7 @@
 //! `cargo xtask deps`: the arrows between our crates point down.
 //!
-//! The table below is the architecture, as a command can check it. Development dependencies are left aside: a test may
-//! use what its crate may not.
+//! The table below is the architecture, as a command can check it. Development dependencies are
+//! left aside: a test may use what its crate may not.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::run;
 
 /// Every crate of the workspace, and which of ours it may depend on; from the top floor down.
 ///
-/// `registry-testkit` stands on no right side: it is for tests only. It has a real signer and a real vault, so that no
-/// test signs or seals with a make-believe one.
+/// `registry-testkit` stands on no right side: it is for tests only. It has a real signer and a
+/// real vault, so that no test signs or seals with a make-believe one.
 const ARROWS: &[(&str, &[&str])] = &[
     ("registryd", &["registry-wiring", "registry-http", CORE]),
     ("registryctl", &["registry-wiring", "appliance-license", CORE]),
@@ -60,9 +60,14 @@ const NOT_IN_CORE: &[&str] = &["axum", "diesel", "getrandom", "hyper", "rand", "
 /// # Errors
 /// Where the table does not allow one: names them all.
 pub(crate) fn run() -> Result<()> {
-    let metadata = run::output(&mut run::command("cargo", &["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata = run::output(&mut run::command(
+        "cargo",
+        &["metadata", "--no-deps", "--format-version", "1"],
+    ))?;
     let mut packages = parse(&metadata)?;
-    packages.sort_by_key(|package| ARROWS.iter().position(|(name, _)| *name == package.name).unwrap_or(usize::MAX));
+    packages.sort_by_key(|package| {
+        ARROWS.iter().position(|(name, _)| *name == package.name).unwrap_or(usize::MAX)
+    });
     println!("{}", picture(&packages).join("\n"));
     let violations = violations(&packages);
     ensure!(violations.is_empty(), "arrows that must not be:\n{}", violations.join("\n"));
@@ -83,8 +88,10 @@ fn parse(metadata: &str) -> Result<Vec<Package>> {
 
 fn parse_package(package: &Value) -> Result<Package> {
     let name = parse_name(package)?;
-    let dependencies = package["dependencies"].as_array().context("a package lists no dependencies")?;
-    let needs = dependencies.iter().filter(|dependency| dependency["kind"] != "dev").map(parse_name);
+    let dependencies =
+        package["dependencies"].as_array().context("a package lists no dependencies")?;
+    let needs =
+        dependencies.iter().filter(|dependency| dependency["kind"] != "dev").map(parse_name);
     Ok(Package { name, needs: needs.collect::<Result<_>>()? })
 }
 
@@ -97,7 +104,8 @@ fn picture(packages: &[Package]) -> Vec<String> {
     let ours = names(packages);
     let width = ours.iter().map(|name| name.len()).max().unwrap_or(0);
     let line = |package: &Package| {
-        let arrows: Vec<_> = package.needs.iter().map(String::as_str).filter(|need| ours.contains(need)).collect();
+        let arrows: Vec<_> =
+            package.needs.iter().map(String::as_str).filter(|need| ours.contains(need)).collect();
         let arrows = if arrows.is_empty() { "–".to_owned() } else { arrows.join(", ") };
         format!("{:width$} → {arrows}", package.name)
     };
@@ -109,7 +117,9 @@ fn violations(packages: &[Package]) -> Vec<String> {
     let mut found = Vec::new();
     for Package { name, needs } in packages {
         let Some((_, allowed)) = ARROWS.iter().find(|(listed, _)| listed == name) else {
-            found.push(format!("`{name}` is not in the table of xtask/src/deps.rs: add it, on its floor"));
+            found.push(format!(
+                "`{name}` is not in the table of xtask/src/deps.rs: add it, on its floor"
+            ));
             continue;
         };
         for need in needs.iter().map(String::as_str) {
@@ -137,7 +147,10 @@ mod tests {
     use super::*;
 
     fn package(name: &str, needs: &[&str]) -> Package {
-        Package { name: name.to_owned(), needs: needs.iter().map(|need| (*need).to_owned()).collect() }
+        Package {
+            name: name.to_owned(),
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        }
     }
 
     #[test]
@@ -168,12 +181,20 @@ mod tests {
         let cases: &[(&[&str], Option<&str>)] = &[
             (&[], None),
             (&[CORE, "tokio"], None),
-            (&[CORE, "registry-vault"], Some("`registry-license` must not depend on `registry-vault`")),
-            (&["registry-testkit"], Some("`registry-license` must not depend on `registry-testkit`")),
+            (
+                &[CORE, "registry-vault"],
+                Some("`registry-license` must not depend on `registry-vault`"),
+            ),
+            (
+                &["registry-testkit"],
+                Some("`registry-license` must not depend on `registry-testkit`"),
+            ),
         ];
         for (needs, expected) in cases {
-            let others = [CORE, "registry-vault", "registry-testkit"].map(|name| package(name, &[]));
-            let packages: Vec<_> = others.into_iter().chain([package("registry-license", needs)]).collect();
+            let others =
+                [CORE, "registry-vault", "registry-testkit"].map(|name| package(name, &[]));
+            let packages: Vec<_> =
+                others.into_iter().chain([package("registry-license", needs)]).collect();
             assert!(violations(&packages).iter().eq(*expected), "{needs:?}");
         }
     }
@@ -195,7 +216,11 @@ mod tests {
         let http = package("registry-http", &["axum", "registry-api", CORE]);
         assert_eq!(
             picture(&[http, package(CORE, &["serde"]), package("registry-api", &[])]),
-            ["registry-http → registry-api, registry-core", "registry-core → –", "registry-api  → –"]
+            [
+                "registry-http → registry-api, registry-core",
+                "registry-core → –",
+                "registry-api  → –"
+            ]
         );
     }
 }

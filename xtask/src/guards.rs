@@ -1,4 +1,5 @@
-//! The guards of `cargo xtask ci`: what must not be in the repository, and no compiler would notice.
+//! The guards of `cargo xtask ci`: what must not be in the repository, and no compiler would
+//! notice.
 
 mod rules;
 
@@ -9,13 +10,16 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::run;
 
-/// Looks at every file that is committed or could be, and prints each finding as `path:line: message`.
+/// Looks at every file that is committed or could be, and prints each finding as `path:line:
+/// message`.
 ///
 /// # Errors
 /// Where there is a finding.
 pub(crate) fn run() -> Result<()> {
-    let listed =
-        run::output(&mut run::command("git", &["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
+    let listed = run::output(&mut run::command(
+        "git",
+        &["ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+    ))?;
     let paths: BTreeSet<&str> = listed.split_terminator('\0').collect();
     let mut findings = Vec::new();
     for path in &paths {

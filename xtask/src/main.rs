@@ -1,8 +1,8 @@
 //! `cargo xtask …`: everything that a developer or the CI runs on this workspace.
 //!
-//! It is a program and no folder of scripts, so that it is read, linted and tested like the rest. Each module is one
-//! command; what it decides (which steps, which arguments, what is wrong) is a pure function beside the part that
-//! starts other programs.
+//! It is a program and no folder of scripts, so that it is read, linted and tested like the rest.
+//! Each module is one command; what it decides (which steps, which arguments, what is wrong) is a
+//! pure function beside the part that starts other programs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the terminal")]
 
 mod bench;
@@ -32,7 +32,8 @@ struct Cli {
 enum Task {
     /// Run all tests, the documentation's among them
     Test {
-        /// Given to the test runner as they are, a filter for example; documentation tests are left out then
+        /// Given to the test runner as they are, a filter for example; documentation tests are left
+        /// out then
         #[arg(last = true)]
         extra: Vec<String>,
     },
@@ -44,9 +45,11 @@ enum Task {
     },
     /// Check that the arrows between our crates point down, and print them
     Deps,
-    /// Measure a release build: how long it takes to start, and what it reaches of what the database alone could
+    /// Measure a release build: how long it takes to start, and what it reaches of what the
+    /// database alone could
     Bench(bench::Options),
-    /// Tell a customer's whole story to a fresh registryd, from outside: register, mail, download, install, reinstall
+    /// Tell a customer's whole story to a fresh registryd, from outside: register, mail, download,
+    /// install, reinstall
     Demo {
         /// The image that customers download; one is made up unless given
         #[arg(long, value_name = "FILE")]
@@ -61,7 +64,8 @@ enum Task {
         #[arg(long)]
         smtp: bool,
     },
-    /// Run the tests that can be large as large as they get, built for release, and print what they measured
+    /// Run the tests that can be large as large as they get, built for release, and print what they
+    /// measured
     Soak,
 }
 

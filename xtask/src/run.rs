@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 
 /// The folder of the workspace.
 pub(crate) fn root() -> PathBuf {
-    let xtask = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let xtask =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     PathBuf::from(xtask).join("..")
 }
 
@@ -54,7 +55,10 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// As [`run`], and where the output is not UTF-8.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = shown(command);
-    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{line}`"))?;
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
     ensure!(output.status.success(), "`{line}` failed: {}", output.status);
     String::from_utf8(output.stdout).with_context(|| format!("the output of `{line}` is not UTF-8"))
 }
@@ -74,23 +78,28 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// `cargo run` describes xtask to it in these variables. Passed on to another cargo they would make build scripts that
-/// watch them run again, and their crates be compiled again.
+/// `cargo run` describes xtask to it in these variables. Passed on to another cargo they would make
+/// build scripts that watch them run again, and their crates be compiled again.
 fn describes_xtask(variable: &str) -> bool {
     variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
 /// The command as one would type it.
 fn shown(command: &Command) -> String {
-    let variables =
-        command.get_envs().filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))));
+    let variables = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))));
     let words = iter::once(command.get_program()).chain(command.get_args()).map(quoted);
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
-    if word.is_empty() || word.contains(char::is_whitespace) { format!("'{word}'") } else { word.into_owned() }
+    if word.is_empty() || word.contains(char::is_whitespace) {
+        format!("'{word}'")
+    } else {
+        word.into_owned()
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +113,10 @@ mod tests {
         assert_eq!(shown(&plain), "cargo fmt --all --check");
 
         let mut with_variables = Command::new("cargo");
-        with_variables.args(["doc", "a b"]).env("RUSTDOCFLAGS", "-D warnings").env_remove("CARGO_PKG_NAME");
+        with_variables
+            .args(["doc", "a b"])
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .env_remove("CARGO_PKG_NAME");
         assert_eq!(shown(&with_variables), "RUSTDOCFLAGS='-D warnings' cargo doc 'a b'");
     }
 

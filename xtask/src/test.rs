@@ -1,8 +1,8 @@
 //! `cargo xtask test`: all tests, and the PostgreSQL and the browser that they need.
 //!
-//! One throwaway cluster serves the whole run; each test has a database of its own in it. The browser is the machine's
-//! Chromium, driven by playwright-core. The documentation's tests run first, since nextest cannot run them: so the last
-//! thing printed is how many tests passed.
+//! One throwaway cluster serves the whole run; each test has a database of its own in it. The
+//! browser is the machine's Chromium, driven by playwright-core. The documentation's tests run
+//! first, since nextest cannot run them: so the last thing printed is how many tests passed.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use throwaway_postgres::{Binaries, Cluster, Durability, INSTALL, TEST_CLUSTER};
 
 use crate::run;
 
-/// Runs the documentation's tests, then all others with nextest, or with `cargo test` where nextest is not installed.
-/// With `extra` arguments for the runner only the others.
+/// Runs the documentation's tests, then all others with nextest, or with `cargo test` where nextest
+/// is not installed. With `extra` arguments for the runner only the others.
 ///
 /// # Errors
 /// Where a test fails; in CI also where PostgreSQL, Chromium or Node.js is not installed.
@@ -22,13 +22,19 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
         println!("cargo-nextest is not installed: `cargo test` runs the tests instead");
     }
     let cluster = match provided(Binaries::find().is_some(), run::in_ci()) {
-        Provided::Use => Some(Cluster::start(Durability::Quick, &[]).context("no PostgreSQL for the tests")?),
+        Provided::Use => {
+            Some(Cluster::start(Durability::Quick, &[]).context("no PostgreSQL for the tests")?)
+        }
         Provided::LeaveOut => None,
-        Provided::Fail => bail!("PostgreSQL is not installed, and its tests are not left out in CI: {INSTALL}"),
+        Provided::Fail => {
+            bail!("PostgreSQL is not installed, and its tests are not left out in CI: {INSTALL}")
+        }
     };
     let browser = match (find_browser(), run::in_ci()) {
         (Ok(browser), _) => Some(browser),
-        (Err(error), true) => return Err(error.context("the tests that need a browser are not left out in CI")),
+        (Err(error), true) => {
+            return Err(error.context("the tests that need a browser are not left out in CI"));
+        }
         (Err(error), false) => {
             println!("{error:#}");
             None
@@ -42,7 +48,12 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
     for text in &left_out {
         println!("{text}");
     }
-    for args in plan(nextest, run::in_ci(), Have { postgres: cluster.is_some(), browser: browser.is_some() }, extra) {
+    for args in plan(
+        nextest,
+        run::in_ci(),
+        Have { postgres: cluster.is_some(), browser: browser.is_some() },
+        extra,
+    ) {
         let mut command = run::command("cargo", &args);
         if let Some(cluster) = &cluster {
             command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/'));
@@ -58,16 +69,19 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The browser, and the folder of what it is driven with: installed as its lock file says, unless it is there already.
+/// The browser, and the folder of what it is driven with: installed as its lock file says, unless
+/// it is there already.
 fn find_browser() -> Result<(PathBuf, PathBuf)> {
     let chromium = run::find("chromium").filter(|_| run::find("npm").is_some());
-    let chromium = chromium.with_context(|| format!("Chromium or Node.js is not installed: {BROWSER}"))?;
+    let chromium =
+        chromium.with_context(|| format!("Chromium or Node.js is not installed: {BROWSER}"))?;
     let folder = run::root().join("xtask").join("browser");
     let installed = |name: &str| std::fs::read(folder.join(name)).ok();
     // npm notes there what it installed.
     if installed("package-lock.json") != installed("node_modules/.installed") {
         let mut install = run::command("npm", &["ci", "--no-audit", "--no-fund"]);
-        run::run(install.current_dir(&folder)).context("what drives the browser cannot be installed")?;
+        run::run(install.current_dir(&folder))
+            .context("what drives the browser cannot be installed")?;
         std::fs::copy(folder.join("package-lock.json"), folder.join("node_modules/.installed"))?;
     }
     Ok((chromium, folder))
@@ -78,7 +92,8 @@ fn find_browser() -> Result<(PathBuf, PathBuf)> {
 /// # Errors
 /// Where one fails, or PostgreSQL is not installed.
 pub(crate) fn soak() -> Result<()> {
-    let cluster = Cluster::start(Durability::Durable, &[]).with_context(|| format!("no PostgreSQL ({INSTALL})"))?;
+    let cluster = Cluster::start(Durability::Durable, &[])
+        .with_context(|| format!("no PostgreSQL ({INSTALL})"))?;
     let mut command = run::command("cargo", SOAK);
     command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/')).env("SOAK", "1");
     run::run(&mut command)
@@ -104,7 +119,8 @@ const NO_POSTGRES: &str = "PostgreSQL is not installed: the tests that need it a
 
 const BROWSER: &str = "apt-get install chromium nodejs npm";
 
-const NO_BROWSER: &str = "The tests that need a browser are left out. To run them: apt-get install chromium nodejs npm";
+const NO_BROWSER: &str =
+    "The tests that need a browser are left out. To run them: apt-get install chromium nodejs npm";
 
 /// What to do about something that tests need and the machine may not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,16 +146,19 @@ struct Have {
     browser: bool,
 }
 
-/// The arguments of the cargo commands to run, in order. What needs PostgreSQL has `postgres` in its name, what needs a
-/// browser `chromium`.
+/// The arguments of the cargo commands to run, in order. What needs PostgreSQL has `postgres` in
+/// its name, what needs a browser `chromium`.
 fn plan(nextest: bool, ci: bool, have: Have, extra: &[String]) -> Vec<Vec<&str>> {
     let mut commands = Vec::new();
     if extra.is_empty() {
         commands.push(vec!["test", "--workspace", "--doc"]);
     }
     // `--tests`: all but the documentation's, which have run.
-    let mut tests =
-        if nextest { vec!["nextest", "run", "--workspace"] } else { vec!["test", "--workspace", "--tests"] };
+    let mut tests = if nextest {
+        vec!["nextest", "run", "--workspace"]
+    } else {
+        vec!["test", "--workspace", "--tests"]
+    };
     if nextest && ci {
         tests.extend(["--profile", "ci"]);
     }
@@ -151,9 +170,10 @@ fn plan(nextest: bool, ci: bool, have: Have, extra: &[String]) -> Vec<Vec<&str>>
         (true, true) => (None, &[]),
         (false, true) => (Some("not test(postgres)"), &["--skip", "postgres"]),
         (true, false) => (Some("not test(chromium)"), &["--skip", "chromium"]),
-        (false, false) => {
-            (Some("not test(postgres) and not test(chromium)"), &["--skip", "postgres", "--skip", "chromium"])
-        }
+        (false, false) => (
+            Some("not test(postgres) and not test(chromium)"),
+            &["--skip", "postgres", "--skip", "chromium"],
+        ),
     };
     match (nextest, without) {
         (true, Some(without)) => tests.extend(["-E", without].into_iter().chain(extra)),
@@ -183,7 +203,11 @@ mod tests {
             (false, false, "test --workspace --tests"),
             (false, true, "test --workspace --tests"),
         ] {
-            assert_eq!(lines(nextest, ci, ALL, &[]), ["test --workspace --doc", last], "nextest {nextest}, CI {ci}");
+            assert_eq!(
+                lines(nextest, ci, ALL, &[]),
+                ["test --workspace --doc", last],
+                "nextest {nextest}, CI {ci}"
+            );
         }
     }
 
@@ -195,15 +219,18 @@ mod tests {
 
     #[test]
     fn without_a_server_or_a_browser_only_what_needs_one_is_left_out() {
-        let without = |nextest| lines(nextest, false, Have { postgres: false, ..ALL }, &[]).pop().unwrap();
+        let without =
+            |nextest| lines(nextest, false, Have { postgres: false, ..ALL }, &[]).pop().unwrap();
         let excluded = "--workspace --exclude registry-store-postgres -E not test(postgres)";
         assert_eq!(without(true), format!("nextest run {excluded}"));
         let skipped = "--workspace --tests --exclude registry-store-postgres -- --skip postgres";
         assert_eq!(without(false), format!("test {skipped}"));
-        let without = |nextest| lines(nextest, false, Have { browser: false, ..ALL }, &[]).pop().unwrap();
+        let without =
+            |nextest| lines(nextest, false, Have { browser: false, ..ALL }, &[]).pop().unwrap();
         assert_eq!(without(true), "nextest run --workspace -E not test(chromium)");
         assert_eq!(without(false), "test --workspace --tests -- --skip chromium");
-        let neither = lines(true, false, Have { postgres: false, browser: false }, &[]).pop().unwrap();
+        let neither =
+            lines(true, false, Have { postgres: false, browser: false }, &[]).pop().unwrap();
         assert!(neither.ends_with("-E not test(postgres) and not test(chromium)"), "{neither}");
     }
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use appliance_bootstrap::{BootstrapError, Bootstrapped, Draws, Environment, Tier, bootstrap, effective_tier};
+use appliance_bootstrap::{
+    BootstrapError, Bootstrapped, Draws, Environment, Tier, bootstrap, effective_tier,
+};
 use appliance_install::{Clock as _, SystemClock};
 use appliance_license::{TrustedKeys, Verifier};
 use clap::Args;
@@ -15,14 +17,21 @@ use crate::{random, say};
 
 #[derive(Args)]
 pub(crate) struct Bootstrap {
-    /// The product's database: `postgres://…`, or `sqlite:FILE`. It may hold a password: better not as an argument.
+    /// The product's database: `postgres://…`, or `sqlite:FILE`. It may hold a password: better not
+    /// as an argument.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database: String,
-    /// The keys that licenses are believed by (`registryctl keys export`); without them the tier is that of no license.
+    /// The keys that licenses are believed by (`registryctl keys export`); without them the tier is
+    /// that of no license.
     #[arg(long, env = "REGISTRY_KEYS_FILE", value_name = "FILE")]
     keys: Option<PathBuf>,
     /// Who issues the licenses.
-    #[arg(long, env = "REGISTRY_LICENSE_ISSUER", default_value = "appliance-registry", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "REGISTRY_LICENSE_ISSUER",
+        default_value = "appliance-registry",
+        value_name = "NAME"
+    )]
     issuer: String,
     /// Prints JSON.
     #[arg(long)]
@@ -32,7 +41,9 @@ pub(crate) struct Bootstrap {
 pub(crate) fn perform(asked: &Bootstrap) -> Result<ExitCode> {
     let environment = Environment::read(|name| std::env::var_os(name))?;
     let seconds = SystemClock.now().try_into().context("this machine's clock is far off")?;
-    let now = chrono::DateTime::from_timestamp(seconds, 0).context("this machine's clock is far off")?.naive_utc();
+    let now = chrono::DateTime::from_timestamp(seconds, 0)
+        .context("this machine's clock is far off")?
+        .naive_utc();
     let (tenant_id, user_id) = (version_4(random()?), version_4(random()?));
     let draws = Draws { now, tenant_id, user_id, salt: random()? };
     let done = match bootstrap(&asked.database, &environment, &draws) {
@@ -53,8 +64,10 @@ fn version_4(bytes: [u8; 16]) -> Uuid {
 
 fn verifier(asked: &Bootstrap, tenant_id: Option<&str>) -> Result<Option<Verifier>> {
     let (Some(path), Some(tenant_id)) = (&asked.keys, tenant_id) else { return Ok(None) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let keys = TrustedKeys::from_jwks(&text).with_context(|| format!("{} cannot be used", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    let keys = TrustedKeys::from_jwks(&text)
+        .with_context(|| format!("{} cannot be used", path.display()))?;
     Ok(Some(Verifier::new(keys, &asked.issuer, tenant_id)))
 }
 

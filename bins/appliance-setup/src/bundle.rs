@@ -23,11 +23,19 @@ pub(crate) struct Bundle {
     service: Service,
 }
 
-pub(crate) async fn perform(install: Result<Install>, asked: &Bundle, state: &Path) -> Result<ExitCode> {
+pub(crate) async fn perform(
+    install: Result<Install>,
+    asked: &Bundle,
+    state: &Path,
+) -> Result<ExitCode> {
     let (status, appliance_id) = match (&install, held(state)) {
-        (Ok(install), Ok(held)) => (Status::of(install.step(), held).json(), Some(install.appliance_id())),
+        (Ok(install), Ok(held)) => {
+            (Status::of(install.step(), held).json(), Some(install.appliance_id()))
+        }
         (Err(error), _) => (json!({ "problem": format!("{error:#}") }), None),
-        (Ok(install), Err(error)) => (json!({ "problem": error.to_string() }), Some(install.appliance_id())),
+        (Ok(install), Err(error)) => {
+            (json!({ "problem": error.to_string() }), Some(install.appliance_id()))
+        }
     };
     let bundle = json!({
         "appliance_setup": env!("CARGO_PKG_VERSION"),
@@ -43,7 +51,8 @@ pub(crate) async fn perform(install: Result<Install>, asked: &Bundle, state: &Pa
     });
     let text = serde_json::to_string_pretty(&bundle).context("the bundle cannot be written")?;
     let shown = asked.out.display();
-    std::fs::write(&asked.out, text + "\n").with_context(|| format!("{shown} cannot be written"))?;
+    std::fs::write(&asked.out, text + "\n")
+        .with_context(|| format!("{shown} cannot be written"))?;
     say(&format!(
         "{shown} is written. It holds no code, password, license or credential; look at it before you send it."
     ))
@@ -72,23 +81,33 @@ fn trusted_keys(path: &Path) -> Value {
 
 /// Which proxies are set; what stands before the host may be a password.
 fn proxies() -> Value {
-    let names =
-        ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
+    let names = [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "no_proxy",
+        "NO_PROXY",
+    ];
     let host = |value: String| {
         let host = value.rsplit('@').next().unwrap_or_default();
         let host = host.rsplit("://").next().unwrap_or_default().trim_end_matches('/');
         let is_host = host.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
         if is_host { host.to_owned() } else { "set".to_owned() }
     };
-    let set = names
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok().map(|value| (name.to_owned(), host(value).into())));
+    let set = names.into_iter().filter_map(|name| {
+        std::env::var(name).ok().map(|value| (name.to_owned(), host(value).into()))
+    });
     Value::Object(set.collect())
 }
 
 /// The files, not what is in them.
 fn files(folder: &Path) -> Value {
-    let Ok(entries) = std::fs::read_dir(folder) else { return json!({ "problem": "it cannot be read" }) };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return json!({ "problem": "it cannot be read" });
+    };
     let describe = |entry: std::fs::DirEntry| {
         let metadata = entry.metadata().ok()?;
         let mode = format!("{:o}", metadata.permissions().mode() & 0o7777);
@@ -102,7 +121,9 @@ fn files(folder: &Path) -> Value {
 fn system() -> Value {
     let read = |path| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
     let release = read("/etc/os-release").and_then(|text| {
-        text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=").map(|name| name.trim_matches('"').to_owned()))
+        text.lines().find_map(|line| {
+            line.strip_prefix("PRETTY_NAME=").map(|name| name.trim_matches('"').to_owned())
+        })
     });
     json!({ "release": release, "kernel": read("/proc/sys/kernel/osrelease"), "resolver": read("/etc/resolv.conf") })
 }

@@ -1,4 +1,5 @@
-//! `appliance-setup check-in`, once, and `appliance-setup agent`, whenever the registry asks for it.
+//! `appliance-setup check-in`, once, and `appliance-setup agent`, whenever the registry asks for
+//! it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +14,8 @@ use crate::options::{Believing, Handing, product};
 use crate::random;
 use crate::status::moment;
 
-/// The longest sleep: what is due is looked at again then, also where the clock was set or the machine was suspended.
+/// The longest sleep: what is due is looked at again then, also where the clock was set or the
+/// machine was suspended.
 const NAP: Duration = Duration::from_mins(5);
 
 /// How long the agent waits where the product could not be given a license, or there is none yet.
@@ -61,7 +63,9 @@ pub(crate) async fn agent(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
             Ok(Some(pause)) => pause,
             Ok(None) => {
                 if !std::mem::replace(&mut told, true) {
-                    eprintln!("appliance-setup: there is no license to renew yet; one is waited for");
+                    eprintln!(
+                        "appliance-setup: there is no license to renew yet; one is waited for"
+                    );
                 }
                 PAUSE
             }
@@ -93,13 +97,19 @@ async fn next(asked: &CheckIn, state: &Path) -> Result<Option<Duration>> {
     Ok(Some(Duration::from_secs(schedule.due_in(SystemClock.now()).max(1)).min(NAP)))
 }
 
-async fn check_in(mut check_ins: CheckIns, asked: &CheckIn, product: &dyn Product, state: &Path) -> Result<Held> {
+async fn check_in(
+    mut check_ins: CheckIns,
+    asked: &CheckIn,
+    product: &dyn Product,
+    state: &Path,
+) -> Result<Held> {
     let service = check_ins.held().service().to_owned();
     let client = asked.believing.client(&service, state)?;
     let jitter = u16::from_be_bytes(random()?);
     check_ins.check_in(&client, product, SystemClock.now(), jitter).await?;
     let held = check_ins.held().clone();
-    let message = held.standing.as_ref().map(|standing| standing.message(&service)).unwrap_or_default();
+    let message =
+        held.standing.as_ref().map(|standing| standing.message(&service)).unwrap_or_default();
     let (until, next) = (moment(held.licensed.expires_at), moment(held.schedule.due_at));
     eprintln!("appliance-setup: {message} It holds until {until}; the next check-in is at {next}.");
     if let Some(skew) = client.clock_skew() {

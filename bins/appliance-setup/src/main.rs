@@ -1,7 +1,7 @@
 //! `appliance-setup`: the first boot of an appliance, and its daily check-in.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not reached in as many tries as
-//! were allowed; 130 interrupted.
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not
+//! reached in as many tries as were allowed; 130 interrupted.
 
 #![expect(clippy::print_stderr, reason = "a command line talks to the terminal")]
 
@@ -27,7 +27,8 @@ use crate::status::Status;
 
 /// First boot of an appliance: redeems an install code and hands the identity to the product.
 ///
-/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not reached; 130 interrupted.
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not
+/// reached; 130 interrupted.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -57,7 +58,8 @@ struct Place {
 enum Task {
     #[command(flatten)]
     Here(Box<Here>),
-    /// Brings the tenant, its administrator and the license into the product's database: the Job that reads the Secrets.
+    /// Brings the tenant, its administrator and the license into the product's database: the Job
+    /// that reads the Secrets.
     Bootstrap(bootstrap::Bootstrap),
 }
 
@@ -84,7 +86,8 @@ enum Here {
     },
     /// Writes down what a vendor needs to help, without secrets.
     SupportBundle(bundle::Bundle),
-    /// Forgets the installation, and the code that was entered. What was handed to the product stays there.
+    /// Forgets the installation, and the code that was entered. What was handed to the product
+    /// stays there.
     Reset {
         /// Does not ask.
         #[arg(long)]
@@ -110,8 +113,12 @@ fn main() -> ExitCode {
 
 fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
     let state = place.state.as_path();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    let open = || Install::open(state, id(&place.machine_id)).context("the installation cannot be gone on with");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let open = || {
+        Install::open(state, id(&place.machine_id))
+            .context("the installation cannot be gone on with")
+    };
     let lock = || Install::lock(state);
     match task {
         Here::Serve(asked) => {
@@ -130,7 +137,9 @@ fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
             let _lock = lock()?;
             runtime.block_on(offline::apply(open()?, &asked, state))
         }
-        Here::Reset { yes: false } => bail!("nothing was forgotten: say --yes to start over, with a re-issued code"),
+        Here::Reset { yes: false } => {
+            bail!("nothing was forgotten: say --yes to start over, with a re-issued code")
+        }
         Here::Reset { yes: true } => {
             let _lock = lock()?;
             Install::reset(state)?;
@@ -147,10 +156,13 @@ fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A line on standard output; a pipe that nobody reads any more, or a full disk, is an error and no panic.
+/// A line on standard output; a pipe that nobody reads any more, or a full disk, is an error and no
+/// panic.
 pub(crate) fn say(text: &str) -> anyhow::Result<ExitCode> {
     let mut output = std::io::stdout().lock();
-    writeln!(output, "{text}").and_then(|()| output.flush()).context("standard output cannot be written")?;
+    writeln!(output, "{text}")
+        .and_then(|()| output.flush())
+        .context("standard output cannot be written")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -161,18 +173,23 @@ fn id(machine_id: &Path) -> String {
     appliance_id(read(machine_id).as_deref(), host_name.trim())
 }
 
-/// Reads a secret out of a file, or, where that is `-`, from standard input: never from an argument, which others can see.
+/// Reads a secret out of a file, or, where that is `-`, from standard input: never from an
+/// argument, which others can see.
 fn read_secret(path: &Path) -> anyhow::Result<appliance_install::SecretText> {
     let text = if path == Path::new("-") {
         std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
     } else {
-        std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
+        std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?
     };
     let text = zeroize::Zeroizing::new(text);
     Ok(appliance_install::SecretText::new(text.trim().to_owned()))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the appliance's own program: there is no port to ask")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the appliance's own program: there is no port to ask"
+)]
 pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).context("this machine has no randomness")?;

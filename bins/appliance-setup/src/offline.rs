@@ -42,7 +42,8 @@ pub(crate) fn ask(install: &Install, asked: &Request, state: &Path) -> Result<Ex
     install.is_open()?;
     let text = request(state, install.appliance_id(), random()?, SystemClock.now())?;
     let shown = asked.out.display();
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&asked.out);
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&asked.out);
     let written = file.and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()));
     written.with_context(|| format!("{shown} cannot be written"))?;
     say(&format!(
@@ -53,12 +54,16 @@ pub(crate) fn ask(install: &Install, asked: &Request, state: &Path) -> Result<Ex
 
 /// Takes the answer, and hands the identity on; or goes on with that.
 pub(crate) async fn apply(mut install: Install, asked: &Apply, state: &Path) -> Result<ExitCode> {
-    let product = product(&asked.handing, Some(&asked.bootstrapping), &asked.believing.trust(state), state)?;
+    let product =
+        product(&asked.handing, Some(&asked.bootstrapping), &asked.believing.trust(state), state)?;
     if matches!(install.step(), Step::Write { .. } | Step::Bootstrap { .. }) {
-        eprintln!("appliance-setup: an answer was taken already, and the installation goes on with that one");
+        eprintln!(
+            "appliance-setup: an answer was taken already, and the installation goes on with that one"
+        );
     } else {
         let shown = asked.answer.display();
-        let text = std::fs::read_to_string(&asked.answer).with_context(|| format!("{shown} cannot be read"))?;
+        let text = std::fs::read_to_string(&asked.answer)
+            .with_context(|| format!("{shown} cannot be read"))?;
         let answered = answer(state, &text, &asked.believing.trust(state), SystemClock.now())?;
         install.submit_answer(Answers::read(&asked.config)?.entered(Way::Offline)?, answered)?;
     }

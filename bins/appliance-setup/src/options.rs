@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
-use appliance_install::{Client, Files, Image, Job, KEYS, Kubectl, PRODUCT, Product, Trust, keep, kept};
+use appliance_install::{
+    Client, Files, Image, Job, KEYS, Kubectl, PRODUCT, Product, Trust, keep, kept,
+};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -24,11 +26,17 @@ pub(crate) struct Believing {
     /// A certificate authority to trust beside the system's (PEM).
     #[arg(long, env = "REGISTRY_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// The keys that licenses are believed by (`registryctl keys export`); else the service's, as they are seen first.
+    /// The keys that licenses are believed by (`registryctl keys export`); else the service's, as
+    /// they are seen first.
     #[arg(long, env = "REGISTRY_KEYS_FILE", value_name = "FILE")]
     keys: Option<PathBuf>,
     /// Who issues the licenses.
-    #[arg(long, env = "REGISTRY_LICENSE_ISSUER", default_value = "appliance-registry", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "REGISTRY_LICENSE_ISSUER",
+        default_value = "appliance-registry",
+        value_name = "NAME"
+    )]
     issuer: String,
     /// What the edition without licenses is called.
     #[arg(long, env = "REGISTRY_FREE_EDITION", default_value = "essentials", value_name = "NAME")]
@@ -52,10 +60,12 @@ pub(crate) struct Handing {
 /// How the product is bootstrapped.
 #[derive(Args)]
 pub(crate) struct Bootstrapping {
-    /// The manifest of the product's own bootstrap, which is applied after the Secrets and waited for.
+    /// The manifest of the product's own bootstrap, which is applied after the Secrets and waited
+    /// for.
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     job: Option<PathBuf>,
-    /// An image with `appliance-setup` in it, which is the bootstrap; `DATABASE_URL` is in a Secret `appliance-database`.
+    /// An image with `appliance-setup` in it, which is the bootstrap; `DATABASE_URL` is in a Secret
+    /// `appliance-database`.
     #[arg(long, value_name = "IMAGE", conflicts_with = "job")]
     bootstrap_image: Option<String>,
 }
@@ -69,7 +79,9 @@ impl Service {
     /// The service, as it is called from this machine.
     pub(crate) fn client(&self, state: &Path) -> anyhow::Result<Client> {
         let given = self.registry_url.clone().filter(|url| !url.is_empty());
-        let url = given.or_else(|| std::env::var("ALGA_LICENSE_SERVICE_URL").ok().filter(|url| !url.is_empty()));
+        let url = given.or_else(|| {
+            std::env::var("ALGA_LICENSE_SERVICE_URL").ok().filter(|url| !url.is_empty())
+        });
         let url = url.context("the license service's address is missing (REGISTRY_URL)")?;
         self.believing.client(&url, state)
     }
@@ -85,13 +97,21 @@ impl Believing {
     /// The service at this address.
     pub(crate) fn client(&self, url: &str, state: &Path) -> anyhow::Result<Client> {
         let ca_pem = self.ca_file.as_ref().map(|path| {
-            std::fs::read(path).with_context(|| format!("the certificate authority {} cannot be read", path.display()))
+            std::fs::read(path).with_context(|| {
+                format!("the certificate authority {} cannot be read", path.display())
+            })
         });
-        Ok(Client::new(url, ca_pem.transpose()?.as_deref(), self.trust(state), Duration::from_secs(self.timeout))?)
+        Ok(Client::new(
+            url,
+            ca_pem.transpose()?.as_deref(),
+            self.trust(state),
+            Duration::from_secs(self.timeout),
+        )?)
     }
 }
 
-/// What an installation was begun with: it goes on so, and its agent does, also where that is not said again.
+/// What an installation was begun with: it goes on so, and its agent does, also where that is not
+/// said again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Chosen {
     output: Option<PathBuf>,
@@ -109,10 +129,16 @@ struct Said {
     bootstrap_image: Option<String>,
 }
 
-/// Goes on as it was begun where nothing else is said; of two that exclude each other, what is said now counts. Only a Job
-/// that was to be applied is not dropped by saying something else: nobody would do the bootstrap.
+/// Goes on as it was begun where nothing else is said; of two that exclude each other, what is said
+/// now counts. Only a Job that was to be applied is not dropped by saying something else: nobody
+/// would do the bootstrap.
 fn merged(kept: Option<Chosen>, said: Said) -> Result<Chosen, String> {
-    let kept = kept.unwrap_or(Chosen { output: None, kubectl: "kubectl".into(), job: None, bootstrap_image: None });
+    let kept = kept.unwrap_or(Chosen {
+        output: None,
+        kubectl: "kubectl".into(),
+        job: None,
+        bootstrap_image: None,
+    });
     let (job, bootstrap_image) = match (said.job, said.bootstrap_image) {
         (None, None) => (kept.job, kept.bootstrap_image),
         said => said,
@@ -134,7 +160,8 @@ fn merged(kept: Option<Chosen>, said: Said) -> Result<Chosen, String> {
     Ok(Chosen { output, kubectl: said.kubectl.unwrap_or(kept.kubectl), job, bootstrap_image })
 }
 
-/// What takes the Secrets over, and does the bootstrap: as it is asked for now, else as it was when the installation began.
+/// What takes the Secrets over, and does the bootstrap: as it is asked for now, else as it was when
+/// the installation began.
 pub(crate) fn product(
     handing: &Handing,
     bootstrapping: Option<&Bootstrapping>,
@@ -143,10 +170,13 @@ pub(crate) fn product(
 ) -> anyhow::Result<Box<dyn Product>> {
     let mut kept: Option<Chosen> = kept(state, PRODUCT)?;
     let absolute = |path: &PathBuf| {
-        std::path::absolute(path).with_context(|| format!("{} cannot be found from elsewhere", path.display()))
+        std::path::absolute(path)
+            .with_context(|| format!("{} cannot be found from elsewhere", path.display()))
     };
     // A bare name is looked for in PATH.
-    let program = |path: &PathBuf| if path.components().count() > 1 { absolute(path) } else { Ok(path.clone()) };
+    let program = |path: &PathBuf| {
+        if path.components().count() > 1 { absolute(path) } else { Ok(path.clone()) }
+    };
     if let (None, Some(kept)) = (bootstrapping, kept.as_mut()) {
         // A renewal does no bootstrap.
         kept.job = None;
@@ -159,17 +189,25 @@ pub(crate) fn product(
     };
     let chosen = merged(kept, said).map_err(|problem| anyhow!(problem))?;
     if let Some(folder) = &chosen.output {
-        ensure!(folder.is_dir(), "{} is no folder that the Secrets could be left in", folder.display());
+        ensure!(
+            folder.is_dir(),
+            "{} is no folder that the Secrets could be left in",
+            folder.display()
+        );
     }
     // Better known before a code is spent.
-    trust.check().map_err(|problem| anyhow!("the keys that licenses are believed by cannot be used: {problem}"))?;
+    trust.check().map_err(|problem| {
+        anyhow!("the keys that licenses are believed by cannot be used: {problem}")
+    })?;
     if bootstrapping.is_some() {
         keep(state, PRODUCT, &chosen)?;
     }
     let Chosen { output, kubectl, job, bootstrap_image } = chosen;
     let job = match (job, bootstrap_image) {
         (Some(path), _) => Job::File(path),
-        (None, Some(name)) => Job::Image(Image { name, keys: trust.pinned.clone(), issuer: trust.issuer.clone() }),
+        (None, Some(name)) => {
+            Job::Image(Image { name, keys: trust.pinned.clone(), issuer: trust.issuer.clone() })
+        }
         (None, None) => Job::None,
     };
     Ok(match output {
@@ -184,14 +222,27 @@ pub(crate) fn product(
 mod tests {
     use super::*;
 
-    fn chosen(output: Option<&str>, kubectl: &str, job: Option<&str>, image: Option<&str>) -> Chosen {
+    fn chosen(
+        output: Option<&str>,
+        kubectl: &str,
+        job: Option<&str>,
+        image: Option<&str>,
+    ) -> Chosen {
         let bootstrap_image = image.map(str::to_owned);
-        Chosen { output: output.map(Into::into), kubectl: kubectl.into(), job: job.map(Into::into), bootstrap_image }
+        Chosen {
+            output: output.map(Into::into),
+            kubectl: kubectl.into(),
+            job: job.map(Into::into),
+            bootstrap_image,
+        }
     }
 
     #[test]
     fn an_installation_goes_on_as_it_was_begun_where_nothing_else_is_said() {
-        let said = |output: Option<&str>, kubectl: Option<&str>, job: Option<&str>, image: Option<&str>| {
+        let said = |output: Option<&str>,
+                    kubectl: Option<&str>,
+                    job: Option<&str>,
+                    image: Option<&str>| {
             let bootstrap_image = image.map(str::to_owned);
             Said {
                 output: output.map(Into::into),
@@ -205,20 +256,56 @@ mod tests {
         let image = Some(chosen(None, "/k", None, Some("img:1")));
         for (kept, said, expected) in [
             (None, Said::default(), chosen(None, "kubectl", None, None)),
-            (None, said(Some("/o"), None, None, Some("img")), chosen(Some("/o"), "kubectl", None, Some("img"))),
+            (
+                None,
+                said(Some("/o"), None, None, Some("img")),
+                chosen(Some("/o"), "kubectl", None, Some("img")),
+            ),
             (left.clone(), Said::default(), chosen(Some("/o"), "kubectl", None, None)),
-            (left.clone(), said(None, None, None, Some("img")), chosen(Some("/o"), "kubectl", None, Some("img"))),
-            (left.clone(), said(Some("/p"), None, None, None), chosen(Some("/p"), "kubectl", None, None)),
+            (
+                left.clone(),
+                said(None, None, None, Some("img")),
+                chosen(Some("/o"), "kubectl", None, Some("img")),
+            ),
+            (
+                left.clone(),
+                said(Some("/p"), None, None, None),
+                chosen(Some("/p"), "kubectl", None, None),
+            ),
             (left.clone(), said(None, Some("/k"), None, None), chosen(None, "/k", None, None)),
-            (left, said(None, None, Some("/job"), None), chosen(None, "kubectl", Some("/job"), None)),
+            (
+                left,
+                said(None, None, Some("/job"), None),
+                chosen(None, "kubectl", Some("/job"), None),
+            ),
             (applied.clone(), Said::default(), chosen(None, "/k", Some("/job"), None)),
-            (applied.clone(), said(None, None, None, Some("img")), chosen(None, "/k", None, Some("img"))),
-            (applied.clone(), said(Some("/o"), None, None, Some("img")), chosen(Some("/o"), "/k", None, Some("img"))),
-            (image.clone(), said(None, None, Some("/job"), None), chosen(None, "/k", Some("/job"), None)),
-            (image, said(Some("/o"), None, None, None), chosen(Some("/o"), "/k", None, Some("img:1"))),
+            (
+                applied.clone(),
+                said(None, None, None, Some("img")),
+                chosen(None, "/k", None, Some("img")),
+            ),
+            (
+                applied.clone(),
+                said(Some("/o"), None, None, Some("img")),
+                chosen(Some("/o"), "/k", None, Some("img")),
+            ),
+            (
+                image.clone(),
+                said(None, None, Some("/job"), None),
+                chosen(None, "/k", Some("/job"), None),
+            ),
+            (
+                image,
+                said(Some("/o"), None, None, None),
+                chosen(Some("/o"), "/k", None, Some("img:1")),
+            ),
         ] {
             assert_eq!(merged(kept, said), Ok(expected));
         }
-        assert!(merged(applied, said(Some("/o"), None, None, None)).unwrap_err().contains("begun with --job /job"));
+        assert!(
+            merged(applied, said(Some("/o"), None, None, None))
+                .unwrap_err()
+                .contains("begun with --job /job")
+        );
     }
 }

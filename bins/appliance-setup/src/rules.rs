@@ -5,7 +5,8 @@ const SHORTEST: usize = 12;
 /// The most: hashing more would only cost time.
 const LONGEST: usize = 1_000;
 
-/// What is wrong with a password, where something is. What `others` say, the company's name for one, is easily guessed.
+/// What is wrong with a password, where something is. What `others` say, the company's name for
+/// one, is easily guessed.
 pub(crate) fn weakness(password: &str, others: &[&str]) -> Option<String> {
     if password.chars().any(char::is_control) {
         return Some("The password has characters in it that cannot be seen.".to_owned());
@@ -25,13 +26,17 @@ pub(crate) fn weakness(password: &str, others: &[&str]) -> Option<String> {
     }
     let warning = estimate.feedback().and_then(zxcvbn::feedback::Feedback::warning);
     let why = warning.map(|warning| format!(" {warning}")).unwrap_or_default();
-    Some(format!("The password is too easy to guess.{why} Add a word or two that have nothing to do with each other."))
+    Some(format!(
+        "The password is too easy to guess.{why} Add a word or two that have nothing to do with each other."
+    ))
 }
 
-/// Whether a text has the form of a license (a compact JWS). What it is worth, the product finds out.
+/// Whether a text has the form of a license (a compact JWS). What it is worth, the product finds
+/// out.
 pub(crate) fn is_token(text: &str) -> bool {
     let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     text.split('.').count() == 3 && text.split('.').all(is_part)
 }
@@ -45,14 +50,17 @@ pub(crate) fn unfit(text: &str) -> Option<String> {
         return Some(format!("At most {LONGEST_TEXT} characters."));
     }
     // An environment, which the product reads it from, cannot carry all of them.
-    text.chars().any(char::is_control).then(|| "This has characters in it that cannot be seen.".to_owned())
+    text.chars()
+        .any(char::is_control)
+        .then(|| "This has characters in it that cannot be seen.".to_owned())
 }
 
 /// Whether mail could go there: whoever gets it proves the rest.
 pub(crate) fn is_email(text: &str) -> bool {
     let parts = text.rsplit_once('@');
     let is_whole = parts.is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
-    is_whole && !text.chars().any(|it| it.is_whitespace() || it.is_control() || "<>,;:\"".contains(it))
+    is_whole
+        && !text.chars().any(|it| it.is_whitespace() || it.is_control() || "<>,;:\"".contains(it))
 }
 
 #[cfg(test)]
@@ -61,10 +69,20 @@ mod tests {
 
     #[test]
     fn an_address_is_one_that_mail_could_go_to() {
-        for good in ["ada@example.com", "ada@localhost", "\u{e4}da@b\u{fc}cher.example", "a@b@c.example"] {
+        for good in
+            ["ada@example.com", "ada@localhost", "\u{e4}da@b\u{fc}cher.example", "a@b@c.example"]
+        {
             assert!(is_email(good), "{good}");
         }
-        for bad in ["", "ada", "ada@", "@example.com", "ada lovelace@example.com", "<ada@example.com>", "a@b,c@d"] {
+        for bad in [
+            "",
+            "ada",
+            "ada@",
+            "@example.com",
+            "ada lovelace@example.com",
+            "<ada@example.com>",
+            "a@b,c@d",
+        ] {
             assert!(!is_email(bad), "{bad}");
         }
     }
@@ -85,7 +103,10 @@ mod tests {
             let found = weakness(password, &["Acme Industries", "ada@example.com"]);
             match expected {
                 None => assert_eq!(found, None, "{password}"),
-                Some(part) => assert!(found.as_deref().is_some_and(|it| it.contains(part)), "{password}: {found:?}"),
+                Some(part) => assert!(
+                    found.as_deref().is_some_and(|it| it.contains(part)),
+                    "{password}: {found:?}"
+                ),
             }
         }
     }

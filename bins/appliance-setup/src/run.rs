@@ -17,7 +17,8 @@ use crate::{random, read_secret, say};
 
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The file with the install code; `-` is standard input. Not needed where an installation goes on.
+    /// The file with the install code; `-` is standard input. Not needed where an installation goes
+    /// on.
     #[arg(long, value_name = "FILE")]
     code: Option<PathBuf>,
     /// Installs without a code: the appliance then belongs to no registration.
@@ -69,13 +70,23 @@ pub(crate) struct Answers {
     password_file: PathBuf,
 }
 
-pub(crate) async fn perform(mut install: Install, asked: &Run, state: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) async fn perform(
+    mut install: Install,
+    asked: &Run,
+    state: &Path,
+) -> anyhow::Result<ExitCode> {
     // Started again with the same arguments, as a unit is: what was entered is in hand already.
     let is_open = install.is_open().is_ok();
-    // Before anything is written down; without a code, and once it was redeemed, there is no service to call.
-    let client = (is_open && asked.without_code.is_none()).then(|| asked.service.client(state)).transpose()?;
-    let enters = asked.code.is_some() || asked.without_code.is_some() || matches!(install.step(), Step::Collect { .. });
-    let product = product(&asked.handing, Some(&asked.bootstrapping), &asked.service.trust(state), state)?;
+    // Before anything is written down; without a code, and once it was redeemed, there is no
+    // service to call.
+    let client = (is_open && asked.without_code.is_none())
+        .then(|| asked.service.client(state))
+        .transpose()?;
+    let enters = asked.code.is_some()
+        || asked.without_code.is_some()
+        || matches!(install.step(), Step::Collect { .. });
+    let product =
+        product(&asked.handing, Some(&asked.bootstrapping), &asked.service.trust(state), state)?;
     if is_open && enters {
         install.submit(entered(asked)?, Uuid::from_bytes(random()?).to_string())?;
     }
@@ -118,8 +129,10 @@ fn entered(asked: &Run) -> anyhow::Result<Entered> {
 impl Answers {
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
-        let answers: Self = toml::from_str(&text).with_context(|| format!("{shown} is no set of answers"))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
+        let answers: Self =
+            toml::from_str(&text).with_context(|| format!("{shown} is no set of answers"))?;
         let Self { company, first_name, last_name, email, .. } = &answers;
         for (name, value, needed) in [
             ("company", company, true),
@@ -197,7 +210,10 @@ async fn redeem(
 }
 
 /// Takes the steps that need no service, and says what came of it.
-pub(crate) async fn finish(install: &mut Install, product: &dyn Product) -> anyhow::Result<ExitCode> {
+pub(crate) async fn finish(
+    install: &mut Install,
+    product: &dyn Product,
+) -> anyhow::Result<ExitCode> {
     loop {
         match install.hand_over(product).await? {
             Next::Finished => break,

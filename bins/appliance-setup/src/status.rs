@@ -13,11 +13,14 @@ pub(crate) fn moment(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
-/// What to do about a clock that is off: `ahead` is by how many seconds the service's is before this machine's.
+/// What to do about a clock that is off: `ahead` is by how many seconds the service's is before
+/// this machine's.
 pub(crate) fn skew(ahead: i64) -> String {
     let off = humantime::format_duration(Duration::from_secs(ahead.unsigned_abs()));
     let way = if ahead > 0 { "behind" } else { "ahead of" };
-    format!("This machine's clock is {off} {way} the service's: set it, or licenses are judged wrongly.")
+    format!(
+        "This machine's clock is {off} {way} the service's: set it, or licenses are judged wrongly."
+    )
 }
 
 /// Where an installation is.
@@ -62,7 +65,8 @@ impl Status {
             lines.push(("", message(held)));
             lines.push(("check-in", format!("last {last}, next {}", moment(held.schedule.due_at))));
         }
-        let lines: Vec<_> = lines.into_iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
+        let lines: Vec<_> =
+            lines.into_iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
         lines.join("\n")
     }
 }
@@ -78,20 +82,27 @@ fn name(standing: &Standing) -> &'static str {
 
 fn message(held: &Held) -> String {
     let standing = held.standing.as_ref();
-    standing.map_or("It was not renewed yet.".to_owned(), |standing| standing.message(held.service()))
+    standing
+        .map_or("It was not renewed yet.".to_owned(), |standing| standing.message(held.service()))
 }
 
 fn words(step: &Step) -> (&'static str, String, Option<Uuid>) {
     match step {
-        Step::Collect { refused: None, .. } => ("collect", "Nothing was entered yet.".to_owned(), None),
+        Step::Collect { refused: None, .. } => {
+            ("collect", "Nothing was entered yet.".to_owned(), None)
+        }
         Step::Collect { refused: Some(refused), .. } => ("collect", refused.text.clone(), None),
-        Step::Redeem { trouble: None, .. } => ("redeem", "The install code is being redeemed.".to_owned(), None),
+        Step::Redeem { trouble: None, .. } => {
+            ("redeem", "The install code is being redeemed.".to_owned(), None)
+        }
         Step::Redeem { trouble: Some(trouble), tries, .. } => {
             ("redeem", format!("{} (tried {tries} times)", trouble.message("its address")), None)
         }
-        Step::Verify { trouble: None, claimed, .. } => {
-            ("verify", "What the service answered is being verified.".to_owned(), Some(claimed.tenant_id))
-        }
+        Step::Verify { trouble: None, claimed, .. } => (
+            "verify",
+            "What the service answered is being verified.".to_owned(),
+            Some(claimed.tenant_id),
+        ),
         Step::Verify { trouble: Some(trouble), tries, claimed, .. } => {
             let detail = format!("{} (tried {tries} times)", trouble.message("its address"));
             ("verify", detail, Some(claimed.tenant_id))
@@ -100,7 +111,9 @@ fn words(step: &Step) -> (&'static str, String, Option<Uuid>) {
             let tenant = identity.as_ref().map(|identity| identity.tenant_id);
             ("write", "The identity is to be handed to the product.".to_owned(), tenant)
         }
-        Step::Bootstrap { tenant_id } => ("bootstrap", "The product is to be bootstrapped.".to_owned(), *tenant_id),
+        Step::Bootstrap { tenant_id } => {
+            ("bootstrap", "The product is to be bootstrapped.".to_owned(), *tenant_id)
+        }
         Step::Done { tenant_id } => ("done", "This appliance is installed.".to_owned(), *tenant_id),
     }
 }
@@ -113,7 +126,11 @@ mod tests {
     fn a_status_is_readable_by_people_and_programs() {
         let tenant_id = Some(Uuid::from_u128(7));
         let done = Status::of(&Step::Done { tenant_id }, None);
-        assert!(done.text().contains("tenant    00000000-0000-0000-0000-000000000007"), "{}", done.text());
+        assert!(
+            done.text().contains("tenant    00000000-0000-0000-0000-000000000007"),
+            "{}",
+            done.text()
+        );
         let said = Status::of(&Step::Collect { refused: None, before: None }, None).json();
         assert_eq!(
             (&said["step"], &said["tenant_id"], &said["license"]),

@@ -36,18 +36,29 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
             let id = ApplianceId::parse(&appliance_id)?;
             consent.ask(&format!("Revoke {id} of {tenant_id}?"))?;
             registry.appliance_revoke(tenant_id, id.clone(), operator()).await?;
-            output.fields(&[("tenant_id", json!(tenant_id)), ("appliance_id", json!(id)), ("revoked", json!(true))])
+            output.fields(&[
+                ("tenant_id", json!(tenant_id)),
+                ("appliance_id", json!(id)),
+                ("revoked", json!(true)),
+            ])
         }
     }
 }
 
 async fn list(registry: &Registry, tenant_id: TenantId, output: Output) -> anyhow::Result<()> {
     let appliances = registry.tenant_show(tenant_id).await?.record.appliances;
-    let headings = ["appliance_id", "registered_at", "last_checkin_at", "license_ends_at", "revoked"];
+    let headings =
+        ["appliance_id", "registered_at", "last_checkin_at", "license_ends_at", "revoked"];
     let row = |it: &registry_core::appliance::Appliance| {
         let ends = it.license.as_ref().map(|license| time(license.expires_at));
         let last = it.last_check_in_at.map(time);
-        vec![json!(it.id), time(it.registered_at), json!(last), json!(ends), json!(it.revoked_at.is_some())]
+        vec![
+            json!(it.id),
+            time(it.registered_at),
+            json!(last),
+            json!(ends),
+            json!(it.revoked_at.is_some()),
+        ]
     };
     output.table(&headings, &appliances.iter().map(row).collect::<Vec<_>>(), &[])
 }

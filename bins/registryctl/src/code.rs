@@ -19,7 +19,8 @@ pub(crate) enum Task {
 
 #[derive(Args)]
 pub(crate) struct Asked {
-    /// A tenant's id, or the e-mail of its contact (the newest of its tenants that is not cancelled).
+    /// A tenant's id, or the e-mail of its contact (the newest of its tenants that is not
+    /// cancelled).
     #[arg(value_name = "TENANT_ID|EMAIL")]
     who: String,
     /// Refuses where the contact has several tenants.

@@ -22,7 +22,9 @@ impl Consent {
             bail!("this needs a yes: say --yes where nobody can be asked");
         }
         let mut error = std::io::stderr().lock();
-        write!(error, "{question} [y/N] ").and_then(|()| error.flush()).context("nobody can be asked")?;
+        write!(error, "{question} [y/N] ")
+            .and_then(|()| error.flush())
+            .context("nobody can be asked")?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer).context("nobody answered")?;
         if !matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {

@@ -54,7 +54,9 @@ fn seats(text: &str) -> Result<Seats, String> {
         return Ok(Seats(None));
     }
     let number = text.parse().ok().filter(|seats| (1..=i32::MAX as u32).contains(seats));
-    number.map(|seats| Seats(Some(seats))).ok_or_else(|| "a number from 1 to 2147483647, or `unlimited`".to_owned())
+    number
+        .map(|seats| Seats(Some(seats)))
+        .ok_or_else(|| "a number from 1 to 2147483647, or `unlimited`".to_owned())
 }
 
 pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
@@ -75,7 +77,9 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
 async fn find(registry: &Registry, which: &Which) -> anyhow::Result<Entitlement> {
     let Ok(tenant) = which.which.parse::<TenantId>() else {
         let subscription = SubscriptionId::parse(&which.which)?;
-        return Ok(registry.entitlement_show(EntitlementSelector::Subscription(subscription)).await?);
+        return Ok(registry
+            .entitlement_show(EntitlementSelector::Subscription(subscription))
+            .await?);
     };
     let found = registry.tenant_show(tenant).await?.entitlement;
     Ok(found.ok_or(Error::Refused(Refusal::EntitlementNotFound))?)

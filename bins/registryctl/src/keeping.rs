@@ -38,14 +38,19 @@ async fn migrate(config: &Config, output: Output) -> anyhow::Result<()> {
         bail!("the database is SQLite, which is migrated whenever it is opened")
     };
     if let Some(problem) = search {
-        eprintln!("registryctl: searches find beginnings only (`database.search_by_part`): {problem}");
+        eprintln!(
+            "registryctl: searches find beginnings only (`database.search_by_part`): {problem}"
+        );
     }
     let rows: Vec<_> = names.into_iter().map(|name| vec![name.into()]).collect();
     output.table(&["migration"], &rows, &[])
 }
 
 fn print(manifest: &Manifest, output: Output) -> anyhow::Result<()> {
-    let rows: Vec<_> =
-        manifest.files.iter().map(|file| vec![json!(file.path), json!(file.size), json!(file.sha256)]).collect();
+    let rows: Vec<_> = manifest
+        .files
+        .iter()
+        .map(|file| vec![json!(file.path), json!(file.size), json!(file.sha256)])
+        .collect();
     output.table(&["path", "size", "sha256"], &rows, &[("made_at", json!(manifest.made_at))])
 }

@@ -24,7 +24,8 @@ pub(crate) enum Task {
         /// The key.
         #[arg(allow_hyphen_values = true)]
         kid: String,
-        /// Does not wait for the 48 hours: appliances that have not seen the key refuse what it signs.
+        /// Does not wait for the 48 hours: appliances that have not seen the key refuse what it
+        /// signs.
         #[arg(long)]
         force: bool,
     },
@@ -73,7 +74,13 @@ pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()>
         Task::Retire { kid, .. } => keys.retire(&kid)?,
     }
     let row = |key: &registry_wiring::KeyEntry| {
-        vec![json!(key.kid), json!(key.state), time(key.published_at), json!(key.retired_at.map(time)), json!(key.file)]
+        vec![
+            json!(key.kid),
+            json!(key.state),
+            time(key.published_at),
+            json!(key.retired_at.map(time)),
+            json!(key.file),
+        ]
     };
     let rows: Vec<_> = keys.plan().keys.iter().map(row).collect();
     output.table(&["kid", "state", "published_at", "retired_at", "file"], &rows, &[])

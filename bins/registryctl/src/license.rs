@@ -36,8 +36,8 @@ pub(crate) struct Sign {
     /// `connected`, or `airgap` for an appliance that never checks in.
     #[arg(long, default_value = "airgap")]
     transport: String,
-    /// The tenant that it is for. Needed, unless the subscription is bound to one: without it no appliance takes the
-    /// license.
+    /// The tenant that it is for. Needed, unless the subscription is bound to one: without it no
+    /// appliance takes the license.
     #[arg(long)]
     tenant: Option<TenantId>,
     /// Writes the license into this file, mode 0600, instead of printing it.
@@ -45,7 +45,8 @@ pub(crate) struct Sign {
     out: Option<PathBuf>,
 }
 
-/// What a license says, and whether it holds: that is `state`; the exit code says only whether it could be read.
+/// What a license says, and whether it holds: that is `state`; the exit code says only whether it
+/// could be read.
 #[derive(Args)]
 pub(crate) struct Inspect {
     /// A license, a file with one, or `-` for standard input.
@@ -64,15 +65,23 @@ pub(crate) enum Task {
 
 pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
     let Task::Sign(Sign { subscription, customer, tier, seats, transport, tenant, out }) = task;
-    let asked =
-        SignLicense { stripe_sub_id: subscription, customer, tier, seats, transport, tenant_id: tenant, key: None };
+    let asked = SignLicense {
+        stripe_sub_id: subscription,
+        customer,
+        tier,
+        seats,
+        transport,
+        tenant_id: tenant,
+        key: None,
+    };
     // The file first: nothing is granted where the license could not be kept.
     let mut file = out.as_deref().map(create).transpose()?;
     let signed = match registry.license_sign(asked, operator()).await {
         Ok(signed) => signed,
         Err(error) => {
             if let Some(path) = &out {
-                std::fs::remove_file(path).with_context(|| format!("{} cannot be removed", path.display()))?;
+                std::fs::remove_file(path)
+                    .with_context(|| format!("{} cannot be removed", path.display()))?;
             }
             return Err(error.into());
         }
@@ -87,7 +96,9 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         _ => token.to_owned(),
     };
     if token.split('.').nth(1).and_then(decoded).is_some_and(|claims| claims["aud"].is_null()) {
-        eprintln!("registryctl: the license names no tenant, and no appliance takes it: say --tenant");
+        eprintln!(
+            "registryctl: the license names no tenant, and no appliance takes it: say --tenant"
+        );
     }
     output.fields(&[
         (if out.is_some() { "file" } else { "license" }, json!(shown)),
@@ -109,7 +120,8 @@ pub(crate) fn inspect(asked: &Inspect, jwks: &str, output: Output) -> anyhow::Re
     let (header, claims) = header.zip(claims).context("this is no license token")?;
     let jwks = match &asked.keys {
         None => jwks.to_owned(),
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?,
     };
     // Inspecting asks whether it holds for whom it says it is.
     let text = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
@@ -121,9 +133,15 @@ pub(crate) fn inspect(asked: &Inspect, jwks: &str, output: Output) -> anyhow::Re
         LicenseState::WrongTenant { tenant_id } => format!("for tenant {tenant_id}"),
         LicenseState::Invalid(reason) => format!("invalid: {reason}"),
     };
-    let mut fields = vec![("state", json!(state)), ("alg", header["alg"].clone()), ("kid", header["kid"].clone())];
-    fields
-        .extend(["iss", "sub", "aud", "cust", "tier", "seats", "iat", "exp"].map(|name| (name, claims[name].clone())));
+    let mut fields = vec![
+        ("state", json!(state)),
+        ("alg", header["alg"].clone()),
+        ("kid", header["kid"].clone()),
+    ];
+    fields.extend(
+        ["iss", "sub", "aud", "cust", "tier", "seats", "iat", "exp"]
+            .map(|name| (name, claims[name].clone())),
+    );
     output.fields(&fields)
 }
 
@@ -134,7 +152,8 @@ fn read(what: &str) -> anyhow::Result<String> {
     } else if what.matches('.').count() == 2 && what.starts_with("ey") {
         text = what.to_owned();
     } else {
-        text = std::fs::read_to_string(what).with_context(|| format!("{what} is no license, and no file"))?;
+        text = std::fs::read_to_string(what)
+            .with_context(|| format!("{what} is no license, and no file"))?;
     }
     let token = text.trim().to_owned();
     if token.is_empty() {

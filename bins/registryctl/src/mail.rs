@@ -71,7 +71,8 @@ pub(crate) struct Retry {
 
 #[derive(Args)]
 pub(crate) struct Preview {
-    /// Which mail: install-code, install-code-reissued, install-code-without-image, registration-link, portal-link.
+    /// Which mail: install-code, install-code-reissued, install-code-without-image,
+    /// registration-link, portal-link.
     kind: MailKind,
     /// The file to write the HTML into; `KIND.html` unless given, and the plain text beside it.
     #[arg(long, value_name = "FILE")]
@@ -103,7 +104,12 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
 }
 
 async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Result<()> {
-    let query = MailQuery { tenant: asked.tenant, state: asked.state, limit: asked.limit, ..MailQuery::default() };
+    let query = MailQuery {
+        tenant: asked.tenant,
+        state: asked.state,
+        limit: asked.limit,
+        ..MailQuery::default()
+    };
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     loop {
@@ -113,7 +119,11 @@ async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Resu
             // Clears the screen (ECMA-48: cursor home, erase display).
             crate::output::print("\u{1b}[H\u{1b}[2J")?;
         }
-        output.table(&["id", "state", "to", "kind", "queued_at", "due_at", "attempts", "last_error"], &rows, &[])?;
+        output.table(
+            &["id", "state", "to", "kind", "queued_at", "due_at", "attempts", "last_error"],
+            &rows,
+            &[],
+        )?;
         if !asked.watch {
             return Ok(());
         }
@@ -150,7 +160,9 @@ fn show(mail: &QueuedMail, output: Output) -> anyhow::Result<()> {
             ("code_id", json!(code_id)),
             ("code_expires_at", json!(time(*code_expires_at))),
         ],
-        QueuedMessage::PortalLink { expires_at } => vec![("link_expires_at", json!(time(*expires_at)))],
+        QueuedMessage::PortalLink { expires_at } => {
+            vec![("link_expires_at", json!(time(*expires_at)))]
+        }
     };
     let head = [
         ("id", json!(mail.id)),
@@ -175,8 +187,9 @@ async fn retry_all(registry: &Registry, output: Output) -> anyhow::Result<()> {
     loop {
         // Those that are outdated stay dead, so there have to be more than were seen.
         let limit = BATCH + u32::try_from(seen.len()).unwrap_or(u32::MAX / 2);
-        let dead =
-            registry.mail_list(MailQuery { state: Some(MailState::Dead), limit, ..MailQuery::default() }).await?;
+        let dead = registry
+            .mail_list(MailQuery { state: Some(MailState::Dead), limit, ..MailQuery::default() })
+            .await?;
         let fresh: Vec<_> = dead.into_iter().filter(|mail| seen.insert(mail.id)).collect();
         if fresh.is_empty() {
             return output.fields(&[("queued", json!(queued)), ("outdated", json!(outdated))]);
@@ -193,13 +206,20 @@ async fn retry_all(registry: &Registry, output: Output) -> anyhow::Result<()> {
 
 /// Writes a mail with made-up contents, to look at in a browser.
 pub(crate) fn preview(config: &Config, asked: &Preview, output: Output) -> anyhow::Result<()> {
-    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
-    let rendered = registry_wiring::preview(config, &public_url, asked.kind, asked.company.as_deref())?;
+    let public_url =
+        config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let rendered =
+        registry_wiring::preview(config, &public_url, asked.kind, asked.company.as_deref())?;
     let html = asked.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.html", asked.kind)));
     let text = html.with_extension("txt");
-    ensure!(text != html, "{} would be overwritten by the plain text: name a file that ends in .html", html.display());
+    ensure!(
+        text != html,
+        "{} would be overwritten by the plain text: name a file that ends in .html",
+        html.display()
+    );
     for (path, content) in [(&html, &rendered.html), (&text, &rendered.text)] {
-        std::fs::write(path, content).with_context(|| format!("{} cannot be written", path.display()))?;
+        std::fs::write(path, content)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     output.fields(&[
         ("subject", json!(rendered.subject)),

@@ -1,7 +1,8 @@
-//! `registryctl`: the registry's admin command line. It works on the same data and the same configuration as
-//! `registryd`, whether that is running or not.
+//! `registryctl`: the registry's admin command line. It works on the same data and the same
+//! configuration as `registryd`, whether that is running or not.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again; 130 interrupted.
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try
+//! again; 130 interrupted.
 
 #![expect(clippy::print_stderr, reason = "a command line says there what went wrong")]
 
@@ -36,7 +37,8 @@ use crate::output::Output;
 
 /// The Appliance Registry's admin command line.
 ///
-/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try again; 130 interrupted.
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try
+/// again; 130 interrupted.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -108,7 +110,8 @@ enum Using {
 enum License {
     #[command(flatten)]
     Task(license::Task),
-    /// Says what a license says, and whether it holds: that is `state`; the exit code says only whether it could be read.
+    /// Says what a license says, and whether it holds: that is `state`; the exit code says only
+    /// whether it could be read.
     Inspect(license::Inspect),
 }
 
@@ -159,7 +162,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let Options { data, config, json } = cli.options;
     let config = Config::load_over(config.as_deref(), data, None)?;
     let output = Output { json };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     match cli.group {
         Group::Keys(_) | Group::Token(_) if is_new(&config) => Err(no_registry(&config)),
         Group::Keys(task) => keys::perform(&config, task, output),
@@ -182,8 +186,10 @@ fn no_registry(config: &Config) -> anyhow::Error {
 }
 
 async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::Result<()> {
-    let may_make_one =
-        matches!(task, Using::Tenant(tenant::Task::Register(_)) | Using::Release(release::Task::Publish(_)));
+    let may_make_one = matches!(
+        task,
+        Using::Tenant(tenant::Task::Register(_)) | Using::Release(release::Task::Publish(_))
+    );
     if is_new(config) && !may_make_one {
         return Err(no_registry(config));
     }
@@ -191,7 +197,8 @@ async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::
         eprintln!("registryctl: a new registry is made in {}", config.data.display());
     }
     let noted = DataFolder::open(&config.data)?.noted_public_url();
-    let public_url = config.public_url.clone().or(noted).unwrap_or_else(|| format!("http://{}", config.listen));
+    let public_url =
+        config.public_url.clone().or(noted).unwrap_or_else(|| format!("http://{}", config.listen));
     let registry = registry_wiring::build(config, &public_url).await?.registry;
     match task {
         Using::Tenant(task) => tenant::perform(&registry, task, output).await,
@@ -204,7 +211,9 @@ async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::
         Using::Appliance(task) => appliance::perform(&registry, task, output).await,
         Using::Entitlement(task) => entitlement::perform(&registry, task, output).await,
         Using::License(License::Task(task)) => license::perform(&registry, task, output).await,
-        Using::License(License::Inspect(asked)) => license::inspect(&asked, &jwks(&registry.public_keys()), output),
+        Using::License(License::Inspect(asked)) => {
+            license::inspect(&asked, &jwks(&registry.public_keys()), output)
+        }
     }
 }
 
@@ -212,7 +221,8 @@ async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::
 fn jwks(keys: &[PublicKey]) -> String {
     let jwk = |key: &PublicKey| {
         let JwkMaterial { kty, crv, alg, x, y } = key.material.jwk();
-        let mut jwk = json!({ "kty": kty, "crv": crv, "alg": alg, "use": "sig", "kid": key.kid, "x": x });
+        let mut jwk =
+            json!({ "kty": kty, "crv": crv, "alg": alg, "use": "sig", "kid": key.kid, "x": x });
         if let Some(y) = y {
             jwk["y"] = json!(y);
         }
@@ -223,8 +233,12 @@ fn jwks(keys: &[PublicKey]) -> String {
 
 /// Whom the audit names: the operating system's user.
 fn operator() -> Actor {
-    let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    Actor { name: format!("operator:{}", user.as_deref().unwrap_or("unknown")), source: "registryctl".to_owned() }
+    let user =
+        ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    Actor {
+        name: format!("operator:{}", user.as_deref().unwrap_or("unknown")),
+        source: "registryctl".to_owned(),
+    }
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

@@ -26,24 +26,38 @@ impl Output {
     }
 
     /// Prints rows under their headings, or as one JSON object with `items` and the rest.
-    pub(crate) fn table(self, headings: &[&str], rows: &[Vec<Value>], rest: &[(&str, Value)]) -> anyhow::Result<()> {
+    pub(crate) fn table(
+        self,
+        headings: &[&str],
+        rows: &[Vec<Value>],
+        rest: &[(&str, Value)],
+    ) -> anyhow::Result<()> {
         if self.json {
             let name = |values: &Vec<Value>| -> Value {
-                headings.iter().zip(values).map(|(name, it)| ((*name).to_owned(), it.clone())).collect()
+                headings
+                    .iter()
+                    .zip(values)
+                    .map(|(name, it)| ((*name).to_owned(), it.clone()))
+                    .collect()
             };
             let mut object = serde_json::Map::new();
             object.insert("items".to_owned(), rows.iter().map(name).collect());
             object.extend(rest.iter().map(|(name, it)| ((*name).to_owned(), it.clone())));
             return print(&Value::Object(object).to_string());
         }
-        let cells: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(plain).collect()).collect();
-        let head: Vec<String> = headings.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
+        let cells: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(plain).collect()).collect();
+        let head: Vec<String> =
+            headings.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
         let all: Vec<&Vec<String>> = [&head].into_iter().chain(&cells).collect();
-        let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+        let width = |column: usize| {
+            all.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+        };
         let widths: Vec<usize> = (0..headings.len()).map(width).collect();
         let mut lines: Vec<String> = Vec::new();
         for row in all {
-            let line: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+            let line: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
             lines.push(line.join("  ").trim_end().to_owned());
         }
         let rest = rest.iter().filter(|(_, value)| !value.is_null());
@@ -52,10 +66,13 @@ impl Output {
     }
 }
 
-/// A line on standard output; a pipe that nobody reads any more, or a full disk, is an error and no panic.
+/// A line on standard output; a pipe that nobody reads any more, or a full disk, is an error and no
+/// panic.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
-    writeln!(output, "{text}").and_then(|()| output.flush()).context("standard output cannot be written")
+    writeln!(output, "{text}")
+        .and_then(|()| output.flush())
+        .context("standard output cannot be written")
 }
 
 fn plain(value: &Value) -> String {

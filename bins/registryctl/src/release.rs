@@ -28,8 +28,8 @@ const TAKE_BACK: Duration = Duration::from_secs(20);
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
-    /// Uploads an image and makes it the one that customers download. Safe to repeat: what was cut off left nothing
-    /// behind, and the same file under the same version again is no error.
+    /// Uploads an image and makes it the one that customers download. Safe to repeat: what was cut
+    /// off left nothing behind, and the same file under the same version again is no error.
     Publish(Publish),
     /// Lists the releases, newest first.
     List {
@@ -39,8 +39,8 @@ pub(crate) enum Task {
     },
     /// Shows a release.
     Show(Show),
-    /// Withdraws a release for good: no link leads to it any more. Where it is the current one, the newest earlier one takes
-    /// its place.
+    /// Withdraws a release for good: no link leads to it any more. Where it is the current one, the
+    /// newest earlier one takes its place.
     Yank {
         #[command(flatten)]
         named: Named,
@@ -101,7 +101,11 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         Task::List { channel } => {
             let listed = registry.release_list(channel.as_deref()).await?;
             let rows: Vec<_> = listed.iter().map(row).collect();
-            output.table(&["version", "channel", "state", "size", "published_at", "sha256"], &rows, &[])
+            output.table(
+                &["version", "channel", "state", "size", "published_at", "sha256"],
+                &rows,
+                &[],
+            )
         }
         Task::Show(Show { named: Named { version, channel }, manifest }) => {
             let listed = registry.release_show(&version, channel.as_deref()).await?;
@@ -115,7 +119,8 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
             consent.ask(&format!("Yank {version} for good? Nobody can download it any more."))?;
             let yanked = registry.release_yank(&version, channel, operator()).await?;
             let listed = registry.release_list(Some(yanked.channel.as_str())).await?;
-            let current = listed.iter().find(|it| it.is_current).map(|it| it.release.version.to_string());
+            let current =
+                listed.iter().find(|it| it.is_current).map(|it| it.release.version.to_string());
             output.fields(&[
                 ("version", json!(yanked.version)),
                 ("channel", json!(yanked.channel)),
@@ -126,7 +131,8 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         }
         Task::Rollback(Rollback { to, channel, consent }) => {
             consent.ask("Make an earlier release the one that customers download?")?;
-            let release = registry.release_rollback(to.as_deref(), channel.as_deref(), operator()).await?;
+            let release =
+                registry.release_rollback(to.as_deref(), channel.as_deref(), operator()).await?;
             let version = release.version.to_string();
             show(&registry.release_show(&version, channel.as_deref()).await?, output)
         }
@@ -175,12 +181,15 @@ fn write_manifest(release: &Release, folder: &Path) -> anyhow::Result<()> {
     let Some(manifest) = &release.manifest else {
         bail!("{} was published before manifests were signed: publish it again", release.version)
     };
-    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    for (name, content) in
-        [("manifest.json", manifest.text.as_bytes()), ("manifest.sig", manifest.signature.as_slice())]
-    {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("{} cannot be made", folder.display()))?;
+    for (name, content) in [
+        ("manifest.json", manifest.text.as_bytes()),
+        ("manifest.sig", manifest.signature.as_slice()),
+    ] {
         let path = folder.join(name);
-        std::fs::write(&path, content).with_context(|| format!("{} cannot be written", path.display()))?;
+        std::fs::write(&path, content)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     Ok(())
 }
@@ -205,7 +214,9 @@ async fn publish(registry: &Registry, asked: Publish, output: Output) -> anyhow:
         bar.abandon();
         return Err(match tokio::time::timeout(TAKE_BACK, upload.abort()).await {
             Ok(Ok(())) => error,
-            Ok(Err(also)) => error.context(format!("what was uploaded could not be taken back ({also})")),
+            Ok(Err(also)) => {
+                error.context(format!("what was uploaded could not be taken back ({also})"))
+            }
             Err(_) => error.context("what was uploaded could not be taken back in time"),
         });
     }
@@ -234,16 +245,25 @@ async fn finish(registry: &Registry, upload: ReleaseUpload) -> anyhow::Result<Re
             stopped = stopped() => stopped?,
         }
         if again {
-            eprintln!("registryctl: everything is uploaded, and is being published; Ctrl-C again breaks it off");
+            eprintln!(
+                "registryctl: everything is uploaded, and is being published; Ctrl-C again breaks it off"
+            );
         }
     }
-    Err(crate::Interrupted("while it was being published: `release list` says whether it was").into())
+    Err(crate::Interrupted("while it was being published: `release list` says whether it was")
+        .into())
 }
 
-async fn copy(image: &mut File, path: &Path, upload: &mut ReleaseUpload, bar: &ProgressBar) -> anyhow::Result<()> {
+async fn copy(
+    image: &mut File,
+    path: &Path,
+    upload: &mut ReleaseUpload,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
     let mut part = vec![0; PART];
     loop {
-        let read = image.read(&mut part).with_context(|| format!("{} cannot be read", path.display()))?;
+        let read =
+            image.read(&mut part).with_context(|| format!("{} cannot be read", path.display()))?;
         if read == 0 {
             return Ok(());
         }
@@ -260,6 +280,7 @@ fn progress(size: u64, output: Output) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = "{bar:40} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(size).with_style(style)
 }

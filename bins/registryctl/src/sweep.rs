@@ -15,11 +15,18 @@ pub(crate) struct Sweep {
     dry_run: bool,
 }
 
-pub(crate) async fn perform(registry: &Registry, asked: &Sweep, output: Output) -> anyhow::Result<()> {
+pub(crate) async fn perform(
+    registry: &Registry,
+    asked: &Sweep,
+    output: Output,
+) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for kind in Ended::ALL {
-        let count =
-            if asked.dry_run { registry.sweep_count(*kind).await? } else { sweep_kind(registry, *kind).await? };
+        let count = if asked.dry_run {
+            registry.sweep_count(*kind).await?
+        } else {
+            sweep_kind(registry, *kind).await?
+        };
         rows.push(vec![json!(kind.as_str()), json!(count)]);
     }
     output.table(&["kind", "rows"], &rows, &[("dry_run", json!(asked.dry_run))])

@@ -28,7 +28,8 @@ pub(crate) enum Task {
         /// The tenant's id.
         tenant_id: TenantId,
     },
-    /// Puts a tenant on hold: no code is redeemed or re-issued, and its appliances are told `revoked`.
+    /// Puts a tenant on hold: no code is redeemed or re-issued, and its appliances are told
+    /// `revoked`.
     Suspend(Edited),
     /// Takes a suspension or a cancellation back.
     Resume(Edited),
@@ -114,7 +115,12 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
     }
 }
 
-async fn edit(registry: &Registry, asked: Edited, edit: TenantEdit, output: Output) -> anyhow::Result<()> {
+async fn edit(
+    registry: &Registry,
+    asked: Edited,
+    edit: TenantEdit,
+    output: Output,
+) -> anyhow::Result<()> {
     let Edited { tenant_id, consent } = asked;
     let company = registry.tenant_show(tenant_id).await?.record.tenant.company_name;
     match edit {
@@ -212,12 +218,17 @@ async fn show(registry: &Registry, id: TenantId, output: Output) -> anyhow::Resu
         ("status", json!(tenant.status.as_str())),
         ("registered_at", time(tenant.registered_at)),
         ("installed_at", tenant.installed_at.map_or(Value::Null, time)),
-        ("subscription", json!(entitlement.and_then(|entitlement| entitlement.subscription.as_ref()))),
+        (
+            "subscription",
+            json!(entitlement.and_then(|entitlement| entitlement.subscription.as_ref())),
+        ),
         ("entitlement_active", json!(entitlement.map(Entitlement::is_active))),
         ("seats", seats),
     ];
-    let codes: Vec<_> = shown.record.codes.iter().map(|code| shown_code(code, shown.now, output)).collect();
-    let appliances = shown.record.appliances.iter().map(|appliance| shown_appliance(appliance, output));
+    let codes: Vec<_> =
+        shown.record.codes.iter().map(|code| shown_code(code, shown.now, output)).collect();
+    let appliances =
+        shown.record.appliances.iter().map(|appliance| shown_appliance(appliance, output));
     let appliances: Vec<_> = appliances.collect();
     fields.push(("install_codes", lines(&codes, output)));
     fields.push(("appliances", lines(&appliances, output)));
@@ -245,7 +256,11 @@ fn shown_appliance(appliance: &Appliance, output: Output) -> Value {
         return json!({ "appliance_id": appliance.id, "last_checkin_at": last, "revoked": revoked });
     }
     let last = appliance.last_check_in_at.map_or("never".to_owned(), seconds);
-    json!(format!("{} last check-in {last}{}", appliance.id, if revoked { ", revoked" } else { "" }))
+    json!(format!(
+        "{} last check-in {last}{}",
+        appliance.id,
+        if revoked { ", revoked" } else { "" }
+    ))
 }
 
 /// Several values of one field: a list in JSON, one under the other in a table.

@@ -50,7 +50,8 @@ pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()>
         Task::List => Tokens::open(config)?,
         Task::Create { .. } => Tokens::open_to_change(config)?,
         Task::Revoke { name, consent } => {
-            consent.ask(&format!("Revoke the token `{name}`? Whoever calls with it is refused."))?;
+            consent
+                .ask(&format!("Revoke the token `{name}`? Whoever calls with it is refused."))?;
             Tokens::open_to_change(config)?
         }
     };
@@ -63,7 +64,12 @@ pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()>
         Task::Revoke { name, .. } => tokens.revoke(&name)?,
     }
     let row = |it: &TokenEntry| {
-        vec![json!(it.name), json!(it.role), json!(it.created_at.map(time)), json!(it.revoked_at.map(time))]
+        vec![
+            json!(it.name),
+            json!(it.role),
+            json!(it.created_at.map(time)),
+            json!(it.revoked_at.map(time)),
+        ]
     };
     let rows: Vec<_> = tokens.entries().map(row).collect();
     output.table(&["name", "role", "created_at", "revoked_at"], &rows, &[])

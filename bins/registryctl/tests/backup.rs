@@ -31,8 +31,19 @@ fn refused(data: &Path, args: &[&str]) -> String {
 }
 
 fn register(data: &Path, company: &str) -> (String, String) {
-    let issued =
-        done(data, &["tenant", "register", "--company", company, "--email", "a@example.com", "--edition", "pro"]);
+    let issued = done(
+        data,
+        &[
+            "tenant",
+            "register",
+            "--company",
+            company,
+            "--email",
+            "a@example.com",
+            "--edition",
+            "pro",
+        ],
+    );
     let text = |name: &str| issued[name].as_str().unwrap().to_owned();
     (text("tenant_id"), text("install_code"))
 }
@@ -42,7 +53,9 @@ fn path(folder: &Path) -> &str {
 }
 
 async fn redeem(data: &Path, code: &str) -> String {
-    let config = Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path(data).to_owned())).unwrap();
+    let config =
+        Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path(data).to_owned()))
+            .unwrap();
     let registry = registry_wiring::build(&config, "http://127.0.0.1:1").await.unwrap().registry;
     let redeem = Redeem {
         typed_code: TypedCode::new(code.to_owned()),
@@ -57,13 +70,19 @@ async fn redeem(data: &Path, code: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn restored_data_redeems_its_live_codes_and_has_its_release() {
     let folder = tempfile::tempdir().unwrap();
-    let [data, backup, restored] = ["data", "backup", "restored"].map(|name| folder.path().join(name));
+    let [data, backup, restored] =
+        ["data", "backup", "restored"].map(|name| folder.path().join(name));
     let image = folder.path().join("image.iso");
     std::fs::write(&image, b"an image").unwrap();
     let (tenant, code) = register(&data, "Acme");
     done(&data, &["release", "publish", path(&image), "--version", "1.0"]);
     let manifest = done(&data, &["backup", path(&backup)]);
-    let paths: Vec<_> = manifest["items"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    let paths: Vec<_> = manifest["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["path"].as_str().unwrap())
+        .collect();
     for part in ["registry.db", "keys/master.key", "keys/license.pem", "service-token"] {
         assert!(paths.contains(&part), "{part}: {paths:?}");
     }
@@ -71,37 +90,55 @@ async fn restored_data_redeems_its_live_codes_and_has_its_release() {
 
     done(&restored, &["restore", path(&backup)]);
     assert_eq!(redeem(&restored, &code).await, tenant);
-    assert_eq!(ctl(&restored, &["tenant", "show", &late]).status.code(), Some(4), "it was not there yet");
+    assert_eq!(
+        ctl(&restored, &["tenant", "show", &late]).status.code(),
+        Some(4),
+        "it was not there yet"
+    );
     let again = done(&restored, &["release", "publish", path(&image), "--version", "1.0"]);
     assert_eq!(again["sha256"].as_str().unwrap().len(), 64);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&backup), mode(&backup.join("registry.db"))), (0o700, 0o600));
     for name in ["service-token", "keys/master.key"] {
-        assert_eq!(std::fs::read(data.join(name)).unwrap(), std::fs::read(restored.join(name)).unwrap(), "{name}");
-        assert_eq!(std::fs::metadata(restored.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        assert_eq!(
+            std::fs::read(data.join(name)).unwrap(),
+            std::fs::read(restored.join(name)).unwrap(),
+            "{name}"
+        );
+        assert_eq!(
+            std::fs::metadata(restored.join(name)).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_backup_of_a_registry_that_is_being_written_to_is_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let [data, backup, restored] = ["data", "backup", "restored"].map(|name| folder.path().join(name));
+    let [data, backup, restored] =
+        ["data", "backup", "restored"].map(|name| folder.path().join(name));
     register(&data, "First");
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| (0..8).for_each(|number| drop(register(&data, &format!("C{number}")))));
+        let writer =
+            scope.spawn(|| (0..8).for_each(|number| drop(register(&data, &format!("C{number}")))));
         done(&data, &["backup", path(&backup)]);
         writer.join().unwrap();
     });
     done(&restored, &["restore", path(&backup)]);
     let listed = done(&restored, &["tenant", "list"]);
     let items = listed["items"].as_array().unwrap();
-    assert!(!items.is_empty() && items.iter().all(|item| item["install_code"] == "live"), "{listed}");
+    assert!(
+        !items.is_empty() && items.iter().all(|item| item["install_code"] == "live"),
+        "{listed}"
+    );
 }
 
 #[test]
 fn what_is_unfinished_altered_or_in_the_way_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let [data, backup, restored] = ["data", "backup", "restored"].map(|name| folder.path().join(name));
+    let [data, backup, restored] =
+        ["data", "backup", "restored"].map(|name| folder.path().join(name));
     assert!(refused(&data, &["backup", path(&backup)]).contains("there is no registry"));
     register(&data, "Acme");
     done(&data, &["backup", path(&backup)]);
@@ -115,9 +152,13 @@ fn what_is_unfinished_altered_or_in_the_way_is_refused() {
         assert_eq!(std::fs::read(folder.join(left)).unwrap(), b"x", "it is as it was");
     }
     let (manifest, database) = (backup.join("backup.json"), backup.join("registry.db"));
-    let (kept, content) = (std::fs::read_to_string(&manifest).unwrap(), std::fs::read(&database).unwrap());
+    let (kept, content) =
+        (std::fs::read_to_string(&manifest).unwrap(), std::fs::read(&database).unwrap());
     std::fs::write(&database, [&content[..], b"x"].concat()).unwrap();
-    assert!(refused(&restored, &["restore", path(&backup)]).contains("registry.db is not as it was backed up"));
+    assert!(
+        refused(&restored, &["restore", path(&backup)])
+            .contains("registry.db is not as it was backed up")
+    );
     std::fs::write(&database, content).unwrap();
     std::fs::write(&manifest, kept.replace("service-token", "../service-token")).unwrap();
     assert!(refused(&restored, &["restore", path(&backup)]).contains("outside"));
@@ -135,7 +176,8 @@ fn a_closed_standard_output_is_a_failure_and_no_panic() {
     register(&data, "Acme");
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_registryctl"));
-    let output = command.arg("--data").arg(&data).args(["tenant", "list"]).stdout(full).output().unwrap();
+    let output =
+        command.arg("--data").arg(&data).args(["tenant", "list"]).stdout(full).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("standard output") && !said.contains("panicked"), "{said}");

@@ -37,7 +37,10 @@ fn the_outbox_is_listed_shown_retried_and_discarded_and_never_shows_a_code() {
     let (exit, said) = refused(data, &["mail", "retry", id]);
     assert!(exit == 3 && said.contains("discarded already"), "{said}");
     assert_eq!(refused(data, &["mail", "show", "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73"]).0, 4);
-    assert_eq!(done(data, &["mail", "list", "--state", "queued"])["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        done(data, &["mail", "list", "--state", "queued"])["items"].as_array().unwrap().len(),
+        1
+    );
     assert_eq!(done(data, &["mail", "retry", "--all-dead"]), json!({ "queued": 0, "outdated": 0 }));
     assert_eq!(ctl(data, &["mail", "retry"]).status.code(), Some(2));
     assert_eq!(ctl(data, &["mail", "list", "--state", "lost"]).status.code(), Some(2));
@@ -57,7 +60,10 @@ fn the_list_is_watched_until_ctrl_c() {
     for _ in 0..2 {
         assert!(said.next().unwrap().unwrap().contains("a@example.com"));
     }
-    let interrupt = std::process::Command::new("kill").args(["-INT", &watching.id().to_string()]).status().unwrap();
+    let interrupt = std::process::Command::new("kill")
+        .args(["-INT", &watching.id().to_string()])
+        .status()
+        .unwrap();
     assert!(interrupt.success());
     assert!(watching.wait().unwrap().success());
 }
@@ -66,16 +72,34 @@ fn the_list_is_watched_until_ctrl_c() {
 fn each_mail_can_be_looked_at_without_a_registry() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let told = [("REGISTRY_BRANDING_PRODUCT", "Example Box"), ("REGISTRY_BRANDING_SUPPORT", "help@vendor.example")];
-    for kind in
-        ["install-code", "install-code-reissued", "install-code-without-image", "registration-link", "portal-link"]
-    {
+    let told = [
+        ("REGISTRY_BRANDING_PRODUCT", "Example Box"),
+        ("REGISTRY_BRANDING_SUPPORT", "help@vendor.example"),
+    ];
+    for kind in [
+        "install-code",
+        "install-code-reissued",
+        "install-code-without-image",
+        "registration-link",
+        "portal-link",
+    ] {
         let out = folder.path().join(format!("{kind}.html"));
-        let args = ["mail", "preview", kind, "--out", out.to_str().unwrap(), "--company", "Ünïcode & Söhne"];
+        let args = [
+            "mail",
+            "preview",
+            kind,
+            "--out",
+            out.to_str().unwrap(),
+            "--company",
+            "Ünïcode & Söhne",
+        ];
         let written = done_with(&data, &told, &args);
         assert!(written["subject"].as_str().unwrap().contains("Example Box"), "{written}");
         let html = std::fs::read_to_string(&out).unwrap();
-        assert!(html.starts_with("<!doctype html>") && html.contains("help@vendor.example"), "{kind}");
+        assert!(
+            html.starts_with("<!doctype html>") && html.contains("help@vendor.example"),
+            "{kind}"
+        );
         assert!(out.with_extension("txt").exists());
     }
     assert!(!data.exists(), "no registry was made for it");
@@ -96,7 +120,12 @@ fn a_sweep_says_what_would_go_and_then_deletes_it() {
     let told = [("REGISTRY_RETENTION_MAILS", "1s"), ("REGISTRY_RETENTION_AUDIT", "1s")];
     let counts = |args: &[&str]| {
         let swept = done_with(data, &told, args);
-        swept["items"].as_array().unwrap().iter().map(|it| it["rows"].as_u64().unwrap()).collect::<Vec<_>>()
+        swept["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["rows"].as_u64().unwrap())
+            .collect::<Vec<_>>()
     };
     let audit = counts(&["sweep", "--dry-run"])[3];
     assert!(audit >= 3, "{audit} lines");

@@ -14,12 +14,20 @@ use common::{command, ctl, done, refused};
 
 fn with_code(data: &Path, code: &str, args: &[&str]) -> Output {
     let mut command = command(data, &[], args);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(code.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the license in the answer is judged by the real clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the license in the answer is judged by the real clock"
+)]
 fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
@@ -28,9 +36,21 @@ fn now() -> u64 {
 fn a_request_is_answered_with_the_code_out_of_standard_input() {
     let folder = tempfile::tempdir().unwrap();
     let [data, appliance, asked, out, keys] =
-        ["data", "appliance", "request", "answer", "keys.json"].map(|name| folder.path().join(name));
-    let issued =
-        done(&data, &["tenant", "register", "--company", "Acme", "--email", "a@example.com", "--edition", "pro"]);
+        ["data", "appliance", "request", "answer", "keys.json"]
+            .map(|name| folder.path().join(name));
+    let issued = done(
+        &data,
+        &[
+            "tenant",
+            "register",
+            "--company",
+            "Acme",
+            "--email",
+            "a@example.com",
+            "--edition",
+            "pro",
+        ],
+    );
     std::fs::write(&asked, request(&appliance, "appliance-1", [7; 48], now()).unwrap()).unwrap();
     std::fs::write(&keys, ctl(&data, &["keys", "export"]).stdout).unwrap();
     let args = ["offline", "answer", asked.to_str().unwrap(), "--out", out.to_str().unwrap()];
@@ -46,7 +66,9 @@ fn a_request_is_answered_with_the_code_out_of_standard_input() {
         issuer: "appliance-registry".to_owned(),
         free_edition: "essentials".to_owned(),
     };
-    let identity = answer(&appliance, &std::fs::read_to_string(&out).unwrap(), &trust, now()).unwrap().identity;
+    let identity = answer(&appliance, &std::fs::read_to_string(&out).unwrap(), &trust, now())
+        .unwrap()
+        .identity;
     assert_eq!(Some(identity.tenant_id.to_string().as_str()), issued["tenant_id"].as_str());
     assert!(identity.licensed.is_some());
 }

@@ -29,7 +29,8 @@ async fn installed(data: &Path) -> String {
     ];
     let issued = done(data, &args);
     let path = data.to_str().unwrap().to_owned();
-    let config = Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path.clone())).unwrap();
+    let config =
+        Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path.clone())).unwrap();
     let registry = registry_wiring::build(&config, "http://127.0.0.1:1").await.unwrap().registry;
     let redeem = Redeem {
         typed_code: TypedCode::new(issued["install_code"].as_str().unwrap().to_owned()),
@@ -49,7 +50,10 @@ async fn tenants_are_suspended_resumed_and_cancelled_and_the_operator_is_asked()
     let (code, said) = refused(data.path(), &["tenant", "suspend", &tenant]);
     assert!(code == 1 && said.contains("--yes"), "{said}");
     for _ in 0..2 {
-        assert_eq!(done(data.path(), &["tenant", "suspend", &tenant, "--yes"])["status"], "suspended");
+        assert_eq!(
+            done(data.path(), &["tenant", "suspend", &tenant, "--yes"])["status"],
+            "suspended"
+        );
     }
     assert_eq!(refused(data.path(), &["code", "reissue", &tenant]).0, 3);
     assert_eq!(done(data.path(), &["tenant", "resume", &tenant])["status"], "installed");
@@ -66,8 +70,14 @@ async fn entitlements_are_shown_and_changed_by_tenant_or_subscription() {
     assert_eq!(show(&tenant), show("sub_1"));
     assert_eq!((&show("sub_1")["seats"], &show("sub_1")["active"]), (&Value::Null, &json!(true)));
     assert_eq!(done(data.path(), &["entitlement", "set-seats", "sub_1", "25"])["seats"], 25);
-    assert_eq!(done(data.path(), &["entitlement", "set-seats", &tenant, "unlimited"])["seats"], Value::Null);
-    assert_eq!(ctl(data.path(), &["entitlement", "set-seats", "sub_1", "0"]).status.code(), Some(2));
+    assert_eq!(
+        done(data.path(), &["entitlement", "set-seats", &tenant, "unlimited"])["seats"],
+        Value::Null
+    );
+    assert_eq!(
+        ctl(data.path(), &["entitlement", "set-seats", "sub_1", "0"]).status.code(),
+        Some(2)
+    );
     assert_eq!(done(data.path(), &["entitlement", "revoke", "sub_1", "--yes"])["active"], false);
     assert_eq!(done(data.path(), &["entitlement", "restore", "sub_1"])["active"], true);
     assert_eq!(refused(data.path(), &["entitlement", "show", "nobody's"]).0, 4);
@@ -90,9 +100,20 @@ async fn appliances_are_listed_and_revoked() {
 async fn a_license_is_signed_into_a_file_and_inspected_also_offline() {
     let data = tempfile::tempdir().unwrap();
     let tenant = installed(data.path()).await;
-    let [license, keys] = ["license.jwt", "keys.json"].map(|name| data.path().join(name).to_str().unwrap().to_owned());
-    let sign =
-        ["license", "sign", "--subscription", "sub_1", "--customer", "Acme", "--tenant", &tenant, "--out", &license];
+    let [license, keys] = ["license.jwt", "keys.json"]
+        .map(|name| data.path().join(name).to_str().unwrap().to_owned());
+    let sign = [
+        "license",
+        "sign",
+        "--subscription",
+        "sub_1",
+        "--customer",
+        "Acme",
+        "--tenant",
+        &tenant,
+        "--out",
+        &license,
+    ];
     let signed = done(data.path(), &sign);
     assert_eq!(signed["file"], license);
     let inspected = done(data.path(), &["license", "inspect", &license]);
@@ -125,15 +146,20 @@ async fn keys_are_generated_activated_and_retired_in_their_order() {
         items.iter().map(|key| key["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(states(), ["active"]);
-    let first = done(data.path(), &["keys", "list"])["items"][0]["kid"].as_str().unwrap().to_owned();
-    let second = done(data.path(), &["keys", "generate", "--algorithm", "ES256"])["kid"].as_str().unwrap().to_owned();
+    let first =
+        done(data.path(), &["keys", "list"])["items"][0]["kid"].as_str().unwrap().to_owned();
+    let second = done(data.path(), &["keys", "generate", "--algorithm", "ES256"])["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(states(), ["active", "standby"]);
     let (code, said) = refused(data.path(), &["keys", "activate", &second]);
     assert!(code == 1 && said.contains("--force"), "{said}");
     assert_eq!(refused(data.path(), &["keys", "retire", &first, "--yes"]).0, 1, "it signs");
     done(data.path(), &["keys", "activate", &second, "--force"]);
     assert_eq!(states(), ["retired", "active"]);
-    let exported: Value = serde_json::from_slice(&ctl(data.path(), &["keys", "export"]).stdout).unwrap();
+    let exported: Value =
+        serde_json::from_slice(&ctl(data.path(), &["keys", "export"]).stdout).unwrap();
     assert_eq!(exported["keys"].as_array().unwrap().len(), 2, "the retired one still verifies");
     assert_eq!(refused(data.path(), &["keys", "activate", "nobody"]).0, 1);
 }
@@ -142,12 +168,18 @@ async fn keys_are_generated_activated_and_retired_in_their_order() {
 async fn tokens_are_created_listed_and_revoked() {
     let data = tempfile::tempdir().unwrap();
     let (code, said) = refused(&data.path().join("none"), &["token", "list"]);
-    assert!(code == 1 && said.contains("no registry") && !data.path().join("none").exists(), "{said}");
+    assert!(
+        code == 1 && said.contains("no registry") && !data.path().join("none").exists(),
+        "{said}"
+    );
     installed(data.path()).await;
     let listed = || {
         let listed = done(data.path(), &["token", "list"]);
         let items = listed["items"].as_array().unwrap();
-        items.iter().map(|it| (it["name"].clone(), it["role"].clone(), it["revoked_at"].is_null())).collect::<Vec<_>>()
+        items
+            .iter()
+            .map(|it| (it["name"].clone(), it["role"].clone(), it["revoked_at"].is_null()))
+            .collect::<Vec<_>>()
     };
     let made = done(data.path(), &["token", "create", "store"]);
     assert!(made["token"].as_str().unwrap().len() == 64 && made["name"] == "store", "{made}");
@@ -185,7 +217,8 @@ async fn whoever_changes_tokens_or_keys_at_once_takes_turns() {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 done(data.path(), &words);
             };
-            let threads: Vec<_> = commands.into_iter().map(|words| scope.spawn(move || run(words))).collect();
+            let threads: Vec<_> =
+                commands.into_iter().map(|words| scope.spawn(move || run(words))).collect();
             for thread in threads {
                 thread.join().unwrap();
             }
@@ -207,7 +240,8 @@ async fn a_license_that_cannot_be_kept_grants_nothing() {
     installed(data.path()).await;
     let file = data.path().join("taken.jwt").to_str().unwrap().to_owned();
     std::fs::write(&file, "").unwrap();
-    let sign = ["license", "sign", "--subscription", "sub_new", "--customer", "Acme", "--out", &file];
+    let sign =
+        ["license", "sign", "--subscription", "sub_new", "--customer", "Acme", "--out", &file];
     let (code, said) = refused(data.path(), &sign);
     assert!(code == 1 && said.contains("cannot be written"), "{said}");
     assert_eq!(refused(data.path(), &["entitlement", "show", "sub_new"]).0, 4);
@@ -215,5 +249,7 @@ async fn a_license_that_cannot_be_kept_grants_nothing() {
     let (code, _) = refused(data.path(), &[&sign[..], &["--tier", "essentials"]].concat());
     assert!(code == 3 && !std::path::Path::new(&file).exists());
     let signed = ctl(data.path(), &sign);
-    assert!(signed.status.success() && String::from_utf8_lossy(&signed.stderr).contains("--tenant"));
+    assert!(
+        signed.status.success() && String::from_utf8_lossy(&signed.stderr).contains("--tenant")
+    );
 }

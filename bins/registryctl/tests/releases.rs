@@ -1,4 +1,5 @@
-//! Publishing, withdrawing and rolling back; into a bucket too, without the image ever standing in memory.
+//! Publishing, withdrawing and rolling back; into a bucket too, without the image ever standing in
+//! memory.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,8 +15,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use throwaway_servers::{S3Options, S3Server};
 
-/// How much memory publishing may take at most, in MiB, whatever the image's size: four parts of 8 MiB on their way or
-/// being filled, once more as what is sent, and the program itself.
+/// How much memory publishing may take at most, in MiB, whatever the image's size: four parts of 8
+/// MiB on their way or being filled, once more as what is sent, and the program itself.
 const MEMORY: u64 = 128;
 
 fn image(folder: &Path, name: &str, content: &[u8]) -> String {
@@ -38,7 +39,9 @@ fn releases_are_listed_shown_yanked_and_rolled_back() {
         let items = listed["items"].as_array().unwrap().clone();
         items
             .iter()
-            .map(|it| format!("{} {}", it["version"].as_str().unwrap(), it["state"].as_str().unwrap()))
+            .map(|it| {
+                format!("{} {}", it["version"].as_str().unwrap(), it["state"].as_str().unwrap())
+            })
             .collect::<Vec<_>>()
     };
     let expect = |expected: [&str; 3]| assert_eq!(states(), expected);
@@ -59,10 +62,14 @@ fn releases_are_listed_shown_yanked_and_rolled_back() {
     let (code, said) = refused(&data, &["release", "publish", &again, "--version", "3.0"]);
     assert!(code == 3 && said.contains("yanked"), "{said}");
     let beta = image(folder.path(), "image.iso", b"beta");
-    let published = done(&data, &["release", "publish", &beta, "--version", "4.0", "--channel", "beta"]);
+    let published =
+        done(&data, &["release", "publish", &beta, "--version", "4.0", "--channel", "beta"]);
     assert_eq!(published["channel"], "beta");
     assert_eq!(done(&data, &["release", "show", "2.0"])["state"], "current", "another channel");
-    assert_eq!(done(&data, &["release", "list", "--channel", "beta"])["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        done(&data, &["release", "list", "--channel", "beta"])["items"].as_array().unwrap().len(),
+        1
+    );
 }
 
 #[test]
@@ -73,7 +80,10 @@ fn a_manifest_is_written_as_it_was_signed() {
     done(&data, &["release", "publish", &image, "--version", "1.0"]);
     let out = folder.path().join("out");
     let shown = done(&data, &["release", "show", "1.0", "--manifest", out.to_str().unwrap()]);
-    assert_eq!(std::fs::read_to_string(out.join("manifest.json")).unwrap(), shown["manifest"].as_str().unwrap());
+    assert_eq!(
+        std::fs::read_to_string(out.join("manifest.json")).unwrap(),
+        shown["manifest"].as_str().unwrap()
+    );
     assert_eq!(std::fs::read(out.join("manifest.sig")).unwrap().len(), 64);
     let key = command(&data, &[], &["release", "key"]).output().unwrap();
     assert!(key.stdout.starts_with(b"-----BEGIN PUBLIC KEY-----"));
@@ -106,7 +116,8 @@ impl Bucket {
 /// An image of so many bytes that no store can compress, and its SHA-256.
 fn large_image(folder: &Path, bytes: u64) -> (PathBuf, String) {
     let path = folder.join("large.iso");
-    let (mut file, mut hash, mut state) = (std::fs::File::create(&path).unwrap(), Sha256::new(), 1_u64);
+    let (mut file, mut hash, mut state) =
+        (std::fs::File::create(&path).unwrap(), Sha256::new(), 1_u64);
     let mut block = vec![0; 1 << 20];
     let mut left = bytes;
     while left > 0 {
@@ -130,8 +141,12 @@ fn peak_memory(child: &Child) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? / 1024)
 }
 
-/// Publishes an image into a bucket, downloads it by the link of a registration, whole and in part, and compares.
-#[expect(clippy::disallowed_methods, reason = "it is told how fast it was; nothing is decided by it")]
+/// Publishes an image into a bucket, downloads it by the link of a registration, whole and in part,
+/// and compares.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is told how fast it was; nothing is decided by it"
+)]
 #[test]
 fn a_large_image_is_published_into_a_bucket_and_never_stands_in_memory_whole() {
     let bytes = if std::env::var_os("SOAK").is_some() { 5 << 30 } else { 256 << 20 };
@@ -140,8 +155,11 @@ fn a_large_image_is_published_into_a_bucket_and_never_stands_in_memory_whole() {
     let data = folder.path().join("data");
     let (path, sha256) = large_image(folder.path(), bytes);
     let begun = std::time::Instant::now();
-    let mut publish =
-        command(&data, &bucket.told(), &["release", "publish", path.to_str().unwrap(), "--version", "1.0"]);
+    let mut publish = command(
+        &data,
+        &bucket.told(),
+        &["release", "publish", path.to_str().unwrap(), "--version", "1.0"],
+    );
     let mut publish = publish.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut peak = 0;
     while publish.try_wait().unwrap().is_none() {
@@ -157,10 +175,15 @@ fn a_large_image_is_published_into_a_bucket_and_never_stands_in_memory_whole() {
     eprintln!("{mib} MiB were published in {took:.1?}, with {peak} MiB of memory at most");
     assert!((1..=MEMORY).contains(&peak), "{peak} MiB");
 
-    let args = ["tenant", "register", "--company", "Acme", "--email", "a@example.com", "--edition", "pro"];
+    let args =
+        ["tenant", "register", "--company", "Acme", "--email", "a@example.com", "--edition", "pro"];
     let link = done_with(&data, &bucket.told(), &args)["download_url"].as_str().unwrap().to_owned();
     throwaway_servers::use_ring();
-    let client = reqwest::blocking::Client::builder().no_proxy().timeout(Duration::from_mins(10)).build().unwrap();
+    let client = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_mins(10))
+        .build()
+        .unwrap();
     let mut whole = client.get(&link).send().unwrap();
     assert_eq!(whole.status(), 200);
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
@@ -188,13 +211,20 @@ fn an_upload_that_is_interrupted_leaves_nothing_and_can_be_repeated() {
         assert_eq!(publish.try_wait().unwrap(), None, "it ended early");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let interrupt = std::process::Command::new("kill").args(["-INT", &publish.id().to_string()]).status().unwrap();
+    let interrupt = std::process::Command::new("kill")
+        .args(["-INT", &publish.id().to_string()])
+        .status()
+        .unwrap();
     assert!(interrupt.success());
     let output = publish.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("nothing was published"), "{said}");
-    assert!(bucket.server.stored().unwrap() < 1_000, "{} bytes are left", bucket.server.stored().unwrap());
+    assert!(
+        bucket.server.stored().unwrap() < 1_000,
+        "{} bytes are left",
+        bucket.server.stored().unwrap()
+    );
     assert_eq!(done_with(&data, &bucket.told(), &["release", "list"])["items"], json!([]));
     for _ in 0..2 {
         assert_eq!(done_with(&data, &bucket.told(), &args)["sha256"], json!(sha256));

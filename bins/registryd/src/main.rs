@@ -1,6 +1,7 @@
 //! `registryd`: the registry as a service.
 //!
-//! Standard output carries one line, when it listens; everything else goes to the log on standard error.
+//! Standard output carries one line, when it listens; everything else goes to the log on standard
+//! error.
 
 mod logging;
 mod serve;
@@ -12,8 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-/// The Appliance Registry's HTTP service. Without a configuration it listens on 127.0.0.1:8080 and keeps everything in
-/// ./registry-data.
+/// The Appliance Registry's HTTP service. Without a configuration it listens on 127.0.0.1:8080 and
+/// keeps everything in ./registry-data.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {

@@ -23,14 +23,16 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     for name in Config::unknown_variables(names) {
         tracing::warn!("{name} is in the environment and is no key of the configuration");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(serve(config))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let listen = config.listen;
     let listener = TcpListener::bind(listen).await;
-    let listener = listener.with_context(|| format!("{listen} cannot be listened on (`listen`, REGISTRY_LISTEN)"))?;
+    let listener = listener
+        .with_context(|| format!("{listen} cannot be listened on (`listen`, REGISTRY_LISTEN)"))?;
     let address = listener.local_addr().context("no address")?;
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let settings = Arc::new(http_settings(&config)?);
@@ -40,16 +42,23 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut workers = JoinSet::new();
     for _ in 0..if config.mail.worker { config.mail.parallel } else { 0 } {
         let (registry, mut stop) = (wired.registry.clone(), stopped.clone());
-        workers.spawn(registry_wiring::deliver_mail(registry, async move { wait(&mut stop).await }));
+        workers
+            .spawn(registry_wiring::deliver_mail(registry, async move { wait(&mut stop).await }));
     }
     if config.retention.sweeper {
         let (registry, mut stop) = (wired.registry.clone(), stopped.clone());
         let every = config.retention.sweep_every.to_std();
-        workers.spawn(registry_wiring::sweep(registry, every, async move { wait(&mut stop).await }));
+        workers.spawn(registry_wiring::sweep(
+            registry,
+            every,
+            async move { wait(&mut stop).await },
+        ));
     }
     if let Some(ring) = wired.ring.clone() {
         let mut stop = stopped.clone();
-        tokio::spawn(watch("the license keys", move || ring.look(), async move { wait(&mut stop).await }));
+        tokio::spawn(watch("the license keys", move || ring.look(), async move {
+            wait(&mut stop).await
+        }));
     }
     let tokens = Arc::new(ServiceTokens::default());
     admit(&config, &tokens)?;
@@ -71,7 +80,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     tokio::spawn(report(app.clone()));
     let router = registry_http::router(app.clone());
-    let finished = registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await }).await;
+    let finished =
+        registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await })
+            .await;
     app.finish().await;
     while let Some(ended) = workers.join_next().await {
         ended.context("a worker broke off")?;
@@ -87,8 +98,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 /// Admits the tokens of the data folder as they are now.
 fn admit(config: &Config, tokens: &ServiceTokens) -> anyhow::Result<()> {
     let known = Tokens::open(config)?;
-    let admitted =
-        known.admitted().filter_map(|it| Some(AdmittedToken { actor: it.actor(), digest: it.digest()? })).collect();
+    let admitted = known
+        .admitted()
+        .filter_map(|it| Some(AdmittedToken { actor: it.actor(), digest: it.digest()? }))
+        .collect();
     tokens.admit(admitted);
     Ok(())
 }
@@ -102,22 +115,31 @@ fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
         shutdown_timeout: http.shutdown_timeout.to_std(),
         connections: http.connections,
         trusted_proxies: http.trusted_proxies.clone(),
-        source_header: HeaderName::try_from(&http.source_header).context("`http.source_header` is no header's name")?,
+        source_header: HeaderName::try_from(&http.source_header)
+            .context("`http.source_header` is no header's name")?,
     })
 }
 
 /// The customer's pages.
 fn door(config: &Config, public_url: &str) -> anyhow::Result<Door> {
     let catalogue = config.catalogue()?;
-    let self_service = config.door.self_service.clone().unwrap_or_else(|| vec![catalogue.free().to_string()]);
+    let self_service =
+        config.door.self_service.clone().unwrap_or_else(|| vec![catalogue.free().to_string()]);
     for edition in &self_service {
         let known = catalogue.find(edition).map(|found| found.name.as_str() == edition);
-        ensure!(matches!(known, Ok(true)), "`door.self_service` names `{edition}`, which is no edition");
+        ensure!(
+            matches!(known, Ok(true)),
+            "`door.self_service` names `{edition}`, which is no edition"
+        );
     }
-    ensure!(!self_service.is_empty(), "`door.self_service` names no edition; to serve no pages, set `door.enabled`");
+    ensure!(
+        !self_service.is_empty(),
+        "`door.self_service` names no edition; to serve no pages, set `door.enabled`"
+    );
     let blocked = BlockedDomains::new(&config.door.blocked_domains)
         .map_err(|domain| anyhow!("`door.blocked_domains`: `{domain}` is no domain"))?;
-    let self_service = SelfService { editions: self_service, products: config.products.clone(), blocked };
+    let self_service =
+        SelfService { editions: self_service, products: config.products.clone(), blocked };
     let settings = DoorSettings {
         brand: serde_json::to_value(registry_wiring::brand(config, public_url)?)
             .context("the branding cannot be shown")?,
@@ -150,10 +172,14 @@ fn announce(config: &Config, wired: &Wired, address: &str) -> anyhow::Result<()>
     tracing::info!("service token  {}", wired.service_token_file.display());
     tracing::info!("API to try     {address}/docs");
     if config.door.enabled {
-        tracing::info!("pages          {address}/ to register, {address}/portal, {address}/console");
+        tracing::info!(
+            "pages          {address}/ to register, {address}/portal, {address}/console"
+        );
     }
     let mut output = std::io::stdout().lock();
-    writeln!(output, "listening on {address}").and_then(|()| output.flush()).context("standard output is closed")
+    writeln!(output, "listening on {address}")
+        .and_then(|()| output.flush())
+        .context("standard output is closed")
 }
 
 /// Turns true at SIGTERM or SIGINT.

@@ -49,7 +49,10 @@ fn in_chromium_an_operator_looks_around_and_helps_a_customer() {
         let data = tempfile::tempdir().unwrap();
         let (server, token) = operated(data.path(), &[]);
         let first = json!({ "company_name": "<b>Acme</b> & Söhne", "contact_email": "ada@acme.example", "edition": "essentials" });
-        let code = server.service("/register-tenant", &first).1["install_code"].as_str().unwrap().to_owned();
+        let code = server.service("/register-tenant", &first).1["install_code"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert_eq!((server.redeem(&code).0, server.redeem(&code).0), (200, 409));
         for number in 0..50 {
             server.register(&format!("Company{number}"), "essentials");
@@ -75,32 +78,54 @@ fn only_an_operators_token_signs_in_and_its_sessions_end_with_it() {
     let (server, operator) = operated(data.path(), &[("REGISTRY_GUESSES_LIMIT", "4")]);
     for wrong in ["", "x", service.as_str(), server.token.as_str()] {
         let refused = form(&server, "/console/sign-in", "", &[("token", wrong)]);
-        assert!(refused.status() == StatusCode::FORBIDDEN && !refused.headers().contains_key("set-cookie"), "{wrong}");
+        assert!(
+            refused.status() == StatusCode::FORBIDDEN
+                && !refused.headers().contains_key("set-cookie"),
+            "{wrong}"
+        );
     }
     let late = form(&server, "/console/sign-in", "", &[("token", "guess")]);
     assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
     let customer = form(&server, "/portal/sign-in", "", &[("email", "ada@acme.example")]);
-    assert_eq!(customer.status(), StatusCode::OK, "customers behind the same address are not kept out");
+    assert_eq!(
+        customer.status(),
+        StatusCode::OK,
+        "customers behind the same address are not kept out"
+    );
     let cookie = sign_in(&server, &operator);
     let pages = ["/console", "/console/mails", "/console/releases", "/console/silent"];
     for path in pages {
         assert_eq!(page(&server, path, "").status(), StatusCode::SEE_OTHER, "{path}");
         let shown = page(&server, path, &cookie);
         assert_eq!(shown.status(), StatusCode::OK, "{path}");
-        assert!(shown.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+        assert!(
+            shown.headers()["content-security-policy"]
+                .to_str()
+                .unwrap()
+                .contains("default-src 'none'")
+        );
         assert!(shown.text().unwrap().len() < 50_000, "{path}");
     }
     // As a customer's it is none, and a token itself is none either.
     let customer = cookie.replace("registry-console", "registry-session");
     assert_eq!(page(&server, "/portal", &customer).status(), StatusCode::SEE_OTHER);
-    assert_eq!(page(&server, "/console", &format!("registry-console={operator}")).status(), StatusCode::SEE_OTHER);
+    assert_eq!(
+        page(&server, "/console", &format!("registry-console={operator}")).status(),
+        StatusCode::SEE_OTHER
+    );
 
     let config = Config { data: data.path().to_owned(), ..Config::default() };
     Tokens::open_to_change(&config).unwrap().revoke("ann").unwrap();
     let again = token(data.path(), "ann", TokenRole::Operator);
     for _ in 0..400 {
-        if form(&server, "/console/sign-in", "", &[("token", &again)]).status() == StatusCode::SEE_OTHER {
-            assert_eq!(page(&server, "/console", &cookie).status(), StatusCode::SEE_OTHER, "the old session is over");
+        if form(&server, "/console/sign-in", "", &[("token", &again)]).status()
+            == StatusCode::SEE_OTHER
+        {
+            assert_eq!(
+                page(&server, "/console", &cookie).status(),
+                StatusCode::SEE_OTHER,
+                "the old session is over"
+            );
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -116,7 +141,8 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     server.mails(1);
     let cookie = sign_in(&server, &operator);
     let reissue = format!("/console/tenants/{tenant}/reissue");
-    let codes = || server.look(&format!("/tenants/{tenant}")).1["install_codes"].as_array().unwrap().len();
+    let codes =
+        || server.look(&format!("/tenants/{tenant}")).1["install_codes"].as_array().unwrap().len();
     let csrf = csrf(&page(&server, &reissue, &cookie).text().unwrap());
     let zeros = "0".repeat(64);
     for path in [reissue.as_str(), "/console/sign-out"] {
@@ -143,21 +169,29 @@ fn what_an_operator_does_needs_the_sessions_form_and_is_audited_by_name() {
     let mails = sent();
     assert!(mails.contains("fresh install code") && !mails.contains("&#x2f;retry"), "{mails}");
     assert!(mails.contains(" UTC"), "{mails}");
-    for path in ["/console/mails?state=lost", "/console?status=lost", "/console?cursor=x", "/console/mails?cursor=x"] {
+    for path in [
+        "/console/mails?state=lost",
+        "/console?status=lost",
+        "/console?cursor=x",
+        "/console/mails?cursor=x",
+    ] {
         let refused = page(&server, path, &cookie);
         assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY, "{path}");
         assert!(refused.text().unwrap().contains("<h1>That did not work</h1>"), "{path}");
     }
     let none = "01900000-0000-7000-8000-000000000000";
-    for path in [format!("/console/mails/{none}/retry"), format!("/console/tenants/{none}/reissue")] {
+    for path in [format!("/console/mails/{none}/retry"), format!("/console/tenants/{none}/reissue")]
+    {
         assert_eq!(page(&server, &path, &cookie).status(), StatusCode::NOT_FOUND, "{path}");
         let refused = form(&server, &path, &cookie, &[("csrf", &csrf), ("form", "y")]);
         assert!(
-            refused.status() == StatusCode::NOT_FOUND && refused.text().unwrap().contains("There is no such"),
+            refused.status() == StatusCode::NOT_FOUND
+                && refused.text().unwrap().contains("There is no such"),
             "{path}"
         );
     }
-    let foreign = server.post(&reissue).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
+    let foreign =
+        server.post(&reissue).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
     let foreign = foreign.form(&[("csrf", csrf.as_str())]).send().unwrap();
     assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
     form(&server, "/console/sign-out", &cookie, &[("csrf", &csrf)]);
@@ -213,7 +247,8 @@ fn a_mail_that_does_not_go_out_is_sent_again_and_every_mail_is_found() {
     std::fs::write(&mailbox, "").unwrap();
     server.register("Acme", "essentials");
     let cookie = sign_in(&server, &operator);
-    let mails = |query: &str| page(&server, &format!("/console/mails{query}"), &cookie).text().unwrap();
+    let mails =
+        |query: &str| page(&server, &format!("/console/mails{query}"), &cookie).text().unwrap();
     let until = |what: &str, query: &str, fits: &dyn Fn(&str) -> bool| {
         for _ in 0..400 {
             let shown = mails(query);
@@ -229,13 +264,22 @@ fn a_mail_that_does_not_go_out_is_sent_again_and_every_mail_is_found() {
     let retry = format!("/console/mails/{}/retry", &rest[..36]);
     let csrf = csrf(&page(&server, &retry, &cookie).text().unwrap());
     let done = form(&server, &retry, &cookie, &[("csrf", &csrf)]);
-    let to = done.headers()["location"].to_str().unwrap().strip_prefix("/console/mails").unwrap().to_owned();
+    let to = done.headers()["location"]
+        .to_str()
+        .unwrap()
+        .strip_prefix("/console/mails")
+        .unwrap()
+        .to_owned();
     assert!(mails(&to).contains("The mail is sent again now."));
-    assert!(!mails("?done=retry").contains("The mail is sent again now."), "nobody else's link says so");
+    assert!(
+        !mails("?done=retry").contains("The mail is sent again now."),
+        "nobody else's link says so"
+    );
     std::fs::remove_file(&mailbox).unwrap();
     std::fs::create_dir(&mailbox).unwrap();
-    let sent =
-        until("it goes out", "?state=sent", &|shown| shown.contains("ada@acme.example") || shown.contains("acme"));
+    let sent = until("it goes out", "?state=sent", &|shown| {
+        shown.contains("ada@acme.example") || shown.contains("acme")
+    });
     assert!(!sent.contains("mailbox"), "what was sent shows no error: {sent}");
     let late = form(&server, &retry, &cookie, &[("csrf", &csrf)]);
     assert_eq!(late.status(), StatusCode::CONFLICT);
@@ -277,7 +321,11 @@ fn signing_in_again_ends_the_browsers_earlier_session() {
     let again = form(&server, "/console/sign-in", &first, &[("token", &operator)]);
     assert_eq!(again.status(), StatusCode::SEE_OTHER);
     assert_eq!(page(&server, "/console", &first).status(), StatusCode::SEE_OTHER);
-    assert_eq!(page(&server, "/console", &other).status(), StatusCode::OK, "another browser's goes on");
+    assert_eq!(
+        page(&server, "/console", &other).status(),
+        StatusCode::OK,
+        "another browser's goes on"
+    );
 }
 
 fn what_was_revoked_is_shown_so(environment: Environment) {
@@ -288,14 +336,21 @@ fn what_was_revoked_is_shown_so(environment: Environment) {
     let cookie = sign_in(&server, &token);
     let path = format!("/console/tenants/{tenant}");
     let shown = || page(&server, &path, &cookie).text().unwrap();
-    assert!(shown().contains("<td>appliance-1</td><td>never</td>") && shown().contains("<dd>pro</dd>"), "{}", shown());
+    assert!(
+        shown().contains("<td>appliance-1</td><td>never</td>") && shown().contains("<dd>pro</dd>"),
+        "{}",
+        shown()
+    );
     let id = TenantId(tenant.parse().unwrap());
     operate(data.path(), environment, async |registry| {
         let appliance = ApplianceId::parse("appliance-1").unwrap();
         registry.appliance_revoke(id, appliance, operator()).await.unwrap();
         let entitlement = registry.tenant_show(id).await.unwrap().entitlement.unwrap().id;
         let entitlement = EntitlementSelector::Id(entitlement);
-        registry.entitlement_edit(entitlement, EntitlementEdit::Revoke, None, operator()).await.unwrap();
+        registry
+            .entitlement_edit(entitlement, EntitlementEdit::Revoke, None, operator())
+            .await
+            .unwrap();
     });
     assert!(shown().contains("<td>appliance-1</td><td>never</td><td>revoked</td>"), "{}", shown());
     assert!(shown().contains("<dd>pro (revoked)</dd>"), "{}", shown());

@@ -70,7 +70,10 @@ fn codes_are_read_with_spaces_dashes_and_lower_case(environment: Environment) {
 
 fn a_refused_code_says_what_happened_since_when_and_what_to_do(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &with(environment, &[("REGISTRY_PORTAL_URL", "https://portal.example")]));
+    let server = start(
+        data.path(),
+        &with(environment, &[("REGISTRY_PORTAL_URL", "https://portal.example")]),
+    );
     let (_, used) = server.register("Used", "pro");
     assert_eq!(server.redeem(&used).0, 200);
     let (tenant, replaced) = server.register("Replaced", "pro");
@@ -81,11 +84,17 @@ fn a_refused_code_says_what_happened_since_when_and_what_to_do(environment: Envi
     assert!(text(&body["error"]).contains("already been used, on 20"), "{body}");
     assert!(text(&body["error"]).ends_with("(re-issue) at https://portal.example."), "{body}");
     let (status, body) = server.redeem(&replaced);
-    assert_eq!((status, &body["code"], &body["reason"]), (409, &json!("consumed_claim_code"), &json!("superseded")));
+    assert_eq!(
+        (status, &body["code"], &body["reason"]),
+        (409, &json!("consumed_claim_code"), &json!("superseded"))
+    );
     for unknown in ["AAAA-BBBB-CCCC", "nonsense!"] {
         let (status, body) = server.redeem(unknown);
         assert_eq!((status, &body["code"]), (404, &json!("invalid_claim_code")));
-        assert!(text(&body["error"]).contains("Check the code from your registration email"), "{body}");
+        assert!(
+            text(&body["error"]).contains("Check the code from your registration email"),
+            "{body}"
+        );
     }
     assert_eq!(server.redeem(&text(&reissued["install_code"])).0, 200);
 }
@@ -115,7 +124,11 @@ fn a_running_appliance_is_told_apart_from_a_first_boot(environment: Environment)
         (json!("not-a-uuid"), 422, "invalid_request", json!("tenant_id")),
     ] {
         let (got, body) = redeem(&code, named);
-        assert_eq!((got, &body["code"], &body["reason"]), (status, &json!(code_word), &reason), "{body}");
+        assert_eq!(
+            (got, &body["code"], &body["reason"]),
+            (status, &json!(code_word), &reason),
+            "{body}"
+        );
     }
     server.reissue(&tenant);
     let (status, body) = redeem(&code, Value::Null);
@@ -140,13 +153,15 @@ fn a_contact_in_any_case_means_its_newest_tenant_unless_strictly_asked(environme
     let server = start(data.path(), environment);
     server.register("Acme", "pro");
     let (newest, _) = server.register("ACME", "essentials");
-    let (status, body) = server.service("/install-codes/reissue", &json!({ "contact_email": "Acme@Example.COM" }));
+    let (status, body) =
+        server.service("/install-codes/reissue", &json!({ "contact_email": "Acme@Example.COM" }));
     assert_eq!((status, text(&body["tenant_id"])), (200, newest));
     assert!(body["expires_at"].is_i64() && body["download_url"] == "");
     let strict = json!({ "contact_email": "acme@example.com", "strict": true });
     let (status, body) = server.service("/install-codes/reissue", &strict);
     assert_eq!((status, &body["code"]), (409, &json!("ambiguous_contact")));
-    let (status, body) = server.service("/install-codes/reissue", &json!({ "contact_email": "nobody@example.com" }));
+    let (status, body) =
+        server.service("/install-codes/reissue", &json!({ "contact_email": "nobody@example.com" }));
     assert_eq!((status, &body["code"]), (404, &json!("tenant_not_found")));
 }
 
@@ -162,7 +177,10 @@ fn the_directory_has_the_fields_that_the_console_reads(environment: Environment)
     let (_, list) = server.look(&format!("/tenants?limit=1&cursor={cursor}"));
     assert_eq!(list["next_cursor"], Value::Null);
     let mut item = list["items"][0].clone();
-    assert!(text(&item["registered_at"].take()).contains('T') && text(&item["installed_at"].take()).ends_with('Z'));
+    assert!(
+        text(&item["registered_at"].take()).contains('T')
+            && text(&item["installed_at"].take()).ends_with('Z')
+    );
     let expected = json!({
         "tenant_id": tenant, "company_name": "Acme", "contact_email": "acme@example.com", "edition": "pro",
         "product_code": "psa", "status": "installed", "registered_at": null, "installed_at": null,
@@ -226,9 +244,14 @@ fn health_and_readiness_and_the_description_are_open(environment: Environment) {
     assert_eq!(names, ["database", "key_ring", "blob_store", "mail", "release"]);
     assert!(text(&parts[4]["detail"]).contains("no release"));
     let (_, api) = answer(server.get("/openapi.json").send().unwrap());
-    for path in
-        ["/register-tenant", "/register", "/install-codes/reissue", "/tenants", "/tenants/{tenant_id}", "/readyz"]
-    {
+    for path in [
+        "/register-tenant",
+        "/register",
+        "/install-codes/reissue",
+        "/tenants",
+        "/tenants/{tenant_id}",
+        "/readyz",
+    ] {
         assert!(api["paths"][path].is_object(), "{path}");
     }
     let page = server.get("/docs/").send().unwrap();

@@ -19,7 +19,9 @@ use pages::{form, registration};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-on_both_databases!(a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fields_is_none);
+on_both_databases!(
+    a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fields_is_none
+);
 
 fn walk(server: &Server, script: bool) -> Value {
     let walk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/door.mjs");
@@ -35,15 +37,25 @@ fn walk(server: &Server, script: bool) -> Value {
 fn in_chromium_a_customer_registers_signs_in_and_gets_a_fresh_code() {
     for script in [true, false] {
         let data = tempfile::tempdir().unwrap();
-        let server = start(data.path(), &[("REGISTRY_DOOR_BLOCKED_DOMAINS", r#"["spam.example"]"#)]);
+        let server =
+            start(data.path(), &[("REGISTRY_DOOR_BLOCKED_DOMAINS", r#"["spam.example"]"#)]);
         publish_as("2.5.0", data.path(), &[], b"image");
         // The customer has a paid appliance already.
         let paid = json!({ "company_name": "Acme North", "contact_email": "ada@acme.example", "edition": "pro", "send_email": false });
-        let code = server.service("/register-tenant", &paid).1["install_code"].as_str().unwrap().to_owned();
+        let code = server.service("/register-tenant", &paid).1["install_code"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert_eq!(server.redeem(&code).0, 200);
         let codes = walk(&server, script);
-        let redeem = |code: &Value| server.post("/register").json(&json!({ "claim_code": code, "appliance_id": "a" }));
-        assert_eq!(redeem(&codes["first"]).send().unwrap().status(), StatusCode::CONFLICT, "the older one died");
+        let redeem = |code: &Value| {
+            server.post("/register").json(&json!({ "claim_code": code, "appliance_id": "a" }))
+        };
+        assert_eq!(
+            redeem(&codes["first"]).send().unwrap().status(),
+            StatusCode::CONFLICT,
+            "the older one died"
+        );
         assert_eq!(redeem(&codes["second"]).send().unwrap().status(), StatusCode::OK);
         let tenants = server.look("/tenants").1;
         assert_eq!(tenants["items"].as_array().unwrap().len(), 2, "{tenants}");
@@ -55,20 +67,34 @@ fn tenants(server: &Server) -> usize {
     server.look("/tenants").1["items"].as_array().unwrap().len()
 }
 
-fn a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fields_is_none(environment: Environment) {
+fn a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fields_is_none(
+    environment: Environment,
+) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &with(environment, &[("REGISTRY_DOOR_BLOCKED_DOMAINS", r#"["spam.example"]"#)]));
+    let server = start(
+        data.path(),
+        &with(environment, &[("REGISTRY_DOOR_BLOCKED_DOMAINS", r#"["spam.example"]"#)]),
+    );
     for _ in 0..3 {
         let done = form(&server, "/signup", "", &registration("f-1", &[]));
-        assert!(done.status() == StatusCode::OK && done.text().unwrap().contains("Look into your inbox"));
+        assert!(
+            done.status() == StatusCode::OK
+                && done.text().unwrap().contains("Look into your inbox")
+        );
     }
     assert_eq!(tenants(&server), 1);
     let other = form(&server, "/signup", "", &registration("f-1", &[("company_name", "Bolt")]));
     assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    let trapped = form(&server, "/signup", "", &registration("f-2", &[("leave_empty", "http://spam.example")]));
+    let trapped = form(
+        &server,
+        "/signup",
+        "",
+        &registration("f-2", &[("leave_empty", "http://spam.example")]),
+    );
     assert!(trapped.text().unwrap().contains("Look into your inbox"), "it learns nothing");
     for email in ["eve@spam.example", "eve@mail.SPAM.example"] {
-        let blocked = form(&server, "/signup", "", &registration("f-3", &[("contact_email", email)]));
+        let blocked =
+            form(&server, "/signup", "", &registration("f-3", &[("contact_email", email)]));
         assert!(blocked.text().unwrap().contains("Addresses of this domain"), "{email}");
     }
     for name in ["Win at https://evil.example", "Acme \u{202e}elpmaxe"] {
@@ -77,10 +103,13 @@ fn a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fi
             assert!(stuffed.text().unwrap().contains("without a link"), "{field} {name}");
         }
     }
-    for email in
-        ["ada@acme.example\r\nBcc: eve@evil.example", "\"a\r\nb\"@acme.example", "ada@acme.example, eve@evil.example"]
-    {
-        let injected = form(&server, "/signup", "", &registration("f-4", &[("contact_email", email)]));
+    for email in [
+        "ada@acme.example\r\nBcc: eve@evil.example",
+        "\"a\r\nb\"@acme.example",
+        "ada@acme.example, eve@evil.example",
+    ] {
+        let injected =
+            form(&server, "/signup", "", &registration("f-4", &[("contact_email", email)]));
         assert_eq!(injected.status(), StatusCode::UNPROCESSABLE_ENTITY, "{email}");
     }
     assert_eq!(tenants(&server), 1);
@@ -92,16 +121,25 @@ fn who_asks_for_mails_too_often_waits() {
     let server = start(data.path(), &[("REGISTRY_DOOR_ASKS", "3")]);
     for number in 0..3 {
         let email = format!("a{number}@acme.example");
-        let done = form(&server, "/signup", "", &registration(&email, &[("contact_email", &email)]));
+        let done =
+            form(&server, "/signup", "", &registration(&email, &[("contact_email", &email)]));
         assert_eq!(done.status(), StatusCode::OK);
     }
     let late = form(&server, "/signup", "", &registration("late", &[]));
     assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(late.headers().contains_key("retry-after"));
     let late = late.text().unwrap();
-    assert!(late.contains("Too much was asked for") && late.contains("value=\"ada@acme.example\""), "{late}");
+    assert!(
+        late.contains("Too much was asked for") && late.contains("value=\"ada@acme.example\""),
+        "{late}"
+    );
     // The same form once more costs nothing, and is answered as it was.
-    let again = form(&server, "/signup", "", &registration("a0@acme.example", &[("contact_email", "a0@acme.example")]));
+    let again = form(
+        &server,
+        "/signup",
+        "",
+        &registration("a0@acme.example", &[("contact_email", "a0@acme.example")]),
+    );
     assert_eq!(again.status(), StatusCode::OK);
     let late = form(&server, "/portal/sign-in", "", &[("email", "a0@acme.example")]);
     assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -118,12 +156,20 @@ fn several_editions_are_chosen_from_and_others_are_bought() {
     let server = start(data.path(), &[("REGISTRY_CONFIG", config.to_str().unwrap())]);
     let shown = server.get("/signup").send().unwrap().text().unwrap();
     assert!(shown.contains("<option>essentials</option><option>plus</option>"), "{shown}");
-    assert!(shown.contains("shop.example") && shown.contains(">pro</a>") && !shown.contains(">plus</a>"), "{shown}");
+    assert!(
+        shown.contains("shop.example")
+            && shown.contains(">pro</a>")
+            && !shown.contains(">plus</a>"),
+        "{shown}"
+    );
     for edition in ["", "pro", "nonsense"] {
         let refused = form(&server, "/signup", "", &registration("e-1", &[("edition", edition)]));
         assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY, "{edition}");
         let refused = refused.text().unwrap();
-        assert!(refused.contains("Choose one of these.") && refused.contains("aria-describedby=\"edition-error\""));
+        assert!(
+            refused.contains("Choose one of these.")
+                && refused.contains("aria-describedby=\"edition-error\"")
+        );
     }
     let done = form(&server, "/signup", "", &registration("e-1", &[("edition", "plus")]));
     assert_eq!(done.status(), StatusCode::OK);
@@ -136,7 +182,8 @@ fn every_error_is_a_page_in_the_readers_language() {
     let server = start(data.path(), &[]);
     let large = format!("company_name={}", "a".repeat(70_000));
     let kind = "application/x-www-form-urlencoded";
-    let (not_here, failed) = (("There is nothing here", "Hier ist nichts"), ("That did not work", "Das ging nicht"));
+    let (not_here, failed) =
+        (("There is nothing here", "Hier ist nichts"), ("That did not work", "Das ging nicht"));
     let stale = ("Once more, please", "Bitte noch einmal");
     for (method, path, header, body, status, titles) in [
         ("GET", "/portal/nothing", ("a", "b"), "", 404, not_here),
@@ -152,17 +199,27 @@ fn every_error_is_a_page_in_the_readers_language() {
     ] {
         for (language, title) in [("en", titles.0), ("de", titles.1)] {
             let asked = server.request(method, path).header(header.0, header.1);
-            let answer = asked.header("accept-language", language).body(body.to_owned()).send().unwrap();
+            let answer =
+                asked.header("accept-language", language).body(body.to_owned()).send().unwrap();
             assert_eq!(answer.status().as_u16(), status, "{path} {language}");
-            assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{path}");
-            assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("'none'"), "{path}");
+            assert!(
+                answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"),
+                "{path}"
+            );
+            assert!(
+                answer.headers()["content-security-policy"].to_str().unwrap().contains("'none'"),
+                "{path}"
+            );
             let shown = answer.text().unwrap();
             assert!(shown.contains(&format!("<html lang=\"{language}\">")), "{path}");
             assert!(shown.contains(&format!("<h1>{title}</h1>")), "{path} {language}: {shown}");
         }
     }
     for path in ["/signup/", "/portal/", "/console/"] {
-        assert_eq!(server.get(path).send().unwrap().headers()["location"], path.trim_end_matches('/'));
+        assert_eq!(
+            server.get(path).send().unwrap().headers()["location"],
+            path.trim_end_matches('/')
+        );
     }
 }
 

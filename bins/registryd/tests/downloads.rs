@@ -33,13 +33,18 @@ fn link(server: &Server) -> String {
 fn an_image_downloads_whole_and_in_parts(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
-    let content: Vec<u8> = (0..1_000_003_u32).map(|number| u8::try_from(number % 251).unwrap()).collect();
+    let content: Vec<u8> =
+        (0..1_000_003_u32).map(|number| u8::try_from(number % 251).unwrap()).collect();
     publish(data.path(), environment, &content);
     assert_eq!(answer(server.get("/readyz").send().unwrap()).1["status"], "ready");
     let link = link(&server);
     let whole = server.get(&link).send().unwrap();
     let header = |response: &reqwest::blocking::Response, name: &str| {
-        response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+        response
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+            .unwrap_or_default()
     };
     let etag = header(&whole, "etag");
     assert_eq!(header(&whole, "content-length"), "1000003");
@@ -49,7 +54,10 @@ fn an_image_downloads_whole_and_in_parts(environment: Environment) {
 
     let part = |range: &str| server.get(&link).header("range", range).send().unwrap();
     let first = part("bytes=0-499999");
-    assert_eq!((first.status().as_u16(), header(&first, "content-range")), (206, "bytes 0-499999/1000003".to_owned()));
+    assert_eq!(
+        (first.status().as_u16(), header(&first, "content-range")),
+        (206, "bytes 0-499999/1000003".to_owned())
+    );
     let both = [first.bytes().unwrap(), part("bytes=500000-").bytes().unwrap()].concat();
     assert_eq!(both, content);
     assert_eq!(part("bytes=-3").bytes().unwrap(), content[1_000_000..]);
@@ -113,12 +121,20 @@ fn the_link_in_a_mail_leads_to_the_current_image_and_ends_with_its_code(environm
         let led = server.get(path).send().unwrap();
         assert_eq!(led.status(), 302);
         assert_eq!(led.headers()["referrer-policy"], "no-referrer");
-        let location = led.headers()["location"].to_str().unwrap().strip_prefix(&server.url).unwrap().to_owned();
+        let location = led.headers()["location"]
+            .to_str()
+            .unwrap()
+            .strip_prefix(&server.url)
+            .unwrap()
+            .to_owned();
         server.get(&location).send().unwrap().bytes().unwrap()
     };
     assert_eq!(follow(&first), "first");
     let head = server.request("HEAD", &first).send().unwrap();
-    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"5".parse().unwrap()));
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["content-length"]),
+        (200, &"5".parse().unwrap())
+    );
     publish_as("2.0", data.path(), environment, b"second");
     assert_eq!(follow(&first), "second", "what is current now");
     let (_, reissued) = server.reissue(&tenant);
@@ -133,10 +149,15 @@ fn the_link_in_a_mail_leads_to_the_current_image_and_ends_with_its_code(environm
         (403, &"text/html; charset=utf-8".parse().unwrap())
     );
     let page = page.text().unwrap();
-    assert!(page.contains("<h1>This download is not available</h1>") && page.contains("What to do:"), "{page}");
+    assert!(
+        page.contains("<h1>This download is not available</h1>") && page.contains("What to do:"),
+        "{page}"
+    );
     server.redeem(&text(&reissued["install_code"]));
     assert_eq!(follow(&second), "second", "a download may have to begin again");
-    for forged in ["/download/x", &format!("{second}A"), &second[..second.len() - 1], "/download/%ff"] {
+    for forged in
+        ["/download/x", &format!("{second}A"), &second[..second.len() - 1], "/download/%ff"]
+    {
         let (status, body) = answer(server.get(forged).send().unwrap());
         assert_eq!((status, &body["code"]), (403, &json!("invalid_link")), "{forged}");
     }
@@ -162,15 +183,21 @@ fn a_yanked_image_cannot_be_downloaded_by_links_that_are_out(environment: Enviro
     let (status, body) = answer(server.get(&direct).send().unwrap());
     assert_eq!((status, &body["code"]), (410, &json!("image_withdrawn")));
     let led = server.get(&in_mail).send().unwrap();
-    let location = led.headers()["location"].to_str().unwrap().strip_prefix(&server.url).unwrap().to_owned();
+    let location =
+        led.headers()["location"].to_str().unwrap().strip_prefix(&server.url).unwrap().to_owned();
     assert_eq!(server.get(&location).send().unwrap().bytes().unwrap(), "first");
     yank("1.0");
     let (status, body) = answer(server.get(&in_mail).send().unwrap());
     assert_eq!((status, &body["code"]), (404, &json!("no_release")));
     let body = json!({ "company_name": "Bolt", "contact_email": "b@example.com", "edition": "essentials" });
-    assert_eq!(server.service("/register-tenant", &body).1["download_url"], "", "and never linked to again");
+    assert_eq!(
+        server.service("/register-tenant", &body).1["download_url"],
+        "",
+        "and never linked to again"
+    );
     let ready = server.look("/readyz").1;
-    let release = ready["parts"].as_array().unwrap().iter().find(|it| it["name"] == "release").unwrap();
+    let release =
+        ready["parts"].as_array().unwrap().iter().find(|it| it["name"] == "release").unwrap();
     assert_eq!((&ready["status"], &release["state"]), (&json!("degraded"), &json!("down")));
 }
 
@@ -180,7 +207,9 @@ fn a_manifest_verifies_under_the_published_key(environment: Environment) {
     publish(data.path(), environment, b"content");
     server.register("Acme", "pro");
     let link = mailed(&server, 1).remove(0);
-    let get = |part: &str| server.get(&format!("{link}/{part}")).send().unwrap().bytes().unwrap().to_vec();
+    let get = |part: &str| {
+        server.get(&format!("{link}/{part}")).send().unwrap().bytes().unwrap().to_vec()
+    };
     let (manifest, signature) = (get("manifest.json"), get("manifest.sig"));
     let said: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!((&said["version"], &said["size"]), (&json!("1.0"), &json!(7)));
@@ -199,19 +228,29 @@ fn a_manifest_verifies_under_the_published_key(environment: Environment) {
 
 fn manifest_key(data: &Path, environment: Environment) -> String {
     let file = data.join("release.pub");
-    operate(data, environment, async |registry| std::fs::write(&file, registry.manifest_key_pem()).unwrap());
+    operate(data, environment, async |registry| {
+        std::fs::write(&file, registry.manifest_key_pem()).unwrap()
+    });
     std::fs::read_to_string(file).unwrap()
 }
 
 /// What the documented one-liner says; `None` where openssl is not installed, which it is in CI.
 fn openssl_verifies(key: &str, manifest: &[u8], signature: &[u8]) -> Option<bool> {
     let folder = tempfile::tempdir().unwrap();
-    let files = [("release.pub", key.as_bytes()), ("manifest.json", manifest), ("manifest.sig", signature)];
+    let files =
+        [("release.pub", key.as_bytes()), ("manifest.json", manifest), ("manifest.sig", signature)];
     for (name, content) in files {
         std::fs::write(folder.path().join(name), content).unwrap();
     }
-    let args = "pkeyutl -verify -pubin -inkey release.pub -rawin -in manifest.json -sigfile manifest.sig";
-    let said = std::process::Command::new("openssl").args(args.split(' ')).current_dir(folder.path()).output();
-    assert!(said.is_ok() || std::env::var_os("CI").is_none(), "openssl is not installed, and not left out in CI");
+    let args =
+        "pkeyutl -verify -pubin -inkey release.pub -rawin -in manifest.json -sigfile manifest.sig";
+    let said = std::process::Command::new("openssl")
+        .args(args.split(' '))
+        .current_dir(folder.path())
+        .output();
+    assert!(
+        said.is_ok() || std::env::var_os("CI").is_none(),
+        "openssl is not installed, and not left out in CI"
+    );
     said.ok().map(|said| said.status.success())
 }

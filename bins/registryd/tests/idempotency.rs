@@ -18,7 +18,8 @@ on_both_databases!(
 );
 
 fn keyed(server: &Server, path: &str, body: &Value, key: &str) -> Answer {
-    let call = server.post(path).bearer_auth(&server.token).header("Idempotency-Key", key).json(body);
+    let call =
+        server.post(path).bearer_auth(&server.token).header("Idempotency-Key", key).json(body);
     answer(call.send().unwrap())
 }
 
@@ -28,16 +29,29 @@ fn a_lost_answer_is_had_again_under_its_key(environment: Environment) {
     let server = start(data.path(), environment);
     let (_, code) = server.register("Acme", "pro");
     let redeem = |code: &str, key: &str| {
-        keyed(&server, "/register", &json!({ "claim_code": code, "appliance_id": "appliance-1" }), key)
+        keyed(
+            &server,
+            "/register",
+            &json!({ "claim_code": code, "appliance_id": "appliance-1" }),
+            key,
+        )
     };
     let first = redeem(&code, "a-key-of-16-chars");
     assert_eq!(first.0, 200, "{first:?}");
     for typed in [code.clone(), code.to_lowercase(), code.replace('-', " ")] {
-        assert_eq!(redeem(&typed, "a-key-of-16-chars"), first, "the same code, however it is typed");
+        assert_eq!(
+            redeem(&typed, "a-key-of-16-chars"),
+            first,
+            "the same code, however it is typed"
+        );
     }
     let credential = text(&first.1["appliance_credential"]);
     assert_eq!(server.check_in(&credential).0, 200, "the answer of then still works");
-    assert_eq!(server.redeem(&code).1["code"], "consumed_claim_code", "without the key single use is strict");
+    assert_eq!(
+        server.redeem(&code).1["code"],
+        "consumed_claim_code",
+        "without the key single use is strict"
+    );
     assert_eq!(redeem(&code, "another-key-of-16-chars").1["code"], "consumed_claim_code");
     let other = json!({ "claim_code": code, "appliance_id": "appliance-2" });
     let (status, body) = keyed(&server, "/register", &other, "a-key-of-16-chars");
@@ -58,10 +72,14 @@ fn a_lost_answer_is_had_again_under_its_key(environment: Environment) {
 fn a_key_is_one_request_and_twins_wait_for_each_other(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
-    let body = json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
+    let body =
+        json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
     let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let twins: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| keyed(&server, "/register-tenant", &body, "twins-of-one-request"))).collect();
+        let twins: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| keyed(&server, "/register-tenant", &body, "twins-of-one-request"))
+            })
+            .collect();
         twins.into_iter().map(|twin| twin.join().unwrap()).collect()
     });
     assert!(answers.iter().all(|it| it.0 == 200 && *it == answers[0]), "{answers:?}");
@@ -69,9 +87,12 @@ fn a_key_is_one_request_and_twins_wait_for_each_other(environment: Environment) 
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
     // The same fields in other words are the same request; other fields are another one.
     let reordered = r#"{ "edition": "pro", "unknown": 1, "contact_email": "a@example.com", "company_name": "Acme" }"#;
-    let call =
-        server.post("/register-tenant").bearer_auth(&server.token).header("Idempotency-Key", "twins-of-one-request");
-    let again = answer(call.header("content-type", "application/json").body(reordered).send().unwrap());
+    let call = server
+        .post("/register-tenant")
+        .bearer_auth(&server.token)
+        .header("Idempotency-Key", "twins-of-one-request");
+    let again =
+        answer(call.header("content-type", "application/json").body(reordered).send().unwrap());
     assert_eq!(again, answers[0]);
     let mut other = body.clone();
     other["company_name"] = json!("Bolt");
@@ -83,8 +104,7 @@ fn every_call_that_changes_something_takes_a_key(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     let (tenant, credential) = server.installed("sub_1");
-    let sign =
-        json!({ "stripe_sub_id": "sub_1", "customer": "Acme", "tier": "pro", "seats": 9, "transport": "connected" });
+    let sign = json!({ "stripe_sub_id": "sub_1", "customer": "Acme", "tier": "pro", "seats": 9, "transport": "connected" });
     for (number, (path, body)) in [
         ("/install-codes/reissue", json!({ "tenant_id": tenant })),
         ("/sign", sign),

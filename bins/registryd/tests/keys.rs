@@ -25,7 +25,8 @@ fn part(token: &Value, index: usize) -> Value {
 
 fn keys(data: &Path) -> LicenseKeys {
     let data = data.to_str().unwrap().to_owned();
-    let config = Config::load(None, |name| (name == "REGISTRY_DATA").then(|| data.clone())).unwrap();
+    let config =
+        Config::load(None, |name| (name == "REGISTRY_DATA").then(|| data.clone())).unwrap();
     LicenseKeys::open(&config).unwrap()
 }
 
@@ -98,7 +99,10 @@ fn the_example_configuration_serves_a_fleet_in_the_field() {
     assert_eq!((status, &body["edition"]), (200, &serde_json::json!("pro")));
     assert_eq!(header(&body["first_jwt"])["alg"], "ES256");
     let claims = part(&body["first_jwt"], 1);
-    assert_eq!((&claims["iss"], &claims["aud"]), (&serde_json::json!("nineminds-license"), &serde_json::json!(tenant)));
+    assert_eq!(
+        (&claims["iss"], &claims["aud"]),
+        (&serde_json::json!("nineminds-license"), &serde_json::json!(tenant))
+    );
     let days = (claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap()) / 86_400;
     assert_eq!(days, 31);
 }

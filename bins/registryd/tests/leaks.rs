@@ -1,4 +1,5 @@
-//! The leak scan: what is secret is searched in the log at its most talkative, in the database, and in every refusal.
+//! The leak scan: what is secret is searched in the log at its most talkative, in the database, and
+//! in every refusal.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -44,7 +45,12 @@ fn refusals(server: &Server, secrets: &[&str], used: &str) -> Vec<String> {
             tell(server.post("/check-in").json(body));
             tell(server.post("/verify-appliance").bearer_auth(&server.token).json(body));
         }
-        tell(server.post("/register").header("content-type", "application/json").body(format!("{{{secret}")));
+        tell(
+            server
+                .post("/register")
+                .header("content-type", "application/json")
+                .body(format!("{{{secret}")),
+        );
         tell(server.get("/tenants").bearer_auth(secret));
         tell(server.get(&format!("/download/{secret}")));
         tell(server.get(&format!("/files/{secret}?signature={secret}")));
@@ -60,7 +66,8 @@ fn refusals(server: &Server, secrets: &[&str], used: &str) -> Vec<String> {
     said
 }
 
-/// A customer at the portal and an operator at the console: a link, two sessions, the secret of a form, and a token.
+/// A customer at the portal and an operator at the console: a link, two sessions, the secret of a
+/// form, and a token.
 fn visits(server: &Server, outside: &Outside, data: &Path) -> Vec<String> {
     let operator = pages::token(data, "ann", TokenRole::Operator);
     form(server, "/portal/sign-in", "", &[("email", "acme@example.com")]);
@@ -69,16 +76,22 @@ fn visits(server: &Server, outside: &Outside, data: &Path) -> Vec<String> {
     let link = raw.split_once("/portal/sign-in/").unwrap().1[..64].to_owned();
     let cookie = |path: &str, fields: &[(&str, &str)]| {
         let opened = form(server, path, "", fields);
-        let cookie = opened.headers().get("set-cookie").map(|cookie| cookie.to_str().unwrap().to_owned());
+        let cookie =
+            opened.headers().get("set-cookie").map(|cookie| cookie.to_str().unwrap().to_owned());
         cookie.map(|cookie| cookie.split(';').next().unwrap().to_owned())
     };
     let customer = cookie(&format!("/portal/sign-in/{link}"), &[]).unwrap();
-    wait_until("the operator's token", || cookie("/console/sign-in", &[("token", &operator)]).is_some());
+    wait_until("the operator's token", || {
+        cookie("/console/sign-in", &[("token", &operator)]).is_some()
+    });
     let console = cookie("/console/sign-in", &[("token", &operator)]).unwrap();
     let csrf = csrf(&page(server, "/portal", &customer).text().unwrap());
     for path in ["/console", "/console/mails", "/console/audit", "/console/silent"] {
         let shown = page(server, path, &console).text().unwrap();
-        assert!(![&link, &operator, &csrf].iter().any(|secret| shown.contains(secret.as_str())), "{path}: {shown}");
+        assert!(
+            ![&link, &operator, &csrf].iter().any(|secret| shown.contains(secret.as_str())),
+            "{path}: {shown}"
+        );
     }
     // What is refused, or not there.
     form(server, &format!("/portal/sign-in/{link}"), "", &[]);
@@ -90,14 +103,21 @@ fn visits(server: &Server, outside: &Outside, data: &Path) -> Vec<String> {
 
 /// Everything in the database, as text.
 fn dump(data: &Path, environment: Environment) -> String {
-    let Some((_, url)) = environment.iter().find(|(name, _)| *name == "REGISTRY_DATABASE_URL") else {
+    let Some((_, url)) = environment.iter().find(|(name, _)| *name == "REGISTRY_DATABASE_URL")
+    else {
         let files = ["registry.db", "registry.db-wal"].iter();
-        let bytes: Vec<u8> = files.flat_map(|name| std::fs::read(data.join(name)).unwrap_or_default()).collect();
+        let bytes: Vec<u8> =
+            files.flat_map(|name| std::fs::read(data.join(name)).unwrap_or_default()).collect();
         return String::from_utf8_lossy(&bytes).into_owned();
     };
     let sql = |query: &str| throwaway_postgres::sql(url, query).unwrap();
-    let tables = sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'");
-    tables.lines().map(|table| sql(&format!("SELECT t::text FROM {table} t"))).collect::<Vec<_>>().join("\n")
+    let tables =
+        sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'");
+    tables
+        .lines()
+        .map(|table| sql(&format!("SELECT t::text FROM {table} t")))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
@@ -105,7 +125,8 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let told = outside.environment(&["smtp", "s3"]);
     let told = with(environment, &outside::refs(&told));
-    let talkative = with(&told, &[("REGISTRY_LOG_LEVEL", "trace"), ("REGISTRY_LOG_FORMAT", "json")]);
+    let talkative =
+        with(&told, &[("REGISTRY_LOG_LEVEL", "trace"), ("REGISTRY_LOG_FORMAT", "json")]);
     let server = start(data.path(), &talkative);
     outside::publish(data.path(), &told, b"the image");
 
@@ -133,7 +154,8 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
 
     let guess = "K7QP-M2RX-9TDV".to_owned();
     secrets.extend([server.token.clone(), credential, text(&redeemed["first_jwt"])]);
-    secrets.extend([outside::PASSWORD, outside::S3_KEY, "wrong-token-wrong-token"].map(str::to_owned));
+    secrets
+        .extend([outside::PASSWORD, outside::S3_KEY, "wrong-token-wrong-token"].map(str::to_owned));
     for code in [&code, &quoted, &unused, &guess] {
         secrets.extend([code.clone(), code.replace('-', "")]);
     }
@@ -144,7 +166,8 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
         secrets.extend(text.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
     }
     let visited: Vec<String> = secrets[..5].to_vec();
-    let mut sent: Vec<&str> = [&guess, &unused, "wrong-token-wrong-token"].iter().map(|it| it.trim()).collect();
+    let mut sent: Vec<&str> =
+        [&guess, &unused, "wrong-token-wrong-token"].iter().map(|it| it.trim()).collect();
     sent.extend(visited.iter().map(String::as_str));
     let said = refusals(&server, &sent, &code);
     outside.smtp.resume().unwrap();
@@ -152,19 +175,30 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
     std::thread::sleep(Duration::from_millis(300));
 
     let log = server.log.lock().unwrap().clone();
-    assert!(log.contains("\"path\":\"/register\"") && log.contains("mail given up"), "there is a log to search");
+    assert!(
+        log.contains("\"path\":\"/register\"") && log.contains("mail given up"),
+        "there is a log to search"
+    );
     server.kill();
     let database = dump(data.path(), environment);
     assert!(database.contains("acme@example.com"), "there is a database to search");
     let said = said.join("\n");
     for secret in &secrets {
         assert!(!log.contains(secret), "a secret is in the log: {}", around(&log, secret));
-        assert!(!database.contains(secret), "a secret is in the database: {}", around(&database, secret));
+        assert!(
+            !database.contains(secret),
+            "a secret is in the database: {}",
+            around(&database, secret)
+        );
         let hex = registry_core::entropy::hex(secret.as_bytes());
         assert!(!database.contains(&hex), "a secret is in the database");
         assert!(!said.contains(secret), "a secret is in an answer: {}", around(&said, secret));
     }
-    assert_eq!(outside.smtp.received().len(), 3, "the first mail, the link to sign in, and the re-issued one");
+    assert_eq!(
+        outside.smtp.received().len(),
+        3,
+        "the first mail, the link to sign in, and the re-issued one"
+    );
 }
 
 /// Where it is.

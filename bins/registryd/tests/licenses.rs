@@ -1,5 +1,5 @@
-//! The wire contract's part about licenses, over HTTP against the real binary, on SQLite and on PostgreSQL. The numbers of
-//! its rules stand beside what tries them.
+//! The wire contract's part about licenses, over HTTP against the real binary, on SQLite and on
+//! PostgreSQL. The numbers of its rules stand beside what tries them.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -48,19 +48,24 @@ fn a_check_in_renews_what_is_due_and_says_when_to_call_again(environment: Enviro
     let (status, renewed) = server.check_in(&credential);
     assert_eq!((status, &renewed["status"]), (200, &json!("ok")));
     assert!(renewed["exp"].as_i64().unwrap() > 1_700_000_000);
-    let LicenseState::Licensed(license) = server.state(&renewed["jwt"], &tenant) else { panic!("{renewed}") };
+    let LicenseState::Licensed(license) = server.state(&renewed["jwt"], &tenant) else {
+        panic!("{renewed}")
+    };
     assert_eq!((license.seats, license.sub.as_str()), (Some(50), signed["sub"].as_str().unwrap()));
     assert!(server.check_in(&credential).1.get("jwt").is_none(), "once is enough");
     let other = "019b0a51-7d1e-7c3a-9b52-ffffffffffff";
     assert!(matches!(server.state(&renewed["jwt"], other), LicenseState::WrongTenant { .. }));
 
-    let held = json!({ "appliance_credential": credential, "current_license_sub": "lic_of_before" });
+    let held =
+        json!({ "appliance_credential": credential, "current_license_sub": "lic_of_before" });
     let (_, body) = answer(server.post("/check-in").json(&held).send().unwrap());
     assert!(body["jwt"].is_string(), "it holds another license: {body}");
 }
 
 /// R-check-in-2, -3; R-revoke-1, -2; R-general-3.
-fn a_revoked_subscription_is_a_200_with_grace_and_a_restored_one_is_licensed_again(environment: Environment) {
+fn a_revoked_subscription_is_a_200_with_grace_and_a_restored_one_is_licensed_again(
+    environment: Environment,
+) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     let (tenant, credential) = server.installed("sub_1");
@@ -72,11 +77,17 @@ fn a_revoked_subscription_is_a_200_with_grace_and_a_restored_one_is_licensed_aga
     assert_eq!((status, &body["status"]), (200, &json!("revoked")));
     assert!(body.get("jwt").is_none() && body["next_check_in_at"].is_string());
     let (_, verified) = server.verify(&credential);
-    assert_eq!((&verified["entitlement_active"], &verified["edition"]), (&json!(false), &json!("essentials")));
+    assert_eq!(
+        (&verified["entitlement_active"], &verified["edition"]),
+        (&json!(false), &json!("essentials"))
+    );
     server.sign("sub_1", &json!(5));
     let (status, body) = server.check_in(&credential);
     assert_eq!((status, &body["status"]), (200, &json!("ok")));
-    assert!(matches!(server.state(&body["jwt"], &tenant), LicenseState::Licensed(_)), "with a token: {body}");
+    assert!(
+        matches!(server.state(&body["jwt"], &tenant), LicenseState::Licensed(_)),
+        "with a token: {body}"
+    );
     let shown = server.look(&format!("/tenants/{tenant}")).1;
     assert_eq!(shown["entitlement"]["active"], true);
     let (status, body) = server.service("/revoke", &json!({ "stripe_sub_id": "nobody's" }));
@@ -101,7 +112,9 @@ fn an_unknown_a_malformed_and_a_retired_credential_are_refused_alike(environment
 }
 
 /// R-credential-1 to -4; R-verify-appliance-3.
-fn a_new_credential_retires_the_old_one_at_its_first_use_and_verifying_is_no_use(environment: Environment) {
+fn a_new_credential_retires_the_old_one_at_its_first_use_and_verifying_is_no_use(
+    environment: Environment,
+) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     let (tenant, old) = server.installed("sub_1");
@@ -156,10 +169,18 @@ fn signing_grants_once_and_keeps_its_sub(environment: Environment) {
     assert!(connected["sub"] == unlimited["sub"] && unlimited["sub"] == airgap["sub"]);
     let days = (airgap["exp"].as_i64().unwrap() - connected["exp"].as_i64().unwrap()) / 86_400;
     assert!((333..=334).contains(&days), "{days}");
-    let LicenseState::Licensed(license) = server.state(&unlimited["jwt"], &tenant) else { panic!("{unlimited}") };
-    assert_eq!((license.tier.as_str(), license.seats, license.customer.as_str()), ("pro", None, "Acme Ltd"));
+    let LicenseState::Licensed(license) = server.state(&unlimited["jwt"], &tenant) else {
+        panic!("{unlimited}")
+    };
+    assert_eq!(
+        (license.tier.as_str(), license.seats, license.customer.as_str()),
+        ("pro", None, "Acme Ltd")
+    );
     let (_, shown) = server.look(&format!("/tenants/{tenant}"));
-    assert_eq!((&shown["tenant"]["edition"], &shown["entitlement"]["seats"]), (&json!("pro"), &Value::Null));
+    assert_eq!(
+        (&shown["tenant"]["edition"], &shown["entitlement"]["seats"]),
+        (&json!("pro"), &Value::Null)
+    );
 }
 
 fn what_cannot_be_signed_is_refused_and_names_its_field(environment: Environment) {
@@ -187,7 +208,11 @@ fn what_cannot_be_signed_is_refused_and_names_its_field(environment: Environment
             "{value}"
         );
     }
-    assert_eq!(server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" })).0, 404, "nothing was granted");
+    assert_eq!(
+        server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" })).0,
+        404,
+        "nothing was granted"
+    );
 }
 
 /// R-register-13.
@@ -203,10 +228,16 @@ fn an_activation_code_upgrades_a_running_essentials_tenant_in_place(environment:
     let (status, body) = server.activate(&code, &Value::Null);
     assert_eq!((status, &body["code"]), (422, &json!("tenant_required")));
     let (status, body) = server.activate(&code.to_lowercase(), &json!(tenant));
-    assert_eq!((status, &body["edition"], &body["tenant_id"]), (200, &json!("pro"), &json!(tenant)));
+    assert_eq!(
+        (status, &body["edition"], &body["tenant_id"]),
+        (200, &json!("pro"), &json!(tenant))
+    );
     assert!(matches!(server.state(&body["first_jwt"], &tenant), LicenseState::Licensed(_)));
     let (_, shown) = server.look(&format!("/tenants/{tenant}"));
-    assert_eq!((&shown["tenant"]["edition"], &shown["entitlement"]["stripe_sub_id"]), (&json!("pro"), &json!("sub_1")));
+    assert_eq!(
+        (&shown["tenant"]["edition"], &shown["entitlement"]["stripe_sub_id"]),
+        (&json!("pro"), &json!("sub_1"))
+    );
     assert_eq!(server.check_in(&text(&body["appliance_credential"])).0, 200);
 }
 
@@ -218,10 +249,16 @@ fn an_activation_code_adopts_a_tenant_that_the_registry_does_not_know(environmen
     let code = server.claim_code("sub_1");
     let tenant = "0B9B0A51-7D1E-4C3A-9B52-4F0E8D6A1C73";
     let (status, body) = server.activate(&code, &json!(tenant));
-    assert_eq!((status, &body["company_name"], &body["contact_email"]), (200, &json!("Acme Ltd"), &json!("")));
+    assert_eq!(
+        (status, &body["company_name"], &body["contact_email"]),
+        (200, &json!("Acme Ltd"), &json!(""))
+    );
     assert_eq!(body["tenant_id"], tenant.to_lowercase());
     let (_, shown) = server.look(&format!("/tenants/{}", tenant.to_lowercase()));
-    assert_eq!((&shown["tenant"]["status"], &shown["tenant"]["contact_email"]), (&json!("installed"), &json!("")));
+    assert_eq!(
+        (&shown["tenant"]["status"], &shown["tenant"]["contact_email"]),
+        (&json!("installed"), &json!(""))
+    );
     assert_eq!(shown["entitlement"]["active"], true);
     assert_eq!(server.activate(&code, &json!(tenant)).1["code"], "consumed_claim_code");
 }
@@ -235,7 +272,10 @@ fn a_refused_activation_code_stays_live(environment: Environment) {
     server.sign("sub_1", &json!(25));
     let code = server.claim_code("sub_1");
     let (status, body) = server.activate(&code, &json!(theirs));
-    assert_eq!((status, &body["code"], &body["reason"]), (409, &json!("tenant_mismatch"), &json!("already_entitled")));
+    assert_eq!(
+        (status, &body["code"], &body["reason"]),
+        (409, &json!("tenant_mismatch"), &json!("already_entitled"))
+    );
     server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
     let (status, body) = server.activate(&code, &json!(ours));
     assert_eq!((status, &body["code"]), (403, &json!("entitlement_revoked")));
@@ -250,7 +290,11 @@ fn a_refused_activation_code_stays_live(environment: Environment) {
 
     let named = json!({ "stripe_sub_id": "sub_1", "tenant_id": theirs });
     let (status, body) = server.service("/claim-codes", &named);
-    assert_eq!((status, &body["code"]), (409, &json!("tenant_mismatch")), "it is bound to another tenant");
+    assert_eq!(
+        (status, &body["code"]),
+        (409, &json!("tenant_mismatch")),
+        "it is bound to another tenant"
+    );
 }
 
 /// R-claim-codes-1, -2; R-register-25.
@@ -263,9 +307,15 @@ fn claim_codes_supersede_each_other_and_running_appliances_are_told_so(environme
     server.sign("sub_1", &json!(25));
     let (first, second) = (server.claim_code("sub_1"), server.claim_code("sub_1"));
     let (status, body) = server.activate(&first, &json!(tenant));
-    assert_eq!((status, &body["code"], &body["reason"]), (409, &json!("superseded_claim_code"), &json!("superseded")));
+    assert_eq!(
+        (status, &body["code"], &body["reason"]),
+        (409, &json!("superseded_claim_code"), &json!("superseded"))
+    );
     let (status, body) = server.redeem(&first);
-    assert_eq!((status, &body["code"], &body["reason"]), (409, &json!("consumed_claim_code"), &json!("superseded")));
+    assert_eq!(
+        (status, &body["code"], &body["reason"]),
+        (409, &json!("consumed_claim_code"), &json!("superseded"))
+    );
     assert_eq!(server.activate(&second, &json!(tenant)).0, 200);
 }
 
@@ -277,7 +327,10 @@ fn an_install_code_is_no_activation_code_for_a_running_appliance(environment: En
     for named in [Value::Null, json!(tenant)] {
         let (status, body) = server.activate(&code, &named);
         let reason = json!("not_an_activation_code");
-        assert_eq!((status, &body["code"], &body["reason"]), (404, &json!("invalid_claim_code"), &reason));
+        assert_eq!(
+            (status, &body["code"], &body["reason"]),
+            (404, &json!("invalid_claim_code"), &reason)
+        );
     }
     assert_eq!(server.redeem(&code).0, 200, "it stayed live");
 }
@@ -313,7 +366,8 @@ fn twins_of_a_sale_are_one_sale(environment: Environment) {
         });
         for (path, body) in [("/sign", &signed), ("/register-tenant", &registered)] {
             std::thread::scope(|scope| {
-                let twins: Vec<_> = (0..6).map(|_| scope.spawn(|| server.service(path, body))).collect();
+                let twins: Vec<_> =
+                    (0..6).map(|_| scope.spawn(|| server.service(path, body))).collect();
                 for twin in twins {
                     let (status, body) = twin.join().unwrap();
                     assert_eq!(status, 200, "{path}: {body}");

@@ -1,4 +1,5 @@
-//! The outbox against a real mail server: down and up again, kills in the middle of sending, many processes at once.
+//! The outbox against a real mail server: down and up again, kills in the middle of sending, many
+//! processes at once.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -58,15 +59,21 @@ fn everything_succeeds_while_mail_and_images_are_down_and_all_mails_go_out_in_or
     wait_until("readiness", || server.look("/readyz").1["status"] == "degraded");
     let (status, ready) = server.look("/readyz");
     assert_eq!(status, 200);
-    let down =
-        |name: &str| ready["parts"].as_array().unwrap().iter().any(|it| it["name"] == name && it["state"] == "down");
+    let down = |name: &str| {
+        ready["parts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["name"] == name && it["state"] == "down")
+    };
     assert!(down("mail") && down("blob_store") && !down("database"), "{ready}");
     assert_eq!(outside.smtp.received(), []);
     outside.smtp.resume().unwrap();
     outside.s3.resume().unwrap();
     wait_until("the mails", || outside.smtp.count() >= 20);
     std::thread::sleep(Duration::from_secs(1));
-    let arrived: Vec<String> = outside.smtp.received().into_iter().flat_map(|mail| mail.to).collect();
+    let arrived: Vec<String> =
+        outside.smtp.received().into_iter().flat_map(|mail| mail.to).collect();
     assert_eq!(arrived, expected, "each once, oldest first");
 }
 
@@ -98,7 +105,10 @@ fn a_worker_that_is_killed_while_it_sends_loses_no_mail_and_repeats_the_one_in_f
     outside::until_all_are_sent(data.path(), &told);
     let arrivals = arrivals(&outside.smtp);
     let repeated = arrivals.values().filter(|&&times| times > 1).count();
-    assert!(arrivals.len() == 4 && repeated <= 1 && arrivals.values().all(|&times| times <= 2), "{arrivals:?}");
+    assert!(
+        arrivals.len() == 4 && repeated <= 1 && arrivals.values().all(|&times| times <= 2),
+        "{arrivals:?}"
+    );
     drop(server);
 }
 
@@ -121,7 +131,9 @@ fn at_sigterm_the_mail_in_flight_is_finished_and_no_other_begun(environment: Env
     drop(server);
 }
 
-fn what_the_server_refuses_for_good_is_given_up_and_what_it_is_too_busy_for_arrives_later(environment: Environment) {
+fn what_the_server_refuses_for_good_is_given_up_and_what_it_is_too_busy_for_arrives_later(
+    environment: Environment,
+) {
     let outside = Outside::start();
     let data = tempfile::tempdir().unwrap();
     let told = outside.environment(&["smtp"]);
@@ -146,10 +158,14 @@ fn a_mail_server_that_wants_credentials_we_were_not_told_gives_up_no_mail() {
     let data = tempfile::tempdir().unwrap();
     let told = outside.environment(&["smtp"]);
     let mut anonymous = outside::refs(&told);
-    anonymous.retain(|(name, _)| !matches!(*name, "REGISTRY_MAIL_SMTP_USERNAME" | "REGISTRY_MAIL_SMTP_PASSWORD"));
+    anonymous.retain(|(name, _)| {
+        !matches!(*name, "REGISTRY_MAIL_SMTP_USERNAME" | "REGISTRY_MAIL_SMTP_PASSWORD")
+    });
     let server = start(data.path(), &anonymous);
     register(&server, 0, "ada@example.com");
-    wait_until("the log", || server.log.lock().unwrap().matches("no mail can be sent").count() >= 2);
+    wait_until("the log", || {
+        server.log.lock().unwrap().matches("no mail can be sent").count() >= 2
+    });
     assert!(server.log.lock().unwrap().contains("authentication required"));
     drop(server);
     let server = start(data.path(), &outside::refs(&told));
@@ -170,7 +186,10 @@ fn a_mail_server_that_says_nothing_makes_the_service_no_less_ready() {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "it is told how fast it was; nothing is decided by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is told how fast it was; nothing is decided by it"
+)]
 #[test]
 fn three_processes_on_one_postgres_send_each_of_many_mails_once() {
     let count = if std::env::var_os("SOAK").is_some() { 10_000 } else { 1_000 };
@@ -178,7 +197,10 @@ fn three_processes_on_one_postgres_send_each_of_many_mails_once() {
     let told = outside.environment(&["smtp"]);
     let database = fleet::database();
     // Twelve workers in all: leases that did not exclude each other would show.
-    let told = with(&outside::refs(&told), &[("REGISTRY_DATABASE_URL", &database), ("REGISTRY_MAIL_PARALLEL", "4")]);
+    let told = with(
+        &outside::refs(&told),
+        &[("REGISTRY_DATABASE_URL", &database), ("REGISTRY_MAIL_PARALLEL", "4")],
+    );
     let data = tempfile::tempdir().unwrap();
     let quiet = start(data.path(), &with(&told, &[("REGISTRY_MAIL_WORKER", "false")]));
     std::thread::scope(|scope| {
@@ -204,7 +226,9 @@ fn three_processes_on_one_postgres_send_each_of_many_mails_once() {
     let unsettled = "SELECT count(*) FROM mails WHERE state <> 'sent' OR sealed IS NOT NULL";
     assert_eq!(throwaway_postgres::sql(&database, unsettled).unwrap(), "0");
     let rate = f64::from(u32::try_from(count).unwrap()) / took;
-    eprintln!("three processes, four workers each, sent {count} mails in {took:.1} s: {rate:.0} a second");
+    eprintln!(
+        "three processes, four workers each, sent {count} mails in {took:.1} s: {rate:.0} a second"
+    );
     drop((workers, quiet));
 }
 

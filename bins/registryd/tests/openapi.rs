@@ -1,6 +1,8 @@
-//! The OpenAPI description against the service: whatever is sent, the answer is one that is described, and never a 5xx.
+//! The OpenAPI description against the service: whatever is sent, the answer is one that is
+//! described, and never a 5xx.
 //!
-//! The inputs are made of the description itself, valid and invalid ones, in the same order in every run.
+//! The inputs are made of the description itself, valid and invalid ones, in the same order in
+//! every run.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -38,9 +40,9 @@ impl Description {
     fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         match schema["$ref"].as_str() {
             None => schema,
-            Some(path) => {
-                self.resolve(self.0.pointer(path.trim_start_matches('#')).unwrap_or_else(|| panic!("{path}")))
-            }
+            Some(path) => self.resolve(
+                self.0.pointer(path.trim_start_matches('#')).unwrap_or_else(|| panic!("{path}")),
+            ),
         }
     }
 
@@ -88,7 +90,11 @@ impl Description {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let is_sent = if required.contains(&name.as_str()) { dice.roll(15) != 0 } else { dice.roll(2) == 0 };
+            let is_sent = if required.contains(&name.as_str()) {
+                dice.roll(15) != 0
+            } else {
+                dice.roll(2) == 0
+            };
             if is_sent {
                 object.insert(name.clone(), self.value(property, name, dice));
             }
@@ -124,23 +130,32 @@ impl Description {
         if !fits {
             return Some(format!("{at}: {value} is no {}", schema["type"]));
         }
-        let mut required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        if let Some(missing) = required.find(|name| value.is_object() && value.get(name).is_none()) {
+        let mut required =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        if let Some(missing) = required.find(|name| value.is_object() && value.get(name).is_none())
+        {
             return Some(format!("{at}: `{missing}` is missing"));
         }
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let inner = value.get(name).and_then(|inner| self.problem(property, inner, &format!("{at}.{name}")));
+            let inner = value
+                .get(name)
+                .and_then(|inner| self.problem(property, inner, &format!("{at}.{name}")));
             if inner.is_some() {
                 return inner;
             }
         }
         let known = schema["properties"].as_object();
-        let unknown =
-            known.zip(value.as_object()).and_then(|(known, it)| it.keys().find(|name| !known.contains_key(*name)));
+        let unknown = known
+            .zip(value.as_object())
+            .and_then(|(known, it)| it.keys().find(|name| !known.contains_key(*name)));
         if let Some(unknown) = unknown {
             return Some(format!("{at}: `{unknown}` is not described"));
         }
-        value.as_array().into_iter().flatten().find_map(|item| self.problem(&schema["items"], item, at))
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|item| self.problem(&schema["items"], item, at))
     }
 }
 
@@ -181,7 +196,8 @@ on_both_databases!(every_answer_to_generated_requests_is_described);
 fn every_answer_to_generated_requests_is_described(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let guesses = ("REGISTRY_GUESSES_LIMIT", "5");
-    let server = start(data.path(), &with(environment, &[guesses, ("REGISTRY_LOG_LEVEL", "error")]));
+    let server =
+        start(data.path(), &with(environment, &[guesses, ("REGISTRY_LOG_LEVEL", "error")]));
     let description = Description(server.get("/openapi.json").send().unwrap().json().unwrap());
     let mut dice = Dice(20_261_125);
     let mut seen = std::collections::BTreeSet::new();
@@ -191,7 +207,8 @@ fn every_answer_to_generated_requests_is_described(environment: Environment) {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
             for _ in 0..REQUESTS {
                 let body = (!schema.is_null()).then(|| description.value(schema, "", &mut dice));
-                let tenant = dice.pick(&["019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73", "nonsense", "%00", "a/b"]);
+                let tenant =
+                    dice.pick(&["019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73", "nonsense", "%00", "a/b"]);
                 let path = path.replace("{tenant_id}", tenant);
                 let (status, kind, answer) = send(&server, method, &path, body.as_ref());
                 let shown = format!("{method} {path} {body:?}: {status} {answer}");
@@ -211,10 +228,17 @@ fn every_answer_to_generated_requests_is_described(environment: Environment) {
             }
         }
     }
-    for (path, status) in
-        [("/register-tenant", 200), ("/register-tenant", 422), ("/sign", 200), ("/register", 404), ("/register", 429)]
-    {
-        assert!(seen.contains(&(path.to_owned(), status)), "{path} never answered {status}: {seen:?}");
+    for (path, status) in [
+        ("/register-tenant", 200),
+        ("/register-tenant", 422),
+        ("/sign", 200),
+        ("/register", 404),
+        ("/register", 429),
+    ] {
+        assert!(
+            seen.contains(&(path.to_owned(), status)),
+            "{path} never answered {status}: {seen:?}"
+        );
     }
 }
 
@@ -233,10 +257,16 @@ fn every_example_fits_its_schema() {
         }
     }
     assert!(examples >= 15, "{examples}");
-    let operations =
-        description.0["paths"].as_object().unwrap().values().flat_map(|it| it.as_object().unwrap().values());
+    let operations = description.0["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|it| it.as_object().unwrap().values());
     for operation in operations {
         let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-        assert!(schema.is_null() || description.resolve(schema).get("example").is_some(), "no example: {operation}");
+        assert!(
+            schema.is_null() || description.resolve(schema).get("example").is_some(),
+            "no example: {operation}"
+        );
     }
 }

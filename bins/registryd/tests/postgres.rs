@@ -1,4 +1,5 @@
-//! Several processes on one PostgreSQL: what was answered lasts, and no code is redeemed twice, whoever dies.
+//! Several processes on one PostgreSQL: what was answered lasts, and no code is redeemed twice,
+//! whoever dies.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -15,19 +16,24 @@ use throwaway_postgres::{Cluster, Durability, sql};
 
 /// Three processes on one database and one data folder.
 fn three_on(url: &str, data: &std::path::Path) -> Vec<Server> {
-    (0..3).map(|_| start(data, &[("REGISTRY_DATABASE_URL", url), ("REGISTRY_LOG_LEVEL", "warn")])).collect()
+    (0..3)
+        .map(|_| start(data, &[("REGISTRY_DATABASE_URL", url), ("REGISTRY_LOG_LEVEL", "warn")]))
+        .collect()
 }
 
 #[test]
 fn of_16_redeemers_of_each_of_200_codes_one_wins_through_three_processes_on_postgres() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
     let servers = three_on(&url, data.path());
-    let codes: Vec<String> =
-        (0..200).map(|number| servers[number % 3].register(&format!("C{number}"), "pro").1).collect();
+    let codes: Vec<String> = (0..200)
+        .map(|number| servers[number % 3].register(&format!("C{number}"), "pro").1)
+        .collect();
     let winners: usize = std::thread::scope(|scope| {
         let redeem_all = |racer: usize| {
             let (servers, codes) = (&servers, &codes);
-            scope.spawn(move || codes.iter().filter(|code| servers[racer % 3].redeem(code).0 == 200).count())
+            scope.spawn(move || {
+                codes.iter().filter(|code| servers[racer % 3].redeem(code).0 == 200).count()
+            })
         };
         let racers: Vec<_> = (0..16).map(redeem_all).collect();
         racers.into_iter().map(|racer| racer.join().unwrap()).sum()
@@ -70,8 +76,10 @@ fn a_reissue_racing_redemptions_leaves_one_live_code_through_three_processes_on_
             "SELECT count(*) FROM install_codes WHERE tenant_id = '{tenant}' AND consumed_at IS NULL AND superseded_at IS NULL"
         );
         assert_eq!(sql(&url, &live).unwrap(), "1");
-        let alive =
-            reissued.iter().filter(|(_, body)| servers[2].redeem(&text(&body["install_code"])).0 == 200).count();
+        let alive = reissued
+            .iter()
+            .filter(|(_, body)| servers[2].redeem(&text(&body["install_code"])).0 == 200)
+            .count();
         assert_eq!(alive, 1);
     }
     check(&url);
@@ -81,8 +89,11 @@ fn a_reissue_racing_redemptions_leaves_one_live_code_through_three_processes_on_
 fn what_was_answered_survives_kills_of_registryd_under_load_on_postgres() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
     let listen = fleet::free_address();
-    let environment =
-        [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_LISTEN", listen.as_str()), ("REGISTRY_LOG_LEVEL", "warn")];
+    let environment = [
+        ("REGISTRY_DATABASE_URL", url.as_str()),
+        ("REGISTRY_LISTEN", listen.as_str()),
+        ("REGISTRY_LOG_LEVEL", "warn"),
+    ];
     let mut server = fleet::start_where_told(data.path(), &environment);
     let load = Load::start(&listen, &server.token);
     for pause in fleet::pauses(20_261_125, 6) {
@@ -100,7 +111,8 @@ fn what_was_answered_survives_crashes_of_postgres_under_load_and_service_resumes
     let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
     cluster.sql("postgres", "CREATE DATABASE registry").unwrap();
     let (url, data) = (cluster.url("registry"), tempfile::tempdir().unwrap());
-    let server = start(data.path(), &[("REGISTRY_DATABASE_URL", &url), ("REGISTRY_LOG_LEVEL", "off")]);
+    let server =
+        start(data.path(), &[("REGISTRY_DATABASE_URL", &url), ("REGISTRY_LOG_LEVEL", "off")]);
     let load = Load::start(server.url.strip_prefix("http://").unwrap(), &server.token);
     for pause in fleet::pauses(77, 5) {
         std::thread::sleep(pause);
@@ -146,7 +158,9 @@ fn with_all_connections_taken_calls_are_503_within_the_bounded_wait_on_postgres(
     std::thread::scope(|scope| {
         let held = "BEGIN; LOCK TABLE tenants; SELECT pg_sleep(3); COMMIT";
         scope.spawn(|| sql(&url, held).unwrap());
-        while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap() == "0" {}
+        while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap()
+            == "0"
+        {}
         let waiting = scope.spawn(|| server.reissue(&tenant));
         std::thread::sleep(Duration::from_millis(200));
         refuses_all_but_health(&server, &code, "busy");
@@ -169,7 +183,10 @@ fn refuses_all_but_health(server: &Server, code: &str, logged: &str) {
     ] {
         // Waiting for longer than that would fail here.
         let response = call.timeout(BOUND).send().unwrap();
-        let wait = response.headers().get("retry-after").map(|value| value.to_str().unwrap().parse::<u32>().unwrap());
+        let wait = response
+            .headers()
+            .get("retry-after")
+            .map(|value| value.to_str().unwrap().parse::<u32>().unwrap());
         assert!(wait.is_some_and(|seconds| seconds >= 1), "Retry-After: {wait:?}");
         let (status, body) = answer(response);
         assert_eq!((status, &body["code"]), (503, &json!("overloaded")), "{body}");
@@ -177,16 +194,19 @@ fn refuses_all_but_health(server: &Server, code: &str, logged: &str) {
     assert_eq!(answer(server.get("/healthz").send().unwrap()).0, 200);
     let (status, body) = answer(server.get("/readyz").send().unwrap());
     assert_eq!((status, &body["code"]), (503, &json!("not_ready")), "{body}");
-    let down: Vec<_> = body["parts"].as_array().unwrap().iter().filter(|part| part["state"] == "down").collect();
+    let down: Vec<_> =
+        body["parts"].as_array().unwrap().iter().filter(|part| part["state"] == "down").collect();
     assert_eq!(down[0]["name"], "database", "{body}");
     assert!(server.log.lock().unwrap().contains(logged), "{}", server.log.lock().unwrap());
 }
 
 #[test]
 fn a_process_with_another_master_key_does_not_start_on_the_same_postgres() {
-    let (url, data, other) = (database(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (url, data, other) =
+        (database(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = start(data.path(), &[("REGISTRY_DATABASE_URL", &url)]);
-    let output = common::command(other.path(), &[("REGISTRY_DATABASE_URL", &url)]).output().unwrap();
+    let output =
+        common::command(other.path(), &[("REGISTRY_DATABASE_URL", &url)]).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && log.contains("master_key_file"), "{log}");
     let (_, code) = server.register("Acme", "pro");
@@ -201,7 +221,8 @@ fn a_process_with_another_master_key_does_not_start_on_the_same_postgres() {
 #[test]
 fn where_migrations_are_not_run_at_start_registryd_says_what_to_run_on_postgres() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
-    let environment = [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_DATABASE_MIGRATE", "false")];
+    let environment =
+        [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_DATABASE_MIGRATE", "false")];
     let refused = common::command(data.path(), &environment).output().unwrap();
     let log = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && log.contains("registryctl migrate"), "{log}");
@@ -216,7 +237,8 @@ fn no_password_of_postgres_is_in_the_log_or_in_an_error() {
         "postgres://registry:canary-password@".to_owned(),
         "canary-password".to_owned(),
     ] {
-        let environment = [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_LOG_LEVEL", "trace")];
+        let environment =
+            [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_LOG_LEVEL", "trace")];
         let output = common::command(data.path(), &environment).output().unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && log.contains("database.url"), "{log}");

@@ -1,5 +1,5 @@
-//! The process: what it prints, what survives its end, how it stops, what it refuses to start with; and what never
-//! leaves it.
+//! The process: what it prints, what survives its end, how it stops, what it refuses to start with;
+//! and what never leaves it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -36,7 +36,8 @@ fn what_was_answered_survives_a_power_cut() {
     let token = server.token.clone();
     let (used_tenant, used) = server.register("Used", "pro");
     assert_eq!(server.redeem(&used).0, 200);
-    let issued: Vec<_> = (0..20).map(|number| server.register(&format!("Company{number}"), "pro")).collect();
+    let issued: Vec<_> =
+        (0..20).map(|number| server.register(&format!("Company{number}"), "pro")).collect();
     server.kill();
 
     let server = start(data.path(), &[]);
@@ -58,7 +59,8 @@ fn at_sigterm_requests_in_flight_finish_and_no_more_are_taken() {
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let body = format!("{{\"claim_code\": \"{code}\", \"appliance_id\": \"a\"}}");
     let mut flight = TcpStream::connect(&address).unwrap();
-    let head = format!("POST /register HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head =
+        format!("POST /register HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\n", body.len());
     flight.write_all(head.as_bytes()).unwrap();
     flight.write_all(&body.as_bytes()[..10]).unwrap();
     std::thread::sleep(Duration::from_millis(200));

@@ -30,10 +30,19 @@ fn code_of((status, body): &(u16, Value)) -> (u16, String) {
 }
 
 fn redeem(server: &Server, body: impl Into<reqwest::blocking::Body>) -> (u16, Value) {
-    answer(server.post("/register").header("content-type", "application/json").body(body).send().unwrap())
+    answer(
+        server
+            .post("/register")
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .unwrap(),
+    )
 }
 
-fn whatever_is_sent_to_register_is_refused_in_one_form_and_the_code_stays_live(environment: Environment) {
+fn whatever_is_sent_to_register_is_refused_in_one_form_and_the_code_stays_live(
+    environment: Environment,
+) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     let (_, code) = server.register("Acme", "pro");
@@ -50,7 +59,11 @@ fn whatever_is_sent_to_register_is_refused_in_one_form_and_the_code_stays_live(e
         (json!({ "claim_code": 12, "appliance_id": "a" }).to_string(), 422, "invalid_request"),
         (json!({ "claim_code": code, "appliance_id": "" }).to_string(), 422, "invalid_request"),
         (json!({ "claim_code": code, "appliance_id": null }).to_string(), 422, "invalid_request"),
-        (json!({ "claim_code": code, "appliance_id": "a\u{0}" }).to_string(), 422, "invalid_request"),
+        (
+            json!({ "claim_code": code, "appliance_id": "a\u{0}" }).to_string(),
+            422,
+            "invalid_request",
+        ),
         (json!({ "claim_code": code }).to_string(), 422, "invalid_request"),
         (with("🚀🚀🚀🚀🚀🚀🚀🚀🚀🚀🚀🚀"), 404, "invalid_claim_code"),
         (with("\u{0}\u{1}\u{2}\u{1b}[31m"), 404, "invalid_claim_code"),
@@ -59,16 +72,31 @@ fn whatever_is_sent_to_register_is_refused_in_one_form_and_the_code_stays_live(e
         (" ".repeat(65_537), 413, "payload_too_large"),
     ] {
         let got = redeem(&server, body.clone());
-        assert_eq!(code_of(&got), (status, word.to_owned()), "{}", body.chars().take(80).collect::<String>());
+        assert_eq!(
+            code_of(&got),
+            (status, word.to_owned()),
+            "{}",
+            body.chars().take(80).collect::<String>()
+        );
     }
     for invalid in [&b"\"\xff\""[..], b"{\"ignored\": \"\xff\"}"] {
-        assert_eq!(code_of(&redeem(&server, invalid.to_vec())), (400, "invalid_request".to_owned()));
+        assert_eq!(
+            code_of(&redeem(&server, invalid.to_vec())),
+            (400, "invalid_request".to_owned())
+        );
     }
-    let zipped = server.post("/register").header("content-encoding", "gzip").header("content-type", "application/json");
+    let zipped = server
+        .post("/register")
+        .header("content-encoding", "gzip")
+        .header("content-type", "application/json");
     assert_eq!(code_of(&answer(zipped.body(with(&code)).send().unwrap())).0, 415);
     for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
         let request = server.post("/register").header("content-type", kind).body(with(&code));
-        assert_eq!(code_of(&answer(request.send().unwrap())), (415, "unsupported_media_type".to_owned()), "{kind}");
+        assert_eq!(
+            code_of(&answer(request.send().unwrap())),
+            (415, "unsupported_media_type".to_owned()),
+            "{kind}"
+        );
     }
     assert_eq!(server.redeem(&code).0, 200);
 }
@@ -96,7 +124,8 @@ fn a_registration_with_a_bad_value_names_the_field_and_registers_nobody(environm
         ("region", json!("x".repeat(65))),
         ("send_email", json!("yes")),
     ] {
-        let mut body = json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
+        let mut body =
+            json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
         body[field] = value.clone();
         let got = server.service("/register-tenant", &body);
         assert_eq!(code_of(&got), (422, "invalid_request".to_owned()), "{field}: {value}");
@@ -109,7 +138,13 @@ fn services_need_their_token(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     let wrong = "0".repeat(64);
-    for header in [None, Some("Bearer"), Some("Bearer "), Some("Basic YTpi"), Some(&*format!("Bearer {wrong}"))] {
+    for header in [
+        None,
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Basic YTpi"),
+        Some(&*format!("Bearer {wrong}")),
+    ] {
         for (method, path) in [
             ("POST", "/register-tenant"),
             ("POST", "/install-codes/reissue"),
@@ -122,7 +157,11 @@ fn services_need_their_token(environment: Environment) {
             }
             let response = request.send().unwrap();
             assert_eq!(response.headers().get("www-authenticate").unwrap(), "Bearer");
-            assert_eq!(code_of(&answer(response)), (401, "unauthorized".to_owned()), "{header:?} {path}");
+            assert_eq!(
+                code_of(&answer(response)),
+                (401, "unauthorized".to_owned()),
+                "{header:?} {path}"
+            );
         }
     }
     assert_eq!(server.look("/tenants").0, 200);
@@ -163,19 +202,32 @@ fn odd_queries_are_refused_and_name_the_parameter(environment: Environment) {
         ("query=%00", json!("query")),
     ] {
         let got = server.look(&format!("/tenants?{query}"));
-        assert_eq!((code_of(&got), &got.1["reason"]), ((422, "invalid_request".to_owned()), &reason), "{query}");
+        assert_eq!(
+            (code_of(&got), &got.1["reason"]),
+            ((422, "invalid_request".to_owned()), &reason),
+            "{query}"
+        );
     }
     let twice = server.look("/tenants?limit=1&limit=2");
     assert_eq!(code_of(&twice), (422, "invalid_request".to_owned()));
     assert_eq!(server.look("/tenants/%ff").1["code"], "tenant_not_found");
     assert_eq!(answer(server.get("/files/%ff").send().unwrap()).1["code"], "invalid_link");
-    assert_eq!(server.look("/tenants?query=&limit=&status=").1["items"].as_array().unwrap().len(), 1);
-    assert_eq!(server.look("/tenants?query=&limit=200&unknown=1").1["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        server.look("/tenants?query=&limit=&status=").1["items"].as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(
+        server.look("/tenants?query=&limit=200&unknown=1").1["items"].as_array().unwrap().len(),
+        1
+    );
 }
 
-fn guessing_is_throttled_by_source_and_only_a_trusted_proxy_names_another(environment: Environment) {
+fn guessing_is_throttled_by_source_and_only_a_trusted_proxy_names_another(
+    environment: Environment,
+) {
     let data = tempfile::tempdir().unwrap();
-    let more = [("REGISTRY_GUESSES_LIMIT", "3"), ("REGISTRY_HTTP_TRUSTED_PROXIES", "['127.0.0.1/32']")];
+    let more =
+        [("REGISTRY_GUESSES_LIMIT", "3"), ("REGISTRY_HTTP_TRUSTED_PROXIES", "['127.0.0.1/32']")];
     let server = start(data.path(), &with(environment, &more));
     let (_, code) = server.register("Acme", "pro");
     let redeem = |source: &str, code: &str| {
@@ -186,7 +238,8 @@ fn guessing_is_throttled_by_source_and_only_a_trusted_proxy_names_another(enviro
         assert_eq!(redeem("203.0.113.7", "AAAA-BBBB-CCCC").status(), 404);
     }
     let refused = redeem("198.51.100.1, 203.0.113.7", &code);
-    let wait: u64 = refused.headers().get("retry-after").unwrap().to_str().unwrap().parse().unwrap();
+    let wait: u64 =
+        refused.headers().get("retry-after").unwrap().to_str().unwrap().parse().unwrap();
     assert!((1..=600).contains(&wait), "{wait}");
     assert_eq!(code_of(&answer(refused)), (429, "too_many_attempts".to_owned()));
     assert_eq!(redeem("203.0.113.8", &code).status(), 200);
@@ -194,12 +247,17 @@ fn guessing_is_throttled_by_source_and_only_a_trusted_proxy_names_another(enviro
     drop(server);
     let server = start(data.path(), &with(environment, &[("REGISTRY_GUESSES_LIMIT", "3")]));
     let body = json!({ "claim_code": "AAAA-BBBB-CCCC", "appliance_id": "a" });
-    let guess = |source: &str| server.post("/register").header("x-forwarded-for", source).json(&body).send().unwrap();
-    let statuses: Vec<u16> = (0..4).map(|number| guess(&format!("203.0.113.{number}")).status().as_u16()).collect();
+    let guess = |source: &str| {
+        server.post("/register").header("x-forwarded-for", source).json(&body).send().unwrap()
+    };
+    let statuses: Vec<u16> =
+        (0..4).map(|number| guess(&format!("203.0.113.{number}")).status().as_u16()).collect();
     assert_eq!(statuses, [404, 404, 404, 429]);
 }
 
-fn a_body_that_does_not_arrive_times_out_and_one_that_is_cut_off_changes_nothing(environment: Environment) {
+fn a_body_that_does_not_arrive_times_out_and_one_that_is_cut_off_changes_nothing(
+    environment: Environment,
+) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &with(environment, &[("REGISTRY_HTTP_READ_TIMEOUT", "300ms")]));
     let (_, code) = server.register("Acme", "pro");
@@ -209,7 +267,10 @@ fn a_body_that_does_not_arrive_times_out_and_one_that_is_cut_off_changes_nothing
     slow.write_all(format!("{head}{{").as_bytes()).unwrap();
     let mut answered = String::new();
     slow.read_to_string(&mut answered).unwrap();
-    assert!(answered.starts_with("HTTP/1.1 408") && answered.contains("\"request_timeout\""), "{answered}");
+    assert!(
+        answered.starts_with("HTTP/1.1 408") && answered.contains("\"request_timeout\""),
+        "{answered}"
+    );
     let mut cut = TcpStream::connect(address).unwrap();
     cut.write_all(format!("{head}{{\"claim_code\": \"{code}\"").as_bytes()).unwrap();
     drop(cut);

@@ -30,7 +30,8 @@ fn a_token_works_once_it_is_made_and_no_more_once_it_is_revoked() {
     let data = tempfile::tempdir().unwrap();
     let config = Config { data: data.path().to_owned(), ..Config::default() };
     let server = start(data.path(), &[]);
-    let token = Tokens::open_to_change(&config).unwrap().create("store", TokenRole::Service).unwrap();
+    let token =
+        Tokens::open_to_change(&config).unwrap().create("store", TokenRole::Service).unwrap();
     until(&server, token.expose(), 200);
     assert_eq!(status(&server, &server.token), 200, "the other goes on");
 

@@ -118,7 +118,8 @@ impl From<&LicenseRow> for LicenseRecord {
 impl From<LicenseRecord> for LicenseRow {
     fn from(record: LicenseRecord) -> Self {
         // The table's check allows these two.
-        let edition_choice = if record.edition_choice == "ce" { EditionChoice::Ce } else { EditionChoice::Ee };
+        let edition_choice =
+            if record.edition_choice == "ce" { EditionChoice::Ce } else { EditionChoice::Ee };
         Self {
             edition_choice,
             license_token: record.license_token,
@@ -142,10 +143,18 @@ impl Database {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             return Ok(Self::Postgres(Box::new(Postgres::establish(url)?)));
         }
-        let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()).ok_or(BootstrapError::Url)?;
+        let path = url
+            .strip_prefix("sqlite:")
+            .filter(|path| !path.is_empty())
+            .ok_or(BootstrapError::Url)?;
         let path = path.strip_prefix("//").unwrap_or(path);
         // It holds a credential and the hash of a password.
-        std::fs::File::options().create(true).append(true).mode(0o600).open(path).map_err(BootstrapError::File)?;
+        std::fs::File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(BootstrapError::File)?;
         let mut connection = SqliteConnection::establish(path)?;
         connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;")?;
         Ok(Self::Sqlite(connection))
@@ -155,20 +164,24 @@ impl Database {
 /// How often a bootstrap is tried beside others.
 const TRIES: u32 = 5;
 
-/// Does what is missing, in one transaction. It blocks, and must not be called within an asynchronous runtime.
-pub fn bootstrap(url: &str, environment: &Environment, draws: &Draws) -> Result<Bootstrapped, BootstrapError> {
+/// Does what is missing, in one transaction. It blocks, and must not be called within an
+/// asynchronous runtime.
+pub fn bootstrap(
+    url: &str,
+    environment: &Environment,
+    draws: &Draws,
+) -> Result<Bootstrapped, BootstrapError> {
     let hash = match &environment.admin_password {
         Some(password) => hashed(password, &draws.salt)?,
         None => String::new(),
     };
     let mut database = Database::open(url)?;
     let mut once = || match &mut database {
-        Database::Postgres(connection) => {
-            connection.transaction(|connection| postgres::write(connection, environment, draws, &hash))
-        }
-        Database::Sqlite(connection) => {
-            connection.immediate_transaction(|connection| sqlite::write(connection, environment, draws, &hash))
-        }
+        Database::Postgres(connection) => connection
+            .transaction(|connection| postgres::write(connection, environment, draws, &hash)),
+        Database::Sqlite(connection) => connection.immediate_transaction(|connection| {
+            sqlite::write(connection, environment, draws, &hash)
+        }),
     };
     let mut done = once();
     for _ in 1..TRIES {
@@ -185,7 +198,9 @@ fn is_a_race(error: &BootstrapError) -> bool {
     match error {
         BootstrapError::Sql(SqlError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => true,
         // Two that make the same table.
-        BootstrapError::Sql(SqlError::DatabaseError(_, about)) => about.message().contains("already exists"),
+        BootstrapError::Sql(SqlError::DatabaseError(_, about)) => {
+            about.message().contains("already exists")
+        }
         BootstrapError::Sql(_)
         | BootstrapError::Refused(_)
         | BootstrapError::Url
@@ -223,7 +238,10 @@ macro_rules! statements {
                 hash: &str,
             ) -> Result<Bootstrapped, BootstrapError> {
                 connection.batch_execute(include_str!("schema.sql"))?;
-                let tenant_id = tenants::table.select(tenants::tenant_id).first::<String>(connection).optional()?;
+                let tenant_id = tenants::table
+                    .select(tenants::tenant_id)
+                    .first::<String>(connection)
+                    .optional()?;
                 let license = license(connection)?;
                 let found = Found { tenant_id, license_state: license.is_some() };
                 let plan = plan(environment, &found, draws)?;
@@ -231,17 +249,24 @@ macro_rules! statements {
                     put_tenant(connection, tenant, draws, hash)?;
                 }
                 if let Some(row) = &plan.license_state {
-                    diesel::insert_into(license_state::table).values(LicenseRecord::from(row)).execute(connection)?;
+                    diesel::insert_into(license_state::table)
+                        .values(LicenseRecord::from(row))
+                        .execute(connection)?;
                 }
                 Ok(Bootstrapped {
                     tenant_is_new: plan.tenant.is_some(),
-                    tenant_id: plan.tenant.map(|tenant| tenant.tenant_id.to_string()).or(found.tenant_id),
+                    tenant_id: plan
+                        .tenant
+                        .map(|tenant| tenant.tenant_id.to_string())
+                        .or(found.tenant_id),
                     license_is_new: plan.license_state.is_some(),
                     license: plan.license_state.or(license.map(LicenseRow::from)),
                 })
             }
 
-            pub(super) fn license(connection: &mut $connection) -> QueryResult<Option<LicenseRecord>> {
+            pub(super) fn license(
+                connection: &mut $connection,
+            ) -> QueryResult<Option<LicenseRecord>> {
                 license_state::table.select(LicenseRecord::as_select()).first(connection).optional()
             }
 

@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvironmentError {
     /// The tenant's id is none.
-    #[error("INITIAL_TENANT_ID is not a tenant's id (a UUID); the Secret appliance-initial-tenant is damaged")]
+    #[error(
+        "INITIAL_TENANT_ID is not a tenant's id (a UUID); the Secret appliance-initial-tenant is damaged"
+    )]
     TenantId,
     /// The edition is neither of the two.
     #[error("EDITION_CHOICE must be `ee` or `ce`; the Secret appliance-license-seed is damaged")]
@@ -87,8 +89,16 @@ impl Environment {
             Some("ce") => Some(EditionChoice::Ce),
             Some(_) => return Err(EnvironmentError::EditionChoice),
         };
-        let seed = ["INSTALL_EDITION", "LICENSE_TOKEN", "APPLIANCE_ID", "CHECK_IN_URL", "APPLIANCE_CREDENTIAL"];
-        if let (None, Some(name)) = (edition_choice, seed.into_iter().find(|name| text(name).is_some())) {
+        let seed = [
+            "INSTALL_EDITION",
+            "LICENSE_TOKEN",
+            "APPLIANCE_ID",
+            "CHECK_IN_URL",
+            "APPLIANCE_CREDENTIAL",
+        ];
+        if let (None, Some(name)) =
+            (edition_choice, seed.into_iter().find(|name| text(name).is_some()))
+        {
             return Err(EnvironmentError::NoChoice(name));
         }
         Ok(Self {
@@ -98,7 +108,9 @@ impl Environment {
             admin_last_name: text("INITIAL_ADMIN_LAST_NAME"),
             admin_email: text("INITIAL_ADMIN_EMAIL"),
             // As it was typed: white space may be part of it.
-            admin_password: value("INITIAL_ADMIN_PASSWORD").filter(|it| !it.is_empty()).map(Zeroizing::new),
+            admin_password: value("INITIAL_ADMIN_PASSWORD")
+                .filter(|it| !it.is_empty())
+                .map(Zeroizing::new),
             edition_choice,
             install_edition: text("INSTALL_EDITION"),
             license_token: text("LICENSE_TOKEN"),
@@ -118,8 +130,11 @@ impl Environment {
     /// Whether there is anything about a tenant in it.
     #[must_use]
     pub fn names_a_tenant(&self) -> bool {
-        let texts = [&self.tenant_name, &self.admin_first_name, &self.admin_last_name, &self.admin_email];
-        self.tenant_id.is_some() || self.admin_password.is_some() || texts.iter().any(|text| text.is_some())
+        let texts =
+            [&self.tenant_name, &self.admin_first_name, &self.admin_last_name, &self.admin_email];
+        self.tenant_id.is_some()
+            || self.admin_password.is_some()
+            || texts.iter().any(|text| text.is_some())
     }
 }
 
@@ -130,22 +145,36 @@ mod tests {
     use super::*;
 
     fn read(values: &[(&str, &str)]) -> Result<Environment, EnvironmentError> {
-        Environment::read(|name| values.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into()))
+        Environment::read(|name| {
+            values.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into())
+        })
     }
 
     #[test]
     fn damage_is_named_and_empty_values_are_none() {
         for (values, expected) in [
             (&[("INITIAL_TENANT_ID", "acme")][..], EnvironmentError::TenantId),
-            (&[("INITIAL_TENANT_ID", "00000000-0000-0000-0000-000000000000")], EnvironmentError::TenantId),
+            (
+                &[("INITIAL_TENANT_ID", "00000000-0000-0000-0000-000000000000")],
+                EnvironmentError::TenantId,
+            ),
             (&[("EDITION_CHOICE", "pro")], EnvironmentError::EditionChoice),
             (&[("LICENSE_TOKEN", "a.b.c")], EnvironmentError::NoChoice("LICENSE_TOKEN")),
         ] {
             assert_eq!(read(values).err(), Some(expected), "{values:?}");
         }
-        let bytes = |name: &str| (name == "INSTALL_EDITION").then(|| OsString::from_vec(vec![0xff]));
-        assert_eq!(Environment::read(bytes).err(), Some(EnvironmentError::NotText("INSTALL_EDITION")));
-        let empty = read(&[("INITIAL_TENANT_ID", ""), ("LICENSE_TOKEN", " "), ("INITIAL_ADMIN_PASSWORD", "")]).unwrap();
+        let bytes =
+            |name: &str| (name == "INSTALL_EDITION").then(|| OsString::from_vec(vec![0xff]));
+        assert_eq!(
+            Environment::read(bytes).err(),
+            Some(EnvironmentError::NotText("INSTALL_EDITION"))
+        );
+        let empty = read(&[
+            ("INITIAL_TENANT_ID", ""),
+            ("LICENSE_TOKEN", " "),
+            ("INITIAL_ADMIN_PASSWORD", ""),
+        ])
+        .unwrap();
         assert!(!empty.names_a_tenant() && !empty.is_of_a_code());
     }
 }

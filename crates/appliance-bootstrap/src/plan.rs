@@ -85,7 +85,10 @@ pub fn plan(environment: &Environment, found: &Found, draws: &Draws) -> Result<P
         (None, id) => Some(new_tenant(environment, id.unwrap_or(draws.tenant_id))?),
     };
     let license_state = environment.edition_choice.filter(|_| !found.license_state);
-    Ok(Plan { tenant, license_state: license_state.map(|choice| license_row(environment, choice, draws.now)) })
+    Ok(Plan {
+        tenant,
+        license_state: license_state.map(|choice| license_row(environment, choice, draws.now)),
+    })
 }
 
 fn new_tenant(environment: &Environment, tenant_id: Uuid) -> Result<NewTenant, Refusal> {
@@ -105,11 +108,12 @@ fn new_tenant(environment: &Environment, tenant_id: Uuid) -> Result<NewTenant, R
 /// The edition of the codes that bring no license: no trial begins for it.
 const ESSENTIALS: &str = "essentials";
 
-/// The trial begins only where the edition is `ee`, without a token, and not installed as essentials (wire contract,
-/// R-bootstrap-4).
+/// The trial begins only where the edition is `ee`, without a token, and not installed as
+/// essentials (wire contract, R-bootstrap-4).
 fn license_row(environment: &Environment, choice: EditionChoice, now: NaiveDateTime) -> LicenseRow {
     let is_essentials = environment.install_edition.as_deref() == Some(ESSENTIALS);
-    let trial = choice == EditionChoice::Ee && environment.license_token.is_none() && !is_essentials;
+    let trial =
+        choice == EditionChoice::Ee && environment.license_token.is_none() && !is_essentials;
     LicenseRow {
         edition_choice: choice,
         license_token: environment.license_token.clone(),
@@ -144,19 +148,34 @@ mod tests {
     #[test]
     fn the_tenant_is_the_registrys_or_the_one_already_here() {
         let id = TENANT.to_string();
-        let coded = [("INITIAL_TENANT_ID", id.as_str()), ("EDITION_CHOICE", "ee"), ("INSTALL_EDITION", "pro")];
+        let coded = [
+            ("INITIAL_TENANT_ID", id.as_str()),
+            ("EDITION_CHOICE", "ee"),
+            ("INSTALL_EDITION", "pro"),
+        ];
         let here = |id: Uuid| Found { tenant_id: Some(id.to_string()), license_state: true };
         let made = |plan: Plan| plan.tenant.map(|tenant| tenant.tenant_id);
-        let another = Refusal::AnotherTenant { here: Uuid::from_u128(8).to_string(), asked: TENANT };
+        let another =
+            Refusal::AnotherTenant { here: Uuid::from_u128(8).to_string(), asked: TENANT };
         for (what, values, found, expected) in [
             ("first boot", &coded[..], Found::default(), Ok(Some(TENANT))),
             ("run again", &coded, here(TENANT), Ok(None)),
             ("another's database", &coded, here(Uuid::from_u128(8)), Err(another)),
-            ("without a code", &[("EDITION_CHOICE", "ce")], Found::default(), Ok(Some(draws().tenant_id))),
+            (
+                "without a code",
+                &[("EDITION_CHOICE", "ce")],
+                Found::default(),
+                Ok(Some(draws().tenant_id)),
+            ),
             ("without a code, again", &[("EDITION_CHOICE", "ce")], here(TENANT), Ok(None)),
             ("a code, and no tenant", &coded[1..], Found::default(), Err(Refusal::NoTenant)),
             ("a code, its tenant is here", &coded[1..], here(TENANT), Ok(None)),
-            ("no name", &[("INITIAL_TENANT_NAME", "")], Found::default(), Err(Refusal::Missing("INITIAL_TENANT_NAME"))),
+            (
+                "no name",
+                &[("INITIAL_TENANT_NAME", "")],
+                Found::default(),
+                Err(Refusal::Missing("INITIAL_TENANT_NAME")),
+            ),
         ] {
             assert_eq!(plan(&environment(values), &found, &draws()).map(made), expected, "{what}");
         }
@@ -173,13 +192,20 @@ mod tests {
             (&[("EDITION_CHOICE", "ee"), ("LICENSE_TOKEN", "a.b.c")], None),
             (&[("EDITION_CHOICE", "ee"), ("INSTALL_EDITION", "essentials")], None),
             (&[("EDITION_CHOICE", "ee"), ("INSTALL_EDITION", "pro")], Some(now)),
-            (&[("EDITION_CHOICE", "ee"), ("INSTALL_EDITION", "pro"), ("LICENSE_TOKEN", "a.b.c")], None),
+            (
+                &[("EDITION_CHOICE", "ee"), ("INSTALL_EDITION", "pro"), ("LICENSE_TOKEN", "a.b.c")],
+                None,
+            ),
         ] {
             let found = Found { tenant_id: Some(TENANT.to_string()), license_state: false };
             let row = plan(&environment(values), &found, &draws()).unwrap().license_state.unwrap();
             assert_eq!(row.trial_started_at, expected, "{values:?}");
             let kept = Found { license_state: true, ..found };
-            assert_eq!(plan(&environment(values), &kept, &draws()).unwrap(), Plan::default(), "never overwritten");
+            assert_eq!(
+                plan(&environment(values), &kept, &draws()).unwrap(),
+                Plan::default(),
+                "never overwritten"
+            );
         }
     }
 }

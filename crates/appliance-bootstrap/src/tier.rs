@@ -20,7 +20,9 @@ pub struct LicenseRow {
 
 impl std::fmt::Debug for LicenseRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LicenseRow").field("edition_choice", &self.edition_choice).finish_non_exhaustive()
+        f.debug_struct("LicenseRow")
+            .field("edition_choice", &self.edition_choice)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,8 +64,9 @@ const PRO: &str = "pro";
 /// How long a trial goes on.
 const TRIAL: TimeDelta = TimeDelta::days(15);
 
-/// The tier at `now` (in UTC): that of a license that holds here, else essentials for the community edition, else pro while
-/// the trial goes on, else essentials. `verifier` is for the tenant of this database; without one no license is believed.
+/// The tier at `now` (in UTC): that of a license that holds here, else essentials for the community
+/// edition, else pro while the trial goes on, else essentials. `verifier` is for the tenant of this
+/// database; without one no license is believed.
 #[must_use]
 pub fn effective_tier(row: &LicenseRow, verifier: Option<&Verifier>, now: NaiveDateTime) -> Tier {
     let why_not = match (&row.license_token, verifier) {
@@ -76,8 +79,12 @@ pub fn effective_tier(row: &LicenseRow, verifier: Option<&Verifier>, now: NaiveD
                     let until = moment(license.expires_at);
                     return Tier { name: license.tier, because: Because::License { until } };
                 }
-                LicenseState::Expired { since, .. } => format!("the license ended at {}", moment(since)),
-                LicenseState::WrongTenant { tenant_id } => format!("the license is tenant {tenant_id}'s"),
+                LicenseState::Expired { since, .. } => {
+                    format!("the license ended at {}", moment(since))
+                }
+                LicenseState::WrongTenant { tenant_id } => {
+                    format!("the license is tenant {tenant_id}'s")
+                }
                 LicenseState::Invalid(reason) => format!("the license is not good: {reason}"),
             }
         }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use appliance_bootstrap::{BootstrapError, Bootstrapped, Draws, Environment, Refusal, bootstrap, license_row};
+use appliance_bootstrap::{
+    BootstrapError, Bootstrapped, Draws, Environment, Refusal, bootstrap, license_row,
+};
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::{Argon2, PasswordHash};
 use uuid::Uuid;
@@ -18,12 +20,17 @@ struct Database {
 
 fn sqlite() -> Database {
     let folder = tempfile::tempdir().unwrap();
-    Database { url: format!("sqlite:{}", folder.path().join("product.db").display()), _folder: folder }
+    Database {
+        url: format!("sqlite:{}", folder.path().join("product.db").display()),
+        _folder: folder,
+    }
 }
 
 fn postgres() -> Database {
-    let (cluster, name) = (throwaway_postgres::test_cluster(), throwaway_postgres::fresh_name("product"));
-    throwaway_postgres::sql(&format!("{cluster}/postgres"), &format!("CREATE DATABASE {name}")).unwrap();
+    let (cluster, name) =
+        (throwaway_postgres::test_cluster(), throwaway_postgres::fresh_name("product"));
+    throwaway_postgres::sql(&format!("{cluster}/postgres"), &format!("CREATE DATABASE {name}"))
+        .unwrap();
     Database { url: format!("{cluster}/{name}"), _folder: tempfile::tempdir().unwrap() }
 }
 
@@ -45,7 +52,12 @@ fn environment(values: &[(&str, &str)]) -> Environment {
 
 fn draws(number: u128) -> Draws {
     let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap().naive_utc();
-    Draws { now, tenant_id: Uuid::from_u128(number), user_id: Uuid::from_u128(number + 1), salt: [3; 16] }
+    Draws {
+        now,
+        tenant_id: Uuid::from_u128(number),
+        user_id: Uuid::from_u128(number + 1),
+        salt: [3; 16],
+    }
 }
 
 fn is_new(done: &Bootstrapped) -> (bool, bool) {
@@ -57,7 +69,8 @@ fn bootstraps_once(database: &Database) {
     let done = bootstrap(url, &environment(&[]), &draws(1)).unwrap();
     assert_eq!((done.tenant_id.as_deref(), is_new(&done)), (Some(TENANT), (true, true)));
     // Again, also with other values: nothing is overwritten.
-    let other = environment(&[("LICENSE_TOKEN", "d.e.f"), ("INITIAL_ADMIN_PASSWORD", "another password")]);
+    let other =
+        environment(&[("LICENSE_TOKEN", "d.e.f"), ("INITIAL_ADMIN_PASSWORD", "another password")]);
     let again = bootstrap(url, &other, &draws(10)).unwrap();
     assert_eq!((again.tenant_id.as_deref(), is_new(&again)), (Some(TENANT), (false, false)));
     assert_eq!(again.license, done.license);
@@ -65,17 +78,29 @@ fn bootstraps_once(database: &Database) {
     // Another tenant's Secrets.
     let another = environment(&[("INITIAL_TENANT_ID", "019b0a51-7d1e-7c3a-9b52-000000000000")]);
     let refused = bootstrap(url, &another, &draws(20));
-    assert!(matches!(refused, Err(BootstrapError::Refused(Refusal::AnotherTenant { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(BootstrapError::Refused(Refusal::AnotherTenant { .. }))),
+        "{refused:?}"
+    );
     assert!(!refused.unwrap_err().to_string().contains(PASSWORD));
 }
 
 fn several_at_once_make_one_tenant(database: &Database) {
     let url = &database.url;
     // Each would make a tenant of its own.
-    let own = [("INITIAL_TENANT_ID", ""), ("INSTALL_EDITION", ""), ("LICENSE_TOKEN", ""), ("APPLIANCE_ID", "")];
+    let own = [
+        ("INITIAL_TENANT_ID", ""),
+        ("INSTALL_EDITION", ""),
+        ("LICENSE_TOKEN", ""),
+        ("APPLIANCE_ID", ""),
+    ];
     let done: Vec<_> = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..8_u128)
-            .map(|number| scope.spawn(move || bootstrap(url, &environment(&own), &draws(100 * (number + 1))).unwrap()))
+            .map(|number| {
+                scope.spawn(move || {
+                    bootstrap(url, &environment(&own), &draws(100 * (number + 1))).unwrap()
+                })
+            })
             .collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });

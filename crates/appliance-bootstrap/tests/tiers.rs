@@ -38,7 +38,8 @@ fn verifier(world: &World) -> Verifier {
 fn the_tier_is_the_licenses_then_the_editions_then_the_trials() {
     let world = World::in_memory();
     let (now, verifier) = (world.now().naive_utc(), verifier(&world));
-    let (good, others) = (license(&world, TENANT), license(&world, "019b0a51-7d1e-7c3a-9b52-000000000000"));
+    let (good, others) =
+        (license(&world, TENANT), license(&world, "019b0a51-7d1e-7c3a-9b52-000000000000"));
     // In the middle of the signature: its end is mostly the same in all of them.
     let mut altered = good.clone();
     let middle = altered.len() - 40;
@@ -46,21 +47,34 @@ fn the_tier_is_the_licenses_then_the_editions_then_the_trials() {
     altered.replace_range(middle..=middle, other);
     let day = |days| now + TimeDelta::days(days);
     let trial = |days| Some(now - TimeDelta::days(days));
-    let row = |edition_choice, token: Option<&str>, trial_started_at: Option<NaiveDateTime>| LicenseRow {
-        edition_choice,
-        license_token: token.map(str::to_owned),
-        appliance_id: None,
-        check_in_url: None,
-        appliance_credential: None,
-        trial_started_at,
-    };
+    let row =
+        |edition_choice, token: Option<&str>, trial_started_at: Option<NaiveDateTime>| LicenseRow {
+            edition_choice,
+            license_token: token.map(str::to_owned),
+            appliance_id: None,
+            check_in_url: None,
+            appliance_credential: None,
+            trial_started_at,
+        };
     let (ee, ce) = (EditionChoice::Ee, EditionChoice::Ce);
     for (what, row, at, tier, because) in [
         ("a license", row(ee, Some(&good), None), now, "gold", "a license holds"),
-        ("a license beats the community edition", row(ce, Some(&good), None), now, "gold", "a license holds"),
+        (
+            "a license beats the community edition",
+            row(ce, Some(&good), None),
+            now,
+            "gold",
+            "a license holds",
+        ),
         ("it ends soon", row(ee, Some(&good), None), day(30), "gold", "a license holds"),
         ("it has ended", row(ee, Some(&good), None), day(32), "essentials", "the license ended at"),
-        ("it has ended, in the trial", row(ee, Some(&good), trial(-30)), day(32), "pro", "the trial goes on"),
+        (
+            "it has ended, in the trial",
+            row(ee, Some(&good), trial(-30)),
+            day(32),
+            "pro",
+            "the trial goes on",
+        ),
         ("another tenant's", row(ee, Some(&others), None), now, "essentials", "is tenant 019b0a51"),
         ("altered", row(ee, Some(&altered), None), now, "essentials", "was altered"),
         ("the community edition", row(ce, None, None), now, "essentials", "community"),
@@ -75,5 +89,8 @@ fn the_tier_is_the_licenses_then_the_editions_then_the_trials() {
         assert!(resolved.because.to_string().contains(because), "{what}: {}", resolved.because);
     }
     let unverified = effective_tier(&row(ee, Some(&good), None), None, now);
-    assert_eq!(unverified.because, Because::NoLicense("there are no keys to verify the license with".to_owned()));
+    assert_eq!(
+        unverified.because,
+        Because::NoLicense("there are no keys to verify the license with".to_owned())
+    );
 }

@@ -24,7 +24,13 @@ impl Answer {
         match status {
             300..400 => {
                 // What follows the path may be a secret of whoever sends us there.
-                let to = self.location.as_deref().unwrap_or("nowhere").split(['?', '#']).next().unwrap_or_default();
+                let to = self
+                    .location
+                    .as_deref()
+                    .unwrap_or("nowhere")
+                    .split(['?', '#'])
+                    .next()
+                    .unwrap_or_default();
                 let to = to.chars().take(200).collect();
                 Trouble::Redirected { to }
             }

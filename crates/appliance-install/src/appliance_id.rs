@@ -1,11 +1,15 @@
-//! What an appliance calls itself (`docs/wire-contract.md`, "On the appliance"). It is not unique in the world.
+//! What an appliance calls itself (`docs/wire-contract.md`, "On the appliance"). It is not unique
+//! in the world.
 
 use sha2::{Digest as _, Sha256};
 
-/// `appliance-` and the first 16 hexadecimal digits of the machine's id, else of the SHA-256 of its host name.
+/// `appliance-` and the first 16 hexadecimal digits of the machine's id, else of the SHA-256 of its
+/// host name.
 #[must_use]
 pub fn appliance_id(machine_id: Option<&str>, host_name: &str) -> String {
-    let machine_id = machine_id.map(str::trim).filter(|id| id.len() >= 16 && id.bytes().all(|b| b.is_ascii_hexdigit()));
+    let machine_id = machine_id
+        .map(str::trim)
+        .filter(|id| id.len() >= 16 && id.bytes().all(|b| b.is_ascii_hexdigit()));
     let digits = machine_id.map_or_else(
         || {
             Sha256::digest(host_name.as_bytes())

@@ -36,9 +36,9 @@ pub(crate) fn read(answer: &Answer) -> CheckedIn {
     let body = answer.body.as_deref().unwrap_or_default();
     let said = match answer.status {
         200 => serde_json::from_slice(body).ok().map(checked_in),
-        401 => {
-            refused(body).filter(|refused| refused.code == REVOKED).map(|_| CheckedIn::Said(Said::CredentialRevoked))
-        }
+        401 => refused(body)
+            .filter(|refused| refused.code == REVOKED)
+            .map(|_| CheckedIn::Said(Said::CredentialRevoked)),
         _ => None,
     };
     said.unwrap_or_else(|| CheckedIn::Said(Said::Trouble(answer.trouble())))
@@ -48,13 +48,16 @@ fn checked_in(answer: CheckInAnswer) -> CheckedIn {
     // By the registry's clock, both: this machine's may be off.
     let asked = (answer.next_check_in_at - answer.server_time).to_std().ok();
     match (answer.status, answer.jwt) {
-        (CheckInStatus::Ok, Some(license)) => CheckedIn::New { license: SecretText::new(license), asked },
+        (CheckInStatus::Ok, Some(license)) => {
+            CheckedIn::New { license: SecretText::new(license), asked }
+        }
         (CheckInStatus::Ok, None) => CheckedIn::Said(Said::Current { asked }),
         (CheckInStatus::Revoked, _) => CheckedIn::Said(Said::Revoked { asked }),
     }
 }
 
-/// The check-ins of an appliance, out of its state folder. While it is there, no other program changes what is held.
+/// The check-ins of an appliance, out of its state folder. While it is there, no other program
+/// changes what is held.
 pub struct CheckIns {
     folder: Folder,
     held: Held,
@@ -77,8 +80,8 @@ impl CheckIns {
         &self.held
     }
 
-    /// Checks in at `now`, and hands a new license to the product: first it is written down, so that a crash in between
-    /// loses none. `jitter` is drawn freshly.
+    /// Checks in at `now`, and hands a new license to the product: first it is written down, so
+    /// that a crash in between loses none. `jitter` is drawn freshly.
     pub async fn check_in(
         &mut self,
         registry: &dyn CheckingIn,
@@ -116,7 +119,12 @@ mod tests {
     use crate::trouble::Trouble;
 
     fn read_body(status: u16, body: &serde_json::Value) -> CheckedIn {
-        read(&Answer { status, retry_after: None, location: None, body: Some(body.to_string().into_bytes()) })
+        read(&Answer {
+            status,
+            retry_after: None,
+            location: None,
+            body: Some(body.to_string().into_bytes()),
+        })
     }
 
     #[test]
@@ -131,7 +139,8 @@ mod tests {
         let renewed = CheckedIn::New { license: SecretText::new("a.b.c".into()), asked };
         let revoked = json!({ "error": "Not known.", "code": "revoked_appliance" });
         let proxy = json!({ "error": "Who are you?", "code": "proxy" });
-        let not_the_service = |status| CheckedIn::Said(Said::Trouble(Trouble::NotTheService { status }));
+        let not_the_service =
+            |status| CheckedIn::Said(Said::Trouble(Trouble::NotTheService { status }));
         for (status, body, expected) in [
             (200, times("ok", Some("a.b.c")), renewed),
             (200, times("ok", None), CheckedIn::Said(Said::Current { asked })),

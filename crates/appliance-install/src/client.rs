@@ -34,7 +34,9 @@ const AGREE: u64 = 60;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is none.
-    #[error("`{0}` is not the address of a license service: http or https, and nothing after the host")]
+    #[error(
+        "`{0}` is not the address of a license service: http or https, and nothing after the host"
+    )]
     Address(String),
     /// The certificate authority cannot be used.
     #[error("the certificate authority cannot be used: {0}")]
@@ -54,11 +56,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// The registry at `service`, whose licenses are believed by `trust`, and where a call may take `timeout`. The system's
-    /// certificate authorities are trusted, and `ca_pem`, where one is given. Proxies are those of the environment.
-    pub fn new(service: &str, ca_pem: Option<&[u8]>, trust: Trust, timeout: Duration) -> Result<Self, ClientError> {
+    /// The registry at `service`, whose licenses are believed by `trust`, and where a call may take
+    /// `timeout`. The system's certificate authorities are trusted, and `ca_pem`, where one is
+    /// given. Proxies are those of the environment.
+    pub fn new(
+        service: &str,
+        ca_pem: Option<&[u8]>,
+        trust: Trust,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
         let service = service.trim().trim_end_matches('/').to_owned();
-        let host = service.strip_prefix("https://").or_else(|| service.strip_prefix("http://")).unwrap_or_default();
+        let host = service
+            .strip_prefix("https://")
+            .or_else(|| service.strip_prefix("http://"))
+            .unwrap_or_default();
         if !is_host(host) {
             // What stands before or after the host may be a secret.
             let shown = host.rsplit('@').next().unwrap_or_default();
@@ -67,8 +78,9 @@ impl Client {
         }
         // Fails where the process has chosen one already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
-        // A redirect is trouble to be told, not to be followed with a code in hand.
-        // A connection for each call: they are few, and one that is kept may be closed just when it is used again.
+        // A redirect is trouble to be told, not to be followed with a code in hand. A connection
+        // for each call: they are few, and one that is kept may be closed just when it is used
+        // again.
         let mut http = reqwest::Client::builder()
             .redirect(Policy::none())
             .pool_max_idle_per_host(0)
@@ -76,7 +88,8 @@ impl Client {
             .connect_timeout(timeout / 3);
         if let Some(pem) = ca_pem {
             let certificates = reqwest::Certificate::from_pem_bundle(pem);
-            let certificates = certificates.map_err(|error| ClientError::Authority(error.to_string()))?;
+            let certificates =
+                certificates.map_err(|error| ClientError::Authority(error.to_string()))?;
             if certificates.is_empty() {
                 return Err(ClientError::Authority("it has no certificate in PEM".to_owned()));
             }
@@ -99,8 +112,9 @@ impl Client {
         self
     }
 
-    /// By how many seconds the service's clock was ahead of this machine's when it last answered: negative where it was
-    /// behind; `None` where both agree to a minute, or it has not answered yet.
+    /// By how many seconds the service's clock was ahead of this machine's when it last answered:
+    /// negative where it was behind; `None` where both agree to a minute, or it has not answered
+    /// yet.
     #[must_use]
     pub fn clock_skew(&self) -> Option<i64> {
         let skew = self.skew.load(Ordering::Relaxed);
@@ -117,7 +131,11 @@ impl Client {
     }
 
     async fn post(&self, url: &str, key: &str, body: &Value) -> Result<Answer, Trouble> {
-        let sent = self.http.post(url).header("Content-Type", "application/json").header("Idempotency-Key", key);
+        let sent = self
+            .http
+            .post(url)
+            .header("Content-Type", "application/json")
+            .header("Idempotency-Key", key);
         self.take(sent.body(body.to_string())).await
     }
 
@@ -139,7 +157,10 @@ impl Client {
     /// Every answer says when it was made (RFC 9110 §6.6.1).
     fn note_time(&self, date: Option<&str>) {
         let Some(there) = date.and_then(unix) else { return };
-        self.skew.store(there.cast_signed().wrapping_sub(self.clock.now().cast_signed()), Ordering::Relaxed);
+        self.skew.store(
+            there.cast_signed().wrapping_sub(self.clock.now().cast_signed()),
+            Ordering::Relaxed,
+        );
     }
 
     /// `Retry-After` is a number of seconds, or a date by the service's clock (RFC 9110 §10.2.3).
@@ -148,11 +169,12 @@ impl Client {
         retry_after.parse().ok().or_else(|| unix(retry_after).map(|at| at.saturating_sub(there)))
     }
 
-    /// Believes a license by the keys that were given or pinned, else by newer ones of the service. A license that does not
-    /// hold is found out now, and not when the product looks at it.
+    /// Believes a license by the keys that were given or pinned, else by newer ones of the service.
+    /// A license that does not hold is found out now, and not when the product looks at it.
     async fn believe_license(&self, tenant: Uuid, license: &str) -> Result<License, Trouble> {
         let now = self.clock.now();
-        let judged = |keys: TrustedKeys| judge(keys, &self.trust.issuer, tenant, license, now).into_result();
+        let judged =
+            |keys: TrustedKeys| judge(keys, &self.trust.issuer, tenant, license, now).into_result();
         let known = self.trust.keys().map_err(|problem| Trouble::Keys { problem })?;
         match known.map(judged) {
             Some(Ok(Some(license))) => return Ok(license),
@@ -166,18 +188,21 @@ impl Client {
         Ok(believed)
     }
 
-    /// The service's keys as they are now. A set that has nothing in common with the one that is pinned is not taken: keys
-    /// are published before they sign, and for long after.
+    /// The service's keys as they are now. A set that has nothing in common with the one that is
+    /// pinned is not taken: keys are published before they sign, and for long after.
     async fn fetch_keys(&self) -> Result<(TrustedKeys, String), Trouble> {
         let problem = |problem: String| Trouble::Keys { problem };
         if !is_private(&self.service) {
             return Err(problem(
-                "they are not fetched over plain HTTP: use https, or name them with --keys".to_owned(),
+                "they are not fetched over plain HTTP: use https, or name them with --keys"
+                    .to_owned(),
             ));
         }
         let answer = self.get(&format!("{}{JWKS}", self.service)).await?;
-        let text = answer.text().filter(|_| answer.status == 200).ok_or_else(|| answer.trouble())?;
-        let keys = TrustedKeys::from_jwks(text).map_err(|error| problem(format!("the service's: {error}")))?;
+        let text =
+            answer.text().filter(|_| answer.status == 200).ok_or_else(|| answer.trouble())?;
+        let keys = TrustedKeys::from_jwks(text)
+            .map_err(|error| problem(format!("the service's: {error}")))?;
         let known = self.trust.keys().map_err(problem)?;
         if known.is_some_and(|known| !known.overlaps(&keys)) {
             let pinned = self.trust.pinned.display();
@@ -189,8 +214,9 @@ impl Client {
         Ok((keys, text.to_owned()))
     }
 
-    /// Pins the service's keys as they are now, so that the next license is believed also where they turn meanwhile. Where
-    /// that fails, those that were pinned stay, and a license by a newer key asks again.
+    /// Pins the service's keys as they are now, so that the next license is believed also where
+    /// they turn meanwhile. Where that fails, those that were pinned stay, and a license by a newer
+    /// key asks again.
     async fn refresh_keys(&self, held: &Held, license: &str) {
         let now = self.clock.now();
         if let (None, Ok((keys, text))) = (&self.trust.given, self.fetch_keys().await)
@@ -223,7 +249,8 @@ fn is_host(text: &str) -> bool {
 fn is_private(service: &str) -> bool {
     let Some(rest) = service.strip_prefix("http://") else { return true };
     let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 /// A date of HTTP in Unix seconds.
@@ -251,7 +278,8 @@ async fn whole(mut answer: reqwest::Response) -> Result<Option<Vec<u8>>, reqwest
 #[async_trait]
 impl Redeeming for Client {
     async fn redeem(&self, request: &Request) -> Outcome {
-        let body = json!({ "claim_code": request.code.expose(), "appliance_id": request.appliance_id });
+        let body =
+            json!({ "claim_code": request.code.expose(), "appliance_id": request.appliance_id });
         let url = format!("{}/register", self.service);
         match self.post(&url, &request.idempotency_key, &body).await {
             Ok(answer) => read(&answer, &self.trust.free_edition),
@@ -283,14 +311,16 @@ impl CheckingIn for Client {
             Err(trouble) => return Said::Trouble(trouble),
         };
         match answer {
-            CheckedIn::New { license, asked } => match self.believe_license(held.tenant_id, license.expose()).await {
-                Err(trouble) => Said::Trouble(trouble),
-                Ok(believed) => {
-                    self.refresh_keys(held, license.expose()).await;
-                    let License { sub, expires_at, .. } = believed;
-                    Said::Renewed { license, sub, expires_at, asked }
+            CheckedIn::New { license, asked } => {
+                match self.believe_license(held.tenant_id, license.expose()).await {
+                    Err(trouble) => Said::Trouble(trouble),
+                    Ok(believed) => {
+                        self.refresh_keys(held, license.expose()).await;
+                        let License { sub, expires_at, .. } = believed;
+                        Said::Renewed { license, sub, expires_at, asked }
+                    }
                 }
-            },
+            }
             CheckedIn::Said(said) => {
                 if said.is_the_registrys() {
                     self.refresh_keys(held, licensed.license.expose()).await;
@@ -307,7 +337,9 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_perhaps_a_port() {
-        for good in ["registry.example", "registry.example:8443", "127.0.0.1:80", "[::1]", "[::1]:8080"] {
+        for good in
+            ["registry.example", "registry.example:8443", "127.0.0.1:80", "[::1]", "[::1]:8080"]
+        {
             assert!(is_host(good), "{good}");
         }
         for bad in ["", ":80", "h:99999", "h:", "h:a", "h/path", "user:pw@h", "h?x", "h h"] {

@@ -1,4 +1,5 @@
-//! What a licensed appliance holds, and how it stands: `license.json`, beside the installation's own state.
+//! What a licensed appliance holds, and how it stands: `license.json`, beside the installation's
+//! own state.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -79,7 +80,8 @@ impl Held {
         url[host..].find('/').map_or(url, |path| &url[..host + path])
     }
 
-    /// The same for every try of a check-in, until it is answered: an answer that got lost is had again.
+    /// The same for every try of a check-in, until it is answered: an answer that got lost is had
+    /// again.
     pub(crate) fn idempotency_key(&self) -> String {
         let cycle = format!("{} {}", self.licensed.credential.expose(), self.answers);
         format!("check-in-{}", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(cycle)))

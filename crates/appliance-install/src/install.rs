@@ -83,7 +83,8 @@ struct State {
     /// The codes that were tried, until one brought an identity.
     #[serde(default)]
     tried: Tried,
-    /// What this appliance calls itself: as it was at the first try, since the registry knows the redemption by it.
+    /// What this appliance calls itself: as it was at the first try, since the registry knows the
+    /// redemption by it.
     appliance_id: String,
 }
 
@@ -122,7 +123,9 @@ pub enum SubmitError {
     #[error("An appliance without a network needs the answer to its request.")]
     NoAnswer,
     /// The installation is done.
-    #[error("This appliance is installed already. To install it anew, start over with `reset` and a re-issued code.")]
+    #[error(
+        "This appliance is installed already. To install it anew, start over with `reset` and a re-issued code."
+    )]
     Installed,
     /// A code was entered before.
     #[error(
@@ -172,7 +175,8 @@ impl Install {
         Ok(Self { folder, state })
     }
 
-    /// Keeps other programs from installing, for as long as the lock is there, and removes what one that was killed left.
+    /// Keeps other programs from installing, for as long as the lock is there, and removes what one
+    /// that was killed left.
     pub fn lock(folder: &Path) -> Result<Lock, StoreError> {
         let folder = Folder::open(folder)?;
         let lock = folder.lock_now(FILE)?;
@@ -192,23 +196,28 @@ impl Install {
         &self.state.step
     }
 
-    /// Forgets everything, also where it is damaged: the code that was entered, the identity that it brought, a request
-    /// that waits, and the keys that were pinned.
+    /// Forgets everything, also where it is damaged: the code that was entered, the identity that
+    /// it brought, a request that waits, and the keys that were pinned.
     pub fn reset(folder: &Path) -> Result<(), StoreError> {
         let folder = Folder::open(folder)?;
         // A check-in that goes on would write it again.
         let _lock = folder.lock(held::FILE)?;
         folder.sweep()?;
-        [held::FILE, offline::FILE, KEYS, PRODUCT, FILE].into_iter().try_for_each(|file| folder.clear(file))
+        [held::FILE, offline::FILE, KEYS, PRODUCT, FILE]
+            .into_iter()
+            .try_for_each(|file| folder.clear(file))
     }
 
-    /// Takes what the operator entered. While a code waits for the service, another one may take its place. A code that was
-    /// not tried yet is tried under `fresh_key`: 16 to 255 characters, drawn at random.
+    /// Takes what the operator entered. While a code waits for the service, another one may take
+    /// its place. A code that was not tried yet is tried under `fresh_key`: 16 to 255 characters,
+    /// drawn at random.
     pub fn submit(&mut self, entered: Entered, fresh_key: String) -> Result<(), SubmitError> {
         self.is_open()?;
         let mut state = self.state.clone();
         state.step = match &entered.way {
-            Way::WithoutCode { .. } if state.code_was_entered => return Err(SubmitError::CodeWasEntered),
+            Way::WithoutCode { .. } if state.code_was_entered => {
+                return Err(SubmitError::CodeWasEntered);
+            }
             Way::WithoutCode { .. } => Step::Write { entered, identity: None },
             Way::Offline => return Err(SubmitError::NoAnswer),
             Way::Code { code } => {
@@ -246,7 +255,11 @@ impl Install {
     }
 
     /// Takes an answer that was carried here, and forgets the request: no answer is taken twice.
-    pub fn submit_answer(&mut self, entered: Entered, answered: Answered) -> Result<(), SubmitError> {
+    pub fn submit_answer(
+        &mut self,
+        entered: Entered,
+        answered: Answered,
+    ) -> Result<(), SubmitError> {
         self.is_open()?;
         let Answered { identity, appliance_id } = answered;
         let step = Step::Write { entered, identity: Some(identity) };
@@ -268,16 +281,19 @@ impl Install {
             Step::Verify { entered, claimed, tries, .. } => {
                 self.verify(registry, entered, claimed, tries, jitter).await
             }
-            Step::Collect { .. } | Step::Write { .. } | Step::Bootstrap { .. } | Step::Done { .. } => {
-                self.hand_over(product).await
-            }
+            Step::Collect { .. }
+            | Step::Write { .. }
+            | Step::Bootstrap { .. }
+            | Step::Done { .. } => self.hand_over(product).await,
         }
     }
 
     /// Takes the next step of those that need no registry.
     pub async fn hand_over(&mut self, product: &dyn Product) -> Result<Next, InstallError> {
         match self.state.step.clone() {
-            Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. } => Ok(Next::WaitForOperator),
+            Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. } => {
+                Ok(Next::WaitForOperator)
+            }
             Step::Done { .. } => Ok(Next::Finished),
             Step::Write { entered, identity } => {
                 let made = manifests(&entered, identity.as_ref(), &self.state.appliance_id);
@@ -316,7 +332,10 @@ impl Install {
             }
             Outcome::Refused(refused) => {
                 self.state.tried.refused(request.code.expose());
-                self.go_on(Step::Collect { refused: Some(refused), before: Some(Box::new(entered)) })?;
+                self.go_on(Step::Collect {
+                    refused: Some(refused),
+                    before: Some(Box::new(entered)),
+                })?;
                 Ok(Next::WaitForOperator)
             }
             Outcome::Trouble(trouble) => {
@@ -342,13 +361,19 @@ impl Install {
             Err(trouble) => {
                 let tries = tries.saturating_add(1);
                 let after = trouble.pause(tries, jitter);
-                self.go_on(Step::Verify { entered, claimed, tries, trouble: Some(trouble.clone()) })?;
+                self.go_on(Step::Verify {
+                    entered,
+                    claimed,
+                    tries,
+                    trouble: Some(trouble.clone()),
+                })?;
                 Ok(Next::TryAgain { trouble, after })
             }
         }
     }
 
-    /// What check-ins start from; without a license there is nothing to renew. What was renewed since is not undone.
+    /// What check-ins start from; without a license there is nothing to renew. What was renewed
+    /// since is not undone.
     async fn hold(&self, identity: Option<&Identity>) -> Result<(), StoreError> {
         let first = identity.and_then(|identity| Held::first(identity, &self.state.appliance_id));
         let _lock = self.folder.lock_soon(held::FILE).await?;
@@ -362,7 +387,8 @@ impl Install {
 
     fn go_on(&mut self, step: Step) -> Result<Next, InstallError> {
         // With an identity, no code is typed any more.
-        let is_past = !matches!(step, Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. });
+        let is_past =
+            !matches!(step, Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. });
         let tried = if is_past { Tried::default() } else { self.state.tried.clone() };
         self.enter(State { step, tried, ..self.state.clone() })?;
         Ok(Next::GoOn)

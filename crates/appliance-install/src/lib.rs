@@ -1,13 +1,16 @@
-//! The first-boot engine of an appliance: redeems an install code once, whatever happens on the way, and hands the
-//! identity on as two Secrets.
+//! The first-boot engine of an appliance: redeems an install code once, whatever happens on the
+//! way, and hands the identity on as two Secrets.
 //!
-//! Every step is written down before it is taken ([`Install`]), so that a crash at any point goes on where it was: the code
-//! is redeemed under an `Idempotency-Key` that was written down before its first call, and the answer is written down before
-//! anything is done with it. Once a code was entered, no failure leads to a tenant of the appliance's own.
+//! Every step is written down before it is taken ([`Install`]), so that a crash at any point goes
+//! on where it was: the code is redeemed under an `Idempotency-Key` that was written down before
+//! its first call, and the answer is written down before anything is done with it. Once a code was
+//! entered, no failure leads to a tenant of the appliance's own.
 //!
-//! What the registry says ([`Redeeming`]) is told apart by what the operator can do: correct the form, or wait.
+//! What the registry says ([`Redeeming`]) is told apart by what the operator can do: correct the
+//! form, or wait.
 //!
-//! Afterwards a licensed appliance checks in ([`CheckIns`]), when the registry asks it to, and hands each new license on.
+//! Afterwards a licensed appliance checks in ([`CheckIns`]), when the registry asks it to, and
+//! hands each new license on.
 
 mod answer;
 mod appliance_id;

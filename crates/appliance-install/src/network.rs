@@ -35,7 +35,8 @@ pub(crate) fn trouble(error: &reqwest::Error) -> Trouble {
     Trouble::BrokeOff
 }
 
-/// What TLS has against the connection: inside of an error of reading and writing, perhaps of one inside of that.
+/// What TLS has against the connection: inside of an error of reading and writing, perhaps of one
+/// inside of that.
 fn tls_error(io: &std::io::Error) -> Option<&rustls::Error> {
     let inner = io.get_ref()?;
     match inner.downcast_ref::<std::io::Error>() {

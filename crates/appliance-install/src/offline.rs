@@ -1,8 +1,10 @@
-//! Installing without a network: the appliance's request is carried to the vendor with the code, the registry's answer back.
+//! Installing without a network: the appliance's request is carried to the vendor with the code,
+//! the registry's answer back.
 //!
-//! Both are compact JWS with a `typ` of their own. The request is signed with a key that is drawn for it and stands in its
-//! header (as in RFC 9449, `DPoP`); the answer names that key and the request's nonce, so it fits this appliance only, and,
-//! since the request is forgotten when it is taken, once.
+//! Both are compact JWS with a `typ` of their own. The request is signed with a key that is drawn
+//! for it and stands in its header (as in RFC 9449, `DPoP`); the answer names that key and the
+//! request's nonce, so it fits this appliance only, and, since the request is forgotten when it is
+//! taken, once.
 
 use std::path::Path;
 
@@ -43,7 +45,9 @@ pub enum AnswerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Nothing was asked, or it was answered already.
-    #[error("no request of this appliance waits for an answer: write one with `appliance-setup request`")]
+    #[error(
+        "no request of this appliance waits for an answer: write one with `appliance-setup request`"
+    )]
     NoRequest,
     /// There is nothing to believe it by.
     #[error("{0}: name the registry's keys with --keys (`registryctl keys export`)")]
@@ -55,7 +59,9 @@ pub enum AnswerError {
     #[error("what the registry signed is no answer that this version understands")]
     Malformed,
     /// It is for another appliance, or for an older request of this one.
-    #[error("this answer is for another request; carry the answer to the newest request of this appliance")]
+    #[error(
+        "this answer is for another request; carry the answer to the newest request of this appliance"
+    )]
     AnotherRequest,
     /// The license in it is not good.
     #[error("the license in the answer is not good: {0}")]
@@ -80,7 +86,8 @@ impl Pending {
     }
 
     fn key(&self) -> Option<SigningKey> {
-        let seed: [u8; 32] = BASE64_URL_SAFE_NO_PAD.decode(self.seed.expose()).ok()?.try_into().ok()?;
+        let seed: [u8; 32] =
+            BASE64_URL_SAFE_NO_PAD.decode(self.seed.expose()).ok()?.try_into().ok()?;
         Some(SigningKey::from_bytes(&seed))
     }
 }
@@ -98,9 +105,14 @@ fn thumbprint(key: &SigningKey) -> String {
     encoded(Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, public(key))))
 }
 
-/// The request to carry to the vendor; the one that waits already, where there is one. `random` is drawn for it, `now` is
-/// in Unix seconds.
-pub fn request(folder: &Path, appliance_id: &str, random: [u8; 48], now: u64) -> Result<String, RequestError> {
+/// The request to carry to the vendor; the one that waits already, where there is one. `random` is
+/// drawn for it, `now` is in Unix seconds.
+pub fn request(
+    folder: &Path,
+    appliance_id: &str,
+    random: [u8; 48],
+    now: u64,
+) -> Result<String, RequestError> {
     let folder = Folder::open(folder)?;
     let waiting: Option<Pending> = folder.read(FILE)?;
     let is_new = waiting.is_none();
@@ -132,11 +144,13 @@ struct Confirmation {
     jkt: String,
 }
 
-/// Reads the answer that was carried here, and verifies it and the license in it, at `now`, in Unix seconds.
+/// Reads the answer that was carried here, and verifies it and the license in it, at `now`, in Unix
+/// seconds.
 pub fn answer(folder: &Path, text: &str, trust: &Trust, now: u64) -> Result<Answered, AnswerError> {
     let pending: Pending = Folder::open(folder)?.read(FILE)?.ok_or(AnswerError::NoRequest)?;
     let keys = trust.keys().map_err(AnswerError::NoKeys)?;
-    let keys = keys.ok_or_else(|| AnswerError::NoKeys("there are no keys to believe it by".to_owned()))?;
+    let keys =
+        keys.ok_or_else(|| AnswerError::NoKeys("there are no keys to believe it by".to_owned()))?;
     let payload = keys.payload(text.trim(), ANSWER_TYPE).map_err(AnswerError::NotBelieved)?;
     let body: Body = serde_json::from_slice(&payload).map_err(|_| AnswerError::Malformed)?;
     if body.iss != trust.issuer {
@@ -147,7 +161,8 @@ pub fn answer(folder: &Path, text: &str, trust: &Trust, now: u64) -> Result<Answ
     if (&body.appliance_id, &body.nonce, &body.cnf.jkt) != expected {
         return Err(AnswerError::AnotherRequest);
     }
-    let claimed = claimed(body.answer.to_string().as_bytes(), &trust.free_edition).ok_or(AnswerError::Malformed)?;
+    let claimed = claimed(body.answer.to_string().as_bytes(), &trust.free_edition)
+        .ok_or(AnswerError::Malformed)?;
     let verdict = claimed.paid.as_ref().map(|paid| {
         let license = paid.license.expose();
         judge(keys.clone(), &trust.issuer, claimed.tenant_id, license, now)
@@ -160,7 +175,9 @@ pub fn answer(folder: &Path, text: &str, trust: &Trust, now: u64) -> Result<Answ
         }
         Some(Verdict::Bad(reason)) => return Err(AnswerError::License(reason)),
         Some(Verdict::Clock(problem)) => {
-            return Err(AnswerError::License(format!("by this machine's clock it {problem}: set the clock")));
+            return Err(AnswerError::License(format!(
+                "by this machine's clock it {problem}: set the clock"
+            )));
         }
     };
     trust.adopt().map_err(AnswerError::NoKeys)?;

@@ -79,7 +79,8 @@ pub struct Refused {
     pub text: String,
 }
 
-/// The refusals that the operator can do something about, by another code or a word with the vendor.
+/// The refusals that the operator can do something about, by another code or a word with the
+/// vendor.
 const REFUSALS: [&str; 9] = [
     "invalid_claim_code",
     "expired_claim_code",
@@ -130,8 +131,9 @@ impl Claimed {
     }
 }
 
-/// Reads an answer. What does not look like the registry's is none of its: no answer of another may bind the appliance, or
-/// tell the operator that a good code is bad. Nor is it a refusal where the same request may be answered later.
+/// Reads an answer. What does not look like the registry's is none of its: no answer of another may
+/// bind the appliance, or tell the operator that a good code is bad. Nor is it a refusal where the
+/// same request may be answered later.
 pub(crate) fn read(answer: &Answer, free_edition: &str) -> Outcome {
     let body = answer.body.as_deref().unwrap_or_default();
     let read = match answer.status {
@@ -146,13 +148,15 @@ pub(crate) fn read(answer: &Answer, free_edition: &str) -> Outcome {
     read.unwrap_or_else(|| Outcome::Trouble(answer.trouble()))
 }
 
-/// The identity in an answer: whole, or none. A paid edition without its license would start a trial.
+/// The identity in an answer: whole, or none. A paid edition without its license would start a
+/// trial.
 pub(crate) fn claimed(body: &[u8], free_edition: &str) -> Option<Claimed> {
     let answer: RegisterAnswer = serde_json::from_slice(body).ok()?;
     let fields = (answer.first_jwt, answer.appliance_credential, answer.check_in_url);
     let paid = match fields {
         (Some(license), Some(credential), Some(check_in_url)) => {
-            let is_whole = [&license, &credential, &check_in_url].iter().all(|field| !field.is_empty());
+            let is_whole =
+                [&license, &credential, &check_in_url].iter().all(|field| !field.is_empty());
             let (license, credential) = (SecretText::new(license), SecretText::new(credential));
             is_whole.then_some(Some(Paid { license, credential, check_in_url }))?
         }
@@ -197,7 +201,10 @@ mod tests {
 
     fn read(status: u16, body: &[u8]) -> Outcome {
         let location = Some("https://login.example/".to_owned());
-        super::read(&Answer { status, retry_after: Some(7), location, body: Some(body.to_owned()) }, "essentials")
+        super::read(
+            &Answer { status, retry_after: Some(7), location, body: Some(body.to_owned()) },
+            "essentials",
+        )
     }
 
     #[test]
@@ -210,9 +217,14 @@ mod tests {
             });
         });
         assert!(matches!(read(200, &free), Outcome::Answered(it) if it.paid.is_none()));
-        for lacking in ["tenant_id", "first_jwt", "appliance_credential", "check_in_url", "edition"] {
+        for lacking in ["tenant_id", "first_jwt", "appliance_credential", "check_in_url", "edition"]
+        {
             let body = answer(|body| drop(body.as_object_mut().unwrap().remove(lacking)));
-            assert_eq!(read(200, &body), Outcome::Trouble(Trouble::NotTheService { status: 200 }), "{lacking}");
+            assert_eq!(
+                read(200, &body),
+                Outcome::Trouble(Trouble::NotTheService { status: 200 }),
+                "{lacking}"
+            );
         }
         let nil = answer(|body| body["tenant_id"] = json!("00000000-0000-0000-0000-000000000000"));
         assert!(matches!(read(200, &nil), Outcome::Trouble(_)));
@@ -222,9 +234,12 @@ mod tests {
     fn an_answer_is_a_refusal_only_in_the_registrys_own_form() {
         let problem = json!({ "error": "Install code has expired.", "code": "expired_claim_code", "status": 410 });
         let problem = problem.to_string().into_bytes();
-        let refused = Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
+        let refused =
+            Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
         let proxy = json!({ "error": "Who are you?", "code": "proxy" }).to_string().into_bytes();
-        let again = json!({ "error": "Not now.", "code": "busy", "retryable": true }).to_string().into_bytes();
+        let again = json!({ "error": "Not now.", "code": "busy", "retryable": true })
+            .to_string()
+            .into_bytes();
         let html = b"<html>404 Not Found</html>".to_vec();
         for (status, body, expected) in [
             (410, &problem, Outcome::Refused(refused.clone())),
@@ -232,7 +247,11 @@ mod tests {
             (404, &html, Outcome::Trouble(Trouble::NotTheService { status: 404 })),
             (200, &html, Outcome::Trouble(Trouble::NotTheService { status: 200 })),
             (204, &Vec::new(), Outcome::Trouble(Trouble::NotTheService { status: 204 })),
-            (301, &html, Outcome::Trouble(Trouble::Redirected { to: "https://login.example/".into() })),
+            (
+                301,
+                &html,
+                Outcome::Trouble(Trouble::Redirected { to: "https://login.example/".into() }),
+            ),
             (500, &problem, Outcome::Trouble(Trouble::Failing { status: 500 })),
             (502, &html, Outcome::Trouble(Trouble::Failing { status: 502 })),
             (503, &html, Outcome::Trouble(Trouble::Busy { retry_after: Some(7) })),

@@ -70,7 +70,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Into this folder, which must be there. The Job is left there too, where it is one of an image.
+    /// Into this folder, which must be there. The Job is left there too, where it is one of an
+    /// image.
     #[must_use]
     pub fn new(folder: PathBuf, job: Job) -> Self {
         Self { folder, job }
@@ -105,7 +106,8 @@ impl Product for Files {
     }
 }
 
-/// Applies the manifests to a cluster, server-side: a client-side apply would copy the values into an annotation.
+/// Applies the manifests to a cluster, server-side: a client-side apply would copy the values into
+/// an annotation.
 pub struct Kubectl {
     program: PathBuf,
     scratch: PathBuf,
@@ -114,17 +116,23 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
-    /// With this program; manifests stand in `scratch` while they are applied. The `job` is applied after the Secrets and
-    /// waited for. What `kubectl` says goes to `tell`, line by line.
+    /// With this program; manifests stand in `scratch` while they are applied. The `job` is applied
+    /// after the Secrets and waited for. What `kubectl` says goes to `tell`, line by line.
     #[must_use]
-    pub fn new(program: PathBuf, scratch: PathBuf, job: Job, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+    pub fn new(
+        program: PathBuf,
+        scratch: PathBuf,
+        job: Job,
+        tell: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Self {
         Self { program, scratch, job, tell: Box::new(tell) }
     }
 
     async fn apply(&self, manifest: &str) -> Result<(), String> {
         // It is gone when the file's value is.
         let file = self.scratch_file(manifest)?;
-        let applied = self.run(&["apply", "--server-side", "--force-conflicts"], Some(file.path())).await;
+        let applied =
+            self.run(&["apply", "--server-side", "--force-conflicts"], Some(file.path())).await;
         applied.map_err(|said| without_values(&said, manifest))
     }
 
@@ -139,7 +147,8 @@ impl Kubectl {
         if let Some(keys) = keys {
             self.apply(&keys).await?;
         }
-        self.run(&["delete", "job", JOB, "--namespace", NAMESPACE, "--ignore-not-found"], None).await?;
+        self.run(&["delete", "job", JOB, "--namespace", NAMESPACE, "--ignore-not-found"], None)
+            .await?;
         self.run_job(self.scratch_file(&job)?.path()).await
     }
 
@@ -162,7 +171,11 @@ impl Kubectl {
             tokio::time::sleep(LOOK).await;
             let conditions = r#"jsonpath={.status.conditions[?(@.status=="True")].type}"#;
             // Where it cannot be asked, whoever waits for it learns so too.
-            if self.output(&["get", "--output", conditions], Some(job)).await.is_ok_and(|it| it.contains("Failed")) {
+            if self
+                .output(&["get", "--output", conditions], Some(job))
+                .await
+                .is_ok_and(|it| it.contains("Failed"))
+            {
                 return;
             }
         }
@@ -182,7 +195,10 @@ impl Kubectl {
         }
         let output = command.output().await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
-                format!("{} is not found; --output DIR leaves the Secrets as files instead", self.program.display())
+                format!(
+                    "{} is not found; --output DIR leaves the Secrets as files instead",
+                    self.program.display()
+                )
             }
             _ => format!("{shown} cannot be run: {error}"),
         })?;
@@ -198,12 +214,18 @@ impl Kubectl {
 /// What `kubectl` said may quote what it was given.
 fn without_values(said: &str, manifest: &str) -> String {
     let manifest: Value = serde_json::from_str(manifest).unwrap_or_default();
-    let values = manifest["data"].as_object().into_iter().flat_map(|data| data.values().filter_map(Value::as_str));
+    let values = manifest["data"]
+        .as_object()
+        .into_iter()
+        .flat_map(|data| data.values().filter_map(Value::as_str));
     values.fold(said.to_owned(), |said, value| {
-        let plain = BASE64_STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let plain =
+            BASE64_STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let said = said.replace(value, "…");
         // Short ones, such as `ee`, are no secrets and stand in many words.
-        plain.filter(|plain| plain.len() >= 8).map_or(said.clone(), |plain| said.replace(&plain, "…"))
+        plain
+            .filter(|plain| plain.len() >= 8)
+            .map_or(said.clone(), |plain| said.replace(&plain, "…"))
     })
 }
 
@@ -216,7 +238,8 @@ impl Product for Kubectl {
 
     async fn renew(&self, license_seed: &str) -> Result<(), String> {
         let applied = tokio::time::timeout(RENEWAL, self.apply(license_seed)).await;
-        applied.unwrap_or_else(|_| Err(format!("{} does not come to an end", self.program.display())))
+        applied
+            .unwrap_or_else(|_| Err(format!("{} does not come to an end", self.program.display())))
     }
 
     async fn bootstrap(&self) -> Result<(), String> {

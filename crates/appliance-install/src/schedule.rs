@@ -1,5 +1,5 @@
-//! When an appliance checks in: as the registry asks, and after trouble again, spread so that a fleet that was cut off
-//! does not come back at once.
+//! When an appliance checks in: as the registry asks, and after trouble again, spread so that a
+//! fleet that was cut off does not come back at once.
 
 use std::time::Duration;
 
@@ -24,21 +24,25 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// In how many seconds it is due; 0 is now. Where the clock was set back, it does not wait for the old time.
+    /// In how many seconds it is due; 0 is now. Where the clock was set back, it does not wait for
+    /// the old time.
     #[must_use]
     pub fn due_in(&self, now: u64) -> u64 {
         let wait = self.due_at.saturating_sub(now);
         if wait > LONGEST { 0 } else { wait }
     }
 
-    /// The registry answered at `now`, and asked for this pause. Where it asked for none: a day, give or take a quarter.
+    /// The registry answered at `now`, and asked for this pause. Where it asked for none: a day,
+    /// give or take a quarter.
     pub fn answered(&mut self, now: u64, asked: Option<Duration>, jitter: u16) {
-        let pause = asked.map_or_else(|| DAY * 3 / 4 + share(DAY / 2, jitter), |asked| asked.as_secs());
+        let pause =
+            asked.map_or_else(|| DAY * 3 / 4 + share(DAY / 2, jitter), |asked| asked.as_secs());
         *self = Self { due_at: now + pause.clamp(MINUTE, LONGEST), failures: 0 };
     }
 
-    /// It was not reached. The pause is a minute at first, doubled each time, an hour at most; the second half of it is
-    /// left to `jitter`. A registry that is busy says itself when to come back, and that is spread by as much again.
+    /// It was not reached. The pause is a minute at first, doubled each time, an hour at most; the
+    /// second half of it is left to `jitter`. A registry that is busy says itself when to come
+    /// back, and that is spread by as much again.
     pub fn failed(&mut self, now: u64, trouble: &Trouble, jitter: u16) {
         let failures = self.failures.saturating_add(1);
         let longest = MINUTE.saturating_mul(1 << (failures - 1).min(16)).min(HOUR);
@@ -75,7 +79,11 @@ mod tests {
         ] {
             let mut schedule = Schedule { due_at: 5, failures: 3 };
             schedule.answered(now, asked, jitter);
-            assert_eq!(schedule, Schedule { due_at: now + pause, failures: 0 }, "{asked:?} {jitter}");
+            assert_eq!(
+                schedule,
+                Schedule { due_at: now + pause, failures: 0 },
+                "{asked:?} {jitter}"
+            );
         }
         let busy = |seconds| Trouble::Busy { retry_after: Some(seconds) };
         for (trouble, failures, jitter, pause) in [

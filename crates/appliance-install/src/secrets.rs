@@ -1,5 +1,6 @@
-//! The two Secrets that the product's bootstrap reads (`docs/wire-contract.md`, "On the appliance"), as Kubernetes
-//! manifests. Empty values are left out; the values stand in the manifests only, never in an argument.
+//! The two Secrets that the product's bootstrap reads (`docs/wire-contract.md`, "On the
+//! appliance"), as Kubernetes manifests. Empty values are left out; the values stand in the
+//! manifests only, never in an argument.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -24,7 +25,8 @@ pub struct Manifests {
     pub license_seed: String,
 }
 
-/// Renders the Secrets. Without an identity the operator chose to install without a code: then the bootstrap makes a tenant.
+/// Renders the Secrets. Without an identity the operator chose to install without a code: then the
+/// bootstrap makes a tenant.
 #[must_use]
 pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &str) -> Manifests {
     let admin = &entered.admin;
@@ -38,10 +40,15 @@ pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &
         ("INITIAL_TENANT_ID", &tenant_id),
     ];
     let license_seed = match (identity, &entered.way) {
-        (Some(identity), _) => license_seed(&identity.edition, identity.licensed.as_ref(), appliance_id),
+        (Some(identity), _) => {
+            license_seed(&identity.edition, identity.licensed.as_ref(), appliance_id)
+        }
         (None, Way::WithoutCode { edition, license }) => {
             let license = license.as_ref().map(SecretText::expose).unwrap_or_default();
-            manifest(LICENSE_SEED, &[("EDITION_CHOICE", edition.as_str()), ("LICENSE_TOKEN", license)])
+            manifest(
+                LICENSE_SEED,
+                &[("EDITION_CHOICE", edition.as_str()), ("LICENSE_TOKEN", license)],
+            )
         }
         // A code without what it brings is never written: see `Install`.
         (None, Way::Code { .. } | Way::Offline) => manifest(LICENSE_SEED, &[]),
@@ -50,9 +57,14 @@ pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &
 }
 
 /// Renders the Secret with the license: again whenever that is renewed.
-pub(crate) fn license_seed(edition: &str, licensed: Option<&Licensed>, appliance_id: &str) -> String {
+pub(crate) fn license_seed(
+    edition: &str,
+    licensed: Option<&Licensed>,
+    appliance_id: &str,
+) -> String {
     let field = |of: fn(&Licensed) -> &str| licensed.map(of).unwrap_or_default();
-    // By this word the bootstrap knows that no trial begins, whatever the vendor calls the edition without licenses.
+    // By this word the bootstrap knows that no trial begins, whatever the vendor calls the edition
+    // without licenses.
     let edition = if licensed.is_some() { edition } else { "essentials" };
     let values = [
         ("EDITION_CHOICE", "ee"),
@@ -65,11 +77,13 @@ pub(crate) fn license_seed(edition: &str, licensed: Option<&Licensed>, appliance
     manifest(LICENSE_SEED, &values)
 }
 
-/// The Job that reads the Secrets, both of them optional, out of an image that holds `appliance-setup`. The product's
-/// database is in a Secret of the product's own, `appliance-database`, as `DATABASE_URL`. It is tried again but where the
-/// bootstrap refuses (exit code 3): that does not change by itself.
+/// The Job that reads the Secrets, both of them optional, out of an image that holds
+/// `appliance-setup`. The product's database is in a Secret of the product's own,
+/// `appliance-database`, as `DATABASE_URL`. It is tried again but where the bootstrap refuses (exit
+/// code 3): that does not change by itself.
 pub(crate) fn bootstrap_job(image: &str, issuer: &str, has_keys: bool) -> String {
-    let from = |name: &str, optional: bool| json!({ "secretRef": { "name": name, "optional": optional } });
+    let from =
+        |name: &str, optional: bool| json!({ "secretRef": { "name": name, "optional": optional } });
     let mut env = vec![json!({ "name": "REGISTRY_LICENSE_ISSUER", "value": issuer })];
     let (mut mounts, mut volumes) = (vec![], vec![]);
     if has_keys {
@@ -87,7 +101,8 @@ pub(crate) fn bootstrap_job(image: &str, issuer: &str, has_keys: bool) -> String
     let pod = json!({ "spec": { "restartPolicy": "Never", "containers": [container], "volumes": volumes } });
     let metadata = json!({ "name": JOB, "namespace": NAMESPACE });
     let spec = json!({ "backoffLimit": 10, "podFailurePolicy": policy, "template": pod });
-    json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec }).to_string()
+    json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec })
+        .to_string()
 }
 
 /// The keys that the bootstrap believes licenses by. They are public.
@@ -98,8 +113,9 @@ pub(crate) fn keys_config(keys: &str) -> String {
 
 fn manifest(name: &str, values: &[(&str, &str)]) -> String {
     let values = values.iter().filter(|(_, value)| !value.is_empty());
-    let data: Map<String, Value> =
-        values.map(|(key, value)| ((*key).to_owned(), json!(BASE64_STANDARD.encode(value)))).collect();
+    let data: Map<String, Value> = values
+        .map(|(key, value)| ((*key).to_owned(), json!(BASE64_STANDARD.encode(value))))
+        .collect();
     let metadata = json!({ "name": name, "namespace": NAMESPACE });
     json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data }).to_string()
 }
@@ -113,8 +129,12 @@ mod tests {
 
     fn entered(way: Way) -> Entered {
         let password = SecretText::new("correct horse".into());
-        let admin =
-            Admin { first_name: "Ada".into(), last_name: String::new(), email: "ada@example.com".into(), password };
+        let admin = Admin {
+            first_name: "Ada".into(),
+            last_name: String::new(),
+            email: "ada@example.com".into(),
+            password,
+        };
         Entered { company: "Acme & Söhne".into(), admin, way }
     }
 
@@ -122,9 +142,15 @@ mod tests {
         let manifest: Value = serde_json::from_str(manifest).unwrap();
         assert_eq!((&manifest["kind"], &manifest["type"]), (&json!("Secret"), &json!("Opaque")));
         assert_eq!(manifest["metadata"]["namespace"], "msp");
-        let decode =
-            |value: &Value| String::from_utf8(BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()).unwrap();
-        manifest["data"].as_object().unwrap().iter().map(|(key, value)| (key.clone(), decode(value))).collect()
+        let decode = |value: &Value| {
+            String::from_utf8(BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()).unwrap()
+        };
+        manifest["data"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(key, value)| (key.clone(), decode(value)))
+            .collect()
     }
 
     fn keys(manifest: &str) -> Vec<String> {
@@ -161,21 +187,34 @@ mod tests {
         let tenant = values(&free.initial_tenant);
         assert!(tenant.contains(&("INITIAL_TENANT_ID".into(), Uuid::from_u128(7).to_string())));
         assert!(tenant.contains(&("INITIAL_TENANT_NAME".into(), "Acme & Söhne".into())));
-        assert!(!keys(&free.initial_tenant).contains(&"INITIAL_ADMIN_LAST_NAME".to_owned()), "empty ones are left out");
+        assert!(
+            !keys(&free.initial_tenant).contains(&"INITIAL_ADMIN_LAST_NAME".to_owned()),
+            "empty ones are left out"
+        );
         assert!(!paid.initial_tenant.contains("correct horse"));
     }
 
     #[test]
     fn the_job_reads_both_secrets_and_needs_neither() {
-        let job: Value = serde_json::from_str(&bootstrap_job("registry.example/product:1", "acme", true)).unwrap();
+        let job: Value =
+            serde_json::from_str(&bootstrap_job("registry.example/product:1", "acme", true))
+                .unwrap();
         let container = &job["spec"]["template"]["spec"]["containers"][0];
-        assert_eq!((&job["kind"], &container["image"]), (&json!("Job"), &json!("registry.example/product:1")));
-        let from: Vec<_> = container["envFrom"].as_array().unwrap().iter().map(|it| &it["secretRef"]).collect();
+        assert_eq!(
+            (&job["kind"], &container["image"]),
+            (&json!("Job"), &json!("registry.example/product:1"))
+        );
+        let from: Vec<_> =
+            container["envFrom"].as_array().unwrap().iter().map(|it| &it["secretRef"]).collect();
         assert_eq!(*from[0], json!({ "name": "appliance-initial-tenant", "optional": true }));
         assert_eq!(*from[1], json!({ "name": "appliance-license-seed", "optional": true }));
         assert_eq!(container["env"][1]["name"], "REGISTRY_KEYS_FILE");
-        assert_eq!(job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"], json!([3]));
-        let without: Value = serde_json::from_str(&bootstrap_job("product:1", "acme", false)).unwrap();
+        assert_eq!(
+            job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"],
+            json!([3])
+        );
+        let without: Value =
+            serde_json::from_str(&bootstrap_job("product:1", "acme", false)).unwrap();
         assert_eq!(without["spec"]["template"]["spec"]["volumes"], json!([]));
     }
 
@@ -186,7 +225,8 @@ mod tests {
             (EditionChoice::Ce, None, vec!["EDITION_CHOICE"]),
         ] {
             let license = license.map(|license| SecretText::new(license.to_owned()));
-            let made = manifests(&entered(Way::WithoutCode { edition, license }), None, "appliance-1");
+            let made =
+                manifests(&entered(Way::WithoutCode { edition, license }), None, "appliance-1");
             assert_eq!(keys(&made.license_seed), expected);
             assert!(!keys(&made.initial_tenant).contains(&"INITIAL_TENANT_ID".to_owned()));
         }

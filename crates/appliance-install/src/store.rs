@@ -32,7 +32,8 @@ const MANIFEST: &str = ".manifest-";
 /// What the names of files begin with, until they are whole.
 const NEW: &str = ".new-";
 
-/// A manifest under a name of its own, mode 0600 from the first byte on. It is gone when it is dropped.
+/// A manifest under a name of its own, mode 0600 from the first byte on. It is gone when it is
+/// dropped.
 pub(crate) fn manifest_file(folder: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
     private_file(folder, MANIFEST, content)
 }
@@ -79,12 +80,14 @@ pub(crate) struct Folder(PathBuf);
 pub struct Lock(#[expect(dead_code, reason = "it is unlocked when it is dropped")] File);
 
 impl Folder {
-    /// Opens the folder, and makes it where there is none, for its owner only. An empty one that was there becomes so too.
+    /// Opens the folder, and makes it where there is none, for its owner only. An empty one that
+    /// was there becomes so too.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let unusable = |error| StoreError::Unusable(path.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let is_empty = std::fs::read_dir(path).map_err(unusable)?.next().is_none();
-        if is_empty && std::fs::metadata(path).map_err(unusable)?.permissions().mode() & 0o077 != 0 {
+        if is_empty && std::fs::metadata(path).map_err(unusable)?.permissions().mode() & 0o077 != 0
+        {
             std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(unusable)?;
         }
         Ok(Self(path.to_owned()))
@@ -144,7 +147,9 @@ impl Folder {
     fn lock_file(&self, file: &str) -> Result<(File, PathBuf), StoreError> {
         let path = self.0.join(file).with_extension("lock");
         let opened = File::options().create(true).append(true).mode(0o600).open(&path);
-        opened.map(|opened| (opened, path.clone())).map_err(|error| StoreError::Unusable(path, error))
+        opened
+            .map(|opened| (opened, path.clone()))
+            .map_err(|error| StoreError::Unusable(path, error))
     }
 
     /// Forgets a file.
@@ -163,12 +168,15 @@ impl Folder {
     }
 }
 
-/// Removes the files that a program that was killed was writing or applying: they hold secrets. Those in use are locked.
+/// Removes the files that a program that was killed was writing or applying: they hold secrets.
+/// Those in use are locked.
 pub(crate) fn sweep(folder: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let (name, is_file) = (entry.file_name(), entry.file_type()?.is_file());
-        if is_file && [MANIFEST, NEW].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+        if is_file
+            && [MANIFEST, NEW].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
             match remove_unused(&entry.path()) {
                 // It has become whole, or is gone, meanwhile.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -204,7 +212,8 @@ mod tests {
         for _ in 0..2 {
             sweep(folder.path()).unwrap();
         }
-        let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
         left.sort();
         let mut expected = [".new-folder", ".newer", "install.json"].map(Into::into).to_vec();
         expected.insert(0, used.path().file_name().unwrap().to_owned());

@@ -1,4 +1,5 @@
-//! The codes that were tried, and the key of each: its answer may have been lost, also where another one was tried since.
+//! The codes that were tried, and the key of each: its answer may have been lost, also where
+//! another one was tried since.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -68,7 +69,12 @@ mod tests {
         let mut tried = Tried::default();
         let mut key = |typed: &str, fresh: &str| tried.key_for(typed, fresh.to_owned());
         assert_eq!(key("Q7JP-M2RX-9TDV", "first"), "first");
-        for typed in ["q7jp m2rx 9tdv", "O7IP-M2RX-9TDU", "07lp\u{2013}m2rx\u{30fc}9tdv", "\u{ff31}7JPM2RX9TDV"] {
+        for typed in [
+            "q7jp m2rx 9tdv",
+            "O7IP-M2RX-9TDU",
+            "07lp\u{2013}m2rx\u{30fc}9tdv",
+            "\u{ff31}7JPM2RX9TDV",
+        ] {
             assert_eq!(key(typed, "another"), "first", "{typed}");
         }
         assert_eq!(key("WCD6-ERRE-QGRG", "second"), "second");

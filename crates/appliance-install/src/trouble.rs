@@ -1,4 +1,5 @@
-//! Trouble with the network or the service: nothing that the operator typed is wrong, and trying again helps.
+//! Trouble with the network or the service: nothing that the operator typed is wrong, and trying
+//! again helps.
 
 use std::time::Duration;
 
@@ -9,22 +10,32 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Trouble {
     /// The name of the service is not found.
-    #[error("its name is not found. Check this machine's DNS server and the address of the service.")]
+    #[error(
+        "its name is not found. Check this machine's DNS server and the address of the service."
+    )]
     Dns,
     /// Nothing listens there.
-    #[error("it refused the connection. Check the address of the service, and firewalls in between.")]
+    #[error(
+        "it refused the connection. Check the address of the service, and firewalls in between."
+    )]
     Refused,
     /// It does not answer.
     #[error("it did not answer in time. Check this machine's network, and firewalls in between.")]
     TimedOut,
     /// The connection broke off before an answer.
-    #[error("the connection broke off before an answer. Check this machine's network, and proxies in between.")]
+    #[error(
+        "the connection broke off before an answer. Check this machine's network, and proxies in between."
+    )]
     BrokeOff,
     /// It broke off within the answer.
-    #[error("the answer broke off in the middle. Check this machine's network, and proxies in between.")]
+    #[error(
+        "the answer broke off in the middle. Check this machine's network, and proxies in between."
+    )]
     CutShort,
     /// Something else listens there.
-    #[error("what answers there does not speak HTTP. Check the address of the service, and its port.")]
+    #[error(
+        "what answers there does not speak HTTP. Check the address of the service, and its port."
+    )]
     NotHttp,
     /// The connection cannot be trusted.
     #[error(
@@ -35,13 +46,17 @@ pub enum Trouble {
         detail: String,
     },
     /// Something else answers in its place.
-    #[error("it sends us elsewhere, to {to}. Check the address of the service, and whether a network login is needed.")]
+    #[error(
+        "it sends us elsewhere, to {to}. Check the address of the service, and whether a network login is needed."
+    )]
     Redirected {
         /// Where.
         to: String,
     },
     /// Something answers that is not the service.
-    #[error("what answers there is not the service (status {status}). Check its address, and proxies in between.")]
+    #[error(
+        "what answers there is not the service (status {status}). Check its address, and proxies in between."
+    )]
     NotTheService {
         /// The HTTP status.
         status: u16,
@@ -53,25 +68,33 @@ pub enum Trouble {
         status: u16,
     },
     /// The license that it sent is not believed.
-    #[error("the license that it sent is not good: {reason}. Nothing is lost; its operator has to look.")]
+    #[error(
+        "the license that it sent is not good: {reason}. Nothing is lost; its operator has to look."
+    )]
     Untrusted {
         /// Why.
         reason: String,
     },
     /// What licenses are believed by is missing or damaged here.
-    #[error("it answered, but the keys that licenses are believed by cannot be used: {problem}. Nothing is lost.")]
+    #[error(
+        "it answered, but the keys that licenses are believed by cannot be used: {problem}. Nothing is lost."
+    )]
     Keys {
         /// What.
         problem: String,
     },
     /// The license does not fit this machine's clock.
-    #[error("it answered, but by this machine's clock its license {problem}. Set the clock; nothing is lost.")]
+    #[error(
+        "it answered, but by this machine's clock its license {problem}. Set the clock; nothing is lost."
+    )]
     Clock {
         /// What.
         problem: String,
     },
     /// Too much was guessed from here.
-    #[error("too many wrong codes came from this network, and it asks to wait before the next one.")]
+    #[error(
+        "too many wrong codes came from this network, and it asks to wait before the next one."
+    )]
     Throttled {
         /// How long, in seconds.
         retry_after: Option<u64>,
@@ -111,8 +134,9 @@ impl Trouble {
         }
     }
 
-    /// How long to wait after so many tries: what the service asks for, else two seconds, doubled each time, five minutes
-    /// at most; and up to a quarter more by `jitter`, so that a fleet that was cut off does not come back at once.
+    /// How long to wait after so many tries: what the service asks for, else two seconds, doubled
+    /// each time, five minutes at most; and up to a quarter more by `jitter`, so that a fleet that
+    /// was cut off does not come back at once.
     #[must_use]
     pub fn pause(&self, tries: u32, jitter: u8) -> Duration {
         let asked = self.asked().map(|seconds| Duration::from_secs(seconds.min(3_600)));

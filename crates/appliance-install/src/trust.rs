@@ -1,4 +1,5 @@
-//! The keys that licenses are believed by: those that the image brought along, or those that were seen first, pinned.
+//! The keys that licenses are believed by: those that the image brought along, or those that were
+//! seen first, pinned.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +14,15 @@ pub const KEYS: &str = "keys.json";
 /// Where keys are, and whose licenses are believed.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// A key set that the image or the operator brought (`registryctl keys export`); then none is fetched.
+    /// A key set that the image or the operator brought (`registryctl keys export`); then none is
+    /// fetched.
     pub given: Option<PathBuf>,
     /// Where those that were fetched are pinned.
     pub pinned: PathBuf,
     /// The `iss` of the licenses.
     pub issuer: String,
-    /// The edition that has no licenses: an answer for any other one without a license is not believed.
+    /// The edition that has no licenses: an answer for any other one without a license is not
+    /// believed.
     pub free_edition: String,
 }
 
@@ -49,9 +52,17 @@ impl Verdict {
 }
 
 /// Judges a license of a tenant, at `now`, in Unix seconds.
-pub(crate) fn judge(keys: TrustedKeys, issuer: &str, tenant: Uuid, license: &str, now: u64) -> Verdict {
+pub(crate) fn judge(
+    keys: TrustedKeys,
+    issuer: &str,
+    tenant: Uuid,
+    license: &str,
+    now: u64,
+) -> Verdict {
     match Verifier::new(keys, issuer, &tenant.to_string()).state(license, now) {
-        LicenseState::Licensed(license) | LicenseState::Expiring { license, .. } => Verdict::Good(license),
+        LicenseState::Licensed(license) | LicenseState::Expiring { license, .. } => {
+            Verdict::Good(license)
+        }
         LicenseState::Invalid(Invalid::UnknownKey(_)) => Verdict::UnknownKey,
         LicenseState::Invalid(Invalid::FromTheFuture { seconds }) => {
             Verdict::Clock(format!("was issued {seconds} seconds from now"))
@@ -79,7 +90,9 @@ impl Trust {
         let path = self.file();
         let shown = path.display();
         match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.given.is_none() => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.given.is_none() => {
+                Ok(None)
+            }
             Err(error) => Err(format!("{shown} cannot be read: {error}")),
             Ok(text) => match TrustedKeys::from_jwks(&text) {
                 Ok(keys) => Ok(Some(keys)),
@@ -90,10 +103,12 @@ impl Trust {
         }
     }
 
-    /// Pins the keys that were given, so that they are those of later programs too, which may not be given any.
+    /// Pins the keys that were given, so that they are those of later programs too, which may not
+    /// be given any.
     pub(crate) fn adopt(&self) -> Result<(), String> {
         let Some(given) = &self.given else { return Ok(()) };
-        let text = std::fs::read_to_string(given).map_err(|error| format!("{}: {error}", given.display()))?;
+        let text = std::fs::read_to_string(given)
+            .map_err(|error| format!("{}: {error}", given.display()))?;
         self.pin(&text)
     }
 

@@ -47,8 +47,8 @@ struct Jwk {
 }
 
 impl TrustedKeys {
-    /// Reads a JSON Web Key Set. Keys of other kinds, and keys without a `kid`, are passed over: a registry may publish
-    /// more than this version knows.
+    /// Reads a JSON Web Key Set. Keys of other kinds, and keys without a `kid`, are passed over: a
+    /// registry may publish more than this version knows.
     pub fn from_jwks(json: &str) -> Result<Self, KeysError> {
         let set: KeySet = serde_json::from_str(json).map_err(|_| KeysError::NoKeySet)?;
         let mut keys: Vec<(String, Key)> = Vec::new();
@@ -73,8 +73,8 @@ impl TrustedKeys {
         self.0.iter().map(|(kid, _)| kid.as_str())
     }
 
-    /// Whether some key is in both, under the same `kid`: a set that was turned bit by bit has one with its past, one
-    /// that somebody exchanged has none.
+    /// Whether some key is in both, under the same `kid`: a set that was turned bit by bit has one
+    /// with its past, one that somebody exchanged has none.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|(kid, key)| other.find(kid) == Some(key))
@@ -108,8 +108,7 @@ fn coordinate(text: Option<&str>) -> Option<[u8; 32]> {
 mod tests {
     use super::*;
 
-    const ED: &str =
-        r#"{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    const ED: &str = r#"{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
     fn read(keys: &str) -> Result<Vec<String>, KeysError> {
         let keys = TrustedKeys::from_jwks(&format!(r#"{{"keys": [{keys}]}}"#))?;

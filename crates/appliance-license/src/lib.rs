@@ -1,8 +1,9 @@
 //! Verifies a license where it is used: on the appliance, without a network.
 //!
-//! A license is a compact JWS (RFC 7515) that the vendor's registry signed with Ed25519 (`EdDSA`) or P-256 (`ES256`).
-//! It is *for* one tenant (its `aud`), and says a tier, a number of seats and an end. The keys come from the registry's
-//! JWKS (`/.well-known/jwks.json`, or `registryctl keys export`), pinned once and refreshed at each check-in.
+//! A license is a compact JWS (RFC 7515) that the vendor's registry signed with Ed25519 (`EdDSA`)
+//! or P-256 (`ES256`). It is *for* one tenant (its `aud`), and says a tier, a number of seats and
+//! an end. The keys come from the registry's JWKS (`/.well-known/jwks.json`, or `registryctl keys
+//! export`), pinned once and refreshed at each check-in.
 //!
 //! ```
 //! use appliance_license::{LicenseState, TrustedKeys, Verifier};

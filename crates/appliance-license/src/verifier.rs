@@ -15,7 +15,8 @@ const LICENSE_TYPE: &str = "JWT";
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The free tier of the fleet in the field: a license for it would be taken for none, so it is never signed.
+/// The free tier of the fleet in the field: a license for it would be taken for none, so it is
+/// never signed.
 const FREE: &str = "essentials";
 
 /// A license that was signed by the registry, for this tenant.
@@ -99,13 +100,17 @@ pub enum Invalid {
 }
 
 impl TrustedKeys {
-    /// What another text of the registry says, a compact JWS of this `typ` (RFC 8725 §3.11): its payload, once its signature
-    /// was found good. It is no license.
+    /// What another text of the registry says, a compact JWS of this `typ` (RFC 8725 §3.11): its
+    /// payload, once its signature was found good. It is no license.
     pub fn payload(&self, token: &str, typ: &str) -> Result<Vec<u8>, Invalid> {
         self.verified(token, typ)?.payload().ok_or(Invalid::Malformed)
     }
 
-    fn verified<'token>(&self, token: &'token str, expected: &str) -> Result<Parts<'token>, Invalid> {
+    fn verified<'token>(
+        &self,
+        token: &'token str,
+        expected: &str,
+    ) -> Result<Parts<'token>, Invalid> {
         let parts = Parts::read(token).ok_or(Invalid::Malformed)?;
         let Header { alg, kid, typ, crit } = &parts.header;
         let typ = typ.as_deref().unwrap_or(LICENSE_TYPE);
@@ -142,10 +147,16 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// For the tenant that this appliance is bound to, and licenses of this issuer, signed with these keys.
+    /// For the tenant that this appliance is bound to, and licenses of this issuer, signed with
+    /// these keys.
     #[must_use]
     pub fn new(keys: TrustedKeys, issuer: impl Into<String>, tenant_id: &str) -> Self {
-        Self { keys, issuer: issuer.into(), tenant_id: tenant_id.to_ascii_lowercase(), expiring_days: 7 }
+        Self {
+            keys,
+            issuer: issuer.into(),
+            tenant_id: tenant_id.to_ascii_lowercase(),
+            expiring_days: 7,
+        }
     }
 
     /// Calls a license *expiring* when fewer than this many days are left; 7 unless set.
@@ -155,7 +166,8 @@ impl Verifier {
         self
     }
 
-    /// What `token` is worth at `now`, in Unix seconds. The signature is checked before anything is believed.
+    /// What `token` is worth at `now`, in Unix seconds. The signature is checked before anything is
+    /// believed.
     #[must_use]
     pub fn state(&self, token: &str, now: u64) -> LicenseState {
         match self.claims(token) {

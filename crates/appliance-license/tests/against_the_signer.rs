@@ -8,7 +8,9 @@ use base64::prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use p256::pkcs8::EncodePrivateKey as _;
 use registry_core::clock::Timestamp;
-use registry_core::license::{LicenseClaims, LicenseSigner as _, LicenseTerms, PublicKey, PublicKeyMaterial};
+use registry_core::license::{
+    LicenseClaims, LicenseSigner as _, LicenseTerms, PublicKey, PublicKeyMaterial,
+};
 use registry_license::{Signer, ed25519_pem};
 use serde_json::{Value, json};
 
@@ -52,7 +54,9 @@ fn signed(signer: &Signer, change: impl FnOnce(&mut LicenseClaims)) -> String {
 fn jwk(key: &PublicKey) -> Value {
     let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
     match &key.material {
-        PublicKeyMaterial::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid, "x": text(x) }),
+        PublicKeyMaterial::Ed25519 { x } => {
+            json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid, "x": text(x) })
+        }
         PublicKeyMaterial::P256 { x, y } => {
             json!({ "kty": "EC", "crv": "P-256", "kid": key.kid, "x": text(x), "y": text(y) })
         }
@@ -61,7 +65,8 @@ fn jwk(key: &PublicKey) -> Value {
 
 /// Trusts both kinds of keys.
 fn verifier() -> Verifier {
-    let keys: Vec<Value> = [ed25519(), p256()].iter().flat_map(Signer::public_keys).map(|key| jwk(&key)).collect();
+    let keys: Vec<Value> =
+        [ed25519(), p256()].iter().flat_map(Signer::public_keys).map(|key| jwk(&key)).collect();
     let keys = TrustedKeys::from_jwks(&json!({ "keys": keys }).to_string()).unwrap();
     Verifier::new(keys, ISSUER, TENANT)
 }
@@ -115,7 +120,10 @@ fn an_unknown_missing_or_other_key_is_refused() {
         invalid(&with_header(&token, |head| head["kid"] = json!("nobody"))),
         Invalid::UnknownKey("nobody".to_owned())
     );
-    assert_eq!(invalid(&with_header(&token, |head| drop(head.as_object_mut().unwrap().remove("kid")))), Invalid::NoKey);
+    assert_eq!(
+        invalid(&with_header(&token, |head| drop(head.as_object_mut().unwrap().remove("kid")))),
+        Invalid::NoKey
+    );
     // A stranger's key under a trusted name.
     let stranger = Signer::from_pem(&ed25519_pem(&[8; 32]), Some("ed".to_owned())).unwrap();
     assert_eq!(invalid(&signed(&stranger, |_| {})), Invalid::Signature);
@@ -124,8 +132,14 @@ fn an_unknown_missing_or_other_key_is_refused() {
 #[test]
 fn an_algorithm_that_is_not_the_keys_is_refused() {
     let (ed, ec) = (signed(&ed25519(), |_| {}), signed(&p256(), |_| {}));
-    for (token, alg) in [(&ed, "none"), (&ed, "HS256"), (&ed, "ES256"), (&ec, "EdDSA"), (&ec, "RS256"), (&ec, "eddsa")]
-    {
+    for (token, alg) in [
+        (&ed, "none"),
+        (&ed, "HS256"),
+        (&ed, "ES256"),
+        (&ec, "EdDSA"),
+        (&ec, "RS256"),
+        (&ec, "eddsa"),
+    ] {
         let forged = with_header(token, |head| head["alg"] = json!(alg));
         assert_eq!(invalid(&forged), Invalid::Algorithm(alg.to_owned()), "{alg}");
     }
@@ -139,16 +153,21 @@ fn an_algorithm_that_is_not_the_keys_is_refused() {
 fn hs256_with_the_public_key_as_its_secret_is_refused() {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let signer = ed25519();
-    let [PublicKey { material: PublicKeyMaterial::Ed25519 { x }, .. }] = &signer.public_keys()[..] else {
+    let [PublicKey { material: PublicKeyMaterial::Ed25519 { x }, .. }] = &signer.public_keys()[..]
+    else {
         panic!("a key")
     };
-    let [head, body, _] = parts(&with_header(&signed(&signer, |_| {}), |head| head["alg"] = json!("HS256")));
+    let [head, body, _] =
+        parts(&with_header(&signed(&signer, |_| {}), |head| head["alg"] = json!("HS256")));
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(x).unwrap();
     mac.update(format!("{head}.{body}").as_bytes());
     let signature = mac.finalize().into_bytes();
     let exact = format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
     assert_eq!(invalid(&exact), Invalid::Malformed, "32 bytes are no signature");
-    let doubled = format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode([&signature[..], &signature[..]].concat()));
+    let doubled = format!(
+        "{head}.{body}.{}",
+        BASE64_URL_SAFE_NO_PAD.encode([&signature[..], &signature[..]].concat())
+    );
     assert_eq!(invalid(&doubled), Invalid::Algorithm("HS256".to_owned()));
 }
 
@@ -174,7 +193,8 @@ fn two_licenses_spliced_are_refused() {
         let [head, small, _] = parts(&signed(&signer, |claims| claims.terms.seats = Some(5)));
         let [_, _, large] = parts(&signed(&signer, |claims| claims.terms.seats = Some(500)));
         assert_eq!(invalid(&format!("{head}.{small}.{large}")), Invalid::Signature);
-        let [other, _, _] = parts(&signed(&if head.contains("RWREU0") { p256() } else { ed25519() }, |_| {}));
+        let [other, _, _] =
+            parts(&signed(&if head.contains("RWREU0") { p256() } else { ed25519() }, |_| {}));
         assert!(matches!(invalid(&format!("{other}.{small}.{large}")), Invalid::Signature));
     }
 }
@@ -187,7 +207,10 @@ fn a_signature_that_is_cut_padded_or_changed_in_one_bit_is_refused() {
         assert_eq!(bytes.len(), 64);
         let with = |signature: String| invalid(&format!("{head}.{body}.{signature}"));
         assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode(&bytes[..63])), Invalid::Malformed);
-        assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode([&bytes[..], &[0]].concat())), Invalid::Malformed);
+        assert_eq!(
+            with(BASE64_URL_SAFE_NO_PAD.encode([&bytes[..], &[0]].concat())),
+            Invalid::Malformed
+        );
         assert_eq!(with(signature[..40].to_owned()), Invalid::Malformed);
         assert_eq!(with(BASE64_URL_SAFE.encode(&bytes)), Invalid::Malformed, "padded");
         assert_eq!(with(format!("{signature} ")), Invalid::Malformed);
@@ -195,7 +218,8 @@ fn a_signature_that_is_cut_padded_or_changed_in_one_bit_is_refused() {
         flipped[10] ^= 1;
         assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode(&flipped)), Invalid::Signature);
         assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode([0; 64])), Invalid::Signature);
-        // The last character holds four bits that say nothing: another one there is another text for the same bytes.
+        // The last character holds four bits that say nothing: another one there is another text
+        // for the same bytes.
         let last = if signature.ends_with('A') { "B" } else { "A" };
         assert_ne!(with(format!("{}{last}", &signature[..85])), Invalid::Claims);
     }
@@ -232,11 +256,15 @@ fn claims_that_no_license_has_are_refused_though_the_signature_is_good() {
     });
     let forge = |body: &str| {
         let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-        let message = format!("{}.{}", part(r#"{"alg":"EdDSA","kid":"ed","typ":"JWT"}"#), part(body));
+        let message =
+            format!("{}.{}", part(r#"{"alg":"EdDSA","kid":"ed","typ":"JWT"}"#), part(body));
         let signature = key.sign(message.as_bytes());
         format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()))
     };
-    assert!(matches!(verifier().state(&forge(&good.to_string()), ISSUED), LicenseState::Licensed(_)));
+    assert!(matches!(
+        verifier().state(&forge(&good.to_string()), ISSUED),
+        LicenseState::Licensed(_)
+    ));
     for (field, value) in [
         ("aud", json!([TENANT])),
         ("aud", json!(null)),
@@ -275,7 +303,10 @@ fn time_decides_between_future_licensed_expiring_and_expired() {
             LicenseState::WrongTenant { .. } => panic!("it is this tenant's"),
         };
         for (now, expected) in [
-            (ISSUED - 61, "invalid: it was issued 61 seconds from now: set this machine's clock".to_owned()),
+            (
+                ISSUED - 61,
+                "invalid: it was issued 61 seconds from now: set this machine's clock".to_owned(),
+            ),
             (ISSUED - 60, "licensed".to_owned()),
             (ISSUED, "licensed".to_owned()),
             (ENDS - 7 * DAY, "licensed".to_owned()),
@@ -283,7 +314,12 @@ fn time_decides_between_future_licensed_expiring_and_expired() {
             (ENDS - 1, "expiring in 0".to_owned()),
             (ENDS + 59, "expiring in 0".to_owned()),
             (ENDS + 60, format!("expired at {ENDS}")),
-            (0, format!("invalid: it was issued {ISSUED} seconds from now: set this machine's clock")),
+            (
+                0,
+                format!(
+                    "invalid: it was issued {ISSUED} seconds from now: set this machine's clock"
+                ),
+            ),
             (u64::MAX, format!("expired at {ENDS}")),
         ] {
             assert_eq!(state(now), expected, "{now}");
@@ -295,7 +331,9 @@ fn time_decides_between_future_licensed_expiring_and_expired() {
 fn a_license_says_what_was_signed() {
     for (signer, seats) in [(ed25519(), Some(25)), (p256(), None)] {
         let token = signed(&signer, |claims| claims.terms.seats = seats);
-        let LicenseState::Licensed(license) = verifier().state(&token, ISSUED) else { panic!("it holds") };
+        let LicenseState::Licensed(license) = verifier().state(&token, ISSUED) else {
+            panic!("it holds")
+        };
         assert_eq!((license.sub.as_str(), license.customer.as_str()), ("lic_1", "Ünïcode & Söhne"));
         assert_eq!((license.tier.as_str(), license.seats), ("pro", seats));
         assert_eq!((license.issued_at, license.expires_at), (ISSUED, ENDS));

@@ -26,7 +26,8 @@ pub struct RegisterTenantRequest {
     pub send_email: Option<bool>,
 }
 
-/// The answer of `POST /register-tenant` and of `POST /install-codes/reissue`: the only time the code is shown.
+/// The answer of `POST /register-tenant` and of `POST /install-codes/reissue`: the only time the
+/// code is shown.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "tenant_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "install_code": "K7QP-M2RX-9TDV",
@@ -64,7 +65,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<U
     Option::deserialize(deserializer).map(Some)
 }
 
-/// The answer of `POST /register`. For paid editions the three last fields are there, all of them; else none is.
+/// The answer of `POST /register`. For paid editions the three last fields are there, all of them;
+/// else none is.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "tenant_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "edition": "essentials", "company_name": "Acme Ltd",

@@ -1,8 +1,9 @@
 //! The blob port on a local folder.
 //!
-//! A file is written under a temporary name, flushed to the disk, and renamed into its place: it is there whole or not
-//! at all. Links are `{base}/{key}?expires=…&key_id=…&signature=…`, signed with HMAC-SHA256 under a sub-key of the
-//! master key; whoever serves the folder checks them through [`LinkedFiles`].
+//! A file is written under a temporary name, flushed to the disk, and renamed into its place: it is
+//! there whole or not at all. Links are `{base}/{key}?expires=…&key_id=…&signature=…`, signed with
+//! HMAC-SHA256 under a sub-key of the master key; whoever serves the folder checks them through
+//! [`LinkedFiles`].
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use registry_core::blob::{BlobError, BlobKey, BlobStore, BlobUpload, LinkError, LinkedFile, LinkedFiles};
+use registry_core::blob::{
+    BlobError, BlobKey, BlobStore, BlobUpload, LinkError, LinkedFile, LinkedFiles,
+};
 use registry_core::clock::Timestamp;
 use registry_core::entropy::hex;
 use registry_core::secret::{DownloadLink, KeyId};
@@ -44,9 +47,13 @@ pub struct LocalBlobs {
 }
 
 impl LocalBlobs {
-    /// Opens a folder, and makes it where there is none. Links begin with `base_url` and are signed with the first of
-    /// `keys`; all of them are checked.
-    pub fn open(root: impl Into<PathBuf>, base_url: impl Into<String>, keys: Vec<LinkKey>) -> io::Result<Self> {
+    /// Opens a folder, and makes it where there is none. Links begin with `base_url` and are signed
+    /// with the first of `keys`; all of them are checked.
+    pub fn open(
+        root: impl Into<PathBuf>,
+        base_url: impl Into<String>,
+        keys: Vec<LinkKey>,
+    ) -> io::Result<Self> {
         let root = root.into();
         std::fs::create_dir_all(root.join(PARTIAL))?;
         sweep(&root.join(PARTIAL))?;
@@ -67,7 +74,10 @@ fn sweep(partial: &Path) -> io::Result<()> {
     let now = Builder::new().tempfile_in(partial)?.as_file().metadata()?.modified()?;
     for entry in std::fs::read_dir(partial)? {
         let entry = entry?;
-        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|then| now.duration_since(then));
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .map(|then| now.duration_since(then));
         if matches!(age, Ok(Ok(age)) if age > LEFT_BEHIND) {
             std::fs::remove_file(entry.path())?;
         }
@@ -94,7 +104,9 @@ fn unavailable(error: &dyn std::fmt::Display) -> BlobError {
 }
 
 /// Runs file work where it keeps nobody waiting.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, BlobError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, BlobError> {
     let ended = tokio::task::spawn_blocking(work).await.map_err(|error| unavailable(&error))?;
     ended.map_err(|error| unavailable(&error))
 }
@@ -118,7 +130,8 @@ impl BlobUpload for LocalUpload {
         blocking(move || {
             let folder = target.parent().unwrap_or(Path::new("."));
             make_folders(folder)?;
-            // The admin command line may run as another user than the service; the data folder keeps others out.
+            // The admin command line may run as another user than the service; the data folder
+            // keeps others out.
             std::fs::set_permissions(&temporary, Permissions::from_mode(0o644))?;
             temporary.persist(&target).map_err(|error| error.error)?;
             File::open(folder)?.sync_all()
@@ -134,7 +147,11 @@ impl BlobUpload for LocalUpload {
 
 #[async_trait]
 impl BlobStore for LocalBlobs {
-    async fn upload(&self, key: &BlobKey, _size: Option<u64>) -> Result<Box<dyn BlobUpload>, BlobError> {
+    async fn upload(
+        &self,
+        key: &BlobKey,
+        _size: Option<u64>,
+    ) -> Result<Box<dyn BlobUpload>, BlobError> {
         let (file, temporary) = self.temporary().map_err(|error| unavailable(&error))?;
         Ok(Box::new(LocalUpload { file: file.into(), temporary, target: self.path(key) }))
     }
@@ -148,7 +165,9 @@ impl BlobStore for LocalBlobs {
         match opened {
             Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
             Ok(_) => Err(BlobError::NotFound(key.clone())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BlobError::NotFound(key.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(BlobError::NotFound(key.clone()))
+            }
             Err(error) => Err(unavailable(&error)),
         }
     }
@@ -156,22 +175,33 @@ impl BlobStore for LocalBlobs {
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
         let path = self.path(key);
         match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unavailable(&error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(unavailable(&error));
+            }
             _ => {}
         }
-        // The folder of an upload, where it is empty now; others in it are a reason to stay, and so is any other.
+        // The folder of an upload, where it is empty now; others in it are a reason to stay, and so
+        // is any other.
         if let Some(folder) = path.parent().filter(|folder| *folder != self.root) {
             drop(tokio::fs::remove_dir(folder).await);
         }
         Ok(())
     }
 
-    async fn link(&self, key: &BlobKey, _now: Timestamp, expires_at: Timestamp) -> Result<DownloadLink, BlobError> {
-        let signer = self.keys.first().ok_or_else(|| unavailable(&"there is no key to sign links with"))?;
+    async fn link(
+        &self,
+        key: &BlobKey,
+        _now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<DownloadLink, BlobError> {
+        let signer =
+            self.keys.first().ok_or_else(|| unavailable(&"there is no key to sign links with"))?;
         let expires = expires_at.timestamp();
         let signature = hex(&sign(signer, key.as_str(), expires));
         let (base, id) = (&self.base_url, &signer.id.0);
-        Ok(DownloadLink::new(format!("{base}/{key}?expires={expires}&key_id={id}&signature={signature}")))
+        Ok(DownloadLink::new(format!(
+            "{base}/{key}?expires={expires}&key_id={id}&signature={signature}"
+        )))
     }
 
     async fn probe(&self) -> Result<(), BlobError> {
@@ -196,12 +226,19 @@ fn sign(key: &LinkKey, path: &str, expires: i64) -> [u8; 32] {
 
 impl LinkedFiles for LocalBlobs {
     fn open(&self, key: &str, query: &str, now: Timestamp) -> Result<LinkedFile, LinkError> {
-        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let value = |name: &str| {
+            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        };
         let values = (value("expires"), value("key_id"), value("signature"));
-        let (Some(expires), Some(key_id), Some(signature)) = values else { return Err(LinkError::Invalid) };
+        let (Some(expires), Some(key_id), Some(signature)) = values else {
+            return Err(LinkError::Invalid);
+        };
         let signer = self.keys.iter().find(|key| key.id.0 == key_id).ok_or(LinkError::Invalid)?;
-        let expires: i64 =
-            expires.parse().ok().filter(|at: &i64| at.to_string() == expires).ok_or(LinkError::Invalid)?;
+        let expires: i64 = expires
+            .parse()
+            .ok()
+            .filter(|at: &i64| at.to_string() == expires)
+            .ok_or(LinkError::Invalid)?;
         let expected = hex(&sign(signer, key, expires));
         if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
             return Err(LinkError::Invalid);

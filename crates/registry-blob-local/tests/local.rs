@@ -18,7 +18,9 @@ fn key(id: &str, byte: u8) -> LinkKey {
 
 fn folder() -> Folder {
     let root = tempfile::tempdir().unwrap();
-    let blobs = LocalBlobs::open(root.path(), "http://here/files", vec![key("new", 1), key("old", 2)]).unwrap();
+    let blobs =
+        LocalBlobs::open(root.path(), "http://here/files", vec![key("new", 1), key("old", 2)])
+            .unwrap();
     Folder { blobs, root }
 }
 
@@ -65,11 +67,17 @@ async fn a_link_altered_in_any_character_is_invalid() {
             let mut altered = query.clone();
             altered.replace_range(index..=index, other);
             if altered != query {
-                assert_eq!(folder.open(&path, &altered, at(0)).unwrap_err(), LinkError::Invalid, "{altered}");
+                assert_eq!(
+                    folder.open(&path, &altered, at(0)).unwrap_err(),
+                    LinkError::Invalid,
+                    "{altered}"
+                );
             }
         }
     }
-    for path in ["stable/1/other.iso", "../stable/1/image.iso", "stable/1/image.iso/", "", "/etc/passwd"] {
+    for path in
+        ["stable/1/other.iso", "../stable/1/image.iso", "stable/1/image.iso/", "", "/etc/passwd"]
+    {
         assert_eq!(folder.open(path, &query, at(0)).unwrap_err(), LinkError::Invalid, "{path}");
     }
     let plus = query.replace("expires=", "expires=+");
@@ -102,7 +110,10 @@ async fn a_folder_that_is_gone_is_unavailable() {
     linked(&folder).await;
     std::fs::remove_dir_all(folder.root.path()).unwrap();
     assert!(matches!(folder.probe().await, Err(BlobError::Unavailable(_))));
-    assert!(matches!(folder.upload(&BlobKey::parse("a").unwrap(), None).await, Err(BlobError::Unavailable(_))));
+    assert!(matches!(
+        folder.upload(&BlobKey::parse("a").unwrap(), None).await,
+        Err(BlobError::Unavailable(_))
+    ));
 }
 
 #[test]

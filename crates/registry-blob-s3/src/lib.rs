@@ -1,8 +1,8 @@
 //! The blob port on any S3-compatible store, through `object_store`.
 //!
-//! Uploads go in parts, a few at a time, and never stand in memory whole. Links are presigned `GET`s (AWS Signature
-//! Version 4, query parameters), made without asking the store; they may be signed for another endpoint than ours, the one
-//! that customers reach.
+//! Uploads go in parts, a few at a time, and never stand in memory whole. Links are presigned
+//! `GET`s (AWS Signature Version 4, query parameters), made without asking the store; they may be
+//! signed for another endpoint than ours, the one that customers reach.
 
 mod settings;
 mod upload;
@@ -26,8 +26,8 @@ pub use settings::{S3Credentials, S3Error, S3Settings};
 
 use crate::upload::S3Upload;
 
-/// How long a presigned link may live: S3 refuses longer ones (Amazon S3 User Guide, "Sharing objects with presigned
-/// URLs").
+/// How long a presigned link may live: S3 refuses longer ones (Amazon S3 User Guide, "Sharing
+/// objects with presigned URLs").
 pub const LONGEST_LINK: TimeDelta = TimeDelta::days(7);
 
 /// Files in a bucket.
@@ -46,8 +46,16 @@ impl S3Blobs {
     pub fn new(settings: &S3Settings) -> Result<Self, S3Error> {
         // Fails where the process has chosen one already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let patient = RetryConfig { max_retries: 5, retry_timeout: Duration::from_mins(2), ..RetryConfig::default() };
-        let quick = RetryConfig { max_retries: 1, retry_timeout: Duration::from_secs(3), ..RetryConfig::default() };
+        let patient = RetryConfig {
+            max_retries: 5,
+            retry_timeout: Duration::from_mins(2),
+            ..RetryConfig::default()
+        };
+        let quick = RetryConfig {
+            max_retries: 1,
+            retry_timeout: Duration::from_secs(3),
+            ..RetryConfig::default()
+        };
         let inside = settings.endpoint.as_deref();
         let outside = settings.public_endpoint.as_deref().or(inside);
         Ok(Self {
@@ -79,7 +87,11 @@ fn failure(error: &object_store::Error, key: &BlobKey) -> BlobError {
 
 #[async_trait]
 impl BlobStore for S3Blobs {
-    async fn upload(&self, key: &BlobKey, size: Option<u64>) -> Result<Box<dyn BlobUpload>, BlobError> {
+    async fn upload(
+        &self,
+        key: &BlobKey,
+        size: Option<u64>,
+    ) -> Result<Box<dyn BlobUpload>, BlobError> {
         Ok(Box::new(S3Upload::new(self.uploads.clone(), self.path(key), size)))
     }
 
@@ -95,7 +107,12 @@ impl BlobStore for S3Blobs {
         }
     }
 
-    async fn link(&self, key: &BlobKey, now: Timestamp, expires_at: Timestamp) -> Result<DownloadLink, BlobError> {
+    async fn link(
+        &self,
+        key: &BlobKey,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<DownloadLink, BlobError> {
         let lifetime = (expires_at - now).clamp(TimeDelta::seconds(1), LONGEST_LINK);
         let lifetime = lifetime.to_std().map_err(|error| unavailable(&error))?;
         let url = self.links.signed_url(Method::GET, &self.path(key), lifetime).await;

@@ -33,7 +33,8 @@ pub struct S3Settings {
     pub path_style: bool,
     /// What goes before every key.
     pub prefix: Option<String>,
-    /// Who we are; else what the environment says (`AWS_ACCESS_KEY_ID`, a web identity, the machine's role).
+    /// Who we are; else what the environment says (`AWS_ACCESS_KEY_ID`, a web identity, the
+    /// machine's role).
     pub credentials: Option<S3Credentials>,
     /// The certificate authority, as PEM, beside those of the system.
     pub ca_pem: Option<Vec<u8>>,
@@ -51,15 +52,16 @@ impl S3Settings {
         retry: RetryConfig,
         timeout: Duration,
     ) -> Result<AmazonS3, S3Error> {
-        let mut options =
-            ClientOptions::new().with_timeout(timeout).with_connect_timeout(timeout.min(Duration::from_secs(5)));
+        let mut options = ClientOptions::new()
+            .with_timeout(timeout)
+            .with_connect_timeout(timeout.min(Duration::from_secs(5)));
         if let Some(pem) = &self.ca_pem {
             // Anything else would be taken for a file without any.
             if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") {
                 return Err(S3Error("`s3.ca_file` has no certificate in PEM".to_owned()));
             }
-            let certificate =
-                Certificate::from_pem(pem).map_err(|error| S3Error(format!("no certificate: {error}")))?;
+            let certificate = Certificate::from_pem(pem)
+                .map_err(|error| S3Error(format!("no certificate: {error}")))?;
             options = options.with_root_certificate(certificate);
         }
         options = options.with_allow_http(endpoint.is_some_and(|url| url.starts_with("http://")));
@@ -69,7 +71,9 @@ impl S3Settings {
                 .with_secret_access_key(credentials.secret_access_key.as_str()),
             None => AmazonS3Builder::from_env(),
         };
-        if let Some(token) = self.credentials.as_ref().and_then(|credentials| credentials.session_token.as_ref()) {
+        if let Some(token) =
+            self.credentials.as_ref().and_then(|credentials| credentials.session_token.as_ref())
+        {
             builder = builder.with_token(token.as_str());
         }
         builder = builder
@@ -90,7 +94,8 @@ impl S3Settings {
 /// The endpoint as requests go to it: with the bucket in the host's name, unless it is in the path.
 fn host_of(endpoint: &str, bucket: &str, path_style: bool) -> Result<String, S3Error> {
     let endpoint = endpoint.trim_end_matches('/');
-    let (scheme, host) = endpoint.split_once("://").ok_or_else(|| S3Error(format!("`{endpoint}` is not a URL")))?;
+    let (scheme, host) =
+        endpoint.split_once("://").ok_or_else(|| S3Error(format!("`{endpoint}` is not a URL")))?;
     Ok(if path_style { endpoint.to_owned() } else { format!("{scheme}://{bucket}.{host}") })
 }
 

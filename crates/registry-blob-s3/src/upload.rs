@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, ObjectStore as _, PutMultipartOptions, PutOptions, PutPayload, WriteMultipart,
+    Attribute, Attributes, ObjectStore as _, PutMultipartOptions, PutOptions, PutPayload,
+    WriteMultipart,
 };
 use registry_core::blob::{BlobError, BlobUpload};
 
@@ -15,10 +16,12 @@ use crate::unavailable;
 /// The least size of a part, in bytes. S3 wants 5 MiB at least, but for the last one.
 const PART: u64 = 8 * 1024 * 1024;
 
-/// How many parts S3 takes at most is 10,000; some stay in reserve, since the size is only about known.
+/// How many parts S3 takes at most is 10,000; some stay in reserve, since the size is only about
+/// known.
 const PARTS: u64 = 9_000;
 
-/// How many parts are on their way at once. They, and the one being filled, are all that stands in memory.
+/// How many parts are on their way at once. They, and the one being filled, are all that stands in
+/// memory.
 const IN_FLIGHT: usize = 3;
 
 /// How long an upload that is given up waits for the parts that are on their way.
@@ -58,9 +61,15 @@ fn attributes(path: &Path) -> Attributes {
     ])
 }
 
-async fn begin_parts(store: &AmazonS3, path: &Path, part_size: usize) -> Result<WriteMultipart, BlobError> {
-    let options = PutMultipartOptions { attributes: attributes(path), ..PutMultipartOptions::default() };
-    let begun = store.put_multipart_opts(path, options).await.map_err(|error| unavailable(&error))?;
+async fn begin_parts(
+    store: &AmazonS3,
+    path: &Path,
+    part_size: usize,
+) -> Result<WriteMultipart, BlobError> {
+    let options =
+        PutMultipartOptions { attributes: attributes(path), ..PutMultipartOptions::default() };
+    let begun =
+        store.put_multipart_opts(path, options).await.map_err(|error| unavailable(&error))?;
     Ok(WriteMultipart::new_with_chunk_size(begun, part_size))
 }
 
@@ -80,7 +89,9 @@ impl BlobUpload for S3Upload {
             parts.write(part);
         }
         match &mut self.state {
-            State::Parts(parts) => parts.wait_for_capacity(IN_FLIGHT).await.map_err(|error| unavailable(&error)),
+            State::Parts(parts) => {
+                parts.wait_for_capacity(IN_FLIGHT).await.map_err(|error| unavailable(&error))
+            }
             State::Small(_) | State::Over => Ok(()),
         }
     }
@@ -88,12 +99,15 @@ impl BlobUpload for S3Upload {
     async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Small(buffer) => {
-                let options = PutOptions { attributes: attributes(&self.path), ..PutOptions::default() };
+                let options =
+                    PutOptions { attributes: attributes(&self.path), ..PutOptions::default() };
                 let put = self.store.put_opts(&self.path, PutPayload::from(buffer), options).await;
                 put.map(drop).map_err(|error| unavailable(&error))
             }
             // It aborts by itself where the last word is not heard.
-            State::Parts(parts) => parts.finish().await.map(drop).map_err(|error| unavailable(&error)),
+            State::Parts(parts) => {
+                parts.finish().await.map(drop).map_err(|error| unavailable(&error))
+            }
             State::Over => Ok(()),
         }
     }
@@ -106,8 +120,9 @@ impl BlobUpload for S3Upload {
     }
 }
 
-/// Takes back what was uploaded. A part that is on its way while its upload is aborted may be stored all the same (Amazon
-/// S3 API Reference, `AbortMultipartUpload`), so those get some time to arrive.
+/// Takes back what was uploaded. A part that is on its way while its upload is aborted may be
+/// stored all the same (Amazon S3 API Reference, `AbortMultipartUpload`), so those get some time to
+/// arrive.
 async fn give_up(mut parts: WriteMultipart) -> Result<(), BlobError> {
     // Whether they arrive or fail does not matter any more.
     drop(tokio::time::timeout(LAST_PARTS, parts.wait_for_capacity(0)).await);

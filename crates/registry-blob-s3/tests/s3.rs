@@ -57,7 +57,10 @@ fn fresh() -> Fresh {
 
 registry_testkit::blob_conformance!(fresh());
 
-#[expect(clippy::disallowed_methods, reason = "the store compares a link's time with its own clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the store compares a link's time with its own clock"
+)]
 fn now() -> Timestamp {
     Timestamp::from(std::time::SystemTime::now()).trunc_subsecs(0)
 }
@@ -137,10 +140,14 @@ async fn a_link_that_was_altered_or_ended_is_forbidden() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_are_for_the_endpoint_that_customers_see() {
-    let fresh = fresh_with(|settings, server| settings.public_endpoint = Some(server.public_endpoint()));
+    let fresh =
+        fresh_with(|settings, server| settings.public_endpoint = Some(server.public_endpoint()));
     put(&fresh, b"content").await;
     let link = link(&fresh, 60).await;
-    assert!(link.starts_with(&format!("{}/images/stable/1/image.iso?", fresh.server.public_endpoint())), "{link}");
+    assert!(
+        link.starts_with(&format!("{}/images/stable/1/image.iso?", fresh.server.public_endpoint())),
+        "{link}"
+    );
     assert_eq!(get(&link).await.bytes().await.unwrap(), "content");
 }
 
@@ -148,16 +155,27 @@ async fn links_are_for_the_endpoint_that_customers_see() {
 async fn the_bucket_may_be_in_the_hosts_name_and_keys_under_a_prefix() {
     let fresh = fresh_with(|settings, _| settings.prefix = Some("vendor/images".to_owned()));
     put(&fresh, b"content").await;
-    // No resolver knows `images.localhost`, so only the client that follows the link is told where that is.
+    // No resolver knows `images.localhost`, so only the client that follows the link is told where
+    // that is.
     let prefix = Some("vendor/images".to_owned());
     let reader = S3Settings { path_style: false, prefix, ..settings(&fresh.server) };
     let link = link(&S3Blobs::new(&reader).unwrap(), 60).await;
     let (host, path) = link.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    assert!(host.starts_with("images.localhost:") && path.starts_with("vendor/images/stable/1/image.iso?"), "{link}");
+    assert!(
+        host.starts_with("images.localhost:")
+            && path.starts_with("vendor/images/stable/1/image.iso?"),
+        "{link}"
+    );
     let port = host.rsplit(':').next().unwrap().parse().unwrap();
-    let client = Client::builder().no_proxy().resolve("images.localhost", ([127, 0, 0, 1], port).into()).build();
+    let client = Client::builder()
+        .no_proxy()
+        .resolve("images.localhost", ([127, 0, 0, 1], port).into())
+        .build();
     let response = client.unwrap().get(&link).send().await.unwrap();
-    assert_eq!((response.status(), response.bytes().await.unwrap()), (StatusCode::OK, "content".into()));
+    assert_eq!(
+        (response.status(), response.bytes().await.unwrap()),
+        (StatusCode::OK, "content".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +210,10 @@ async fn a_store_that_is_down_or_does_not_know_us_is_unavailable_and_links_are_m
         }
     });
     let no_bucket = fresh_with(|settings, _| settings.bucket = "misspelt".to_owned());
-    assert!(matches!(no_bucket.probe().await, Err(BlobError::Unavailable(_))), "the bucket is not there");
+    assert!(
+        matches!(no_bucket.probe().await, Err(BlobError::Unavailable(_))),
+        "the bucket is not there"
+    );
     for refused in [wrong.size(&key()).await.map(drop), wrong.probe().await] {
         let Err(BlobError::Unavailable(text)) = refused else { panic!("{refused:?}") };
         assert!(!text.contains("canary") && !text.contains('\n'), "{text}");

@@ -109,6 +109,7 @@ pub struct CredentialStanding {
     pub appliance_id: ApplianceId,
     /// Whether the tenant has an active entitlement.
     pub entitlement_active: bool,
-    /// Whether the appliance may use connected services: entitled, and its tenant neither suspended nor cancelled.
+    /// Whether the appliance may use connected services: entitled, and its tenant neither suspended
+    /// nor cancelled.
     pub connected_eligible: bool,
 }

@@ -32,7 +32,8 @@ pub struct IssuedLicense {
     pub expires_at: Timestamp,
 }
 
-/// A credential of an appliance, as kept: several may be valid at once, until the newest is first used.
+/// A credential of an appliance, as kept: several may be valid at once, until the newest is first
+/// used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// The digest of the credential.

@@ -1,4 +1,5 @@
-//! The audit: one line, in the same transaction, for every change and for every refusal of something known.
+//! The audit: one line, in the same transaction, for every change and for every refusal of
+//! something known.
 
 use crate::clock::Timestamp;
 use crate::guesses::Source;
@@ -72,15 +73,16 @@ pub enum Action {
     MailDiscarded,
     /// A mail's download link was followed: one line a code, source and minute, with their number.
     DownloadStarted,
-    /// A mail's download link was refused; the reason is in the detail. One line a code, source and minute.
+    /// A mail's download link was refused; the reason is in the detail. One line a code, source and
+    /// minute.
     DownloadRefused,
     /// Unknown codes were tried: one line a source and minute, with their number.
     UnknownCodes,
 }
 
 impl Action {
-    /// Whether one line stands for several events of a minute: what an open endpoint writes must not grow with every
-    /// call.
+    /// Whether one line stands for several events of a minute: what an open endpoint writes must
+    /// not grow with every call.
     #[must_use]
     pub fn is_counted(self) -> bool {
         matches!(self, Self::DownloadStarted | Self::DownloadRefused | Self::UnknownCodes)
@@ -127,8 +129,8 @@ words!(Action {
 /// Who did it, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// `service:` or `operator:` and a token's name, `customer:` and an address, or what stands open to anybody: `appliance`,
-    /// `customer`, `portal`, `signup`.
+    /// `service:` or `operator:` and a token's name, `customer:` and an address, or what stands
+    /// open to anybody: `appliance`, `customer`, `portal`, `signup`.
     pub name: String,
     /// The address or machine the request came from.
     pub source: String,

@@ -13,12 +13,14 @@ use crate::secret::DownloadLink;
 pub struct BlobKey(String);
 
 impl BlobKey {
-    /// Reads a key; `None` for anything that could lead a file store astray (`..`, empty segments, odd characters).
+    /// Reads a key; `None` for anything that could lead a file store astray (`..`, empty segments,
+    /// odd characters).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-        let segments_fine =
-            text.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(fine));
+        let segments_fine = text
+            .split('/')
+            .all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(fine));
         (text.len() <= 512 && segments_fine).then(|| Self(text.to_owned()))
     }
 
@@ -46,13 +48,15 @@ pub enum BlobError {
     Unavailable(String),
 }
 
-/// A file being written. Dropping it without [`finish`](Self::finish) MUST leave nothing under its key.
+/// A file being written. Dropping it without [`finish`](Self::finish) MUST leave nothing under its
+/// key.
 #[async_trait]
 pub trait BlobUpload: Send {
     /// Appends a part. The upload MUST NOT be held in memory whole.
     async fn write(&mut self, part: &[u8]) -> Result<(), BlobError>;
 
-    /// Makes the file durable and visible under its key, replacing what was there, all of it or nothing.
+    /// Makes the file durable and visible under its key, replacing what was there, all of it or
+    /// nothing.
     async fn finish(self: Box<Self>) -> Result<(), BlobError>;
 
     /// Takes back what was written.
@@ -62,8 +66,13 @@ pub trait BlobUpload: Send {
 /// A store of files.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Starts to write a file, of about `size` bytes where that is known. It MUST NOT be visible before it is finished.
-    async fn upload(&self, key: &BlobKey, size: Option<u64>) -> Result<Box<dyn BlobUpload>, BlobError>;
+    /// Starts to write a file, of about `size` bytes where that is known. It MUST NOT be visible
+    /// before it is finished.
+    async fn upload(
+        &self,
+        key: &BlobKey,
+        size: Option<u64>,
+    ) -> Result<Box<dyn BlobUpload>, BlobError>;
 
     /// The size of a file in bytes, or [`BlobError::NotFound`].
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError>;
@@ -71,9 +80,15 @@ pub trait BlobStore: Send + Sync {
     /// Deletes a file; one that is not there is deleted already.
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError>;
 
-    /// A link that downloads the file without any other proof until `expires_at`. It is made without asking the
-    /// file's store, so it MUST work where that is down. `now` is the time it is made at.
-    async fn link(&self, key: &BlobKey, now: Timestamp, expires_at: Timestamp) -> Result<DownloadLink, BlobError>;
+    /// A link that downloads the file without any other proof until `expires_at`. It is made
+    /// without asking the file's store, so it MUST work where that is down. `now` is the time it is
+    /// made at.
+    async fn link(
+        &self,
+        key: &BlobKey,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<DownloadLink, BlobError>;
 
     /// Whether files can be read and written now.
     async fn probe(&self) -> Result<(), BlobError>;
@@ -107,8 +122,8 @@ pub enum LinkError {
 
 /// Checks the links of a store whose files registryd serves itself.
 pub trait LinkedFiles: Send + Sync {
-    /// The file that the link with this key and query string names. The signature MUST be checked, in constant time,
-    /// before the expiry, and both before the file.
+    /// The file that the link with this key and query string names. The signature MUST be checked,
+    /// in constant time, before the expiry, and both before the file.
     fn open(&self, key: &str, query: &str, now: Timestamp) -> Result<LinkedFile, LinkError>;
 }
 
@@ -121,7 +136,9 @@ mod tests {
         for text in ["stable/1.2.3/appliance.iso", "a", "a-b_c+d.e/f"] {
             assert!(BlobKey::parse(text).is_some(), "{text:?}");
         }
-        for text in ["", "/", "/a", "a/", "a//b", "..", "a/../b", ".hidden", "a\\b", "a\0", "a b", "é"] {
+        for text in
+            ["", "/", "/a", "a/", "a//b", "..", "a/../b", ".hidden", "a\\b", "a\0", "a b", "é"]
+        {
             assert!(BlobKey::parse(text).is_none(), "{text:?}");
         }
     }

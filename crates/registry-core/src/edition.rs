@@ -12,7 +12,8 @@ use crate::Refusal;
 pub struct EditionName(String);
 
 impl EditionName {
-    /// Takes a name from the catalogue or from the store; clients' texts go through [`EditionCatalogue::find`].
+    /// Takes a name from the catalogue or from the store; clients' texts go through
+    /// [`EditionCatalogue::find`].
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
@@ -56,7 +57,9 @@ pub struct EditionCatalogue {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
     /// Tenants whose entitlement ends fall back to a free edition; there must be one.
-    #[error("no edition without a `tier`: a tenant whose entitlement ends needs a free edition to fall back to")]
+    #[error(
+        "no edition without a `tier`: a tenant whose entitlement ends needs a free edition to fall back to"
+    )]
     NoFreeEdition,
     /// A name or an alias stands twice.
     #[error("the edition name `{0}` stands twice")]
@@ -78,14 +81,18 @@ impl Default for EditionCatalogue {
             aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
         };
         Self {
-            editions: vec![edition("essentials", None, &[]), edition("pro", Some("pro"), &["premium"])],
+            editions: vec![
+                edition("essentials", None, &[]),
+                edition("pro", Some("pro"), &["premium"]),
+            ],
             free: EditionName::new("essentials"),
         }
     }
 }
 
 impl EditionCatalogue {
-    /// Checks and takes a catalogue. The first free edition is the one that ended entitlements fall back to.
+    /// Checks and takes a catalogue. The first free edition is the one that ended entitlements fall
+    /// back to.
     pub fn new(editions: Vec<Edition>) -> Result<Self, CatalogueError> {
         let mut seen = std::collections::BTreeSet::new();
         for edition in &editions {
@@ -98,13 +105,19 @@ impl EditionCatalogue {
                 }
             }
         }
-        let free = editions.iter().find(|edition| edition.tier.is_none()).ok_or(CatalogueError::NoFreeEdition)?;
+        let free = editions
+            .iter()
+            .find(|edition| edition.tier.is_none())
+            .ok_or(CatalogueError::NoFreeEdition)?;
         let free = free.name.clone();
         // The clients in the field take `essentials` for free, whatever the catalogue says.
         let is_free = |tier: &&String| {
-            *tier == "essentials" || editions.iter().any(|it| it.tier.is_none() && it.name.as_str() == **tier)
+            *tier == "essentials"
+                || editions.iter().any(|it| it.tier.is_none() && it.name.as_str() == **tier)
         };
-        if let Some(tier) = editions.iter().filter_map(|edition| edition.tier.as_ref()).find(is_free) {
+        if let Some(tier) =
+            editions.iter().filter_map(|edition| edition.tier.as_ref()).find(is_free)
+        {
             return Err(CatalogueError::FreeTier(tier.clone()));
         }
         Ok(Self { editions, free })
@@ -112,10 +125,15 @@ impl EditionCatalogue {
 
     /// Finds the edition a client names, aliases included.
     pub fn find(&self, name: &str) -> Result<&Edition, Refusal> {
-        let known = |edition: &&Edition| edition.name.as_str() == name || edition.aliases.iter().any(|a| a == name);
+        let known = |edition: &&Edition| {
+            edition.name.as_str() == name || edition.aliases.iter().any(|a| a == name)
+        };
         self.editions.iter().find(known).ok_or_else(|| {
             let names: Vec<_> = self.names().map(EditionName::as_str).collect();
-            Refusal::Invalid { field: "edition", problem: format!("must be one of: {}", names.join(", ")) }
+            Refusal::Invalid {
+                field: "edition",
+                problem: format!("must be one of: {}", names.join(", ")),
+            }
         })
     }
 
@@ -147,7 +165,10 @@ mod tests {
         assert_eq!(catalogue.find("premium").unwrap().name.as_str(), "pro");
         assert_eq!(catalogue.find("pro").unwrap().tier.as_deref(), Some("pro"));
         assert_eq!(catalogue.find("essentials").unwrap().tier, None);
-        assert!(matches!(catalogue.find("platinum"), Err(Refusal::Invalid { field: "edition", .. })));
+        assert!(matches!(
+            catalogue.find("platinum"),
+            Err(Refusal::Invalid { field: "edition", .. })
+        ));
     }
 
     #[test]
@@ -159,7 +180,10 @@ mod tests {
         };
         let refused = |editions| EditionCatalogue::new(editions).unwrap_err();
         assert_eq!(refused(vec![edition("pro", Some("pro"))]), CatalogueError::NoFreeEdition);
-        assert_eq!(refused(vec![edition("a", None), edition("a", None)]), CatalogueError::Duplicate("a".into()));
+        assert_eq!(
+            refused(vec![edition("a", None), edition("a", None)]),
+            CatalogueError::Duplicate("a".into())
+        );
         assert_eq!(refused(vec![edition("", None)]), CatalogueError::Empty);
         let confusing = vec![edition("essentials", None), edition("pro", Some("essentials"))];
         assert_eq!(refused(confusing), CatalogueError::FreeTier("essentials".into()));

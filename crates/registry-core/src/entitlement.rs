@@ -39,5 +39,7 @@ impl Entitlement {
 /// The entitlement that speaks for a tenant: the active one, else the newest.
 #[must_use]
 pub fn current(entitlements: &[Entitlement]) -> Option<&Entitlement> {
-    entitlements.iter().max_by_key(|entitlement| (entitlement.is_active(), entitlement.created_at, entitlement.id))
+    entitlements
+        .iter()
+        .max_by_key(|entitlement| (entitlement.is_active(), entitlement.created_at, entitlement.id))
 }

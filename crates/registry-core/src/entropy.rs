@@ -17,7 +17,8 @@ pub fn bytes<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     buffer
 }
 
-/// Draws a time-ordered id (UUID version 7, RFC 9562 §5.7): rows made together stand together in an index.
+/// Draws a time-ordered id (UUID version 7, RFC 9562 §5.7): rows made together stand together in an
+/// index.
 #[must_use]
 pub fn uuid(entropy: &dyn Entropy, now: Timestamp) -> Uuid {
     let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();

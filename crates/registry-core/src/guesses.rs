@@ -13,7 +13,8 @@ use chrono::TimeDelta;
 use crate::Refusal;
 use crate::clock::Timestamp;
 
-/// Where a request comes from: an IPv4 address, or the /64 of an IPv6 one (what one customer line usually has).
+/// Where a request comes from: an IPv4 address, or the /64 of an IPv6 one (what one customer line
+/// usually has).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source(IpAddr);
 
@@ -23,7 +24,9 @@ impl Source {
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(address.into()),
-            IpAddr::V6(address) => Self(std::net::Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into()),
+            IpAddr::V6(address) => {
+                Self(std::net::Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into())
+            }
         }
     }
 }
@@ -85,15 +88,18 @@ impl<K: Copy + Eq + Hash> Throttle<K> {
         Err(Refusal::TooManyGuesses { retry_after: left })
     }
 
-    /// Counts a guess, and refuses it where it is one too many: of guesses that were all under way before the first of
-    /// them was counted, no more than the limit learn whether they were right.
+    /// Counts a guess, and refuses it where it is one too many: of guesses that were all under way
+    /// before the first of them was counted, no more than the limit learn whether they were right.
     pub fn note(&self, source: K, now: Timestamp) -> Result<(), Refusal> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = |guesses: &Guesses| guesses.since + self.policy.window <= now;
         if sources.len() >= self.policy.sources && !sources.contains_key(&source) {
             sources.retain(|_, guesses| !is_over(guesses));
             if sources.len() >= self.policy.sources {
-                let oldest = sources.iter().min_by_key(|(_, guesses)| guesses.since).map(|(&source, _)| source);
+                let oldest = sources
+                    .iter()
+                    .min_by_key(|(_, guesses)| guesses.since)
+                    .map(|(&source, _)| source);
                 oldest.and_then(|source| sources.remove(&source));
             }
         }
@@ -103,7 +109,9 @@ impl<K: Copy + Eq + Hash> Throttle<K> {
         }
         guesses.count = guesses.count.saturating_add(1);
         if guesses.count > self.policy.limit {
-            return Err(Refusal::TooManyGuesses { retry_after: guesses.since + self.policy.window - now });
+            return Err(Refusal::TooManyGuesses {
+                retry_after: guesses.since + self.policy.window - now,
+            });
         }
         Ok(())
     }

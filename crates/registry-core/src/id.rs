@@ -41,7 +41,8 @@ macro_rules! id {
 }
 
 id!(
-    /// Names a tenant, everywhere and for good: it travels to the appliance and comes back with every re-issue.
+    /// Names a tenant, everywhere and for good: it travels to the appliance and comes back with
+    /// every re-issue.
     TenantId,
     /// Names an entitlement.
     EntitlementId,

@@ -47,7 +47,8 @@ impl PlainCode {
         while code.len() < length.0 {
             let mut byte = [0];
             entropy.fill(&mut byte);
-            // 240 is the largest multiple of 30 in a byte: what lies above would favour the first letters.
+            // 240 is the largest multiple of 30 in a byte: what lies above would favour the first
+            // letters.
             if byte[0] < 240 {
                 code.push(char::from(ALPHABET[usize::from(byte[0] % 30)]));
             }
@@ -55,9 +56,9 @@ impl PlainCode {
         Self::new(code)
     }
 
-    /// Reads a code as people type it: any case, white space and every kind of dash inside, full-width forms, and
-    /// the look-alikes that no code contains (`0`, `O` as `Q`; `1`, `I`, `L` as `J`; `U` as `V`).
-    /// `None` where it cannot be a code.
+    /// Reads a code as people type it: any case, white space and every kind of dash inside,
+    /// full-width forms, and the look-alikes that no code contains (`0`, `O` as `Q`; `1`, `I`, `L`
+    /// as `J`; `U` as `V`). `None` where it cannot be a code.
     #[must_use]
     pub fn read(typed: &str) -> Option<Self> {
         // A code with a dash and a space around every character stays far below this.
@@ -67,7 +68,10 @@ impl PlainCode {
         let mut code = Zeroizing::new(String::with_capacity(LENGTHS.end() + 1));
         for typed in typed.chars().filter(|&c| !is_separator(c)) {
             let character = fold_character(typed);
-            if !character.is_ascii() || !ALPHABET.contains(&(character as u8)) || code.len() == *LENGTHS.end() {
+            if !character.is_ascii()
+                || !ALPHABET.contains(&(character as u8))
+                || code.len() == *LENGTHS.end()
+            {
                 return None;
             }
             code.push(character);
@@ -99,7 +103,8 @@ impl PlainCode {
     }
 }
 
-/// White space, dashes (Unicode's `Pd` as keyboards and word processors make them), and what copying leaves behind.
+/// White space, dashes (Unicode's `Pd` as keyboards and word processors make them), and what
+/// copying leaves behind.
 fn is_separator(c: char) -> bool {
     c.is_whitespace()
         || matches!(
@@ -243,9 +248,17 @@ mod tests {
     fn what_cannot_be_a_code_is_none() {
         let long = "A".repeat(33);
         let spaced = "K - ".repeat(200);
-        for typed in
-            ["", "   ", "K7QP", "K7QP-M2RX-9TD!", "🚀🚀🚀🚀🚀🚀🚀🚀", "K7QPM2RX\u{0}", "ÄÖÜÄÖÜÄÖ", &long, &spaced]
-        {
+        for typed in [
+            "",
+            "   ",
+            "K7QP",
+            "K7QP-M2RX-9TD!",
+            "🚀🚀🚀🚀🚀🚀🚀🚀",
+            "K7QPM2RX\u{0}",
+            "ÄÖÜÄÖÜÄÖ",
+            &long,
+            &spaced,
+        ] {
             assert!(PlainCode::read(typed).is_none(), "{typed:?}");
         }
     }

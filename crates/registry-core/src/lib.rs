@@ -1,17 +1,19 @@
 //! The rules of the Appliance Registry, and the ports it reaches the world through.
 //!
-//! **What is not here** is the invariant: no I/O, no clock, no randomness, no SQL, no HTTP, no wire types, no tokio.
-//! Time comes from [`clock::Clock`], randomness from [`entropy::Entropy`], everything that lasts from
-//! [`store::Store`], files from [`blob::BlobStore`], mail from [`mail::Mailer`], secrets from [`vault::Vault`] and
-//! signatures from [`license::LicenseSigner`].
+//! **What is not here** is the invariant: no I/O, no clock, no randomness, no SQL, no HTTP, no wire
+//! types, no tokio. Time comes from [`clock::Clock`], randomness from [`entropy::Entropy`],
+//! everything that lasts from [`store::Store`], files from [`blob::BlobStore`], mail from
+//! [`mail::Mailer`], secrets from [`vault::Vault`] and signatures from [`license::LicenseSigner`].
 //!
-//! The shape of every change: a use case in [`registry`] draws ids, secrets and the time, then hands one coarse
-//! [`store::Store`] method a *pure decision*. The store loads the facts, asks the decision, applies the writes it
-//! returns and commits, all of it or nothing. Rules are therefore plain functions over plain values, tested as tables.
+//! The shape of every change: a use case in [`registry`] draws ids, secrets and the time, then
+//! hands one coarse [`store::Store`] method a *pure decision*. The store loads the facts, asks the
+//! decision, applies the writes it returns and commits, all of it or nothing. Rules are therefore
+//! plain functions over plain values, tested as tables.
 //!
-//! To add a rule that must be atomic: 1. put what it must know into a `…Facts` struct of [`store`]; 2. write
-//! `decide(&facts) -> Decision<T>` in the use case's file; 3. add or extend one store method, with its MUSTs in its
-//! docs and a case a MUST in registry-testkit's conformance suite; 4. implement it in each store.
+//! To add a rule that must be atomic: 1. put what it must know into a `…Facts` struct of [`store`];
+//! 2. write `decide(&facts) -> Decision<T>` in the use case's file; 3. add or extend one store
+//! method, with its MUSTs in its docs and a case a MUST in registry-testkit's conformance suite; 4.
+//! implement it in each store.
 
 pub mod answer;
 pub mod appliance;

@@ -33,7 +33,9 @@ impl LicenseTerms {
         tenant: Option<TenantId>,
         editions: &EditionCatalogue,
     ) -> Result<Self, NoTier> {
-        let tier = editions.tier(&entitlement.edition).ok_or_else(|| NoTier(entitlement.edition.clone()))?;
+        let tier = editions
+            .tier(&entitlement.edition)
+            .ok_or_else(|| NoTier(entitlement.edition.clone()))?;
         Ok(Self {
             sub: entitlement.license_sub.clone(),
             customer: entitlement.customer.as_str().to_owned(),
@@ -83,8 +85,18 @@ impl Default for LicensePolicy {
 impl LicensePolicy {
     /// The claims of a license issued at `now` that lives so long.
     #[must_use]
-    pub fn claims(&self, terms: LicenseTerms, now: Timestamp, lifetime: TimeDelta) -> LicenseClaims {
-        LicenseClaims { issuer: self.issuer.clone(), terms, issued_at: now, expires_at: now + lifetime }
+    pub fn claims(
+        &self,
+        terms: LicenseTerms,
+        now: Timestamp,
+        lifetime: TimeDelta,
+    ) -> LicenseClaims {
+        LicenseClaims {
+            issuer: self.issuer.clone(),
+            terms,
+            issued_at: now,
+            expires_at: now + lifetime,
+        }
     }
 }
 
@@ -120,13 +132,18 @@ impl PublicKeyMaterial {
     pub fn jwk(&self) -> JwkMaterial {
         let text = |coordinate: &[u8; 32]| BASE64_URL_SAFE_NO_PAD.encode(coordinate);
         match self {
-            Self::Ed25519 { x } => JwkMaterial { kty: "OKP", crv: "Ed25519", alg: "EdDSA", x: text(x), y: None },
-            Self::P256 { x, y } => JwkMaterial { kty: "EC", crv: "P-256", alg: "ES256", x: text(x), y: Some(text(y)) },
+            Self::Ed25519 { x } => {
+                JwkMaterial { kty: "OKP", crv: "Ed25519", alg: "EdDSA", x: text(x), y: None }
+            }
+            Self::P256 { x, y } => {
+                JwkMaterial { kty: "EC", crv: "P-256", alg: "ES256", x: text(x), y: Some(text(y)) }
+            }
         }
     }
 }
 
-/// What a JSON Web Key says of a key, each under the standard's name; coordinates are base64url without padding.
+/// What a JSON Web Key says of a key, each under the standard's name; coordinates are base64url
+/// without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the standard's")]
 pub struct JwkMaterial {
@@ -142,14 +159,15 @@ pub struct JwkMaterial {
 #[error("signing the license failed: {0}")]
 pub struct SignError(pub String);
 
-/// The port to the signing keys. In-process and synchronous: it runs inside a decision, in microseconds.
+/// The port to the signing keys. In-process and synchronous: it runs inside a decision, in
+/// microseconds.
 pub trait LicenseSigner: Send + Sync {
-    /// Signs a license with the active key. MUST write `exp` and `iat` in whole seconds, `aud` as a plain string,
-    /// and no `nbf`.
+    /// Signs a license with the active key. MUST write `exp` and `iat` in whole seconds, `aud` as a
+    /// plain string, and no `nbf`.
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError>;
 
-    /// Signs an answer for an appliance without a network, with the key that licenses are signed with, as a compact JWS of
-    /// a type of its own: MUST NOT be taken for a license.
+    /// Signs an answer for an appliance without a network, with the key that licenses are signed
+    /// with, as a compact JWS of a type of its own: MUST NOT be taken for a license.
     fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError>;
 
     /// Every key that licenses in the field may still be verified with.

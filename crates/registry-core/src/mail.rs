@@ -14,7 +14,8 @@ use crate::secret::{DownloadLink, Sealed, SignInLink};
 use crate::text::{CompanyName, EmailAddress, PersonName};
 use crate::words::words;
 
-/// A mail in the outbox: everything but its secret, which is sealed aside. It is rendered when it is sent.
+/// A mail in the outbox: everything but its secret, which is sealed aside. It is rendered when it
+/// is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedMail {
     /// Its id.
@@ -250,7 +251,8 @@ pub enum MailError {
     /// No mail can be sent now: the server says so, or does not let us in.
     #[error("{0}")]
     Unavailable(String),
-    /// The connection was not made or broke off, or no answer came: because of this mail, perhaps, or of the server.
+    /// The connection was not made or broke off, or no answer came: because of this mail, perhaps,
+    /// or of the server.
     #[error("{0}")]
     Unclear(String),
     /// There was an answer, and nobody can read it: the mail may have been taken.
@@ -270,12 +272,14 @@ impl MailError {
         }
     }
 
-    /// What it comes to, once it is known whether the server answers without this mail. A server that does not is
-    /// unavailable, whatever it said; one that does has this mail in mind. An answer that nobody can read is not asked for
-    /// again: the mail would arrive as often.
+    /// What it comes to, once it is known whether the server answers without this mail. A server
+    /// that does not is unavailable, whatever it said; one that does has this mail in mind. An
+    /// answer that nobody can read is not asked for again: the mail would arrive as often.
     pub(crate) fn judged(self, server_answers: bool) -> Self {
         match self {
-            Self::Permanent(text) | Self::Unclear(text) | Self::Unreadable(text) if !server_answers => {
+            Self::Permanent(text) | Self::Unclear(text) | Self::Unreadable(text)
+                if !server_answers =>
+            {
                 Self::Unavailable(text)
             }
             Self::Unclear(text) => Self::Transient(text),
@@ -288,9 +292,9 @@ impl MailError {
 /// The port that sends mail.
 #[async_trait]
 pub trait Mailer: Send + Sync {
-    /// Sends a mail. MUST NOT answer `Ok` before the next hop has taken responsibility for it (a server's `250`, a
-    /// durable file). Sending the same mail again MUST carry the same `Message-ID`. MUST come to an end within
-    /// [`patience`](Self::patience), one way or the other.
+    /// Sends a mail. MUST NOT answer `Ok` before the next hop has taken responsibility for it (a
+    /// server's `250`, a durable file). Sending the same mail again MUST carry the same
+    /// `Message-ID`. MUST come to an end within [`patience`](Self::patience), one way or the other.
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError>;
 
     /// Whether mail can be sent now. MUST come to an end within [`patience`](Self::patience).
@@ -300,8 +304,8 @@ pub trait Mailer: Send + Sync {
     fn patience(&self) -> TimeDelta;
 }
 
-/// How long to wait after the `attempts`th failure: 30 s, doubled each time, six hours at most; and up to a quarter more,
-/// by `jitter`, so that what failed together does not come back together.
+/// How long to wait after the `attempts`th failure: 30 s, doubled each time, six hours at most; and
+/// up to a quarter more, by `jitter`, so that what failed together does not come back together.
 #[must_use]
 pub fn retry_delay(attempts: u32, jitter: u8) -> TimeDelta {
     let doubled = 30_i64.saturating_mul(1_i64 << attempts.saturating_sub(1).min(20));
@@ -319,7 +323,9 @@ pub fn settle_failure(error: MailError, attempts: u32, now: Timestamp, jitter: u
         MailError::Unavailable(error) | MailError::Unclear(error) => Settlement::Held { error },
         MailError::Permanent(error) | MailError::Unreadable(error) => Settlement::Dead { error },
         MailError::Transient(error) if attempts + 1 >= MAX_ATTEMPTS => Settlement::Dead { error },
-        MailError::Transient(error) => Settlement::Retry { due_at: now + retry_delay(attempts + 1, jitter), error },
+        MailError::Transient(error) => {
+            Settlement::Retry { due_at: now + retry_delay(attempts + 1, jitter), error }
+        }
     }
 }
 
@@ -343,11 +349,21 @@ mod tests {
         ] {
             let due_at = now + TimeDelta::milliseconds(millis);
             let expected = Settlement::Retry { due_at, error: "busy".into() };
-            assert_eq!(settle_failure(transient(), before, now, jitter), expected, "after {before} failures");
+            assert_eq!(
+                settle_failure(transient(), before, now, jitter),
+                expected,
+                "after {before} failures"
+            );
         }
-        assert_eq!(settle_failure(transient(), 19, now, 0), Settlement::Dead { error: "busy".into() });
+        assert_eq!(
+            settle_failure(transient(), 19, now, 0),
+            Settlement::Dead { error: "busy".into() }
+        );
         let permanent = MailError::Permanent("no such user".into());
-        assert_eq!(settle_failure(permanent, 0, now, 0), Settlement::Dead { error: "no such user".into() });
+        assert_eq!(
+            settle_failure(permanent, 0, now, 0),
+            Settlement::Dead { error: "no such user".into() }
+        );
     }
 
     #[test]
@@ -371,7 +387,8 @@ mod tests {
     fn a_mail_is_held_however_often_where_no_mail_can_be_sent() {
         let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         for before in [0, 19, 1000] {
-            let held = settle_failure(MailError::Unavailable("connection refused".into()), before, now, 9);
+            let held =
+                settle_failure(MailError::Unavailable("connection refused".into()), before, now, 9);
             assert_eq!(held, Settlement::Held { error: "connection refused".into() });
         }
     }

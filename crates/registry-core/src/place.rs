@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-/// A place in a list: that of one of its rows. What comes after it is older, or as old and of a smaller id.
+/// A place in a list: that of one of its rows. What comes after it is older, or as old and of a
+/// smaller id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place<I> {
     /// When the row was made.
@@ -51,10 +52,21 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {
-        let place =
-            Place { at: Timestamp::from_timestamp_micros(1_800_000_000_000_001).unwrap(), id: TenantId(Uuid::max()) };
+        let place = Place {
+            at: Timestamp::from_timestamp_micros(1_800_000_000_000_001).unwrap(),
+            id: TenantId(Uuid::max()),
+        };
         assert_eq!(Place::from_cursor(&place.to_cursor()), Some(place));
-        for text in ["", "x", ".", "1", "1.", "1.x", ".ffffffffffffffffffffffffffffffff", "99999999999999999999.0"] {
+        for text in [
+            "",
+            "x",
+            ".",
+            "1",
+            "1.",
+            "1.x",
+            ".ffffffffffffffffffffffffffffffff",
+            "99999999999999999999.0",
+        ] {
             assert!(Place::<TenantId>::from_cursor(text).is_none(), "{text}");
         }
     }
@@ -64,7 +76,8 @@ mod tests {
         let page = |found: i64, limit| {
             let mut rows: Vec<i64> = (0..found).collect();
             let at = |row: &i64| Timestamp::from_timestamp(*row, 0).unwrap();
-            let next = cut(&mut rows, limit, |row| Place { at: at(row), id: TenantId(Uuid::nil()) });
+            let next =
+                cut(&mut rows, limit, |row| Place { at: at(row), id: TenantId(Uuid::nil()) });
             (rows.len(), next.map(|next| next.split('.').next().unwrap().to_owned()))
         };
         assert_eq!(page(0, 2), (0, None));

@@ -13,7 +13,8 @@ pub struct ProductCatalogue {
 }
 
 impl ProductCatalogue {
-    /// A catalogue of these products, the first one for whoever names none. `None` where there is none, or one twice.
+    /// A catalogue of these products, the first one for whoever names none. `None` where there is
+    /// none, or one twice.
     pub fn new(products: impl IntoIterator<Item = ProductCode>) -> Option<Self> {
         let mut products = products.into_iter();
         let (default, others) = (products.next()?, products.collect::<Vec<_>>());
@@ -34,7 +35,10 @@ impl ProductCatalogue {
             None | Some("") => Ok(&self.default),
             Some(code) => all().find(|product| product.as_str() == code).ok_or_else(|| {
                 let names: Vec<_> = all().map(ProductCode::as_str).collect();
-                Refusal::Invalid { field: "product_code", problem: format!("must be one of: {}", names.join(", ")) }
+                Refusal::Invalid {
+                    field: "product_code",
+                    problem: format!("must be one of: {}", names.join(", ")),
+                }
             }),
         }
     }

@@ -1,5 +1,5 @@
-//! Every "no" of the rules. Its text is fit for an operator's screen: what happened, and since when; what to do next is
-//! [`Refusal::next_step`].
+//! Every "no" of the rules. Its text is fit for an operator's screen: what happened, and since
+//! when; what to do next is [`Refusal::next_step`].
 
 use chrono::TimeDelta;
 
@@ -21,7 +21,9 @@ pub enum Refusal {
     #[error("Invalid install code.")]
     CodeInvalid,
     /// An install code without an entitlement was typed into a running appliance.
-    #[error("This is an install code for a new appliance; it cannot activate one that is already running.")]
+    #[error(
+        "This is an install code for a new appliance; it cannot activate one that is already running."
+    )]
     NotAnActivationCode,
     /// The code's time ran out.
     #[error("Install code has expired, on {}.", in_words(*.since))]
@@ -159,7 +161,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What the reader should do next, where there is something. `portal` is where codes are re-issued.
+    /// What the reader should do next, where there is something. `portal` is where codes are
+    /// re-issued.
     #[must_use]
     pub fn next_step(&self, portal: Option<&str>) -> Option<String> {
         let fresh = || match portal {
@@ -167,7 +170,9 @@ impl Refusal {
             None => "Request a fresh one from the portal (re-issue).".to_owned(),
         };
         let fresh_code = || match portal {
-            Some(url) => format!("Request a fresh install code from the portal (re-issue) at {url}; it brings a link."),
+            Some(url) => format!(
+                "Request a fresh install code from the portal (re-issue) at {url}; it brings a link."
+            ),
             None => "Ask for a fresh install code (re-issue); it brings a link.".to_owned(),
         };
         match self {

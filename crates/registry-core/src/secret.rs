@@ -1,6 +1,7 @@
 //! Secrets: plain ones that cannot be printed, their digests, and sealed ones.
 //!
-//! A plain secret has no `Display`, no `Serialize`, and a `Debug` that prints its name only; it is wiped when dropped.
+//! A plain secret has no `Display`, no `Serialize`, and a `Debug` that prints its name only; it is
+//! wiped when dropped.
 
 use std::fmt;
 
@@ -116,7 +117,8 @@ impl ServiceTokenDigest {
         entropy::hex(&self.0)
     }
 
-    /// Reads what [`to_hex`](Self::to_hex) wrote, in either case; `None` where it is something else.
+    /// Reads what [`to_hex`](Self::to_hex) wrote, in either case; `None` where it is something
+    /// else.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -163,7 +165,10 @@ mod tests {
     #[test]
     fn a_secret_prints_its_name_only() {
         assert_eq!(format!("{:?}", PlainCredential::new("hush".into())), "PlainCredential(..)");
-        assert_eq!(format!("{:?}", Some(LicenseToken::new("hush".into()))), "Some(LicenseToken(..))");
+        assert_eq!(
+            format!("{:?}", Some(LicenseToken::new("hush".into()))),
+            "Some(LicenseToken(..))"
+        );
     }
 
     #[test]
@@ -172,7 +177,9 @@ mod tests {
         let text = digest.to_hex();
         assert_eq!(ServiceTokenDigest::from_hex(&text), Some(digest));
         assert_eq!(ServiceTokenDigest::from_hex(&text.to_uppercase()), Some(digest));
-        for other in ["", &text[1..], &format!("{text}0"), &format!("+{}", &text[1..]), &"ä".repeat(32)] {
+        for other in
+            ["", &text[1..], &format!("{text}0"), &format!("+{}", &text[1..]), &"ä".repeat(32)]
+        {
             assert_eq!(ServiceTokenDigest::from_hex(other), None, "{other}");
         }
     }

@@ -74,7 +74,8 @@ impl SignIn {
 pub struct Visitor {
     /// What they may see.
     pub role: Role,
-    /// A contact's address, folded; or what an operator's session hangs on: the digest of the operator's token.
+    /// A contact's address, folded; or what an operator's session hangs on: the digest of the
+    /// operator's token.
     pub name: String,
 }
 
@@ -99,15 +100,30 @@ mod tests {
         let after = |minutes| start + TimeDelta::minutes(minutes);
         let sign_in = |kind| {
             let visitor = Visitor { role: Role::Customer, name: "a@example.com".to_owned() };
-            SignIn { used_at: after(60), ..SignIn::new(SignInDigest([1; 32]), kind, visitor, start, after(100)) }
+            SignIn {
+                used_at: after(60),
+                ..SignIn::new(SignInDigest([1; 32]), kind, visitor, start, after(100))
+            }
         };
         let (link, session) = (sign_in(SignInKind::Link), sign_in(SignInKind::Session));
-        for (minutes, opens, lives) in [(60, true, true), (90, true, true), (91, true, false), (100, false, false)] {
+        for (minutes, opens, lives) in
+            [(60, true, true), (90, true, true), (91, true, false), (100, false, false)]
+        {
             assert_eq!(link.is_open_link(after(minutes)), opens, "{minutes}");
-            assert_eq!(session.is_live_session(after(minutes), TimeDelta::minutes(30)), lives, "{minutes}");
+            assert_eq!(
+                session.is_live_session(after(minutes), TimeDelta::minutes(30)),
+                lives,
+                "{minutes}"
+            );
         }
-        assert!(!session.is_live_session(after(100), TimeDelta::days(1)), "it has ended, however it was used");
-        assert!(!link.is_live_session(after(60), TimeDelta::days(1)) && !session.is_open_link(after(60)));
+        assert!(
+            !session.is_live_session(after(100), TimeDelta::days(1)),
+            "it has ended, however it was used"
+        );
+        assert!(
+            !link.is_live_session(after(60), TimeDelta::days(1))
+                && !session.is_open_link(after(60))
+        );
         assert!(!session.is_used_anew(after(60)) && session.is_used_anew(after(61)));
     }
 }

@@ -1,4 +1,5 @@
-//! What customers may register by themselves, and which mistakes they can make: all of them are told at once.
+//! What customers may register by themselves, and which mistakes they can make: all of them are
+//! told at once.
 
 use crate::text::{CompanyName, EmailAddress, PersonName};
 use crate::words::words;
@@ -34,8 +35,9 @@ pub enum Mistake {
     Email,
     /// It is too long, or has characters that no name has.
     Text,
-    /// It is a link or an address, or turns its text around (Unicode's bidirectional controls): anybody may have anybody
-    /// mailed. What else looks like a link is made harmless where the mail is written.
+    /// It is a link or an address, or turns its text around (Unicode's bidirectional controls):
+    /// anybody may have anybody mailed. What else looks like a link is made harmless where the mail
+    /// is written.
     Link,
     /// Addresses of its domain are not registered.
     Blocked,
@@ -74,8 +76,14 @@ impl SelfService {
             (options.len() > 1 && !options.iter().any(|it| it == chosen)).then_some(Mistake::Choice)
         };
         let found = [
-            ("company_name", name(typed.company_name, true, CompanyName::parse(typed.company_name).is_ok())),
-            ("contact_name", name(typed.contact_name, false, PersonName::parse(typed.contact_name).is_ok())),
+            (
+                "company_name",
+                name(typed.company_name, true, CompanyName::parse(typed.company_name).is_ok()),
+            ),
+            (
+                "contact_name",
+                name(typed.contact_name, false, PersonName::parse(typed.contact_name).is_ok()),
+            ),
             ("contact_email", email(typed.contact_email)),
             ("edition", choice(typed.edition, &self.editions)),
             ("product_code", choice(typed.product_code, &self.products)),
@@ -97,7 +105,8 @@ fn is_link(name: &str) -> bool {
     let turns = |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let lower = name.to_ascii_lowercase();
     let goes_on = |(_, rest): (&str, &str)| rest.starts_with(|next: char| !next.is_whitespace());
-    let is_address = ["://", "www.", "@"].iter().any(|mark| lower.split_once(mark).is_some_and(goes_on));
+    let is_address =
+        ["://", "www.", "@"].iter().any(|mark| lower.split_once(mark).is_some_and(goes_on));
     is_address || name.contains(turns)
 }
 
@@ -114,7 +123,11 @@ fn compared(domain: &str) -> Option<String> {
 impl BlockedDomains {
     /// Reads the domains; the first that is none is the error.
     pub fn new(domains: &[String]) -> Result<Self, String> {
-        domains.iter().map(|domain| compared(domain).ok_or_else(|| domain.clone())).collect::<Result<_, _>>().map(Self)
+        domains
+            .iter()
+            .map(|domain| compared(domain).ok_or_else(|| domain.clone()))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether an address is in one of them, or in a domain below it.
@@ -136,7 +149,12 @@ mod tests {
     use super::*;
 
     fn fine() -> Typed<'static> {
-        Typed { company_name: "Acme", contact_email: "ada@acme.example", edition: "pro", ..Typed::default() }
+        Typed {
+            company_name: "Acme",
+            contact_email: "ada@acme.example",
+            edition: "pro",
+            ..Typed::default()
+        }
     }
 
     #[test]
@@ -151,20 +169,42 @@ mod tests {
             (Typed { contact_name: " ", ..fine() }, vec![]),
             (
                 Typed::default(),
-                vec![("company_name", Mistake::Empty), ("contact_email", Mistake::Empty), ("edition", Mistake::Choice)],
+                vec![
+                    ("company_name", Mistake::Empty),
+                    ("contact_email", Mistake::Empty),
+                    ("edition", Mistake::Choice),
+                ],
             ),
             (Typed { company_name: &long, ..fine() }, vec![("company_name", Mistake::Text)]),
             (Typed { contact_name: "two\nlines", ..fine() }, vec![("contact_name", Mistake::Text)]),
-            (Typed { company_name: "at https://evil.example", ..fine() }, vec![("company_name", Mistake::Link)]),
-            (Typed { contact_name: "Acme \u{202e}elpmaxe", ..fine() }, vec![("contact_name", Mistake::Link)]),
-            (Typed { company_name: "WWW.evil.example/pay", ..fine() }, vec![("company_name", Mistake::Link)]),
-            (Typed { contact_name: "eve@evil.example", ..fine() }, vec![("contact_name", Mistake::Link)]),
+            (
+                Typed { company_name: "at https://evil.example", ..fine() },
+                vec![("company_name", Mistake::Link)],
+            ),
+            (
+                Typed { contact_name: "Acme \u{202e}elpmaxe", ..fine() },
+                vec![("contact_name", Mistake::Link)],
+            ),
+            (
+                Typed { company_name: "WWW.evil.example/pay", ..fine() },
+                vec![("company_name", Mistake::Link)],
+            ),
+            (
+                Typed { contact_name: "eve@evil.example", ..fine() },
+                vec![("contact_name", Mistake::Link)],
+            ),
             (Typed { company_name: "Acme www. Ltd", ..fine() }, vec![]),
             (Typed { company_name: "Ada @ Acme", ..fine() }, vec![]),
             (Typed { company_name: "Booking.com B.V.", ..fine() }, vec![]),
             (Typed { contact_email: "ada@", ..fine() }, vec![("contact_email", Mistake::Email)]),
-            (Typed { contact_email: "a@x.SPAM.example", ..fine() }, vec![("contact_email", Mistake::Blocked)]),
-            (Typed { edition: "gold", product_code: "other", ..fine() }, vec![("edition", Mistake::Choice)]),
+            (
+                Typed { contact_email: "a@x.SPAM.example", ..fine() },
+                vec![("contact_email", Mistake::Blocked)],
+            ),
+            (
+                Typed { edition: "gold", product_code: "other", ..fine() },
+                vec![("edition", Mistake::Choice)],
+            ),
         ] {
             assert_eq!(service.mistakes(&typed), mistakes, "{typed:?}");
         }
@@ -202,7 +242,10 @@ mod tests {
             );
         }
         for no_domain in ["", "spam example", "."] {
-            assert_eq!(BlockedDomains::new(&[no_domain.to_owned()]).err().as_deref(), Some(no_domain));
+            assert_eq!(
+                BlockedDomains::new(&[no_domain.to_owned()]).err().as_deref(),
+                Some(no_domain)
+            );
         }
     }
 }

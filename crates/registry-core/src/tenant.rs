@@ -4,7 +4,8 @@ use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::id::TenantId;
 use crate::text::{
-    BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId, fold,
+    BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId,
+    fold,
 };
 use crate::words::words;
 

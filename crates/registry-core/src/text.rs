@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
 
-/// Trims `text` and refuses what no field takes: nothing at all, more than `max` characters, control characters
-/// (U+0000 among them, which PostgreSQL cannot hold), and line and paragraph separators.
+/// Trims `text` and refuses what no field takes: nothing at all, more than `max` characters,
+/// control characters (U+0000 among them, which PostgreSQL cannot hold), and line and paragraph
+/// separators.
 pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<String, Refusal> {
     let text = text.trim();
     let problem = if text.chars().all(is_invisible) {
@@ -39,7 +40,8 @@ fn is_invisible(c: char) -> bool {
     c.is_whitespace() || is_ignorable(c)
 }
 
-/// Folds text for searching and comparing: databases differ in what "any case" means, so core does it for all.
+/// Folds text for searching and comparing: databases differ in what "any case" means, so core does
+/// it for all.
 #[must_use]
 pub fn fold(text: &str) -> String {
     text.trim().to_lowercase()
@@ -92,7 +94,8 @@ text_type!(
     SubscriptionId("stripe_sub_id", 255),
     /// A customer of the vendor's billing system: any opaque text.
     BillingCustomerId("stripe_customer_id", 255),
-    /// The name an appliance gives itself. Not unique in the world: its identity is (tenant, appliance id).
+    /// The name an appliance gives itself. Not unique in the world: its identity is (tenant,
+    /// appliance id).
     ApplianceId("appliance_id", 255),
     /// A version of the image.
     Version("version", 64),
@@ -109,20 +112,31 @@ impl EmailAddress {
     /// Parses an address (RFC 5321's lengths, no display name, no control characters).
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let text = parse("contact_email", text, 254)?;
-        let options = email_address::Options::default().without_display_text().without_domain_literal();
+        let options =
+            email_address::Options::default().without_display_text().without_domain_literal();
         match email_address::EmailAddress::parse_with_options(&text, options) {
             // A quoted local part may hold anything, and hardly any mail server takes one.
-            Ok(_) if text.rsplit('@').next().is_some_and(|domain| !domain.chars().all(is_in_domains)) => {
-                let problem = "must have letters, digits, `-` and `.` only in its domain".to_owned();
+            Ok(_)
+                if text
+                    .rsplit('@')
+                    .next()
+                    .is_some_and(|domain| !domain.chars().all(is_in_domains)) =>
+            {
+                let problem =
+                    "must have letters, digits, `-` and `.` only in its domain".to_owned();
                 Err(Refusal::Invalid { field: "contact_email", problem })
             }
-            Ok(_) if text.contains('"') => {
-                Err(Refusal::Invalid { field: "contact_email", problem: "must not contain quotes".to_owned() })
-            }
+            Ok(_) if text.contains('"') => Err(Refusal::Invalid {
+                field: "contact_email",
+                problem: "must not contain quotes".to_owned(),
+            }),
             Ok(_) => Ok(Self(text)),
             Err(error) => Err(Refusal::Invalid {
                 field: "contact_email",
-                problem: format!("is not an e-mail address: {}", error.to_string().trim_end_matches('.')),
+                problem: format!(
+                    "is not an e-mail address: {}",
+                    error.to_string().trim_end_matches('.')
+                ),
             }),
         }
     }
@@ -139,16 +153,17 @@ impl EmailAddress {
         &self.0
     }
 
-    /// The address as compared: any case of ASCII letters is the same inbox, and any spelling of its domain (IDNA, UTS #46),
-    /// since mail to either goes to the same host. Other letters before the `@` are compared as they are: those that Unicode
-    /// folds onto ASCII ones (U+212A, the Kelvin sign) make an inbox of somebody else's.
+    /// The address as compared: any case of ASCII letters is the same inbox, and any spelling of
+    /// its domain (IDNA, UTS #46), since mail to either goes to the same host. Other letters before
+    /// the `@` are compared as they are: those that Unicode folds onto ASCII ones (U+212A, the
+    /// Kelvin sign) make an inbox of somebody else's.
     #[must_use]
     pub fn folded(&self) -> String {
         self.deliverable().to_ascii_lowercase()
     }
 
-    /// The address as mail servers take it: an international domain in its ASCII form (RFC 5891), which needs no SMTPUTF8.
-    /// A name that IDNA has no form for stays as it is.
+    /// The address as mail servers take it: an international domain in its ASCII form (RFC 5891),
+    /// which needs no SMTPUTF8. A name that IDNA has no form for stays as it is.
     #[must_use]
     pub fn deliverable(&self) -> String {
         let Some((local, domain)) = self.0.rsplit_once('@') else { return self.0.clone() };
@@ -202,17 +217,27 @@ mod tests {
             ("ada@BÜCHER.example", "ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
             ("ada@ｃorp.example", "ada@corp.example", "ada@corp.example"),
             ("jörg@bücher.example", "jörg@xn--bcher-kva.example", "jörg@xn--bcher-kva.example"),
-            ("vi\u{212a}tor@acme.example", "vi\u{212a}tor@acme.example", "vi\u{212a}tor@acme.example"),
+            (
+                "vi\u{212a}tor@acme.example",
+                "vi\u{212a}tor@acme.example",
+                "vi\u{212a}tor@acme.example",
+            ),
             ("a@r3---sn.ｓｐａｍ.example", "a@r3---sn.spam.example", "a@r3---sn.spam.example"),
         ] {
             let address = EmailAddress::parse(address).unwrap();
-            assert_eq!((address.deliverable().as_str(), address.folded().as_str()), (deliverable, folded));
+            assert_eq!(
+                (address.deliverable().as_str(), address.folded().as_str()),
+                (deliverable, folded)
+            );
         }
     }
 
     #[test]
     fn a_company_name_is_trimmed_and_bounded() {
-        assert_eq!(CompanyName::parse("  Ünïcode & Söhne 🚀 ").unwrap().as_str(), "Ünïcode & Söhne 🚀");
+        assert_eq!(
+            CompanyName::parse("  Ünïcode & Söhne 🚀 ").unwrap().as_str(),
+            "Ünïcode & Söhne 🚀"
+        );
         for text in [
             "",
             "   ",

@@ -21,7 +21,8 @@ async fn a_registration_is_mailed_with_its_code_and_link() {
     world.deliver().await;
     let [mail] = &world.mailer.sent()[..] else { panic!("one mail") };
     assert_eq!((mail.to.as_str(), &mail.code), ("acme@example.com", &*issued.code.grouped()));
-    let token = mail.link.as_deref().unwrap().strip_prefix("https://registry.example/download/").unwrap();
+    let token =
+        mail.link.as_deref().unwrap().strip_prefix("https://registry.example/download/").unwrap();
     let source = Source::of([192, 0, 2, 1].into());
     let fresh = world.registry.download_start(token, source).await.unwrap();
     assert!(fresh.expose().starts_with("memory:stable/"), "{}", fresh.expose());
@@ -47,7 +48,9 @@ async fn a_mail_that_fails_waits_and_is_sent_later_and_a_hopeless_one_is_given_u
     let issued = world.register("Acme", "pro").await;
     world.mailer.fail(Some(MailError::Transient("busy".to_owned())));
     let soonest = world.now() + TimeDelta::seconds(30);
-    let Settlement::Retry { due_at, error } = world.deliver().await.remove(0).settlement else { panic!("a retry") };
+    let Settlement::Retry { due_at, error } = world.deliver().await.remove(0).settlement else {
+        panic!("a retry")
+    };
     assert!(soonest <= due_at && due_at <= soonest + TimeDelta::milliseconds(7_500), "{due_at}");
     assert_eq!(error, "busy");
     assert!(world.deliver().await.is_empty());
@@ -59,7 +62,10 @@ async fn a_mail_that_fails_waits_and_is_sent_later_and_a_hopeless_one_is_given_u
     world.reissue(issued.tenant_id).await.unwrap();
     world.deliver().await;
     let states: Vec<_> = world.mails(issued.tenant_id).await;
-    assert_eq!(states.iter().map(|mail| mail.state).collect::<Vec<_>>(), [MailState::Sent, MailState::Dead]);
+    assert_eq!(
+        states.iter().map(|mail| mail.state).collect::<Vec<_>>(),
+        [MailState::Sent, MailState::Dead]
+    );
 }
 
 #[tokio::test]
@@ -69,7 +75,10 @@ async fn while_no_mail_can_be_sent_all_wait_and_then_go_out_in_the_order_of_thei
     for number in 0..5 {
         world.register(&format!("Company {number}"), "pro").await;
         let held = world.deliver().await;
-        assert!(matches!(held[..], [Delivery { settlement: Settlement::Held { .. }, .. }]), "{held:?}");
+        assert!(
+            matches!(held[..], [Delivery { settlement: Settlement::Held { .. }, .. }]),
+            "{held:?}"
+        );
         world.clock.advance(TimeDelta::hours(20));
     }
     world.mailer.fail(None);
@@ -86,7 +95,10 @@ async fn a_mail_that_breaks_the_connection_holds_up_no_other() {
     world.mailer.be_choosy();
     world.mailer.fail(Some(MailError::Unclear("connection reset".to_owned())));
     let tried = world.deliver().await;
-    assert!(matches!(tried[..], [Delivery { settlement: Settlement::Retry { .. }, .. }]), "{tried:?}");
+    assert!(
+        matches!(tried[..], [Delivery { settlement: Settlement::Retry { .. }, .. }]),
+        "{tried:?}"
+    );
     world.mailer.fail(None);
     world.register("Acme", "pro").await;
     world.deliver().await;
@@ -120,7 +132,8 @@ async fn a_link_follows_its_code_and_the_current_release_and_leaves_one_audit_li
     assert!(ended.to_string().contains("ended on"), "{ended}");
     let audit = audit(&*world.ports.store, Some(issued.tenant_id)).await;
     let lines = audit.iter().filter(|it| it.action.is_counted());
-    let lines: Vec<_> = lines.map(|it| (it.action.as_str(), it.detail.as_str(), it.count)).collect();
+    let lines: Vec<_> =
+        lines.map(|it| (it.action.as_str(), it.detail.as_str(), it.count)).collect();
     let expected = [
         ("download_started", "1.0", 3),
         ("download_started", "2.0", 1),
@@ -138,10 +151,15 @@ async fn a_registration_succeeds_without_a_release_and_with_the_blob_store_down(
     assert!(world.register("Acme", "pro").await.download.is_none());
     publish(&world).await;
     world.blobs.fail(true);
-    assert!(world.register("Bolt", "pro").await.download.is_some(), "links are made without asking the store");
+    assert!(
+        world.register("Bolt", "pro").await.download.is_some(),
+        "links are made without asking the store"
+    );
     let parts = world.registry.readiness().await;
-    let down: Vec<_> =
-        parts.iter().filter(|part| part.state != registry_core::registry::readiness::PartState::Ok).collect();
+    let down: Vec<_> = parts
+        .iter()
+        .filter(|part| part.state != registry_core::registry::readiness::PartState::Ok)
+        .collect();
     assert_eq!(
         down.iter().map(|part| (part.name, part.required)).collect::<Vec<_>>(),
         [("blob_store", false), ("release", false)]

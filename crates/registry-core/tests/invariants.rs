@@ -82,7 +82,9 @@ async fn happen(world: &World, told: &mut Told, event: Event) {
                 Err(Error::Refused(refusal)) => assert!(
                     matches!(
                         refusal,
-                        Refusal::CodeConsumed { .. } | Refusal::CodeSuperseded { .. } | Refusal::CodeExpired { .. }
+                        Refusal::CodeConsumed { .. }
+                            | Refusal::CodeSuperseded { .. }
+                            | Refusal::CodeExpired { .. }
                     ),
                     "{refusal:?}"
                 ),
@@ -117,7 +119,11 @@ async fn happen(world: &World, told: &mut Told, event: Event) {
 }
 
 async fn check(world: &World, told: &Told) {
-    assert!(told.winners.values().all(|&count| count == 1), "a code had several winners: {:?}", told.winners);
+    assert!(
+        told.winners.values().all(|&count| count == 1),
+        "a code had several winners: {:?}",
+        told.winners
+    );
     let mut consumed = 0;
     let mut tenants = told.tenants.clone();
     tenants.sort();
@@ -125,18 +131,28 @@ async fn check(world: &World, told: &Told) {
     for tenant in tenants {
         let record = world.ports.store.tenant_show(tenant).await.unwrap().unwrap();
         let audit = audit(&*world.ports.store, Some(tenant)).await;
-        let states: Vec<_> = record.codes.iter().map(|code| (code.id, code.state(world.now()))).collect();
-        assert!(states.iter().filter(|(_, state)| *state == CodeState::Live).count() <= 1, "{states:?}");
-        assert!(record.entitlements.iter().filter(|entitlement| entitlement.is_active()).count() <= 1);
+        let states: Vec<_> =
+            record.codes.iter().map(|code| (code.id, code.state(world.now()))).collect();
+        assert!(
+            states.iter().filter(|(_, state)| *state == CodeState::Live).count() <= 1,
+            "{states:?}"
+        );
+        assert!(
+            record.entitlements.iter().filter(|entitlement| entitlement.is_active()).count() <= 1
+        );
         for (id, _) in states.iter().filter(|(_, state)| matches!(state, CodeState::Consumed(_))) {
             consumed += 1;
-            let lines =
-                audit.iter().filter(|line| line.code_id == Some(*id) && line.action.as_str() == "code_redeemed");
+            let lines = audit.iter().filter(|line| {
+                line.code_id == Some(*id) && line.action.as_str() == "code_redeemed"
+            });
             assert_eq!(lines.count(), 1, "a consumed code has its audit line");
         }
         let issued = audit
             .iter()
-            .filter(|line| line.action.as_str().starts_with("code_") && line.action.as_str().ends_with("issued"))
+            .filter(|line| {
+                line.action.as_str().starts_with("code_")
+                    && line.action.as_str().ends_with("issued")
+            })
             .count();
         assert_eq!(issued, record.codes.len(), "every code has its audit line");
         assert_eq!(world.mails(tenant).await.len(), record.codes.len(), "and its mail");
@@ -145,7 +161,8 @@ async fn check(world: &World, told: &Told) {
 }
 
 fn run(store: Arc<dyn Store>, events: Vec<Event>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(live(&World::over(store), events));
 }
 

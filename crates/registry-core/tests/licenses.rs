@@ -1,4 +1,5 @@
-//! Licenses over time: an appliance that embeds the verifier, a registry whose clock is set by hand.
+//! Licenses over time: an appliance that embeds the verifier, a registry whose clock is set by
+//! hand.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +12,9 @@ use chrono::TimeDelta;
 use registry_core::answer::{CheckedIn, Standing};
 use registry_core::guesses::Source;
 use registry_core::id::TenantId;
-use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError};
+use registry_core::license::{
+    LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError,
+};
 use registry_core::offline::OfflineAnswer;
 use registry_core::registry::check_in::CheckIn;
 use registry_core::registry::entitlements::EntitlementEdit;
@@ -34,7 +37,9 @@ fn jwks(keys: &[PublicKey]) -> String {
     let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
     let jwk = |key: &PublicKey| -> Value {
         match &key.material {
-            PublicKeyMaterial::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid, "x": text(x) }),
+            PublicKeyMaterial::Ed25519 { x } => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid, "x": text(x) })
+            }
             PublicKeyMaterial::P256 { x, y } => {
                 json!({ "kty": "EC", "crv": "P-256", "kid": key.kid, "x": text(x), "y": text(y) })
             }
@@ -45,7 +50,8 @@ fn jwks(keys: &[PublicKey]) -> String {
 
 impl Appliance {
     async fn install(world: &World, registry: &Registry) -> Self {
-        let issued = registry.tenant_register(World::new_tenant("Acme", "pro"), actor()).await.unwrap();
+        let issued =
+            registry.tenant_register(World::new_tenant("Acme", "pro"), actor()).await.unwrap();
         let redeemed = world.redeem_with(registry, &issued.code, "appliance-1").await.unwrap();
         let licensed = redeemed.licensed.unwrap();
         Self {
@@ -59,7 +65,8 @@ impl Appliance {
     /// Checks in: takes over a new license, and the keys as they are now.
     async fn check_in(&mut self, registry: &Registry) -> CheckedIn {
         let source = Source::of([192, 0, 2, 1].into());
-        let asked = CheckIn { credential: self.credential.clone(), held_sub: None, source, key: None };
+        let asked =
+            CheckIn { credential: self.credential.clone(), held_sub: None, source, key: None };
         let answer = registry.check_in(asked).await.unwrap();
         if let Standing::Licensed(Some((token, _))) = &answer.standing {
             self.token = token.expose().to_owned();
@@ -103,7 +110,11 @@ async fn an_appliance_that_checks_in_when_it_is_told_is_never_unlicensed() {
         renewals += usize::from(appliance.token != before);
         let pause = answer.next_check_in_at - world.now();
         for _ in 0..10 {
-            assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)), "{:?}", appliance.state(&world));
+            assert!(
+                matches!(appliance.state(&world), LicenseState::Licensed(_)),
+                "{:?}",
+                appliance.state(&world)
+            );
             world.clock.advance(pause / 10);
         }
     }
@@ -115,7 +126,11 @@ async fn an_appliance_that_was_offline_for_thirty_days_comes_back() {
     let world = World::in_memory();
     let mut appliance = Appliance::install(&world, &world.registry).await;
     world.clock.advance(TimeDelta::days(30));
-    assert!(matches!(appliance.state(&world), LicenseState::Expiring { .. }), "{:?}", appliance.state(&world));
+    assert!(
+        matches!(appliance.state(&world), LicenseState::Expiring { .. }),
+        "{:?}",
+        appliance.state(&world)
+    );
     appliance.check_in(&world.registry).await;
     assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)));
     // And after its license has ended, too.
@@ -126,7 +141,8 @@ async fn an_appliance_that_was_offline_for_thirty_days_comes_back() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_ends_leaves_the_license_to_its_end_and_a_restored_one_is_licensed_at_once() {
+async fn a_subscription_that_ends_leaves_the_license_to_its_end_and_a_restored_one_is_licensed_at_once()
+ {
     let world = World::in_memory();
     let mut appliance = Appliance::install(&world, &world.registry).await;
     world.clock.advance(TimeDelta::days(3));
@@ -139,7 +155,11 @@ async fn a_subscription_that_ends_leaves_the_license_to_its_end_and_a_restored_o
         world.clock.advance(TimeDelta::days(1));
     }
     world.clock.advance(TimeDelta::minutes(2));
-    assert!(matches!(appliance.state(&world), LicenseState::Expired { .. }), "{:?}", appliance.state(&world));
+    assert!(
+        matches!(appliance.state(&world), LicenseState::Expired { .. }),
+        "{:?}",
+        appliance.state(&world)
+    );
     edit(&world, &appliance, EntitlementEdit::Restore).await;
     appliance.check_in(&world.registry).await;
     assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)));
@@ -179,7 +199,8 @@ impl LicenseSigner for Turning {
 async fn a_rotation_takes_every_appliance_over_and_refuses_no_valid_license_on_the_way() {
     let world = World::in_memory();
     let pems = [ed25519_pem(&[1; 32]), p256_pem(&[2; 32]).unwrap()];
-    let [old, new] = [0, 1].map(|index| Signer::from_pem(&pems[index], None).unwrap().public_key().kid.clone());
+    let [old, new] =
+        [0, 1].map(|index| Signer::from_pem(&pems[index], None).unwrap().public_key().kid.clone());
     let mut plan = RingPlan::of_one(old.clone(), "0".to_owned(), world.now());
     let ring = |plan: &RingPlan| {
         let keys = plan.in_use(world.now(), TimeDelta::days(31)).map(|key| {
@@ -197,7 +218,10 @@ async fn a_rotation_takes_every_appliance_over_and_refuses_no_valid_license_on_t
     for hour in 0..24 * 40 {
         match hour {
             24 => plan.publish(new.clone(), "1".to_owned(), world.now()).unwrap(),
-            71 => assert!(plan.activate(&new, world.now(), false).is_err(), "nobody may have seen it yet"),
+            71 => assert!(
+                plan.activate(&new, world.now(), false).is_err(),
+                "nobody may have seen it yet"
+            ),
             72 => plan.activate(&new, world.now(), false).unwrap(),
             _ => {}
         }

@@ -26,7 +26,11 @@ async fn set_status(world: &World, tenant: TenantId, status: TenantStatus) {
 async fn revoke(world: &World, tenant: TenantId) {
     let record = world.ports.store.tenant_show(tenant).await.unwrap().unwrap();
     let selector = EntitlementSelector::Id(record.entitlements[0].id);
-    world.registry.entitlement_edit(selector, EntitlementEdit::Revoke, None, actor()).await.unwrap();
+    world
+        .registry
+        .entitlement_edit(selector, EntitlementEdit::Revoke, None, actor())
+        .await
+        .unwrap();
 }
 
 fn refusal(result: Result<Redeemed, Error>) -> Refusal {
@@ -44,7 +48,10 @@ fn other_tenant(world: &World) -> TenantId {
 async fn what_cannot_be_a_code_is_invalid_and_never_reaches_the_store() {
     let world = World::in_memory();
     for typed in ["", "short", "K7QP-M2RX-9TD!", "🚀🚀🚀🚀🚀🚀🚀🚀"] {
-        assert_eq!(refusal(world.redeem(&PlainCode::new(typed.to_owned()), "a").await), Refusal::CodeInvalid);
+        assert_eq!(
+            refusal(world.redeem(&PlainCode::new(typed.to_owned()), "a").await),
+            Refusal::CodeInvalid
+        );
     }
     assert_eq!(audit(&*world.ports.store, None).await, []);
 }
@@ -57,9 +64,19 @@ async fn an_unknown_code_is_invalid_and_after_thirty_the_source_has_to_wait() {
     for _ in 0..30 {
         assert_eq!(refusal(world.redeem(&unknown, "a").await), Refusal::CodeInvalid);
     }
-    assert!(matches!(refusal(world.redeem(&issued.code, "a").await), Refusal::TooManyGuesses { .. }));
+    assert!(matches!(
+        refusal(world.redeem(&issued.code, "a").await),
+        Refusal::TooManyGuesses { .. }
+    ));
     let lines = audit(&*world.ports.store, None).await;
-    assert_eq!(lines.iter().filter(|line| line.tenant_id.is_none()).map(|line| line.count).collect::<Vec<_>>(), [30]);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.tenant_id.is_none())
+            .map(|line| line.count)
+            .collect::<Vec<_>>(),
+        [30]
+    );
     world.clock.advance(TimeDelta::minutes(10));
     world.redeem(&issued.code, "a").await.unwrap();
 }
@@ -78,9 +95,18 @@ async fn used_expired_and_superseded_codes_say_so_and_do_not_count_as_guesses() 
     assert_eq!(still_live.code_state.as_str(), "live");
     world.clock.advance(TimeDelta::microseconds(1));
     for _ in 0..31 {
-        assert_eq!(refusal(world.redeem(&used.code, "a").await), Refusal::CodeConsumed { since: then });
-        assert_eq!(refusal(world.redeem(&replaced.code, "a").await), Refusal::CodeSuperseded { since: then });
-        assert_eq!(refusal(world.redeem(&expired.code, "a").await), Refusal::CodeExpired { since: expires_at });
+        assert_eq!(
+            refusal(world.redeem(&used.code, "a").await),
+            Refusal::CodeConsumed { since: then }
+        );
+        assert_eq!(
+            refusal(world.redeem(&replaced.code, "a").await),
+            Refusal::CodeSuperseded { since: then }
+        );
+        assert_eq!(
+            refusal(world.redeem(&expired.code, "a").await),
+            Refusal::CodeExpired { since: expires_at }
+        );
     }
 }
 
@@ -90,7 +116,10 @@ async fn another_tenants_code_is_a_mismatch_and_stays_live() {
         let world = World::in_memory();
         let issued = world.register("Acme", edition).await;
         let other = Asker::Running(Some(other_tenant(&world)));
-        assert_eq!(refusal(world.redeem_as(&issued.code, "a", other).await), Refusal::TenantMismatch);
+        assert_eq!(
+            refusal(world.redeem_as(&issued.code, "a", other).await),
+            Refusal::TenantMismatch
+        );
         world.redeem(&issued.code, "a").await.unwrap();
     }
 }
@@ -100,7 +129,10 @@ async fn an_essentials_install_code_activates_nothing_that_is_running_and_stays_
     let world = World::in_memory();
     let issued = world.register("Acme", "essentials").await;
     for asker in [Asker::Running(None), Asker::Running(Some(issued.tenant_id))] {
-        assert_eq!(refusal(world.redeem_as(&issued.code, "a", asker).await), Refusal::NotAnActivationCode);
+        assert_eq!(
+            refusal(world.redeem_as(&issued.code, "a", asker).await),
+            Refusal::NotAnActivationCode
+        );
     }
     world.redeem(&issued.code, "a").await.unwrap();
 }
@@ -122,7 +154,10 @@ async fn a_suspended_or_cancelled_tenant_is_refused_and_its_code_stays_live() {
         let issued = world.register("Acme", "pro").await;
         set_status(&world, issued.tenant_id, status).await;
         assert_eq!(refusal(world.redeem(&issued.code, "a").await), Refusal::TenantSuspended);
-        assert!(matches!(world.reissue(issued.tenant_id).await, Err(Error::Refused(Refusal::TenantSuspended))));
+        assert!(matches!(
+            world.reissue(issued.tenant_id).await,
+            Err(Error::Refused(Refusal::TenantSuspended))
+        ));
         set_status(&world, issued.tenant_id, TenantStatus::Registered).await;
         world.redeem(&issued.code, "a").await.unwrap();
     }
@@ -144,7 +179,11 @@ async fn after_a_revocation_an_install_code_is_an_essentials_one() {
 async fn an_activation_code_whose_entitlement_was_revoked_is_refused_and_stays_live() {
     let world = World::in_memory();
     let (code, id) = world.activation_code(None).await;
-    world.registry.entitlement_edit(EntitlementSelector::Id(id), EntitlementEdit::Revoke, None, actor()).await.unwrap();
+    world
+        .registry
+        .entitlement_edit(EntitlementSelector::Id(id), EntitlementEdit::Revoke, None, actor())
+        .await
+        .unwrap();
     let tenant = Asker::Running(Some(other_tenant(&world)));
     for _ in 0..2 {
         let refused = refusal(world.redeem_as(&code, "a", tenant).await);
@@ -157,10 +196,16 @@ async fn an_activation_code_adopts_a_tenant_the_registry_does_not_know() {
     let world = World::in_memory();
     let (code, _) = world.activation_code(None).await;
     assert_eq!(refusal(world.redeem(&code, "a").await), Refusal::TenantRequired);
-    assert_eq!(refusal(world.redeem_as(&code, "a", Asker::Running(None)).await), Refusal::TenantRequired);
+    assert_eq!(
+        refusal(world.redeem_as(&code, "a", Asker::Running(None)).await),
+        Refusal::TenantRequired
+    );
     let id = other_tenant(&world);
     let redeemed = world.redeem_as(&code, "a", Asker::Running(Some(id))).await.unwrap();
-    assert_eq!((redeemed.tenant_id, redeemed.company_name.as_str(), redeemed.contact_email.as_str()), (id, "Acme", ""));
+    assert_eq!(
+        (redeemed.tenant_id, redeemed.company_name.as_str(), redeemed.contact_email.as_str()),
+        (id, "Acme", "")
+    );
     let shown = world.registry.tenant_show(id).await.unwrap();
     assert_eq!(shown.record.tenant.status, TenantStatus::Installed);
     assert_eq!(shown.entitlement.unwrap().tenant_id, Some(id));
@@ -172,7 +217,10 @@ async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_secon
     let paid = world.register("Paid", "pro").await;
     let (code, _) = world.activation_code(None).await;
     let running = |tenant| Asker::Running(Some(tenant));
-    assert_eq!(refusal(world.redeem_as(&code, "a", running(paid.tenant_id)).await), Refusal::AlreadyEntitled);
+    assert_eq!(
+        refusal(world.redeem_as(&code, "a", running(paid.tenant_id)).await),
+        Refusal::AlreadyEntitled
+    );
     let free = world.register("Free", "essentials").await;
     world.redeem_as(&code, "a", running(free.tenant_id)).await.unwrap();
 
@@ -181,7 +229,10 @@ async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_secon
     let (code, _) = world.activation_code(Some(free.tenant_id)).await;
     let other = running(other_tenant(&world));
     assert_eq!(refusal(world.redeem_as(&code, "a", other).await), Refusal::TenantMismatch);
-    assert_eq!(world.redeem_as(&code, "a", Asker::Running(None)).await.unwrap().tenant_id, free.tenant_id);
+    assert_eq!(
+        world.redeem_as(&code, "a", Asker::Running(None)).await.unwrap().tenant_id,
+        free.tenant_id
+    );
 }
 
 #[tokio::test]
@@ -202,7 +253,10 @@ async fn one_appliance_id_under_two_tenants_is_two_appliances() {
         world.redeem(&issued.code, "appliance-0123456789abcdef").await.unwrap();
     }
     for issued in [acme, bolt] {
-        assert_eq!(world.registry.tenant_show(issued.tenant_id).await.unwrap().record.appliances.len(), 1);
+        assert_eq!(
+            world.registry.tenant_show(issued.tenant_id).await.unwrap().record.appliances.len(),
+            1
+        );
     }
 }
 
@@ -220,7 +274,8 @@ async fn an_appliance_id_must_be_given() {
 #[tokio::test]
 async fn an_activation_code_of_one_tenant_never_brings_the_entitlement_of_another() {
     let world = World::in_memory();
-    let (acme, bolt) = (world.register("Acme", "essentials").await, world.register("Bolt", "essentials").await);
+    let (acme, bolt) =
+        (world.register("Acme", "essentials").await, world.register("Bolt", "essentials").await);
     let (code, id) = world.activation_code(Some(acme.tenant_id)).await;
     let record = world.ports.store.tenant_show(acme.tenant_id).await.unwrap().unwrap();
     let mut entitlement = record.entitlements[0].clone();
@@ -239,14 +294,29 @@ async fn a_revoked_appliance_that_is_installed_anew_gets_a_credential_and_loses_
         let issued = world.register("Acme", "pro").await;
         let first = world.redeem(&issued.code, "a").await.unwrap().licensed.unwrap();
         if revoked {
-            let mut appliance =
-                world.ports.store.tenant_show(issued.tenant_id).await.unwrap().unwrap().appliances.remove(0);
+            let mut appliance = world
+                .ports
+                .store
+                .tenant_show(issued.tenant_id)
+                .await
+                .unwrap()
+                .unwrap()
+                .appliances
+                .remove(0);
             appliance.revoked_at = Some(world.now());
             world.write(vec![Write::PutAppliance(Box::new(appliance))]).await.unwrap();
         }
         let again = world.reissue(issued.tenant_id).await.unwrap();
         world.redeem(&again.code, "a").await.unwrap();
-        let appliance = world.ports.store.tenant_show(issued.tenant_id).await.unwrap().unwrap().appliances.remove(0);
+        let appliance = world
+            .ports
+            .store
+            .tenant_show(issued.tenant_id)
+            .await
+            .unwrap()
+            .unwrap()
+            .appliances
+            .remove(0);
         assert_eq!(appliance.revoked_at, None);
         // Digests are unique: the old one can be inserted again only where it was deleted.
         let old = Credential {

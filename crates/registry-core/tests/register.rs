@@ -21,8 +21,11 @@ async fn register(world: &World, edition: &str, subscription: &str) -> Result<Is
 async fn unbound(world: &World, subscription: &str, revoked: bool) {
     let (_, id) = world.activation_code(None).await;
     let selector = EntitlementSelector::Id(id);
-    let mut entitlement =
-        world.registry.entitlement_edit(selector, EntitlementEdit::Revoke, None, actor()).await.unwrap();
+    let mut entitlement = world
+        .registry
+        .entitlement_edit(selector, EntitlementEdit::Revoke, None, actor())
+        .await
+        .unwrap();
     entitlement.subscription = Some(SubscriptionId::parse(subscription).unwrap());
     entitlement.revoked_at = revoked.then(|| world.now());
     world.write(vec![Write::PutEntitlement(Box::new(entitlement))]).await.unwrap();
@@ -58,7 +61,8 @@ async fn a_free_tenant_that_registers_paid_with_its_subscription_is_upgraded() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_was_upgraded_by_another_subscription_registers_again_without_a_second_entitlement() {
+async fn a_tenant_that_was_upgraded_by_another_subscription_registers_again_without_a_second_entitlement()
+ {
     let world = World::in_memory();
     let free = register(&world, "essentials", "sub_1").await.unwrap();
     world.activation_code(Some(free.tenant_id)).await;

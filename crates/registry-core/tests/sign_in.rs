@@ -27,8 +27,11 @@ async fn asked(world: &World, email: &str) -> SignInToken {
     world.registry.sign_in_mail(EmailAddress::parse(email).unwrap(), source()).await.unwrap();
     world.deliver().await;
     world.clock.advance(TimeDelta::seconds(1));
-    let link = world.mailer.sent().into_iter().rfind(|mail| mail.code.is_empty()).unwrap().link.unwrap();
-    SignInToken::new(link.strip_prefix("https://registry.example/portal/sign-in/").unwrap().to_owned())
+    let link =
+        world.mailer.sent().into_iter().rfind(|mail| mail.code.is_empty()).unwrap().link.unwrap();
+    SignInToken::new(
+        link.strip_prefix("https://registry.example/portal/sign-in/").unwrap().to_owned(),
+    )
 }
 
 async fn signed_in(world: &World, email: &str) -> OpenedSession {
@@ -46,7 +49,9 @@ fn customer() -> Actor {
 
 async fn audited(world: &World) -> Vec<(Action, String, String)> {
     let lines = audit(&*world.ports.store, None).await.into_iter();
-    let ours = lines.filter(|it| matches!(it.action, Action::SignInAsked | Action::SignedIn | Action::SignedOut));
+    let ours = lines.filter(|it| {
+        matches!(it.action, Action::SignInAsked | Action::SignedIn | Action::SignedOut)
+    });
     ours.map(|it| (it.action, it.actor.name, it.detail)).collect()
 }
 
@@ -59,19 +64,43 @@ async fn a_link_signs_in_once_ends_the_others_and_every_step_is_audited() {
     let world = World::in_memory();
     let tenant = world.register("Acme", "essentials").await.tenant_id;
     world.deliver().await;
-    world.registry.sign_in_mail(EmailAddress::parse("nobody@example.com").unwrap(), source()).await.unwrap();
+    world
+        .registry
+        .sign_in_mail(EmailAddress::parse("nobody@example.com").unwrap(), source())
+        .await
+        .unwrap();
     assert!(world.deliver().await.is_empty(), "an unknown address gets nothing");
 
-    let (older, link) = (asked(&world, "acme@example.com").await, asked(&world, "ACME@example.com").await);
+    let (older, link) =
+        (asked(&world, "acme@example.com").await, asked(&world, "ACME@example.com").await);
     let session = world.registry.sign_in(&link, None, source()).await.unwrap();
-    assert_eq!((session.visitor.role, session.visitor.name.as_str()), (Role::Customer, "acme@example.com"));
+    assert_eq!(
+        (session.visitor.role, session.visitor.name.as_str()),
+        (Role::Customer, "acme@example.com")
+    );
     assert!(is_refused(&world.registry.sign_in(&link, None, source()).await), "used");
-    assert!(is_refused(&world.registry.sign_in(&older, None, source()).await), "a used one ends the others");
-    assert!(is_refused(&world.registry.sign_in(&session.token, None, source()).await), "a session is no link");
-    assert!(world.registry.session(&asked(&world, "acme@example.com").await).await.unwrap().is_none());
+    assert!(
+        is_refused(&world.registry.sign_in(&older, None, source()).await),
+        "a used one ends the others"
+    );
+    assert!(
+        is_refused(&world.registry.sign_in(&session.token, None, source()).await),
+        "a session is no link"
+    );
+    assert!(
+        world.registry.session(&asked(&world, "acme@example.com").await).await.unwrap().is_none()
+    );
 
-    world.registry.sign_out(&session.token, session.visitor.clone(), false, customer()).await.unwrap();
-    world.registry.sign_out(&session.token, session.visitor.clone(), false, customer()).await.unwrap();
+    world
+        .registry
+        .sign_out(&session.token, session.visitor.clone(), false, customer())
+        .await
+        .unwrap();
+    world
+        .registry
+        .sign_out(&session.token, session.visitor.clone(), false, customer())
+        .await
+        .unwrap();
     assert!(!lives(&world, &session).await);
     let said = |action, name: &str| (action, name.to_owned(), String::new());
     let expected = [
@@ -83,7 +112,9 @@ async fn a_link_signs_in_once_ends_the_others_and_every_step_is_audited() {
     ];
     assert_eq!(audited(&world).await, expected);
     let (timeline, next) = world.registry.tenant_timeline(tenant, 100, None).await.unwrap();
-    let is_told = |action| timeline.iter().any(|it| matches!(it, Event::Audited(entry) if entry.action == action));
+    let is_told = |action| {
+        timeline.iter().any(|it| matches!(it, Event::Audited(entry) if entry.action == action))
+    };
     assert!(is_told(Action::SignedIn) && next.is_none(), "{timeline:?}");
     let mails = timeline.iter().filter(|it| matches!(it, Event::Mailed(_)));
     assert_eq!(mails.count(), 4, "the code, and the links");
@@ -114,7 +145,8 @@ async fn signing_out_everywhere_ends_the_contacts_sessions_and_links_and_no_othe
     let world = World::in_memory();
     world.register("Acme", "essentials").await;
     world.register("Bolt", "essentials").await;
-    let (first, second) = (signed_in(&world, "acme@example.com").await, signed_in(&world, "acme@example.com").await);
+    let (first, second) =
+        (signed_in(&world, "acme@example.com").await, signed_in(&world, "acme@example.com").await);
     let other = signed_in(&world, "bolt@example.com").await;
     let ann = Actor { name: "operator:ann".to_owned(), source: source().to_string() };
     let operator = world.registry.operator_sign_in("acme@example.com", None, ann).await.unwrap();
@@ -124,8 +156,12 @@ async fn signing_out_everywhere_ends_the_contacts_sessions_and_links_and_no_othe
     assert!(lives(&world, &other).await && lives(&world, &operator).await);
     assert!(is_refused(&world.registry.sign_in(&link, None, source()).await));
     let lines = audited(&world).await;
-    let named = |name: &str, detail: &str| lines.iter().any(|(_, it, why)| it == name && why == detail);
-    assert!(named("customer:acme@example.com", "everywhere") && named("operator:ann", ""), "{lines:?}");
+    let named =
+        |name: &str, detail: &str| lines.iter().any(|(_, it, why)| it == name && why == detail);
+    assert!(
+        named("customer:acme@example.com", "everywhere") && named("operator:ann", ""),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +180,11 @@ async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_
     let contact = EmailAddress::parse("acme@example.com").unwrap();
     let from = |last: u8| Source::of([198, 51, 100, last].into());
     for _ in 0..50 {
-        assert_eq!(world.registry.ask(from(1), Asked::Link(&contact), Some([7; 32])), Ok(()), "it is the same form");
+        assert_eq!(
+            world.registry.ask(from(1), Asked::Link(&contact), Some([7; 32])),
+            Ok(()),
+            "it is the same form"
+        );
     }
     for last in 2..11 {
         assert_eq!(world.registry.ask(from(last), Asked::Link(&contact), None), Ok(()));
@@ -152,7 +192,10 @@ async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_
     let late = world.registry.ask(from(11), Asked::Link(&contact), Some([8; 32])).unwrap_err();
     assert!(matches!(late, Refusal::TooOften { .. }), "{late:?}");
     let again = world.registry.ask(from(11), Asked::Link(&contact), Some([8; 32])).unwrap_err();
-    assert!(matches!(again, Refusal::TooOften { .. }), "what was refused is no form that was counted: {again:?}");
+    assert!(
+        matches!(again, Refusal::TooOften { .. }),
+        "what was refused is no form that was counted: {again:?}"
+    );
     // Each kind is counted by itself, and a session's wherever it comes from.
     assert_eq!(world.registry.ask(from(12), Asked::Registration(&contact), None), Ok(()));
     for _ in 0..10 {
@@ -166,12 +209,18 @@ async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_
 async fn signing_in_again_ends_the_browsers_earlier_session_and_closed_tenants_may_be_looked_at() {
     let world = World::in_memory();
     let tenant = world.register("Acme", "essentials").await.tenant_id;
-    let (other, first) = (signed_in(&world, "acme@example.com").await, signed_in(&world, "acme@example.com").await);
+    let (other, first) =
+        (signed_in(&world, "acme@example.com").await, signed_in(&world, "acme@example.com").await);
     let link = asked(&world, "acme@example.com").await;
     let again = world.registry.sign_in(&link, Some(&first.token), source()).await.unwrap();
-    assert!(!lives(&world, &first).await && lives(&world, &other).await && lives(&world, &again).await);
+    assert!(
+        !lives(&world, &first).await && lives(&world, &other).await && lives(&world, &again).await
+    );
     world.registry.tenant_edit(tenant, TenantEdit::Suspend, customer()).await.unwrap();
-    assert!(lives(&world, &signed_in(&world, "acme@example.com").await).await, "who is suspended may look");
+    assert!(
+        lives(&world, &signed_in(&world, "acme@example.com").await).await,
+        "who is suspended may look"
+    );
     let contact = EmailAddress::parse("acme@example.com").unwrap();
     world.publish("1.0", b"content").await.unwrap();
     let refused = world.registry.download_offered(&contact, source()).await.unwrap_err();
@@ -191,7 +240,10 @@ async fn what_is_downloaded_from_the_portal_is_audited() {
     }
     let lines = audit(&*world.ports.store, None).await;
     let started = lines.iter().find(|it| it.action == Action::DownloadStarted).unwrap();
-    assert_eq!((started.count, started.detail.as_str(), started.code_id.is_some()), (2, "1.0", true));
+    assert_eq!(
+        (started.count, started.detail.as_str(), started.code_id.is_some()),
+        (2, "1.0", true)
+    );
 }
 
 #[tokio::test]
@@ -213,6 +265,9 @@ async fn a_code_that_only_a_mail_would_show_is_not_minted_for_nobody() {
     let id = tenant.id;
     world.write(vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
     let refused = world.registry.code_reissue(reissue(id, true), actor()).await.unwrap_err();
-    assert!(matches!(refused, Error::Refused(Refusal::Invalid { field: "contact_email", .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Error::Refused(Refusal::Invalid { field: "contact_email", .. })),
+        "{refused:?}"
+    );
     world.registry.code_reissue(reissue(id, false), actor()).await.unwrap();
 }

@@ -23,7 +23,8 @@ use crate::tokens::ServiceTokens;
 pub struct HttpSettings {
     /// The largest request body, in bytes.
     pub body_limit: usize,
-    /// How long a request may take before it is answered with a 503. Downloads stream as long as they need.
+    /// How long a request may take before it is answered with a 503. Downloads stream as long as
+    /// they need.
     pub request_timeout: Duration,
     /// How long a client may take to send its headers or its body.
     pub read_timeout: Duration,
@@ -37,7 +38,8 @@ pub struct HttpSettings {
     pub source_header: HeaderName,
 }
 
-/// How long an answer about readiness is given again: asking costs a write, and the path is open to anyone.
+/// How long an answer about readiness is given again: asking costs a write, and the path is open to
+/// anyone.
 const READINESS: TimeDelta = TimeDelta::seconds(1);
 
 /// How the parts were, and when.
@@ -60,8 +62,8 @@ pub struct App {
 }
 
 impl App {
-    /// The registry over HTTP: `files` are those behind links of our own, where the blob store is a local one; `tokens`
-    /// say who may call as a service.
+    /// The registry over HTTP: `files` are those behind links of our own, where the blob store is a
+    /// local one; `tokens` say who may call as a service.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
@@ -93,7 +95,8 @@ impl App {
         self.later.spawn(task);
     }
 
-    /// Waits until everything is done that was left for later; no longer than requests in flight have.
+    /// Waits until everything is done that was left for later; no longer than requests in flight
+    /// have.
     pub async fn finish(&self) {
         self.later.close();
         if tokio::time::timeout(self.settings.shutdown_timeout, self.later.wait()).await.is_err() {

@@ -17,9 +17,13 @@ impl FromRequestParts<App> for Service {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let (scheme, token) = header.and_then(|value| value.split_once(' ')).ok_or_else(ApiError::unauthorized)?;
+        let (scheme, token) =
+            header.and_then(|value| value.split_once(' ')).ok_or_else(ApiError::unauthorized)?;
         let name = app.tokens.actor(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"));
         let name = name.ok_or_else(ApiError::unauthorized)?;
-        Ok(Self(Actor { name, source: client_source(&parts.headers, &parts.extensions, &app.settings).to_string() }))
+        Ok(Self(Actor {
+            name,
+            source: client_source(&parts.headers, &parts.extensions, &app.settings).to_string(),
+        }))
     }
 }

@@ -1,4 +1,5 @@
-//! What surrounds every request: its id, its line in the log, its time limit, and the one form of every error.
+//! What surrounds every request: its id, its line in the log, its time limit, and the one form of
+//! every error.
 
 use std::any::Any;
 
@@ -25,18 +26,23 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
     let id = request_id(&app, &request);
     // What is no method we know may be anything, a code even.
     let method = request.method().clone();
-    let method = if matches!(method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") {
+    let method = if matches!(
+        method.as_str(),
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS"
+    ) {
         method.to_string()
     } else {
         "(other)".to_owned()
     };
     // The pattern, not the path: queries and paths may hold the secret part of a link.
-    let path = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
+    let path =
+        request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let source = client_source(request.headers(), request.extensions(), &app.settings);
     let for_a_person = page::title_for_a_person(&path, request.headers());
     let reader = Reader::of(&app, &request);
     let answered = tokio::time::timeout(app.settings.request_timeout, next.run(request)).await;
-    let response = answered.unwrap_or_else(|_| ApiError::overloaded("the request timed out").into_response());
+    let response =
+        answered.unwrap_or_else(|_| ApiError::overloaded("the request timed out").into_response());
     let response = match (reader, app.door()) {
         (Some(reader), Ok(door)) => reader.shown(door, &id, response),
         _ => response,
@@ -60,14 +66,21 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
 /// The client's own id where it sent a decent one, else a fresh one.
 fn request_id(app: &App, request: &Request) -> String {
     let decent = |id: &&str| {
-        (8..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        (8..=128).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(decent);
+    let given =
+        request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(decent);
     given.map_or_else(|| app.registry.draw_id().to_string(), str::to_owned)
 }
 
 /// Gives an error its form, whoever made it. Also returns what the log should say about it.
-fn formed(app: &App, mut response: Response, id: &str, for_a_person: Option<&str>) -> (Response, Option<String>) {
+fn formed(
+    app: &App,
+    mut response: Response,
+    id: &str,
+    for_a_person: Option<&str>,
+) -> (Response, Option<String>) {
     let status = response.status();
     // What is a page already says itself what happened.
     let is_page = response.extensions_mut().remove::<Shown>().is_some();
@@ -78,7 +91,9 @@ fn formed(app: &App, mut response: Response, id: &str, for_a_person: Option<&str
     let error = error.unwrap_or_else(|| ApiError::of_status(status));
     let portal = app.registry.settings().portal_url.as_deref();
     let next_step = error.refusal.as_ref().and_then(|refusal| refusal.next_step(portal));
-    let text = next_step.as_ref().map_or_else(|| error.text.clone(), |step| format!("{} {step}", error.text));
+    let text = next_step
+        .as_ref()
+        .map_or_else(|| error.text.clone(), |step| format!("{} {step}", error.text));
     let problem = Problem {
         r#type: "about:blank".to_owned(),
         title: status.canonical_reason().unwrap_or("Error").to_owned(),
@@ -100,7 +115,8 @@ fn formed(app: &App, mut response: Response, id: &str, for_a_person: Option<&str
         (status, kind, Json(problem)).into_response()
     };
     formed.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // What the error's maker said in headers stays: Allow, Retry-After, WWW-Authenticate, Content-Range.
+    // What the error's maker said in headers stays: Allow, Retry-After, WWW-Authenticate,
+    // Content-Range.
     for (name, value) in response.headers() {
         if *name != header::CONTENT_LENGTH && !formed.headers().contains_key(name) {
             formed.headers_mut().insert(name, value.clone());
@@ -112,6 +128,10 @@ fn formed(app: &App, mut response: Response, id: &str, for_a_person: Option<&str
 /// A bug in a handler is a 500 in our form, and does not end the process.
 #[expect(clippy::needless_pass_by_value, reason = "tower-http calls it so")]
 pub(crate) fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    ApiError::internal(format!("a handler panicked: {}", text.unwrap_or("no message"))).into_response()
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    ApiError::internal(format!("a handler panicked: {}", text.unwrap_or("no message")))
+        .into_response()
 }

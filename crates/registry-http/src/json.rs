@@ -1,5 +1,5 @@
-//! Reading JSON: 413 over the limit, 415 for another kind of content, 400 where it is no JSON, 422 where a value has
-//! the wrong type. Texts name the field, never its value: it may be a code.
+//! Reading JSON: 413 over the limit, 415 for another kind of content, 400 where it is no JSON, 422
+//! where a value has the wrong type. Texts name the field, never its value: it may be a code.
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -12,8 +12,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::app::App;
 use crate::problem::ApiError;
 
-/// So many limits' worth of a body that is too large is read before it is refused: a client that is still sending
-/// would else see its connection break, and not why.
+/// So many limits' worth of a body that is too large is read before it is refused: a client that is
+/// still sending would else see its connection break, and not why.
 const PATIENCE: usize = 64;
 
 /// A request's body as `T`.
@@ -31,11 +31,21 @@ impl<T: DeserializeOwned> FromRequest<App> for ApiJson<T> {
 
 /// `application/json` or `…+json`. No content type at all is taken for JSON.
 fn check_type(request: &Request) -> Result<(), ApiError> {
-    let kind = request.headers().get(header::CONTENT_TYPE).map_or(Ok("application/json"), |kind| kind.to_str());
-    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"));
-    let is_plain = request.headers().get(header::CONTENT_ENCODING).is_none_or(|value| value == "identity");
-    if is_json && is_plain { Ok(()) } else { Err(ApiError::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)) }
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map_or(Ok("application/json"), |kind| kind.to_str());
+    let kind =
+        kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json =
+        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"));
+    let is_plain =
+        request.headers().get(header::CONTENT_ENCODING).is_none_or(|value| value == "identity");
+    if is_json && is_plain {
+        Ok(())
+    } else {
+        Err(ApiError::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+    }
 }
 
 /// A body, at most so many bytes, within the time that clients have for it.
@@ -76,7 +86,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, text) = (error.path().to_string(), error.inner().to_string());
-        let field = |prefix| text.strip_prefix(prefix).and_then(|rest| Some(rest.split_once('`')?.0));
+        let field =
+            |prefix| text.strip_prefix(prefix).and_then(|rest| Some(rest.split_once('`')?.0));
         let (field, problem) = match (field("missing field `"), field("duplicate field `")) {
             (Some(field), _) => (field, "is missing."),
             (None, Some(field)) => (field, "is given twice."),
@@ -106,7 +117,11 @@ mod tests {
             ("{}", 422, Some("claim_code")),
             (r#"{"claim_code": "a", "claim_code": "b"}"#, 422, Some("claim_code")),
             (r#"{"claim_code": 77777777}"#, 422, Some("claim_code")),
-            (r#"{"claim_code": "K7QPM2RX9TDV", "appliance_id": ["K7QPM2RX9TDV"]}"#, 422, Some("appliance_id")),
+            (
+                r#"{"claim_code": "K7QPM2RX9TDV", "appliance_id": ["K7QPM2RX9TDV"]}"#,
+                422,
+                Some("appliance_id"),
+            ),
             (
                 r#"{"claim_code": "K7QPM2RX9TDV", "appliance_id": "a", "tenant_id": "K7QPM2RX9TDV"}"#,
                 422,
@@ -114,7 +129,11 @@ mod tests {
             ),
         ] {
             let error = parse::<RegisterRequest>(body.as_bytes()).err().unwrap();
-            assert_eq!((error.status.as_u16(), error.reason.as_deref()), (status, reason), "{body}");
+            assert_eq!(
+                (error.status.as_u16(), error.reason.as_deref()),
+                (status, reason),
+                "{body}"
+            );
             assert!(!error.text.contains("K7QP") && !error.text.contains("7777"), "{}", error.text);
         }
     }
@@ -122,7 +141,8 @@ mod tests {
     #[test]
     fn a_null_tenant_is_told_from_an_absent_one_and_unknown_fields_are_ignored() {
         let tenant = |rest: &str| {
-            let body = format!(r#"{{"claim_code": "x", "appliance_id": "a", "unknown": 1 {rest}}}"#);
+            let body =
+                format!(r#"{{"claim_code": "x", "appliance_id": "a", "unknown": 1 {rest}}}"#);
             parse::<RegisterRequest>(body.as_bytes()).ok().unwrap().tenant_id
         };
         assert_eq!(tenant(""), None);

@@ -1,11 +1,12 @@
-//! The registry over HTTP: the JSON API of `docs/wire-contract.md`, the download links of a local blob store, OpenAPI.
+//! The registry over HTTP: the JSON API of `docs/wire-contract.md`, the download links of a local
+//! blob store, OpenAPI.
 //!
-//! Handlers hold no rule: they turn wire types into a use case's words, and its result or refusal back. Every answer
-//! that is an error leaves in one form, whoever made it (the module `frame`).
+//! Handlers hold no rule: they turn wire types into a use case's words, and its result or refusal
+//! back. Every answer that is an error leaves in one form, whoever made it (the module `frame`).
 //!
-//! To add an endpoint: 1. its wire types in registry-api; 2. a file in `endpoints` with its handler and its
-//! `#[utoipa::path]`; 3. one `routes!` line in `endpoints::routes`; 4. its section in `docs/wire-contract.md`, and tests that
-//! cite it.
+//! To add an endpoint: 1. its wire types in registry-api; 2. a file in `endpoints` with its handler
+//! and its `#[utoipa::path]`; 3. one `routes!` line in `endpoints::routes`; 4. its section in
+//! `docs/wire-contract.md`, and tests that cite it.
 
 mod app;
 mod auth;

@@ -47,12 +47,22 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut catalogue = Catalogue::with_prefix("registry");
         let requests = Family::<Answered, Counter>::default();
-        let durations = Family::<Asked, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
+        let durations =
+            Family::<Asked, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         let (in_flight, parts) = (Gauge::default(), Family::<PartLabel, Gauge>::default());
         catalogue.register("http_requests", "Requests that were answered", requests.clone());
         let help = "How long requests took";
-        catalogue.register_with_unit("http_request_duration", help, Unit::Seconds, durations.clone());
-        catalogue.register("http_requests_in_flight", "Requests that are being answered", in_flight.clone());
+        catalogue.register_with_unit(
+            "http_request_duration",
+            help,
+            Unit::Seconds,
+            durations.clone(),
+        );
+        catalogue.register(
+            "http_requests_in_flight",
+            "Requests that are being answered",
+            in_flight.clone(),
+        );
         catalogue.register("part_up", "1 where a part works, as at /readyz", parts.clone());
         Self { catalogue, requests, durations, in_flight, parts }
     }

@@ -27,7 +27,8 @@ struct View<'a> {
 pub(crate) fn title_for_a_person(path: &str, headers: &HeaderMap) -> Option<&'static str> {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut kinds = accepted.flat_map(|value| value.split(','));
-    let is_browser = kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html"));
+    let is_browser =
+        kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html"));
     (is_browser && FOLLOWED.contains(&path)).then_some("This download is not available")
 }
 
@@ -37,16 +38,21 @@ pub(crate) fn problem_page(refused: &str, problem: &Problem, text: &str) -> Resp
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
     let title = if problem.status < 500 { refused } else { "Try again in a moment" };
     let next_step = problem.next_step.as_deref();
-    let view = View { title, text, next_step, status: problem.status, request_id: &problem.request_id };
+    let view =
+        View { title, text, next_step, status: problem.status, request_id: &problem.request_id };
     match templates.render_str(TEMPLATE, Serde(&view)) {
         Ok(page) => {
             let mut response = Html(page).into_response();
-            let policy =
-                HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+            let policy = HeaderValue::from_static(
+                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            );
             response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
             response
         }
-        Err(error) => ApiError::internal(format!("the page of a problem cannot be rendered: {error}")).into_response(),
+        Err(error) => {
+            ApiError::internal(format!("the page of a problem cannot be rendered: {error}"))
+                .into_response()
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Errors on their way out: what handlers return, and how refusals and failures map to status and code
-//! (`docs/wire-contract.md`, "Errors").
+//! Errors on their way out: what handlers return, and how refusals and failures map to status and
+//! code (`docs/wire-contract.md`, "Errors").
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,8 @@ use registry_core::{Error, Refusal};
 /// How long clients are asked to wait where we cannot say better, in seconds.
 const RETRY_AFTER: i64 = 2;
 
-/// An error that has not got its form yet: [`crate::frame`] adds the request's id, the time and the next step.
+/// An error that has not got its form yet: [`crate::frame`] adds the request's id, the time and the
+/// next step.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
@@ -29,7 +30,16 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: ErrorCode, text: impl Into<String>) -> Self {
-        Self { status, code, text: text.into(), reason: None, refusal: None, cause: None, parts: None, header: None }
+        Self {
+            status,
+            code,
+            text: text.into(),
+            reason: None,
+            refusal: None,
+            cause: None,
+            parts: None,
+            header: None,
+        }
     }
 
     pub(crate) fn reason(self, reason: impl Into<String>) -> Self {
@@ -47,7 +57,8 @@ impl ApiError {
     pub(crate) fn unauthorized() -> Self {
         let text = "A service token is required: `Authorization: Bearer <service token>`.";
         let challenge = HeaderValue::from_static("Bearer");
-        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, text).header(header::WWW_AUTHENTICATE, challenge)
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, text)
+            .header(header::WWW_AUTHENTICATE, challenge)
     }
 
     pub(crate) fn overloaded(cause: impl Into<String>) -> Self {
@@ -72,14 +83,24 @@ impl ApiError {
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let (code, text) = match status {
             StatusCode::NOT_FOUND => (ErrorCode::NotFound, "There is nothing at this path."),
-            StatusCode::METHOD_NOT_ALLOWED => (ErrorCode::MethodNotAllowed, "This path does not take this method."),
-            StatusCode::PAYLOAD_TOO_LARGE => (ErrorCode::PayloadTooLarge, "The request is too large."),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => (ErrorCode::UnsupportedMediaType, "Send application/json."),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                (ErrorCode::MethodNotAllowed, "This path does not take this method.")
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                (ErrorCode::PayloadTooLarge, "The request is too large.")
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                (ErrorCode::UnsupportedMediaType, "Send application/json.")
+            }
             StatusCode::PRECONDITION_FAILED => {
                 (ErrorCode::PreconditionFailed, "The file is not the one that If-Match names.")
             }
-            StatusCode::REQUEST_TIMEOUT => (ErrorCode::RequestTimeout, "The request took too long to arrive."),
-            status if status.is_client_error() => (ErrorCode::InvalidRequest, "The request cannot be read."),
+            StatusCode::REQUEST_TIMEOUT => {
+                (ErrorCode::RequestTimeout, "The request took too long to arrive.")
+            }
+            status if status.is_client_error() => {
+                (ErrorCode::InvalidRequest, "The request cannot be read.")
+            }
             _ => return Self { status, ..Self::internal(format!("an unexplained {status}")) },
         };
         Self::new(status, code, text)
@@ -113,7 +134,8 @@ impl From<Error> for ApiError {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let (status, code) = status_and_code(&refusal);
-        let error = Self { refusal: Some(refusal.clone()), ..Self::new(status, code, refusal.to_string()) };
+        let error =
+            Self { refusal: Some(refusal.clone()), ..Self::new(status, code, refusal.to_string()) };
         match &refusal {
             Refusal::Invalid { field, .. } => error.reason(*field),
             Refusal::NotAnActivationCode => error.reason("not_an_activation_code"),
@@ -157,14 +179,20 @@ fn status_and_code(refusal: &Refusal) -> (StatusCode, ErrorCode) {
     use ErrorCode as Code;
     match refusal {
         Refusal::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidRequest),
-        Refusal::CodeInvalid | Refusal::NotAnActivationCode => (StatusCode::NOT_FOUND, Code::InvalidClaimCode),
+        Refusal::CodeInvalid | Refusal::NotAnActivationCode => {
+            (StatusCode::NOT_FOUND, Code::InvalidClaimCode)
+        }
         Refusal::CodeExpired { .. } => (StatusCode::GONE, Code::ExpiredClaimCode),
         Refusal::CodeConsumed { .. } => (StatusCode::CONFLICT, Code::ConsumedClaimCode),
         Refusal::CodeSuperseded { .. } => (StatusCode::CONFLICT, Code::SupersededClaimCode),
-        Refusal::TenantMismatch | Refusal::AlreadyEntitled => (StatusCode::CONFLICT, Code::TenantMismatch),
+        Refusal::TenantMismatch | Refusal::AlreadyEntitled => {
+            (StatusCode::CONFLICT, Code::TenantMismatch)
+        }
         Refusal::TenantSuspended => (StatusCode::FORBIDDEN, Code::TenantSuspended),
         Refusal::EntitlementRevoked { .. } => (StatusCode::FORBIDDEN, Code::EntitlementRevoked),
-        Refusal::TenantRequired | Refusal::CodeNotBound => (StatusCode::UNPROCESSABLE_ENTITY, Code::TenantRequired),
+        Refusal::TenantRequired | Refusal::CodeNotBound => {
+            (StatusCode::UNPROCESSABLE_ENTITY, Code::TenantRequired)
+        }
         Refusal::TenantNotFound => (StatusCode::NOT_FOUND, Code::TenantNotFound),
         Refusal::AmbiguousContact => (StatusCode::CONFLICT, Code::AmbiguousContact),
         Refusal::ApplianceRevoked => (StatusCode::UNAUTHORIZED, Code::RevokedAppliance),
@@ -175,14 +203,22 @@ fn status_and_code(refusal: &Refusal) -> (StatusCode, ErrorCode) {
             (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts)
         }
         Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused),
-        Refusal::ReleaseExists { .. } | Refusal::ReleaseYanked { .. } => (StatusCode::CONFLICT, Code::ReleaseExists),
-        Refusal::ReleaseNotFound | Refusal::NoEarlierRelease { .. } => (StatusCode::NOT_FOUND, Code::ReleaseNotFound),
-        Refusal::DownloadLinkInvalid | Refusal::SignInLinkInvalid => (StatusCode::FORBIDDEN, Code::InvalidLink),
+        Refusal::ReleaseExists { .. } | Refusal::ReleaseYanked { .. } => {
+            (StatusCode::CONFLICT, Code::ReleaseExists)
+        }
+        Refusal::ReleaseNotFound | Refusal::NoEarlierRelease { .. } => {
+            (StatusCode::NOT_FOUND, Code::ReleaseNotFound)
+        }
+        Refusal::DownloadLinkInvalid | Refusal::SignInLinkInvalid => {
+            (StatusCode::FORBIDDEN, Code::InvalidLink)
+        }
         Refusal::DownloadLinkEnded { .. } => (StatusCode::FORBIDDEN, Code::ExpiredLink),
         Refusal::ImageWithdrawn { .. } => (StatusCode::GONE, Code::ImageWithdrawn),
         Refusal::NothingToDownload => (StatusCode::NOT_FOUND, Code::NoRelease),
         Refusal::MailNotFound => (StatusCode::NOT_FOUND, Code::MailNotFound),
-        Refusal::MailSettled { .. } | Refusal::MailOutdated { .. } => (StatusCode::CONFLICT, Code::MailSettled),
+        Refusal::MailSettled { .. } | Refusal::MailOutdated { .. } => {
+            (StatusCode::CONFLICT, Code::MailSettled)
+        }
     }
 }
 

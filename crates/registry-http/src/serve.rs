@@ -20,8 +20,8 @@ use crate::app::HttpSettings;
 /// After a failed accept (no file descriptors left, say) others get time to close theirs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` until `stop` is ready, then takes no more connections and waits for requests in flight, at most the
-/// configured time. Returns whether all of them finished.
+/// Serves `router` until `stop` is ready, then takes no more connections and waits for requests in
+/// flight, at most the configured time. Returns whether all of them finished.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -48,10 +48,12 @@ pub async fn serve(
             let answer = router.clone().oneshot(request.map(axum::body::Body::new) as Request);
             async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
         });
-        // A client that takes nothing of its answer for this long gives its place up; a slow one keeps it.
+        // A client that takes nothing of its answer for this long gives its place up; a slow one
+        // keeps it.
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(settings.read_timeout));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
+        let connection =
+            graceful.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke off");

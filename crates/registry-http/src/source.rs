@@ -1,4 +1,5 @@
-//! Where a request comes from. Behind proxies, the header counts only as far as trusted proxies wrote it.
+//! Where a request comes from. Behind proxies, the header counts only as far as trusted proxies
+//! wrote it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -22,18 +23,24 @@ impl FromRequestParts<App> for Client {
     }
 }
 
-pub(crate) fn client_source(headers: &HeaderMap, extensions: &Extensions, settings: &HttpSettings) -> Source {
+pub(crate) fn client_source(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    settings: &HttpSettings,
+) -> Source {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let forwarded = headers.get_all(&settings.source_header).iter().filter_map(|value| value.to_str().ok());
+    let forwarded =
+        headers.get_all(&settings.source_header).iter().filter_map(|value| value.to_str().ok());
     let forwarded: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
     Source::of(resolve(peer, &forwarded, &settings.trusted_proxies))
 }
 
-/// Walks from the peer back through the proxies as long as each is trusted; the first that is not is the client. An
-/// entry that is no address ends the walk: nobody trusted can have meant it.
+/// Walks from the peer back through the proxies as long as each is trusted; the first that is not
+/// is the client. An entry that is no address ends the walk: nobody trusted can have meant it.
 fn resolve(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
+    let is_trusted =
+        |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
     let mut client = peer;
     for entry in forwarded.iter().rev().filter(|entry| !entry.trim().is_empty()) {
         if !is_trusted(client) {
@@ -49,7 +56,14 @@ fn resolve(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
 
 /// An address as proxies write it: alone, with a port, an IPv6 one also in brackets.
 fn address(entry: &str) -> Option<IpAddr> {
-    let alone = || entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry).parse().ok();
+    let alone = || {
+        entry
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(entry)
+            .parse()
+            .ok()
+    };
     entry.parse::<SocketAddr>().ok().map(|address| address.ip()).or_else(alone)
 }
 
@@ -75,7 +89,8 @@ mod tests {
             ("10.0.0.1", "nonsense", "10.0.0.1"),
             ("10.0.0.1", "", "10.0.0.1"),
         ] {
-            let entries: Vec<&str> = if forwarded.is_empty() { vec![] } else { forwarded.split(',').collect() };
+            let entries: Vec<&str> =
+                if forwarded.is_empty() { vec![] } else { forwarded.split(',').collect() };
             let resolved = resolve(peer.parse().unwrap(), &entries, &trusted);
             assert_eq!(resolved, client.parse::<IpAddr>().unwrap(), "{peer} {forwarded}");
         }

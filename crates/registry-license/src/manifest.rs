@@ -1,4 +1,5 @@
-//! The key that release manifests are signed with: Ed25519, always, so that `openssl` alone verifies them.
+//! The key that release manifests are signed with: Ed25519, always, so that `openssl` alone
+//! verifies them.
 
 use ed25519_dalek::pkcs8::spki::EncodePublicKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
@@ -22,7 +23,10 @@ impl ManifestKey {
     pub fn from_pem(pem: &str) -> Result<Self, NotAManifestKey> {
         let read = |pem: &str| -> Result<Self, PkcsError> {
             let key = SigningKey::from_pkcs8_pem(pem)?;
-            let public_pem = key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(PkcsError::PublicKey)?;
+            let public_pem = key
+                .verifying_key()
+                .to_public_key_pem(LineEnding::LF)
+                .map_err(PkcsError::PublicKey)?;
             Ok(Self { key, public_pem })
         };
         read(pem).map_err(|_| NotAManifestKey)

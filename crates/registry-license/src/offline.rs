@@ -1,6 +1,7 @@
-//! The two texts that are carried between a registry and an appliance without a network, as compact JWS: the appliance's
-//! request, signed with the key that stands in it (as in RFC 9449, `DPoP`), and the registry's answer, signed with a license
-//! key. Each has a `typ` of its own (RFC 8725 §3.11), so that none is taken for a license.
+//! The two texts that are carried between a registry and an appliance without a network, as compact
+//! JWS: the appliance's request, signed with the key that stands in it (as in RFC 9449, `DPoP`),
+//! and the registry's answer, signed with a license key. Each has a `typ` of its own (RFC 8725
+//! §3.11), so that none is taken for a license.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -59,10 +60,14 @@ pub fn read_request(text: &str) -> Result<OfflineRequest, RequestError> {
     let (signed, signature) = text.rsplit_once('.').ok_or(RequestError::Malformed)?;
     let (header, body) = signed.split_once('.').ok_or(RequestError::Malformed)?;
     let Header { alg, typ, jwk } = part(header)?;
-    if (alg.as_str(), typ.as_str(), jwk.kty.as_str(), jwk.crv.as_str()) != ("EdDSA", REQUEST_TYPE, "OKP", "Ed25519") {
+    if (alg.as_str(), typ.as_str(), jwk.kty.as_str(), jwk.crv.as_str())
+        != ("EdDSA", REQUEST_TYPE, "OKP", "Ed25519")
+    {
         return Err(RequestError::Malformed);
     }
-    let key = bytes(&jwk.x).and_then(|x| x.try_into().ok()).and_then(|x| VerifyingKey::from_bytes(&x).ok());
+    let key = bytes(&jwk.x)
+        .and_then(|x| x.try_into().ok())
+        .and_then(|x| VerifyingKey::from_bytes(&x).ok());
     let key = key.filter(|key| !key.is_weak()).ok_or(RequestError::Malformed)?;
     let signature = bytes(signature).and_then(|bytes| Signature::from_slice(&bytes).ok());
     let signature = signature.ok_or(RequestError::Malformed)?;
@@ -88,7 +93,8 @@ fn part<T: DeserializeOwned>(part: &str) -> Result<T, RequestError> {
     bytes(part).and_then(|json| serde_json::from_slice(&json).ok()).ok_or(RequestError::Malformed)
 }
 
-/// What an answer says beyond the registered claims: whom it is for, and what `/register` would have answered.
+/// What an answer says beyond the registered claims: whom it is for, and what `/register` would
+/// have answered.
 #[derive(Serialize)]
 pub(crate) struct AnswerBody<'a> {
     appliance_id: &'a str,

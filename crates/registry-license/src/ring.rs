@@ -1,5 +1,5 @@
-//! The ring: which keys there are, which one signs, which ones are published. What becomes of them is decided here, on
-//! values; files are others' business.
+//! The ring: which keys there are, which one signs, which ones are published. What becomes of them
+//! is decided here, on values; files are others' business.
 
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::signer::Signer;
 
-/// How long a key has to be published before it signs: every appliance that checks in daily has seen it by then.
+/// How long a key has to be published before it signs: every appliance that checks in daily has
+/// seen it by then.
 pub const PUBLISHED_BEFORE: TimeDelta = TimeDelta::hours(48);
 
 /// Where a key is in its life.
@@ -94,7 +95,13 @@ impl RingPlan {
         if self.keys.iter().any(|key| key.kid == kid) {
             return Err(RingError::Twice(kid));
         }
-        self.keys.push(KeyEntry { kid, file, state: KeyState::Standby, published_at: now, retired_at: None });
+        self.keys.push(KeyEntry {
+            kid,
+            file,
+            state: KeyState::Standby,
+            published_at: now,
+            retired_at: None,
+        });
         Ok(())
     }
 
@@ -135,11 +142,16 @@ impl RingPlan {
 
     /// The keys that still verify something at `now`, where no license lives longer than `longest`.
     pub fn in_use(&self, now: Timestamp, longest: TimeDelta) -> impl Iterator<Item = &KeyEntry> {
-        self.keys.iter().filter(move |key| key.retired_at.is_none_or(|retired| retired + longest > now))
+        self.keys
+            .iter()
+            .filter(move |key| key.retired_at.is_none_or(|retired| retired + longest > now))
     }
 
     fn find(&self, kid: &str) -> Result<&KeyEntry, RingError> {
-        self.keys.iter().find(|key| key.kid == kid).ok_or_else(|| RingError::Unknown(kid.to_owned()))
+        self.keys
+            .iter()
+            .find(|key| key.kid == kid)
+            .ok_or_else(|| RingError::Unknown(kid.to_owned()))
     }
 }
 
@@ -152,14 +164,18 @@ pub struct Ring {
 impl Ring {
     /// A ring of these keys, of which exactly one is active.
     pub fn new(keys: Vec<(Signer, KeyState)>) -> Result<Self, RingError> {
-        let published: Vec<PublicKey> = keys.iter().map(|(signer, _)| signer.public_key().clone()).collect();
+        let published: Vec<PublicKey> =
+            keys.iter().map(|(signer, _)| signer.public_key().clone()).collect();
         for (index, key) in published.iter().enumerate() {
             if published[..index].iter().any(|other| other.kid == key.kid) {
                 return Err(RingError::Twice(key.kid.clone()));
             }
         }
-        let mut active: Vec<Signer> =
-            keys.into_iter().filter(|(_, state)| *state == KeyState::Active).map(|(signer, _)| signer).collect();
+        let mut active: Vec<Signer> = keys
+            .into_iter()
+            .filter(|(_, state)| *state == KeyState::Active)
+            .map(|(signer, _)| signer)
+            .collect();
         match (active.pop(), active.len()) {
             (Some(active), 0) => Ok(Self { active, published }),
             (found, rest) => Err(RingError::NotOneActive(rest + usize::from(found.is_some()))),
@@ -198,7 +214,10 @@ mod tests {
     fn a_key_is_published_for_two_days_before_it_signs() {
         let mut plan = RingPlan::of_one("a".into(), "a.pem".into(), at(0));
         plan.publish("b".into(), "b.pem".into(), at(1)).unwrap();
-        assert_eq!(plan.publish("b".into(), "c.pem".into(), at(1)), Err(RingError::Twice("b".into())));
+        assert_eq!(
+            plan.publish("b".into(), "c.pem".into(), at(1)),
+            Err(RingError::Twice("b".into()))
+        );
         assert!(matches!(plan.activate("b", at(48), false), Err(RingError::TooFresh { .. })));
         assert_eq!(states(&plan), [("a", KeyState::Active), ("b", KeyState::Standby)]);
         plan.activate("b", at(49), false).unwrap();
@@ -217,7 +236,10 @@ mod tests {
         plan.publish("c".into(), "c.pem".into(), at(1)).unwrap();
         plan.activate("b", at(1), true).unwrap();
         plan.retire("c", at(2)).unwrap();
-        assert_eq!(states(&plan), [("a", KeyState::Retired), ("b", KeyState::Active), ("c", KeyState::Retired)]);
+        assert_eq!(
+            states(&plan),
+            [("a", KeyState::Retired), ("b", KeyState::Active), ("c", KeyState::Retired)]
+        );
     }
 
     #[test]
@@ -225,8 +247,11 @@ mod tests {
         let mut plan = RingPlan::of_one("a".into(), "a.pem".into(), at(0));
         plan.publish("b".into(), "b.pem".into(), at(0)).unwrap();
         plan.activate("b", at(100), false).unwrap();
-        let in_use =
-            |hours| plan.in_use(at(hours), TimeDelta::days(31)).map(|key| key.kid.as_str()).collect::<Vec<_>>();
+        let in_use = |hours| {
+            plan.in_use(at(hours), TimeDelta::days(31))
+                .map(|key| key.kid.as_str())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(in_use(100 + 31 * 24 - 1), ["a", "b"]);
         assert_eq!(in_use(100 + 31 * 24), ["b"]);
     }
@@ -236,9 +261,11 @@ mod tests {
         let signer = |byte: u8| Signer::from_pem(&ed25519_pem(&[byte; 32]), None).unwrap();
         let none = Ring::new(vec![(signer(1), KeyState::Standby)]).err();
         assert_eq!(none, Some(RingError::NotOneActive(0)));
-        let two = Ring::new(vec![(signer(1), KeyState::Active), (signer(2), KeyState::Active)]).err();
+        let two =
+            Ring::new(vec![(signer(1), KeyState::Active), (signer(2), KeyState::Active)]).err();
         assert_eq!(two, Some(RingError::NotOneActive(2)));
-        let ring = Ring::new(vec![(signer(1), KeyState::Retired), (signer(2), KeyState::Active)]).unwrap();
+        let ring =
+            Ring::new(vec![(signer(1), KeyState::Retired), (signer(2), KeyState::Active)]).unwrap();
         assert_eq!(ring.public_keys().len(), 2);
     }
 }

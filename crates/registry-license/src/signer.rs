@@ -1,17 +1,21 @@
-//! One key, and what it signs: compact JWS, `EdDSA` with an Ed25519 key, `ES256` with a P-256 key. The key's file decides.
+//! One key, and what it signs: compact JWS, `EdDSA` with an Ed25519 key, `ES256` with a P-256 key.
+//! The key's file decides.
 //!
-//! The claims are those of the wire contract; no `nbf` is written, `aud` is a plain string, times are whole seconds.
+//! The claims are those of the wire contract; no `nbf` is written, `aud` is a plain string, times
+//! are whole seconds.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
 use jwt_simple::prelude::{
-    Claims, Duration, ECDSAP256KeyPairLike as _, ES256KeyPair, Ed25519KeyPair, EdDSAKeyPairLike as _, HeaderOptions,
-    JWTClaims, UnixTimeStamp,
+    Claims, Duration, ECDSAP256KeyPairLike as _, ES256KeyPair, Ed25519KeyPair,
+    EdDSAKeyPairLike as _, HeaderOptions, JWTClaims, UnixTimeStamp,
 };
 use registry_core::clock::Timestamp;
-use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError};
+use registry_core::license::{
+    LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError,
+};
 use registry_core::offline::OfflineAnswer;
 use registry_core::secret::{AnswerToken, LicenseToken};
 use serde::{Deserialize, Serialize};
@@ -71,7 +75,8 @@ struct Jwk {
 }
 
 impl Signer {
-    /// Reads a private key from PKCS#8 PEM. Its `kid` is the JWK thumbprint (RFC 7638, SHA-256) unless one is given.
+    /// Reads a private key from PKCS#8 PEM. Its `kid` is the JWK thumbprint (RFC 7638, SHA-256)
+    /// unless one is given.
     pub fn from_pem(pem: &str, kid: Option<String>) -> Result<Self, KeyError> {
         if let Ok(pair) = Ed25519KeyPair::from_pem(pem) {
             let public = pair.public_key();
@@ -87,23 +92,31 @@ impl Signer {
     }
 }
 
-/// A new P-256 private key made of these random bytes, as PKCS#8 PEM; `None` for the few values that are no key.
+/// A new P-256 private key made of these random bytes, as PKCS#8 PEM; `None` for the few values
+/// that are no key.
 #[must_use]
 pub fn p256_pem(random: &[u8; 32]) -> Option<Zeroizing<String>> {
     use p256::pkcs8::EncodePrivateKey as _;
     p256::SecretKey::from_slice(random).ok()?.to_pkcs8_pem(LineEnding::LF).ok()
 }
 
-/// A new Ed25519 private key made of these random bytes, as PKCS#8 version 1 PEM (what every reader takes).
+/// A new Ed25519 private key made of these random bytes, as PKCS#8 version 1 PEM (what every reader
+/// takes).
 #[must_use]
-#[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "encoding 32 bytes into memory cannot fail")]
+#[expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "encoding 32 bytes into memory cannot fail"
+)]
 pub fn ed25519_pem(random: &[u8; 32]) -> Zeroizing<String> {
     let bytes = KeypairBytes { secret_key: *random, public_key: None };
     bytes.to_pkcs8_pem(LineEnding::LF).expect("32 bytes encode")
 }
 
 fn public_key(jwk: &str, kid: &str) -> Result<PublicKey, KeyError> {
-    let coordinate = |text: &str| -> Option<[u8; 32]> { BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok() };
+    let coordinate = |text: &str| -> Option<[u8; 32]> {
+        BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+    };
     let jwk: Jwk = serde_json::from_str(jwk).map_err(|_| KeyError::Unreadable)?;
     let x = coordinate(&jwk.x).ok_or(KeyError::Unreadable)?;
     let material = match jwk.y {
@@ -127,13 +140,17 @@ impl Signer {
             PublicKeyMaterial::Ed25519 { x } => {
                 let key = ed25519_dalek::VerifyingKey::from_bytes(x);
                 let signature = ed25519_dalek::Signature::from_slice(&signature);
-                key.ok().zip(signature.ok()).is_some_and(|(key, it)| key.verify_strict(message.as_bytes(), &it).is_ok())
+                key.ok()
+                    .zip(signature.ok())
+                    .is_some_and(|(key, it)| key.verify_strict(message.as_bytes(), &it).is_ok())
             }
             PublicKeyMaterial::P256 { x, y } => {
                 use p256::ecdsa::signature::Verifier as _;
                 let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&[&[4][..], x, y].concat());
                 let signature = p256::ecdsa::Signature::from_slice(&signature);
-                key.ok().zip(signature.ok()).is_some_and(|(key, it)| key.verify(message.as_bytes(), &it).is_ok())
+                key.ok()
+                    .zip(signature.ok())
+                    .is_some_and(|(key, it)| key.verify(message.as_bytes(), &it).is_ok())
             }
         }
     }
@@ -149,14 +166,19 @@ impl Signer {
         let token = token.map_err(|error| SignError(error.to_string()))?;
         // A key that went bad in memory must not sign what no appliance takes.
         if !self.verifies(&token) {
-            return Err(SignError(format!("the signature of key `{}` does not verify", self.public.kid)));
+            return Err(SignError(format!(
+                "the signature of key `{}` does not verify",
+                self.public.kid
+            )));
         }
         Ok(token)
     }
 }
 
 fn seconds(moment: Timestamp) -> Result<UnixTimeStamp, SignError> {
-    u64::try_from(moment.timestamp()).map(Duration::from_secs).map_err(|_| SignError("a time before 1970".to_owned()))
+    u64::try_from(moment.timestamp())
+        .map(Duration::from_secs)
+        .map_err(|_| SignError("a time before 1970".to_owned()))
 }
 
 impl LicenseSigner for Signer {
@@ -185,7 +207,8 @@ impl LicenseSigner for Signer {
             issued_at: Some(seconds(answer.issued_at)?),
             expires_at: None,
             invalid_before: None,
-            ..Claims::with_custom_claims(AnswerBody::from(answer), Duration::from_secs(0)).with_issuer(&answer.issuer)
+            ..Claims::with_custom_claims(AnswerBody::from(answer), Duration::from_secs(0))
+                .with_issuer(&answer.issuer)
         };
         self.signed(claims, ANSWER_TYPE).map(AnswerToken::new)
     }
@@ -218,16 +241,26 @@ mod tests {
     }
 
     fn parts(token: &LicenseToken) -> (serde_json::Value, serde_json::Value, String, Vec<u8>) {
-        let [head, body, signature] = token.expose().split('.').collect::<Vec<_>>().try_into().unwrap();
-        let json = |part: &str| serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
-        (json(head), json(body), format!("{head}.{body}"), BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap())
+        let [head, body, signature] =
+            token.expose().split('.').collect::<Vec<_>>().try_into().unwrap();
+        let json = |part: &str| {
+            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+        };
+        (
+            json(head),
+            json(body),
+            format!("{head}.{body}"),
+            BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap(),
+        )
     }
 
     #[test]
     fn an_ed25519_license_says_what_the_contract_says_and_verifies_with_the_published_key() {
         let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
         let (head, body, message, signature) = parts(&signer.sign(&claims(Some(25))).unwrap());
-        let [PublicKey { kid, material: PublicKeyMaterial::Ed25519 { x } }] = &signer.public_keys()[..] else {
+        let [PublicKey { kid, material: PublicKeyMaterial::Ed25519 { x } }] =
+            &signer.public_keys()[..]
+        else {
             panic!("one Ed25519 key")
         };
         assert_eq!(head, serde_json::json!({ "alg": "EdDSA", "kid": kid, "typ": "JWT" }));
@@ -237,7 +270,8 @@ mod tests {
         });
         assert_eq!(body, expected);
         let key = ed25519_dalek::VerifyingKey::from_bytes(x).unwrap();
-        key.verify(message.as_bytes(), &ed25519_dalek::Signature::from_slice(&signature).unwrap()).unwrap();
+        key.verify(message.as_bytes(), &ed25519_dalek::Signature::from_slice(&signature).unwrap())
+            .unwrap();
     }
 
     #[test]
@@ -248,7 +282,9 @@ mod tests {
         let (head, body, message, signature) = parts(&signer.sign(&claims(None)).unwrap());
         assert_eq!(head, serde_json::json!({ "alg": "ES256", "kid": "fleet-2026", "typ": "JWT" }));
         assert!(body.get("seats").is_none() && body.get("nbf").is_none());
-        let [PublicKey { material: PublicKeyMaterial::P256 { x, y }, .. }] = &signer.public_keys()[..] else {
+        let [PublicKey { material: PublicKeyMaterial::P256 { x, y }, .. }] =
+            &signer.public_keys()[..]
+        else {
             panic!("one P-256 key")
         };
         let point = [&[4][..], x, y].concat();
@@ -260,7 +296,8 @@ mod tests {
     #[test]
     fn the_kid_is_the_thumbprint_of_rfc_8037() {
         // RFC 8037, appendices A.1 and A.3.
-        let secret = BASE64_URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let secret =
+            BASE64_URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
         let signer = Signer::from_pem(&ed25519_pem(&secret.try_into().unwrap()), None).unwrap();
         assert_eq!(signer.public_keys()[0].kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
@@ -270,13 +307,17 @@ mod tests {
         let (one, other) = (ed25519_pem(&[7; 32]), ed25519_pem(&[8; 32]));
         let kid = Signer::from_pem(&one, None).unwrap().public_keys()[0].kid.clone();
         assert!(Signer::from_pem(&one, Some(kid.clone())).is_ok());
-        assert_eq!(Signer::from_pem(&other, Some(kid.clone())).err(), Some(KeyError::OtherKid(kid)));
+        assert_eq!(
+            Signer::from_pem(&other, Some(kid.clone())).err(),
+            Some(KeyError::OtherKid(kid))
+        );
         assert!(Signer::from_pem(&other, Some("2026-11".to_owned())).is_ok());
     }
 
     #[test]
     fn what_is_no_private_key_of_the_two_kinds_is_refused() {
-        for pem in ["", "nonsense", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+        for pem in ["", "nonsense", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"]
+        {
             assert_eq!(Signer::from_pem(pem, None).err(), Some(KeyError::Unreadable));
         }
     }

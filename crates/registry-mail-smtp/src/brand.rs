@@ -63,10 +63,14 @@ impl Brand {
         name("branding.product", Some(&product))?;
         name("branding.vendor", vendor.as_ref())?;
         let color = color.to_ascii_lowercase();
-        let wrong_color = BrandError { key: "branding.color", problem: "must be a colour such as `#1d4ed8`" };
+        let wrong_color =
+            BrandError { key: "branding.color", problem: "must be a colour such as `#1d4ed8`" };
         let on_color = readable_on(rgb(&color).ok_or(wrong_color)?);
         if logo_url.as_ref().is_some_and(|url| !is_https(url)) {
-            return Err(BrandError { key: "branding.logo_url", problem: "must be an https address" });
+            return Err(BrandError {
+                key: "branding.logo_url",
+                problem: "must be an https address",
+            });
         }
         let support_link = support.as_ref().map(|support| support_link(support)).transpose()?;
         Ok(Self { product, vendor, color, on_color, logo_url, support, support_link, portal_url })
@@ -80,7 +84,9 @@ impl Brand {
 
 fn name(key: &'static str, text: Option<&String>) -> Result<(), BrandError> {
     match text {
-        Some(text) if text.trim().is_empty() => Err(BrandError { key, problem: "must not be empty" }),
+        Some(text) if text.trim().is_empty() => {
+            Err(BrandError { key, problem: "must not be empty" })
+        }
         Some(text) if text.chars().count() > 100 => {
             Err(BrandError { key, problem: "must have at most 100 characters" })
         }
@@ -93,7 +99,8 @@ fn name(key: &'static str, text: Option<&String>) -> Result<(), BrandError> {
 
 fn is_https(url: &str) -> bool {
     let rest = url.strip_prefix("https://").unwrap_or_default();
-    rest.starts_with(|first: char| first.is_alphanumeric()) && !url.chars().any(|c| c.is_whitespace() || c.is_control())
+    rest.starts_with(|first: char| first.is_alphanumeric())
+        && !url.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 fn support_link(support: &str) -> Result<String, BrandError> {
@@ -101,17 +108,24 @@ fn support_link(support: &str) -> Result<String, BrandError> {
         return Ok(format!("mailto:{support}"));
     }
     let problem = "must be an e-mail address or an https address";
-    if is_https(support) { Ok(support.to_owned()) } else { Err(BrandError { key: "branding.support", problem }) }
+    if is_https(support) {
+        Ok(support.to_owned())
+    } else {
+        Err(BrandError { key: "branding.support", problem })
+    }
 }
 
 fn rgb(color: &str) -> Option<[u8; 3]> {
-    let digits = color.strip_prefix('#').filter(|it| it.len() == 6 && it.bytes().all(|it| it.is_ascii_hexdigit()))?;
+    let digits = color
+        .strip_prefix('#')
+        .filter(|it| it.len() == 6 && it.bytes().all(|it| it.is_ascii_hexdigit()))?;
     let value = u32::from_str_radix(digits, 16).ok()?;
     let [_, red, green, blue] = value.to_be_bytes();
     Some([red, green, blue])
 }
 
-/// White or black, whichever has the higher contrast (WCAG 2.2, "relative luminance" and "contrast ratio").
+/// White or black, whichever has the higher contrast (WCAG 2.2, "relative luminance" and "contrast
+/// ratio").
 fn readable_on(rgb: [u8; 3]) -> &'static str {
     let linear = |channel: u8| {
         let channel = f64::from(channel) / 255.0;
@@ -128,11 +142,19 @@ mod tests {
 
     #[test]
     fn text_on_the_colour_is_readable() {
-        for (color, on_color) in
-            [("#1d4ed8", "#ffffff"), ("#FFFF00", "#000000"), ("#000000", "#ffffff"), ("#888888", "#000000")]
-        {
-            let brand = Brand::new(BrandSettings { color: color.to_owned(), ..BrandSettings::default() }).unwrap();
-            assert_eq!((brand.color.as_str(), brand.on_color), (color.to_lowercase().as_str(), on_color));
+        for (color, on_color) in [
+            ("#1d4ed8", "#ffffff"),
+            ("#FFFF00", "#000000"),
+            ("#000000", "#ffffff"),
+            ("#888888", "#000000"),
+        ] {
+            let brand =
+                Brand::new(BrandSettings { color: color.to_owned(), ..BrandSettings::default() })
+                    .unwrap();
+            assert_eq!(
+                (brand.color.as_str(), brand.on_color),
+                (color.to_lowercase().as_str(), on_color)
+            );
         }
     }
 
@@ -163,9 +185,13 @@ mod tests {
     #[test]
     fn answers_go_to_a_support_address() {
         let brand = |support: &str| {
-            Brand::new(BrandSettings { support: Some(support.into()), ..BrandSettings::default() }).unwrap()
+            Brand::new(BrandSettings { support: Some(support.into()), ..BrandSettings::default() })
+                .unwrap()
         };
-        assert_eq!(brand("help@vendor.example").reply_to().map(|it| it.to_string()).unwrap(), "help@vendor.example");
+        assert_eq!(
+            brand("help@vendor.example").reply_to().map(|it| it.to_string()).unwrap(),
+            "help@vendor.example"
+        );
         assert_eq!(brand("https://vendor.example/help").reply_to(), None);
     }
 }

@@ -30,12 +30,13 @@ impl FolderMailer {
     }
 }
 
-/// Writes the whole file or none, and flushes it to the disk: only then is the mail delivered. What a killed delivery
-/// left behind is written over by the next one of the same mail.
+/// Writes the whole file or none, and flushes it to the disk: only then is the mail delivered. What
+/// a killed delivery left behind is written over by the next one of the same mail.
 fn deliver(folder: &Path, name: &str, raw: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let partial = folder.join(format!(".{name}.partial"));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
     file.write_all(raw)?;
     file.sync_all()?;
     std::fs::rename(&partial, folder.join(name))?;
@@ -53,7 +54,9 @@ fn try_out(folder: &Path) -> io::Result<()> {
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), MailError> {
     let work = tokio::task::spawn_blocking(work);
     let ended = tokio::time::timeout(PATIENCE.to_std().unwrap_or_default(), work).await;
-    let ended = ended.map_err(|_| MailError::Unavailable("the mailbox folder's disk does not answer".to_owned()))?;
+    let ended = ended.map_err(|_| {
+        MailError::Unavailable("the mailbox folder's disk does not answer".to_owned())
+    })?;
     let ended = ended.map_err(|error| MailError::Unavailable(error.to_string()))?;
     ended.map_err(|error| MailError::Unavailable(format!("the mailbox folder: {error}")))
 }

@@ -1,5 +1,6 @@
-//! The mail port: renders mails from templates, and delivers them to a mail server, or as `.eml` files into a folder, which
-//! is the embedded default: what a customer would receive can be opened with any mail reader.
+//! The mail port: renders mails from templates, and delivers them to a mail server, or as `.eml`
+//! files into a folder, which is the embedded default: what a customer would receive can be opened
+//! with any mail reader.
 
 mod brand;
 mod folder;

@@ -1,8 +1,11 @@
-//! Mails from templates: plain text and HTML side by side (RFC 2046 §5.1.4), the code in neither subject nor headers.
+//! Mails from templates: plain text and HTML side by side (RFC 2046 §5.1.4), the code in neither
+//! subject nor headers.
 
 use std::path::Path;
 
-use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::header::{
+    ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue,
+};
 use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message as Email};
 use registry_core::mail::{MailError, Message, OutgoingMail};
@@ -40,8 +43,8 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer for this sender; `folder` holds templates of the vendor's own. Every mail is tried out, so that a broken
-    /// template is found before a customer waits for it.
+    /// A renderer for this sender; `folder` holds templates of the vendor's own. Every mail is
+    /// tried out, so that a broken template is found before a customer waits for it.
     pub fn new(sender: Sender, folder: Option<&Path>) -> Result<Self, RenderError> {
         let Sender { address, brand } = sender;
         let address: Address = address.parse().map_err(|_| RenderError::Sender(address))?;
@@ -58,14 +61,21 @@ impl Renderer {
     }
 
     /// A mail with made-up contents, to look at.
-    pub fn preview(&self, kind: MailKind, company: Option<&str>) -> Result<Rendered, TemplateError> {
+    pub fn preview(
+        &self,
+        kind: MailKind,
+        company: Option<&str>,
+    ) -> Result<Rendered, TemplateError> {
         self.words(&sample::message(kind, company, true))
     }
 
     /// The mail as it goes over the wire (RFC 5322). Its `Message-ID` is made of its id.
     pub(crate) fn render(&self, mail: &OutgoingMail) -> Result<Email, MailError> {
-        let permanent = |error: &dyn std::fmt::Display| MailError::Permanent(format!("it cannot be rendered: {error}"));
-        let Rendered { subject, text, html } = self.words(&mail.message).map_err(|error| permanent(&error))?;
+        let permanent = |error: &dyn std::fmt::Display| {
+            MailError::Permanent(format!("it cannot be rendered: {error}"))
+        };
+        let Rendered { subject, text, html } =
+            self.words(&mail.message).map_err(|error| permanent(&error))?;
         let to: Address = mail.to.deliverable().parse().map_err(|error| permanent(&error))?;
         let mut email = Email::builder()
             .from(self.from.clone())
@@ -77,7 +87,8 @@ impl Renderer {
         if let Some(address) = self.brand.reply_to() {
             email = email.reply_to(Mailbox::new(None, address));
         }
-        let parts = MultiPart::alternative().singlepart(plain(&text)).singlepart(SinglePart::html(html));
+        let parts =
+            MultiPart::alternative().singlepart(plain(&text)).singlepart(SinglePart::html(html));
         email.multipart(parts).map_err(|error| permanent(&error))
     }
 
@@ -91,19 +102,26 @@ impl Renderer {
             Message::RegistrationLink(message) => {
                 templates.render("registration_link", &RegistrationLinkView::of(brand, message))
             }
-            Message::PortalLink(message) => templates.render("portal_link", &PortalLinkView::of(brand, message)),
+            Message::PortalLink(message) => {
+                templates.render("portal_link", &PortalLinkView::of(brand, message))
+            }
         }
     }
 }
 
-/// The plain part. Where it may go as it is (RFC 5322 §2.1.1: ASCII, lines of at most 998), it does: links that are longer than
-/// a line stay whole in the file, for whoever copies them out of it.
+/// The plain part. Where it may go as it is (RFC 5322 §2.1.1: ASCII, lines of at most 998), it
+/// does: links that are longer than a line stay whole in the file, for whoever copies them out of
+/// it.
 fn plain(text: &str) -> SinglePart {
     let part = SinglePart::builder().header(ContentType::TEXT_PLAIN);
     let lines: Vec<&str> = text.lines().collect();
-    if text.is_ascii() && lines.iter().all(|line| line.len() <= 998 && !line.contains(['\0', '\r'])) {
+    if text.is_ascii() && lines.iter().all(|line| line.len() <= 998 && !line.contains(['\0', '\r']))
+    {
         let text = lines.join("\r\n") + "\r\n";
-        return part.body(Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit));
+        return part.body(Body::dangerous_pre_encoded(
+            text.into_bytes(),
+            ContentTransferEncoding::SevenBit,
+        ));
     }
     part.body(text.to_owned())
 }
@@ -111,9 +129,15 @@ fn plain(text: &str) -> SinglePart {
 /// The mail that brings a code brings it, and not where it shows on a locked screen.
 fn check_code(words: &Rendered) -> Result<(), TemplateError> {
     let problem = match words {
-        Rendered { text, .. } if !text.contains(sample::CODE) => "`install_code.txt` does not show `{{ code }}`",
-        Rendered { html, .. } if !html.contains(sample::CODE) => "`install_code.html` does not show `{{ code }}`",
-        Rendered { subject, .. } if subject.contains(sample::CODE) => "`install_code.subject` shows `{{ code }}`",
+        Rendered { text, .. } if !text.contains(sample::CODE) => {
+            "`install_code.txt` does not show `{{ code }}`"
+        }
+        Rendered { html, .. } if !html.contains(sample::CODE) => {
+            "`install_code.html` does not show `{{ code }}`"
+        }
+        Rendered { subject, .. } if subject.contains(sample::CODE) => {
+            "`install_code.subject` shows `{{ code }}`"
+        }
         Rendered { .. } => return Ok(()),
     };
     Err(TemplateError::Broken(problem.to_owned()))
@@ -160,7 +184,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("portal_link.txt"), "Go to {{ link }}").unwrap();
         std::fs::write(folder.path().join(".portal_link.txt.swp"), "an editor's").unwrap();
-        let rendered = renderer(folder.path()).unwrap().preview(MailKind::PortalLink, None).unwrap();
+        let rendered =
+            renderer(folder.path()).unwrap().preview(MailKind::PortalLink, None).unwrap();
         assert!(rendered.text.starts_with("Go to https://"), "{}", rendered.text);
         assert!(rendered.html.contains("<h1"), "the others stay");
     }
@@ -175,7 +200,11 @@ mod tests {
             ("install_code.subject", "{{ code }}", "`install_code.subject` shows"),
             ("install_code.txt", "{{ contact|upper }}{{ contact + 'x' }}", "install_code.txt"),
             ("registration_link.html", "{% if %}", "registration_link.html"),
-            ("instal_code.txt", "", "is not a template; they are layout.html, install_code.subject"),
+            (
+                "instal_code.txt",
+                "",
+                "is not a template; they are layout.html, install_code.subject",
+            ),
         ] {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join(name), text).unwrap();
@@ -199,7 +228,12 @@ mod tests {
             let part = String::from_utf8(plain(&text).formatted()).unwrap();
             assert_eq!(part.contains("Content-Transfer-Encoding: 7bit"), whole, "{text}");
             assert_eq!(part.contains(&text.replace('\n', "\r\n")), whole, "{text}");
-            let read = mail_parser::MessageParser::default().parse(&part).unwrap().body_text(0).unwrap().into_owned();
+            let read = mail_parser::MessageParser::default()
+                .parse(&part)
+                .unwrap()
+                .body_text(0)
+                .unwrap()
+                .into_owned();
             assert_eq!(read.replace("\r\n", "\n").trim_end(), text, "as it was, either way");
         }
     }
@@ -208,7 +242,10 @@ mod tests {
     fn every_mail_says_what_it_must_in_text_and_in_html() {
         let renderer = Renderer::new(sender("registry@vendor.example"), None).unwrap();
         for (kind, parts) in [
-            (MailKind::InstallCode, &["Acme", "pro", sample::CODE, "works until", "1.23 GB", "works once"][..]),
+            (
+                MailKind::InstallCode,
+                &["Acme", "pro", sample::CODE, "works until", "1.23 GB", "works once"][..],
+            ),
             (MailKind::InstallCodeReissued, &["replaces every unused code", sample::CODE]),
             (MailKind::InstallCodeWithoutImage, &["no image to download yet", sample::CODE]),
             (MailKind::RegistrationLink, &["Acme", "If it was not you", "works until"]),

@@ -9,7 +9,9 @@ use registry_core::clock::Timestamp;
 use registry_core::edition::EditionName;
 use registry_core::id::{ReleaseId, TenantId};
 use registry_core::install_code::PlainCode;
-use registry_core::mail::{Download, InstallCodeMessage, Message, PortalLinkMessage, RegistrationLinkMessage};
+use registry_core::mail::{
+    Download, InstallCodeMessage, Message, PortalLinkMessage, RegistrationLinkMessage,
+};
 use registry_core::release::Release;
 use registry_core::secret::{DownloadLink, SignInLink};
 use registry_core::text::{Channel, CompanyName, PersonName, Version};
@@ -78,12 +80,19 @@ pub(crate) fn message(kind: MailKind, company: Option<&str>, named: bool) -> Mes
     let contact_name = named.then(|| PersonName::from_stored("Ada Lovelace".to_owned()));
     let now = Timestamp::from_timestamp(1_795_618_800, 0).unwrap_or_default();
     let expires_at = now + TimeDelta::days(7);
-    let link = |path: &str| SignInLink::new(format!("https://registry.example/{path}?token=a-preview-has-no-token"));
+    let link = |path: &str| {
+        SignInLink::new(format!("https://registry.example/{path}?token=a-preview-has-no-token"))
+    };
     match kind {
-        MailKind::InstallCode | MailKind::InstallCodeReissued | MailKind::InstallCodeWithoutImage => {
-            let download = (kind != MailKind::InstallCodeWithoutImage).then(|| download(now, expires_at));
+        MailKind::InstallCode
+        | MailKind::InstallCodeReissued
+        | MailKind::InstallCodeWithoutImage => {
+            let download =
+                (kind != MailKind::InstallCodeWithoutImage).then(|| download(now, expires_at));
             Message::InstallCode(Box::new(InstallCodeMessage {
-                tenant_id: TenantId(uuid::Uuid::from_u128(0x0193_7c9a_5b1e_7c3a_9d54_2f6a_1b0c_8e47)),
+                tenant_id: TenantId(uuid::Uuid::from_u128(
+                    0x0193_7c9a_5b1e_7c3a_9d54_2f6a_1b0c_8e47,
+                )),
                 company_name,
                 contact_name,
                 edition: EditionName::new("pro"),
@@ -119,6 +128,7 @@ fn download(now: Timestamp, expires_at: Timestamp) -> Option<Download> {
         manifest: None,
         yanked_at: None,
     };
-    let link = DownloadLink::new("https://registry.example/download/a-preview-has-no-token".to_owned());
+    let link =
+        DownloadLink::new("https://registry.example/download/a-preview-has-no-token".to_owned());
     Some(Download { link, expires_at, after_redemption: TimeDelta::days(7), release })
 }

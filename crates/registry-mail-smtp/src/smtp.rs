@@ -1,4 +1,5 @@
-//! Delivers to a mail server (RFC 5321), over TLS: STARTTLS (RFC 3207) or from the first byte (RFC 8314).
+//! Delivers to a mail server (RFC 5321), over TLS: STARTTLS (RFC 3207) or from the first byte (RFC
+//! 8314).
 
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -20,7 +21,8 @@ use crate::render::Renderer;
 /// How the connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmtpTls {
-    /// Begins in clear and is upgraded before anything is said; a server that does not offer it is not used.
+    /// Begins in clear and is upgraded before anything is said; a server that does not offer it is
+    /// not used.
     StartTls,
     /// From the first byte.
     Implicit,
@@ -82,8 +84,10 @@ pub struct SmtpError(String);
 impl SmtpMailer {
     /// Prepares to send; connects when the first mail is sent.
     pub fn new(settings: SmtpSettings, renderer: Renderer) -> Result<Self, SmtpError> {
-        let SmtpSettings { host, port, tls, credentials, ca_pem, hello_name, connections, timeout } = settings;
-        let mut builder: AsyncSmtpTransportBuilder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&host);
+        let SmtpSettings { host, port, tls, credentials, ca_pem, hello_name, connections, timeout } =
+            settings;
+        let mut builder: AsyncSmtpTransportBuilder =
+            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&host);
         builder = builder.port(port.unwrap_or(tls.port())).timeout(Some(timeout));
         builder = builder.pool_config(PoolConfig::new().max_size(connections));
         builder = match tls {
@@ -104,9 +108,9 @@ impl SmtpMailer {
         self.transport.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Bounds what the server may take: a lease on the mail ends some time after. A connection that was left in the middle
-    /// of something must never be used again, since what comes late would be taken for the answer to something else; so
-    /// all of them are given up.
+    /// Bounds what the server may take: a lease on the mail ends some time after. A connection that
+    /// was left in the middle of something must never be used again, since what comes late would be
+    /// taken for the answer to something else; so all of them are given up.
     async fn within(
         &self,
         patience: Duration,
@@ -116,7 +120,8 @@ impl SmtpMailer {
         if let Ok(done) = tokio::time::timeout(patience, work(&transport)).await {
             return done;
         }
-        *self.transport.write().unwrap_or_else(PoisonError::into_inner) = self.builder.clone().build();
+        *self.transport.write().unwrap_or_else(PoisonError::into_inner) =
+            self.builder.clone().build();
         transport.shutdown().await;
         Err(MailError::Unclear(format!("the mail server took longer than {patience:?}")))
     }
@@ -129,8 +134,10 @@ fn parameters(host: &str, ca_pem: Option<&[u8]>) -> Result<TlsParameters, SmtpEr
         if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") {
             return Err(SmtpError("`mail.smtp.ca_file` has no certificate in PEM".to_owned()));
         }
-        let certificate = Certificate::from_pem(pem).map_err(|error| SmtpError(format!("no certificate: {error}")))?;
-        builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
+        let certificate = Certificate::from_pem(pem)
+            .map_err(|error| SmtpError(format!("no certificate: {error}")))?;
+        builder =
+            builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
     }
     builder.build_rustls().map_err(|error| SmtpError(format!("TLS cannot be used: {error}")))
 }
@@ -148,10 +155,14 @@ impl Mailer for SmtpMailer {
     }
 
     async fn probe(&self) -> Result<(), MailError> {
-        self.within(self.timeout.min(PROBE), async |transport| match transport.test_connection().await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(MailError::Unavailable("the mail server does not answer".to_owned())),
-            Err(error) => Err(MailError::Unavailable(words(&error))),
+        self.within(self.timeout.min(PROBE), async |transport| {
+            match transport.test_connection().await {
+                Ok(true) => Ok(()),
+                Ok(false) => {
+                    Err(MailError::Unavailable("the mail server does not answer".to_owned()))
+                }
+                Err(error) => Err(MailError::Unavailable(words(&error))),
+            }
         })
         .await
     }
@@ -161,13 +172,15 @@ impl Mailer for SmtpMailer {
     }
 }
 
-/// What a failure means for the mail. Replies to us, about who we are and whether the server serves at all, say nothing
-/// about it.
+/// What a failure means for the mail. Replies to us, about who we are and whether the server serves
+/// at all, say nothing about it.
 fn classify(error: &smtp::Error, envelope: &Envelope) -> MailError {
     let text = words(error);
     match error.status().map(u16::from) {
         Some(status) => of_status(status)(text),
-        None if error.is_client() && envelope.to().iter().any(|it| !AsRef::<str>::as_ref(it).is_ascii()) => {
+        None if error.is_client()
+            && envelope.to().iter().any(|it| !AsRef::<str>::as_ref(it).is_ascii()) =>
+        {
             MailError::Permanent(format!("the mail server does not take such addresses: {text}"))
         }
         None if error.is_response() || is_not_text(error) => MailError::Unreadable(text),
@@ -175,14 +188,19 @@ fn classify(error: &smtp::Error, envelope: &Envelope) -> MailError {
     }
 }
 
-/// Whether the server's answer was none in UTF-8. (A certificate that is not trusted is invalid data too.)
+/// Whether the server's answer was none in UTF-8. (A certificate that is not trusted is invalid
+/// data too.)
 fn is_not_text(error: &smtp::Error) -> bool {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData && io.to_string().contains("UTF-8"))
+    let io =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| {
+        io.kind() == std::io::ErrorKind::InvalidData && io.to_string().contains("UTF-8")
+    })
 }
 
-/// RFC 5321 §4.2.1: 4yz may be tried again, 5yz may not. 421 is the server closing down (§3.8); 432, 454, 530, 534, 535
-/// and 538 are about our authentication (RFC 4954 §6, RFC 3207 §4.1), which an operator mends.
+/// RFC 5321 §4.2.1: 4yz may be tried again, 5yz may not. 421 is the server closing down (§3.8);
+/// 432, 454, 530, 534, 535 and 538 are about our authentication (RFC 4954 §6, RFC 3207 §4.1), which
+/// an operator mends.
 fn of_status(status: u16) -> fn(String) -> MailError {
     match status {
         421 | 432 | 454 | 530 | 534 | 535 | 538 => MailError::Unavailable,

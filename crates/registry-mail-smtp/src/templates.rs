@@ -63,8 +63,11 @@ impl Templates {
     pub(crate) fn load(folder: Option<&Path>) -> Result<Self, TemplateError> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        let is_html = |name: &str| Path::new(name).extension().is_some_and(|extension| extension == "html");
-        templates.set_auto_escape_callback(move |name| if is_html(name) { AutoEscape::Html } else { AutoEscape::None });
+        let is_html =
+            |name: &str| Path::new(name).extension().is_some_and(|extension| extension == "html");
+        templates.set_auto_escape_callback(move |name| {
+            if is_html(name) { AutoEscape::Html } else { AutoEscape::None }
+        });
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         templates.set_syntax(syntax.map_err(|error| broken("syntax", &error))?);
         for (name, text) in EMBEDDED {
@@ -77,13 +80,22 @@ impl Templates {
     }
 
     /// Renders the three templates of a mail.
-    pub(crate) fn render(&self, mail: &str, view: &impl Serialize) -> Result<Rendered, TemplateError> {
+    pub(crate) fn render(
+        &self,
+        mail: &str,
+        view: &impl Serialize,
+    ) -> Result<Rendered, TemplateError> {
         let part = |kind: &str| {
             let name = format!("{mail}.{kind}");
-            let rendered = self.0.get_template(&name).and_then(|template| template.render(Serde(view)));
+            let rendered =
+                self.0.get_template(&name).and_then(|template| template.render(Serde(view)));
             rendered.map_err(|error| broken(&name, &error))
         };
-        Ok(Rendered { subject: one_line(&part("subject")?), text: part("txt")?, html: part("html")? })
+        Ok(Rendered {
+            subject: one_line(&part("subject")?),
+            text: part("txt")?,
+            html: part("html")?,
+        })
     }
 }
 
@@ -105,15 +117,19 @@ fn read(folder: &Path) -> Result<Vec<(&'static str, String)>, TemplateError> {
         }
         let known = EMBEDDED.iter().find(|(name, _)| *name == file_name);
         let (name, _) = known.ok_or_else(|| TemplateError::Unknown(path.clone()))?;
-        found.push((*name, std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?));
+        found.push((
+            *name,
+            std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?,
+        ));
     }
     Ok(found)
 }
 
 /// A header has one line, whatever a company is called.
 fn one_line(text: &str) -> String {
-    // What looks like an encoded word (RFC 2047) would be decoded by whoever reads it, and a company's name could say
-    // anything in the vendor's own words: with a word joiner inside it is plain text, and is encoded as that.
+    // What looks like an encoded word (RFC 2047) would be decoded by whoever reads it, and a
+    // company's name could say anything in the vendor's own words: with a word joiner inside it is
+    // plain text, and is encoded as that.
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace("=?", "=\u{2060}?")
 }
 
@@ -127,9 +143,16 @@ mod tests {
     fn what_looks_like_an_encoded_word_stays_text() {
         let subject = one_line("Acme =?utf-8?q?Call_1-900?=\r\nLtd");
         assert_eq!(subject, "Acme =\u{2060}?utf-8?q?Call_1-900?= Ltd");
-        let mail = Email::builder().from("a@b.example".parse().unwrap()).to("c@d.example".parse().unwrap());
+        let mail = Email::builder()
+            .from("a@b.example".parse().unwrap())
+            .to("c@d.example".parse().unwrap());
         let mail = mail.subject(subject).body(String::new()).unwrap().formatted();
-        let read = mail_parser::MessageParser::default().parse(&mail).unwrap().subject().unwrap().to_owned();
+        let read = mail_parser::MessageParser::default()
+            .parse(&mail)
+            .unwrap()
+            .subject()
+            .unwrap()
+            .to_owned();
         assert!(read.contains("utf-8?q?Call_1-900?="), "{read}");
     }
 }

@@ -2,7 +2,9 @@
 
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
-use registry_core::mail::{Download, InstallCodeMessage, PortalLinkMessage, RegistrationLinkMessage};
+use registry_core::mail::{
+    Download, InstallCodeMessage, PortalLinkMessage, RegistrationLinkMessage,
+};
 use registry_core::release::size_in_words;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -49,15 +51,17 @@ pub(crate) struct PortalLinkView<'a> {
     ends: String,
 }
 
-/// A name that no mail program makes a link of: anybody may have anybody mailed, and choose the names. Where an address
-/// would go on, it is interrupted by a word joiner (U+2060), which nobody sees.
+/// A name that no mail program makes a link of: anybody may have anybody mailed, and choose the
+/// names. Where an address would go on, it is interrupted by a word joiner (U+2060), which nobody
+/// sees.
 fn unlinked(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     let mut letters = name.chars().peekable();
     while let Some(letter) = letters.next() {
         plain.push(letter);
         let goes_on = letters.peek().is_some_and(|next| !next.is_whitespace());
-        if goes_on && matches!(letter, '.' | ':' | '/' | '@' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}') {
+        if goes_on && matches!(letter, '.' | ':' | '/' | '@' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
+        {
             plain.push('\u{2060}');
         }
     }
@@ -65,7 +69,11 @@ fn unlinked(name: &str) -> String {
 }
 
 impl<'a> InstallCodeView<'a> {
-    pub(crate) fn of(brand: &'a Brand, message: &'a InstallCodeMessage, code: &'a Zeroizing<String>) -> Self {
+    pub(crate) fn of(
+        brand: &'a Brand,
+        message: &'a InstallCodeMessage,
+        code: &'a Zeroizing<String>,
+    ) -> Self {
         Self {
             brand,
             company: unlinked(message.company_name.as_str()),

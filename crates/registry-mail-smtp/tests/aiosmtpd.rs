@@ -1,5 +1,5 @@
-//! The same against a mail server that others wrote, where it is installed: what our own server and our own client agree
-//! on might still be wrong.
+//! The same against a mail server that others wrote, where it is installed: what our own server and
+//! our own client agree on might still be wrong.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,12 +9,17 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use registry_core::mail::{MailError, Mailer as _};
-use registry_mail_smtp::{Brand, BrandSettings, Renderer, Sender, SmtpMailer, SmtpSettings, SmtpTls};
+use registry_mail_smtp::{
+    Brand, BrandSettings, Renderer, Sender, SmtpMailer, SmtpSettings, SmtpTls,
+};
 use registry_testkit::conformance::mail::{CODE, example};
 use throwaway_servers::Certificate;
 
 fn python_has(module: &str) -> bool {
-    let found = Command::new("python3").args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
+    let found = Command::new("python3")
+        .args(["-c", &format!("import {module}")])
+        .stderr(Stdio::null())
+        .status();
     found.is_ok_and(|status| status.success())
 }
 
@@ -37,7 +42,10 @@ fn mailer(port: u16, ca_pem: &str, password: &str) -> SmtpMailer {
 #[tokio::test]
 async fn a_mail_goes_over_starttls_and_auth_through_a_server_that_others_wrote() {
     if !python_has("aiosmtpd") {
-        assert!(std::env::var_os("CI").is_none(), "aiosmtpd is not installed, and not left out in CI");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "aiosmtpd is not installed, and not left out in CI"
+        );
         eprintln!("aiosmtpd is not installed: nothing was tried (pip install aiosmtpd)");
         return;
     }

@@ -10,10 +10,17 @@ fn mailer() -> (FolderMailer, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let sender = Sender {
         address: "registry@vendor.example".into(),
-        brand: Brand::new(BrandSettings { product: "Vendor, Inc. <appliance>".into(), ..BrandSettings::default() })
-            .unwrap(),
+        brand: Brand::new(BrandSettings {
+            product: "Vendor, Inc. <appliance>".into(),
+            ..BrandSettings::default()
+        })
+        .unwrap(),
     };
-    (FolderMailer::open(folder.path().join("mailbox"), Renderer::new(sender, None).unwrap()).unwrap(), folder)
+    (
+        FolderMailer::open(folder.path().join("mailbox"), Renderer::new(sender, None).unwrap())
+            .unwrap(),
+        folder,
+    )
 }
 
 fn fresh() -> (FolderMailer, impl Fn() -> Vec<Vec<u8>>) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use registry_core::mail::{MailError, Mailer as _, OutgoingMail};
 use registry_core::text::EmailAddress;
-use registry_mail_smtp::{Brand, BrandSettings, Renderer, Sender, SmtpMailer, SmtpSettings, SmtpTls};
+use registry_mail_smtp::{
+    Brand, BrandSettings, Renderer, Sender, SmtpMailer, SmtpSettings, SmtpTls,
+};
 use registry_testkit::conformance::mail::{CODE, example};
 use throwaway_servers::{SmtpOptions, SmtpServer};
 
@@ -34,8 +36,12 @@ fn settings(server: &SmtpServer) -> SmtpSettings {
 }
 
 fn mailer(settings: SmtpSettings) -> SmtpMailer {
-    let brand = BrandSettings { support: Some("help@vendor.example".to_owned()), ..BrandSettings::default() };
-    let sender = Sender { address: "registry@vendor.example".into(), brand: Brand::new(brand).unwrap() };
+    let brand = BrandSettings {
+        support: Some("help@vendor.example".to_owned()),
+        ..BrandSettings::default()
+    };
+    let sender =
+        Sender { address: "registry@vendor.example".into(), brand: Brand::new(brand).unwrap() };
     SmtpMailer::new(settings, Renderer::new(sender, None).unwrap()).unwrap()
 }
 
@@ -91,15 +97,26 @@ async fn what_the_server_answers_decides_whether_a_mail_is_tried_again() {
     let Err(MailError::Transient(text)) = send("busy-1@example.com").await else { panic!("busy") };
     assert!(text.contains("try again later"), "{text}");
     send("busy-1@example.com").await.unwrap();
-    let Err(MailError::Permanent(text)) = send("unknown@example.com").await else { panic!("unknown") };
+    let Err(MailError::Permanent(text)) = send("unknown@example.com").await else {
+        panic!("unknown")
+    };
     assert!(text.contains("no such user"), "{text}");
     let quoted = send("quoting@example.com").await;
     assert!(matches!(&quoted, Err(MailError::Permanent(_))), "{quoted:?}");
-    assert!(matches!(send("deaf@example.com").await, Err(MailError::Unclear(_))), "the answer got lost");
+    assert!(
+        matches!(send("deaf@example.com").await, Err(MailError::Unclear(_))),
+        "the answer got lost"
+    );
     assert!(matches!(send("odd@example.com").await, Err(MailError::Unreadable(_))), "Latin-1");
     mailer.probe().await.unwrap();
-    assert_eq!(server.received().len(), 3, "the busy one, the one whose answer got lost, and the odd one");
-    let Err(MailError::Permanent(text)) = send("grüße@example.com").await else { panic!("not ASCII") };
+    assert_eq!(
+        server.received().len(),
+        3,
+        "the busy one, the one whose answer got lost, and the odd one"
+    );
+    let Err(MailError::Permanent(text)) = send("grüße@example.com").await else {
+        panic!("not ASCII")
+    };
     assert!(text.contains("does not take such addresses"), "{text}");
 }
 
@@ -113,12 +130,27 @@ async fn whoever_does_not_let_us_in_or_is_not_there_is_told_apart_from_who_does_
     for (what, settings, part) in [
         (
             "a wrong password",
-            SmtpSettings { credentials: Some(("registry".into(), "wrong".to_owned().into())), ..settings(&server) },
+            SmtpSettings {
+                credentials: Some(("registry".into(), "wrong".to_owned().into())),
+                ..settings(&server)
+            },
             "not these credentials",
         ),
-        ("no credentials", SmtpSettings { credentials: None, ..settings(&server) }, "authentication required"),
-        ("another authority", SmtpSettings { ca_pem: Some(other_authority), ..settings(&server) }, "certificate"),
-        ("no STARTTLS", SmtpSettings { credentials: None, ..settings(&plain) }, "STARTTLS is not supported"),
+        (
+            "no credentials",
+            SmtpSettings { credentials: None, ..settings(&server) },
+            "authentication required",
+        ),
+        (
+            "another authority",
+            SmtpSettings { ca_pem: Some(other_authority), ..settings(&server) },
+            "certificate",
+        ),
+        (
+            "no STARTTLS",
+            SmtpSettings { credentials: None, ..settings(&plain) },
+            "STARTTLS is not supported",
+        ),
         ("nobody there", settings(&down), "refused"),
         ("no such host", SmtpSettings { host: "mail.invalid".into(), ..settings(&server) }, ""),
     ] {
@@ -130,7 +162,10 @@ async fn whoever_does_not_let_us_in_or_is_not_there_is_told_apart_from_who_does_
             Err(MailError::Unclear(text)) if mailer.probe().await.is_err() => text,
             sent => panic!("{what}: {sent:?}"),
         };
-        assert!(text.contains(part) && !text.contains(PASSWORD) && !text.contains('\n'), "{what}: {text}");
+        assert!(
+            text.contains(part) && !text.contains(PASSWORD) && !text.contains('\n'),
+            "{what}: {text}"
+        );
         assert!(!text.contains(CODE));
     }
     assert_eq!(server.received(), []);
@@ -149,7 +184,8 @@ async fn a_server_that_takes_too_long_is_left() {
 async fn an_answer_that_comes_too_late_is_not_taken_for_the_answer_to_the_next_mail() {
     let server = server();
     // The server takes two seconds: its answer comes while the next thing is asked.
-    let mailer = mailer(SmtpSettings { timeout: Duration::from_millis(1_500), ..settings(&server) });
+    let mailer =
+        mailer(SmtpSettings { timeout: Duration::from_millis(1_500), ..settings(&server) });
     let late = mailer.send(&mail_to("slow@example.com")).await;
     assert!(matches!(late, Err(MailError::Unclear(_))), "{late:?}");
     mailer.probe().await.unwrap();
@@ -175,6 +211,9 @@ async fn a_server_that_comes_back_is_found() {
 fn a_certificate_that_is_none_is_refused() {
     let server = server();
     let settings = SmtpSettings { ca_pem: Some(b"not PEM".to_vec()), ..settings(&server) };
-    let sender = Sender { address: "a@vendor.example".into(), brand: Brand::new(BrandSettings::default()).unwrap() };
+    let sender = Sender {
+        address: "a@vendor.example".into(),
+        brand: Brand::new(BrandSettings::default()).unwrap(),
+    };
     assert!(SmtpMailer::new(settings, Renderer::new(sender, None).unwrap()).is_err());
 }

@@ -1,10 +1,13 @@
-//! One statement out of many writes: each is a common table expression, and all of them land together or not at all.
+//! One statement out of many writes: each is a common table expression, and all of them land
+//! together or not at all.
 //!
-//! A statement for each write would cost the database twice the work, and the client a round trip each. The text of
-//! the statement depends on the kinds of the writes only, so that a connection prepares each kind of change once.
+//! A statement for each write would cost the database twice the work, and the client a round trip
+//! each. The text of the statement depends on the kinds of the writes only, so that a connection
+//! prepares each kind of change once.
 //!
-//! A batch may be *guarded*: its first expressions update the rows that it was decided on, if they still have the
-//! version they had then, and everything else is joined to them. Where a guard does not land, nothing does.
+//! A batch may be *guarded*: its first expressions update the rows that it was decided on, if they
+//! still have the version they had then, and everything else is joined to them. Where a guard does
+//! not land, nothing does.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -81,7 +84,8 @@ pub(crate) struct Batch {
     pieces: Vec<Piece>,
     guards: usize,
     expressions: usize,
-    /// The tables that an update of this batch touched, with its name: what comes later waits for it.
+    /// The tables that an update of this batch touched, with its name: what comes later waits for
+    /// it.
     updated: Vec<(&'static str, usize)>,
     /// The expression that must have written a row.
     required: Option<usize>,
@@ -110,9 +114,15 @@ impl Batch {
         number
     }
 
-    /// Guards everything that is added later: the row of `table` with this id has to have this version still. Sets
-    /// `columns` in it on the way.
-    pub(crate) fn guard(&mut self, table: &'static str, columns: Vec<(&'static str, Bind)>, id: Uuid, version: i64) {
+    /// Guards everything that is added later: the row of `table` with this id has to have this
+    /// version still. Sets `columns` in it on the way.
+    pub(crate) fn guard(
+        &mut self,
+        table: &'static str,
+        columns: Vec<(&'static str, Bind)>,
+        id: Uuid,
+        version: i64,
+    ) {
         self.begin(&format!("g{}", self.guards));
         self.guards += 1;
         self.sql(format!("UPDATE {table} SET "));
@@ -188,9 +198,14 @@ impl Batch {
         }
     }
 
-    /// Inserts a row, or replaces one that has ended at `now`. Where one has not, nothing of the batch may last:
-    /// [`Landed`] says so.
-    pub(crate) fn insert_over_ended<R: Columns>(&mut self, row: R, keys: &'static str, now: Timestamp) {
+    /// Inserts a row, or replaces one that has ended at `now`. Where one has not, nothing of the
+    /// batch may last: [`Landed`] says so.
+    pub(crate) fn insert_over_ended<R: Columns>(
+        &mut self,
+        row: R,
+        keys: &'static str,
+        now: Timestamp,
+    ) {
         self.insert(row, Conflict::Replace(keys));
         self.sql(format!(" WHERE {}.expires_at <= ", R::TABLE)).bind(now).sql(" RETURNING 1");
         self.required = Some(self.expressions - 1);
@@ -214,7 +229,8 @@ impl Batch {
         self.updated.push((table, number));
     }
 
-    /// Marks a code as consumed. One that is not live breaks a constraint of its row, and the batch with it.
+    /// Marks a code as consumed. One that is not live breaks a constraint of its row, and the batch
+    /// with it.
     pub(crate) fn consume(&mut self, code: Uuid, at: Timestamp, by: &str, tenant: Uuid) {
         let number = self.begin_write();
         self.sql(
@@ -226,7 +242,11 @@ impl Batch {
     }
 
     /// Deletes rows.
-    pub(crate) fn delete(&mut self, table: &'static str, condition: impl FnOnce(&mut Condition<'_>)) {
+    pub(crate) fn delete(
+        &mut self,
+        table: &'static str,
+        condition: impl FnOnce(&mut Condition<'_>),
+    ) {
         self.begin_write();
         self.sql(format!("DELETE FROM {table}"));
         for guard in 0..self.guards {
@@ -246,7 +266,8 @@ impl Batch {
         self.pieces.is_empty()
     }
 
-    /// Ends the statement: what it returns is how many guards landed, and 0 where a required row was not written.
+    /// Ends the statement: what it returns is how many guards landed, and 0 where a required row
+    /// was not written.
     pub(crate) fn finish(mut self) -> Statement {
         self.sql(") SELECT ");
         let guards = (0..self.guards).map(|guard| format!("(SELECT count(*) FROM g{guard})"));
@@ -299,12 +320,24 @@ impl<ST> QueryFragment<Pg> for Statement<ST> {
         for piece in &self.0 {
             match piece {
                 Piece::Sql(text) => out.push_sql(text),
-                Piece::Bind(Bind::Uuid(value)) => out.push_bind_param::<Nullable<sql_types::Uuid>, _>(value)?,
-                Piece::Bind(Bind::Text(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
-                Piece::Bind(Bind::Time(value)) => out.push_bind_param::<Nullable<Timestamptz>, _>(value)?,
-                Piece::Bind(Bind::Bytes(value)) => out.push_bind_param::<Nullable<Binary>, _>(value)?,
-                Piece::Bind(Bind::Int(value)) => out.push_bind_param::<Nullable<Integer>, _>(value)?,
-                Piece::Bind(Bind::BigInt(value)) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
+                Piece::Bind(Bind::Uuid(value)) => {
+                    out.push_bind_param::<Nullable<sql_types::Uuid>, _>(value)?
+                }
+                Piece::Bind(Bind::Text(value)) => {
+                    out.push_bind_param::<Nullable<Text>, _>(value)?
+                }
+                Piece::Bind(Bind::Time(value)) => {
+                    out.push_bind_param::<Nullable<Timestamptz>, _>(value)?
+                }
+                Piece::Bind(Bind::Bytes(value)) => {
+                    out.push_bind_param::<Nullable<Binary>, _>(value)?
+                }
+                Piece::Bind(Bind::Int(value)) => {
+                    out.push_bind_param::<Nullable<Integer>, _>(value)?
+                }
+                Piece::Bind(Bind::BigInt(value)) => {
+                    out.push_bind_param::<Nullable<BigInt>, _>(value)?
+                }
             }
         }
         Ok(())
@@ -358,7 +391,12 @@ mod tests {
     #[test]
     fn everything_is_joined_to_the_guards_and_insertions_wait_for_updates_of_their_table() {
         let mut batch = Batch::default();
-        batch.guard("tenants", vec![("id", Uuid::nil().into()), ("status", "x".into())], Uuid::nil(), 7);
+        batch.guard(
+            "tenants",
+            vec![("id", Uuid::nil().into()), ("status", "x".into())],
+            Uuid::nil(),
+            7,
+        );
         batch.update("lines", vec![("text", "b".into())], |it| {
             it.sql("id = ").bind(1);
         });

@@ -1,13 +1,17 @@
-//! The one pattern, on PostgreSQL: first without holding anything, then, where somebody was in the way, with locks.
+//! The one pattern, on PostgreSQL: first without holding anything, then, where somebody was in the
+//! way, with locks.
 //!
-//! *Guarded*: the facts are loaded without a lock, core decides, one statement writes if the facts' versions still hold. Two
-//! round trips, no lock between them. *Locked*: a transaction locks the roots (tenant, then entitlement), loads, decides,
-//! writes. What is decided under locks cannot be overtaken, so however many race, each needs few tries.
+//! *Guarded*: the facts are loaded without a lock, core decides, one statement writes if the facts'
+//! versions still hold. Two round trips, no lock between them. *Locked*: a transaction locks the
+//! roots (tenant, then entitlement), loads, decides, writes. What is decided under locks cannot be
+//! overtaken, so however many race, each needs few tries.
 
 use std::sync::Arc;
 
 use diesel::prelude::*;
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
+use diesel_async::{
+    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _,
+};
 use futures_util::FutureExt as _;
 use registry_core::store::{Decide, Decision, Outcome, Replay, StoreError};
 
@@ -29,7 +33,8 @@ pub(crate) async fn change<L: Load, T: Send + 'static>(
 ) -> Result<Outcome<T>, StoreError> {
     let pool = pool.clone();
     let task = tokio::spawn(async move { try_often(&pool, Arc::new(load), replay, decide).await });
-    task.await.map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
+    task.await
+        .map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
 }
 
 async fn try_often<L: Load, T: Send + 'static>(
@@ -62,7 +67,11 @@ async fn try_often<L: Load, T: Send + 'static>(
         }
     }
     // Decided under locks and refused all the same: this is no race but a contradiction.
-    Err(if reason.contains(OVERTAKEN) { StoreError::Contended(reason) } else { StoreError::Corrupt(reason) })
+    Err(if reason.contains(OVERTAKEN) {
+        StoreError::Contended(reason)
+    } else {
+        StoreError::Corrupt(reason)
+    })
 }
 
 const OVERTAKEN: &str = "changed by others meanwhile";
@@ -100,7 +109,8 @@ async fn locked<L: Load, T>(
             Ok(outcome)
         }
         Err(trouble) => {
-            // What went wrong first is what counts; a connection that cannot roll back is not used again.
+            // What went wrong first is what counts; a connection that cannot roll back is not used
+            // again.
             drop(AnsiTransactionManager::rollback_transaction(connection).await);
             Err(trouble)
         }
@@ -156,7 +166,10 @@ fn same_rows(before: Roots, after: Roots) -> bool {
     tenant(before) == tenant(after) && loose(before) == loose(after)
 }
 
-pub(crate) async fn write(connection: &mut AsyncPgConnection, batch: crate::batch::Batch) -> Result<(), Trouble> {
+pub(crate) async fn write(
+    connection: &mut AsyncPgConnection,
+    batch: crate::batch::Batch,
+) -> Result<(), Trouble> {
     if batch.is_empty() {
         return Ok(());
     }

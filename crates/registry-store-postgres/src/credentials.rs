@@ -1,5 +1,6 @@
-//! What a credential opens, in one statement: for a service that asks, and for an appliance that checks in, which is
-//! recorded on the way. Daily check-ins are what a fleet mostly does, and most of them change nothing else.
+//! What a credential opens, in one statement: for a service that asks, and for an appliance that
+//! checks in, which is recorded on the way. Daily check-ins are what a fleet mostly does, and most
+//! of them change nothing else.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
@@ -30,9 +31,15 @@ fn selected() -> String {
         R::NAMES.iter().map(|name| format!("{}.{name}", R::TABLE)).collect()
     }
     let version = vec!["tenants.version".to_owned()];
-    [names::<CredentialRow>(), names::<ApplianceRow>(), names::<TenantRow>(), version, names::<EntitlementRow>()]
-        .concat()
-        .join(", ")
+    [
+        names::<CredentialRow>(),
+        names::<ApplianceRow>(),
+        names::<TenantRow>(),
+        version,
+        names::<EntitlementRow>(),
+    ]
+    .concat()
+    .join(", ")
 }
 
 const HANGS_ON_IT: &str = "JOIN tenants ON tenants.id = credentials.tenant_id \
@@ -66,8 +73,13 @@ impl Load for CheckIn {
         true
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(Option<CredentialFacts>, Roots), Trouble> {
-        let touch = "UPDATE appliances SET last_check_in_at = GREATEST(appliances.last_check_in_at, ".to_owned();
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(Option<CredentialFacts>, Roots), Trouble> {
+        let touch =
+            "UPDATE appliances SET last_check_in_at = GREATEST(appliances.last_check_in_at, "
+                .to_owned();
         let found = format!(
             ") FROM credentials {HANGS_ON_IT} WHERE appliances.tenant_id = credentials.tenant_id AND appliances.id = \
              credentials.appliance_id AND credentials.digest = "

@@ -1,4 +1,5 @@
-//! Lists and shows tenants: by key, never by offset, and with plans made for the values that were asked for.
+//! Lists and shows tenants: by key, never by offset, and with plans made for the values that were
+//! asked for.
 
 use std::collections::HashMap;
 
@@ -7,7 +8,9 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::Timestamptz;
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
+use diesel_async::{
+    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _,
+};
 use registry_core::appliance::Appliance;
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
@@ -34,7 +37,10 @@ pub(crate) async fn list(
 }
 
 /// One tenant with everything, of one moment.
-pub(crate) async fn show(connection: &mut AsyncPgConnection, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
+pub(crate) async fn show(
+    connection: &mut AsyncPgConnection,
+    id: TenantId,
+) -> Result<Option<TenantRecord>, StoreError> {
     begin(connection).await?;
     let read = show_in_txn(connection, id).await;
     end(connection, read).await
@@ -42,24 +48,37 @@ pub(crate) async fn show(connection: &mut AsyncPgConnection, id: TenantId) -> Re
 
 async fn begin(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
     let begun = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-    AnsiTransactionManager::begin_transaction_sql(connection, begun).await.map_err(|error| failure(&error))
+    AnsiTransactionManager::begin_transaction_sql(connection, begun)
+        .await
+        .map_err(|error| failure(&error))
 }
 
-async fn end<T>(connection: &mut AsyncPgConnection, read: Result<T, StoreError>) -> Result<T, StoreError> {
-    // Nothing was written: ending it one way or the other is the same, and what failed first is what counts.
+async fn end<T>(
+    connection: &mut AsyncPgConnection,
+    read: Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    // Nothing was written: ending it one way or the other is the same, and what failed first is
+    // what counts.
     let ended = AnsiTransactionManager::rollback_transaction(connection).await;
     let read = read?;
     ended.map_err(|error| failure(&error))?;
     Ok(read)
 }
 
-async fn show_in_txn(connection: &mut AsyncPgConnection, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
-    let row = tenants::table.find(id.0).select(TenantRow::as_select()).first(connection).await.optional();
+async fn show_in_txn(
+    connection: &mut AsyncPgConnection,
+    id: TenantId,
+) -> Result<Option<TenantRecord>, StoreError> {
+    let row =
+        tenants::table.find(id.0).select(TenantRow::as_select()).first(connection).await.optional();
     let tenant = row.map_err(|error| failure(&error))?.map(Tenant::try_from).transpose()?;
     Ok(records(connection, tenant.into_iter().collect(), false).await?.pop())
 }
 
-async fn list_in_txn(connection: &mut AsyncPgConnection, query: &TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
+async fn list_in_txn(
+    connection: &mut AsyncPgConnection,
+    query: &TenantQuery,
+) -> Result<Vec<TenantRecord>, StoreError> {
     let mut rows = tenants::table.select(TenantRow::as_select()).into_boxed::<Pg>();
     if let Some(deployment) = query.deployment {
         rows = rows.filter(tenants::deployment.eq(deployment.as_str()));
@@ -83,16 +102,21 @@ async fn list_in_txn(connection: &mut AsyncPgConnection, query: &TenantQuery) ->
         } else {
             let beginning = format!("{text}%");
             let by_company = tenants::search_text.like(beginning.clone());
-            rows.filter(by_company.or(tenants::contact_email_folded.assume_not_null().like(beginning)))
+            rows.filter(
+                by_company.or(tenants::contact_email_folded.assume_not_null().like(beginning)),
+            )
         };
     }
     if let Some(Place { at, id }) = query.after {
-        // Written so that an index finds the place, instead of passing over all that stand before it.
+        // Written so that an index finds the place, instead of passing over all that stand before
+        // it.
         let later = tenants::registered_at.lt(at).or(tenants::id.lt(id.0));
         rows = rows.filter(tenants::registered_at.le(at).and(later));
     }
-    let rows = rows.order((tenants::registered_at.desc(), tenants::id.desc())).limit(query.limit.into());
-    let rows: Vec<TenantRow> = PlannedAnew(rows).load(connection).await.map_err(|error| failure(&error))?;
+    let rows =
+        rows.order((tenants::registered_at.desc(), tenants::id.desc())).limit(query.limit.into());
+    let rows: Vec<TenantRow> =
+        PlannedAnew(rows).load(connection).await.map_err(|error| failure(&error))?;
     let tenants = rows.into_iter().map(Tenant::try_from).collect::<Result<_, _>>()?;
     records(connection, tenants, true).await
 }
@@ -103,11 +127,16 @@ pub(crate) async fn silent(
     since: Timestamp,
     limit: u32,
 ) -> Result<Vec<SilentAppliance>, StoreError> {
-    let heard = || sql::<Timestamptz>("coalesce(appliances.last_check_in_at, appliances.registered_at)");
+    let heard =
+        || sql::<Timestamptz>("coalesce(appliances.last_check_in_at, appliances.registered_at)");
     let rows = appliances::table
         .inner_join(tenants::table.on(tenants::id.eq(appliances::tenant_id)))
         .filter(appliances::license_sub.is_not_null().and(appliances::revoked_at.is_null()))
-        .filter(tenants::status.ne_all(TenantStatus::CLOSED.map(TenantStatus::as_str)).and(heard().lt(since)))
+        .filter(
+            tenants::status
+                .ne_all(TenantStatus::CLOSED.map(TenantStatus::as_str))
+                .and(heard().lt(since)),
+        )
         .order((heard(), appliances::tenant_id, appliances::id))
         .limit(limit.into())
         .select((TenantRow::as_select(), ApplianceRow::as_select()))
@@ -115,7 +144,10 @@ pub(crate) async fn silent(
         .await
         .map_err(|error| failure(&error))?;
     let read = |(tenant, appliance)| {
-        Ok(SilentAppliance { tenant: Tenant::try_from(tenant)?, appliance: Appliance::try_from(appliance)? })
+        Ok(SilentAppliance {
+            tenant: Tenant::try_from(tenant)?,
+            appliance: Appliance::try_from(appliance)?,
+        })
     };
     rows.into_iter().map(read).collect()
 }
@@ -125,15 +157,15 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
-/// Whether any part of a name is quick to find, by an index that is whole; else only beginnings are looked for, which an
-/// ordinary index serves.
+/// Whether any part of a name is quick to find, by an index that is whole; else only beginnings are
+/// looked for, which an ordinary index serves.
 async fn finds_parts(connection: &mut AsyncPgConnection) -> Result<bool, StoreError> {
     let state = migrations::search_state(connection).await.map_err(|error| failure(&error))?;
     Ok(state == Some(true))
 }
 
-/// A query that is planned each time it is asked. A plan that is kept has to fit every value: for a search by part of a
-/// name, and for a filter that few rows pass, that is the wrong one.
+/// A query that is planned each time it is asked. A plan that is kept has to fit every value: for a
+/// search by part of a name, and for a filter that few rows pass, that is the wrong one.
 struct PlannedAnew<Q>(Q);
 
 impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for PlannedAnew<Q> {
@@ -172,11 +204,13 @@ async fn records(
         .select(ApplianceRow::as_select())
         .load::<ApplianceRow>(&mut second);
     let codes = install_codes::table.filter(install_codes::tenant_id.eq_any(&ids));
-    let newest_first = (install_codes::tenant_id, install_codes::issued_at.desc(), install_codes::id.desc());
+    let newest_first =
+        (install_codes::tenant_id, install_codes::issued_at.desc(), install_codes::id.desc());
     let codes = async {
         if newest_code_only {
             let install_codes_only = codes.filter(install_codes::kind.eq("install"));
-            let is_unused = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
+            let is_unused =
+                install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
             let newest = install_codes_only.distinct_on(install_codes::tenant_id).order((
                 install_codes::tenant_id,
                 is_unused.desc(),
@@ -223,7 +257,9 @@ mod tests {
 
     #[test]
     fn a_search_takes_wildcards_literally() {
-        for (text, pattern) in [("100%", "100\\%"), ("e_c", "e\\_c"), ("a\\b", "a\\\\b"), ("plain", "plain")] {
+        for (text, pattern) in
+            [("100%", "100\\%"), ("e_c", "e\\_c"), ("a\\b", "a\\\\b"), ("plain", "plain")]
+        {
             assert_eq!(escaped(text), pattern);
         }
     }

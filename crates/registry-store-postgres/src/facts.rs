@@ -11,8 +11,9 @@ use registry_core::refusal::Refusal;
 use registry_core::secret::{CodeDigest, KeyId, Sealed, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Replay, StoreError, TenantFacts, TenantKey, TenantSelector,
+    EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey,
+    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, StoreError, TenantFacts, TenantKey,
+    TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -20,15 +21,18 @@ use registry_core::text::{Channel, SubscriptionId};
 use crate::failure::{Trouble, failure};
 use crate::records;
 use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, MailRow, SignInRow, TenantRow};
-use crate::schema::{appliances, entitlements, install_codes, mails, releases, replays, sign_ins, tenants};
+use crate::schema::{
+    appliances, entitlements, install_codes, mails, releases, replays, sign_ins, tenants,
+};
 use crate::writes::{Root, Roots};
 
 /// What a change is decided on, and how it is found.
 pub(crate) trait Load: Send + Sync + 'static {
     type Facts: Send + 'static;
 
-    /// Whether [`load`](Self::load) reads the roots in its first statement. What is read later can then only be newer
-    /// than they are, and whatever is newer changed their versions: it may be decided on without holding them.
+    /// Whether [`load`](Self::load) reads the roots in its first statement. What is read later can
+    /// then only be newer than they are, and whatever is newer changed their versions: it may be
+    /// decided on without holding them.
     fn reads_roots_first(&self) -> bool;
 
     fn load(
@@ -55,7 +59,9 @@ fn loose(
     (!hangs).then(|| (row.id.into(), *version))
 }
 
-fn domain<Row, T: TryFrom<Row, Error = StoreError>>(row: Option<Versioned<Row>>) -> Result<Option<T>, StoreError> {
+fn domain<Row, T: TryFrom<Row, Error = StoreError>>(
+    row: Option<Versioned<Row>>,
+) -> Result<Option<T>, StoreError> {
     row.map(|(row, _)| T::try_from(row)).transpose()
 }
 
@@ -87,11 +93,16 @@ impl Load for Option<SubscriptionId> {
         self.is_none()
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(RegisterFacts, Roots), Trouble> {
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(RegisterFacts, Roots), Trouble> {
         let Some(subscription) = self else {
             return Ok((RegisterFacts::default(), Roots { tenant: Root::Absent, loose: None }));
         };
-        let entitlement = entitlement(connection, &EntitlementSelector::Subscription(subscription.clone())).await?;
+        let entitlement =
+            entitlement(connection, &EntitlementSelector::Subscription(subscription.clone()))
+                .await?;
         let bound = entitlement.as_ref().and_then(|(row, _)| row.tenant_id);
         let query = tenants::table.select((TenantRow::as_select(), tenants::version));
         let tenant = if let Some(id) = bound {
@@ -106,7 +117,11 @@ impl Load for Option<SubscriptionId> {
         };
         let tenant_root = root(tenant.as_ref());
         let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
-        let facts = RegisterFacts { tenant: domain(tenant)?, entitlement: domain(entitlement)?, tenant_entitlement };
+        let facts = RegisterFacts {
+            tenant: domain(tenant)?,
+            entitlement: domain(entitlement)?,
+            tenant_entitlement,
+        };
         Ok((facts, roots))
     }
 }
@@ -118,7 +133,14 @@ diesel::define_sql_function! {
 }
 
 /// A code with what it hangs on: its entitlement, its tenant and the appliance of that.
-type Found = (CodeRow, Option<EntitlementRow>, Option<i64>, Option<TenantRow>, Option<i64>, Option<ApplianceRow>);
+type Found = (
+    CodeRow,
+    Option<EntitlementRow>,
+    Option<i64>,
+    Option<TenantRow>,
+    Option<i64>,
+    Option<ApplianceRow>,
+);
 
 impl Load for RedeemKey {
     type Facts = RedeemFacts;
@@ -127,9 +149,13 @@ impl Load for RedeemKey {
         true
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(RedeemFacts, Roots), Trouble> {
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(RedeemFacts, Roots), Trouble> {
         let mut found = None;
-        // One after the other, and not all at once: a plan for any number of digests is made anew each time.
+        // One after the other, and not all at once: a plan for any number of digests is made anew
+        // each time.
         for digest in &self.digests {
             found = match found {
                 None => find(connection, self, digest).await?,
@@ -138,16 +164,20 @@ impl Load for RedeemKey {
         }
         let Some(found) = found else { return Ok((RedeemFacts::default(), Roots::default())) };
         let (code, entitlement, entitlement_version, tenant, tenant_version, appliance) = found;
-        let (entitlement, tenant) = (entitlement.zip(entitlement_version), tenant.zip(tenant_version));
+        let (entitlement, tenant) =
+            (entitlement.zip(entitlement_version), tenant.zip(tenant_version));
         let tenant_root = root(tenant.as_ref());
         let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
         let entitlement: Option<Entitlement> = domain(entitlement)?;
         let tenant: Option<Tenant> = domain(tenant)?;
-        let is_the_active_one = |it: &Entitlement| it.is_active() && it.tenant_id == tenant.as_ref().map(|it| it.id);
+        let is_the_active_one =
+            |it: &Entitlement| it.is_active() && it.tenant_id == tenant.as_ref().map(|it| it.id);
         let tenant_entitlement = match (&tenant, &entitlement) {
             (None, _) => None,
             // A tenant has one at most.
-            (Some(_), Some(entitlement)) if is_the_active_one(entitlement) => Some(entitlement.clone()),
+            (Some(_), Some(entitlement)) if is_the_active_one(entitlement) => {
+                Some(entitlement.clone())
+            }
             (Some(tenant), _) => active_entitlement(connection, tenant.id).await?,
         };
         let facts = RedeemFacts {
@@ -173,10 +203,13 @@ async fn find(
     );
     let its_entitlement = entitlements::id.nullable().eq(install_codes::entitlement_id);
     let its_tenant = tenants::id.nullable().eq(owner);
-    let its_appliance =
-        appliances::tenant_id.nullable().eq(tenants::id.nullable()).and(appliances::id.eq(key.appliance_id.as_str()));
-    let is_it =
-        install_codes::digest.eq(digest.bytes.as_slice()).and(install_codes::digest_key_id.eq(&digest.key_id.0));
+    let its_appliance = appliances::tenant_id
+        .nullable()
+        .eq(tenants::id.nullable())
+        .and(appliances::id.eq(key.appliance_id.as_str()));
+    let is_it = install_codes::digest
+        .eq(digest.bytes.as_slice())
+        .and(install_codes::digest_key_id.eq(&digest.key_id.0));
     let found = install_codes::table
         .left_join(entitlements::table.on(its_entitlement))
         .left_join(tenants::table.on(its_tenant))
@@ -202,12 +235,17 @@ impl Load for TenantSelector {
         true
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(ReissueFacts, Roots), Trouble> {
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(ReissueFacts, Roots), Trouble> {
         let query = tenants::table.select((TenantRow::as_select(), tenants::version));
         let rows: Vec<Versioned<TenantRow>> = match self {
             Self::Id(id) => query.find(id.0).load(connection).await?,
             Self::Contact(contact) => {
-                let theirs = tenants::contact_email_folded.eq(contact.folded()).and(tenants::status.ne("cancelled"));
+                let theirs = tenants::contact_email_folded
+                    .eq(contact.folded())
+                    .and(tenants::status.ne("cancelled"));
                 query
                     .filter(theirs)
                     .order((tenants::registered_at.desc(), tenants::id.desc()))
@@ -223,7 +261,8 @@ impl Load for TenantSelector {
             None => None,
             Some((row, _)) => active_entitlement(connection, row.id.into()).await?,
         };
-        let tenants = rows.into_iter().map(|(row, _)| Tenant::try_from(row)).collect::<Result<_, _>>()?;
+        let tenants =
+            rows.into_iter().map(|(row, _)| Tenant::try_from(row)).collect::<Result<_, _>>()?;
         Ok((ReissueFacts { tenants, entitlement }, roots))
     }
 }
@@ -235,24 +274,39 @@ impl Load for EntitlementKey {
         false
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(EntitlementFacts, Roots), Trouble> {
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(EntitlementFacts, Roots), Trouble> {
         let entitlement = entitlement(connection, &self.selector).await?;
         let bound = entitlement.as_ref().and_then(|(row, _)| row.tenant_id).map(TenantId::from);
         let Some(owner) = bound.or(self.tenant_id) else {
-            let roots = Roots { tenant: Root::Unknown, loose: loose(entitlement.as_ref(), Root::Unknown) };
-            return Ok((EntitlementFacts { entitlement: domain(entitlement)?, ..EntitlementFacts::default() }, roots));
+            let roots =
+                Roots { tenant: Root::Unknown, loose: loose(entitlement.as_ref(), Root::Unknown) };
+            return Ok((
+                EntitlementFacts {
+                    entitlement: domain(entitlement)?,
+                    ..EntitlementFacts::default()
+                },
+                roots,
+            ));
         };
         let row = tenants::table.find(owner.0).select((TenantRow::as_select(), tenants::version));
         let tenant: Option<Versioned<TenantRow>> = row.first(connection).await.optional()?;
-        // A tenant that is not there has none. One found all the same would be a twin's, made since the tenant was looked
-        // for, and would look like another's: without it the tenant is made anew, which fails, and is decided again.
+        // A tenant that is not there has none. One found all the same would be a twin's, made since
+        // the tenant was looked for, and would look like another's: without it the tenant is made
+        // anew, which fails, and is decided again.
         let tenant_entitlement = match &tenant {
             Some(_) => active_entitlement(connection, owner).await?,
             None => None,
         };
         let tenant_root = root(tenant.as_ref());
         let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
-        let facts = EntitlementFacts { entitlement: domain(entitlement)?, tenant: domain(tenant)?, tenant_entitlement };
+        let facts = EntitlementFacts {
+            entitlement: domain(entitlement)?,
+            tenant: domain(tenant)?,
+            tenant_entitlement,
+        };
         Ok((facts, roots))
     }
 }
@@ -264,13 +318,18 @@ impl Load for TenantKey {
         true
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(TenantFacts, Roots), Trouble> {
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(TenantFacts, Roots), Trouble> {
         let row = tenants::table.find(self.id.0).select((TenantRow::as_select(), tenants::version));
         let tenant: Option<Versioned<TenantRow>> = row.first(connection).await.optional()?;
         let appliance = match &self.appliance {
             None => None,
             Some(id) => {
-                let row = appliances::table.find((self.id.0, id.as_str())).select(ApplianceRow::as_select());
+                let row = appliances::table
+                    .find((self.id.0, id.as_str()))
+                    .select(ApplianceRow::as_select());
                 row.first(connection).await.optional()?
             }
         };
@@ -290,8 +349,14 @@ impl Load for OfChannel {
         false
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(ReleaseFacts, Roots), Trouble> {
-        let held = releases::table.filter(releases::channel.eq(self.0.as_str())).select(releases::id).for_update();
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(ReleaseFacts, Roots), Trouble> {
+        let held = releases::table
+            .filter(releases::channel.eq(self.0.as_str()))
+            .select(releases::id)
+            .for_update();
         held.load::<uuid::Uuid>(connection).await?;
         let releases = records::releases(connection, Some(&self.0)).await?;
         Ok((ReleaseFacts { releases }, Roots::default()))
@@ -305,7 +370,10 @@ impl Load for MailId {
         false
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(Option<QueuedMail>, Roots), Trouble> {
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(Option<QueuedMail>, Roots), Trouble> {
         let row = mails::table.find(self.0).select(MailRow::as_select()).for_update();
         let row = row.first(connection).await.optional()?;
         Ok((row.map(QueuedMail::try_from).transpose()?, Roots::default()))
@@ -319,7 +387,10 @@ impl Load for SignInDigest {
         false
     }
 
-    async fn load(&self, connection: &mut AsyncPgConnection) -> Result<(Option<SignIn>, Roots), Trouble> {
+    async fn load(
+        &self,
+        connection: &mut AsyncPgConnection,
+    ) -> Result<(Option<SignIn>, Roots), Trouble> {
         let row = sign_ins::table.find(self.0.to_vec()).select(SignInRow::as_select()).for_update();
         let row: Option<SignInRow> = row.first(connection).await.optional()?;
         Ok((row.map(SignIn::try_from).transpose()?, Roots::default()))
@@ -333,9 +404,14 @@ pub(crate) async fn code(
 ) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
     let owner = install_codes::tenant_id.eq(tenants::id.nullable());
     let rows = install_codes::table.find(id.0).inner_join(tenants::table.on(owner));
-    let row = rows.select((CodeRow::as_select(), TenantRow::as_select())).first(connection).await.optional();
+    let row = rows
+        .select((CodeRow::as_select(), TenantRow::as_select()))
+        .first(connection)
+        .await
+        .optional();
     let row: Option<(CodeRow, TenantRow)> = row.map_err(|error| failure(&error))?;
-    row.map(|(code, tenant)| Ok((InstallCode::try_from(code)?, Tenant::try_from(tenant)?))).transpose()
+    row.map(|(code, tenant)| Ok((InstallCode::try_from(code)?, Tenant::try_from(tenant)?)))
+        .transpose()
 }
 
 async fn entitlement(
@@ -346,7 +422,10 @@ async fn entitlement(
     let row = match selector {
         EntitlementSelector::Id(id) => query.find(id.0).first(connection).await,
         EntitlementSelector::Subscription(subscription) => {
-            query.filter(entitlements::subscription.eq(subscription.as_str())).first(connection).await
+            query
+                .filter(entitlements::subscription.eq(subscription.as_str()))
+                .first(connection)
+                .await
         }
     };
     Ok(row.optional()?)
@@ -357,6 +436,10 @@ async fn active_entitlement(
     tenant: TenantId,
 ) -> Result<Option<Entitlement>, Trouble> {
     let theirs = entitlements::tenant_id.eq(tenant.0).and(entitlements::revoked_at.is_null());
-    let row = entitlements::table.filter(theirs).select(EntitlementRow::as_select()).first(connection).await;
+    let row = entitlements::table
+        .filter(theirs)
+        .select(EntitlementRow::as_select())
+        .first(connection)
+        .await;
     Ok(row.optional()?.map(Entitlement::try_from).transpose()?)
 }

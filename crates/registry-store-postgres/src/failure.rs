@@ -1,7 +1,9 @@
-//! What a failure of the database means: decide again, tell the caller to come back, or report damage.
+//! What a failure of the database means: decide again, tell the caller to come back, or report
+//! damage.
 //!
-//! diesel names the kinds of failures that depend on the data; all others it calls unknown, and keeps their SQLSTATE to
-//! itself. They are the server's own trouble (53300, 53100, 57P01, a time limit), so the caller may come back.
+//! diesel names the kinds of failures that depend on the data; all others it calls unknown, and
+//! keeps their SQLSTATE to itself. They are the server's own trouble (53300, 53100, 57P01, a time
+//! limit), so the caller may come back.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::pooled_connection::deadpool::PoolError;
@@ -40,7 +42,9 @@ impl From<DieselError> for Trouble {
                 DatabaseErrorKind::UniqueViolation | DatabaseErrorKind::SerializationFailure,
                 _,
             ) => Self::Conflict(text),
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) if text.contains("deadlock detected") => {
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
+                if text.contains("deadlock detected") =>
+            {
                 Self::Conflict(text)
             }
             _ => Self::Store(failure(&error)),
@@ -61,14 +65,22 @@ pub(crate) fn failure(error: &DieselError) -> StoreError {
             | DatabaseErrorKind::ExclusionViolation,
             _,
         ) => StoreError::Corrupt(text),
-        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => StoreError::Contended(text),
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) if text.contains("canceling statement") => {
+        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => {
             StoreError::Contended(text)
         }
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) if text.contains("does not exist") => {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
+            if text.contains("canceling statement") =>
+        {
+            StoreError::Contended(text)
+        }
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
+            if text.contains("does not exist") =>
+        {
             StoreError::Corrupt(format!("{text}; has `registryctl migrate` been run?"))
         }
-        DieselError::DatabaseError(_, _) | DieselError::BrokenTransactionManager => StoreError::Unavailable(text),
+        DieselError::DatabaseError(_, _) | DieselError::BrokenTransactionManager => {
+            StoreError::Unavailable(text)
+        }
         _ => StoreError::Corrupt(text),
     }
 }
@@ -80,7 +92,9 @@ pub(crate) fn no_connection(error: &PoolError) -> StoreError {
         Reason::Timeout(TimeoutType::Wait) => {
             StoreError::Contended("all its connections are taken (`database.pool_size`)".to_owned())
         }
-        Reason::Timeout(TimeoutType::Create) => StoreError::Unavailable("it cannot be reached in time".to_owned()),
+        Reason::Timeout(TimeoutType::Create) => {
+            StoreError::Unavailable("it cannot be reached in time".to_owned())
+        }
         other => StoreError::Unavailable(other.to_string()),
     }
 }
@@ -111,14 +125,29 @@ mod tests {
     #[test]
     fn only_what_contradicts_the_data_is_damage() {
         for (error, word) in [
-            (database(DatabaseErrorKind::Unknown, "sorry, too many clients already"), "unavailable"),
             (
-                database(DatabaseErrorKind::Unknown, "terminating connection due to administrator command"),
+                database(DatabaseErrorKind::Unknown, "sorry, too many clients already"),
                 "unavailable",
             ),
-            (database(DatabaseErrorKind::ReadOnlyTransaction, "cannot execute INSERT"), "unavailable"),
-            (database(DatabaseErrorKind::Unknown, "canceling statement due to lock timeout"), "busy"),
-            (database(DatabaseErrorKind::Unknown, "relation \"tenants\" does not exist"), "damaged"),
+            (
+                database(
+                    DatabaseErrorKind::Unknown,
+                    "terminating connection due to administrator command",
+                ),
+                "unavailable",
+            ),
+            (
+                database(DatabaseErrorKind::ReadOnlyTransaction, "cannot execute INSERT"),
+                "unavailable",
+            ),
+            (
+                database(DatabaseErrorKind::Unknown, "canceling statement due to lock timeout"),
+                "busy",
+            ),
+            (
+                database(DatabaseErrorKind::Unknown, "relation \"tenants\" does not exist"),
+                "damaged",
+            ),
             (database(DatabaseErrorKind::ForeignKeyViolation, "violates foreign key"), "damaged"),
             (DieselError::NotFound, "damaged"),
         ] {

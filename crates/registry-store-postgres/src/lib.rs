@@ -1,10 +1,11 @@
 //! The storage port on PostgreSQL: several processes on one database, which is the only limit.
 //!
-//! This crate holds no rule: it loads facts, asks core's decision, applies the writes. How a change stays honest among
-//! many that race is in the module `change`; how many writes become one statement, in `batch`.
+//! This crate holds no rule: it loads facts, asks core's decision, applies the writes. How a change
+//! stays honest among many that race is in the module `change`; how many writes become one
+//! statement, in `batch`.
 //!
-//! To add a table: 1. a migration in `migrations/postgres` (and one of the same name for SQLite); 2. `schema`; 3. its
-//! row in `rows`; 4. its writes in `writes`. Nothing else changes.
+//! To add a table: 1. a migration in `migrations/postgres` (and one of the same name for SQLite);
+//! 2. `schema`; 3. its row in `rows`; 4. its writes in `writes`. Nothing else changes.
 
 mod batch;
 mod change;
@@ -37,9 +38,10 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    AuditQuery, CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome, RedeemFacts,
-    RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError, TenantFacts,
-    TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    AuditQuery, CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease,
+    Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
+    SilentAppliance, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
+    TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -63,26 +65,28 @@ impl PostgresStore {
         Ok(Self { pool: Pool::new(options)? })
     }
 
-    /// Whether the database keeps texts as they are: anything but UTF-8 would refuse some names for ever.
+    /// Whether the database keeps texts as they are: anything but UTF-8 would refuse some names for
+    /// ever.
     pub async fn check_encoding(&self) -> Result<(), StoreError> {
         self.pool.run(|connection| records::check_encoding(connection).boxed()).await
     }
 
-    /// The names of the migrations that have not been run: none must be left before anything else is asked for. Takes no
-    /// more than the right to read.
+    /// The names of the migrations that have not been run: none must be left before anything else
+    /// is asked for. Takes no more than the right to read.
     pub async fn migrations_pending(&self) -> Result<Vec<String>, StoreError> {
         migrations::pending(&self.pool).await
     }
 
-    /// Runs the migrations that have not been run, and returns their names. Several processes may do so at once. It
-    /// needs a runtime with several threads.
+    /// Runs the migrations that have not been run, and returns their names. Several processes may
+    /// do so at once. It needs a runtime with several threads.
     pub async fn migrations_run(&self) -> Result<Vec<String>, StoreError> {
         migrations::run(&self.pool).await
     }
 
-    /// Makes any part of a name quick to find, where it is not yet, and says whether it had to. It takes the extension
-    /// `pg_trgm`, and on a large fleet some time, in which others may go on writing. Where the server does not let us,
-    /// searches find beginnings only, and nothing else changes.
+    /// Makes any part of a name quick to find, where it is not yet, and says whether it had to. It
+    /// takes the extension `pg_trgm`, and on a large fleet some time, in which others may go on
+    /// writing. Where the server does not let us, searches find beginnings only, and nothing else
+    /// changes.
     pub async fn search_by_part_make(&self) -> Result<bool, StoreError> {
         migrations::make_search(&self.pool).await
     }
@@ -144,8 +148,12 @@ impl Store for PostgresStore {
         change(&self.pool, credentials::CheckIn { digest, now }, replay, decide).await
     }
 
-    async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError> {
-        let shown = self.pool.run(move |connection| credentials::show(connection, digest).boxed()).await;
+    async fn credential_show(
+        &self,
+        digest: CredentialDigest,
+    ) -> Result<Option<CredentialFacts>, StoreError> {
+        let shown =
+            self.pool.run(move |connection| credentials::show(connection, digest).boxed()).await;
         shown.map_err(Trouble::into_store)
     }
 
@@ -161,9 +169,14 @@ impl Store for PostgresStore {
         self.pool.run(move |connection| records::release_current(connection, channel).boxed()).await
     }
 
-    async fn release_list(&self, channel: Option<Channel>) -> Result<Vec<ListedRelease>, StoreError> {
+    async fn release_list(
+        &self,
+        channel: Option<Channel>,
+    ) -> Result<Vec<ListedRelease>, StoreError> {
         self.pool
-            .run(move |connection| async move { records::releases(connection, channel.as_ref()).await }.boxed())
+            .run(move |connection| {
+                async move { records::releases(connection, channel.as_ref()).await }.boxed()
+            })
             .await
     }
 
@@ -176,7 +189,9 @@ impl Store for PostgresStore {
     }
 
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
-        self.pool.run(move |connection| async move { directory::list(connection, &query).await }.boxed()).await
+        self.pool
+            .run(move |connection| async move { directory::list(connection, &query).await }.boxed())
+            .await
     }
 
     async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
@@ -188,10 +203,18 @@ impl Store for PostgresStore {
     }
 
     async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        self.pool.run(move |connection| async move { records::audit_count(connection, &entry).await }.boxed()).await
+        self.pool
+            .run(move |connection| {
+                async move { records::audit_count(connection, &entry).await }.boxed()
+            })
+            .await
     }
 
-    async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError> {
+    async fn mail_lease(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<QueuedMail>, StoreError> {
         self.pool.run(move |connection| outbox::lease(connection, now, until).boxed()).await
     }
 
@@ -203,7 +226,9 @@ impl Store for PostgresStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.pool
-            .run(move |connection| async move { outbox::settle(connection, id, until, &settlement, now).await }.boxed())
+            .run(move |connection| {
+                async move { outbox::settle(connection, id, until, &settlement, now).await }.boxed()
+            })
             .await
     }
 
@@ -219,7 +244,11 @@ impl Store for PostgresStore {
         change(&self.pool, id, None, decide).await
     }
 
-    async fn appliances_silent(&self, since: Timestamp, limit: u32) -> Result<Vec<SilentAppliance>, StoreError> {
+    async fn appliances_silent(
+        &self,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SilentAppliance>, StoreError> {
         self.pool.run(move |connection| directory::silent(connection, since, limit).boxed()).await
     }
 
@@ -239,8 +268,15 @@ impl Store for PostgresStore {
         self.pool.run(move |connection| retention::count(connection, kind, before).boxed()).await
     }
 
-    async fn ended_delete(&self, kind: Ended, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.pool.run(move |connection| retention::delete(connection, kind, before, limit).boxed()).await
+    async fn ended_delete(
+        &self,
+        kind: Ended,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.pool
+            .run(move |connection| retention::delete(connection, kind, before, limit).boxed())
+            .await
     }
 
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {

@@ -1,7 +1,8 @@
 //! Brings the tables up to date.
 //!
-//! No lock is taken for it: of processes that start at once one makes the tables, and the others, who then fail, look
-//! again and find nothing left to do. None of it is under the time limits of requests.
+//! No lock is taken for it: of processes that start at once one makes the tables, and the others,
+//! who then fail, look again and find nothing left to do. None of it is under the time limits of
+//! requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use diesel_async::{
+    AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
+};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use registry_core::store::StoreError;
 
@@ -19,8 +22,8 @@ use crate::pool::Pool;
 
 const TABLES: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
-/// What makes any part of a company's name or of an address quick to find. Each statement runs by itself: an index cannot
-/// be built beside writers within a transaction.
+/// What makes any part of a company's name or of an address quick to find. Each statement runs by
+/// itself: an index cannot be built beside writers within a transaction.
 const SEARCH: [&str; 2] = [
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
     "CREATE INDEX CONCURRENTLY IF NOT EXISTS tenants_by_part ON tenants USING gin (search_text gin_trgm_ops)",
@@ -50,9 +53,12 @@ pub(crate) async fn pending(pool: &Pool) -> Result<Vec<String>, StoreError> {
 
 async fn pending_on(connection: &mut AsyncPgConnection) -> Result<Vec<String>, StoreError> {
     let there = "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS flag";
-    let there: Flag = diesel::sql_query(there).get_result(connection).await.map_err(|error| failure(&error))?;
+    let there: Flag =
+        diesel::sql_query(there).get_result(connection).await.map_err(|error| failure(&error))?;
     let run: Vec<Version> = if there.flag {
-        let run = diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load(connection).await;
+        let run = diesel::sql_query("SELECT version FROM __diesel_schema_migrations")
+            .load(connection)
+            .await;
         run.map_err(|error| failure(&error))?
     } else {
         Vec::new()
@@ -90,14 +96,16 @@ async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
         harness.run_pending_migrations(TABLES).map(drop).map_err(|error| error.to_string())
     };
     let ended = tokio::task::spawn_blocking(run).await;
-    let ended = ended.map_err(|error| StoreError::Unavailable(format!("migrating broke off: {error}")))?;
+    let ended =
+        ended.map_err(|error| StoreError::Unavailable(format!("migrating broke off: {error}")))?;
     ended.map_err(|error| StoreError::Corrupt(format!("migrating: {error}")))?;
     Ok(pending)
 }
 
 /// Whether the index for searches by part is whole; `None` where there is none.
 pub(crate) async fn search_state(connection: &mut AsyncPgConnection) -> QueryResult<Option<bool>> {
-    let state = "SELECT indisvalid AS flag FROM pg_index WHERE indexrelid = to_regclass('tenants_by_part')";
+    let state =
+        "SELECT indisvalid AS flag FROM pg_index WHERE indexrelid = to_regclass('tenants_by_part')";
     let state: Option<Flag> = diesel::sql_query(state).get_result(connection).await.optional()?;
     Ok(state.map(|state| state.flag))
 }
@@ -126,9 +134,10 @@ pub(crate) async fn make_search(pool: &Pool) -> Result<bool, StoreError> {
         let made = connection.batch_execute(statement).await;
         // Of several that make the extension at once, all but one fail, and find it there.
         let made = match made {
-            Err(diesel::result::Error::DatabaseError(diesel::result::DatabaseErrorKind::UniqueViolation, _)) => {
-                connection.batch_execute(statement).await
-            }
+            Err(diesel::result::Error::DatabaseError(
+                diesel::result::DatabaseErrorKind::UniqueViolation,
+                _,
+            )) => connection.batch_execute(statement).await,
             made => made,
         };
         made.map_err(|error| failure(&error))?;

@@ -1,7 +1,7 @@
 //! The pool: so many connections and no more, and a wait for one that ends.
 //!
-//! A connection that the server closed is noticed when it is taken, and replaced: a restarted server is found again
-//! without a restart of ours.
+//! A connection that the server closed is noticed when it is taken, and replaced: a restarted
+//! server is found again without a restart of ours.
 
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use deadpool::Runtime;
 use deadpool::managed::QueueMode;
 use diesel::ConnectionError;
 use diesel_async::pooled_connection::deadpool::{Object, Pool as Connections};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -28,7 +30,8 @@ pub(crate) type Pooled = Object<AsyncPgConnection>;
 #[derive(Clone)]
 pub(crate) struct Pool {
     connections: Connections<AsyncPgConnection>,
-    /// A server that is gone without a word would keep a connection for as long as the kernel believes in it.
+    /// A server that is gone without a word would keep a connection for as long as the kernel
+    /// believes in it.
     deadline: Duration,
 }
 
@@ -36,7 +39,8 @@ impl Pool {
     /// A pool that makes its connections when they are asked for.
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         let target = Target::parse(&options.url, options.connect_timeout);
-        let target = target.map_err(|error| StoreError::Unavailable(format!("its URL cannot be used: {error}")))?;
+        let target = target
+            .map_err(|error| StoreError::Unavailable(format!("its URL cannot be used: {error}")))?;
         let tls = tls::connector(&target.tls)?;
         let limits = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
@@ -69,7 +73,8 @@ impl Pool {
         self.connections.get().await.map_err(|error| no_connection(&error))
     }
 
-    /// Runs `work` on a connection. One that does not answer by the deadline is closed, and another takes its place.
+    /// Runs `work` on a connection. One that does not answer by the deadline is closed, and another
+    /// takes its place.
     pub(crate) async fn run<T, E: From<StoreError>>(
         &self,
         work: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, E>>,
@@ -82,7 +87,8 @@ impl Pool {
         Err(StoreError::Unavailable("it does not answer".to_owned()).into())
     }
 
-    /// A connection without time limits, which does not come back to the pool: for what takes as long as it takes.
+    /// A connection without time limits, which does not come back to the pool: for what takes as
+    /// long as it takes.
     pub(crate) async fn unlimited(&self) -> Result<AsyncPgConnection, StoreError> {
         let mut connection = Pooled::take(self.get().await?);
         let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";

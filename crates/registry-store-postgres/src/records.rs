@@ -35,7 +35,10 @@ pub(crate) async fn releases(
     if let Some(channel) = channel {
         rows = rows.filter(releases::channel.eq(channel.as_str()));
     }
-    let rows = rows.order((releases::published_at.desc(), releases::id.desc())).load::<ReleaseRow>(connection).await;
+    let rows = rows
+        .order((releases::published_at.desc(), releases::id.desc()))
+        .load::<ReleaseRow>(connection)
+        .await;
     let listed = rows.map_err(|error| failure(&error))?.into_iter().map(|row| {
         let release = Release::try_from(row)?;
         let is_current = release.yanked_at.is_none() && current.contains(&release.id.0);
@@ -48,7 +51,8 @@ pub(crate) async fn release_of_file(
     connection: &mut AsyncPgConnection,
     key: BlobKey,
 ) -> Result<Option<Release>, StoreError> {
-    let row = releases::table.filter(releases::blob_key.eq(key.as_str())).select(ReleaseRow::as_select());
+    let row =
+        releases::table.filter(releases::blob_key.eq(key.as_str())).select(ReleaseRow::as_select());
     let row = row.first(connection).await.optional().map_err(|error| failure(&error))?;
     row.map(Release::try_from).transpose()
 }
@@ -69,7 +73,10 @@ pub(crate) async fn audit_list(
     lines.map_err(|error| failure(&error))?.into_iter().map(AuditEntry::try_from).collect()
 }
 
-pub(crate) async fn audit_count(connection: &mut AsyncPgConnection, entry: &AuditEntry) -> Result<(), StoreError> {
+pub(crate) async fn audit_count(
+    connection: &mut AsyncPgConnection,
+    entry: &AuditEntry,
+) -> Result<(), StoreError> {
     let same = if entry.code_id.is_some() {
         "(code_id, source, action, at) WHERE action IN ('download_started', 'download_refused')"
     } else {
@@ -93,9 +100,13 @@ pub(crate) async fn audit_count(connection: &mut AsyncPgConnection, entry: &Audi
     counted.map(drop).map_err(|error| failure(&error))
 }
 
-pub(crate) async fn key_ids_in_use(connection: &mut AsyncPgConnection) -> Result<Vec<KeyId>, StoreError> {
-    let unconsumed = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
-    let codes = install_codes::table.filter(unconsumed).select(install_codes::digest_key_id).distinct();
+pub(crate) async fn key_ids_in_use(
+    connection: &mut AsyncPgConnection,
+) -> Result<Vec<KeyId>, StoreError> {
+    let unconsumed =
+        install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
+    let codes =
+        install_codes::table.filter(unconsumed).select(install_codes::digest_key_id).distinct();
     let mut ids: Vec<String> = codes.load(connection).await.map_err(|error| failure(&error))?;
     let sealed = mails::table.select(mails::sealed_key_id.assume_not_null()).distinct();
     let sealed = sealed.filter(mails::sealed_key_id.is_not_null()).load(connection).await;
@@ -111,13 +122,23 @@ pub(crate) async fn ring_record(
 ) -> Result<Option<KeyId>, StoreError> {
     let ids: Vec<&str> = ring.iter().map(|key| key.0.as_str()).collect();
     let Some(&current) = ids.as_slice().first() else { return Ok(None) };
-    let first = diesel::insert_into(rings::table).values((rings::id.eq(1), rings::key_id.eq(current)));
-    let first = first.on_conflict_do_nothing().execute(connection).await.map_err(|error| failure(&error))?;
-    let ours = diesel::update(rings::table.filter(rings::key_id.eq_any(&ids))).set(rings::key_id.eq(current));
+    let first =
+        diesel::insert_into(rings::table).values((rings::id.eq(1), rings::key_id.eq(current)));
+    let first = first
+        .on_conflict_do_nothing()
+        .execute(connection)
+        .await
+        .map_err(|error| failure(&error))?;
+    let ours = diesel::update(rings::table.filter(rings::key_id.eq_any(&ids)))
+        .set(rings::key_id.eq(current));
     if first == 1 || ours.execute(connection).await.map_err(|error| failure(&error))? == 1 {
         return Ok(None);
     }
-    let other: String = rings::table.select(rings::key_id).first(connection).await.map_err(|error| failure(&error))?;
+    let other: String = rings::table
+        .select(rings::key_id)
+        .first(connection)
+        .await
+        .map_err(|error| failure(&error))?;
     Ok(Some(KeyId(other)))
 }
 
@@ -145,5 +166,7 @@ pub(crate) async fn check_encoding(connection: &mut AsyncPgConnection) -> Result
     if encoding == "UTF8" {
         return Ok(());
     }
-    Err(StoreError::Corrupt(format!("its encoding is {encoding}, and has to be UTF8: names would be refused for ever")))
+    Err(StoreError::Corrupt(format!(
+        "its encoding is {encoding}, and has to be UTF8: names would be refused for ever"
+    )))
 }

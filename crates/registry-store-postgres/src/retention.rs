@@ -9,14 +9,18 @@ use registry_core::store::{Ended, StoreError};
 
 use crate::failure::failure;
 
-/// The table of a kind, its key, and the condition on what ended before the first parameter. Ids are in order of time, so
-/// the table's own key finds what is old.
+/// The table of a kind, its key, and the condition on what ended before the first parameter. Ids
+/// are in order of time, so the table's own key finds what is old.
 fn rows_of(kind: Ended, before: Timestamp) -> (&'static str, &'static str, String) {
     let floor = uuid_floor(before);
     match kind {
         Ended::Replays => ("replays", "scope, key_digest", "expires_at < $1".to_owned()),
-        Ended::Mails => ("mails", "id", format!("id < '{floor}' AND state <> 'queued' AND settled_at < $1")),
-        Ended::Codes => ("install_codes", "id", "consumed_at IS NULL AND expires_at < $1".to_owned()),
+        Ended::Mails => {
+            ("mails", "id", format!("id < '{floor}' AND state <> 'queued' AND settled_at < $1"))
+        }
+        Ended::Codes => {
+            ("install_codes", "id", "consumed_at IS NULL AND expires_at < $1".to_owned())
+        }
         Ended::Audit => ("audit", "id", format!("id < '{floor}' AND at < $1")),
         Ended::SignIns => ("sign_ins", "digest", "expires_at < $1".to_owned()),
     }
@@ -34,10 +38,11 @@ pub(crate) async fn count(
     before: Timestamp,
 ) -> Result<u64, StoreError> {
     let (table, _, condition) = rows_of(kind, before);
-    let counted = diesel::sql_query(format!("SELECT count(*) AS rows FROM {table} WHERE {condition}"))
-        .bind::<Timestamptz, _>(before)
-        .get_result::<Counted>(connection)
-        .await;
+    let counted =
+        diesel::sql_query(format!("SELECT count(*) AS rows FROM {table} WHERE {condition}"))
+            .bind::<Timestamptz, _>(before)
+            .get_result::<Counted>(connection)
+            .await;
     Ok(counted.map_err(|error| failure(&error))?.rows.unsigned_abs())
 }
 
@@ -50,9 +55,11 @@ pub(crate) async fn delete(
 ) -> Result<u64, StoreError> {
     let (table, key, condition) = rows_of(kind, before);
     // Materialized: a plan that asked for the batch again and again would pass over the limit.
-    let batch = format!("SELECT {key} FROM {table} WHERE {condition} LIMIT $2 FOR UPDATE SKIP LOCKED");
-    let delete =
-        format!("WITH batch AS MATERIALIZED ({batch}) DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM batch)");
+    let batch =
+        format!("SELECT {key} FROM {table} WHERE {condition} LIMIT $2 FOR UPDATE SKIP LOCKED");
+    let delete = format!(
+        "WITH batch AS MATERIALIZED ({batch}) DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM batch)"
+    );
     let deleted = diesel::sql_query(delete)
         .bind::<Timestamptz, _>(before)
         .bind::<BigInt, _>(i64::from(limit))

@@ -15,21 +15,30 @@ pub(crate) async fn show(
     connection: &mut AsyncPgConnection,
     digest: SignInDigest,
 ) -> Result<Option<SignIn>, StoreError> {
-    let row = sign_ins::table.find(digest.0.to_vec()).select(SignInRow::as_select()).first(connection).await;
+    let row = sign_ins::table
+        .find(digest.0.to_vec())
+        .select(SignInRow::as_select())
+        .first(connection)
+        .await;
     row.optional().map_err(|error| failure(&error))?.map(SignIn::try_from).transpose()
 }
 
 pub(crate) fn add(batch: &mut Batch, write: &SignInWrite) {
     match write {
         SignInWrite::Insert(sign_in) => batch.insert(SignInRow::from(&**sign_in), Conflict::Fail),
-        SignInWrite::Use { session, at } => batch.update("sign_ins", vec![("used_at", (*at).into())], |it| {
-            it.sql("digest = ").bind(session.0.to_vec());
-        }),
+        SignInWrite::Use { session, at } => {
+            batch.update("sign_ins", vec![("used_at", (*at).into())], |it| {
+                it.sql("digest = ").bind(session.0.to_vec());
+            })
+        }
         SignInWrite::Delete(digest) => batch.delete("sign_ins", |it| {
             it.sql("digest = ").bind(digest.0.to_vec());
         }),
         SignInWrite::DeleteAll { visitor, kind } => batch.delete("sign_ins", |it| {
-            it.sql("role = ").bind(visitor.role.as_str()).sql(" AND visitor = ").bind(visitor.name.clone());
+            it.sql("role = ")
+                .bind(visitor.role.as_str())
+                .sql(" AND visitor = ")
+                .bind(visitor.name.clone());
             if let Some(kind) = kind {
                 it.sql(" AND kind = ").bind(kind.as_str());
             }

@@ -53,7 +53,9 @@ pub enum UrlError {
     #[error("it must look like postgres://user:password@host:5432/database?sslmode=verify-full")]
     NoUrl,
     /// A password holds a character that ends it.
-    #[error("a `?` in its password must be written as %3F, a `/` as %2F, an `@` as %40, a `#` as %23")]
+    #[error(
+        "a `?` in its password must be written as %3F, a `/` as %2F, an `@` as %40, a `#` as %23"
+    )]
     Unencoded,
     /// A parameter has a value that it cannot have.
     #[error("its parameter `{name}` must be one of: {allowed}")]
@@ -87,14 +89,18 @@ impl Target {
             }
         }
         let url = Zeroizing::new(format!("{base}?{}", others.join("&")));
-        // libpq's word for the authorities that the operating system trusts: everybody can have their certificate, so only
-        // the host's name proves anything (PostgreSQL documentation, "sslrootcert").
+        // libpq's word for the authorities that the operating system trusts: everybody can have
+        // their certificate, so only the host's name proves anything (PostgreSQL documentation,
+        // "sslrootcert").
         let system = authority.as_deref() == Some("system");
         let authority = authority.filter(|_| !system).map(PathBuf::from);
         let (ssl_mode, tls) = match (mode.as_deref().unwrap_or("prefer"), authority) {
             ("verify-full", path) => (SslMode::Require, Tls::Host(path)),
             (_, None) if system => {
-                return Err(UrlError::Value { name: "sslmode", allowed: "verify-full, where sslrootcert is system" });
+                return Err(UrlError::Value {
+                    name: "sslmode",
+                    allowed: "verify-full, where sslrootcert is system",
+                });
             }
             ("disable", _) => (SslMode::Disable, Tls::Off),
             ("prefer", _) => (SslMode::Prefer, Tls::Unverified),
@@ -175,9 +181,10 @@ mod tests {
 
     #[test]
     fn a_socket_is_named_by_its_folder() {
-        for url in
-            ["postgres://registry@/registry?host=/run/postgresql", "postgresql://registry@%2Frun%2Fpostgresql/registry"]
-        {
+        for url in [
+            "postgres://registry@/registry?host=/run/postgresql",
+            "postgresql://registry@%2Frun%2Fpostgresql/registry",
+        ] {
             let target = parse(url).unwrap();
             assert_eq!(target.config.get_hosts(), [Host::Unix("/run/postgresql".into())], "{url}");
         }

@@ -9,7 +9,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::target::Tls;
@@ -26,34 +28,45 @@ pub(crate) fn connector(tls: &Tls) -> Result<Option<MakeRustlsConnect>, StoreErr
         }
         Tls::Host(path) => authorities(path.as_deref(), &provider)?,
     };
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| StoreError::Unavailable(format!("no TLS: {error}")))?;
-    let config = config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let config =
+        config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     Ok(Some(MakeRustlsConnect::new(config)))
 }
 
 /// Trusts the authorities of a file, or those of the operating system.
-fn authorities(path: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, StoreError> {
+fn authorities(
+    path: Option<&Path>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, StoreError> {
     let mut roots = RootCertStore::empty();
-    let unusable = |problem: String| StoreError::Unavailable(format!("its certificate cannot be verified: {problem}"));
+    let unusable = |problem: String| {
+        StoreError::Unavailable(format!("its certificate cannot be verified: {problem}"))
+    };
     match path {
         Some(path) => {
             let shown = path.display();
-            let unreadable = |error| unusable(format!("`sslrootcert` {shown} cannot be read: {error}"));
+            let unreadable =
+                |error| unusable(format!("`sslrootcert` {shown} cannot be read: {error}"));
             for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                roots.add(certificate.map_err(unreadable)?).map_err(|error| unusable(format!("{shown}: {error}")))?;
+                roots
+                    .add(certificate.map_err(unreadable)?)
+                    .map_err(|error| unusable(format!("{shown}: {error}")))?;
             }
         }
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
     verifier.map_err(|error| unusable(format!("{error}; name an authority with `sslrootcert`")))
 }
 
-/// Takes certificates that `verify-full` would not: any at all (`prefer`, `require`: encrypted, and nothing proven), or
-/// any of a trusted authority, whatever host it names (`verify-ca`).
+/// Takes certificates that `verify-full` would not: any at all (`prefer`, `require`: encrypted, and
+/// nothing proven), or any of a trusted authority, whatever host it names (`verify-ca`).
 #[derive(Debug)]
 struct Lenient {
     provider: Arc<CryptoProvider>,
@@ -84,7 +97,12 @@ impl ServerCertVerifier for Lenient {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -93,7 +111,12 @@ impl ServerCertVerifier for Lenient {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

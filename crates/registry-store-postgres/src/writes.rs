@@ -8,13 +8,13 @@ use registry_core::tenant::Tenant;
 
 use crate::batch::{Batch, Bind, Columns as _, Conflict};
 use crate::rows::{
-    ApplianceRow, AuditRow, ChannelRow, CodeRow, CredentialRow, EntitlementRow, MailRow, ReleaseRow, ReplayRow,
-    TenantRow,
+    ApplianceRow, AuditRow, ChannelRow, CodeRow, CredentialRow, EntitlementRow, MailRow,
+    ReleaseRow, ReplayRow, TenantRow,
 };
 use crate::sign_ins;
 
-/// What of the database the facts were, with the versions they had then. Everything that hangs on a tenant (its
-/// entitlement, codes and appliances) changes only together with the tenant's version.
+/// What of the database the facts were, with the versions they had then. Everything that hangs on a
+/// tenant (its entitlement, codes and appliances) changes only together with the tenant's version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roots {
     pub(crate) tenant: Root,
@@ -63,7 +63,9 @@ pub(crate) fn batch(writes: &[Write], roots: Roots) -> Result<Batch, StoreError>
 fn guard(batch: &mut Batch, writes: &[Write], roots: Roots) -> Result<(), StoreError> {
     if let Root::Known(id, version) = roots.tenant {
         let put = writes.iter().find_map(|write| match write {
-            Write::PutTenant(tenant) if tenant.id == id => Some(TenantRow::from(&**tenant).columns()),
+            Write::PutTenant(tenant) if tenant.id == id => {
+                Some(TenantRow::from(&**tenant).columns())
+            }
             _ => None,
         });
         batch.guard("tenants", put.unwrap_or_default(), id.0, version);
@@ -84,7 +86,9 @@ fn guard(batch: &mut Batch, writes: &[Write], roots: Roots) -> Result<(), StoreE
 fn is_in_guard(write: &Write, roots: Roots) -> bool {
     match write {
         Write::PutTenant(tenant) => matches!(roots.tenant, Root::Known(id, _) if tenant.id == id),
-        Write::PutEntitlement(entitlement) => roots.loose.is_some_and(|(id, _)| entitlement.id == id),
+        Write::PutEntitlement(entitlement) => {
+            roots.loose.is_some_and(|(id, _)| entitlement.id == id)
+        }
         _ => false,
     }
 }
@@ -107,7 +111,9 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
         Write::SupersedeActivationCodes { entitlement, at } => {
             batch.update("install_codes", vec![("superseded_at", (*at).into())], |it| {
                 it.sql("entitlement_id = ").bind(entitlement.0);
-                it.sql(" AND kind = 'activation' AND consumed_at IS NULL AND superseded_at IS NULL");
+                it.sql(
+                    " AND kind = 'activation' AND consumed_at IS NULL AND superseded_at IS NULL",
+                );
             });
         }
         Write::PutAppliance(appliance) => {
@@ -126,12 +132,19 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
             });
         }
         Write::DeleteCredentials { tenant, appliance } => batch.delete("credentials", |it| {
-            it.sql("tenant_id = ").bind(tenant.0).sql(" AND appliance_id = ").bind(appliance.as_str());
+            it.sql("tenant_id = ")
+                .bind(tenant.0)
+                .sql(" AND appliance_id = ")
+                .bind(appliance.as_str());
         }),
-        Write::InsertCredential(credential) => batch.insert(CredentialRow::from(credential), Conflict::Fail),
+        Write::InsertCredential(credential) => {
+            batch.insert(CredentialRow::from(credential), Conflict::Fail)
+        }
         Write::UseCredential { credential, at } => {
             batch.update("credentials", vec![("first_used_at", (*at).into())], |it| {
-                it.sql("digest = ").bind(credential.digest.0.to_vec()).sql(" AND first_used_at IS NULL");
+                it.sql("digest = ")
+                    .bind(credential.digest.0.to_vec())
+                    .sql(" AND first_used_at IS NULL");
             });
             batch.delete("credentials", |it| {
                 it.sql("tenant_id = ").bind(credential.tenant_id.0);
@@ -142,7 +155,10 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
         }
         Write::EnqueueMail(mail) => batch.insert(MailRow::try_from(&**mail)?, Conflict::Fail),
         Write::DiscardMails { tenant, at } => batch.update("mails", discarded(*at), |it| {
-            it.sql("tenant_id = ").bind(tenant.0).sql(UNSENT).sql(" AND message::json ->> 'kind' = 'install_code'");
+            it.sql("tenant_id = ")
+                .bind(tenant.0)
+                .sql(UNSENT)
+                .sql(" AND message::json ->> 'kind' = 'install_code'");
         }),
         Write::RequeueMail { mail, at } => {
             let queued = vec![
@@ -161,10 +177,16 @@ fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError>
         }),
         Write::AppendAudit(_) => {}
         Write::PutReplay(record) => {
-            batch.insert_over_ended(ReplayRow::from(&**record), "scope, key_digest", record.request.now);
+            batch.insert_over_ended(
+                ReplayRow::from(&**record),
+                "scope, key_digest",
+                record.request.now,
+            );
         }
         Write::SignIn(write) => sign_ins::add(batch, write),
-        Write::PutRelease(release) => batch.insert(ReleaseRow::try_from(&**release)?, Conflict::Replace("id")),
+        Write::PutRelease(release) => {
+            batch.insert(ReleaseRow::try_from(&**release)?, Conflict::Replace("id"))
+        }
         Write::SetCurrent { channel, release } => match release {
             Some(release) => {
                 let row = ChannelRow { name: channel.to_string(), release_id: release.0 };
@@ -191,7 +213,8 @@ fn discarded(at: Timestamp) -> Vec<(&'static str, Bind)> {
     ]
 }
 
-/// A tenant that was looked for and is not there is new: one that came meanwhile must not be replaced.
+/// A tenant that was looked for and is not there is new: one that came meanwhile must not be
+/// replaced.
 fn put_tenant(batch: &mut Batch, tenant: &Tenant, roots: Roots) {
     let conflict = match roots.tenant {
         Root::Absent => Conflict::Fail,

@@ -8,4 +8,7 @@ mod database;
 
 use registry_store_postgres::PostgresStore;
 
-registry_testkit::store_conformance!((PostgresStore::new(&common::options(&database::fresh().await)).unwrap(), ()));
+registry_testkit::store_conformance!((
+    PostgresStore::new(&common::options(&database::fresh().await)).unwrap(),
+    ()
+));

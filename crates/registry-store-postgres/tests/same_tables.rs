@@ -1,4 +1,5 @@
-//! Both databases come to the same tables, nullability and uniqueness, whatever their migrations look like.
+//! Both databases come to the same tables, nullability and uniqueness, whatever their migrations
+//! look like.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -63,13 +64,15 @@ fn postgres(url: &str) -> Facts {
 
 /// What is the migrating tool's own, and what only guarded writes need.
 fn is_compared(fact: &str) -> bool {
-    let own = ["tenants.version ", "entitlements.version ", "__diesel_schema_migrations", "sqlite_"];
+    let own =
+        ["tenants.version ", "entitlements.version ", "__diesel_schema_migrations", "sqlite_"];
     !own.iter().any(|prefix| fact.starts_with(prefix))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_and_postgres_have_the_same_tables() {
-    let postgres: Facts = postgres(&database::fresh().await).into_iter().filter(|fact| is_compared(fact)).collect();
+    let postgres: Facts =
+        postgres(&database::fresh().await).into_iter().filter(|fact| is_compared(fact)).collect();
     let sqlite: Facts = sqlite().into_iter().filter(|fact| is_compared(fact)).collect();
     assert!(sqlite.len() > 100, "there is something to compare: {sqlite:?}");
     let only = |ours: &Facts, theirs: &Facts| ours.difference(theirs).cloned().collect::<Vec<_>>();

@@ -18,11 +18,17 @@ fn server(folder: &Path) -> Cluster {
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &authority)
+        .unwrap();
     std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
     let other = CertificateParams::new(vec!["other".to_owned()]).unwrap();
-    std::fs::write(folder.join("other.pem"), other.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()).unwrap();
+    std::fs::write(
+        folder.join("other.pem"),
+        other.self_signed(&KeyPair::generate().unwrap()).unwrap().pem(),
+    )
+    .unwrap();
     std::fs::write(folder.join("server.pem"), certificate.pem()).unwrap();
     std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
     std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
@@ -50,13 +56,28 @@ async fn sslmode_is_honoured_and_a_failure_says_why() {
         ("127.0.0.1", "sslmode=prefer".to_owned(), Ok("TLSv1.3")),
         ("127.0.0.1", "sslmode=require".to_owned(), Ok("TLSv1.3")),
         ("127.0.0.1", format!("sslmode=verify-ca&sslrootcert={ca}"), Ok("TLSv1.3")),
-        ("127.0.0.1", format!("sslmode=verify-ca&sslrootcert={other}"), Err("invalid peer certificate")),
+        (
+            "127.0.0.1",
+            format!("sslmode=verify-ca&sslrootcert={other}"),
+            Err("invalid peer certificate"),
+        ),
         ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={ca}"), Err("not valid for name")),
         ("localhost", format!("sslmode=verify-full&sslrootcert={ca}"), Ok("TLSv1.3")),
-        ("localhost", format!("sslmode=verify-full&sslrootcert={other}"), Err("invalid peer certificate")),
-        ("localhost", "sslmode=verify-full&sslrootcert=/nowhere.pem".to_owned(), Err("/nowhere.pem")),
+        (
+            "localhost",
+            format!("sslmode=verify-full&sslrootcert={other}"),
+            Err("invalid peer certificate"),
+        ),
+        (
+            "localhost",
+            "sslmode=verify-full&sslrootcert=/nowhere.pem".to_owned(),
+            Err("/nowhere.pem"),
+        ),
     ] {
-        let url = format!("postgres://postgres@{host}:{}/postgres?{query}&application_name=tested", cluster.port());
+        let url = format!(
+            "postgres://postgres@{host}:{}/postgres?{query}&application_name=tested",
+            cluster.port()
+        );
         let asked = match PostgresStore::new(&common::options(&url)) {
             Ok(store) => store.check_encoding().await.map(|()| {
                 let version = "SELECT coalesce(version, '') FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
@@ -69,7 +90,9 @@ async fn sslmode_is_honoured_and_a_failure_says_why() {
         };
         match (asked, expected) {
             (Ok(version), Ok(expected)) => assert_eq!(version, expected, "{host} {query}"),
-            (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{host} {query}: {error}"),
+            (Err(error), Err(expected)) => {
+                assert!(error.to_string().contains(expected), "{host} {query}: {error}")
+            }
             (asked, expected) => assert_eq!(
                 asked.map_err(|error| error.to_string()),
                 expected.map(str::to_owned).map_err(str::to_owned),

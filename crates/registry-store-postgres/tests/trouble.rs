@@ -34,7 +34,9 @@ fn impatient(url: &str) -> PostgresOptions {
 }
 
 async fn within_bound<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(BOUND, work).await.unwrap_or_else(|_| panic!("it took more than {BOUND:?}"))
+    tokio::time::timeout(BOUND, work)
+        .await
+        .unwrap_or_else(|_| panic!("it took more than {BOUND:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,9 +46,13 @@ async fn a_lock_that_others_hold_is_waited_for_within_bounds_and_then_it_is_busy
     let issued = world.register("Acme", "pro").await;
     let holder = {
         let url = url.clone();
-        std::thread::spawn(move || sql(&url, "BEGIN; LOCK TABLE tenants; SELECT pg_sleep(2); COMMIT"))
+        std::thread::spawn(move || {
+            sql(&url, "BEGIN; LOCK TABLE tenants; SELECT pg_sleep(2); COMMIT")
+        })
     };
-    while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap() == "0" {
+    while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap()
+        == "0"
+    {
         sleep(Duration::from_millis(10)).await;
     }
     let refused = within_bound(world.redeem(&issued.code, "a")).await.unwrap_err().to_string();
@@ -63,9 +69,13 @@ async fn when_all_connections_are_taken_a_caller_is_told_so_within_bounds() {
     world.register("Acme", "pro").await;
     let holder = {
         let url = url.clone();
-        std::thread::spawn(move || sql(&url, "BEGIN; LOCK TABLE probes; SELECT pg_sleep(1); COMMIT"))
+        std::thread::spawn(move || {
+            sql(&url, "BEGIN; LOCK TABLE probes; SELECT pg_sleep(1); COMMIT")
+        })
     };
-    while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap() == "0" {
+    while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap()
+        == "0"
+    {
         sleep(Duration::from_millis(10)).await;
     }
     let begun = Instant::now();
@@ -100,7 +110,10 @@ async fn a_server_that_is_down_is_unavailable_and_found_again_without_a_restart(
     cluster.stop_immediately().unwrap();
     for _ in 0..3 {
         let error = within_bound(world.redeem(&issued.code, "a")).await.unwrap_err();
-        assert!(matches!(&error, registry_core::Error::Store(StoreError::Unavailable(_))), "{error:?}");
+        assert!(
+            matches!(&error, registry_core::Error::Store(StoreError::Unavailable(_))),
+            "{error:?}"
+        );
     }
     cluster.start_again().unwrap();
     let begun = Instant::now();
@@ -112,8 +125,11 @@ async fn a_server_that_is_down_is_unavailable_and_found_again_without_a_restart(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_a_free_connection_is_unavailable() {
-    let cluster =
-        Cluster::start(Durability::Quick, &["max_connections = 4", "superuser_reserved_connections = 0"]).unwrap();
+    let cluster = Cluster::start(
+        Durability::Quick,
+        &["max_connections = 4", "superuser_reserved_connections = 0"],
+    )
+    .unwrap();
     cluster.sql("postgres", "CREATE DATABASE registry").unwrap();
     let holders: Vec<_> = (0..4)
         .map(|_| {
@@ -125,7 +141,11 @@ async fn a_server_without_a_free_connection_is_unavailable() {
     sleep(Duration::from_millis(700)).await;
     let store = PostgresStore::new(&impatient(&cluster.url("registry"))).unwrap();
     let error = store.probe().await.unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable(_)) && error.to_string().contains("too many clients"), "{error}");
+    assert!(
+        matches!(error, StoreError::Unavailable(_))
+            && error.to_string().contains("too many clients"),
+        "{error}"
+    );
     for holder in holders {
         holder.join().unwrap().unwrap();
     }
@@ -167,10 +187,15 @@ async fn without_the_optional_index_searches_find_beginnings() {
     world.register("Acme Ltd", "essentials").await;
     world.register("Bolt Acme", "essentials").await;
     let names = async |query: &str| {
-        let asked =
-            registry_core::registry::directory::ListTenants { query: Some(query.to_owned()), ..Default::default() };
+        let asked = registry_core::registry::directory::ListTenants {
+            query: Some(query.to_owned()),
+            ..Default::default()
+        };
         let page = world.registry.tenant_list(asked).await.unwrap();
-        page.items.iter().map(|item| item.record.tenant.company_name.to_string()).collect::<Vec<_>>()
+        page.items
+            .iter()
+            .map(|item| item.record.tenant.company_name.to_string())
+            .collect::<Vec<_>>()
     };
     assert_eq!(names("acme").await, ["Bolt Acme", "Acme Ltd"]);
     sql(&url, "DROP INDEX tenants_by_part").unwrap();
@@ -188,7 +213,8 @@ async fn black_hole(port: u16) -> (u16, Arc<AtomicBool>) {
             let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
             // Those that come after the network is well again are not swallowed.
             let swallow = if told.load(Ordering::SeqCst) { Arc::default() } else { told.clone() };
-            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+            let ((from_client, to_client), (from_server, to_server)) =
+                (client.into_split(), server.into_split());
             tokio::spawn(pass(from_client, to_server, swallow.clone()));
             tokio::spawn(pass(from_server, to_client, swallow));
         }
@@ -208,7 +234,8 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallow: Arc<Atom
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_were_lost_without_a_word_are_replaced() {
     let url = database::fresh().await;
-    let (address, name) = url.strip_prefix("postgres://postgres@127.0.0.1:").unwrap().split_once('/').unwrap();
+    let (address, name) =
+        url.strip_prefix("postgres://postgres@127.0.0.1:").unwrap().split_once('/').unwrap();
     let (port, swallow) = black_hole(address.parse().unwrap()).await;
     let options = PostgresOptions {
         statement_timeout: Duration::from_millis(500),
@@ -218,7 +245,10 @@ async fn connections_that_were_lost_without_a_word_are_replaced() {
     let register = |number: usize| {
         let world = world.clone();
         tokio::spawn(async move {
-            world.registry.tenant_register(World::new_tenant(&format!("Company {number}"), "pro"), actor()).await
+            world
+                .registry
+                .tenant_register(World::new_tenant(&format!("Company {number}"), "pro"), actor())
+                .await
         })
     };
     for number in 0..4 {
@@ -244,7 +274,9 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough_once_the_tables_are_
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
     );
     sql(&url, &granted).unwrap();
-    let store = PostgresStore::new(&common::options(&url.replace("postgres@", &format!("{role}@")))).unwrap();
+    let store =
+        PostgresStore::new(&common::options(&url.replace("postgres@", &format!("{role}@"))))
+            .unwrap();
     assert_eq!(store.migrations_pending().await.unwrap(), [""; 0]);
     assert_eq!(store.migrations_run().await.unwrap(), [""; 0]);
     assert!(!store.search_by_part_make().await.unwrap());
@@ -257,13 +289,19 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough_once_the_tables_are_
 async fn an_index_that_is_not_whole_is_not_searched_and_not_taken_for_made() {
     let url = database::fresh().await;
     let store = PostgresStore::new(&common::options(&url)).unwrap();
-    sql(&url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'tenants_by_part'::regclass").unwrap();
+    sql(
+        &url,
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'tenants_by_part'::regclass",
+    )
+    .unwrap();
     let error = store.search_by_part_make().await.unwrap_err().to_string();
     assert!(error.contains("tenants_by_part"), "{error}");
     let world = World::over(Arc::new(store));
     world.register("Bolt Acme", "essentials").await;
-    let asked =
-        registry_core::registry::directory::ListTenants { query: Some("acme".to_owned()), ..Default::default() };
+    let asked = registry_core::registry::directory::ListTenants {
+        query: Some("acme".to_owned()),
+        ..Default::default()
+    };
     assert!(world.registry.tenant_list(asked).await.unwrap().items.is_empty());
 }
 

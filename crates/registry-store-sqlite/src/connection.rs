@@ -1,6 +1,8 @@
-//! Connections: one writer behind a fair async mutex, a pool of readers beside it (WAL lets them run together).
+//! Connections: one writer behind a fair async mutex, a pool of readers beside it (WAL lets them
+//! run together).
 //!
-//! A transaction runs whole in one blocking closure, which always ends: a caller that goes away cannot leave one open.
+//! A transaction runs whole in one blocking closure, which always ends: a caller that goes away
+//! cannot leave one open.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -54,11 +56,16 @@ pub(crate) struct Connections {
 impl Connections {
     /// Opens the database, makes its file where there is none, and brings its tables up to date.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let url = path.to_str().ok_or_else(|| StoreError::Unavailable("its path is not UTF-8".to_owned()))?.to_owned();
+        let url = path
+            .to_str()
+            .ok_or_else(|| StoreError::Unavailable("its path is not UTF-8".to_owned()))?
+            .to_owned();
         let mut writer = establish(&url)?;
-        // One transaction that nobody else writes beside: of two processes that start at once, one migrates.
+        // One transaction that nobody else writes beside: of two processes that start at once, one
+        // migrates.
         let pending = writer.has_pending_migration(MIGRATIONS);
-        let pending = pending.map_err(|error| StoreError::Unavailable(format!("reading {url}: {error}")))?;
+        let pending =
+            pending.map_err(|error| StoreError::Unavailable(format!("reading {url}: {error}")))?;
         if pending {
             transaction(&mut writer, Hold::Everything, |writer| migrate(writer, &url))?;
         }
@@ -82,7 +89,8 @@ impl Connections {
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let waited = tokio::time::timeout(PATIENCE, self.writer.clone().lock_owned()).await;
-        let mut slot = waited.map_err(|_| StoreError::Contended("its writer is taken".to_owned()))?;
+        let mut slot =
+            waited.map_err(|_| StoreError::Contended("its writer is taken".to_owned()))?;
         let url = self.url.clone();
         blocking(move || {
             let mut connection = match slot.take() {
@@ -98,11 +106,13 @@ impl Connections {
         .await
     }
 
-    /// Copies the database as it is in this moment, on a connection of its own: no transaction may be open there.
+    /// Copies the database as it is in this moment, on a connection of its own: no transaction may
+    /// be open there.
     pub(crate) async fn copy_to(&self, path: String) -> Result<(), StoreError> {
         let url = self.url.clone();
         blocking(move || {
-            let copying = diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(path);
+            let copying =
+                diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(path);
             let mut connection = establish(&url)?;
             copying.execute(&mut connection).map(drop).map_err(|error| failure(&error))
         })
@@ -116,10 +126,12 @@ impl Connections {
     ) -> Result<T, StoreError> {
         let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok);
-        let place = place.ok_or_else(|| StoreError::Contended("its readers are taken".to_owned()))?;
+        let place =
+            place.ok_or_else(|| StoreError::Contended("its readers are taken".to_owned()))?;
         let readers = self.readers.clone();
         blocking(move || {
-            let mut connection = readers.get().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            let mut connection =
+                readers.get().map_err(|error| StoreError::Unavailable(error.to_string()))?;
             let done = transaction(&mut connection, Hold::Snapshot, work);
             drop(place);
             done
@@ -175,7 +187,8 @@ fn migrate(connection: &mut SqliteConnection, url: &str) -> Result<(), StoreErro
     migrated.map(drop).map_err(|error| StoreError::Corrupt(format!("migrating {url}: {error}")))
 }
 
-/// Opens a connection. Switching a new file to WAL does not wait for others that do the same, so it is tried again.
+/// Opens a connection. Switching a new file to WAL does not wait for others that do the same, so it
+/// is tried again.
 fn establish(url: &str) -> Result<SqliteConnection, StoreError> {
     let connect = |error: ConnectionError| StoreError::Unavailable(format!("{url}: {error}"));
     let mut connection = SqliteConnection::establish(url).map_err(connect)?;
@@ -189,12 +202,15 @@ fn establish(url: &str) -> Result<SqliteConnection, StoreError> {
     Err(StoreError::Contended(format!("{url} is being opened by others")))
 }
 
-/// What a failure of SQLite's means for a caller. SQLite has no codes in diesel, only the texts of `sqlite3_errstr`.
+/// What a failure of SQLite's means for a caller. SQLite has no codes in diesel, only the texts of
+/// `sqlite3_errstr`.
 pub(crate) fn failure(error: &DieselError) -> StoreError {
     let text = error.to_string();
     let any = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
     match error {
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _) if any(&["is locked", "is busy"]) => {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
+            if any(&["is locked", "is busy"]) =>
+        {
             StoreError::Contended(text)
         }
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)

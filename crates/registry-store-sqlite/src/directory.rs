@@ -18,7 +18,10 @@ use crate::facts::{all, tenant};
 use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, TenantRow};
 use crate::schema::{appliances, entitlements, install_codes, tenants};
 
-pub(crate) fn list(connection: &mut SqliteConnection, query: &TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
+pub(crate) fn list(
+    connection: &mut SqliteConnection,
+    query: &TenantQuery,
+) -> Result<Vec<TenantRecord>, StoreError> {
     let mut rows = tenants::table.select(TenantRow::as_select()).into_boxed();
     if let Some(deployment) = query.deployment {
         rows = rows.filter(tenants::deployment.eq(deployment.as_str()));
@@ -40,15 +43,21 @@ pub(crate) fn list(connection: &mut SqliteConnection, query: &TenantQuery) -> Re
     }
     if let Some(place) = query.after {
         let (at, id) = (place.at.timestamp_micros(), place.id.to_string());
-        let later = tenants::registered_at.lt(at).or(tenants::registered_at.eq(at).and(tenants::id.lt(id)));
+        let later =
+            tenants::registered_at.lt(at).or(tenants::registered_at.eq(at).and(tenants::id.lt(id)));
         rows = rows.filter(later);
     }
-    let rows = rows.order((tenants::registered_at.desc(), tenants::id.desc())).limit(i64::from(query.limit));
+    let rows = rows
+        .order((tenants::registered_at.desc(), tenants::id.desc()))
+        .limit(i64::from(query.limit));
     let tenants = all(rows.load(connection))?;
     records(connection, tenants, true)
 }
 
-pub(crate) fn show(connection: &mut SqliteConnection, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
+pub(crate) fn show(
+    connection: &mut SqliteConnection,
+    id: TenantId,
+) -> Result<Option<TenantRecord>, StoreError> {
     let tenant = tenant(connection, id)?;
     Ok(records(connection, tenant.into_iter().collect(), false)?.pop())
 }
@@ -76,8 +85,9 @@ fn records(
         codes = codes.filter(sql::<Bool>(NEWEST));
     }
     let codes = codes.filter(install_codes::tenant_id.eq_any(&ids));
-    let codes: Vec<InstallCode> =
-        all(codes.order((install_codes::issued_at.desc(), install_codes::id.desc())).load(connection))?;
+    let codes: Vec<InstallCode> = all(codes
+        .order((install_codes::issued_at.desc(), install_codes::id.desc()))
+        .load(connection))?;
     let appliances: Vec<Appliance> = all(appliances::table
         .filter(appliances::tenant_id.eq_any(&ids))
         .order((appliances::registered_at, appliances::id))
@@ -95,7 +105,10 @@ fn records(
     Ok(tenants.into_iter().map(record).collect())
 }
 
-fn by_tenant<T>(rows: Vec<T>, tenant: impl Fn(&T) -> Option<TenantId>) -> HashMap<TenantId, Vec<T>> {
+fn by_tenant<T>(
+    rows: Vec<T>,
+    tenant: impl Fn(&T) -> Option<TenantId>,
+) -> HashMap<TenantId, Vec<T>> {
     let mut grouped: HashMap<TenantId, Vec<T>> = HashMap::new();
     for row in rows {
         if let Some(tenant) = tenant(&row) {
@@ -126,7 +139,10 @@ pub(crate) fn silent(
         .load::<(TenantRow, ApplianceRow)>(connection)
         .map_err(|error| failure(&error))?;
     let read = |(tenant, appliance)| {
-        Ok(SilentAppliance { tenant: Tenant::try_from(tenant)?, appliance: Appliance::try_from(appliance)? })
+        Ok(SilentAppliance {
+            tenant: Tenant::try_from(tenant)?,
+            appliance: Appliance::try_from(appliance)?,
+        })
     };
     rows.into_iter().map(read).collect()
 }

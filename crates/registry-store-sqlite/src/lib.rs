@@ -1,8 +1,8 @@
 //! The storage port on SQLite: the embedded default, one file and no server.
 //!
-//! This crate holds no rule: it loads facts, asks core's decision, applies the writes. Every change is one
-//! `BEGIN IMMEDIATE` transaction on the one writer connection, so the facts are held while they are decided on, also
-//! against other processes on the same file.
+//! This crate holds no rule: it loads facts, asks core's decision, applies the writes. Every change
+//! is one `BEGIN IMMEDIATE` transaction on the one writer connection, so the facts are held while
+//! they are decided on, also against other processes on the same file.
 
 mod connection;
 mod directory;
@@ -31,9 +31,10 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    AuditQuery, CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, ListedRelease, Outcome,
-    RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError,
-    TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    AuditQuery, CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey,
+    ListedRelease, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
+    Replay, SilentAppliance, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
+    TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -47,15 +48,19 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database at `path`; makes and migrates it where needed. Blocks for as long as that takes.
+    /// Opens the database at `path`; makes and migrates it where needed. Blocks for as long as that
+    /// takes.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { connections: Arc::new(Connections::open(path)?) })
     }
 
-    /// Writes a copy of the database as it is in this moment to `path`, where nothing must be yet. Others may go on
-    /// writing meanwhile.
+    /// Writes a copy of the database as it is in this moment to `path`, where nothing must be yet.
+    /// Others may go on writing meanwhile.
     pub async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
-        let path = path.to_str().ok_or_else(|| StoreError::Unavailable("the path is not UTF-8".to_owned()))?.to_owned();
+        let path = path
+            .to_str()
+            .ok_or_else(|| StoreError::Unavailable("the path is not UTF-8".to_owned()))?
+            .to_owned();
         self.connections.copy_to(path).await
     }
 
@@ -90,7 +95,12 @@ impl Store for SqliteStore {
         replay: Option<Replay>,
         decide: Decide<RegisterFacts, Issued>,
     ) -> Result<Outcome<Issued>, StoreError> {
-        self.decide(replay, move |connection| facts::register(connection, subscription.as_ref()), decide).await
+        self.decide(
+            replay,
+            move |connection| facts::register(connection, subscription.as_ref()),
+            decide,
+        )
+        .await
     }
 
     async fn code_redeem(
@@ -99,10 +109,12 @@ impl Store for SqliteStore {
         replay: Option<Replay>,
         decide: Decide<RedeemFacts, Redeemed>,
     ) -> Result<Outcome<Redeemed>, StoreError> {
-        // Whoever guesses keeps no writer waiting: where a reader finds no code and the decision writes nothing, that is it.
+        // Whoever guesses keeps no writer waiting: where a reader finds no code and the decision
+        // writes nothing, that is it.
         if replay.is_none() {
             let key = key.clone();
-            let facts = self.connections.read(move |connection| facts::redeem(connection, &key)).await?;
+            let facts =
+                self.connections.read(move |connection| facts::redeem(connection, &key)).await?;
             if facts.code.is_none()
                 && let Decision::Commit { writes, outcome } = decide(&facts)
                 && writes.is_empty()
@@ -128,7 +140,8 @@ impl Store for SqliteStore {
         replay: Option<Replay>,
         decide: Decide<EntitlementFacts, EntitlementChanged>,
     ) -> Result<Outcome<EntitlementChanged>, StoreError> {
-        self.decide(replay, move |connection| facts::entitlement_change(connection, &key), decide).await
+        self.decide(replay, move |connection| facts::entitlement_change(connection, &key), decide)
+            .await
     }
 
     async fn tenant_change(
@@ -153,7 +166,10 @@ impl Store for SqliteStore {
         self.decide(replay, load, decide).await
     }
 
-    async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError> {
+    async fn credential_show(
+        &self,
+        digest: CredentialDigest,
+    ) -> Result<Option<CredentialFacts>, StoreError> {
         self.connections.read(move |connection| facts::credential(connection, digest)).await
     }
 
@@ -169,11 +185,18 @@ impl Store for SqliteStore {
     }
 
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
-        self.connections.read(move |connection| records::release_current(connection, &channel)).await
+        self.connections
+            .read(move |connection| records::release_current(connection, &channel))
+            .await
     }
 
-    async fn release_list(&self, channel: Option<Channel>) -> Result<Vec<ListedRelease>, StoreError> {
-        self.connections.read(move |connection| records::releases(connection, channel.as_ref())).await
+    async fn release_list(
+        &self,
+        channel: Option<Channel>,
+    ) -> Result<Vec<ListedRelease>, StoreError> {
+        self.connections
+            .read(move |connection| records::releases(connection, channel.as_ref()))
+            .await
     }
 
     async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
@@ -200,7 +223,11 @@ impl Store for SqliteStore {
         self.connections.write(move |connection| records::audit_count(connection, &entry)).await
     }
 
-    async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError> {
+    async fn mail_lease(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<QueuedMail>, StoreError> {
         if !self.connections.read(move |connection| outbox::any_due(connection, now)).await? {
             return Ok(None);
         }
@@ -214,7 +241,9 @@ impl Store for SqliteStore {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.connections.write(move |connection| outbox::settle(connection, id, until, &settlement, now)).await
+        self.connections
+            .write(move |connection| outbox::settle(connection, id, until, &settlement, now))
+            .await
     }
 
     async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
@@ -229,7 +258,11 @@ impl Store for SqliteStore {
         self.decide(None, move |connection| outbox::show(connection, id), decide).await
     }
 
-    async fn appliances_silent(&self, since: Timestamp, limit: u32) -> Result<Vec<SilentAppliance>, StoreError> {
+    async fn appliances_silent(
+        &self,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SilentAppliance>, StoreError> {
         self.connections.read(move |connection| directory::silent(connection, since, limit)).await
     }
 
@@ -249,8 +282,15 @@ impl Store for SqliteStore {
         self.connections.read(move |connection| retention::count(connection, kind, before)).await
     }
 
-    async fn ended_delete(&self, kind: Ended, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.connections.write(move |connection| retention::delete(connection, kind, before, limit)).await
+    async fn ended_delete(
+        &self,
+        kind: Ended,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.connections
+            .write(move |connection| retention::delete(connection, kind, before, limit))
+            .await
     }
 
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {

@@ -16,9 +16,14 @@ use crate::schema::mails;
 /// What can still be sent.
 const UNSENT: [&str; 2] = ["queued", "dead"];
 
-/// Whether a lease would find anything: asked of a reader, so that an idle worker keeps no writer waiting.
-pub(crate) fn any_due(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool, StoreError> {
-    let due = mails::table.filter(mails::state.eq("queued").and(mails::due_at.le(now.timestamp_micros())));
+/// Whether a lease would find anything: asked of a reader, so that an idle worker keeps no writer
+/// waiting.
+pub(crate) fn any_due(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let due = mails::table
+        .filter(mails::state.eq("queued").and(mails::due_at.le(now.timestamp_micros())));
     diesel::select(diesel::dsl::exists(due)).get_result(connection).map_err(|error| failure(&error))
 }
 
@@ -29,20 +34,29 @@ pub(crate) fn lease(
 ) -> Result<Option<QueuedMail>, StoreError> {
     loop {
         let due = mails::state.eq("queued").and(mails::due_at.le(now.timestamp_micros()));
-        let row = mails::table.filter(due).order((mails::queued_at, mails::id)).select(MailRow::as_select());
-        let row: Option<MailRow> = row.first(connection).optional().map_err(|error| failure(&error))?;
+        let row = mails::table
+            .filter(due)
+            .order((mails::queued_at, mails::id))
+            .select(MailRow::as_select());
+        let row: Option<MailRow> =
+            row.first(connection).optional().map_err(|error| failure(&error))?;
         let Some(row) = row else { return Ok(None) };
         let mail = mails::table.find(row.id.clone());
         match QueuedMail::try_from(row) {
             Ok(readable) => {
-                let leased = diesel::update(mail).set(mails::due_at.eq(until.timestamp_micros())).execute(connection);
+                let leased = diesel::update(mail)
+                    .set(mails::due_at.eq(until.timestamp_micros()))
+                    .execute(connection);
                 return leased.map(|_| Some(readable)).map_err(|error| failure(&error));
             }
             // One that cannot be read must not keep all others waiting.
             Err(error) => {
                 let set = (mails::state.eq("dead"), mails::settled_at.eq(now.timestamp_micros()));
                 let set = (set, mails::last_error.eq(error.to_string()));
-                diesel::update(mail).set(set).execute(connection).map_err(|error| failure(&error))?;
+                diesel::update(mail)
+                    .set(set)
+                    .execute(connection)
+                    .map_err(|error| failure(&error))?;
             }
         }
     }
@@ -60,15 +74,19 @@ pub(crate) fn settle(
     let (now, tried) = (now.timestamp_micros(), mails::attempts.eq(mails::attempts + 1));
     let settled = match settlement {
         Settlement::Sent => {
-            let blanked = (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
+            let blanked =
+                (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
             let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked);
             let set = (set, mails::last_error.eq(None::<String>));
             // Also one that was discarded while it was on its way.
-            let mail = mails::table.find(id.to_string()).filter(mails::state.eq_any(["queued", "discarded"]));
+            let mail = mails::table
+                .find(id.to_string())
+                .filter(mails::state.eq_any(["queued", "discarded"]));
             diesel::update(mail).set(set).execute(connection)
         }
         Settlement::Retry { due_at, error } => {
-            let set = (mails::due_at.eq(due_at.timestamp_micros()), mails::last_error.eq(error), tried);
+            let set =
+                (mails::due_at.eq(due_at.timestamp_micros()), mails::last_error.eq(error), tried);
             diesel::update(ours).set(set).execute(connection)
         }
         Settlement::Held { error } => {
@@ -76,14 +94,22 @@ pub(crate) fn settle(
             diesel::update(ours).set(set).execute(connection)
         }
         Settlement::Dead { error } => {
-            let set = (mails::state.eq("dead"), mails::settled_at.eq(now), mails::last_error.eq(error), tried);
+            let set = (
+                mails::state.eq("dead"),
+                mails::settled_at.eq(now),
+                mails::last_error.eq(error),
+                tried,
+            );
             diesel::update(ours).set(set).execute(connection)
         }
     };
     settled.map(drop).map_err(|error| failure(&error))
 }
 
-pub(crate) fn list(connection: &mut SqliteConnection, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
+pub(crate) fn list(
+    connection: &mut SqliteConnection,
+    query: MailQuery,
+) -> Result<Vec<QueuedMail>, StoreError> {
     let mut rows = mails::table.select(MailRow::as_select()).into_boxed();
     if let Some(id) = query.id {
         rows = rows.filter(mails::id.eq(id.to_string()));
@@ -96,7 +122,8 @@ pub(crate) fn list(connection: &mut SqliteConnection, query: MailQuery) -> Resul
     }
     if let Some(place) = query.after {
         let (at, id) = (place.at.timestamp_micros(), place.id.to_string());
-        rows = rows.filter(mails::queued_at.lt(at).or(mails::queued_at.eq(at).and(mails::id.lt(id))));
+        rows =
+            rows.filter(mails::queued_at.lt(at).or(mails::queued_at.eq(at).and(mails::id.lt(id))));
     }
     let newest_first = rows.order((mails::queued_at.desc(), mails::id.desc()));
     let rows: Vec<MailRow> =
@@ -107,11 +134,18 @@ pub(crate) fn list(connection: &mut SqliteConnection, query: MailQuery) -> Resul
     mails.filter(|mail| mail.is_ok() || !lenient).collect()
 }
 
-pub(crate) fn show(connection: &mut SqliteConnection, id: MailId) -> Result<Option<QueuedMail>, StoreError> {
+pub(crate) fn show(
+    connection: &mut SqliteConnection,
+    id: MailId,
+) -> Result<Option<QueuedMail>, StoreError> {
     one(mails::table.find(id.to_string()).select(MailRow::as_select()).first(connection).optional())
 }
 
-pub(crate) fn requeue(connection: &mut SqliteConnection, id: MailId, at: Timestamp) -> QueryResult<usize> {
+pub(crate) fn requeue(
+    connection: &mut SqliteConnection,
+    id: MailId,
+    at: Timestamp,
+) -> QueryResult<usize> {
     let mail = mails::table.find(id.to_string()).filter(mails::state.eq_any(UNSENT));
     let set = (
         mails::state.eq("queued"),
@@ -134,16 +168,31 @@ struct Discarded {
 }
 
 fn discarded(at: Timestamp) -> Discarded {
-    Discarded { state: "discarded", settled_at: at.timestamp_micros(), sealed: None, sealed_key_id: None }
+    Discarded {
+        state: "discarded",
+        settled_at: at.timestamp_micros(),
+        sealed: None,
+        sealed_key_id: None,
+    }
 }
 
-pub(crate) fn discard(connection: &mut SqliteConnection, id: MailId, at: Timestamp) -> QueryResult<usize> {
+pub(crate) fn discard(
+    connection: &mut SqliteConnection,
+    id: MailId,
+    at: Timestamp,
+) -> QueryResult<usize> {
     let mail = mails::table.find(id.to_string()).filter(mails::state.eq_any(UNSENT));
     diesel::update(mail).set(discarded(at)).execute(connection)
 }
 
-pub(crate) fn discard_all(connection: &mut SqliteConnection, tenant: TenantId, at: Timestamp) -> QueryResult<usize> {
+pub(crate) fn discard_all(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    at: Timestamp,
+) -> QueryResult<usize> {
     let theirs = mails::tenant_id.eq(tenant.to_string()).and(mails::state.eq_any(UNSENT));
     let brings_a_code = sql::<Bool>("message ->> '$.kind' = 'install_code'");
-    diesel::update(mails::table.filter(theirs).filter(brings_a_code)).set(discarded(at)).execute(connection)
+    diesel::update(mails::table.filter(theirs).filter(brings_a_code))
+        .set(discarded(at))
+        .execute(connection)
 }

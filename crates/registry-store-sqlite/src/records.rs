@@ -19,7 +19,8 @@ pub(crate) fn release_current(
     channel: &Channel,
 ) -> Result<Option<Release>, StoreError> {
     let current = channels::table.find(channel.as_str()).select(channels::release_id);
-    let release = releases::table.filter(releases::id.eq_any(current).and(releases::yanked_at.is_null()));
+    let release =
+        releases::table.filter(releases::id.eq_any(current).and(releases::yanked_at.is_null()));
     one(release.select(ReleaseRow::as_select()).first(connection).optional())
 }
 
@@ -27,13 +28,16 @@ pub(crate) fn releases(
     connection: &mut SqliteConnection,
     channel: Option<&Channel>,
 ) -> Result<Vec<ListedRelease>, StoreError> {
-    let current: Vec<String> =
-        channels::table.select(channels::release_id).load(connection).map_err(|error| failure(&error))?;
+    let current: Vec<String> = channels::table
+        .select(channels::release_id)
+        .load(connection)
+        .map_err(|error| failure(&error))?;
     let mut rows = releases::table.select(ReleaseRow::as_select()).into_boxed();
     if let Some(channel) = channel {
         rows = rows.filter(releases::channel.eq(channel.as_str()));
     }
-    let listed: Vec<Release> = all(rows.order((releases::published_at.desc(), releases::id.desc())).load(connection))?;
+    let listed: Vec<Release> =
+        all(rows.order((releases::published_at.desc(), releases::id.desc())).load(connection))?;
     let listed = listed.into_iter().map(|release| {
         let is_current = release.yanked_at.is_none() && current.contains(&release.id.to_string());
         ListedRelease { release, is_current }
@@ -41,12 +45,18 @@ pub(crate) fn releases(
     Ok(listed.collect())
 }
 
-pub(crate) fn release_of_file(connection: &mut SqliteConnection, key: &BlobKey) -> Result<Option<Release>, StoreError> {
+pub(crate) fn release_of_file(
+    connection: &mut SqliteConnection,
+    key: &BlobKey,
+) -> Result<Option<Release>, StoreError> {
     let release = releases::table.filter(releases::blob_key.eq(key.as_str()));
     one(release.select(ReleaseRow::as_select()).first(connection).optional())
 }
 
-pub(crate) fn audit_list(connection: &mut SqliteConnection, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+pub(crate) fn audit_list(
+    connection: &mut SqliteConnection,
+    query: AuditQuery,
+) -> Result<Vec<AuditEntry>, StoreError> {
     let mut lines = audit::table.select(AuditRow::as_select()).into_boxed();
     if let Some(tenant) = query.tenant {
         lines = lines.filter(audit::tenant_id.eq(tenant.to_string()));
@@ -55,10 +65,16 @@ pub(crate) fn audit_list(connection: &mut SqliteConnection, query: AuditQuery) -
         let (at, id) = (place.at.timestamp_micros(), place.id.to_string());
         lines = lines.filter(audit::at.lt(at).or(audit::at.eq(at).and(audit::id.lt(id))));
     }
-    all(lines.order((audit::at.desc(), audit::id.desc())).limit(query.limit.into()).load(connection))
+    all(lines
+        .order((audit::at.desc(), audit::id.desc()))
+        .limit(query.limit.into())
+        .load(connection))
 }
 
-pub(crate) fn audit_count(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), StoreError> {
+pub(crate) fn audit_count(
+    connection: &mut SqliteConnection,
+    entry: &AuditEntry,
+) -> Result<(), StoreError> {
     let same = if entry.code_id.is_some() {
         "(code_id, source, action, at) WHERE action IN ('download_started', 'download_refused')"
     } else {
@@ -82,8 +98,10 @@ pub(crate) fn audit_count(connection: &mut SqliteConnection, entry: &AuditEntry)
 }
 
 pub(crate) fn key_ids_in_use(connection: &mut SqliteConnection) -> Result<Vec<KeyId>, StoreError> {
-    let unconsumed = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
-    let codes = install_codes::table.filter(unconsumed).select(install_codes::digest_key_id).distinct();
+    let unconsumed =
+        install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
+    let codes =
+        install_codes::table.filter(unconsumed).select(install_codes::digest_key_id).distinct();
     let mut ids: Vec<String> = codes.load(connection).map_err(|error| failure(&error))?;
     let sealed = mails::table.select(mails::sealed_key_id).distinct().load(connection);
     let sealed: Vec<Option<String>> = sealed.map_err(|error| failure(&error))?;
@@ -93,8 +111,12 @@ pub(crate) fn key_ids_in_use(connection: &mut SqliteConnection) -> Result<Vec<Ke
     Ok(ids.into_iter().map(KeyId).collect())
 }
 
-pub(crate) fn ring_record(connection: &mut SqliteConnection, ring: &[KeyId]) -> Result<Option<KeyId>, StoreError> {
-    let recorded: QueryResult<Option<String>> = rings::table.select(rings::key_id).first(connection).optional();
+pub(crate) fn ring_record(
+    connection: &mut SqliteConnection,
+    ring: &[KeyId],
+) -> Result<Option<KeyId>, StoreError> {
+    let recorded: QueryResult<Option<String>> =
+        rings::table.select(rings::key_id).first(connection).optional();
     let recorded = recorded.map_err(|error| failure(&error))?.map(KeyId);
     let current = match (&recorded, ring.first()) {
         (Some(recorded), _) if !ring.contains(recorded) => return Ok(Some(recorded.clone())),

@@ -8,13 +8,16 @@ use registry_core::store::{Ended, StoreError};
 
 use crate::connection::failure;
 
-/// The table of a kind, its key, and the condition on what ended before the first parameter; the second is the least id of
-/// that time: ids are in order of time, so the table's own key finds what is old.
+/// The table of a kind, its key, and the condition on what ended before the first parameter; the
+/// second is the least id of that time: ids are in order of time, so the table's own key finds what
+/// is old.
 fn rows_of(kind: Ended) -> (&'static str, &'static str, &'static str) {
     match kind {
         Ended::Replays => ("replays", "scope, key_digest", "expires_at < ?1 AND ?2 <> ''"),
         Ended::Mails => ("mails", "id", "id < ?2 AND state <> 'queued' AND settled_at < ?1"),
-        Ended::Codes => ("install_codes", "id", "consumed_at IS NULL AND expires_at < ?1 AND id < ?2"),
+        Ended::Codes => {
+            ("install_codes", "id", "consumed_at IS NULL AND expires_at < ?1 AND id < ?2")
+        }
         Ended::Audit => ("audit", "id", "id < ?2 AND at < ?1"),
         Ended::SignIns => ("sign_ins", "digest", "expires_at < ?1 AND ?2 <> ''"),
     }
@@ -26,13 +29,18 @@ struct Counted {
     rows: i64,
 }
 
-pub(crate) fn count(connection: &mut SqliteConnection, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {
+pub(crate) fn count(
+    connection: &mut SqliteConnection,
+    kind: Ended,
+    before: Timestamp,
+) -> Result<u64, StoreError> {
     let (table, _, condition) = rows_of(kind);
-    let counted: Counted = diesel::sql_query(format!("SELECT count(*) AS rows FROM {table} WHERE {condition}"))
-        .bind::<BigInt, _>(before.timestamp_micros())
-        .bind::<Text, _>(uuid_floor(before).to_string())
-        .get_result(connection)
-        .map_err(|error| failure(&error))?;
+    let counted: Counted =
+        diesel::sql_query(format!("SELECT count(*) AS rows FROM {table} WHERE {condition}"))
+            .bind::<BigInt, _>(before.timestamp_micros())
+            .bind::<Text, _>(uuid_floor(before).to_string())
+            .get_result(connection)
+            .map_err(|error| failure(&error))?;
     Ok(counted.rows.unsigned_abs())
 }
 

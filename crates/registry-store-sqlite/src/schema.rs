@@ -1,4 +1,5 @@
-//! The tables, as diesel sees them. Kept in step with `migrations/sqlite` by the tests, which use every column.
+//! The tables, as diesel sees them. Kept in step with `migrations/sqlite` by the tests, which use
+//! every column.
 
 diesel::table! {
     tenants (id) {

@@ -7,10 +7,12 @@ use registry_core::store::{StoreError, Write};
 use crate::connection::failure;
 use crate::outbox;
 use crate::rows::{
-    ApplianceRow, AuditRow, CodeRow, CredentialRow, EntitlementRow, MailRow, ReleaseRow, ReplayRow, TenantRow,
+    ApplianceRow, AuditRow, CodeRow, CredentialRow, EntitlementRow, MailRow, ReleaseRow, ReplayRow,
+    TenantRow,
 };
 use crate::schema::{
-    appliances, audit, channels, credentials, entitlements, install_codes, mails, releases, replays, tenants,
+    appliances, audit, channels, credentials, entitlements, install_codes, mails, releases,
+    replays, tenants,
 };
 use crate::sign_ins;
 
@@ -30,19 +32,22 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
             let insert = diesel::insert_into(entitlements::table).values(&row);
             insert.on_conflict(entitlements::id).do_update().set(&row).execute(connection)
         }
-        Write::InsertCode(code) => {
-            diesel::insert_into(install_codes::table).values(CodeRow::from(&**code)).execute(connection)
-        }
+        Write::InsertCode(code) => diesel::insert_into(install_codes::table)
+            .values(CodeRow::from(&**code))
+            .execute(connection),
         Write::ConsumeCode { code, consumption, tenant } => {
             let code = install_codes::table.find(code.to_string());
-            let live = install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
+            let live =
+                install_codes::consumed_at.is_null().and(install_codes::superseded_at.is_null());
             let set = (
                 install_codes::consumed_at.eq(consumption.at.timestamp_micros()),
                 install_codes::consumed_by.eq(consumption.by.as_str()),
                 install_codes::tenant_id.eq(tenant.to_string()),
             );
-            let changed =
-                diesel::update(code.filter(live)).set(set).execute(connection).map_err(|error| failure(&error))?;
+            let changed = diesel::update(code.filter(live))
+                .set(set)
+                .execute(connection)
+                .map_err(|error| failure(&error))?;
             return exactly_one(changed, "a code that is not live was consumed");
         }
         Write::SupersedeCodes { tenant, at } => {
@@ -66,21 +71,27 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
         Write::PutAppliance(appliance) => {
             let row = ApplianceRow::try_from(&**appliance)?;
             let insert = diesel::insert_into(appliances::table).values(&row);
-            insert.on_conflict((appliances::tenant_id, appliances::id)).do_update().set(&row).execute(connection)
+            insert
+                .on_conflict((appliances::tenant_id, appliances::id))
+                .do_update()
+                .set(&row)
+                .execute(connection)
         }
         Write::ForgetLicenses { tenant } => forget_licenses(connection, *tenant),
         Write::DeleteCredentials { tenant, appliance } => {
-            let theirs =
-                credentials::tenant_id.eq(tenant.to_string()).and(credentials::appliance_id.eq(appliance.as_str()));
+            let theirs = credentials::tenant_id
+                .eq(tenant.to_string())
+                .and(credentials::appliance_id.eq(appliance.as_str()));
             diesel::delete(credentials::table.filter(theirs)).execute(connection)
         }
-        Write::InsertCredential(credential) => {
-            diesel::insert_into(credentials::table).values(CredentialRow::from(credential)).execute(connection)
-        }
+        Write::InsertCredential(credential) => diesel::insert_into(credentials::table)
+            .values(CredentialRow::from(credential))
+            .execute(connection),
         Write::UseCredential { credential, at } => {
             let row = credentials::table.find(credential.digest.0.as_slice());
             let unused = row.filter(credentials::first_used_at.is_null());
-            let used = diesel::update(unused).set(credentials::first_used_at.eq(at.timestamp_micros()));
+            let used =
+                diesel::update(unused).set(credentials::first_used_at.eq(at.timestamp_micros()));
             used.execute(connection).map_err(|error| failure(&error))?;
             let others = credentials::tenant_id
                 .eq(credential.tenant_id.to_string())
@@ -89,18 +100,18 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
                 .and(credentials::digest.ne(credential.digest.0.as_slice()));
             diesel::delete(credentials::table.filter(others)).execute(connection)
         }
-        Write::EnqueueMail(mail) => {
-            diesel::insert_into(mails::table).values(MailRow::try_from(&**mail)?).execute(connection)
-        }
+        Write::EnqueueMail(mail) => diesel::insert_into(mails::table)
+            .values(MailRow::try_from(&**mail)?)
+            .execute(connection),
         Write::DiscardMails { tenant, at } => outbox::discard_all(connection, *tenant, *at),
         Write::RequeueMail { mail, at } => outbox::requeue(connection, *mail, *at),
         Write::DiscardMail { mail, at } => outbox::discard(connection, *mail, *at),
-        Write::AppendAudit(entry) => {
-            diesel::insert_into(audit::table).values(AuditRow::try_from(&**entry)?).execute(connection)
-        }
-        Write::PutReplay(record) => {
-            diesel::replace_into(replays::table).values(ReplayRow::from(&**record)).execute(connection)
-        }
+        Write::AppendAudit(entry) => diesel::insert_into(audit::table)
+            .values(AuditRow::try_from(&**entry)?)
+            .execute(connection),
+        Write::PutReplay(record) => diesel::replace_into(replays::table)
+            .values(ReplayRow::from(&**record))
+            .execute(connection),
         Write::SignIn(write) => sign_ins::apply(connection, write),
         Write::PutRelease(release) => {
             let row = ReleaseRow::try_from(&**release)?;
@@ -108,7 +119,8 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
             insert.on_conflict(releases::id).do_update().set(&row).execute(connection)
         }
         Write::SetCurrent { channel, release: Some(release) } => {
-            let row = (channels::name.eq(channel.as_str()), channels::release_id.eq(release.to_string()));
+            let row =
+                (channels::name.eq(channel.as_str()), channels::release_id.eq(release.to_string()));
             diesel::replace_into(channels::table).values(row).execute(connection)
         }
         Write::SetCurrent { channel, release: None } => {
@@ -127,7 +139,9 @@ fn forget_licenses(connection: &mut SqliteConnection, tenant: TenantId) -> Query
         appliances::license_seats.eq(None::<i32>),
         appliances::license_expires_at.eq(None::<i64>),
     );
-    diesel::update(appliances::table.filter(appliances::tenant_id.eq(tenant.to_string()))).set(none).execute(connection)
+    diesel::update(appliances::table.filter(appliances::tenant_id.eq(tenant.to_string())))
+        .set(none)
+        .execute(connection)
 }
 
 fn exactly_one(changed: usize, problem: &str) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
-//! For tests of the registry, and of software that embeds it: every port in memory, a clock that is set by hand,
-//! randomness that repeats, and the suites that hold an adapter against its port's docs.
+//! For tests of the registry, and of software that embeds it: every port in memory, a clock that is
+//! set by hand, randomness that repeats, and the suites that hold an adapter against its port's
+//! docs.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -13,8 +14,9 @@
 //! # });
 //! ```
 //!
-//! To hold a new store against its port, put one line into its tests, with an expression that makes an empty one
-//! and whatever has to outlive it: `registry_testkit::store_conformance!((MyStore::empty(), ()));`. The same goes for
+//! To hold a new store against its port, put one line into its tests, with an expression that makes
+//! an empty one and whatever has to outlive it:
+//! `registry_testkit::store_conformance!((MyStore::empty(), ()));`. The same goes for
 //! `blob_conformance!` and `mail_conformance!`.
 
 pub mod conformance;

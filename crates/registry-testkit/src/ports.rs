@@ -143,23 +143,31 @@ impl Mailer for MemoryMailer {
         self.failure.lock().unwrap().clone().map_or(Ok(()), Err)?;
         let (code, link) = match &mail.message {
             Message::InstallCode(message) => {
-                let link = message.download.as_ref().map(|download| download.link.expose().to_owned());
+                let link =
+                    message.download.as_ref().map(|download| download.link.expose().to_owned());
                 (message.code.grouped().to_string(), link)
             }
             Message::PortalLink(message) => (String::new(), Some(message.link.expose().to_owned())),
-            Message::RegistrationLink(message) => (String::new(), Some(message.link.expose().to_owned())),
+            Message::RegistrationLink(message) => {
+                (String::new(), Some(message.link.expose().to_owned()))
+            }
         };
-        self.sent.lock().unwrap().push(SentMail { id: mail.id.to_string(), to: mail.to.to_string(), code, link });
+        self.sent.lock().unwrap().push(SentMail {
+            id: mail.id.to_string(),
+            to: mail.to.to_string(),
+            code,
+            link,
+        });
         Ok(())
     }
 
     async fn probe(&self) -> Result<(), MailError> {
         match self.failure.lock().unwrap().clone() {
-            Some(error @ (MailError::Unavailable(_) | MailError::Unclear(_) | MailError::Unreadable(_)))
-                if !self.choosy.load(Ordering::SeqCst) =>
-            {
-                Err(error)
-            }
+            Some(
+                error @ (MailError::Unavailable(_)
+                | MailError::Unclear(_)
+                | MailError::Unreadable(_)),
+            ) if !self.choosy.load(Ordering::SeqCst) => Err(error),
             _ => Ok(()),
         }
     }
@@ -233,7 +241,11 @@ impl BlobUpload for MemoryUpload {
 
 #[async_trait]
 impl BlobStore for MemoryBlobs {
-    async fn upload(&self, key: &BlobKey, _size: Option<u64>) -> Result<Box<dyn BlobUpload>, BlobError> {
+    async fn upload(
+        &self,
+        key: &BlobKey,
+        _size: Option<u64>,
+    ) -> Result<Box<dyn BlobUpload>, BlobError> {
         self.up()?;
         Ok(Box::new(MemoryUpload { blobs: self.clone(), key: key.clone(), content: Vec::new() }))
     }
@@ -241,7 +253,10 @@ impl BlobStore for MemoryBlobs {
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError> {
         self.up()?;
         let files = self.files.lock().unwrap();
-        files.get(key.as_str()).map(|content| content.len() as u64).ok_or_else(|| BlobError::NotFound(key.clone()))
+        files
+            .get(key.as_str())
+            .map(|content| content.len() as u64)
+            .ok_or_else(|| BlobError::NotFound(key.clone()))
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
@@ -250,7 +265,12 @@ impl BlobStore for MemoryBlobs {
         Ok(())
     }
 
-    async fn link(&self, key: &BlobKey, _now: Timestamp, expires_at: Timestamp) -> Result<DownloadLink, BlobError> {
+    async fn link(
+        &self,
+        key: &BlobKey,
+        _now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<DownloadLink, BlobError> {
         Ok(DownloadLink::new(format!("memory:{key}?expires={}", expires_at.timestamp())))
     }
 

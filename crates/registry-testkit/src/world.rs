@@ -22,7 +22,9 @@ use registry_core::registry::releases::NewRelease;
 use registry_core::registry::retention::Retention;
 use registry_core::release::Release;
 use registry_core::secret::TypedCode;
-use registry_core::store::{AuditQuery, Decision, RedeemFacts, RedeemKey, Store, StoreError, TenantSelector, Write};
+use registry_core::store::{
+    AuditQuery, Decision, RedeemFacts, RedeemKey, Store, StoreError, TenantSelector, Write,
+};
 use registry_core::text::{ApplianceId, Channel, CompanyName, ProductCode};
 use registry_core::{Error, Ports, Refusal, Registry, Settings};
 use registry_license::{ManifestKey, Signer, ed25519_pem};
@@ -82,20 +84,24 @@ impl World {
         let blobs = MemoryBlobs::default();
         let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).expect("a key of our own");
         let signer = Arc::new(FlakySigner::new(Arc::new(signer)));
-        let vault = KeyRing::parse(&KeyRing::render(&Key::new([9; 32]))).expect("a ring of our own");
+        let vault =
+            KeyRing::parse(&KeyRing::render(&Key::new([9; 32]))).expect("a ring of our own");
         let ports = Ports {
             store,
             blobs: Arc::new(blobs.clone()),
             mailer: mailer.clone(),
             vault: Arc::new(vault),
             signer: signer.clone(),
-            manifests: Arc::new(ManifestKey::from_pem(&ed25519_pem(&[5; 32])).expect("a key of our own")),
+            manifests: Arc::new(
+                ManifestKey::from_pem(&ed25519_pem(&[5; 32])).expect("a key of our own"),
+            ),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
         };
         let mut settings = Settings {
             editions: EditionCatalogue::default(),
-            products: ProductCatalogue::new([ProductCode::from_stored("psa".to_owned())]).expect("a product"),
+            products: ProductCatalogue::new([ProductCode::from_stored("psa".to_owned())])
+                .expect("a product"),
             code_length: CodeLength::default(),
             code_lifetime: chrono::TimeDelta::days(7),
             sign_in_url: "https://registry.example/portal/sign-in".to_owned(),
@@ -118,7 +124,14 @@ impl World {
             activation_needs_bound_tenant: false,
         };
         change(&mut settings);
-        Self { registry: Registry::new(ports.clone(), settings), ports, clock, mailer, blobs, signer }
+        Self {
+            registry: Registry::new(ports.clone(), settings),
+            ports,
+            clock,
+            mailer,
+            blobs,
+            signer,
+        }
     }
 
     /// A registration as most tests want it.
@@ -135,7 +148,10 @@ impl World {
 
     /// Registers a tenant.
     pub async fn register(&self, company: &str, edition: &str) -> Issued {
-        self.registry.tenant_register(Self::new_tenant(company, edition), actor()).await.expect("a registration")
+        self.registry
+            .tenant_register(Self::new_tenant(company, edition), actor())
+            .await
+            .expect("a registration")
     }
 
     /// Publishes an image.
@@ -186,21 +202,36 @@ impl World {
     }
 
     /// Redeems a code at a first boot, by another registry over the same ports.
-    pub async fn redeem_with(&self, registry: &Registry, code: &PlainCode, appliance: &str) -> Result<Redeemed, Error> {
+    pub async fn redeem_with(
+        &self,
+        registry: &Registry,
+        code: &PlainCode,
+        appliance: &str,
+    ) -> Result<Redeemed, Error> {
         registry.code_redeem(redeem(code, appliance, Asker::FirstBoot)).await
     }
 
     /// Redeems a code.
-    pub async fn redeem_as(&self, code: &PlainCode, appliance: &str, asker: Asker) -> Result<Redeemed, Error> {
+    pub async fn redeem_as(
+        &self,
+        code: &PlainCode,
+        appliance: &str,
+        asker: Asker,
+    ) -> Result<Redeemed, Error> {
         self.registry.code_redeem(redeem(code, appliance, asker)).await
     }
 
     /// Commits writes of the test's own, as a decision of core would.
     pub async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let key =
-            RedeemKey { digests: vec![], tenant_id: None, appliance_id: ApplianceId::from_stored("test".to_owned()) };
-        let decide =
-            move |_: &RedeemFacts| Decision::Commit { writes: writes.clone(), outcome: Err(Refusal::TenantRequired) };
+        let key = RedeemKey {
+            digests: vec![],
+            tenant_id: None,
+            appliance_id: ApplianceId::from_stored("test".to_owned()),
+        };
+        let decide = move |_: &RedeemFacts| Decision::Commit {
+            writes: writes.clone(),
+            outcome: Err(Refusal::TenantRequired),
+        };
         self.ports.store.code_redeem(key, None, Arc::new(decide)).await.map(drop)
     }
 
@@ -231,7 +262,8 @@ impl World {
             consumed: None,
             superseded_at: None,
         };
-        let writes = vec![Write::PutEntitlement(Box::new(entitlement)), Write::InsertCode(Box::new(row))];
+        let writes =
+            vec![Write::PutEntitlement(Box::new(entitlement)), Write::InsertCode(Box::new(row))];
         self.write(writes).await.expect("an activation code");
         (code, id)
     }

@@ -1,9 +1,10 @@
-//! The master key: digests of install codes, sealing of secrets at rest, the keys of our own download links, and the
-//! tokens of the links in mails.
+//! The master key: digests of install codes, sealing of secrets at rest, the keys of our own
+//! download links, and the tokens of the links in mails.
 //!
-//! No master key is ever used itself. Each purpose has a sub-key of its own (HKDF-SHA256, RFC 5869, one label each), and
-//! everything made under a key carries its id, so that keys can be rotated: the first of the ring makes what is new,
-//! all of them read what is old. This crate does no I/O; registry-wiring reads and writes the key's file.
+//! No master key is ever used itself. Each purpose has a sub-key of its own (HKDF-SHA256, RFC 5869,
+//! one label each), and everything made under a key carries its id, so that keys can be rotated:
+//! the first of the ring makes what is new, all of them read what is old. This crate does no I/O;
+//! registry-wiring reads and writes the key's file.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -45,13 +46,15 @@ struct MasterKey {
     downloads: Key,
 }
 
-/// How many bytes of the HMAC a download token carries: 128 bits, of which none can be tried but over the network.
+/// How many bytes of the HMAC a download token carries: 128 bits, of which none can be tried but
+/// over the network.
 const TOKEN_MAC: usize = 16;
 
 impl MasterKey {
     fn new(master: &Key) -> Self {
         let id = KeyId(hex(&sub_key(master, "key id")[..4]));
-        let purposes = ["install code digest", "sealing at rest", "download links", "download tokens"];
+        let purposes =
+            ["install code digest", "sealing at rest", "download links", "download tokens"];
         let [codes, sealing, links, downloads] = purposes.map(|purpose| sub_key(master, purpose));
         Self { id, codes, sealing, links, downloads }
     }
@@ -62,7 +65,10 @@ impl MasterKey {
     }
 
     fn digest(&self, code: &PlainCode) -> CodeDigest {
-        CodeDigest { key_id: self.id.clone(), bytes: hmac_sha256(&self.codes, code.expose().as_bytes()) }
+        CodeDigest {
+            key_id: self.id.clone(),
+            bytes: hmac_sha256(&self.codes, code.expose().as_bytes()),
+        }
     }
 }
 
@@ -70,7 +76,9 @@ impl MasterKey {
 fn sub_key(master: &Key, purpose: &str) -> Key {
     let mut key = Key::default();
     let label = format!("appliance-registry v1: {purpose}");
-    Hkdf::<Sha256>::new(None, master.as_slice()).expand(label.as_bytes(), key.as_mut_slice()).expect("32 bytes");
+    Hkdf::<Sha256>::new(None, master.as_slice())
+        .expand(label.as_bytes(), key.as_mut_slice())
+        .expect("32 bytes");
     key
 }
 
@@ -87,8 +95,8 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// Reads a ring: a line a key, 64 hexadecimal digits each, the current one first. Empty lines and those that begin
-    /// with `#` are passed over.
+    /// Reads a ring: a line a key, 64 hexadecimal digits each, the current one first. Empty lines
+    /// and those that begin with `#` are passed over.
     pub fn parse(text: &str) -> Result<Self, RingError> {
         let mut keys = Vec::new();
         for (number, line) in text.lines().map(str::trim).enumerate() {
@@ -156,7 +164,8 @@ impl Vault for KeyRing {
     fn open(&self, context: &str, sealed: &Sealed) -> Result<Zeroizing<String>, OpenError> {
         let key = self.keys.iter().find(|key| key.id == sealed.key_id);
         let key = key.ok_or_else(|| OpenError::UnknownKey(sealed.key_id.0.clone()))?;
-        let (nonce, ciphertext) = sealed.bytes.split_first_chunk::<NONCE>().ok_or(OpenError::Tampered)?;
+        let (nonce, ciphertext) =
+            sealed.bytes.split_first_chunk::<NONCE>().ok_or(OpenError::Tampered)?;
         let cipher = XChaCha20Poly1305::new((&*key.sealing).into());
         let payload = Payload { msg: ciphertext, aad: context.as_bytes() };
         let plain = cipher.decrypt(nonce.into(), payload).map_err(|_| OpenError::Tampered)?;
@@ -208,7 +217,10 @@ mod tests {
     fn a_text_sealed_under_an_old_key_opens_while_that_key_is_in_the_ring() {
         let sealed = ring(&[OLD]).seal("row", [7; 24], "text");
         assert_eq!(*ring(&[NEW, OLD]).open("row", &sealed).unwrap(), "text");
-        assert_eq!(ring(&[NEW]).open("row", &sealed), Err(OpenError::UnknownKey(sealed.key_id.0.clone())));
+        assert_eq!(
+            ring(&[NEW]).open("row", &sealed),
+            Err(OpenError::UnknownKey(sealed.key_id.0.clone()))
+        );
     }
 
     #[test]
@@ -229,10 +241,23 @@ mod tests {
         let code = CodeId(Uuid::from_u128(7));
         let token = old.download_token(code);
         assert_eq!(rotated.download_token_read(token.expose()), Some(code));
-        assert_eq!(old.download_token_read(rotated.download_token(code).expose()), None, "of a key that is not here");
+        assert_eq!(
+            old.download_token_read(rotated.download_token(code).expose()),
+            None,
+            "of a key that is not here"
+        );
         let other = old.download_token(CodeId(Uuid::from_u128(8)));
         let mixed = format!("{}{}", &other.expose()[..22], &token.expose()[22..]);
-        for text in ["", "x", &token.expose()[..42], &format!("{}A", token.expose()), &mixed, "..", "A=", "%00"] {
+        for text in [
+            "",
+            "x",
+            &token.expose()[..42],
+            &format!("{}A", token.expose()),
+            &mixed,
+            "..",
+            "A=",
+            "%00",
+        ] {
             assert_eq!(old.download_token_read(text), None, "{text}");
         }
     }

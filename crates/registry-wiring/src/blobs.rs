@@ -14,7 +14,12 @@ use crate::data::{DataFolder, made, read_public, secret};
 /// The images, and those that registryd serves itself.
 pub(crate) type Blobs = (Arc<dyn BlobStore>, Option<Arc<dyn LinkedFiles>>);
 
-pub(crate) fn open(config: &Config, public_url: &str, data: &DataFolder, vault: &KeyRing) -> anyhow::Result<Blobs> {
+pub(crate) fn open(
+    config: &Config,
+    public_url: &str,
+    data: &DataFolder,
+    vault: &KeyRing,
+) -> anyhow::Result<Blobs> {
     if let Some(s3) = &config.s3 {
         let blobs = S3Blobs::new(&settings(s3)?).context("`s3` cannot be used")?;
         return Ok((Arc::new(blobs), None));
@@ -27,12 +32,17 @@ pub(crate) fn open(config: &Config, public_url: &str, data: &DataFolder, vault: 
 }
 
 fn settings(s3: &S3) -> anyhow::Result<S3Settings> {
-    let key = secret("s3.secret_access_key", s3.secret_access_key.as_ref(), s3.secret_access_key_file.as_deref())?;
-    let credentials = s3.access_key_id.clone().zip(key).map(|(access_key_id, secret_access_key)| S3Credentials {
-        access_key_id,
-        secret_access_key,
-        session_token: s3.session_token.as_ref().map(|token| token.expose().clone()),
-    });
+    let key = secret(
+        "s3.secret_access_key",
+        s3.secret_access_key.as_ref(),
+        s3.secret_access_key_file.as_deref(),
+    )?;
+    let credentials =
+        s3.access_key_id.clone().zip(key).map(|(access_key_id, secret_access_key)| S3Credentials {
+            access_key_id,
+            secret_access_key,
+            session_token: s3.session_token.as_ref().map(|token| token.expose().clone()),
+        });
     Ok(S3Settings {
         bucket: s3.bucket.clone(),
         region: s3.region.clone(),

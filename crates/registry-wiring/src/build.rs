@@ -40,8 +40,9 @@ pub struct Wired {
     pub ring: Option<Arc<WatchedRing>>,
 }
 
-/// Builds the registry that `config` describes, reachable at `public_url`: makes the data folder and its secrets where
-/// there are none, opens and migrates the database. It runs before anything is served, and may block a little.
+/// Builds the registry that `config` describes, reachable at `public_url`: makes the data folder
+/// and its secrets where there are none, opens and migrates the database. It runs before anything
+/// is served, and may block a little.
 pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     let public_url = public_url.trim_end_matches('/');
     let data = DataFolder::open(&config.data)?;
@@ -70,14 +71,16 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     Ok(Wired { registry: Arc::new(registry), files, service_token_file, data, ring })
 }
 
-/// A ring without a key that live codes need would answer each of them as unknown; and one that another process on the
-/// same database does not have would mint such codes.
+/// A ring without a key that live codes need would answer each of them as unknown; and one that
+/// another process on the same database does not have would mint such codes.
 async fn check_ring(vault: &KeyRing, store: &dyn Store) -> anyhow::Result<()> {
     let here: Vec<KeyId> = vault.link_keys().into_iter().map(|(id, _)| id).collect();
     let mut needed = store.key_ids_in_use().await.context("the database cannot be read")?;
     needed.retain(|id| !here.contains(id));
     if needed.is_empty() {
-        needed.extend(store.ring_record(here.clone()).await.context("the database cannot be written")?);
+        needed.extend(
+            store.ring_record(here.clone()).await.context("the database cannot be written")?,
+        );
     }
     if needed.is_empty() {
         return Ok(());
@@ -103,11 +106,14 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
     let products = products.collect::<Result<Vec<_>, _>>().context("`products` cannot be used")?;
     Ok(Settings {
         editions: config.catalogue()?,
-        products: ProductCatalogue::new(products).context("`products` is empty or names one twice")?,
-        code_length: CodeLength::new(config.codes.length).context("`codes.length` must be from 8 to 32")?,
+        products: ProductCatalogue::new(products)
+            .context("`products` is empty or names one twice")?,
+        code_length: CodeLength::new(config.codes.length)
+            .context("`codes.length` must be from 8 to 32")?,
         code_lifetime: config.codes.lifetime.0,
         link_lifetime: config.downloads.lifetime.unwrap_or(config.codes.lifetime).0,
-        channel: Channel::parse(&config.downloads.channel).context("`downloads.channel` cannot be used")?,
+        channel: Channel::parse(&config.downloads.channel)
+            .context("`downloads.channel` cannot be used")?,
         download_url: format!("{public_url}/download"),
         fresh_link_lifetime: config.downloads.fresh_lifetime.0,
         link_grace: config.downloads.after_redemption.0,
@@ -121,9 +127,17 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
         sign_in_lifetime: config.door.link_lifetime.0,
         session_idle: config.door.session_idle.0,
         session_lifetime: config.door.session_lifetime.0,
-        asks: GuessPolicy { limit: config.door.asks, window: config.guesses.window.0, ..GuessPolicy::default() },
+        asks: GuessPolicy {
+            limit: config.door.asks,
+            window: config.guesses.window.0,
+            ..GuessPolicy::default()
+        },
         portal_url: config.portal(public_url),
-        guesses: GuessPolicy { limit: config.guesses.limit, window: config.guesses.window.0, ..GuessPolicy::default() },
+        guesses: GuessPolicy {
+            limit: config.guesses.limit,
+            window: config.guesses.window.0,
+            ..GuessPolicy::default()
+        },
         license: LicensePolicy {
             issuer: config.license.issuer.clone(),
             connected_lifetime: config.license.lifetime.0,

@@ -1,7 +1,8 @@
 //! The data folder: where everything is, and the secrets that are made on first start.
 //!
-//! A secret's file is written whole, flushed, and then linked into its place, which fails where one is there already:
-//! two processes starting at once end up with the same secret, and one that is killed leaves none half-written.
+//! A secret's file is written whole, flushed, and then linked into its place, which fails where one
+//! is there already: two processes starting at once end up with the same secret, and one that is
+//! killed leaves none half-written.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -25,7 +26,9 @@ impl DataFolder {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         make_own(path).with_context(|| format!("the data folder {shown} cannot be made"))?;
-        let path = path.canonicalize().with_context(|| format!("the data folder {shown} cannot be read"))?;
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("the data folder {shown} cannot be read"))?;
         let folder = Self(path);
         made(folder.keys())?;
         Ok(folder)
@@ -70,7 +73,8 @@ impl DataFolder {
         self.0.join("mailbox")
     }
 
-    /// Waits until nobody else changes the keys or the tokens; the next one waits until what this returns is dropped.
+    /// Waits until nobody else changes the keys or the tokens; the next one waits until what this
+    /// returns is dropped.
     pub(crate) fn turn(&self) -> anyhow::Result<File> {
         let shown = self.0.display();
         let folder = File::open(&self.0).with_context(|| format!("{shown} cannot be read"))?;
@@ -109,7 +113,8 @@ impl DataFolder {
         self.key("master.key", "every live code is lost", make)
     }
 
-    /// A key that is made with the folder. One that is missing later is not silently replaced: `lost` says what would be.
+    /// A key that is made with the folder. One that is missing later is not silently replaced:
+    /// `lost` says what would be.
     fn key(
         &self,
         name: &str,
@@ -117,8 +122,8 @@ impl DataFolder {
         make: impl FnOnce() -> Zeroizing<String>,
     ) -> anyhow::Result<Zeroizing<String>> {
         let path = self.keys().join(name);
-        // Keys are made before the database: asked in the other order, a process that starts beside this one and makes
-        // both in between would look like a lost key.
+        // Keys are made before the database: asked in the other order, a process that starts beside
+        // this one and makes both in between would look like a lost key.
         let has_database = self.database().exists();
         if has_database && !path.exists() {
             let (path, database) = (path.display(), self.database());
@@ -130,10 +135,12 @@ impl DataFolder {
         read_or_make(&path, make)
     }
 
-    /// The database's file, made for the owner only where there is none; what SQLite puts beside it inherits that.
+    /// The database's file, made for the owner only where there is none; what SQLite puts beside it
+    /// inherits that.
     pub(crate) fn own_database(&self) -> anyhow::Result<PathBuf> {
         let path = self.database();
-        let opened = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let opened =
+            File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let opened = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
         if opened.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
             let tightened = opened.set_permissions(Permissions::from_mode(0o600));
@@ -143,25 +150,34 @@ impl DataFolder {
     }
 
     /// The first license key, of this kind where it has to be made.
-    pub(crate) fn license_key(&self, entropy: &dyn Entropy, algorithm: Algorithm) -> anyhow::Result<Zeroizing<String>> {
+    pub(crate) fn license_key(
+        &self,
+        entropy: &dyn Entropy,
+        algorithm: Algorithm,
+    ) -> anyhow::Result<Zeroizing<String>> {
         let lost = "no license in the field can be verified any more";
         self.key("license.pem", lost, || new_license_key(entropy, algorithm))
     }
 
     /// The key that release manifests are signed with. A folder of an earlier version has none yet.
     pub(crate) fn manifest_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
-        read_or_make(&self.keys().join("release.pem"), || registry_license::ed25519_pem(&entropy::bytes(entropy)))
+        read_or_make(&self.keys().join("release.pem"), || {
+            registry_license::ed25519_pem(&entropy::bytes(entropy))
+        })
     }
 
     /// The token of the first service.
-    pub(crate) fn default_service_token(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
+    pub(crate) fn default_service_token(
+        &self,
+        entropy: &dyn Entropy,
+    ) -> anyhow::Result<Zeroizing<String>> {
         let make = || Zeroizing::new(format!("{}\n", ServiceToken::draw(entropy).expose()));
         read_or_make(&self.service_token(), make)
     }
 }
 
-/// Makes a part of the data folder where there is none. Who does not need a part does not fail for it: tokens are revoked
-/// also where no mailbox can be made.
+/// Makes a part of the data folder where there is none. Who does not need a part does not fail for
+/// it: tokens are revoked also where no mailbox can be made.
 pub(crate) fn made(path: PathBuf) -> anyhow::Result<PathBuf> {
     make_own(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     Ok(path)
@@ -176,9 +192,11 @@ pub(crate) fn new_license_key(entropy: &dyn Entropy, algorithm: Algorithm) -> Ze
     match algorithm {
         Algorithm::EdDsa => registry_license::ed25519_pem(&entropy::bytes(entropy)),
         // One value in 2^32 is no key: then the next one is.
-        Algorithm::Es256 => std::iter::repeat_with(|| registry_license::p256_pem(&entropy::bytes(entropy)))
-            .find_map(std::convert::identity)
-            .unwrap_or_default(),
+        Algorithm::Es256 => {
+            std::iter::repeat_with(|| registry_license::p256_pem(&entropy::bytes(entropy)))
+                .find_map(std::convert::identity)
+                .unwrap_or_default()
+        }
     }
 }
 
@@ -207,9 +225,13 @@ pub(crate) fn read_public(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let shown = path.display();
     let mut file = File::open(path).with_context(|| format!("{shown} cannot be read"))?;
-    let mode = file.metadata().with_context(|| format!("{shown} cannot be read"))?.permissions().mode() & 0o777;
+    let mode =
+        file.metadata().with_context(|| format!("{shown} cannot be read"))?.permissions().mode()
+            & 0o777;
     if mode & 0o077 != 0 {
-        bail!("{shown} holds a secret and has mode {mode:o}: others may read it. Say `chmod 600 {shown}`");
+        bail!(
+            "{shown} holds a secret and has mode {mode:o}: others may read it. Say `chmod 600 {shown}`"
+        );
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).with_context(|| format!("{shown} cannot be read"))?;
@@ -219,9 +241,13 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-fn read_or_make(path: &Path, make: impl FnOnce() -> Zeroizing<String>) -> anyhow::Result<Zeroizing<String>> {
+fn read_or_make(
+    path: &Path,
+    make: impl FnOnce() -> Zeroizing<String>,
+) -> anyhow::Result<Zeroizing<String>> {
     if !path.exists() {
-        write_new(path, &make()).with_context(|| format!("{} cannot be written", path.display()))?;
+        write_new(path, &make())
+            .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     read_secret(path)
 }

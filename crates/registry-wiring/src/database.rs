@@ -14,7 +14,8 @@ use crate::data::{DataFolder, secret};
 pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<Arc<dyn Store>> {
     let Some(store) = postgres(&config.database)? else {
         let path = data.own_database()?;
-        let store = SqliteStore::open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
+        let store = SqliteStore::open(&path)
+            .with_context(|| format!("{} cannot be opened", path.display()))?;
         return Ok(Arc::new(store));
     };
     store.check_encoding().await.context(UNUSABLE)?;
@@ -26,7 +27,9 @@ pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<A
     }
     let pending = store.migrations_pending().await.context(UNUSABLE)?;
     if !pending.is_empty() {
-        bail!("the database is not up to date (`database.migrate` is off): run `registryctl migrate` first");
+        bail!(
+            "the database is not up to date (`database.migrate` is off): run `registryctl migrate` first"
+        );
     }
     Ok(Arc::new(store))
 }
@@ -40,8 +43,8 @@ pub struct Migrated {
     pub search: Option<String>,
 }
 
-/// Brings PostgreSQL's tables up to date. `None` where the database is SQLite, which is brought up to date whenever it is
-/// opened.
+/// Brings PostgreSQL's tables up to date. `None` where the database is SQLite, which is brought up
+/// to date whenever it is opened.
 pub async fn migrate(config: &Config) -> anyhow::Result<Option<Migrated>> {
     match postgres(&config.database)? {
         None => Ok(None),

@@ -1,7 +1,8 @@
-//! The ring of license keys in the data folder: `keys/ring.json` names them, beside their files. A folder that has only
-//! `license.pem` is a ring of that one.
+//! The ring of license keys in the data folder: `keys/ring.json` names them, beside their files. A
+//! folder that has only `license.pem` is a ring of that one.
 //!
-//! registryd looks at the ring every few seconds, so that an operator's change takes hold in every process on the folder.
+//! registryd looks at the ring every few seconds, so that an operator's change takes hold in every
+//! process on the folder.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -31,8 +32,8 @@ pub struct LicenseKeys {
 }
 
 impl LicenseKeys {
-    /// The ring of a data folder; whoever else opens it waits until this is dropped. Refused where the configuration names
-    /// a key itself.
+    /// The ring of a data folder; whoever else opens it waits until this is dropped. Refused where
+    /// the configuration names a key itself.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         if config.license.key_file.is_some() {
             bail!("`license.key_file` names the license key: there is no ring to change");
@@ -56,7 +57,8 @@ impl LicenseKeys {
         let kid = Signer::from_pem(&pem, None)?.public_key().kid.clone();
         let file = format!("license-{kid}.pem");
         self.plan.publish(kid.clone(), file.clone(), OsClock.now())?;
-        write_new(&self.folder.join(&file), &pem).with_context(|| format!("{file} cannot be written"))?;
+        write_new(&self.folder.join(&file), &pem)
+            .with_context(|| format!("{file} cannot be written"))?;
         self.save()?;
         Ok(kid)
     }
@@ -81,7 +83,8 @@ impl LicenseKeys {
     /// Nothing is saved that registryd would not take.
     fn save(&self) -> anyhow::Result<()> {
         load(&self.folder, &self.plan, self.longest, OsClock.now())?;
-        let text = serde_json::to_string_pretty(&self.plan).context("the ring cannot be written")?;
+        let text =
+            serde_json::to_string_pretty(&self.plan).context("the ring cannot be written")?;
         replace(&self.folder.join(PLAN), &text).with_context(|| format!("{PLAN} cannot be written"))
     }
 }
@@ -93,21 +96,34 @@ fn longest(config: &Config) -> chrono::TimeDelta {
 fn read_plan(folder: &Path) -> anyhow::Result<RingPlan> {
     let path = folder.join(PLAN);
     if !path.exists() {
-        let first =
-            Signer::from_pem(&read_secret(&folder.join(FIRST))?, None).context("the license key cannot be used")?;
+        let first = Signer::from_pem(&read_secret(&folder.join(FIRST))?, None)
+            .context("the license key cannot be used")?;
         let made = folder.join(FIRST).metadata().and_then(|metadata| metadata.modified());
         let made = Timestamp::from(made.with_context(|| format!("{FIRST} cannot be read"))?);
-        return Ok(RingPlan::of_one(first.public_key().kid.clone(), FIRST.to_owned(), truncate(made)));
+        return Ok(RingPlan::of_one(
+            first.public_key().kid.clone(),
+            FIRST.to_owned(),
+            truncate(made),
+        ));
     }
-    serde_json::from_str(&read_secret(&path)?).with_context(|| format!("{} is damaged", path.display()))
+    serde_json::from_str(&read_secret(&path)?)
+        .with_context(|| format!("{} is damaged", path.display()))
 }
 
-fn load(folder: &Path, plan: &RingPlan, longest: chrono::TimeDelta, now: Timestamp) -> anyhow::Result<Ring> {
+fn load(
+    folder: &Path,
+    plan: &RingPlan,
+    longest: chrono::TimeDelta,
+    now: Timestamp,
+) -> anyhow::Result<Ring> {
     let mut keys = Vec::new();
     for key in plan.in_use(now, longest) {
         let path = folder.join(&key.file);
         let signer = Signer::from_pem(&read_secret(&path)?, Some(key.kid.clone()));
-        keys.push((signer.with_context(|| format!("{} cannot be used", path.display()))?, key.state));
+        keys.push((
+            signer.with_context(|| format!("{} cannot be used", path.display()))?,
+            key.state,
+        ));
     }
     Ring::new(keys).context("the license keys cannot be used")
 }
@@ -125,8 +141,8 @@ impl WatchedRing {
         let (folder, longest) = (data.keys(), longest(config));
         let ring = if let Some(path) = &config.license.key_file {
             let pem = read_secret(path).context("`license.key_file` cannot be used")?;
-            let signer =
-                Signer::from_pem(&pem, config.license.kid.clone()).context("`license.key_file` cannot be used")?;
+            let signer = Signer::from_pem(&pem, config.license.kid.clone())
+                .context("`license.key_file` cannot be used")?;
             Ring::new(vec![(signer, KeyState::Active)])?
         } else {
             data.license_key(&OsEntropy, config.license.algorithm)?;

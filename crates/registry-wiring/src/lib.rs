@@ -1,5 +1,5 @@
-//! Puts the registry together: configuration, the data folder with its keys, the operating system's clock and entropy,
-//! the adapters, and the workers beside the requests.
+//! Puts the registry together: configuration, the data folder with its keys, the operating system's
+//! clock and entropy, the adapters, and the workers beside the requests.
 //!
 //! This is the one place that knows which adapter stands behind which port.
 

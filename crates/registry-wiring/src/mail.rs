@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use registry_core::mail::Mailer;
 use registry_mail_smtp::{
-    Brand, BrandSettings, FolderMailer, MailKind, Rendered, Renderer, Sender, SmtpMailer, SmtpSettings, SmtpTls,
+    Brand, BrandSettings, FolderMailer, MailKind, Rendered, Renderer, Sender, SmtpMailer,
+    SmtpSettings, SmtpTls,
 };
 
 use crate::config::{Config, Smtp, TlsMode};
@@ -32,14 +33,24 @@ pub fn brand(config: &Config, public_url: &str) -> anyhow::Result<Brand> {
 }
 
 /// A mail with made-up contents, as customers of this configuration would see it.
-pub fn preview(config: &Config, public_url: &str, kind: MailKind, company: Option<&str>) -> anyhow::Result<Rendered> {
+pub fn preview(
+    config: &Config,
+    public_url: &str,
+    kind: MailKind,
+    company: Option<&str>,
+) -> anyhow::Result<Rendered> {
     Ok(renderer(config, public_url)?.preview(kind, company)?)
 }
 
-pub(crate) fn mailer(config: &Config, public_url: &str, data: &DataFolder) -> anyhow::Result<Arc<dyn Mailer>> {
+pub(crate) fn mailer(
+    config: &Config,
+    public_url: &str,
+    data: &DataFolder,
+) -> anyhow::Result<Arc<dyn Mailer>> {
     let renderer = renderer(config, public_url)?;
     if let Some(smtp) = &config.mail.smtp {
-        let mailer = SmtpMailer::new(settings(smtp)?, renderer).context("`mail.smtp` cannot be used")?;
+        let mailer =
+            SmtpMailer::new(settings(smtp)?, renderer).context("`mail.smtp` cannot be used")?;
         return Ok(Arc::new(mailer));
     }
     let mailbox = made(data.mailbox())?;
@@ -48,7 +59,8 @@ pub(crate) fn mailer(config: &Config, public_url: &str, data: &DataFolder) -> an
 }
 
 fn settings(smtp: &Smtp) -> anyhow::Result<SmtpSettings> {
-    let password = secret("mail.smtp.password", smtp.password.as_ref(), smtp.password_file.as_deref())?;
+    let password =
+        secret("mail.smtp.password", smtp.password.as_ref(), smtp.password_file.as_deref())?;
     Ok(SmtpSettings {
         host: smtp.host.clone(),
         port: smtp.port,
@@ -58,7 +70,11 @@ fn settings(smtp: &Smtp) -> anyhow::Result<SmtpSettings> {
             TlsMode::None => SmtpTls::None,
         },
         credentials: smtp.username.clone().zip(password),
-        ca_pem: smtp.ca_file.as_deref().map(|path| read_public("mail.smtp.ca_file", path)).transpose()?,
+        ca_pem: smtp
+            .ca_file
+            .as_deref()
+            .map(|path| read_public("mail.smtp.ca_file", path))
+            .transpose()?,
         hello_name: smtp.hello_name.clone(),
         connections: smtp.connections,
         timeout: smtp.timeout.to_std(),

@@ -1,7 +1,8 @@
-//! The tokens that services and operators call with: `tokens.json` in the data folder holds the digest of each, beside the
-//! token that was made with the folder.
+//! The tokens that services and operators call with: `tokens.json` in the data folder holds the
+//! digest of each, beside the token that was made with the folder.
 //!
-//! registryd looks at the file every few seconds, so that a new token works, and a revoked one stops, without a restart.
+//! registryd looks at the file every few seconds, so that a new token works, and a revoked one
+//! stops, without a restart.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -91,7 +92,11 @@ impl Tokens {
         } else {
             Vec::new()
         };
-        ensure!(entries.iter().all(|it| it.digest().is_some()), "{} is damaged: a digest", path.display());
+        ensure!(
+            entries.iter().all(|it| it.digest().is_some()),
+            "{} is damaged: a digest",
+            path.display()
+        );
         let sha256 = token.digest().to_hex();
         let default = TokenEntry {
             name: DEFAULT.to_owned(),
@@ -100,7 +105,8 @@ impl Tokens {
             created_at: None,
             revoked_at: None,
         };
-        let default = Some(default).filter(|it| entries.iter().all(|known| known.sha256 != it.sha256));
+        let default =
+            Some(default).filter(|it| entries.iter().all(|known| known.sha256 != it.sha256));
         Ok(Self { path, default, entries, turn: None })
     }
 
@@ -123,7 +129,11 @@ impl Tokens {
     /// Makes a token under a name that no other has. It is not kept, and cannot be shown again.
     pub fn create(&mut self, name: &str, role: TokenRole) -> anyhow::Result<ServiceToken> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
-        if name.is_empty() || name.starts_with('-') || name.len() > LONGEST_NAME || !name.bytes().all(plain) {
+        if name.is_empty()
+            || name.starts_with('-')
+            || name.len() > LONGEST_NAME
+            || !name.bytes().all(plain)
+        {
             bail!(
                 "a name has 1 to {LONGEST_NAME} letters, digits and `-_.@`, no `-` first: `{}` has not",
                 name.escape_debug()
@@ -146,8 +156,8 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Admits a token no more. The one that was made with the folder is revoked as what its file holds: another one in
-    /// that file is admitted.
+    /// Admits a token no more. The one that was made with the folder is revoked as what its file
+    /// holds: another one in that file is admitted.
     pub fn revoke(&mut self, name: &str) -> anyhow::Result<()> {
         let now = OsClock.now().trunc_subsecs(0);
         if name == DEFAULT
@@ -157,27 +167,38 @@ impl Tokens {
             return self.save();
         }
         let entry = self.entries.iter_mut().find(|it| it.name == name && it.revoked_at.is_none());
-        entry.with_context(|| format!("there is no token `{name}` that is admitted"))?.revoked_at = Some(now);
+        entry.with_context(|| format!("there is no token `{name}` that is admitted"))?.revoked_at =
+            Some(now);
         self.save()
     }
 
     fn save(&self) -> anyhow::Result<()> {
         ensure!(self.turn.is_some(), "the tokens were opened to be read");
-        let text = serde_json::to_string_pretty(&self.entries).context("the tokens cannot be written")?;
-        replace(&self.path, &text).with_context(|| format!("{} cannot be written", self.path.display()))
+        let text =
+            serde_json::to_string_pretty(&self.entries).context("the tokens cannot be written")?;
+        replace(&self.path, &text)
+            .with_context(|| format!("{} cannot be written", self.path.display()))
     }
 }
 
 /// The token that is made with the data folder, or that the configuration names, and its file.
-pub(crate) fn default_token(config: &Config, data: &DataFolder) -> anyhow::Result<(ServiceToken, PathBuf)> {
+pub(crate) fn default_token(
+    config: &Config,
+    data: &DataFolder,
+) -> anyhow::Result<(ServiceToken, PathBuf)> {
     let (token, file) = match &config.service_token_file {
-        Some(path) => (read_secret(path).context("`service_token_file` cannot be used")?, path.clone()),
+        Some(path) => {
+            (read_secret(path).context("`service_token_file` cannot be used")?, path.clone())
+        }
         None => (data.default_service_token(&OsEntropy)?, data.service_token()),
     };
     let token = ServiceToken::new(token.trim().to_owned());
     let text = token.expose();
     if text.len() < SHORTEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        bail!("{} must hold one service token of at least {SHORTEST} visible ASCII characters", file.display());
+        bail!(
+            "{} must hold one service token of at least {SHORTEST} visible ASCII characters",
+            file.display()
+        );
     }
     Ok((token, file))
 }

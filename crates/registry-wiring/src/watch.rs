@@ -6,7 +6,8 @@ use std::time::Duration;
 /// How often is looked.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Looks every two seconds, until `stop` is ready. What cannot be taken over is logged, and `what` stays as it was.
+/// Looks every two seconds, until `stop` is ready. What cannot be taken over is logged, and `what`
+/// stays as it was.
 pub async fn watch(
     what: &'static str,
     look: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static,
@@ -23,7 +24,9 @@ pub async fn watch(
         let look = look.clone();
         match tokio::task::spawn_blocking(move || look()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "{what} stay as they were"),
+            Ok(Err(error)) => {
+                tracing::error!(error = format!("{error:#}"), "{what} stay as they were")
+            }
             Err(error) => tracing::error!(%error, "looking at {what} broke off"),
         }
     }

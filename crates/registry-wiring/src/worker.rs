@@ -44,7 +44,11 @@ pub async fn deliver_mail(registry: Arc<Registry>, stop: impl Future<Output = ()
             Ok(Ok(None)) => IDLE,
             Ok(Ok(Some(delivery))) => {
                 log(&delivery);
-                held = if matches!(delivery.settlement, Settlement::Held { .. }) { held + 1 } else { 0 };
+                held = if matches!(delivery.settlement, Settlement::Held { .. }) {
+                    held + 1
+                } else {
+                    0
+                };
                 held_pause(held, registry.draw_id().as_bytes()[15])
             }
         };
@@ -56,8 +60,8 @@ pub async fn deliver_mail(registry: Arc<Registry>, stop: impl Future<Output = ()
     }
 }
 
-/// Tries one mail. What was sent is recorded as sent also where the database is away for a moment: else it would be sent
-/// again.
+/// Tries one mail. What was sent is recorded as sent also where the database is away for a moment:
+/// else it would be sent again.
 async fn deliver(registry: &Registry) -> Result<Option<Delivery>, Error> {
     let Some(delivery) = registry.mail_try().await? else { return Ok(None) };
     while let Err(error) = registry.mail_settle(&delivery).await {
@@ -70,8 +74,8 @@ async fn deliver(registry: &Registry) -> Result<Option<Delivery>, Error> {
     Ok(Some(delivery))
 }
 
-/// None after a mail that was tried; else doubled each time, and up to a quarter more by `jitter`, so that processes that
-/// were held up together do not come back together.
+/// None after a mail that was tried; else doubled each time, and up to a quarter more by `jitter`,
+/// so that processes that were held up together do not come back together.
 fn held_pause(held: u32, jitter: u8) -> Duration {
     let (first, most) = HELD;
     if held == 0 {
@@ -85,8 +89,12 @@ fn log(delivery: &Delivery) {
     let mail = delivery.id.to_string();
     match &delivery.settlement {
         Settlement::Sent => tracing::info!(mail, "mail sent"),
-        Settlement::Retry { due_at, error } => tracing::warn!(mail, error, next = %due_at, "mail not sent"),
-        Settlement::Held { error } => tracing::warn!(mail, error, "no mail can be sent: all of it waits"),
+        Settlement::Retry { due_at, error } => {
+            tracing::warn!(mail, error, next = %due_at, "mail not sent")
+        }
+        Settlement::Held { error } => {
+            tracing::warn!(mail, error, "no mail can be sent: all of it waits")
+        }
         Settlement::Dead { error } => tracing::error!(mail, error, "mail given up"),
     }
 }
@@ -112,12 +120,15 @@ async fn sweep_once(registry: &Registry) {
         match sweep_kind(registry, *kind).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(%kind, rows, "deleted what ended long ago"),
-            Err(error) => tracing::warn!(%kind, %error, "what ended long ago cannot be deleted now"),
+            Err(error) => {
+                tracing::warn!(%kind, %error, "what ended long ago cannot be deleted now")
+            }
         }
     }
 }
 
-/// Deletes all of a kind that is over, a batch after the other, and returns how many rows that were.
+/// Deletes all of a kind that is over, a batch after the other, and returns how many rows that
+/// were.
 pub async fn sweep_kind(registry: &Registry, kind: Ended) -> Result<u64, Error> {
     let mut rows = 0;
     loop {
@@ -136,10 +147,19 @@ mod tests {
 
     #[test]
     fn a_worker_that_is_held_up_waits_longer_each_time_and_not_endlessly() {
-        for (held, jitter, millis) in
-            [(0, 255, 0), (1, 0, 1_000), (1, 255, 1_250), (2, 0, 2_000), (6, 0, 30_000), (1_000, 255, 37_500)]
-        {
-            assert_eq!(held_pause(held, jitter), Duration::from_millis(millis), "held up {held} times");
+        for (held, jitter, millis) in [
+            (0, 255, 0),
+            (1, 0, 1_000),
+            (1, 255, 1_250),
+            (2, 0, 2_000),
+            (6, 0, 30_000),
+            (1_000, 255, 37_500),
+        ] {
+            assert_eq!(
+                held_pause(held, jitter),
+                Duration::from_millis(millis),
+                "held up {held} times"
+            );
         }
     }
 }

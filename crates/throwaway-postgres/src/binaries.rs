@@ -7,7 +7,8 @@ use std::process::Command;
 use crate::ClusterError;
 
 /// What to do where there is no PostgreSQL.
-pub const INSTALL: &str = "apt-get install postgresql (or put its initdb, pg_ctl and psql on the PATH)";
+pub const INSTALL: &str =
+    "apt-get install postgresql (or put its initdb, pg_ctl and psql on the PATH)";
 
 /// The user that everything runs as where we are root.
 const USER: &str = "postgres";
@@ -23,11 +24,16 @@ impl Binaries {
     #[must_use]
     pub fn find() -> Option<Self> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-        let mut versions: Vec<(u32, PathBuf)> =
-            versions.filter_map(|it| Some((it.file_name().to_str()?.parse().ok()?, it.path().join("bin")))).collect();
+        let mut versions: Vec<(u32, PathBuf)> = versions
+            .filter_map(|it| Some((it.file_name().to_str()?.parse().ok()?, it.path().join("bin"))))
+            .collect();
         versions.sort();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = versions.into_iter().rev().map(|(_, folder)| folder).chain(std::env::split_paths(&path));
+        let folders = versions
+            .into_iter()
+            .rev()
+            .map(|(_, folder)| folder)
+            .chain(std::env::split_paths(&path));
         folders.into_iter().find(|folder| is_whole(folder)).map(|folder| Self { folder })
     }
 
@@ -44,7 +50,10 @@ impl Binaries {
             return Command::new(program);
         }
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).arg(program).current_dir("/");
+        command
+            .args(["--reuid", USER, "--regid", USER, "--clear-groups"])
+            .arg(program)
+            .current_dir("/");
         command
     }
 
@@ -54,7 +63,8 @@ impl Binaries {
             return Ok(());
         }
         let output = Command::new("chown").arg(USER).arg(folder).output();
-        let output = output.map_err(|source| ClusterError::Start { command: "chown".to_owned(), source })?;
+        let output =
+            output.map_err(|source| ClusterError::Start { command: "chown".to_owned(), source })?;
         crate::succeeded("chown", &output)
     }
 }

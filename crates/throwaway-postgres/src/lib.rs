@@ -1,8 +1,9 @@
-//! A PostgreSQL cluster for tests and benches, made of the binaries that the machine has: on a random port of the
-//! loopback interface, in a temporary folder, and gone when it is dropped.
+//! A PostgreSQL cluster for tests and benches, made of the binaries that the machine has: on a
+//! random port of the loopback interface, in a temporary folder, and gone when it is dropped.
 //!
-//! It is a crate of its own, and not a part of registry-testkit, so that the developer command builds it in a moment.
-//! The server refuses to run as root, so as root everything is run as the user `postgres`.
+//! It is a crate of its own, and not a part of registry-testkit, so that the developer command
+//! builds it in a moment. The server refuses to run as root, so as root everything is run as the
+//! user `postgres`.
 
 mod binaries;
 
@@ -12,8 +13,8 @@ use std::process::{Command, Output, Stdio};
 
 pub use binaries::{Binaries, INSTALL};
 
-/// The environment variable in which `cargo xtask test` tells the tests where its cluster is: the beginning of a URL,
-/// to which `/` and the name of a database are added.
+/// The environment variable in which `cargo xtask test` tells the tests where its cluster is: the
+/// beginning of a URL, to which `/` and the name of a database are added.
 pub const TEST_CLUSTER: &str = "TEST_POSTGRES";
 
 /// The cluster that `cargo xtask test` started for this run.
@@ -23,12 +24,13 @@ pub const TEST_CLUSTER: &str = "TEST_POSTGRES";
 #[must_use]
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 pub fn test_cluster() -> String {
-    std::env::var(TEST_CLUSTER)
-        .unwrap_or_else(|_| panic!("no cluster: `cargo xtask test` brings one, and says where in {TEST_CLUSTER}"))
+    std::env::var(TEST_CLUSTER).unwrap_or_else(|_| {
+        panic!("no cluster: `cargo xtask test` brings one, and says where in {TEST_CLUSTER}")
+    })
 }
 
-/// A name for a database or a role that nobody in the cluster has; a process id would come again in a cluster that lives
-/// for long.
+/// A name for a database or a role that nobody in the cluster has; a process id would come again in
+/// a cluster that lives for long.
 #[must_use]
 pub fn fresh_name(prefix: &str) -> String {
     use std::hash::{BuildHasher as _, RandomState};
@@ -84,13 +86,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes and starts a cluster. `settings` are lines of `postgresql.conf`, after those that every cluster has.
+    /// Makes and starts a cluster. `settings` are lines of `postgresql.conf`, after those that
+    /// every cluster has.
     pub fn start(durability: Durability, settings: &[&str]) -> Result<Self, ClusterError> {
         let binaries = Binaries::find().ok_or(ClusterError::Missing)?;
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
         Binaries::own(folder.path())?;
         let data = folder.path().join("data");
-        let initdb = binaries.command("initdb").arg("--pgdata").arg(&data).args(INITDB).output_of()?;
+        let initdb =
+            binaries.command("initdb").arg("--pgdata").arg(&data).args(INITDB).output_of()?;
         succeeded("initdb", &initdb)?;
         let quick: &[&str] = match durability {
             Durability::Durable => &[],
@@ -118,7 +122,8 @@ impl Cluster {
 
     /// Starts it again, on the same port, after it was stopped.
     pub fn start_again(&self) -> Result<(), ClusterError> {
-        let options: Vec<String> = self.settings.iter().map(|line| format!("-c '{line}'")).collect();
+        let options: Vec<String> =
+            self.settings.iter().map(|line| format!("-c '{line}'")).collect();
         let options = format!("-p {} {}", self.port, options.join(" ").replace(" = ", "="));
         let mut start = self.pg_ctl();
         start.args(["--wait", "--log"]).arg(self.log()).args(["--options", &options, "start"]);
@@ -127,7 +132,10 @@ impl Cluster {
 
     /// Stops it as a crash would: nothing is flushed, no client is told more than it must be.
     pub fn stop_immediately(&self) -> Result<(), ClusterError> {
-        succeeded("pg_ctl stop", &self.pg_ctl().args(["--wait", "--mode", "immediate", "stop"]).output_of()?)
+        succeeded(
+            "pg_ctl stop",
+            &self.pg_ctl().args(["--wait", "--mode", "immediate", "stop"]).output_of()?,
+        )
     }
 
     fn pg_ctl(&self) -> Command {
@@ -173,7 +181,8 @@ impl Cluster {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// How a client on this machine reaches a database of it with the least effort: by the server's socket.
+    /// How a client on this machine reaches a database of it with the least effort: by the server's
+    /// socket.
     #[must_use]
     pub fn socket_url(&self, database: &str) -> String {
         let (folder, port) = (self.folder.path().display(), self.port);
@@ -193,7 +202,16 @@ pub fn sql(url: &str, sql: &str) -> Result<String, ClusterError> {
 
 fn sql_at(binaries: &Binaries, url: &str, sql: &str) -> Result<String, ClusterError> {
     let mut psql = Command::new(binaries.folder().join("psql"));
-    psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--dbname", url]);
+    psql.args([
+        "--no-psqlrc",
+        "--quiet",
+        "--tuples-only",
+        "--no-align",
+        "--set",
+        "ON_ERROR_STOP=1",
+        "--dbname",
+        url,
+    ]);
     let output = psql.args(["--command", sql]).output_of()?;
     succeeded("psql", &output)?;
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
@@ -206,11 +224,21 @@ impl Drop for Cluster {
     }
 }
 
-const INITDB: [&str; 6] =
-    ["--no-sync", "--locale=C", "--encoding=UTF8", "--auth=trust", "--username=postgres", "--no-instructions"];
+const INITDB: [&str; 6] = [
+    "--no-sync",
+    "--locale=C",
+    "--encoding=UTF8",
+    "--auth=trust",
+    "--username=postgres",
+    "--no-instructions",
+];
 
-const COMMON: [&str; 4] =
-    ["listen_addresses = 127.0.0.1", "max_connections = 200", "timezone = UTC", "log_min_messages = warning"];
+const COMMON: [&str; 4] = [
+    "listen_addresses = 127.0.0.1",
+    "max_connections = 200",
+    "timezone = UTC",
+    "log_min_messages = warning",
+];
 
 trait OutputOf {
     fn output_of(&mut self) -> Result<Output, ClusterError>;

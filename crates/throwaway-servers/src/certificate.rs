@@ -32,7 +32,8 @@ impl Certificate {
         let key = KeyPair::generate()?;
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
-        let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).context("a key of our own")?;
+        let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())
+            .context("a key of our own")?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

@@ -1,8 +1,9 @@
-//! Servers for tests and the demo, which begin on a free port of this machine and end with the value that stands for them:
-//! a mail server with STARTTLS and AUTH ([`SmtpServer`]), and an object store that verifies signatures ([`S3Server`]).
+//! Servers for tests and the demo, which begin on a free port of this machine and end with the
+//! value that stands for them: a mail server with STARTTLS and AUTH ([`SmtpServer`]), and an object
+//! store that verifies signatures ([`S3Server`]).
 //!
-//! They speak the real protocols over real connections, so that what is tested is what runs. What they are told to get
-//! wrong, they get wrong on the wire.
+//! They speak the real protocols over real connections, so that what is tested is what runs. What
+//! they are told to get wrong, they get wrong on the wire.
 
 mod certificate;
 mod running;

@@ -1,5 +1,5 @@
-//! `throwaway-servers`: a mail server and an object store for the demo. It says where they are as one line of JSON on
-//! standard output, and ends when its standard input does.
+//! `throwaway-servers`: a mail server and an object store for the demo. It says where they are as
+//! one line of JSON on standard output, and ends when its standard input does.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -29,9 +29,15 @@ struct Cli {
 fn main() -> Result<()> {
     let Cli { mailbox, ca, user, password } = Cli::parse();
     std::fs::create_dir_all(&mailbox).context("the mailbox cannot be made")?;
-    let smtp =
-        SmtpServer::start(SmtpOptions { user: Some((user.clone(), password.clone())), ..SmtpOptions::default() })?;
-    let s3 = S3Server::start(S3Options { access_key_id: user, secret_access_key: password, ..S3Options::default() })?;
+    let smtp = SmtpServer::start(SmtpOptions {
+        user: Some((user.clone(), password.clone())),
+        ..SmtpOptions::default()
+    })?;
+    let s3 = S3Server::start(S3Options {
+        access_key_id: user,
+        secret_access_key: password,
+        ..S3Options::default()
+    })?;
     std::fs::write(&ca, &smtp.ca_pem).context("the certificate cannot be written")?;
     let mut output = std::io::stdout().lock();
     let bucket = S3Options::default().bucket;
@@ -62,5 +68,6 @@ fn main() -> Result<()> {
 fn write(mailbox: &Path, number: usize, mail: &Received) -> Result<()> {
     let partial = mailbox.join(".partial");
     std::fs::write(&partial, &mail.raw)?;
-    std::fs::rename(&partial, mailbox.join(format!("{number:06}.eml"))).context("a mail cannot be written")
+    std::fs::rename(&partial, mailbox.join(format!("{number:06}.eml")))
+        .context("a mail cannot be written")
 }

@@ -15,15 +15,18 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Accepts connections on this port of the loopback (0: a free one), and serves each by `serve`.
+    /// Accepts connections on this port of the loopback (0: a free one), and serves each by
+    /// `serve`.
     pub(crate) fn start<Served: Future<Output = ()> + Send + 'static>(
         port: u16,
         serve: impl Fn(TcpStream) -> Served + Send + 'static,
     ) -> Result<Self> {
-        let listener = StdListener::bind(("127.0.0.1", port)).with_context(|| format!("port {port}"))?;
+        let listener =
+            StdListener::bind(("127.0.0.1", port)).with_context(|| format!("port {port}"))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let accepting = async move {

@@ -1,6 +1,8 @@
-//! The load: so many connections, each sending its next request as soon as the last one is answered.
+//! The load: so many connections, each sending its next request as soon as the last one is
+//! answered.
 //!
-//! Plain sockets and prepared requests, so that what is measured is registryd and not a client library.
+//! Plain sockets and prepared requests, so that what is measured is registryd and not a client
+//! library.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -27,7 +29,12 @@ impl Load {
 }
 
 /// The value below which this share of the sorted values is.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an index"
+)]
 pub(super) fn quantile(sorted: &[Duration], share: f64) -> Duration {
     let index = (sorted.len() as f64 * share) as usize;
     sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
@@ -36,7 +43,12 @@ pub(super) fn quantile(sorted: &[Duration], share: f64) -> Duration {
 /// Sends all requests over so many connections.
 #[expect(clippy::disallowed_methods, reason = "a bench measures the time that passes")]
 #[expect(clippy::cast_precision_loss, reason = "a rate")]
-pub(super) fn send(address: &str, requests: &[Vec<u8>], connections: usize, keep_bodies: bool) -> Result<Load> {
+pub(super) fn send(
+    address: &str,
+    requests: &[Vec<u8>],
+    connections: usize,
+    keep_bodies: bool,
+) -> Result<Load> {
     let next = AtomicUsize::new(0);
     let begun = Instant::now();
     let parts = std::thread::scope(|scope| {
@@ -54,7 +66,9 @@ pub(super) fn send(address: &str, requests: &[Vec<u8>], connections: usize, keep
             Ok((times, bodies))
         };
         let threads: Vec<_> = (0..connections).map(|_| scope.spawn(work)).collect();
-        let joined = threads.into_iter().map(|thread| thread.join().ok().context("a connection's thread broke off")?);
+        let joined = threads
+            .into_iter()
+            .map(|thread| thread.join().ok().context("a connection's thread broke off")?);
         joined.collect::<Result<Vec<_>>>()
     })?;
     let taken = begun.elapsed();
@@ -66,7 +80,8 @@ pub(super) fn send(address: &str, requests: &[Vec<u8>], connections: usize, keep
 
 /// A request, ready to be sent.
 pub(super) fn request(method: &str, path: &str, token: Option<&str>, body: &str) -> Vec<u8> {
-    let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let bearer =
+        token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
     let length = body.len();
     format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n{bearer}{kind}content-length: {length}\r\n\r\n{body}")
@@ -80,7 +95,8 @@ struct Connection {
 
 impl Connection {
     fn open(address: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("nobody listens on {address}"))?;
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("nobody listens on {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: vec![0; 64 * 1024] })
     }
@@ -93,7 +109,9 @@ impl Connection {
             let read = self.stream.read(&mut self.buffer)?;
             ensure!(read > 0, "the connection was closed");
             answer.extend_from_slice(&self.buffer[..read]);
-            let Some(start) = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4) else {
+            let Some(start) =
+                answer.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4)
+            else {
                 continue;
             };
             let head = String::from_utf8_lossy(&answer[..start]).to_ascii_lowercase();
@@ -101,7 +119,11 @@ impl Connection {
             let length: usize = length.context("no content-length")?.trim().parse()?;
             if answer.len() >= start + length {
                 let body = answer.split_off(start);
-                ensure!(head.starts_with("http/1.1 200"), "{head}{}", String::from_utf8_lossy(&body));
+                ensure!(
+                    head.starts_with("http/1.1 200"),
+                    "{head}{}",
+                    String::from_utf8_lossy(&body)
+                );
                 return Ok(body);
             }
         }

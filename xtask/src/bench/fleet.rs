@@ -1,5 +1,5 @@
-//! What PostgreSQL carries: registryd over HTTP against the limit of the database itself, and the directory of a small
-//! and a large fleet.
+//! What PostgreSQL carries: registryd over HTTP against the limit of the database itself, and the
+//! directory of a small and a large fleet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,13 +22,19 @@ const LOADS: [(usize, u64); 3] = [(1, 1_500), (8, 12_000), (32, 16_000)];
 /// How often each way to look into the directory is measured.
 const DIRECTORY_RUNS: usize = 5;
 
-/// What the server is told. A checkpoint in the middle of a run would be measured as if it were the run's.
-const SETTINGS: [&str; 4] =
-    ["shared_buffers = 1GB", "max_wal_size = 8GB", "checkpoint_timeout = 60min", "autovacuum_naptime = 10min"];
+/// What the server is told. A checkpoint in the middle of a run would be measured as if it were the
+/// run's.
+const SETTINGS: [&str; 4] = [
+    "shared_buffers = 1GB",
+    "max_wal_size = 8GB",
+    "checkpoint_timeout = 60min",
+    "autovacuum_naptime = 10min",
+];
 
 /// Measures on fleets of these sizes, so many rounds each.
 pub(super) fn run(sizes: &[u64], rounds: usize) -> Result<()> {
-    let cluster = Cluster::start(Durability::Durable, &SETTINGS).context("no PostgreSQL to measure")?;
+    let cluster =
+        Cluster::start(Durability::Durable, &SETTINGS).context("no PostgreSQL to measure")?;
     println!("\nPostgreSQL: {}", cluster.sql("postgres", "SELECT version()")?);
     let mut directories = Vec::new();
     for &tenants in sizes {
@@ -37,12 +43,14 @@ pub(super) fn run(sizes: &[u64], rounds: usize) -> Result<()> {
         let data = tempfile::tempdir().context("no temporary folder")?;
         let url = cluster.socket_url(&database);
         // A process of its own would send the mails of a fleet.
-        let environment = [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_MAIL_WORKER", "false")];
+        let environment =
+            [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_MAIL_WORKER", "false")];
         let service = Service::start(data.path(), &environment)?;
         println!("\n{tenants} tenants are made …");
         seed::fleet(&cluster, &database, tenants)?;
         seed::settle(&cluster, &database)?;
-        let mut bench = Bench { cluster: &cluster, database, service, numbers: 1 << 40, rows: BTreeMap::new() };
+        let mut bench =
+            Bench { cluster: &cluster, database, service, numbers: 1 << 40, rows: BTreeMap::new() };
         bench.warm_up()?;
         for round in 0..rounds {
             for (connections, count) in LOADS {
@@ -94,7 +102,9 @@ impl Bench<'_> {
             )
         };
         let token = self.service.token();
-        (first..first + count).map(|n| request("POST", "/register-tenant", Some(token), &body(n))).collect()
+        (first..first + count)
+            .map(|n| request("POST", "/register-tenant", Some(token), &body(n)))
+            .collect()
     }
 
     /// One round at so many connections: each change by the database alone, then by registryd.
@@ -123,16 +133,26 @@ impl Bench<'_> {
         seed::running(self.cluster, &self.database, first, 2 * count, license)?;
         let limit = self.limit(script, (first, count), connections)?;
         let body = |n: u64| format!(r#"{{"appliance_credential":"{n:064x}"}}"#);
-        let requests: Vec<_> =
-            (first + count..first + 2 * count).map(|n| request("POST", "/check-in", None, &body(n))).collect();
+        let requests: Vec<_> = (first + count..first + 2 * count)
+            .map(|n| request("POST", "/check-in", None, &body(n)))
+            .collect();
         let answers = self.ours(change, limit, &requests, connections, true)?;
-        let renewed = answers.bodies.iter().filter(|body| body.windows(5).any(|part| part == b"\"jwt\"")).count();
+        let renewed = answers
+            .bodies
+            .iter()
+            .filter(|body| body.windows(5).any(|part| part == b"\"jwt\""))
+            .count();
         let expected = if change == Change::CheckInSigned { requests.len() } else { 0 };
         ensure!(renewed == expected, "{renewed} of {} check-ins renewed a license", requests.len());
         Ok(())
     }
 
-    fn limit(&self, script: &str, numbers: (u64, u64), connections: usize) -> Result<pgbench::Limit> {
+    fn limit(
+        &self,
+        script: &str,
+        numbers: (u64, u64),
+        connections: usize,
+    ) -> Result<pgbench::Limit> {
         self.cluster.sql(&self.database, "CHECKPOINT")?;
         pgbench::run(self.cluster, &self.database, script, numbers, connections as u64)
     }
@@ -169,21 +189,28 @@ impl Bench<'_> {
                       replace(id::text, '-', '') || ' ' || split_part(company_name, ' ', 2) FROM tenants \
                       WHERE status = 'installed' ORDER BY md5(id::text) LIMIT 400";
         let sample = self.cluster.sql(&self.database, sample)?;
-        let column = |index: usize| sample.lines().filter_map(move |line| line.split(' ').nth(index));
+        let column =
+            |index: usize| sample.lines().filter_map(move |line| line.split(' ').nth(index));
         let ask = |path: String| request("GET", &path, Some(self.service.token()), "");
         let median = |requests: Vec<Vec<u8>>| -> Result<Duration> {
             // Asked once before, so that both fleets are in memory.
             driver::send(self.service.address(), &requests, 1, false)?;
-            let runs = (0..DIRECTORY_RUNS).map(|_| driver::send(self.service.address(), &requests, 1, false));
+            let runs = (0..DIRECTORY_RUNS)
+                .map(|_| driver::send(self.service.address(), &requests, 1, false));
             let mut medians = runs.map(|run| Ok(run?.quantile(0.5))).collect::<Result<Vec<_>>>()?;
             medians.sort();
             Ok(medians[DIRECTORY_RUNS / 2])
         };
         let mut rows = vec![
-            ("GET /tenants/{id}", median(column(0).map(|id| ask(format!("/tenants/{id}"))).collect())?),
+            (
+                "GET /tenants/{id}",
+                median(column(0).map(|id| ask(format!("/tenants/{id}"))).collect())?,
+            ),
             (
                 "a page of 50, anywhere",
-                median(column(1).map(|at| ask(format!("/tenants?limit=50&cursor={at}"))).collect())?,
+                median(
+                    column(1).map(|at| ask(format!("/tenants?limit=50&cursor={at}"))).collect(),
+                )?,
             ),
             (
                 "search by part, few hits",
@@ -206,7 +233,8 @@ fn redemptions(issued: &Load) -> Result<Vec<Vec<u8>>> {
     let redemption = |body: &Vec<u8>| {
         let answer: Value = serde_json::from_slice(body).context("an answer is not JSON")?;
         let code = answer["install_code"].as_str().context("an answer without a code")?;
-        let body = format!(r#"{{"claim_code":"{code}","appliance_id":"appliance-0123456789abcdef"}}"#);
+        let body =
+            format!(r#"{{"claim_code":"{code}","appliance_id":"appliance-0123456789abcdef"}}"#);
         Ok(request("POST", "/register", None, &body))
     };
     issued.bodies.iter().map(redemption).collect()

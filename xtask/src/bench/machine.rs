@@ -26,7 +26,8 @@ impl Cpu {
     pub(super) fn now(postmaster: u32, registryd: u32) -> Result<Self> {
         let own = Stat::of(std::process::id())?;
         let postmaster_stat = Stat::of(postmaster)?;
-        let backends = Stat::all().into_values().filter(|stat| stat.parent == postmaster).map(|stat| stat.own);
+        let backends =
+            Stat::all().into_values().filter(|stat| stat.parent == postmaster).map(|stat| stat.own);
         Ok(Self {
             postgres: postmaster_stat.own + postmaster_stat.children + backends.sum::<f64>(),
             registryd: Stat::of(registryd)?.own,
@@ -53,7 +54,8 @@ impl Cpu {
 
 /// The resident memory of a process, in MB.
 pub(super) fn resident(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().context("no number")?;
     Ok(kilobytes / 1024.0)
@@ -67,7 +69,8 @@ struct Stat {
 
 impl Stat {
     fn of(pid: u32) -> Result<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
+        let text =
+            fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
         Self::parse(&text).context("/proc/…/stat has another form")
     }
 
@@ -77,20 +80,29 @@ impl Stat {
         pids.filter_map(|pid| Some((pid, Self::of(pid).ok()?))).collect()
     }
 
-    /// The name may hold spaces and brackets, so the fields are counted from its end: state, parent, …
+    /// The name may hold spaces and brackets, so the fields are counted from its end: state,
+    /// parent, …
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok().map(|ticks| ticks / TICKS);
+        let ticks =
+            |index: usize| fields.get(index)?.parse::<f64>().ok().map(|ticks| ticks / TICKS);
         let parent = fields.get(1)?.parse().ok()?;
         Some(Self { parent, own: ticks(11)? + ticks(12)?, children: ticks(13)? + ticks(14)? })
     }
 }
 
-/// CPU seconds that the machine was busy, stolen time included: user, nice, system, irq, softirq, steal.
+/// CPU seconds that the machine was busy, stolen time included: user, nice, system, irq, softirq,
+/// steal.
 fn busy() -> Result<f64> {
     let stat = fs::read_to_string("/proc/stat").context("no /proc/stat")?;
-    let fields: Vec<f64> =
-        stat.lines().next().unwrap_or_default().split_whitespace().skip(1).filter_map(|it| it.parse().ok()).collect();
+    let fields: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|it| it.parse().ok())
+        .collect();
     let busy = [0, 1, 2, 5, 6, 7].iter().filter_map(|&index| fields.get(index));
     Ok(busy.sum::<f64>() / TICKS)
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: measures a release build against limits that are measured in the same run.
 //!
-//! Benches and not tests: machines are shared and noisy. Everything is run several times, medians are printed, and what
-//! counts is the ratio to the limit. How to read the tables is in `docs/performance.md`.
+//! Benches and not tests: machines are shared and noisy. Everything is run several times, medians
+//! are printed, and what counts is the ratio to the limit. How to read the tables is in
+//! `docs/performance.md`.
 
 mod driver;
 mod fleet;

@@ -1,5 +1,5 @@
-//! How long the pages take on the embedded store, beside the shortest answer that registryd has; and whether the time of an
-//! answer tells known addresses from unknown ones.
+//! How long the pages take on the embedded store, beside the shortest answer that registryd has;
+//! and whether the time of an answer tells known addresses from unknown ones.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,8 +33,11 @@ impl Browser {
     /// With registryd on its own store.
     fn start(data: &Path, mails: &str) -> Result<Self> {
         let much = "1000000";
-        let environment =
-            [("REGISTRY_DOOR_ASKS", much), ("REGISTRY_GUESSES_LIMIT", much), ("REGISTRY_MAIL_WORKER", mails)];
+        let environment = [
+            ("REGISTRY_DOOR_ASKS", much),
+            ("REGISTRY_GUESSES_LIMIT", much),
+            ("REGISTRY_MAIL_WORKER", mails),
+        ];
         let service = Service::start(data, &environment)?;
         let client = Client::builder().no_proxy().redirect(Policy::none()).build()?;
         Ok(Self { service, client })
@@ -75,12 +78,15 @@ fn contact(number: usize) -> String {
     format!("contact{number}@example.com")
 }
 
-/// Registers paid tenants, mails each its code, and redeems it: each has an appliance with a license.
+/// Registers paid tenants, mails each its code, and redeems it: each has an appliance with a
+/// license.
 fn register(browser: &Browser) -> Result<()> {
     for number in 0..TENANTS {
-        let body =
-            json!({ "company_name": format!("Company {number}"), "contact_email": contact(number), "edition": "pro" });
-        let asked = browser.client.post(browser.url("/register-tenant")).bearer_auth(browser.service.token());
+        let body = json!({ "company_name": format!("Company {number}"), "contact_email": contact(number), "edition": "pro" });
+        let asked = browser
+            .client
+            .post(browser.url("/register-tenant"))
+            .bearer_auth(browser.service.token());
         let issued: Value = asked.json(&body).send()?.error_for_status()?.json()?;
         let body = json!({ "claim_code": issued["install_code"], "appliance_id": format!("appliance-{number}") });
         browser.client.post(browser.url("/register")).json(&body).send()?.error_for_status()?;
@@ -96,7 +102,9 @@ fn pages(browser: &Browser, data: &Path) -> Result<()> {
     browser.post("/portal/sign-in", &[("email", &contact(7))]).send()?.error_for_status()?;
     let portal = browser.sign_in(&mailed_link(data)?, &[])?;
     let shown = browser.get("/console?query=contact7%40", &console).send()?.text()?;
-    let (_, rest) = shown.split_once("tenants&#x2f;").with_context(|| format!("no tenant is shown: {shown}"))?;
+    let (_, rest) = shown
+        .split_once("tenants&#x2f;")
+        .with_context(|| format!("no tenant is shown: {shown}"))?;
     let tenant = rest.split('"').next().unwrap_or_default().to_owned();
 
     println!(
@@ -133,24 +141,31 @@ fn pages(browser: &Browser, data: &Path) -> Result<()> {
         floor = if floor.is_zero() { half } else { floor };
         let ratio = half.as_secs_f64() / floor.as_secs_f64();
         let name = path.replace(&tenant, "{id}");
-        println!("{name:28}{:>10}{:>10}{ratio:>10.1}{size:>10}", shown_time(half), shown_time(most));
+        println!(
+            "{name:28}{:>10}{:>10}{ratio:>10.1}{size:>10}",
+            shown_time(half),
+            shown_time(most)
+        );
         ensure!(half <= LIMIT, "{path}: the median is over {}", shown_time(LIMIT));
     }
     Ok(())
 }
 
-/// Known and unknown addresses ask in turn, each kind as often behind its own as behind the other: what one leaves to be
-/// done must not be taken for the next one's. After each, a request that writes: it must not feel what the ask left.
+/// Known and unknown addresses ask in turn, each kind as often behind its own as behind the other:
+/// what one leaves to be done must not be taken for the next one's. After each, a request that
+/// writes: it must not feel what the ask left.
 fn addresses(browser: &Browser) -> Result<()> {
     let [mut asks, mut nexts] = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     for number in 0..2 * ASKS {
         let kind = usize::from(number % 4 >= 2);
-        let email = if kind == 0 { contact(100 + number) } else { format!("nobody{number}@example.com") };
+        let email =
+            if kind == 0 { contact(100 + number) } else { format!("nobody{number}@example.com") };
         let (time, status, _) = timed(browser.post("/portal/sign-in", &[("email", &email)]))?;
         ensure!(status == 200, "{email}: {status}");
         asks[kind].push(time);
         let unknown = json!({ "claim_code": "K7QP-M2RX-9TDV", "appliance_id": "bench" });
-        let (time, status, _) = timed(browser.client.post(browser.url("/register")).json(&unknown))?;
+        let (time, status, _) =
+            timed(browser.client.post(browser.url("/register")).json(&unknown))?;
         ensure!(status == 404, "an unknown code: {status}");
         nexts[kind].push(time);
     }
@@ -188,7 +203,10 @@ fn timed(request: RequestBuilder) -> Result<(Duration, u16, usize)> {
 
 fn operator_token(data: &Path) -> Result<String> {
     let mut command = Command::new(run::target().join("release").join("registryctl"));
-    command.arg("--data").arg(data).args(["--json", "token", "create", "bench", "--role", "operator"]);
+    command
+        .arg("--data")
+        .arg(data)
+        .args(["--json", "token", "create", "bench", "--role", "operator"]);
     let output = command.output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said: Value = serde_json::from_slice(&output.stdout)?;
@@ -200,9 +218,12 @@ fn operator_token(data: &Path) -> Result<String> {
 /// The newest mail, once so many have come.
 fn mailed(data: &Path, count: usize) -> Result<PathBuf> {
     for _ in 0..600 {
-        let files =
-            std::fs::read_dir(data.join("mailbox"))?.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
-        let mails = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "eml"));
+        let files = std::fs::read_dir(data.join("mailbox"))?
+            .map(|file| Ok(file?.path()))
+            .collect::<Result<Vec<_>>>()?;
+        let mails = files
+            .into_iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "eml"));
         let mails: Vec<_> = mails.collect();
         if mails.len() >= count {
             return mails.into_iter().max().context("no mail is wanted");

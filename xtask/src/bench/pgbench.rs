@@ -1,5 +1,5 @@
-//! The limit: what the database alone does with one prepared statement for the whole change, writing the same rows as
-//! registryd does. No client could have it do more.
+//! The limit: what the database alone does with one prepared statement for the whole change,
+//! writing the same rows as registryd does. No client could have it do more.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,7 +13,8 @@ use super::driver::quantile;
 /// A registration of a paid edition: tenant, entitlement, code, mail and three lines of audit.
 pub(super) const REGISTER: &str = include_str!("register.sql");
 
-/// A redemption of a paid edition: tenant and code changed, appliance, credential and a line of audit.
+/// A redemption of a paid edition: tenant and code changed, appliance, credential and a line of
+/// audit.
 pub(super) const REDEEM: &str = include_str!("redeem.sql");
 
 /// A check-in that changes nothing but when the appliance called.
@@ -48,7 +49,14 @@ pub(super) fn run(
     command.args(["--no-vacuum", "--protocol", "prepared", "--log", "--jobs", "1"]);
     command.arg("--file").arg(&file).arg("--log-prefix").arg(folder.path().join("log"));
     command.args(["--client", &connections.to_string(), "--transactions", &each.to_string()]);
-    command.args(["--define", &format!("first={first}"), "--define", &format!("each={each}"), "--define", "k=0"]);
+    command.args([
+        "--define",
+        &format!("first={first}"),
+        "--define",
+        &format!("each={each}"),
+        "--define",
+        "k=0",
+    ]);
     command.arg("--host").arg(cluster.folder()).args([
         "--port",
         &cluster.port().to_string(),
@@ -59,8 +67,13 @@ pub(super) fn run(
     let output = command.stdin(Stdio::null()).output().context("pgbench cannot be started")?;
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() && !complained.contains("aborted"), "pgbench failed: {complained}{said}");
-    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse().ok());
+    ensure!(
+        output.status.success() && !complained.contains("aborted"),
+        "pgbench failed: {complained}{said}"
+    );
+    let rate = said
+        .lines()
+        .find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse().ok());
     let times = times(folder.path())?;
     Ok(Limit {
         rate: rate.with_context(|| format!("pgbench names no rate: {said}"))?,
@@ -77,7 +90,9 @@ fn times(folder: &Path) -> Result<Vec<Duration>> {
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log")) {
             let text = std::fs::read_to_string(&path)?;
             times.extend(
-                text.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse().ok()).map(Duration::from_micros),
+                text.lines()
+                    .filter_map(|line| line.split_whitespace().nth(2)?.parse().ok())
+                    .map(Duration::from_micros),
             );
         }
     }

@@ -15,19 +15,32 @@ pub(super) fn fleet(cluster: &Cluster, database: &str, tenants: u64) -> Result<(
     run(cluster, database, 0, tenants, &[&tenants_sql, &codes, &insert_appliances("31 days")])
 }
 
-/// Appliances that have checked in before, and whose licenses live for so long. Their credentials are their numbers.
-pub(super) fn running(cluster: &Cluster, database: &str, first: u64, count: u64, license: &str) -> Result<()> {
+/// Appliances that have checked in before, and whose licenses live for so long. Their credentials
+/// are their numbers.
+pub(super) fn running(
+    cluster: &Cluster,
+    database: &str,
+    first: u64,
+    count: u64,
+    license: &str,
+) -> Result<()> {
     let tenants_sql = insert_tenants("active", "now()");
     let codes = insert_codes("now()", "'appliance-1'");
     let credentials = format!(
         "INSERT INTO credentials (digest, tenant_id, appliance_id, issued_at, first_used_at) SELECT \
          sha256(convert_to(lpad(to_hex(n), 64, '0'), 'UTF8')), {ID}, {APPLIANCE}, now(), now() FROM numbers"
     );
-    run(cluster, database, first, count, &[&tenants_sql, &codes, &insert_appliances(license), &credentials])
+    run(
+        cluster,
+        database,
+        first,
+        count,
+        &[&tenants_sql, &codes, &insert_appliances(license), &credentials],
+    )
 }
 
-/// Registered tenants of a paid edition, each with a live code: what the limit of redeeming consumes. Their codes have
-/// the numbers from `first` on as digests.
+/// Registered tenants of a paid edition, each with a live code: what the limit of redeeming
+/// consumes. Their codes have the numbers from `first` on as digests.
 pub(super) fn live_codes(cluster: &Cluster, database: &str, first: u64, count: u64) -> Result<()> {
     let tenants_sql = insert_tenants("registered", "now()");
     run(cluster, database, first, count, &[&tenants_sql, &insert_codes("NULL", "NULL")])
@@ -62,15 +75,28 @@ fn insert_codes(consumed_at: &str, consumed_by: &str) -> String {
 }
 
 /// Runs statements over the numbers from `first` on.
-fn run(cluster: &Cluster, database: &str, first: u64, count: u64, statements: &[&str]) -> Result<()> {
-    let numbers =
-        format!("CREATE TEMP TABLE numbers AS SELECT generate_series({first}::bigint, {first} + {count} - 1) AS n");
-    let sql = format!("SET synchronous_commit = off; {numbers}; ANALYZE numbers; {}", statements.join("; "));
-    cluster.sql(database, &sql).with_context(|| format!("{count} tenants cannot be made in {database}"))?;
+fn run(
+    cluster: &Cluster,
+    database: &str,
+    first: u64,
+    count: u64,
+    statements: &[&str],
+) -> Result<()> {
+    let numbers = format!(
+        "CREATE TEMP TABLE numbers AS SELECT generate_series({first}::bigint, {first} + {count} - 1) AS n"
+    );
+    let sql = format!(
+        "SET synchronous_commit = off; {numbers}; ANALYZE numbers; {}",
+        statements.join("; ")
+    );
+    cluster
+        .sql(database, &sql)
+        .with_context(|| format!("{count} tenants cannot be made in {database}"))?;
     Ok(())
 }
 
-/// Brings statistics and the visibility map up to date, so that no background work of the server's runs in between.
+/// Brings statistics and the visibility map up to date, so that no background work of the server's
+/// runs in between.
 pub(super) fn settle(cluster: &Cluster, database: &str) -> Result<()> {
     cluster.sql(database, "VACUUM (ANALYZE)")?;
     cluster.sql(database, "CHECKPOINT")?;

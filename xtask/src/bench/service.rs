@@ -1,5 +1,5 @@
-//! The registryd that is measured: a release build with its defaults, but for what it is told; and its log as quiet as a
-//! database server's.
+//! The registryd that is measured: a release build with its defaults, but for what it is told; and
+//! its log as quiet as a database server's.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -20,8 +20,11 @@ impl Service {
         let mut command = Command::new(run::target().join("release").join("registryd"));
         command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
         command.env("REGISTRY_LOG_LEVEL", "warn").envs(environment.iter().copied());
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("registryd cannot start")?;
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("registryd cannot start")?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);

@@ -1,5 +1,5 @@
-//! How long registryd takes from the start of its process until it listens; the floor, measured in the same run, is the
-//! start of a process that does nothing.
+//! How long registryd takes from the start of its process until it listens; the floor, measured in
+//! the same run, is the start of a process that does nothing.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -30,9 +30,11 @@ pub(crate) fn run() -> Result<()> {
     }
     println!("from process start to the line `listening on`, {RUNS} runs each, release build");
     println!("{:28}{:>10}{:>10}{:>10}", "", "min", "median", "max");
-    for (name, times) in
-        [("a process that does nothing", floor), ("a new data folder", on_new), ("an old data folder", on_old)]
-    {
+    for (name, times) in [
+        ("a process that does nothing", floor),
+        ("a new data folder", on_new),
+        ("an old data folder", on_old),
+    ] {
         let [min, median, max] = spread(times);
         println!("{name:28}{:>10}{:>10}{:>10}", shown(min), shown(median), shown(max));
         ensure!(median <= LIMIT, "{name}: the median is over {}", shown(LIMIT));
@@ -44,7 +46,12 @@ pub(crate) fn run() -> Result<()> {
 fn start(binary: &Path, data: &Path) -> Result<Duration> {
     let begun = Instant::now();
     let mut command = Command::new(binary);
-    command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]).stderr(Stdio::null()).stdout(Stdio::piped());
+    command
+        .arg("--data")
+        .arg(data)
+        .args(["--listen", "127.0.0.1:0"])
+        .stderr(Stdio::null())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().context("registryd cannot be started")?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;

@@ -43,11 +43,17 @@ fn read(mailbox: &Path, to: &str) -> Result<Vec<Mail>> {
     let mut mails = Vec::new();
     for file in files {
         let raw = std::fs::read(&file)?;
-        let mail = MessageParser::default().parse(&raw).with_context(|| format!("{} is no mail", file.display()))?;
-        let theirs = mail.to().and_then(|list| list.first()?.address().map(|address| address == to));
+        let mail = MessageParser::default()
+            .parse(&raw)
+            .with_context(|| format!("{} is no mail", file.display()))?;
+        let theirs =
+            mail.to().and_then(|list| list.first()?.address().map(|address| address == to));
         if theirs == Some(true) {
             let text = mail.body_text(0).context("a mail without text")?;
-            mails.push(Mail { code: line(&text, is_code)?, link: line(&text, |line| line.starts_with("http"))? });
+            mails.push(Mail {
+                code: line(&text, is_code)?,
+                link: line(&text, |line| line.starts_with("http"))?,
+            });
         }
     }
     Ok(mails)
@@ -61,7 +67,8 @@ fn line(text: &str, wanted: fn(&str) -> bool) -> Result<String> {
 /// `XXXX-XXXX-XXXX`
 fn is_code(line: &str) -> bool {
     let groups: Vec<&str> = line.split('-').collect();
-    let is_group =
-        |group: &&str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    let is_group = |group: &&str| {
+        group.len() == 4 && group.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    };
     groups.len() == 3 && groups.iter().all(is_group)
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: a customer's whole story, driven only from outside (HTTP, the mailbox folder, registryctl).
+//! `cargo xtask demo`: a customer's whole story, driven only from outside (HTTP, the mailbox
+//! folder, registryctl).
 //!
 //! It prints each step and fails loudly at the first thing that is not as promised.
 
@@ -23,7 +24,10 @@ pub(crate) use self::outside::Chosen;
 
 /// Runs the story with this image, or with one made up for it, on the servers that are chosen.
 pub(crate) fn run(iso: Option<&Path>, chosen: Chosen) -> Result<()> {
-    run::run(&mut run::command("cargo", &["build", "--quiet", "--package", "registryd", "--package", "registryctl"]))?;
+    run::run(&mut run::command(
+        "cargo",
+        &["build", "--quiet", "--package", "registryd", "--package", "registryctl"],
+    ))?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let data = folder.path().join("data");
     let outside = Outside::start(chosen, folder.path(), &data)?;
@@ -36,9 +40,11 @@ pub(crate) fn run(iso: Option<&Path>, chosen: Chosen) -> Result<()> {
     let setting = Setting { data, mailbox, environment };
     let service = Service::start(&setting, &[])?;
     told(format!("registryd listens on {}", service.url));
-    for (chosen, server) in
-        [(chosen.postgres, "PostgreSQL"), (chosen.s3, "an object store"), (chosen.smtp, "a mail server")]
-    {
+    for (chosen, server) in [
+        (chosen.postgres, "PostgreSQL"),
+        (chosen.s3, "an object store"),
+        (chosen.smtp, "a mail server"),
+    ] {
         if chosen {
             told(format!("it uses {server}"));
         }
@@ -80,7 +86,8 @@ fn made_up(folder: &Path) -> Result<PathBuf> {
 }
 
 fn sha256(path: &Path) -> Result<(u64, String)> {
-    let mut file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let mut file =
+        File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let (mut hash, mut size, mut part) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
         let read = file.read(&mut part)?;
@@ -106,7 +113,10 @@ fn publish(setting: &Setting, image: &Path) -> Result<()> {
     let release = setting.ctl(&["release", "publish", file, "--version", "1.0.0"])?;
     expect(&release["size"], &json!(size))?;
     expect(&release["sha256"], &json!(digest))?;
-    told(format!("registryctl published {} as 1.0.0: {size} bytes, SHA-256 {digest}", image.display()));
+    told(format!(
+        "registryctl published {} as 1.0.0: {size} bytes, SHA-256 {digest}",
+        image.display()
+    ));
     Ok(())
 }
 
@@ -124,36 +134,64 @@ fn customer(
     let tenant = text(&answer["tenant_id"])?;
     told(format!("{company} is registered for {edition}: tenant {tenant}"));
     let mail = mailbox::wait_for(&setting.mailbox, email, 1)?;
-    ensure!(mail.code == text(&answer["install_code"])?, "the mail brings another code than the answer");
-    told(format!("its mail came: code {}, link to {}", mail.code, mail.link.split('?').next().unwrap_or_default()));
+    ensure!(
+        mail.code == text(&answer["install_code"])?,
+        "the mail brings another code than the answer"
+    );
+    told(format!(
+        "its mail came: code {}, link to {}",
+        mail.code,
+        mail.link.split('?').next().unwrap_or_default()
+    ));
     let (size, digest) = sha256(image)?;
-    let halves = [service.range(&mail.link, 0, size / 2)?, service.range(&mail.link, size / 2, size)?].concat();
+    let halves =
+        [service.range(&mail.link, 0, size / 2)?, service.range(&mail.link, size / 2, size)?]
+            .concat();
     ensure!(hex(&Sha256::digest(&halves)) == digest, "the download is not the image");
-    told(format!("two halves of the image downloaded through the link; together their SHA-256 is {digest}"));
+    told(format!(
+        "two halves of the image downloaded through the link; together their SHA-256 is {digest}"
+    ));
     let redeemed = service.redeem(&mail.code)?.expect(200)?;
     expect(&redeemed["tenant_id"], &json!(tenant))?;
     expect(&redeemed["edition"], &json!(edition))?;
-    let fields = ["first_jwt", "appliance_credential", "check_in_url"].map(|name| redeemed.get(name));
+    let fields =
+        ["first_jwt", "appliance_credential", "check_in_url"].map(|name| redeemed.get(name));
     if edition == "essentials" {
-        ensure!(fields.iter().all(Option::is_none), "an essentials appliance got license fields: {redeemed}");
+        ensure!(
+            fields.iter().all(Option::is_none),
+            "an essentials appliance got license fields: {redeemed}"
+        );
         told("its appliance redeemed the code: bound to the tenant, no license fields");
     } else {
-        ensure!(fields.iter().all(Option::is_some), "a paid appliance lacks a license field: {redeemed}");
-        let claims = token::verify(&text(&redeemed["first_jwt"])?, &service.look("/.well-known/jwks.json")?)?;
+        ensure!(
+            fields.iter().all(Option::is_some),
+            "a paid appliance lacks a license field: {redeemed}"
+        );
+        let claims = token::verify(
+            &text(&redeemed["first_jwt"])?,
+            &service.look("/.well-known/jwks.json")?,
+        )?;
         expect(&claims["aud"], &json!(tenant))?;
         expect(&claims["tier"], &json!(edition))?;
-        told(format!("its appliance redeemed the code: license verified with the published key, aud {tenant}"));
+        told(format!(
+            "its appliance redeemed the code: license verified with the published key, aud {tenant}"
+        ));
     }
     Ok(Customer { tenant, email: email.to_owned(), code: mail.code })
 }
 
 fn refusals(service: &Service, customer: &Customer) -> Result<()> {
-    let refused = service.redeem(&customer.code)?.refused(409, "consumed_claim_code", "has already been used")?;
+    let refused = service.redeem(&customer.code)?.refused(
+        409,
+        "consumed_claim_code",
+        "has already been used",
+    )?;
     told(format!("redeemed again: {refused}"));
     let mut mistyped = customer.code.clone().into_bytes();
     mistyped[0] = if mistyped[0] == b'A' { b'B' } else { b'A' };
     let mistyped = String::from_utf8(mistyped)?;
-    let refused = service.redeem(&mistyped)?.refused(404, "invalid_claim_code", "Invalid install code.")?;
+    let refused =
+        service.redeem(&mistyped)?.refused(404, "invalid_claim_code", "Invalid install code.")?;
     told(format!("mistyped: {refused}"));
     Ok(())
 }
@@ -161,13 +199,20 @@ fn refusals(service: &Service, customer: &Customer) -> Result<()> {
 fn reinstall(service: &Service, setting: &Setting, customer: &Customer) -> Result<Customer> {
     let first = setting.ctl(&["code", "reissue", &customer.email.to_uppercase()])?;
     expect(&first["tenant_id"], &json!(customer.tenant))?;
-    let answer = service.service("/install-codes/reissue", &json!({ "tenant_id": customer.tenant }))?.expect(200)?;
+    let answer = service
+        .service("/install-codes/reissue", &json!({ "tenant_id": customer.tenant }))?
+        .expect(200)?;
     expect(&answer["tenant_id"], &json!(customer.tenant))?;
     told("re-issued twice, by registryctl and by HTTP");
     let replaced = text(&first["install_code"])?;
-    let refused = service.redeem(&replaced)?.refused(409, "consumed_claim_code", "was replaced by a newer one")?;
+    let refused = service.redeem(&replaced)?.refused(
+        409,
+        "consumed_claim_code",
+        "was replaced by a newer one",
+    )?;
     told(format!("the first of the two: {refused}"));
-    let mail = mailbox::wait_for_code(&setting.mailbox, &customer.email, &text(&answer["install_code"])?)?;
+    let mail =
+        mailbox::wait_for_code(&setting.mailbox, &customer.email, &text(&answer["install_code"])?)?;
     let redeemed = service.redeem(&mail.code)?.expect(200)?;
     expect(&redeemed["tenant_id"], &json!(customer.tenant))?;
     told(format!("the newest, out of its mail, brings the same tenant back: {}", customer.tenant));
@@ -178,14 +223,21 @@ fn expiry(service: &Service) -> Result<()> {
     let body = json!({ "company_name": "Late Inc", "contact_email": "eve@late.example", "edition": "pro" });
     let answer = service.service("/register-tenant", &body)?.expect(200)?;
     std::thread::sleep(std::time::Duration::from_millis(1_200));
-    let refused = service.redeem(&text(&answer["install_code"])?)?.refused(410, "expired_claim_code", "has expired")?;
+    let refused = service.redeem(&text(&answer["install_code"])?)?.refused(
+        410,
+        "expired_claim_code",
+        "has expired",
+    )?;
     told(format!("after a restart with a lifetime of one second: {refused}"));
     Ok(())
 }
 
 fn remembered(service: &Service, setting: &Setting, customer: &Customer) -> Result<()> {
     let list = setting.ctl(&["tenant", "list"])?;
-    ensure!(list["items"].as_array().is_some_and(|items| items.len() == 3), "not three tenants: {list}");
+    ensure!(
+        list["items"].as_array().is_some_and(|items| items.len() == 3),
+        "not three tenants: {list}"
+    );
     let shown = service.look(&format!("/tenants/{}", customer.tenant))?;
     expect(&shown["tenant"]["status"], &json!("installed"))?;
     service.redeem(&customer.code)?.refused(409, "consumed_claim_code", "has already been used")?;

@@ -1,4 +1,5 @@
-//! The servers that registryd is told to use instead of its data folder, where the demo is asked to.
+//! The servers that registryd is told to use instead of its data folder, where the demo is asked
+//! to.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -44,8 +45,10 @@ const PASSWORD: &str = "a-throwaway-password";
 impl Outside {
     pub(super) fn start(chosen: Chosen, folder: &Path, data: &Path) -> Result<Self> {
         let mut environment = Vec::new();
-        let mut tell = |name: &str, value: &str| environment.push((name.to_owned(), value.to_owned()));
-        let postgres = chosen.postgres.then(|| Cluster::start(Durability::Quick, &[])).transpose()?;
+        let mut tell =
+            |name: &str, value: &str| environment.push((name.to_owned(), value.to_owned()));
+        let postgres =
+            chosen.postgres.then(|| Cluster::start(Durability::Quick, &[])).transpose()?;
         if let Some(cluster) = &postgres {
             tell("REGISTRY_DATABASE_URL", &cluster.url("postgres"));
         }
@@ -58,7 +61,10 @@ impl Outside {
             tell("REGISTRY_MAIL_SMTP_PORT", &said["smtp_port"].to_string());
             tell("REGISTRY_MAIL_SMTP_USERNAME", "demo");
             tell("REGISTRY_MAIL_SMTP_PASSWORD", PASSWORD);
-            tell("REGISTRY_MAIL_SMTP_CA_FILE", folder.join("ca.pem").to_str().context("the path is not UTF-8")?);
+            tell(
+                "REGISTRY_MAIL_SMTP_CA_FILE",
+                folder.join("ca.pem").to_str().context("the path is not UTF-8")?,
+            );
         }
         if let Some((_, said)) = servers.as_ref().filter(|_| chosen.s3) {
             let said = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
@@ -82,6 +88,7 @@ fn servers(folder: &Path) -> Result<(Servers, Value)> {
     let mut line = String::new();
     BufReader::new(servers.0.stdout.take().context("no output")?).read_line(&mut line)?;
     ensure!(!line.is_empty(), "the throwaway servers did not start");
-    let said = serde_json::from_str(&line).with_context(|| format!("the throwaway servers said: {line}"))?;
+    let said = serde_json::from_str(&line)
+        .with_context(|| format!("the throwaway servers said: {line}"))?;
     Ok((servers, said))
 }

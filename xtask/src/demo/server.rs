@@ -45,7 +45,8 @@ impl Setting {
         let mut command = Command::new(binary("registryctl")?);
         command.arg("--data").arg(&self.data).arg("--json").args(args);
         let output = command.envs(self.environment.iter().cloned()).output()?;
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "registryctl {}: {err}", args.join(" "));
         serde_json::from_str(&out).with_context(|| format!("registryctl printed no JSON: {out}"))
     }
@@ -57,7 +58,8 @@ impl Service {
         let mut command = Command::new(binary("registryd")?);
         command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
         command.envs(setting.environment.iter().cloned()).envs(more.iter().copied());
-        let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log"))?;
+        let log =
+            std::fs::File::options().create(true).append(true).open(data.with_extension("log"))?;
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
@@ -71,7 +73,13 @@ impl Service {
 
     /// A call with the service bearer.
     pub(super) fn service(&self, path: &str, body: &Value) -> Result<Answer> {
-        answer(self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body).send()?)
+        answer(
+            self.client
+                .post(format!("{}{path}", self.url))
+                .bearer_auth(&self.token)
+                .json(body)
+                .send()?,
+        )
     }
 
     pub(super) fn redeem(&self, code: &str) -> Result<Answer> {
@@ -80,12 +88,15 @@ impl Service {
     }
 
     pub(super) fn look(&self, path: &str) -> Result<Value> {
-        answer(self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send()?)?.expect(200)
+        answer(self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send()?)?
+            .expect(200)
     }
 
-    /// The bytes from `start` up to `end` of what a link downloads. The link names where registryd was then.
+    /// The bytes from `start` up to `end` of what a link downloads. The link names where registryd
+    /// was then.
     pub(super) fn range(&self, link: &str, start: u64, end: u64) -> Result<Vec<u8>> {
-        let response = self.client.get(link).header("range", format!("bytes={start}-{}", end - 1)).send()?;
+        let response =
+            self.client.get(link).header("range", format!("bytes={start}-{}", end - 1)).send()?;
         ensure!(response.status() == 206, "{} for a range", response.status());
         Ok(response.bytes()?.to_vec())
     }
@@ -104,7 +115,8 @@ impl Drop for Service {
 fn answer(response: Response) -> Result<Answer> {
     let status = response.status().as_u16();
     let body = response.text()?;
-    let body = serde_json::from_str(&body).with_context(|| format!("{status} with no JSON: {body}"))?;
+    let body =
+        serde_json::from_str(&body).with_context(|| format!("{status} with no JSON: {body}"))?;
     Ok(Answer { status, body })
 }
 

@@ -10,11 +10,14 @@ use serde_json::Value;
 pub(super) fn verify(token: &str, jwks: &Value) -> Result<Value> {
     let parts: Vec<&str> = token.split('.').collect();
     let [head, body, signature] = parts[..] else { anyhow::bail!("not three parts") };
-    let json = |part: &str| -> Result<Value> { Ok(serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part)?)?) };
+    let json = |part: &str| -> Result<Value> {
+        Ok(serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part)?)?)
+    };
     let head = json(head)?;
     ensure!(head["alg"] == "EdDSA" && head["typ"] == "JWT", "an unexpected header: {head}");
     let keys = jwks["keys"].as_array().context("no keys are published")?;
-    let key = keys.iter().find(|key| key["kid"] == head["kid"]).context("its key is not published")?;
+    let key =
+        keys.iter().find(|key| key["kid"] == head["kid"]).context("its key is not published")?;
     let x = BASE64_URL_SAFE_NO_PAD.decode(key["x"].as_str().context("a key without x")?)?;
     let key = VerifyingKey::from_bytes(x.as_slice().try_into()?)?;
     let signature = Signature::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(signature)?)?;

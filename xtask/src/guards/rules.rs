@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// A line that holds all of these pieces, and what is wrong with it. The pieces are glued together, so that this file
-/// does not find itself.
+/// A line that holds all of these pieces, and what is wrong with it. The pieces are glued together,
+/// so that this file does not find itself.
 type Rule = (&'static [&'static str], &'static str);
 
-const TEXT_RULES: &[Rule] = &[(&[concat!("-----BE", "GIN "), concat!("PRIVATE", " KEY")], "a private key")];
+const TEXT_RULES: &[Rule] =
+    &[(&[concat!("-----BE", "GIN "), concat!("PRIVATE", " KEY")], "a private key")];
 
 const SKIPPED_TEST: &str = "a skipped test: mend it or remove it";
 const BARE_ALLOW: &str = "a bare allow: write `expect` with a reason";
@@ -29,7 +30,9 @@ pub(super) fn name_finding(path: &str) -> Option<String> {
     let found = matches!(name, ".env" | "master.key" | "service-token")
         || name.starts_with(".env.")
         || matches!(extension, Some("db" | "db-shm" | "db-wal" | "env"));
-    found.then(|| format!("{path}:1: by its name a file with secrets or data: keep it out of the repository"))
+    found.then(|| {
+        format!("{path}:1: by its name a file with secrets or data: keep it out of the repository")
+    })
 }
 
 /// What is wrong in the text of a file.
@@ -38,11 +41,14 @@ pub(super) fn text_findings(path: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         if let Some(c) = line.chars().find(|c| is_invisible(*c)) {
-            findings.push(format!("{path}:{number}: an invisible character, U+{:04X}", u32::from(c)));
+            findings
+                .push(format!("{path}:{number}: an invisible character, U+{:04X}", u32::from(c)));
         }
         let code = rust && !line.trim_start().starts_with("//");
         let rules = TEXT_RULES.iter().chain(if code { RUST_RULES } else { &[] });
-        for (_, message) in rules.filter(|(pieces, _)| pieces.iter().all(|piece| line.contains(piece))) {
+        for (_, message) in
+            rules.filter(|(pieces, _)| pieces.iter().all(|piece| line.contains(piece)))
+        {
             findings.push(format!("{path}:{number}: {message}"));
         }
     }
@@ -53,7 +59,8 @@ pub(super) fn text_findings(path: &str, text: &str) -> Vec<String> {
     findings
 }
 
-/// Characters that turn the direction of text or take no room: what a reviewer sees is then not what is compiled.
+/// Characters that turn the direction of text or take no room: what a reviewer sees is then not
+/// what is compiled.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}')
         || matches!(c, '\u{61c}' | '\u{feff}')
@@ -101,7 +108,10 @@ mod tests {
             ("a.md", concat!("#[", "ignore]"), None),
         ] {
             let expected = message.map(|message| format!("{path}:2: {message}"));
-            assert!(text_findings(path, &format!("first\n{line}\n")).iter().eq(expected.iter()), "{path}: {line}");
+            assert!(
+                text_findings(path, &format!("first\n{line}\n")).iter().eq(expected.iter()),
+                "{path}: {line}"
+            );
         }
     }
 
@@ -110,7 +120,10 @@ mod tests {
         let text = "line\n".repeat(MAX_RUST_LINES);
         assert!(text_findings("a.rs", &text).is_empty());
         let longer = text + "line\n";
-        assert_eq!(text_findings("a.rs", &longer), ["a.rs:401: more than 400 lines: split the file"]);
+        assert_eq!(
+            text_findings("a.rs", &longer),
+            ["a.rs:401: more than 400 lines: split the file"]
+        );
         assert!(text_findings("a.md", &longer).is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! Takes the installation from step to step, beside the page: what is entered comes in as commands, where it is goes out.
+//! Takes the installation from step to step, beside the page: what is entered comes in as commands,
+//! where it is goes out.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,7 +96,8 @@ impl Driver {
         let mut wait = Wait::default();
         loop {
             self.show(&wait);
-            let waits_for_operator = matches!(self.install.step(), Step::Collect { .. } | Step::Done { .. });
+            let waits_for_operator =
+                matches!(self.install.step(), Step::Collect { .. } | Step::Done { .. });
             let command = if waits_for_operator {
                 self.commands.recv().await
             } else if wait.pause.is_zero() {
@@ -121,8 +123,8 @@ impl Driver {
         }
     }
 
-    /// Takes the next step. While a code is redeemed, another one may take its place: broken off, a redemption is repeated
-    /// under the same key. The other steps are never broken off.
+    /// Takes the next step. While a code is redeemed, another one may take its place: broken off, a
+    /// redemption is repeated under the same key. The other steps are never broken off.
     async fn advance(&mut self) -> Advanced {
         let redeems = matches!(self.install.step(), Step::Redeem { .. } | Step::Verify { .. });
         let Self { install, client, product, commands, .. } = self;
@@ -155,9 +157,10 @@ impl Driver {
             }
         };
         let submitted = match (entered, random()) {
-            (Some(entered), Ok(key)) => {
-                self.install.submit(entered, Uuid::from_bytes(key).to_string()).map_err(|error| error.to_string())
-            }
+            (Some(entered), Ok(key)) => self
+                .install
+                .submit(entered, Uuid::from_bytes(key).to_string())
+                .map_err(|error| error.to_string()),
             (None, _) => Err("The installation is past it.".to_owned()),
             (Some(_), Err(error)) => Err(error.to_string()),
         };
@@ -173,7 +176,8 @@ impl Driver {
 
     fn show(&self, wait: &Wait) {
         let progress = |at, has_code| {
-            let retry_at = (!wait.pause.is_zero()).then(|| SystemClock.now() + wait.pause.as_secs());
+            let retry_at =
+                (!wait.pause.is_zero()).then(|| SystemClock.now() + wait.pause.as_secs());
             Phase::Progress(Progress { at, trouble: wait.trouble.clone(), retry_at, has_code })
         };
         let phase = match self.install.step() {
@@ -214,7 +218,11 @@ enum Stuck {
     Here(String),
 }
 
-async fn advance(install: &mut Install, client: &Client, product: &dyn Product) -> Result<(), Stuck> {
+async fn advance(
+    install: &mut Install,
+    client: &Client,
+    product: &dyn Product,
+) -> Result<(), Stuck> {
     let here = |error: &dyn std::fmt::Display| Stuck::Here(error.to_string());
     let jitter = random::<1>().map_err(|error| here(&error))?[0];
     match install.advance(client, product, jitter).await.map_err(|error| here(&error))? {
@@ -234,7 +242,8 @@ impl Wait {
                 Self { trouble: Some(trouble.message(service)), pause, failures: self.failures + 1 }
             }
             Err(Stuck::Here(text)) => {
-                let pause = Duration::from_secs(2).saturating_mul(1 << self.failures.min(5)).min(LONGEST);
+                let pause =
+                    Duration::from_secs(2).saturating_mul(1 << self.failures.min(5)).min(LONGEST);
                 Self { trouble: Some(text), pause, failures: self.failures + 1 }
             }
         }

@@ -80,11 +80,16 @@ impl Form {
         }
     }
 
-    /// What was entered, if all of it is right; `kept` is the password that was typed before, for where it is left empty.
+    /// What was entered, if all of it is right; `kept` is the password that was typed before, for
+    /// where it is left empty.
     pub(crate) fn check(&self, kept: Option<&SecretText>) -> Result<Entered, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut wrong = |field, text: &str| problems.push(Problem { field, text: text.to_owned() });
-        let way = if self.way == "without" { self.without_code(&mut wrong) } else { self.with_code(&mut wrong) };
+        let way = if self.way == "without" {
+            self.without_code(&mut wrong)
+        } else {
+            self.with_code(&mut wrong)
+        };
         let company = text("company", "the name of your company", &self.company, &mut wrong);
         let first_name = text("first_name", "the first name", &self.first_name, &mut wrong);
         let last_name = text("last_name", "the last name", &self.last_name, &mut wrong);
@@ -92,7 +97,8 @@ impl Form {
         if !email.is_empty() && !is_email(&email) {
             wrong("email", "This is not an e-mail address. It looks like name@example.com.");
         }
-        let password = self.password(kept, &[&company, &first_name, &last_name, &email], &mut wrong);
+        let password =
+            self.password(kept, &[&company, &first_name, &last_name, &email], &mut wrong);
         let admin = Admin { first_name, last_name, email, password };
         if problems.is_empty() { Ok(Entered { company, admin, way }) } else { Err(problems) }
     }
@@ -118,7 +124,10 @@ impl Form {
             }
         };
         if license.as_deref().is_some_and(|text| !is_token(text)) {
-            wrong("license", "This is no license: it is one line of letters and digits, with two dots in it.");
+            wrong(
+                "license",
+                "This is no license: it is one line of letters and digits, with two dots in it.",
+            );
         }
         Way::WithoutCode { edition, license: license.map(SecretText::new) }
     }
@@ -141,7 +150,12 @@ impl Form {
     }
 }
 
-fn text(field: &'static str, what: &str, typed: &str, wrong: &mut impl FnMut(&'static str, &str)) -> String {
+fn text(
+    field: &'static str,
+    what: &str,
+    typed: &str,
+    wrong: &mut impl FnMut(&'static str, &str),
+) -> String {
     let typed = typed.trim();
     if typed.is_empty() {
         wrong(field, &format!("Enter {what}."));
@@ -175,9 +189,13 @@ mod tests {
     #[test]
     fn a_form_is_taken_as_people_type_it() {
         let entered = form(|_| {}).check(None).unwrap();
-        assert_eq!((entered.company.as_str(), entered.admin.email.as_str()), ("Acme & Söhne", "ada@example.com"));
+        assert_eq!(
+            (entered.company.as_str(), entered.admin.email.as_str()),
+            ("Acme & Söhne", "ada@example.com")
+        );
         assert_eq!(entered.way, Way::Code { code: SecretText::new("k7qp m2rx 9tdv".into()) });
-        let without = form(|it| (it.way, it.edition) = ("without".into(), "ce".into())).check(None).unwrap();
+        let without =
+            form(|it| (it.way, it.edition) = ("without".into(), "ce".into())).check(None).unwrap();
         assert_eq!(without.way, Way::WithoutCode { edition: EditionChoice::Ce, license: None });
     }
 
@@ -200,12 +218,17 @@ mod tests {
             (|it| it.repeated = SecretText::default(), "repeated"),
         ] {
             let problems = form(change).check(None).unwrap_err();
-            assert_eq!(problems.iter().map(|problem| problem.field).collect::<Vec<_>>(), [field], "{problems:?}");
+            assert_eq!(
+                problems.iter().map(|problem| problem.field).collect::<Vec<_>>(),
+                [field],
+                "{problems:?}"
+            );
         }
         assert_eq!(Form::default().check(None).unwrap_err().len(), 6, "all of them at once");
         // The password that was typed before.
         let kept = secret("another horse altogether");
-        let entered = form(|it| (it.password, it.repeated) = Default::default()).check(Some(&kept)).unwrap();
+        let entered =
+            form(|it| (it.password, it.repeated) = Default::default()).check(Some(&kept)).unwrap();
         assert_eq!(entered.admin.password, kept);
         let changed = form(|_| {}).check(Some(&kept)).unwrap();
         assert_eq!(changed.admin.password, secret("correct horse battery staple"));

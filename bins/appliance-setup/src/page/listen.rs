@@ -1,4 +1,5 @@
-//! Takes connections, over TLS where a certificate is given. Those who dawdle, or come in crowds, hold up nobody for long.
+//! Takes connections, over TLS where a certificate is given. Those who dawdle, or come in crowds,
+//! hold up nobody for long.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -32,8 +32,14 @@ use crate::status::Status;
 
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// Where the page is. Others in the network reach it on another address than this one, such as 0.0.0.0:80.
-    #[arg(long, env = "APPLIANCE_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
+    /// Where the page is. Others in the network reach it on another address than this one, such as
+    /// 0.0.0.0:80.
+    #[arg(
+        long,
+        env = "APPLIANCE_LISTEN",
+        default_value = "127.0.0.1:8090",
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
     /// Where the operator signs in once all is done.
     #[arg(long, env = "APPLIANCE_PRODUCT_URL", value_name = "URL")]
@@ -56,15 +62,24 @@ pub(crate) async fn serve(install: Install, asked: &Serve, state: &Path) -> Resu
     let client = Arc::new(asked.service.client(state)?);
     let acceptor = asked.tls.acceptor()?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
-    let listener = TcpListener::bind(asked.listen).await.with_context(|| format!("{} cannot be had", asked.listen))?;
+    let listener = TcpListener::bind(asked.listen)
+        .await
+        .with_context(|| format!("{} cannot be had", asked.listen))?;
     let address = listener.local_addr().context("the page has no address")?;
-    let pages = Pages::new(install.appliance_id().to_owned(), client.service().to_owned(), asked.product_url.clone())?;
-    let shown = watch::Sender::new(Shown { phase: Phase::Form(Box::<Reopened>::default()), skew: None });
+    let pages = Pages::new(
+        install.appliance_id().to_owned(),
+        client.service().to_owned(),
+        asked.product_url.clone(),
+    )?;
+    let shown =
+        watch::Sender::new(Shown { phase: Phase::Form(Box::<Reopened>::default()), skew: None });
     let (commands, received) = mpsc::channel(4);
     let page = Page {
         sessions: Arc::new(Sessions::new(move |token| {
             // Where nobody reads standard output any more, whoever looks for it looks there.
-            if let Err(error) = say(&format!("Open {scheme}://{address}/ and enter the setup token {token}")) {
+            if let Err(error) =
+                say(&format!("Open {scheme}://{address}/ and enter the setup token {token}"))
+            {
                 eprintln!("appliance-setup: {error:#}; the setup token is {token}");
             }
         })?),
@@ -76,7 +91,8 @@ pub(crate) async fn serve(install: Install, asked: &Serve, state: &Path) -> Resu
     };
     let trust = asked.service.trust(state);
     let product = product(&asked.handing, Some(&asked.bootstrapping), &trust, state)?;
-    let driver = Driver { install, state: state.to_owned(), client, product, commands: received, shown };
+    let driver =
+        Driver { install, state: state.to_owned(), client, product, commands: received, shown };
     let mut terminated = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     tokio::select! {
         () = listen(listener, acceptor, router(page)) => Ok(ExitCode::SUCCESS),

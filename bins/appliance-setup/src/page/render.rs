@@ -70,7 +70,11 @@ struct Line {
 }
 
 impl Pages {
-    pub(crate) fn new(appliance_id: String, service: String, product_url: Option<String>) -> Result<Self> {
+    pub(crate) fn new(
+        appliance_id: String,
+        service: String,
+        product_url: Option<String>,
+    ) -> Result<Self> {
         let mut templates = Environment::new();
         for (name, source) in TEMPLATES {
             templates.add_template(name, source).context("a page cannot be read")?;
@@ -86,7 +90,11 @@ impl Pages {
             Ok(page) => (status, Html(page)).into_response(),
             Err(error) => {
                 eprintln!("appliance-setup: the page {name} cannot be shown: {error}");
-                (StatusCode::INTERNAL_SERVER_ERROR, "This page cannot be shown; the console says why.").into_response()
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "This page cannot be shown; the console says why.",
+                )
+                    .into_response()
             }
         }
     }
@@ -105,7 +113,8 @@ impl Pages {
         network: Option<&Network>,
         ahead: Option<i64>,
     ) -> Response {
-        let problem_of: BTreeMap<_, _> = problems.iter().map(|it| (it.field, it.text.as_str())).collect();
+        let problem_of: BTreeMap<_, _> =
+            problems.iter().map(|it| (it.field, it.text.as_str())).collect();
         let values = context! {
             csrf, problem_of => Serde(&problem_of),
             values => Serde(values), problems => Serde(problems), network => network.map(Serde),
@@ -116,7 +125,13 @@ impl Pages {
         self.page("form.html", StatusCode::OK, values)
     }
 
-    pub(crate) fn progress(&self, csrf: &str, shown: &Shown, progress: &Progress, now: u64) -> Response {
+    pub(crate) fn progress(
+        &self,
+        csrf: &str,
+        shown: &Shown,
+        progress: &Progress,
+        now: u64,
+    ) -> Response {
         let more = context! {
             csrf,
             headline => if progress.trouble.is_some() { "Waiting" } else { "Installing" },

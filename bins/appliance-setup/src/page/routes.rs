@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use appliance_install::{Client, Clock as _, SecretText, SystemClock};
-use axum::extract::{DefaultBodyLimit, Form as Posted, FromRequestParts, OptionalFromRequestParts, State};
+use axum::extract::{
+    DefaultBodyLimit, Form as Posted, FromRequestParts, OptionalFromRequestParts, State,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -36,7 +38,9 @@ pub(crate) struct Page {
 }
 
 pub(crate) fn router(page: Page) -> Router {
-    let asset = |kind, text: &'static str| get(move || async move { ([(header::CONTENT_TYPE, kind)], text) });
+    let asset = |kind, text: &'static str| {
+        get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
+    };
     Router::new()
         .route("/", get(index))
         .route("/token", post(token))
@@ -60,9 +64,13 @@ impl FromRequestParts<Page> for Session {
     type Rejection = Redirect;
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Redirect> {
-        let cookies = parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        // Another page of this host may have set one of the same name: cookies do not tell ports apart.
+        let cookies =
+            parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let pairs = cookies
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='));
+        // Another page of this host may have set one of the same name: cookies do not tell ports
+        // apart.
         let mut ids = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, id)| id);
         let session = ids.find_map(|id| page.sessions.find(id));
         session.ok_or_else(|| Redirect::to("/"))
@@ -72,7 +80,10 @@ impl FromRequestParts<Page> for Session {
 impl OptionalFromRequestParts<Page> for Session {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Option<Self>, Infallible> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        page: &Page,
+    ) -> Result<Option<Self>, Infallible> {
         Ok(<Self as FromRequestParts<Page>>::from_request_parts(parts, page).await.ok())
     }
 }
@@ -82,11 +93,14 @@ async fn index(State(page): State<Page>, session: Option<Session>) -> Response {
     let shown = page.shown.borrow().clone();
     match &shown.phase {
         Phase::Form(known) => {
-            let refused = known.refused.iter().map(|text| Problem { field: "code", text: text.clone() });
+            let refused =
+                known.refused.iter().map(|text| Problem { field: "code", text: text.clone() });
             let problems: Vec<_> = refused.collect();
             page.pages.form(&session.csrf, known, &known.values, &problems, None, shown.skew)
         }
-        Phase::Progress(progress) => page.pages.progress(&session.csrf, &shown, progress, SystemClock.now()),
+        Phase::Progress(progress) => {
+            page.pages.progress(&session.csrf, &shown, progress, SystemClock.now())
+        }
         Phase::Done(done) => page.pages.done(done),
     }
 }
@@ -111,7 +125,9 @@ async fn token(State(page): State<Page>, Posted(form): Posted<TokenForm>) -> Res
         }
         Ok(None) => {
             tokio::time::sleep(PAUSE).await;
-            page.pages.token(Some("This is not the token that stands on the console now. Each is good once."))
+            page.pages.token(Some(
+                "This is not the token that stands on the console now. Each is good once.",
+            ))
         }
         Err(error) => failed(&error.to_string()),
     }
@@ -124,7 +140,8 @@ fn failed(text: &str) -> Response {
 
 /// A form of this page has the session's secret in it.
 fn is_ours(session: &Session, csrf: &str) -> Result<(), Response> {
-    let text = "This form is from another session. Go back, load the page again, and send it once more.";
+    let text =
+        "This form is from another session. Go back, load the page again, and send it once more.";
     if session.has(csrf) { Ok(()) } else { Err((StatusCode::FORBIDDEN, text).into_response()) }
 }
 
@@ -137,9 +154,15 @@ fn open_form(page: &Page) -> Option<(Box<Reopened>, Option<i64>)> {
     }
 }
 
-async fn install(State(page): State<Page>, session: Session, Posted(form): Posted<Form>) -> Result<Response, Response> {
+async fn install(
+    State(page): State<Page>,
+    session: Session,
+    Posted(form): Posted<Form>,
+) -> Result<Response, Response> {
     is_ours(&session, &form.csrf)?;
-    let Some((known, skew)) = open_form(&page) else { return Ok(Redirect::to("/").into_response()) };
+    let Some((known, skew)) = open_form(&page) else {
+        return Ok(Redirect::to("/").into_response());
+    };
     let again = |values: &Values, problems: &[Problem]| {
         let mut form = page.pages.form(&session.csrf, &known, values, problems, None, skew);
         *form.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
@@ -155,16 +178,30 @@ async fn install(State(page): State<Page>, session: Session, Posted(form): Poste
     }
 }
 
-async fn network(State(page): State<Page>, session: Session, Posted(form): Posted<Form>) -> Result<Response, Response> {
+async fn network(
+    State(page): State<Page>,
+    session: Session,
+    Posted(form): Posted<Form>,
+) -> Result<Response, Response> {
     is_ours(&session, &form.csrf)?;
     let probed = page.client.probe().await;
     let Some((known, _)) = open_form(&page) else { return Ok(Redirect::to("/").into_response()) };
     let service = page.client.service();
     let network = match probed {
-        Ok(()) => Network { kind: "good", text: format!("The license service at {service} answers as it should.") },
+        Ok(()) => Network {
+            kind: "good",
+            text: format!("The license service at {service} answers as it should."),
+        },
         Err(trouble) => Network { kind: "bad", text: trouble.message(service) },
     };
-    Ok(page.pages.form(&session.csrf, &known, &form.values(), &[], Some(&network), page.client.clock_skew()))
+    Ok(page.pages.form(
+        &session.csrf,
+        &known,
+        &form.values(),
+        &[],
+        Some(&network),
+        page.client.clock_skew(),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -206,13 +243,20 @@ async fn retry(
 async fn steps(State(page): State<Page>, session: Option<Session>) -> Response {
     let shown = page.shown.borrow().clone();
     match (&shown.phase, session) {
-        (Phase::Progress(progress), Some(_)) => page.pages.steps(&shown, progress, SystemClock.now()),
-        (Phase::Form(_) | Phase::Progress(_) | Phase::Done(_), _) => StatusCode::CONFLICT.into_response(),
+        (Phase::Progress(progress), Some(_)) => {
+            page.pages.steps(&shown, progress, SystemClock.now())
+        }
+        (Phase::Form(_) | Phase::Progress(_) | Phase::Done(_), _) => {
+            StatusCode::CONFLICT.into_response()
+        }
     }
 }
 
 /// Hands a command to the driver, and waits for what comes of it.
-async fn send(page: &Page, command: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Command) -> Result<(), String> {
+async fn send(
+    page: &Page,
+    command: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Command,
+) -> Result<(), String> {
     let (answer, answered) = oneshot::channel();
     let busy = || "The installation is busy with another request. Load the page again.".to_owned();
     page.commands.try_send(command(answer)).map_err(|_| busy())?;

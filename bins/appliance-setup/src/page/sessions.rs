@@ -1,4 +1,5 @@
-//! Who may set the appliance up: whoever reads its console. A token stands there, is good once, and opens a session.
+//! Who may set the appliance up: whoever reads its console. A token stands there, is good once, and
+//! opens a session.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -33,7 +34,10 @@ pub(crate) struct Sessions {
 fn draw_token() -> anyhow::Result<String> {
     // Of 256 values the last 16 would favour some letters.
     let bytes = random::<64>()?;
-    let letters = bytes.iter().filter(|&&byte| byte < 240).map(|&byte| char::from(ALPHABET[usize::from(byte) % 30]));
+    let letters = bytes
+        .iter()
+        .filter(|&&byte| byte < 240)
+        .map(|&byte| char::from(ALPHABET[usize::from(byte) % 30]));
     let letters: Vec<char> = letters.take(12).collect();
     let groups: Vec<String> = letters.chunks(4).map(|group| group.iter().collect()).collect();
     Ok(groups.join("-"))
@@ -49,7 +53,8 @@ fn plain(token: &str) -> String {
 
 /// Compares without telling by its time how much was right.
 fn is_same(left: &str, right: &str) -> bool {
-    left.len() == right.len() && left.bytes().zip(right.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    left.len() == right.len()
+        && left.bytes().zip(right.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 impl Sessions {
@@ -63,7 +68,8 @@ impl Sessions {
     /// Opens a session for the token; the next one takes another. `None` where the token is wrong.
     pub(crate) fn open(&self, token: &str) -> anyhow::Result<Option<String>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of 30^12 nobody guesses one; whoever tries must not be able to take it from the operator's hands.
+        // Of 30^12 nobody guesses one; whoever tries must not be able to take it from the
+        // operator's hands.
         if !is_same(&plain(token), &plain(&state.token)) {
             return Ok(None);
         }

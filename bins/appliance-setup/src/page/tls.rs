@@ -24,15 +24,21 @@ pub(crate) struct Tls {
 impl Tls {
     /// What shakes hands; `None` where the page is plain HTTP.
     pub(crate) fn acceptor(&self) -> Result<Option<TlsAcceptor>> {
-        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
-        let chain = read_chain(certificate).with_context(|| format!("{} cannot be used", certificate.display()))?;
-        let key_der = PrivateKeyDer::from_pem_file(key).with_context(|| format!("{} cannot be used", key.display()))?;
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(None);
+        };
+        let chain = read_chain(certificate)
+            .with_context(|| format!("{} cannot be used", certificate.display()))?;
+        let key_der = PrivateKeyDer::from_pem_file(key)
+            .with_context(|| format!("{} cannot be used", key.display()))?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .context("TLS cannot be used")?
             .with_no_client_auth()
             .with_single_cert(chain, key_der)
-            .with_context(|| format!("{} and {} do not belong together", certificate.display(), key.display()))?;
+            .with_context(|| {
+                format!("{} and {} do not belong together", certificate.display(), key.display())
+            })?;
         Ok(Some(TlsAcceptor::from(Arc::new(config))))
     }
 }

@@ -50,7 +50,10 @@ async fn an_agent_waits_for_a_license_checks_in_at_once_and_after_a_restart_when
         assert_eq!(license(&machine, |_| true)["standing"], "not_checked_in_yet");
         let running = agent(&machine);
         let checked = license(&machine, |license| license["standing"] == "entitled");
-        assert!(checked["next_check_in_at"].as_str() > checked["last_answer_at"].as_str(), "{checked}");
+        assert!(
+            checked["next_check_in_at"].as_str() > checked["last_answer_at"].as_str(),
+            "{checked}"
+        );
         let resident = resident(&running);
         println!("an agent of a debug build has {resident} KiB resident");
         assert!(resident <= 25 * 1024, "{resident} KiB");
@@ -60,7 +63,8 @@ async fn an_agent_waits_for_a_license_checks_in_at_once_and_after_a_restart_when
         assert_eq!(license(&machine, |_| true), checked, "nothing was due");
         end(again);
         // By hand, it is checked in whether that is due or not.
-        let output = machine.setup(&["check-in", "--output", machine.path("out").to_str().unwrap()]);
+        let output =
+            machine.setup(&["check-in", "--output", machine.path("out").to_str().unwrap()]);
         assert!(output.status.success(), "{}", said(&output));
         assert!(said(&output).contains("renewed as it should be"), "{}", said(&output));
     };

@@ -44,18 +44,28 @@ async fn a_licensed_appliance_is_its_tenant_in_its_own_database_and_refuses_anot
     installed(&served, &machine).await;
     let database = format!("sqlite:{}", machine.path("product.db").display());
     let first = done(&bootstrap(&machine, &database));
-    assert_eq!((first["tenant_id"].as_str(), &first["tenant_is_new"]), (Some(tenant.as_str()), &true.into()));
+    assert_eq!(
+        (first["tenant_id"].as_str(), &first["tenant_is_new"]),
+        (Some(tenant.as_str()), &true.into())
+    );
     assert_eq!((&first["tier"], &first["trial_started_at"]), (&"pro".into(), &Value::Null));
     assert!(first["because"].as_str().unwrap().starts_with("a license holds until"), "{first}");
     let again = done(&bootstrap(&machine, &database));
-    assert_eq!((&again["tenant_id"], &again["tenant_is_new"]), (&first["tenant_id"], &false.into()));
+    assert_eq!(
+        (&again["tenant_id"], &again["tenant_is_new"]),
+        (&first["tenant_id"], &false.into())
+    );
     // Another customer's appliance, on this one's database.
     served.register("pro").await;
     let other = Arc::new(Machine::new());
     installed(&served, &other).await;
     let refused = bootstrap(&other, &database);
     assert_eq!(refused.status.code(), Some(3));
-    assert!(said(&refused).contains(&format!("this database is tenant {tenant}'s")), "{}", said(&refused));
+    assert!(
+        said(&refused).contains(&format!("this database is tenant {tenant}'s")),
+        "{}",
+        said(&refused)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +76,10 @@ async fn an_essentials_appliance_has_neither_token_nor_trial() {
     installed(&served, &machine).await;
     let database = format!("sqlite:{}", machine.path("product.db").display());
     let first = done(&bootstrap(&machine, &database));
-    assert_eq!((first["tenant_id"].as_str(), &first["tier"]), (Some(tenant.as_str()), &"essentials".into()));
+    assert_eq!(
+        (first["tenant_id"].as_str(), &first["tier"]),
+        (Some(tenant.as_str()), &"essentials".into())
+    );
     assert_eq!(first["trial_started_at"], Value::Null);
 }
 

@@ -1,5 +1,6 @@
-//! The whole way with nothing in between left out: `registryd` on PostgreSQL, the code out of the mail, the first-boot page in
-//! a real Chromium, the Secrets, and the bootstrap in a database of the product's own.
+//! The whole way with nothing in between left out: `registryd` on PostgreSQL, the code out of the
+//! mail, the first-boot page in a real Chromium, the Secrets, and the bootstrap in a database of
+//! the product's own.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -22,13 +23,19 @@ struct Registryd {
 /// A program of ours that is no one of this package's.
 fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_appliance-setup")).with_file_name(name);
-    assert!(path.exists(), "{} is not built: `cargo xtask test`, or `cargo build --workspace` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: `cargo xtask test`, or `cargo build --workspace` first",
+        path.display()
+    );
     path
 }
 
 fn fresh_database() -> String {
-    let (cluster, name) = (throwaway_postgres::test_cluster(), throwaway_postgres::fresh_name("browser"));
-    throwaway_postgres::sql(&format!("{cluster}/postgres"), &format!("CREATE DATABASE {name}")).unwrap();
+    let (cluster, name) =
+        (throwaway_postgres::test_cluster(), throwaway_postgres::fresh_name("browser"));
+    throwaway_postgres::sql(&format!("{cluster}/postgres"), &format!("CREATE DATABASE {name}"))
+        .unwrap();
     format!("{cluster}/{name}")
 }
 
@@ -38,7 +45,10 @@ impl Registryd {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program("registryd"));
         command.arg("--data").arg(data.path()).args(["--listen", &format!("127.0.0.1:{port}")]);
-        command.env("REGISTRY_DATABASE_URL", database).env_remove("REGISTRY_CONFIG").stdout(Stdio::null());
+        command
+            .env("REGISTRY_DATABASE_URL", database)
+            .env_remove("REGISTRY_CONFIG")
+            .stdout(Stdio::null());
         let registryd = Self { child: command.stderr(Stdio::null()).spawn().unwrap(), data, port };
         for _ in 0..400 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -80,9 +90,12 @@ impl Registryd {
                 paths.sort();
                 paths
             });
-            if let Some(newest) = listed.ok().filter(|paths| paths.len() >= mails).and_then(|mut paths| paths.pop()) {
+            if let Some(newest) =
+                listed.ok().filter(|paths| paths.len() >= mails).and_then(|mut paths| paths.pop())
+            {
                 let mail = std::fs::read_to_string(newest).unwrap();
-                let is_code = |line: &&str| line.len() == 14 && line.split('-').all(|group| group.len() == 4);
+                let is_code =
+                    |line: &&str| line.len() == 14 && line.split('-').all(|group| group.len() == 4);
                 return mail.lines().map(str::trim).find(is_code).unwrap().to_owned();
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -105,7 +118,12 @@ fn in_a_browser(page: &Page, code: &str, script: bool, mistakes: bool) -> String
         "script": script, "mistakes": mistakes,
     });
     let output = Command::new("node").arg(walk).arg(asked.to_string()).output().unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        said(&output)
+    );
     let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
     shown["tenant"].as_str().unwrap().to_owned()
 }
@@ -115,7 +133,10 @@ fn kubectl(machine: &Machine) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let (path, out) = (machine.path("kubectl"), machine.path("out"));
     let name = r#"$(grep -o '"name":"appliance-[a-z-]*","namespace"' "$file" | cut -d '"' -f 4)"#;
-    let keeps = format!("for file; do :; done\n  sleep 0.3\n  cp \"$file\" \"{}/{name}.json\"", out.display());
+    let keeps = format!(
+        "for file; do :; done\n  sleep 0.3\n  cp \"$file\" \"{}/{name}.json\"",
+        out.display()
+    );
     let script = format!("#!/bin/sh\nif [ \"$1\" = apply ]; then\n  {keeps}\nfi\n");
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -151,7 +172,13 @@ fn bootstrap(machine: &Machine, database: &str) -> Output {
     command.output().unwrap()
 }
 
-fn install(registryd: &Registryd, machine: &Machine, code: &str, script: bool, mistakes: bool) -> String {
+fn install(
+    registryd: &Registryd,
+    machine: &Machine,
+    code: &str,
+    script: bool,
+    mistakes: bool,
+) -> String {
     let kubectl = kubectl(machine);
     let page = Page::serve(
         machine,
@@ -162,11 +189,11 @@ fn install(registryd: &Registryd, machine: &Machine, code: &str, script: bool, m
 }
 
 #[test]
-fn in_chromium_a_customer_of_a_registry_on_postgres_comes_up_as_its_tenant_and_again_after_a_wipe() {
+fn in_chromium_a_customer_of_a_registry_on_postgres_comes_up_as_its_tenant_and_again_after_a_wipe()
+{
     let registryd = Registryd::start();
     assert!(!registryd.data.path().join("registry.db").exists(), "it is on PostgreSQL");
-    let customer =
-        json!({ "company_name": "Acme Ltd", "contact_email": "ada@acme.example", "edition": "pro", "seats": 25 });
+    let customer = json!({ "company_name": "Acme Ltd", "contact_email": "ada@acme.example", "edition": "pro", "seats": 25 });
     let issued = registryd.call("POST", "/register-tenant", &customer);
     let tenant = issued["tenant_id"].as_str().unwrap();
     let code = registryd.mailed_code(1);
@@ -179,8 +206,14 @@ fn in_chromium_a_customer_of_a_registry_on_postgres_comes_up_as_its_tenant_and_a
     let output = bootstrap(&machine, &database);
     assert!(output.status.success(), "{}", said(&output));
     let done: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((done["tier"].as_str(), &done["trial_started_at"]), (Some("pro"), &Value::Null), "{done}");
-    let row = throwaway_postgres::sql(&database, "SELECT tenant_id || ' ' || company_name FROM tenants").unwrap();
+    assert_eq!(
+        (done["tier"].as_str(), &done["trial_started_at"]),
+        (Some("pro"), &Value::Null),
+        "{done}"
+    );
+    let row =
+        throwaway_postgres::sql(&database, "SELECT tenant_id || ' ' || company_name FROM tenants")
+            .unwrap();
     assert_eq!(row.trim(), format!("{tenant} Acme Ltd"));
     let shown = registryd.call("GET", &format!("/tenants/{tenant}"), &Value::Null);
     assert_eq!(

@@ -13,9 +13,15 @@ async fn a_support_bundle_says_what_is_wrong_and_has_no_secret_in_it() {
         let machine = Machine::new();
         let out = machine.path("bundle.json");
         let bundle = |url: &str| {
-            let mut command =
-                machine.command(&["support-bundle", "--out", out.to_str().unwrap(), "--registry-url", url]);
-            let output = command.env("https_proxy", "http://user:hush@proxy.example:3128").output().unwrap();
+            let mut command = machine.command(&[
+                "support-bundle",
+                "--out",
+                out.to_str().unwrap(),
+                "--registry-url",
+                url,
+            ]);
+            let output =
+                command.env("https_proxy", "http://user:hush@proxy.example:3128").output().unwrap();
             assert!(output.status.success(), "{}", said(&output));
             std::fs::read_to_string(&out).unwrap()
         };
@@ -23,9 +29,12 @@ async fn a_support_bundle_says_what_is_wrong_and_has_no_secret_in_it() {
         let output = machine.run("http://127.0.0.1:1", &["--tries", "1"]);
         assert_eq!(output.status.code(), Some(5), "{}", said(&output));
         let text = bundle("http://127.0.0.1:1");
-        for expected in
-            ["it refused the connection", "\"step\": \"redeem\"", "appliance-0123456789abcdef", "proxy.example:3128"]
-        {
+        for expected in [
+            "it refused the connection",
+            "\"step\": \"redeem\"",
+            "appliance-0123456789abcdef",
+            "proxy.example:3128",
+        ] {
             assert!(text.contains(expected), "{expected}: {text}");
         }
         // Installed, and licensed.
@@ -33,9 +42,13 @@ async fn a_support_bundle_says_what_is_wrong_and_has_no_secret_in_it() {
         let output = machine.run(&url, &["--output", machine.path("out").to_str().unwrap()]);
         assert!(output.status.success(), "{}", said(&output));
         let licensed = bundle(&url);
-        assert!(licensed.contains("\"step\": \"done\"") && licensed.contains("\"kids\""), "{licensed}");
+        assert!(
+            licensed.contains("\"step\": \"done\"") && licensed.contains("\"kids\""),
+            "{licensed}"
+        );
         let seed = machine.values("appliance-license-seed");
-        let secrets = [CODE, PASSWORD, &code, "hush", &seed["LICENSE_TOKEN"], &seed["APPLIANCE_CREDENTIAL"]];
+        let secrets =
+            [CODE, PASSWORD, &code, "hush", &seed["LICENSE_TOKEN"], &seed["APPLIANCE_CREDENTIAL"]];
         for text in [text, licensed] {
             assert!(secrets.iter().all(|secret| !text.contains(secret)), "{text}");
         }

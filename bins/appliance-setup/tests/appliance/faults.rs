@@ -1,5 +1,6 @@
-//! What can go wrong on the way, made to go wrong: each has its own message, no code is burned, no second tenant made, and
-//! none of the appliance's own. The table in `docs/appliance.md` is what these say; `UPDATE_DOCS=1` writes it.
+//! What can go wrong on the way, made to go wrong: each has its own message, no code is burned, no
+//! second tenant made, and none of the appliance's own. The table in `docs/appliance.md` is what
+//! these say; `UPDATE_DOCS=1` writes it.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -17,7 +18,10 @@ use crate::machine::{Machine, said};
 use crate::served::{Served, operator, serve};
 
 fn http(status: &str, headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A customer whose code is in the mail, and its machine.
@@ -49,7 +53,9 @@ impl<'a> Case<'a> {
     fn resume(&self, more: &[&str]) -> Output {
         let out = self.out();
         let to = if more.contains(&"--kubectl") { vec![] } else { vec!["--output", &out] };
-        self.machine.setup(&[&["run", "--tries", "1", "--registry-url", &self.served.url][..], &to, more].concat())
+        self.machine.setup(
+            &[&["run", "--tries", "1", "--registry-url", &self.served.url][..], &to, more].concat(),
+        )
     }
 
     /// What went wrong is over: the same code brings the tenant, once.
@@ -58,14 +64,16 @@ impl<'a> Case<'a> {
         assert!(output.status.success(), "{what}: {}", said(&output));
         self.is_installed_once(what);
         if more.is_empty() {
-            let tenant = self.machine.values("appliance-initial-tenant").remove("INITIAL_TENANT_ID");
+            let tenant =
+                self.machine.values("appliance-initial-tenant").remove("INITIAL_TENANT_ID");
             assert_eq!(tenant, Some(self.tenant.to_string()), "{what}");
         }
     }
 
     fn is_installed_once(&self, what: &str) {
         assert_eq!(self.machine.status()["tenant_id"], self.tenant.to_string(), "{what}");
-        let record = self.runtime.block_on(self.served.registry.tenant_show(self.tenant)).unwrap().record;
+        let record =
+            self.runtime.block_on(self.served.registry.tenant_show(self.tenant)).unwrap().record;
         let used = record.codes.iter().filter(|code| code.consumed.is_some()).count();
         assert_eq!((used, record.appliances.len()), (1, 1), "{what}: one code, one appliance");
     }
@@ -74,7 +82,15 @@ impl<'a> Case<'a> {
     fn is_blocked(&self, what: &str) {
         assert_eq!(std::fs::read_dir(self.machine.path("out")).unwrap().count(), 0, "{what}");
         let config = self.machine.path("answers.toml");
-        let args = ["run", "--without-code", "ee", "--config", config.to_str().unwrap(), "--output", &self.out()];
+        let args = [
+            "run",
+            "--without-code",
+            "ee",
+            "--config",
+            config.to_str().unwrap(),
+            "--output",
+            &self.out(),
+        ];
         let own = self.machine.setup(&args);
         assert!(said(&own).contains("waits for its tenant"), "{what}: {}", said(&own));
     }
@@ -83,7 +99,8 @@ impl<'a> Case<'a> {
     fn message(&self, output: &Output, url: &str) -> String {
         let said = said(output);
         let text = said.trim().trim_start_matches("appliance-setup: ").to_owned();
-        let text = text.split_once("detail    ").map_or(text.as_str(), |(_, detail)| detail).to_owned();
+        let text =
+            text.split_once("detail    ").map_or(text.as_str(), |(_, detail)| detail).to_owned();
         let text = text.lines().next().unwrap().to_owned();
         let folder = self.machine.folder.path().to_str().unwrap();
         let url = if url.is_empty() { &self.served.url } else { url };
@@ -95,7 +112,10 @@ impl<'a> Case<'a> {
 fn undated(text: &str) -> String {
     match text.split_once(" on 20") {
         Some((before, rest)) if rest.contains(" UTC") => {
-            format!("{before} on … UTC{}", rest.split_once(" UTC").map(|(_, after)| after).unwrap_or_default())
+            format!(
+                "{before} on … UTC{}",
+                rest.split_once(" UTC").map(|(_, after)| after).unwrap_or_default()
+            )
         }
         _ => text.to_owned(),
     }
@@ -126,7 +146,8 @@ async fn each_fault_has_its_message_and_costs_no_code_and_the_docs_say_so() {
         rows
     });
     let rows = rows.await.unwrap();
-    let lines = rows.iter().map(|Row { what, message, then }| format!("| {what} | {message} | {then} |"));
+    let lines =
+        rows.iter().map(|Row { what, message, then }| format!("| {what} | {message} | {then} |"));
     let table = lines.collect::<Vec<_>>().join("\n");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/appliance.md");
     let docs = std::fs::read_to_string(&path).unwrap();
@@ -145,7 +166,8 @@ fn on_the_way(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
     let nobody = SmtpServer::start(SmtpOptions::default()).unwrap();
     let refusing = format!("http://127.0.0.1:{}", nobody.port());
     drop(nobody);
-    let tls = SmtpServer::start(SmtpOptions { implicit_tls: true, ..SmtpOptions::default() }).unwrap();
+    let tls =
+        SmtpServer::start(SmtpOptions { implicit_tls: true, ..SmtpOptions::default() }).unwrap();
     let between = |between| stand(between, &served.url);
     let page = "<!doctype html><title>Welcome to the hotel</title>";
     let mut rows = Vec::new();
@@ -153,13 +175,25 @@ fn on_the_way(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
         ("its name is not found", "http://registry.invalid".to_owned()),
         ("nobody listens", refusing),
         ("the network is cut before the request", between(Between::Closes)),
-        ("the network is cut when the answer begins: the code is redeemed", between(Between::Swallows)),
+        (
+            "the network is cut when the answer begins: the code is redeemed",
+            between(Between::Swallows),
+        ),
         ("the network is cut within the answer", between(Between::Cuts)),
         (SILENCE, between(Between::IsSilent)),
         ("it answers garbage", between(Between::Says("SSH-2.0-OpenSSH_9.2\r\n".to_owned()))),
-        ("it answers HTML", between(Between::Says(http("200 OK", "content-type: text/html\r\n", page)))),
-        ("it answers 301", between(Between::Says(http("301 Moved", "location: http://login.example/\r\n", "")))),
-        ("it answers 404, and is not the registry", between(Between::Says(http("404 Not Found", "", page)))),
+        (
+            "it answers HTML",
+            between(Between::Says(http("200 OK", "content-type: text/html\r\n", page))),
+        ),
+        (
+            "it answers 301",
+            between(Between::Says(http("301 Moved", "location: http://login.example/\r\n", ""))),
+        ),
+        (
+            "it answers 404, and is not the registry",
+            between(Between::Says(http("404 Not Found", "", page))),
+        ),
         ("it answers 500", between(Between::Says(http("500 Oh", "", "{}")))),
         ("it answers 503", between(Between::Says(http("503 Busy", "retry-after: 9\r\n", "")))),
         ("its certificate is nobody's", format!("https://localhost:{}", tls.port())),
@@ -195,7 +229,8 @@ fn refusals(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
     };
     let reissue = |tenant| {
         let selector = TenantSelector::Id(tenant);
-        let asked = Reissue { selector, strict: false, send_email: true, mail_only: false, key: None };
+        let asked =
+            Reissue { selector, strict: false, send_email: true, mail_only: false, key: None };
         runtime.block_on(served.registry.code_reissue(asked, operator())).unwrap();
         runtime.block_on(served.mailed_code())
     };
@@ -213,7 +248,9 @@ fn refusals(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
     refused("the code was used", &taken);
 
     let suspended = Case::new(served, runtime);
-    let edit = |edit| runtime.block_on(served.registry.tenant_edit(suspended.tenant, edit, operator())).unwrap();
+    let edit = |edit| {
+        runtime.block_on(served.registry.tenant_edit(suspended.tenant, edit, operator())).unwrap()
+    };
     edit(TenantEdit::Suspend);
     refused("the customer is suspended", &suspended);
     edit(TenantEdit::Resume);
@@ -239,15 +276,27 @@ fn without_space(case: &Case, args: &[&str]) -> Output {
     program.stdin(Stdio::null()).output().unwrap()
 }
 
-/// The program as somebody who may not write there; whoever runs the tests may be the one who may everywhere.
+/// The program as somebody who may not write there; whoever runs the tests may be the one who may
+/// everywhere.
 fn unwritable(case: &Case) -> Output {
     let folder = case.machine.folder.path();
     let state = case.machine.path("state");
     std::fs::create_dir(&state).unwrap();
     std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o500)).unwrap();
-    let [code, config] = ["code", "answers.toml"].map(|name| case.machine.path(name).to_str().unwrap().to_owned());
+    let [code, config] =
+        ["code", "answers.toml"].map(|name| case.machine.path(name).to_str().unwrap().to_owned());
     let out = case.out();
-    let args = ["run", "--code", &code, "--config", &config, "--registry-url", &case.served.url, "--output", &out];
+    let args = [
+        "run",
+        "--code",
+        &code,
+        "--config",
+        &config,
+        "--registry-url",
+        &case.served.url,
+        "--output",
+        &out,
+    ];
     let program = case.machine.command(&args);
     let words: Vec<_> = program.get_args().map(std::ffi::OsStr::to_owned).collect();
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
@@ -272,9 +321,20 @@ fn on_this_machine(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row
 
     let case = Case::new(served, runtime);
     let what = "the disk is full before the code is redeemed";
-    let [code, config] = ["code", "answers.toml"].map(|name| case.machine.path(name).to_str().unwrap().to_owned());
+    let [code, config] =
+        ["code", "answers.toml"].map(|name| case.machine.path(name).to_str().unwrap().to_owned());
     let out = case.out();
-    let args = ["run", "--code", &code, "--config", &config, "--registry-url", &served.url, "--output", &out];
+    let args = [
+        "run",
+        "--code",
+        &code,
+        "--config",
+        &config,
+        "--registry-url",
+        &served.url,
+        "--output",
+        &out,
+    ];
     let output = without_space(&case, &args);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert_eq!(case.machine.status()["step"], "collect", "nothing has happened");
@@ -286,7 +346,10 @@ fn on_this_machine(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row
     let what = "the disk is full when the answer comes: the code is redeemed";
     assert_eq!(case.begin("http://127.0.0.1:1", &[]).status.code(), Some(5));
     let out = case.out();
-    let output = without_space(&case, &["run", "--registry-url", &served.url, "--output", &out, "--tries", "1"]);
+    let output = without_space(
+        &case,
+        &["run", "--registry-url", &served.url, "--output", &out, "--tries", "1"],
+    );
     assert!(!output.status.success(), "{}", said(&output));
     case.is_blocked(what);
     row(what, case.message(&output, ""), GOES_ON);
@@ -337,9 +400,9 @@ fn on_this_machine(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(case.machine.status()["step"], "write");
     let message = case.message(&output, "");
-    let message = message
-        .split_once("failed")
-        .map_or(message.clone(), |(_, rest)| format!("…/kubectl apply --server-side … failed{rest}"));
+    let message = message.split_once("failed").map_or(message.clone(), |(_, rest)| {
+        format!("…/kubectl apply --server-side … failed{rest}")
+    });
     row(what, message, GOES_ON);
     case.recovers(what, &["--kubectl", &kubectl(&case.machine, "exit 0")]);
     rows
@@ -354,7 +417,8 @@ fn kubectl(machine: &Machine, script: &str) -> String {
 
 /// Starts the program, waits until it is at this step and busy there, and kills it.
 fn kill_at(case: &Case, step: &str, args: &[&str]) {
-    let mut child = case.machine.command(args).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        case.machine.command(args).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     for _ in 0..200 {
         if case.machine.status()["step"] == step {
             break;
@@ -370,8 +434,18 @@ fn killed(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
     let holding = stand(Between::Holds, &served.url);
     let mut rows = Vec::new();
     for (what, step, url, script) in [
-        ("it is killed when the code is redeemed, and the answer on its way", "redeem", holding.as_str(), "exit 0"),
-        ("it is killed while the Secrets are written", "write", served.url.as_str(), "exec sleep 5"),
+        (
+            "it is killed when the code is redeemed, and the answer on its way",
+            "redeem",
+            holding.as_str(),
+            "exit 0",
+        ),
+        (
+            "it is killed while the Secrets are written",
+            "write",
+            served.url.as_str(),
+            "exec sleep 5",
+        ),
         (
             "it is killed while the product is bootstrapped",
             "bootstrap",
@@ -381,12 +455,17 @@ fn killed(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
     ] {
         let case = Case::new(served, runtime);
         let kubectl_path = kubectl(&case.machine, script);
-        let [code, config] = ["code", "answers.toml"].map(|name| case.machine.path(name).to_str().unwrap().to_owned());
+        let [code, config] = ["code", "answers.toml"]
+            .map(|name| case.machine.path(name).to_str().unwrap().to_owned());
         let with = ["--kubectl", &kubectl_path, "--bootstrap-image", "product:1"];
         let run = ["run", "--code", &code, "--config", &config, "--registry-url", url];
         kill_at(&case, step, &[&run[..], &with].concat());
         let status = case.machine.status();
-        rows.push(Row { what, message: status["detail"].as_str().unwrap().to_owned(), then: GOES_ON });
+        rows.push(Row {
+            what,
+            message: status["detail"].as_str().unwrap().to_owned(),
+            then: GOES_ON,
+        });
         kubectl(&case.machine, "exit 0");
         case.recovers(what, &with);
     }

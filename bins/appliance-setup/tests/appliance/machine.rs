@@ -19,7 +19,8 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
+        let file =
+            |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
         file("machine-id", "0123456789abcdef0123456789abcdef\n");
         file("code", &format!("{CODE}\n"));
         file("password", PASSWORD);
@@ -45,7 +46,11 @@ impl Machine {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_appliance-setup"));
-        command.arg("--state").arg(self.path("state")).arg("--machine-id").arg(self.path("machine-id"));
+        command
+            .arg("--state")
+            .arg(self.path("state"))
+            .arg("--machine-id")
+            .arg(self.path("machine-id"));
         for name in [
             "REGISTRY_URL",
             "ALGA_LICENSE_SERVICE_URL",
@@ -67,8 +72,15 @@ impl Machine {
     /// `run` with a fresh code.
     pub(crate) fn run(&self, url: &str, more: &[&str]) -> Output {
         let (code, config) = (self.path("code"), self.path("answers.toml"));
-        let args =
-            ["run", "--code", code.to_str().unwrap(), "--config", config.to_str().unwrap(), "--registry-url", url];
+        let args = [
+            "run",
+            "--code",
+            code.to_str().unwrap(),
+            "--config",
+            config.to_str().unwrap(),
+            "--registry-url",
+            url,
+        ];
         self.setup(&[&args[..], more].concat())
     }
 
@@ -80,7 +92,12 @@ impl Machine {
             let bytes = BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
             String::from_utf8(bytes).unwrap()
         };
-        manifest["data"].as_object().unwrap().iter().map(|(key, value)| (key.clone(), decode(value))).collect()
+        manifest["data"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(key, value)| (key.clone(), decode(value)))
+            .collect()
     }
 
     pub(crate) fn status(&self) -> Value {

@@ -1,4 +1,5 @@
-//! `appliance-setup`, the program, on machines of the tests' own, and against registries that serve.
+//! `appliance-setup`, the program, on machines of the tests' own, and against registries that
+//! serve.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -13,7 +13,8 @@ async fn a_request_is_carried_away_and_its_answer_installs() {
     let code = served.mailed_code().await;
     let machine = Machine::new();
     let [asked, answered, keys, config, out] =
-        ["request.jwt", "answer.jwt", "keys.json", "answers.toml", "out"].map(|name| machine.path(name));
+        ["request.jwt", "answer.jwt", "keys.json", "answers.toml", "out"]
+            .map(|name| machine.path(name));
     let [asked_arg, answered_arg, keys_arg, config_arg, out_arg] =
         [&asked, &answered, &keys, &config, &out].map(|path| path.to_str().unwrap());
     let output = machine.setup(&["request", "--out", asked_arg]);
@@ -23,7 +24,11 @@ async fn a_request_is_carried_away_and_its_answer_installs() {
     std::fs::write(&keys, crate::registry::published_keys(&served.url).await).unwrap();
     let request = read_request(&std::fs::read_to_string(&asked).unwrap()).unwrap();
     assert_eq!(request.appliance_id, "appliance-0123456789abcdef");
-    let answer = served.registry.offline_answer(TypedCode::new(code.clone()), request, operator()).await.unwrap();
+    let answer = served
+        .registry
+        .offline_answer(TypedCode::new(code.clone()), request, operator())
+        .await
+        .unwrap();
     std::fs::write(&answered, answer.expose()).unwrap();
 
     let apply = ["apply", answered_arg, "--config", config_arg, "--output", out_arg];
@@ -33,13 +38,17 @@ async fn a_request_is_carried_away_and_its_answer_installs() {
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(machine.values("appliance-initial-tenant")["INITIAL_TENANT_ID"], tenant.to_string());
     let status = machine.status();
-    assert_eq!((&status["step"], &status["license"]["standing"]), (&"done".into(), &"not_checked_in_yet".into()));
+    assert_eq!(
+        (&status["step"], &status["license"]["standing"]),
+        (&"done".into(), &"not_checked_in_yet".into())
+    );
     // Once: neither the answer nor another request is taken now.
     let again = machine.setup(&[&apply[..], &["--keys", keys_arg]].concat());
     assert!(!again.status.success() && said(&again).contains("no request"), "{}", said(&again));
     let another = machine.setup(&["request", "--out", asked_arg]);
     assert!(said(&another).contains("installed already"), "{}", said(&another));
-    // Where it gets a network after all, it checks in with what it holds, and the keys that it was given.
+    // Where it gets a network after all, it checks in with what it holds, and the keys that it was
+    // given.
     let output = tokio::task::spawn_blocking(move || machine.setup(&["check-in"])).await.unwrap();
     assert!(output.status.success(), "{}", said(&output));
 }

@@ -12,14 +12,16 @@ use base64::prelude::BASE64_STANDARD;
 
 pub(crate) const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
 
-/// Answers each call with the next of these (status and body; an empty status breaks the connection off), and keeps the
-/// requests.
+/// Answers each call with the next of these (status and body; an empty status breaks the connection
+/// off), and keeps the requests.
 pub(crate) fn registry(answers: &[(&str, String)]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
-    let (kept, answers) =
-        (requests.clone(), answers.iter().map(|(s, b)| ((*s).to_owned(), b.clone())).collect::<Vec<_>>());
+    let (kept, answers) = (
+        requests.clone(),
+        answers.iter().map(|(s, b)| ((*s).to_owned(), b.clone())).collect::<Vec<_>>(),
+    );
     std::thread::spawn(move || {
         for (status, body) in answers {
             let (mut stream, _) = listener.accept().unwrap();
@@ -32,8 +34,10 @@ pub(crate) fn registry(answers: &[(&str, String)]) -> (String, Arc<Mutex<Vec<Str
             }
             kept.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
             if !status.is_empty() {
-                let answer =
-                    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         }
@@ -49,7 +53,9 @@ pub(crate) fn identity() -> String {
 }
 
 fn header(request: &str, name: &str) -> String {
-    let line = request.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(str::to_owned));
+    let line = request
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(str::to_owned));
     line.unwrap_or_else(|| panic!("no {name} in {request}"))
 }
 
@@ -68,7 +74,9 @@ fn a_code_becomes_two_secrets_and_a_lost_answer_is_had_again_under_the_same_key(
     let requests = requests.lock().unwrap().clone();
     let key = |request: &String| header(request, "idempotency-key:");
     assert_eq!((requests.len(), key(&requests[0])), (2, key(&requests[1])));
-    assert!(requests[0].contains("appliance-0123456789abcdef") && !requests[0].contains("tenant_id"));
+    assert!(
+        requests[0].contains("appliance-0123456789abcdef") && !requests[0].contains("tenant_id")
+    );
     for name in ["appliance-initial-tenant.json", "appliance-license-seed.json"] {
         assert_eq!(std::fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o777, 0o600);
     }
@@ -81,13 +89,18 @@ fn a_code_becomes_two_secrets_and_a_lost_answer_is_had_again_under_the_same_key(
 #[test]
 fn a_refused_code_ends_with_the_registrys_words_and_another_may_follow() {
     let machine = Machine::new();
-    let problem = r#"{"error":"Install code has expired. Request a fresh one.","code":"expired_claim_code"}"#;
+    let problem =
+        r#"{"error":"Install code has expired. Request a fresh one.","code":"expired_claim_code"}"#;
     let (url, _) = registry(&[("410 Gone", problem.to_owned()), ("200 OK", identity())]);
     let out = machine.path("out");
     let to = ["--output", out.to_str().unwrap()];
     let output = machine.run(&url, &to);
     assert_eq!(output.status.code(), Some(3));
-    assert!(said(&output).contains("Install code has expired. Request a fresh one."), "{}", said(&output));
+    assert!(
+        said(&output).contains("Install code has expired. Request a fresh one."),
+        "{}",
+        said(&output)
+    );
     assert_eq!(machine.status()["step"], "collect");
     std::fs::write(machine.path("code"), "WCD6-ERRE-QGRG").unwrap();
     assert!(machine.run(&url, &to).status.success());
@@ -95,7 +108,8 @@ fn a_refused_code_ends_with_the_registrys_words_and_another_may_follow() {
 
 /// A `kubectl` that keeps its arguments and what it was given, and fails while a file is there.
 fn recording_kubectl(folder: &Path) -> PathBuf {
-    let (program, log, broken) = (folder.join("kubectl"), folder.join("log"), folder.join("broken"));
+    let (program, log, broken) =
+        (folder.join("kubectl"), folder.join("log"), folder.join("broken"));
     let script = format!(
         "#!/bin/sh\necho \"$@\" >> {log}\nif [ -e {broken} ]; then echo 'connection to the server refused' >&2; exit 1; fi\necho applied\n\
          for last; do :; done\ncat \"$last\" >> {log}; echo >> {log}\n",
@@ -132,16 +146,28 @@ fn secrets_are_applied_server_side_and_never_stand_in_an_argument() {
     let log = std::fs::read_to_string(machine.path("log")).unwrap();
     let (given, calls): (Vec<&str>, Vec<&str>) =
         log.lines().filter(|line| !line.is_empty()).partition(|line| line.starts_with('{'));
-    assert!(given.iter().any(|it| it.contains("appliance-license-seed")) && given.iter().any(|it| it.contains("Job")));
-    assert!(calls.iter().filter(|call| call.starts_with("apply --server-side")).count() >= 3, "{calls:?}");
+    assert!(
+        given.iter().any(|it| it.contains("appliance-license-seed"))
+            && given.iter().any(|it| it.contains("Job"))
+    );
+    assert!(
+        calls.iter().filter(|call| call.starts_with("apply --server-side")).count() >= 3,
+        "{calls:?}"
+    );
     assert!(calls.last().unwrap().starts_with("wait --for=condition=complete"), "{calls:?}");
     let base64 = [BASE64_STANDARD.encode(PASSWORD)];
     assert!(log.contains(&base64[0]), "it is in what was applied");
-    assert!(!calls.iter().any(|call| [CODE, PASSWORD, base64[0].as_str()].iter().any(|secret| call.contains(secret))));
+    assert!(!calls.iter().any(|call| {
+        [CODE, PASSWORD, base64[0].as_str()].iter().any(|secret| call.contains(secret))
+    }));
     let left = std::fs::read_dir(machine.path("state")).unwrap().map(|it| it.unwrap().file_name());
     let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
     left.sort();
-    assert_eq!(left, ["install.json", "install.lock", "license.lock", "product.json"], "no manifest is left there");
+    assert_eq!(
+        left,
+        ["install.json", "install.lock", "license.lock", "product.json"],
+        "no manifest is left there"
+    );
 }
 
 #[test]
@@ -149,7 +175,8 @@ fn a_bootstrap_out_of_an_image_is_run_anew_and_waited_for() {
     let machine = Machine::new();
     let kubectl = recording_kubectl(machine.folder.path());
     let (url, _) = registry(&[("200 OK", identity())]);
-    let output = machine.run(&url, &["--kubectl", kubectl.to_str().unwrap(), "--bootstrap-image", "product:1"]);
+    let output = machine
+        .run(&url, &["--kubectl", kubectl.to_str().unwrap(), "--bootstrap-image", "product:1"]);
     assert!(output.status.success(), "{}", said(&output));
     let log = std::fs::read_to_string(machine.path("log")).unwrap();
     let calls: Vec<_> = log
@@ -165,12 +192,12 @@ fn a_bootstrap_out_of_an_image_is_run_anew_and_waited_for() {
 fn a_job_that_fails_is_not_waited_for_to_the_end_and_its_logs_are_shown() {
     let machine = Machine::new();
     let kubectl = machine.path("kubectl");
-    let script =
-        "#!/bin/sh\ncase \"$1\" in wait) exec sleep 60;; get) echo Failed;; logs) echo 'no such database';; esac\n";
+    let script = "#!/bin/sh\ncase \"$1\" in wait) exec sleep 60;; get) echo Failed;; logs) echo 'no such database';; esac\n";
     std::fs::write(&kubectl, script).unwrap();
     std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
     let (url, _) = registry(&[("200 OK", identity())]);
-    let output = machine.run(&url, &["--kubectl", kubectl.to_str().unwrap(), "--bootstrap-image", "product:1"]);
+    let output = machine
+        .run(&url, &["--kubectl", kubectl.to_str().unwrap(), "--bootstrap-image", "product:1"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("the bootstrap failed: no such database"), "{}", said(&output));
     assert_eq!(machine.status()["step"], "bootstrap");
@@ -180,14 +207,20 @@ fn a_job_that_fails_is_not_waited_for_to_the_end_and_its_logs_are_shown() {
 fn what_kubectl_quotes_of_a_secret_is_not_shown() {
     let machine = Machine::new();
     let kubectl = machine.path("kubectl");
-    std::fs::write(&kubectl, "#!/bin/sh\nfor file; do :; done\ncat \"$file\" >&2; echo ' is wrong' >&2; exit 1\n")
-        .unwrap();
+    std::fs::write(
+        &kubectl,
+        "#!/bin/sh\nfor file; do :; done\ncat \"$file\" >&2; echo ' is wrong' >&2; exit 1\n",
+    )
+    .unwrap();
     std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
     let (url, _) = registry(&[("200 OK", identity())]);
     let output = machine.run(&url, &["--kubectl", kubectl.to_str().unwrap()]);
     let text = said(&output);
     assert!(text.contains("is wrong") && text.contains("INITIAL_ADMIN_PASSWORD"), "{text}");
-    assert!(!text.contains(PASSWORD) && !text.contains(&BASE64_STANDARD.encode(PASSWORD)), "{text}");
+    assert!(
+        !text.contains(PASSWORD) && !text.contains(&BASE64_STANDARD.encode(PASSWORD)),
+        "{text}"
+    );
 }
 
 #[test]
@@ -199,9 +232,14 @@ fn a_program_that_is_ended_leaves_no_manifest_and_one_that_is_killed_has_it_swep
     let (url, _) = registry(&[("200 OK", identity())]);
     let manifests = || {
         let files = std::fs::read_dir(machine.path("state")).into_iter().flatten();
-        files.filter(|it| it.as_ref().unwrap().file_name().to_string_lossy().starts_with(".manifest-")).count()
+        files
+            .filter(|it| {
+                it.as_ref().unwrap().file_name().to_string_lossy().starts_with(".manifest-")
+            })
+            .count()
     };
-    let [code, config] = ["code", "answers.toml"].map(|name| machine.path(name).to_str().unwrap().to_owned());
+    let [code, config] =
+        ["code", "answers.toml"].map(|name| machine.path(name).to_str().unwrap().to_owned());
     for (signal, left) in [("-TERM", 0), ("-KILL", 1)] {
         let run = [
             "run",
@@ -221,7 +259,10 @@ fn a_program_that_is_ended_leaves_no_manifest_and_one_that_is_killed_has_it_swep
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        let sent = std::process::Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
         let ended = child.wait().unwrap();
         assert!(!ended.success());
@@ -253,8 +294,10 @@ fn the_address_may_come_by_the_name_that_the_fleet_knows() {
     let (url, _) = registry(&[("200 OK", identity())]);
     let [code, config, out] =
         ["code", "answers.toml", "out"].map(|name| machine.path(name).to_str().unwrap().to_owned());
-    let mut command = machine.command(&["run", "--code", &code, "--config", &config, "--output", &out]);
-    let output = command.env("REGISTRY_URL", "").env("ALGA_LICENSE_SERVICE_URL", &url).output().unwrap();
+    let mut command =
+        machine.command(&["run", "--code", &code, "--config", &config, "--output", &out]);
+    let output =
+        command.env("REGISTRY_URL", "").env("ALGA_LICENSE_SERVICE_URL", &url).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
 }
 
@@ -266,7 +309,11 @@ fn a_damaged_state_is_told_and_reset_helps() {
     std::fs::write(&file, "{").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let output = machine.setup(&["run", "--registry-url", "http://127.0.0.1:1"]);
-    assert!(!output.status.success() && said(&output).contains("after `reset`"), "{}", said(&output));
+    assert!(
+        !output.status.success() && said(&output).contains("after `reset`"),
+        "{}",
+        said(&output)
+    );
     let bundle = machine.path("bundle.json").to_str().unwrap().to_owned();
     assert!(machine.setup(&["support-bundle", "--out", &bundle]).status.success());
     assert!(std::fs::read_to_string(&bundle).unwrap().contains("is damaged"), "it says so");
@@ -287,11 +334,21 @@ fn a_clock_that_is_off_is_said() {
 fn a_proxy_of_the_environment_is_called_through() {
     let machine = Machine::new();
     let (proxy, requests) = registry(&[("200 OK", identity())]);
-    let (code, config, out) = (machine.path("code"), machine.path("answers.toml"), machine.path("out"));
+    let (code, config, out) =
+        (machine.path("code"), machine.path("answers.toml"), machine.path("out"));
     let [code, config, out] = [&code, &config, &out].map(|path| path.to_str().unwrap());
     let url = "http://registry.invalid";
-    let mut command =
-        machine.command(&["run", "--code", code, "--config", config, "--registry-url", url, "--output", out]);
+    let mut command = machine.command(&[
+        "run",
+        "--code",
+        code,
+        "--config",
+        config,
+        "--registry-url",
+        url,
+        "--output",
+        out,
+    ]);
     let output = command.env("http_proxy", proxy).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let request = requests.lock().unwrap()[0].clone();

@@ -24,7 +24,8 @@ pub(crate) async fn serve() -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let path = data.path().to_str().unwrap().to_owned();
-    let config = Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path.clone())).unwrap();
+    let config =
+        Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path.clone())).unwrap();
     let wired = registry_wiring::build(&config, &url).await.unwrap();
     let settings = Arc::new(HttpSettings {
         body_limit: 65_536,
@@ -36,9 +37,16 @@ pub(crate) async fn serve() -> Served {
         source_header: HeaderName::from_static("x-forwarded-for"),
     });
     let registry = wired.registry.clone();
-    let app = App::new(wired.registry, wired.files, Arc::new(ServiceTokens::default()), settings.clone());
+    let app =
+        App::new(wired.registry, wired.files, Arc::new(ServiceTokens::default()), settings.clone());
     tokio::spawn(async move {
-        registry_http::serve(listener, registry_http::router(app), &settings, std::future::pending()).await
+        registry_http::serve(
+            listener,
+            registry_http::router(app),
+            &settings,
+            std::future::pending(),
+        )
+        .await
     });
     Served { registry, url, data }
 }
@@ -62,11 +70,14 @@ impl Served {
     /// The code in the newest mail: on a line of its own.
     pub(crate) async fn mailed_code(&self) -> String {
         while self.registry.mail_deliver().await.unwrap().is_some() {}
-        let mut mails: Vec<_> =
-            std::fs::read_dir(self.data.path().join("mailbox")).unwrap().map(|it| it.unwrap()).collect();
+        let mut mails: Vec<_> = std::fs::read_dir(self.data.path().join("mailbox"))
+            .unwrap()
+            .map(|it| it.unwrap())
+            .collect();
         mails.sort_by_key(std::fs::DirEntry::path);
         let mail = std::fs::read_to_string(mails.pop().unwrap().path()).unwrap();
-        let is_code = |line: &&str| line.len() == 14 && line.split('-').all(|group| group.len() == 4);
+        let is_code =
+            |line: &&str| line.len() == 14 && line.split('-').all(|group| group.len() == 4);
         mail.lines().map(str::trim).find(is_code).unwrap().to_owned()
     }
 }

@@ -8,7 +8,13 @@ use serde_json::Value;
 /// The command, on this data folder and with this environment.
 pub(crate) fn command(data: &Path, environment: &[(&str, &str)], args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registryctl"));
-    command.arg("--data").arg(data).arg("--json").args(args).stdin(Stdio::null()).env_remove("REGISTRY_CONFIG");
+    command
+        .arg("--data")
+        .arg(data)
+        .arg("--json")
+        .args(args)
+        .stdin(Stdio::null())
+        .env_remove("REGISTRY_CONFIG");
     command.envs(environment.iter().copied());
     command
 }

@@ -24,6 +24,9 @@ macro_rules! on_both_databases {
 pub(crate) use on_both_databases;
 
 /// This environment and more of it.
-pub(crate) fn with<'a>(environment: &[(&'a str, &'a str)], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn with<'a>(
+    environment: &[(&'a str, &'a str)],
+    more: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
     [environment, more].concat()
 }

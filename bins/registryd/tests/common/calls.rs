@@ -16,7 +16,12 @@ pub(crate) fn lasting(answer: &Answer) -> Answer {
 
 impl Server {
     pub(crate) fn check_in(&self, credential: &str) -> Answer {
-        answer(self.post("/check-in").json(&json!({ "appliance_credential": credential })).send().unwrap())
+        answer(
+            self.post("/check-in")
+                .json(&json!({ "appliance_credential": credential }))
+                .send()
+                .unwrap(),
+        )
     }
 
     pub(crate) fn verify(&self, credential: &str) -> Answer {
@@ -32,17 +37,20 @@ impl Server {
 
     /// Redeems as a running appliance, which names its tenant, or says that it has none.
     pub(crate) fn activate(&self, code: &str, tenant: &Value) -> Answer {
-        let body = json!({ "claim_code": code, "appliance_id": "appliance-1", "tenant_id": tenant });
+        let body =
+            json!({ "claim_code": code, "appliance_id": "appliance-1", "tenant_id": tenant });
         answer(self.post("/register").json(&body).send().unwrap())
     }
 
     pub(crate) fn claim_code(&self, subscription: &str) -> String {
-        let (status, body) = self.service("/claim-codes", &json!({ "stripe_sub_id": subscription }));
+        let (status, body) =
+            self.service("/claim-codes", &json!({ "stripe_sub_id": subscription }));
         assert_eq!(status, 200, "{body}");
         text(&body["code"])
     }
 
-    /// An installed appliance of a paid tenant with this subscription: its tenant and its credential.
+    /// An installed appliance of a paid tenant with this subscription: its tenant and its
+    /// credential.
     pub(crate) fn installed(&self, subscription: &str) -> (String, String) {
         let body = json!({
             "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro", "seats": 5,
@@ -61,6 +69,7 @@ impl Server {
         // The clock is not asked in tests; this file was written a moment ago.
         let now = std::fs::metadata(self.data.join("service-token")).unwrap().modified().unwrap();
         let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 5;
-        Verifier::new(TrustedKeys::from_jwks(&jwks).unwrap(), "appliance-registry", tenant).state(&text(token), now)
+        Verifier::new(TrustedKeys::from_jwks(&jwks).unwrap(), "appliance-registry", tenant)
+            .state(&text(token), now)
     }
 }

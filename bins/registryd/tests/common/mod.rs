@@ -81,8 +81,16 @@ pub(crate) fn answer(response: Response) -> Answer {
     let id = response.headers().get("x-request-id").unwrap().to_str().unwrap().to_owned();
     let body: Value = response.json().unwrap();
     if status >= 400 {
-        assert_eq!((body["status"].as_u64(), &body["detail"]), (Some(status.into()), &body["error"]));
-        assert!(["type", "title", "error", "code", "server_time"].iter().all(|key| body[key].is_string()), "{body}");
+        assert_eq!(
+            (body["status"].as_u64(), &body["detail"]),
+            (Some(status.into()), &body["error"])
+        );
+        assert!(
+            ["type", "title", "error", "code", "server_time"]
+                .iter()
+                .all(|key| body[key].is_string()),
+            "{body}"
+        );
         assert_eq!(body["request_id"], id);
     }
     (status, body)
@@ -152,7 +160,8 @@ impl Server {
 
     /// Asks it to stop.
     pub(crate) fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
@@ -171,7 +180,8 @@ impl Drop for Server {
 
 fn mailbox(data: &Path) -> Vec<String> {
     let files = std::fs::read_dir(data.join("mailbox")).unwrap().map(|file| file.unwrap().path());
-    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "eml")).collect();
+    let mut files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "eml")).collect();
     files.sort();
     files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }

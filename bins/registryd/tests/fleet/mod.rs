@@ -100,13 +100,20 @@ pub(crate) struct Answered {
 impl Answered {
     /// Holds the database against what was answered, of which there must be so much at least.
     pub(crate) fn verify(&self, url: &str, least: usize) {
-        assert!(self.registered.len() >= least, "only {} registrations were answered", self.registered.len());
+        assert!(
+            self.registered.len() >= least,
+            "only {} registrations were answered",
+            self.registered.len()
+        );
         assert!(self.wins.len() >= least / 2, "only {} redemptions were answered", self.wins.len());
         assert!(self.wins.values().all(|&wins| wins == 1), "a code has two winners");
         let tenants = sql(url, "SELECT id FROM tenants").unwrap();
         let tenants: std::collections::BTreeSet<&str> = tenants.lines().collect();
         for (tenant, _) in &self.registered {
-            assert!(tenants.contains(tenant.as_str()), "an answered registration is lost: {tenant}");
+            assert!(
+                tenants.contains(tenant.as_str()),
+                "an answered registration is lost: {tenant}"
+            );
         }
         let consumed = "SELECT count(*) FROM install_codes WHERE consumed_at IS NOT NULL";
         let consumed: usize = sql(url, consumed).unwrap().parse().unwrap();
@@ -114,7 +121,8 @@ impl Answered {
     }
 }
 
-/// Callers that register, and redeem each code twice at once, until they are stopped; what fails they try no more.
+/// Callers that register, and redeem each code twice at once, until they are stopped; what fails
+/// they try no more.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     callers: Vec<JoinHandle<Answered>>,
@@ -152,7 +160,9 @@ fn call(number: usize, url: &str, token: &str, stop: &AtomicBool) -> Answered {
         let body = json!({
             "company_name": format!("Company {number} {round}"), "contact_email": "c@example.com", "edition": "pro",
         });
-        let Some(body) = ask(client.post(format!("{url}/register-tenant")).bearer_auth(token).json(&body)) else {
+        let Some(body) =
+            ask(client.post(format!("{url}/register-tenant")).bearer_auth(token).json(&body))
+        else {
             std::thread::sleep(Duration::from_millis(20));
             continue;
         };
@@ -173,7 +183,8 @@ fn call(number: usize, url: &str, token: &str, stop: &AtomicBool) -> Answered {
     answered
 }
 
-/// The body of a 200; a refusal and a broken connection are none. What is neither a refusal nor a 503 is a defect.
+/// The body of a 200; a refusal and a broken connection are none. What is neither a refusal nor a
+/// 503 is a defect.
 fn ask(call: reqwest::blocking::RequestBuilder) -> Option<Value> {
     let response = call.send().ok()?;
     let status = response.status().as_u16();

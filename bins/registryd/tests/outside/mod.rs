@@ -27,7 +27,11 @@ impl Outside {
     pub(crate) fn start() -> Self {
         let user = Some(("registry".to_owned(), PASSWORD.to_owned()));
         let smtp = SmtpServer::start(SmtpOptions { user, ..SmtpOptions::default() }).unwrap();
-        let s3 = S3Server::start(S3Options { secret_access_key: S3_KEY.to_owned(), ..S3Options::default() }).unwrap();
+        let s3 = S3Server::start(S3Options {
+            secret_access_key: S3_KEY.to_owned(),
+            ..S3Options::default()
+        })
+        .unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), &smtp.ca_pem).unwrap();
         Self { smtp, s3, folder }
@@ -43,7 +47,10 @@ impl Outside {
                 ("REGISTRY_MAIL_SMTP_PORT", self.smtp.port().to_string()),
                 ("REGISTRY_MAIL_SMTP_USERNAME", "registry".to_owned()),
                 ("REGISTRY_MAIL_SMTP_PASSWORD", PASSWORD.to_owned()),
-                ("REGISTRY_MAIL_SMTP_CA_FILE", self.folder.path().join("ca.pem").to_str().unwrap().to_owned()),
+                (
+                    "REGISTRY_MAIL_SMTP_CA_FILE",
+                    self.folder.path().join("ca.pem").to_str().unwrap().to_owned(),
+                ),
             ]);
         }
         if servers.contains(&"s3") {
@@ -84,7 +91,8 @@ pub(crate) fn operator() -> Actor {
     Actor { name: "operator:test".to_owned(), source: "test".to_owned() }
 }
 
-/// Does something with a registry on the same data and the same configuration, as the admin command line does.
+/// Does something with a registry on the same data and the same configuration, as the admin command
+/// line does.
 pub(crate) fn operate(data: &Path, environment: Environment, work: impl AsyncFnOnce(&Registry)) {
     let told = |name: &str| match name {
         "REGISTRY_DATA" => data.to_str(),
@@ -114,7 +122,8 @@ pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool) {
 pub(crate) fn until_all_are_sent(data: &Path, environment: Environment) {
     operate(data, environment, async |registry| {
         for _ in 0..240 {
-            let queued = MailQuery { state: Some(MailState::Queued), limit: 1, ..MailQuery::default() };
+            let queued =
+                MailQuery { state: Some(MailState::Queued), limit: 1, ..MailQuery::default() };
             if registry.mail_list(queued).await.unwrap().is_empty() {
                 return;
             }
@@ -134,6 +143,7 @@ pub(crate) fn download_path(raw: &str) -> String {
     // Lines of quoted-printable text are joined by `=` (RFC 2045 §6.7).
     let joined = raw.replace("=\r\n", "").replace("=\n", "");
     let rest = joined.split_once("/download/").unwrap_or_else(|| panic!("no link in {raw}")).1;
-    let token: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+    let token: String =
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
     format!("/download/{token}")
 }

@@ -30,9 +30,16 @@ pub(crate) fn form(server: &Server, path: &str, cookie: &str, fields: &[(&str, &
     server.post(path).header("cookie", cookie).form(fields).send().unwrap()
 }
 
-pub(crate) fn registration<'a>(form: &'a str, change: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
-    let mut fields =
-        vec![("form", form), ("company_name", "Acme"), ("contact_email", "ada@acme.example"), ("product_code", "psa")];
+pub(crate) fn registration<'a>(
+    form: &'a str,
+    change: &[(&'static str, &'a str)],
+) -> Vec<(&'static str, &'a str)> {
+    let mut fields = vec![
+        ("form", form),
+        ("company_name", "Acme"),
+        ("contact_email", "ada@acme.example"),
+        ("product_code", "psa"),
+    ];
     for (name, value) in change {
         fields.retain(|(known, _)| known != name);
         fields.push((name, value));
@@ -43,12 +50,17 @@ pub(crate) fn registration<'a>(form: &'a str, change: &[(&'static str, &'a str)]
 /// What the newest mail's link signs in with, once so many mails have come.
 pub(crate) fn mailed_token(server: &Server, mails: usize) -> String {
     for _ in 0..200 {
-        let mut files: Vec<_> =
-            std::fs::read_dir(server.data.join("mailbox")).unwrap().map(|it| it.unwrap().path()).collect();
+        let mut files: Vec<_> = std::fs::read_dir(server.data.join("mailbox"))
+            .unwrap()
+            .map(|it| it.unwrap().path())
+            .collect();
         files.retain(|path| path.extension().is_some_and(|it| it == "eml"));
         files.sort();
         if files.len() >= mails {
-            let text = std::fs::read_to_string(files.pop().unwrap()).unwrap().replace("=\r\n", "").replace("=\n", "");
+            let text = std::fs::read_to_string(files.pop().unwrap())
+                .unwrap()
+                .replace("=\r\n", "")
+                .replace("=\n", "");
             let (_, rest) = text.split_once("/portal/sign-in/").unwrap();
             return rest[..64].to_owned();
         }

@@ -1,4 +1,5 @@
-//! Check-ins over real HTTP, on a clock that the test sets: a week of them, what ends them, and a fleet after an outage.
+//! Check-ins over real HTTP, on a clock that the test sets: a week of them, what ends them, and a
+//! fleet after an outage.
 
 use std::path::Path;
 
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use appliance_install::{
-    CheckIns, CheckingIn, Client, Clock as _, Files, Held, Job, Said, Standing, Step, Trouble, Trust, held,
+    CheckIns, CheckingIn, Client, Clock as _, Files, Held, Job, Said, Standing, Step, Trouble,
+    Trust, held,
 };
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -29,7 +31,8 @@ fn operator() -> Actor {
 async fn installed(served: &Served, folder: &Path) -> Issued {
     let issued = served.world.register("Acme", "pro").await;
     let client = served.client(&served.url, folder);
-    let install = install(folder, &client, &issued.code, |_| panic!("no trouble was expected")).await;
+    let install =
+        install(folder, &client, &issued.code, |_| panic!("no trouble was expected")).await;
     assert_eq!(*install.step(), Step::Done { tenant_id: Some(issued.tenant_id.0) });
     issued
 }
@@ -43,7 +46,10 @@ async fn check_in(served: &Served, folder: &Path) -> Held {
 async fn check_in_with(served: &Served, folder: &Path, client: &Client) -> Held {
     // Opened anew each time, as after a restart.
     let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
-    check_ins.check_in(client, &Files::new(folder.join("out"), Job::None), served.time.now(), 30_000).await.unwrap();
+    check_ins
+        .check_in(client, &Files::new(folder.join("out"), Job::None), served.time.now(), 30_000)
+        .await
+        .unwrap();
     check_ins.held().clone()
 }
 
@@ -65,11 +71,18 @@ async fn a_week_of_check_ins_renews_the_license_as_the_registry_asks() {
         calls += 1;
         assert_eq!(held.standing, Some(Standing::Entitled));
         let pause = held.schedule.due_in(served.time.now());
-        assert!((18 * HOUR..=30 * HOUR).contains(&pause), "three to five quarters of a day: {pause}");
+        assert!(
+            (18 * HOUR..=30 * HOUR).contains(&pause),
+            "three to five quarters of a day: {pause}"
+        );
         assert_eq!(held.licensed.sub, first.licensed.sub, "the same over all renewals");
         let renewed = held.licensed.expires_at > last.licensed.expires_at;
         renewals += u32::from(renewed);
-        assert_eq!(seed(folder) != seed_before, renewed, "the product gets each new license, and no other");
+        assert_eq!(
+            seed(folder) != seed_before,
+            renewed,
+            "the product gets each new license, and no other"
+        );
         assert!(held.licensed.expires_at >= served.time.now() + 29 * DAY);
         last = held;
         served.time.pass(pause);
@@ -86,12 +99,17 @@ async fn an_agent_knows_what_ended_and_keeps_its_license() {
     let before = check_in(&served, folder).await;
     let record = served.world.registry.tenant_show(issued.tenant_id).await.unwrap().record;
     let by_id = EntitlementSelector::Id(record.entitlements[0].id);
-    let edit =
-        async |edit| served.world.registry.entitlement_edit(by_id.clone(), edit, None, operator()).await.unwrap();
+    let edit = async |edit| {
+        served.world.registry.entitlement_edit(by_id.clone(), edit, None, operator()).await.unwrap()
+    };
     edit(EntitlementEdit::Revoke).await;
     served.time.pass(2 * DAY);
     let revoked = check_in(&served, folder).await;
-    assert_eq!((revoked.standing, &revoked.licensed), (Some(Standing::Revoked), &before.licensed), "grace");
+    assert_eq!(
+        (revoked.standing, &revoked.licensed),
+        (Some(Standing::Revoked), &before.licensed),
+        "grace"
+    );
     edit(EntitlementEdit::Restore).await;
     let restored = check_in(&served, folder).await;
     assert_eq!(restored.standing, Some(Standing::Entitled));
@@ -99,7 +117,10 @@ async fn an_agent_knows_what_ended_and_keeps_its_license() {
     let appliance = ApplianceId::parse("appliance-1").unwrap();
     served.world.registry.appliance_revoke(issued.tenant_id, appliance, operator()).await.unwrap();
     let ended = check_in(&served, folder).await;
-    assert_eq!((ended.standing, ended.licensed), (Some(Standing::CredentialRevoked), restored.licensed));
+    assert_eq!(
+        (ended.standing, ended.licensed),
+        (Some(Standing::CredentialRevoked), restored.licensed)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +170,8 @@ async fn a_license_that_is_not_believed_is_not_taken_and_what_the_product_missed
     // The folder of the product is gone: the license is kept, and handed on when it is back.
     std::fs::rename(folder.join("out"), folder.join("away")).unwrap();
     let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
-    let (client, product) = (served.client(&served.url, folder), Files::new(folder.join("out"), Job::None));
+    let (client, product) =
+        (served.client(&served.url, folder), Files::new(folder.join("out"), Job::None));
     served.time.pass(2 * DAY);
     let now = served.time.now();
     let failed = check_ins.check_in(&client, &product, now, 0).await.unwrap_err();
@@ -166,7 +188,8 @@ async fn a_license_that_is_not_believed_is_not_taken_and_what_the_product_missed
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_turn_bit_by_bit_are_followed_and_a_set_of_strangers_is_not() {
     let signer = Arc::new(Turning::new(1));
-    let (served, folder) = (Served::signing_with(Some(signer.clone())).await, tempfile::tempdir().unwrap());
+    let (served, folder) =
+        (Served::signing_with(Some(signer.clone())).await, tempfile::tempdir().unwrap());
     let folder = folder.path();
     installed(&served, folder).await;
     let pinned = |number: u8| {

@@ -7,8 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use appliance_install::{
-    Admin, Claimed, EditionChoice, Entered, Identity, Install, InstallError, Licensed, Manifests, Next, Outcome, Paid,
-    Product, Redeeming, Refused, Request, SecretText, Step, StoreError, SubmitError, Trouble, Way,
+    Admin, Claimed, EditionChoice, Entered, Identity, Install, InstallError, Licensed, Manifests,
+    Next, Outcome, Paid, Product, Redeeming, Refused, Request, SecretText, Step, StoreError,
+    SubmitError, Trouble, Way,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -36,7 +37,10 @@ impl Registry {
 impl Redeeming for Registry {
     async fn redeem(&self, request: &Request) -> Outcome {
         assert_eq!(request.appliance_id, "appliance-1");
-        self.asked.lock().unwrap().push((request.code.expose().to_owned(), request.idempotency_key.clone()));
+        self.asked
+            .lock()
+            .unwrap()
+            .push((request.code.expose().to_owned(), request.idempotency_key.clone()));
         self.answers.lock().unwrap().pop_front().unwrap()
     }
 
@@ -141,7 +145,8 @@ async fn a_crash_after_every_step_loses_nothing_and_asks_with_the_same_key() {
     let path = folder.path().join("state");
     // The first answers get lost on their way; the registry has redeemed the code by then.
     let lost = || Outcome::Trouble(Trouble::BrokeOff);
-    let (registry, cluster) = (Registry::telling([lost(), lost(), identity()]), Cluster::failing(3));
+    let (registry, cluster) =
+        (Registry::telling([lost(), lost(), identity()]), Cluster::failing(3));
     // Once it has answered, it is not asked again, whatever its license is taken for.
     let clock = Trouble::Clock { problem: "has ended already".into() };
     registry.doubts.lock().unwrap().extend([clock, Trouble::TimedOut]);
@@ -160,7 +165,10 @@ async fn a_crash_after_every_step_loses_nothing_and_asks_with_the_same_key() {
     let asked = registry.asked();
     assert_eq!(asked.len(), 3);
     assert!(asked.iter().all(|it| *it == asked[0]) && asked[0].1.len() >= 16, "{asked:?}");
-    assert_eq!((cluster.written.lock().unwrap().len(), *cluster.bootstrapped.lock().unwrap()), (1, 1));
+    assert_eq!(
+        (cluster.written.lock().unwrap().len(), *cluster.bootstrapped.lock().unwrap()),
+        (1, 1)
+    );
     assert_eq!(*open(&path).step(), Step::Done { tenant_id: Some(Uuid::from_u128(7)) });
     let kept = std::fs::read_to_string(path.join("install.json")).unwrap();
     for secret in ["correct horse", "K7QP", "00ff", "a.b.c"] {
@@ -184,14 +192,17 @@ async fn an_appliance_keeps_the_name_that_its_code_was_tried_under() {
 #[tokio::test]
 async fn a_refused_code_reopens_the_form_and_the_next_one_is_tried_under_a_key_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
+    let refused =
+        Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
     let registry = Registry::telling([Outcome::Refused(refused.clone()), identity()]);
     let cluster = Cluster::default();
     let mut install = open(folder.path());
     install.submit(with_code("OLD"), key()).unwrap();
     assert_eq!(install.advance(&registry, &cluster, 0).await.unwrap(), Next::WaitForOperator);
     let reopened = open(folder.path());
-    assert!(matches!(reopened.step(), Step::Collect { refused: Some(said), .. } if *said == refused));
+    assert!(
+        matches!(reopened.step(), Step::Collect { refused: Some(said), .. } if *said == refused)
+    );
     assert_eq!(reopened.entered(), Some(&with_code("OLD")), "the rest need not be typed again");
     assert_eq!(
         install.advance(&registry, &cluster, 0).await.unwrap(),
@@ -222,9 +233,14 @@ async fn a_code_that_is_typed_again_while_it_waits_keeps_its_key() {
 #[tokio::test]
 async fn a_code_that_is_typed_again_after_another_one_keeps_its_key_too() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = Refused { code: "invalid_claim_code".into(), text: "Invalid install code.".into() };
+    let refused =
+        Refused { code: "invalid_claim_code".into(), text: "Invalid install code.".into() };
     // The registry has redeemed the first one: only its answer was lost.
-    let registry = Registry::telling([Outcome::Trouble(Trouble::BrokeOff), Outcome::Refused(refused), identity()]);
+    let registry = Registry::telling([
+        Outcome::Trouble(Trouble::BrokeOff),
+        Outcome::Refused(refused),
+        identity(),
+    ]);
     for code in ["K7QP-M2RX-9TDV", "WRONG", "k7qp m2rx 9tdv"] {
         open(folder.path()).submit(with_code(code), key()).unwrap();
         open(folder.path()).advance(&registry, &Cluster::default(), 0).await.unwrap();
@@ -236,7 +252,8 @@ async fn a_code_that_is_typed_again_after_another_one_keeps_its_key_too() {
 #[tokio::test]
 async fn once_a_code_was_entered_no_way_leads_to_a_tenant_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = Refused { code: "invalid_claim_code".into(), text: "Invalid install code.".into() };
+    let refused =
+        Refused { code: "invalid_claim_code".into(), text: "Invalid install code.".into() };
     let registry = Registry::telling([Outcome::Trouble(Trouble::Dns), Outcome::Refused(refused)]);
     let cluster = Cluster::default();
     let mut install = open(folder.path());
@@ -252,7 +269,10 @@ async fn once_a_code_was_entered_no_way_leads_to_a_tenant_of_its_own() {
     install.submit(without_code(), key()).unwrap();
     while install.advance(&registry, &cluster, 0).await.unwrap() == Next::GoOn {}
     assert_eq!(*install.step(), Step::Done { tenant_id: None });
-    assert!(matches!(install.submit(with_code("K7QP"), key()), Err(SubmitError::Installed)), "it is installed");
+    assert!(
+        matches!(install.submit(with_code("K7QP"), key()), Err(SubmitError::Installed)),
+        "it is installed"
+    );
 }
 
 #[tokio::test]
@@ -266,7 +286,10 @@ async fn what_cannot_be_written_down_does_not_happen() {
     std::fs::remove_dir_all(&path).unwrap();
     let failed = install.advance(&registry, &Cluster::default(), 0).await.unwrap_err();
     assert!(failed.to_string().contains("disk is not full"), "{failed}");
-    assert!(matches!(install.step(), Step::Redeem { .. }), "the answer is asked for again, under the same key");
+    assert!(
+        matches!(install.step(), Step::Redeem { .. }),
+        "the answer is asked for again, under the same key"
+    );
     assert!(matches!(install.submit(with_code("OTHER"), key()), Err(SubmitError::Store(_))));
 }
 
@@ -285,7 +308,11 @@ fn the_state_is_for_its_owner_only_and_damage_is_told() {
     let damaged = Install::open(&path, "appliance-1".into()).err().unwrap().to_string();
     assert!(damaged.contains("re-issued code"), "{damaged}");
     Install::reset(&path).unwrap();
-    assert_eq!(*open(&path).step(), Step::Collect { refused: None, before: None }, "what is told to do helps");
+    assert_eq!(
+        *open(&path).step(),
+        Step::Collect { refused: None, before: None },
+        "what is told to do helps"
+    );
     let unusable = Install::open(Path::new("/proc/nowhere"), "appliance-1".into());
     assert!(matches!(unusable, Err(StoreError::Unusable(..))));
 }

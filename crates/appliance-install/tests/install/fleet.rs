@@ -1,4 +1,5 @@
-//! A fleet after an outage: simulated appliances, the real schedule, and the registry's real answers.
+//! A fleet after an outage: simulated appliances, the real schedule, and the registry's real
+//! answers.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -36,7 +37,12 @@ async fn appliance(world: &World, number: usize) -> Held {
 
 async fn answer(world: &World, held: &Held) -> Said {
     let credential = PlainCredential::new(held.licensed.credential.expose().to_owned());
-    let asked = CheckIn { credential, held_sub: None, source: Source::of([192, 0, 2, 1].into()), key: None };
+    let asked = CheckIn {
+        credential,
+        held_sub: None,
+        source: Source::of([192, 0, 2, 1].into()),
+        key: None,
+    };
     let checked_in = world.registry.check_in(asked).await.unwrap();
     let asked = (checked_in.next_check_in_at - checked_in.now).to_std().ok();
     match checked_in.standing {
@@ -74,7 +80,8 @@ async fn a_fleet_that_was_cut_off_for_six_hours_comes_back_over_an_hour() {
     let mut due: BinaryHeap<_> = (0..FLEET).map(|number| Reverse((start, number))).collect();
     let mut jitter = 1_u64;
     let mut draw = || {
-        jitter = jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        jitter =
+            jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         u16::try_from(jitter >> 48).unwrap()
     };
     let (mut back, mut now) = (Vec::new(), start);

@@ -1,8 +1,11 @@
-//! Each kind of network trouble, made to happen: it is told apart, and never taken for a refusal or an identity.
+//! Each kind of network trouble, made to happen: it is told apart, and never taken for a refusal or
+//! an identity.
 
 use std::time::Duration;
 
-use appliance_install::{Client, ClientError, Outcome, Redeeming as _, Request, SecretText, Trouble, Trust};
+use appliance_install::{
+    Client, ClientError, Outcome, Redeeming as _, Request, SecretText, Trouble, Trust,
+};
 use throwaway_servers::{SmtpOptions, SmtpServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -55,12 +58,14 @@ fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
-    let tls = SmtpServer::start(SmtpOptions { implicit_tls: true, ..SmtpOptions::default() }).unwrap();
+    let tls =
+        SmtpServer::start(SmtpOptions { implicit_tls: true, ..SmtpOptions::default() }).unwrap();
     let down = SmtpServer::start(SmtpOptions::default()).unwrap();
     let refusing = format!("http://127.0.0.1:{}", down.port());
     drop(down);
     let whole = r#"{"tenant_id":"019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73","edition":"essentials","#;
-    let mut cut = http("200 OK", "", &format!("{whole}\"company_name\":\"Acme\",\"contact_email\":\"\"}}"));
+    let mut cut =
+        http("200 OK", "", &format!("{whole}\"company_name\":\"Acme\",\"contact_email\":\"\"}}"));
     cut.truncate(cut.len() - 20);
     let mut messages = std::collections::BTreeSet::new();
     for (what, service, expected) in [
@@ -94,7 +99,11 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
             server(Some(http("404 Not Found", "", "nginx")), false).await,
             Trouble::NotTheService { status: 404 },
         ),
-        ("a failure", server(Some(http("500 Oh", "", "{}")), false).await, Trouble::Failing { status: 500 }),
+        (
+            "a failure",
+            server(Some(http("500 Oh", "", "{}")), false).await,
+            Trouble::Failing { status: 500 },
+        ),
         (
             "too busy",
             server(Some(http("503 Busy", "retry-after: 9\r\n", "")), false).await,
@@ -102,13 +111,18 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
         ),
         ("not HTTP", server(Some(b"SSH-2.0-hello\r\n".to_vec()), false).await, Trouble::NotHttp),
     ] {
-        let Outcome::Trouble(trouble) = redeem(&service).await else { panic!("{what} is no trouble") };
+        let Outcome::Trouble(trouble) = redeem(&service).await else {
+            panic!("{what} is no trouble")
+        };
         match (&trouble, &expected) {
             (Trouble::Tls { detail }, Trouble::Tls { .. }) => assert!(!detail.is_empty()),
             _ => assert_eq!(trouble, expected, "{what}"),
         }
         let message = trouble.message(&service);
-        assert!(message.starts_with(&format!("Could not reach the license service at {service}: ")), "{message}");
+        assert!(
+            message.starts_with(&format!("Could not reach the license service at {service}: ")),
+            "{message}"
+        );
         messages.insert(trouble.message("it"));
     }
     assert_eq!(messages.len(), 12, "one for each kind and status");
@@ -116,8 +130,11 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
 
 #[tokio::test]
 async fn a_refusal_is_shown_in_the_registrys_words() {
-    let body = r#"{"error":"Install code has expired, on 2026-11-24.","code":"expired_claim_code"}"#;
-    let service = server(Some(http("410 Gone", "content-type: application/problem+json\r\n", body)), false).await;
+    let body =
+        r#"{"error":"Install code has expired, on 2026-11-24.","code":"expired_claim_code"}"#;
+    let service =
+        server(Some(http("410 Gone", "content-type: application/problem+json\r\n", body)), false)
+            .await;
     let Outcome::Refused(refused) = redeem(&service).await else { panic!("a refusal") };
     assert_eq!(
         (refused.code.as_str(), refused.text.as_str()),
@@ -127,12 +144,22 @@ async fn a_refusal_is_shown_in_the_registrys_words() {
 
 #[test]
 fn an_address_that_is_none_is_refused() {
-    for address in ["", "registry.example", "ftp://registry.example", "https://", "https://registry.example/path"] {
+    for address in [
+        "",
+        "registry.example",
+        "ftp://registry.example",
+        "https://",
+        "https://registry.example/path",
+    ] {
         assert!(
-            matches!(Client::new(address, None, trust(), Duration::from_secs(1)), Err(ClientError::Address(_))),
+            matches!(
+                Client::new(address, None, trust(), Duration::from_secs(1)),
+                Err(ClientError::Address(_))
+            ),
             "{address}"
         );
     }
-    let authority = Client::new("https://registry.example", Some(b"no PEM"), trust(), Duration::from_secs(1));
+    let authority =
+        Client::new("https://registry.example", Some(b"no PEM"), trust(), Duration::from_secs(1));
     assert!(matches!(authority, Err(ClientError::Authority(_))));
 }

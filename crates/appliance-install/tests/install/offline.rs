@@ -1,11 +1,12 @@
-//! Installing without a network: the appliance's request and the registry's answer, each held against the other's reader.
+//! Installing without a network: the appliance's request and the registry's answer, each held
+//! against the other's reader.
 
 use std::path::Path;
 
 use crate::served::{Served, entered};
 use appliance_install::{
-    AnswerError, Answered, Clock as _, Entered, Files, Install, Job, Next, Step, SubmitError, Trust, Way, answer, held,
-    request,
+    AnswerError, Answered, Clock as _, Entered, Files, Install, Job, Next, Step, SubmitError,
+    Trust, Way, answer, held, request,
 };
 use appliance_license::{Invalid, LicenseState, TrustedKeys, Verifier};
 use registry_core::install_code::PlainCode;
@@ -20,7 +21,10 @@ const DAY: u64 = 86_400;
 fn jwks(served: &Served) -> String {
     let key = &served.world.registry.public_keys()[0];
     let jwk = key.material.jwk();
-    format!(r#"{{"keys": [{{"kty": "{}", "crv": "{}", "kid": "{}", "x": "{}"}}]}}"#, jwk.kty, jwk.crv, key.kid, jwk.x)
+    format!(
+        r#"{{"keys": [{{"kty": "{}", "crv": "{}", "kid": "{}", "x": "{}"}}]}}"#,
+        jwk.kty, jwk.crv, key.kid, jwk.x
+    )
 }
 
 /// The keys that the image brought along.
@@ -41,7 +45,8 @@ fn asked(folder: &Path, random: u8) -> String {
 
 async fn answered(served: &Served, code: &PlainCode, request: &str) -> Result<String, Error> {
     let code = TypedCode::new(code.expose().to_owned());
-    let answer = served.world.registry.offline_answer(code, read_request(request).unwrap(), actor()).await?;
+    let answer =
+        served.world.registry.offline_answer(code, read_request(request).unwrap(), actor()).await?;
     Ok(answer.expose().to_owned())
 }
 
@@ -53,7 +58,9 @@ async fn take(folder: &Path, code: &PlainCode, identity: Answered) -> Install {
     std::fs::create_dir_all(folder.join("out")).unwrap();
     let mut install = Install::open(folder, "appliance-1".to_owned()).unwrap();
     install.submit_answer(offline(code), identity).unwrap();
-    while install.hand_over(&Files::new(folder.join("out"), Job::None)).await.unwrap() == Next::GoOn {}
+    while install.hand_over(&Files::new(folder.join("out"), Job::None)).await.unwrap() == Next::GoOn
+    {
+    }
     install
 }
 
@@ -138,7 +145,10 @@ async fn what_was_altered_or_is_something_else_is_not_taken() {
         ("another file", "hello", Invalid::Malformed),
     ] {
         let taken = answer(folder, text, &trust, now);
-        assert!(matches!(&taken, Err(AnswerError::NotBelieved(reason)) if *reason == expected), "{what}: {taken:?}");
+        assert!(
+            matches!(&taken, Err(AnswerError::NotBelieved(reason)) if *reason == expected),
+            "{what}: {taken:?}"
+        );
     }
     // Nor is an answer a license.
     let keys = TrustedKeys::from_jwks(&jwks(&served)).unwrap();
@@ -164,7 +174,10 @@ async fn essentials_has_no_license_offline_either() {
     let issued = served.world.register("Acme", "essentials").await;
     let text = answered(&served, &issued.code, &asked(folder, 1)).await.unwrap();
     let identity = answer(folder, &text, &trust(&served, folder), served.time.now()).unwrap();
-    assert_eq!((identity.identity.tenant_id, &identity.identity.licensed), (issued.tenant_id.0, &None));
+    assert_eq!(
+        (identity.identity.tenant_id, &identity.identity.licensed),
+        (issued.tenant_id.0, &None)
+    );
     take(folder, &issued.code, identity).await;
     assert_eq!(held(folder).unwrap(), None);
 }

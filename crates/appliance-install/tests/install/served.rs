@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use appliance_install::{Admin, Client, Clock, Entered, Files, Install, Job, Next, Redeeming, SecretText, Trust, Way};
+use appliance_install::{
+    Admin, Client, Clock, Entered, Files, Install, Job, Next, Redeeming, SecretText, Trust, Way,
+};
 use axum::http::HeaderName;
 use chrono::TimeDelta;
 use registry_core::Registry;
@@ -106,7 +108,13 @@ impl Served {
         });
         let app = App::new(registry, None, Arc::new(ServiceTokens::default()), settings.clone());
         tokio::spawn(async move {
-            registry_http::serve(listener, registry_http::router(app), &settings, std::future::pending()).await
+            registry_http::serve(
+                listener,
+                registry_http::router(app),
+                &settings,
+                std::future::pending(),
+            )
+            .await
         });
         let time = Time(world.clock.clone());
         Self { world, url, time }
@@ -133,7 +141,11 @@ pub(crate) fn entered(code: &PlainCode) -> Entered {
         email: "ada@example.com".into(),
         password: SecretText::new("correct horse battery staple".into()),
     };
-    Entered { company: "Acme".into(), admin, way: Way::Code { code: SecretText::new(code.expose().to_owned()) } }
+    Entered {
+        company: "Acme".into(),
+        admin,
+        way: Way::Code { code: SecretText::new(code.expose().to_owned()) },
+    }
 }
 
 /// Installs into `folder`, the Secrets into `folder/out`; `pass` is what happens between two tries.

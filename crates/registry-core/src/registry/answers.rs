@@ -1,7 +1,8 @@
 //! What is kept of a mail server's answer: short, printable, and nothing of the mail.
 //!
-//! A server is free to quote the mail that it refuses, in any spelling. So its words are kept only where nothing in them
-//! looks like the code or the link, however it is broken, spaced, encoded or cut; else only what kind of answer it was.
+//! A server is free to quote the mail that it refuses, in any spelling. So its words are kept only
+//! where nothing in them looks like the code or the link, however it is broken, spaced, encoded or
+//! cut; else only what kind of answer it was.
 
 use crate::mail::{MailError, Message, OutgoingMail};
 
@@ -20,9 +21,10 @@ const ENCODED: usize = 16;
 /// The error as it may be logged, stored and shown.
 pub(super) fn shown(error: MailError, mail: &OutgoingMail) -> MailError {
     let (code, link) = match &mail.message {
-        Message::InstallCode(message) => {
-            (message.code.expose(), message.download.as_ref().map(|download| download.link.expose()))
-        }
+        Message::InstallCode(message) => (
+            message.code.expose(),
+            message.download.as_ref().map(|download| download.link.expose()),
+        ),
         Message::RegistrationLink(message) => ("", Some(message.link.expose())),
         Message::PortalLink(message) => ("", Some(message.link.expose())),
     };
@@ -30,8 +32,14 @@ pub(super) fn shown(error: MailError, mail: &OutgoingMail) -> MailError {
     error.map(|text| {
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if quotes(&text, code, secret_part) {
-            let kind = text.split(':').next().filter(|kind| kind.len() < 40 && !quotes(kind, code, secret_part));
-            return format!("{}: the answer is not kept, since it may quote the mail", kind.unwrap_or("refused"));
+            let kind = text
+                .split(':')
+                .next()
+                .filter(|kind| kind.len() < 40 && !quotes(kind, code, secret_part));
+            return format!(
+                "{}: the answer is not kept, since it may quote the mail",
+                kind.unwrap_or("refused")
+            );
         }
         text.chars().take(LENGTH).collect()
     })
@@ -124,7 +132,10 @@ mod tests {
             &format!("{padding}K7QP-M2RX-9TDV"),
         ] {
             let text = kept(&format!("permanent error (550): {quoted}"));
-            assert_eq!(text, "permanent error (550): the answer is not kept, since it may quote the mail", "{quoted}");
+            assert_eq!(
+                text, "permanent error (550): the answer is not kept, since it may quote the mail",
+                "{quoted}"
+            );
         }
     }
 

@@ -32,23 +32,27 @@ pub struct CheckIn {
 }
 
 impl Registry {
-    /// Checks an appliance in: records that it called, retires the credentials that are older than the one it shows, and
-    /// signs a new license where one is due.
+    /// Checks an appliance in: records that it called, retires the credentials that are older than
+    /// the one it shows, and signs a new license where one is due.
     pub async fn check_in(&self, check_in: CheckIn) -> Result<CheckedIn, Error> {
-        let stamp = self.stamp(Actor { name: "appliance".to_owned(), source: check_in.source.to_string() });
+        let stamp =
+            self.stamp(Actor { name: "appliance".to_owned(), source: check_in.source.to_string() });
         let (now, digest) = (stamp.now, check_in.credential.digest());
-        let next = now + jittered(self.settings.check_in_interval, entropy::bytes(&*self.ports.entropy));
+        let next =
+            now + jittered(self.settings.check_in_interval, entropy::bytes(&*self.ports.entropy));
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
         let context = Context { stamp, next, held_sub: check_in.held_sub, settings, signer };
-        let decide = Arc::new(move |facts: &Option<CredentialFacts>| decide(&context, facts.as_ref()));
+        let decide =
+            Arc::new(move |facts: &Option<CredentialFacts>| decide(&context, facts.as_ref()));
         let owner = entropy::hex(&digest.0);
-        let (replay, decide, opening) = self.recording(check_in.key, &owner, now, decide).into_parts();
+        let (replay, decide, opening) =
+            self.recording(check_in.key, &owner, now, decide).into_parts();
         self.answered(self.ports.store.check_in(digest, now, replay, decide).await?, &opening)
     }
 }
 
-/// Three to five quarters of the interval: a fleet that called at once is spread over half an interval by its next call,
-/// and evenly soon after.
+/// Three to five quarters of the interval: a fleet that called at once is spread over half an
+/// interval by its next call, and evenly soon after.
 fn jittered(interval: TimeDelta, random: [u8; 2]) -> TimeDelta {
     let share = i64::from(u16::from_be_bytes(random));
     let seconds = interval.num_seconds();
@@ -64,14 +68,22 @@ struct Context {
 }
 
 impl Registry {
-    /// What a credential opens, for a service that was shown it. Writes nothing, and does not count as a use.
-    pub async fn credential_verify(&self, credential: &PlainCredential) -> Result<CredentialStanding, Error> {
+    /// What a credential opens, for a service that was shown it. Writes nothing, and does not count
+    /// as a use.
+    pub async fn credential_verify(
+        &self,
+        credential: &PlainCredential,
+    ) -> Result<CredentialStanding, Error> {
         let facts = self.ports.store.credential_show(credential.digest()).await?;
         let facts = facts.filter(|facts| facts.appliance.revoked_at.is_none());
-        let CredentialFacts { appliance, tenant, entitlement, .. } = facts.ok_or(Refusal::CredentialInvalid)?;
+        let CredentialFacts { appliance, tenant, entitlement, .. } =
+            facts.ok_or(Refusal::CredentialInvalid)?;
         Ok(CredentialStanding {
             tenant_id: tenant.id,
-            edition: entitlement.as_ref().map_or(self.settings.editions.free(), |it| &it.edition).clone(),
+            edition: entitlement
+                .as_ref()
+                .map_or(self.settings.editions.free(), |it| &it.edition)
+                .clone(),
             appliance_id: appliance.id,
             entitlement_active: entitlement.is_some(),
             connected_eligible: entitlement.is_some() && !tenant.status.is_closed(),
@@ -94,14 +106,21 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
     let open = !tenant.status.is_closed();
     let standing = match entitlement.as_ref().filter(|_| open) {
         None => Ok(Standing::Revoked),
-        Some(entitlement) => LicenseTerms::of(entitlement, Some(tenant.id), &context.settings.editions)
-            .map_err(DecideError::from)
-            .and_then(|terms| renew(context, &mut stamp, appliance, terms, &mut writes)),
+        Some(entitlement) => {
+            LicenseTerms::of(entitlement, Some(tenant.id), &context.settings.editions)
+                .map_err(DecideError::from)
+                .and_then(|terms| renew(context, &mut stamp, appliance, terms, &mut writes))
+        }
     };
     if tenant.status == TenantStatus::Installed {
-        let active = Tenant { status: TenantStatus::Active, updated_at: stamp.now, ..tenant.clone() };
+        let active =
+            Tenant { status: TenantStatus::Active, updated_at: stamp.now, ..tenant.clone() };
         writes.push(Write::PutTenant(Box::new(active)));
-        writes.push(Write::audit(stamp.audit(Action::TenantActive, Some(tenant.id), appliance.id.as_str())));
+        writes.push(Write::audit(stamp.audit(
+            Action::TenantActive,
+            Some(tenant.id),
+            appliance.id.as_str(),
+        )));
     }
     match standing {
         Err(error) => Decision::Abort(error),
@@ -121,7 +140,9 @@ fn renew(
     writes: &mut Vec<Write>,
 ) -> Result<Standing, DecideError> {
     let policy = &context.settings.license;
-    let Some(due) = due(policy, appliance.license.as_ref(), &terms, context.held_sub.as_deref(), stamp.now) else {
+    let Some(due) =
+        due(policy, appliance.license.as_ref(), &terms, context.held_sub.as_deref(), stamp.now)
+    else {
         return Ok(Standing::Licensed(None));
     };
     let claims = policy.claims(terms, stamp.now, policy.connected_lifetime);
@@ -130,7 +151,11 @@ fn renew(
     let license = Some(IssuedLicense { terms: claims.terms, expires_at });
     let renewed = Appliance { license, ..appliance.clone() };
     let detail = format!("{} for {}", due.as_str(), appliance.id);
-    writes.push(Write::audit(stamp.audit(Action::LicenseRenewed, Some(appliance.tenant_id), &detail)));
+    writes.push(Write::audit(stamp.audit(
+        Action::LicenseRenewed,
+        Some(appliance.tenant_id),
+        &detail,
+    )));
     writes.push(Write::PutAppliance(Box::new(renewed)));
     Ok(Standing::Licensed(Some((token, expires_at))))
 }
@@ -156,9 +181,9 @@ impl Due {
     }
 }
 
-/// The renewal rule (wire contract, R-check-in-6): due where less than (license days − 1) of life is left, or where tier,
-/// seats, customer or tenant differ from the entitlement. A license that lives for less than two days is renewed when
-/// half of it is over: else it never would be.
+/// The renewal rule (wire contract, R-check-in-6): due where less than (license days − 1) of life
+/// is left, or where tier, seats, customer or tenant differ from the entitlement. A license that
+/// lives for less than two days is renewed when half of it is over: else it never would be.
 fn due(
     policy: &LicensePolicy,
     issued: Option<&IssuedLicense>,
@@ -210,7 +235,13 @@ mod tests {
             ("other seats", at(1), terms(|it| it.seats = Some(6)), None, Some(Due::Changed)),
             ("unlimited seats", at(1), terms(|it| it.seats = None), None, Some(Due::Changed)),
             ("other tier", at(1), terms(|it| it.tier = "max".into()), None, Some(Due::Changed)),
-            ("other customer", at(1), terms(|it| it.customer = "Bolt".into()), None, Some(Due::Changed)),
+            (
+                "other customer",
+                at(1),
+                terms(|it| it.customer = "Bolt".into()),
+                None,
+                Some(Due::Changed),
+            ),
             ("other tenant", at(1), terms(|it| it.tenant_id = None), None, Some(Due::Changed)),
             ("it holds this one", at(1), terms(|_| {}), Some("lic_1"), None),
             ("it holds another", at(1), terms(|_| {}), Some("lic_2"), Some(Due::First)),
@@ -222,10 +253,14 @@ mod tests {
 
     #[test]
     fn a_license_of_an_hour_is_renewed_when_half_of_it_is_over() {
-        let policy = LicensePolicy { connected_lifetime: TimeDelta::hours(2), ..LicensePolicy::default() };
+        let policy =
+            LicensePolicy { connected_lifetime: TimeDelta::hours(2), ..LicensePolicy::default() };
         let issued = IssuedLicense { terms: terms(|_| {}), expires_at: at(2) };
         assert_eq!(due(&policy, Some(&issued), &terms(|_| {}), None, at(1)), None);
-        assert_eq!(due(&policy, Some(&issued), &terms(|_| {}), None, at(1) + TimeDelta::seconds(1)), Some(Due::Aged));
+        assert_eq!(
+            due(&policy, Some(&issued), &terms(|_| {}), None, at(1) + TimeDelta::seconds(1)),
+            Some(Due::Aged)
+        );
     }
 
     #[test]
@@ -235,7 +270,8 @@ mod tests {
         assert_eq!(jittered(day, [255, 255]), TimeDelta::hours(30));
         let middle = jittered(day, [128, 0]);
         assert!((TimeDelta::hours(23)..TimeDelta::hours(25)).contains(&middle));
-        // A fleet that came back in one second is spread evenly: no minute of the twelve hours gets more than its share.
+        // A fleet that came back in one second is spread evenly: no minute of the twelve hours gets
+        // more than its share.
         let mut minutes = std::collections::BTreeMap::new();
         for number in 0..=u16::MAX {
             *minutes.entry(jittered(day, number.to_be_bytes()).num_minutes()).or_insert(0) += 1;

@@ -87,10 +87,15 @@ impl Registry {
     }
 
     /// A page, and what to ask for the next one with.
-    pub(super) async fn tenant_page(&self, query: TenantQuery) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
+    pub(super) async fn tenant_page(
+        &self,
+        query: TenantQuery,
+    ) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
         let limit = query.limit;
-        let mut records = self.ports.store.tenant_list(TenantQuery { limit: limit + 1, ..query }).await?;
-        let place = |record: &TenantRecord| Place { at: record.tenant.registered_at, id: record.tenant.id };
+        let mut records =
+            self.ports.store.tenant_list(TenantQuery { limit: limit + 1, ..query }).await?;
+        let place =
+            |record: &TenantRecord| Place { at: record.tenant.registered_at, id: record.tenant.id };
         let next_cursor = cut(&mut records, limit, place);
         Ok((records, next_cursor))
     }
@@ -101,24 +106,40 @@ impl Registry {
         Ok(self.summary(record, self.now()))
     }
 
-    /// The licensed appliances that were not heard of for so many check-ins: they may be off, or unable to renew.
-    pub async fn appliances_silent(&self, missed: u32, limit: u32) -> Result<Vec<SilentAppliance>, Error> {
+    /// The licensed appliances that were not heard of for so many check-ins: they may be off, or
+    /// unable to renew.
+    pub async fn appliances_silent(
+        &self,
+        missed: u32,
+        limit: u32,
+    ) -> Result<Vec<SilentAppliance>, Error> {
         let interval = self.settings.check_in_interval;
-        let quiet = i32::try_from(missed).ok().and_then(|missed| interval.checked_mul(missed)).unwrap_or(interval);
+        let quiet = i32::try_from(missed)
+            .ok()
+            .and_then(|missed| interval.checked_mul(missed))
+            .unwrap_or(interval);
         Ok(self.ports.store.appliances_silent(self.now() - quiet, limit).await?)
     }
 
     fn summary(&self, record: TenantRecord, now: Timestamp) -> TenantSummary {
         let entitlement = entitlement::current(&record.entitlements).cloned();
         let active = entitlement.as_ref().is_some_and(Entitlement::is_active);
-        let tier = entitlement.as_ref().and_then(|it| self.settings.editions.tier(&it.edition)).map(str::to_owned);
+        let tier = entitlement
+            .as_ref()
+            .and_then(|it| self.settings.editions.tier(&it.edition))
+            .map(str::to_owned);
         let holds = |appliance: &crate::appliance::Appliance| {
             appliance.license.as_ref().is_some_and(|license| license.expires_at > now)
         };
         TenantSummary {
             tier,
-            last_check_in_at: record.appliances.iter().filter_map(|appliance| appliance.last_check_in_at).max(),
-            connected: active && record.appliances.iter().any(|appliance| appliance.revoked_at.is_none()),
+            last_check_in_at: record
+                .appliances
+                .iter()
+                .filter_map(|appliance| appliance.last_check_in_at)
+                .max(),
+            connected: active
+                && record.appliances.iter().any(|appliance| appliance.revoked_at.is_none()),
             has_current_token: record.appliances.iter().any(holds),
             code_state: match install_code(&record.codes).map(|code| code.state(now)) {
                 Some(CodeState::Live) => NewestCode::Live,
@@ -134,13 +155,17 @@ impl Registry {
     }
 
     fn parse_query(&self, asked: &ListTenants) -> Result<TenantQuery, Refusal> {
-        let invalid = |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
+        let invalid =
+            |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let limit = given(&asked.limit).map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
         let limit = limit.filter(|limit| (1..=200).contains(limit));
         Ok(TenantQuery {
             deployment: given(&asked.deployment_type)
-                .map(|word| DeploymentType::from_word(&word).ok_or_else(|| invalid("deployment_type", "is not known")))
+                .map(|word| {
+                    DeploymentType::from_word(&word)
+                        .ok_or_else(|| invalid("deployment_type", "is not known"))
+                })
                 .transpose()?,
             contact: None,
             text: given(&asked.query)
@@ -150,9 +175,13 @@ impl Registry {
             edition: given(&asked.edition)
                 .map(|name| self.settings.editions.find(&name).map(|edition| edition.name.clone()))
                 .transpose()?,
-            product: given(&asked.product_code).map(|code| ProductCode::parse(&code)).transpose()?,
+            product: given(&asked.product_code)
+                .map(|code| ProductCode::parse(&code))
+                .transpose()?,
             status: given(&asked.status)
-                .map(|word| TenantStatus::from_word(&word).ok_or_else(|| invalid("status", "is not known")))
+                .map(|word| {
+                    TenantStatus::from_word(&word).ok_or_else(|| invalid("status", "is not known"))
+                })
                 .transpose()?,
             limit: limit.ok_or_else(|| invalid("limit", "must be from 1 to 200"))?,
             after: given(&asked.cursor).as_deref().map(after).transpose()?,
@@ -166,7 +195,8 @@ pub(super) fn after<I: Copy + Into<Uuid> + From<Uuid>>(cursor: &str) -> Result<P
     Place::from_cursor(cursor).ok_or_else(invalid)
 }
 
-/// The install code that tells how a tenant is: the unused one, which of twins need not be the newest, else the newest.
+/// The install code that tells how a tenant is: the unused one, which of twins need not be the
+/// newest, else the newest.
 fn install_code(newest_first: &[InstallCode]) -> Option<&InstallCode> {
     let mut codes = newest_first.iter().filter(|code| code.kind == CodeKind::Install);
     let unused = codes.clone().find(|code| code.consumed.is_none() && code.superseded_at.is_none());

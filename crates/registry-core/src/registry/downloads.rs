@@ -1,4 +1,5 @@
-//! Downloads: links to the current image, only where its file is there, whole; and who may have them.
+//! Downloads: links to the current image, only where its file is there, whole; and who may have
+//! them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -27,7 +28,8 @@ pub(crate) struct LastLook(Mutex<Option<(BlobKey, Timestamp, bool)>>);
 impl LastLook {
     fn at(&self, key: &BlobKey, now: Timestamp) -> Option<bool> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = |it: &&(BlobKey, Timestamp, bool)| it.0 == *key && it.1 <= now && now - it.1 < BELIEVED;
+        let fresh =
+            |it: &&(BlobKey, Timestamp, bool)| it.0 == *key && it.1 <= now && now - it.1 < BELIEVED;
         last.as_ref().filter(fresh).map(|it| it.2)
     }
 
@@ -61,13 +63,14 @@ impl Registry {
         }
     }
 
-    /// Whether a release's file is there whole, as far as is known. Where the blob store does not answer, it is taken to
-    /// be: the store may answer by the time that somebody follows the link.
+    /// Whether a release's file is there whole, as far as is known. Where the blob store does not
+    /// answer, it is taken to be: the store may answer by the time that somebody follows the link.
     pub(crate) async fn seems_whole(&self, release: &Release, now: Timestamp) -> bool {
         if let Some(is_whole) = self.last_look.at(&release.key, now) {
             return is_whole;
         }
-        // A store that does not answer is not asked again at once either: each registration would wait for it.
+        // A store that does not answer is not asked again at once either: each registration would
+        // wait for it.
         let is_whole = self.is_whole(release).await.unwrap_or(true);
         self.last_look.note(&release.key, now, is_whole);
         is_whole
@@ -84,18 +87,27 @@ impl Registry {
 
     /// The release that customers download now: one whose file is lost is none.
     pub async fn release_offered(&self) -> Result<Option<Release>, Error> {
-        let Some(release) = self.ports.store.release_current(self.settings.channel.clone()).await? else {
+        let Some(release) = self.ports.store.release_current(self.settings.channel.clone()).await?
+        else {
             return Ok(None);
         };
         Ok(self.seems_whole(&release, self.now()).await.then_some(release))
     }
 
-    /// A fresh link to it, for a customer who is signed in and has a tenant that is not closed; audited with the newest one.
-    pub async fn download_offered(&self, contact: &EmailAddress, source: Source) -> Result<DownloadLink, Error> {
-        let Some(newest) = self.newest_open(contact).await? else { return Err(Refusal::TenantSuspended.into()) };
+    /// A fresh link to it, for a customer who is signed in and has a tenant that is not closed;
+    /// audited with the newest one.
+    pub async fn download_offered(
+        &self,
+        contact: &EmailAddress,
+        source: Source,
+    ) -> Result<DownloadLink, Error> {
+        let Some(newest) = self.newest_open(contact).await? else {
+            return Err(Refusal::TenantSuspended.into());
+        };
         let release = self.release_offered().await?.ok_or(Refusal::NothingToDownload)?;
         let now = self.now();
-        let link = self.download_link(&release, now, now + self.settings.fresh_link_lifetime).await?;
+        let link =
+            self.download_link(&release, now, now + self.settings.fresh_link_lifetime).await?;
         let link = link.ok_or(Refusal::NothingToDownload)?;
         if let Some(code) = newest.codes.first() {
             let asked = Asked { code: code.id, tenant: newest.tenant.id, admitted: Ok(release) };
@@ -104,12 +116,15 @@ impl Registry {
         Ok(link)
     }
 
-    /// A fresh link for the token of a mail's link, to the current image. Nothing changes but the audit.
+    /// A fresh link for the token of a mail's link, to the current image. Nothing changes but the
+    /// audit.
     pub async fn download_start(&self, token: &str, source: Source) -> Result<DownloadLink, Error> {
         let asked = self.download_asked(token).await?;
         let now = self.now();
         let link = match &asked.admitted {
-            Ok(release) => self.download_link(release, now, now + self.settings.fresh_link_lifetime).await?,
+            Ok(release) => {
+                self.download_link(release, now, now + self.settings.fresh_link_lifetime).await?
+            }
             Err(_) => None,
         };
         let outcome = asked.admitted.clone().and_then(|_| link.ok_or(Refusal::NothingToDownload));
@@ -117,13 +132,15 @@ impl Registry {
         Ok(outcome?)
     }
 
-    /// The release that the token of a mail's link is good for now. It is not audited: nothing is downloaded.
+    /// The release that the token of a mail's link is good for now. It is not audited: nothing is
+    /// downloaded.
     pub async fn download_show(&self, token: &str) -> Result<Release, Error> {
         Ok(self.download_asked(token).await?.admitted?)
     }
 
     async fn download_asked(&self, token: &str) -> Result<Asked, Error> {
-        let code_id = self.ports.vault.download_token_read(token).ok_or(Refusal::DownloadLinkInvalid)?;
+        let code_id =
+            self.ports.vault.download_token_read(token).ok_or(Refusal::DownloadLinkInvalid)?;
         let Some((code, tenant)) = self.ports.store.code_show(code_id).await? else {
             return Err(Refusal::DownloadLinkInvalid.into());
         };
@@ -133,7 +150,12 @@ impl Registry {
         Ok(Asked { code: code_id, tenant: tenant.id, admitted })
     }
 
-    async fn note_download(&self, asked: &Asked, refusal: Option<&Refusal>, source: Source) -> Result<(), Error> {
+    async fn note_download(
+        &self,
+        asked: &Asked,
+        refusal: Option<&Refusal>,
+        source: Source,
+    ) -> Result<(), Error> {
         let version = asked.admitted.as_ref().map(|release| release.version.as_str());
         let (action, detail) = match refusal {
             None => (Action::DownloadStarted, version.unwrap_or_default()),
@@ -145,8 +167,8 @@ impl Registry {
         Ok(self.ports.store.audit_count(entry).await?)
     }
 
-    /// Whether the file behind a link of our own may still be had: one of a yanked release may not. What no release
-    /// names is none of ours to withhold.
+    /// Whether the file behind a link of our own may still be had: one of a yanked release may not.
+    /// What no release names is none of ours to withhold.
     pub async fn file_admit(&self, key: BlobKey) -> Result<(), Error> {
         match self.ports.store.release_of_file(key).await? {
             Some(Release { yanked_at: Some(since), version, .. }) => {
@@ -157,8 +179,14 @@ impl Registry {
     }
 }
 
-/// A link lives as long as its code, and a while longer where that was redeemed: a download may have to begin again.
-fn admit(code: &InstallCode, tenant: &Tenant, now: Timestamp, grace: TimeDelta) -> Result<(), Refusal> {
+/// A link lives as long as its code, and a while longer where that was redeemed: a download may
+/// have to begin again.
+fn admit(
+    code: &InstallCode,
+    tenant: &Tenant,
+    now: Timestamp,
+    grace: TimeDelta,
+) -> Result<(), Refusal> {
     let ended = |since: Timestamp| Err(Refusal::DownloadLinkEnded { since });
     if tenant.status.is_closed() {
         return Err(Refusal::TenantSuspended);
@@ -193,7 +221,8 @@ mod tests {
             last_four: "XXXX".into(),
             issued_at: at(0),
             expires_at: at(7),
-            consumed: consumed.map(|day| Consumption { at: at(day), by: ApplianceId::from_stored("a".into()) }),
+            consumed: consumed
+                .map(|day| Consumption { at: at(day), by: ApplianceId::from_stored("a".into()) }),
             superseded_at: superseded.map(at),
         }
     }
@@ -229,7 +258,8 @@ mod tests {
             ("redeemed, and the code's own time over", code(Some(6), None), 8, None),
             ("redeemed long ago", code(Some(1), None), 4, Some(4)),
         ] {
-            let expected = ended.map_or(Ok(()), |day| Err(Refusal::DownloadLinkEnded { since: at(day) }));
+            let expected =
+                ended.map_or(Ok(()), |day| Err(Refusal::DownloadLinkEnded { since: at(day) }));
             assert_eq!(admit(&code, &open, at(now), grace), expected, "{what}");
         }
         for status in [TenantStatus::Suspended, TenantStatus::Cancelled] {

@@ -23,7 +23,10 @@ pub enum EntitlementEdit {
 
 impl Registry {
     /// An entitlement.
-    pub async fn entitlement_show(&self, selector: EntitlementSelector) -> Result<Entitlement, Error> {
+    pub async fn entitlement_show(
+        &self,
+        selector: EntitlementSelector,
+    ) -> Result<Entitlement, Error> {
         let show = |facts: &EntitlementFacts| match facts.entitlement.clone() {
             None => refuse(Refusal::EntitlementNotFound, None),
             Some(entitlement) => {
@@ -32,7 +35,8 @@ impl Registry {
             }
         };
         let key = EntitlementKey { selector, tenant_id: None };
-        let shown = self.ports.store.entitlement_change(key, None, Arc::new(show)).await?.into_result()?;
+        let shown =
+            self.ports.store.entitlement_change(key, None, Arc::new(show)).await?.into_result()?;
         Ok(shown.entitlement)
     }
 
@@ -54,8 +58,14 @@ impl Registry {
     }
 }
 
-fn decide(mut stamp: Stamp, edit: EntitlementEdit, facts: &EntitlementFacts) -> Decision<EntitlementChanged> {
-    let Some(before) = &facts.entitlement else { return refuse(Refusal::EntitlementNotFound, None) };
+fn decide(
+    mut stamp: Stamp,
+    edit: EntitlementEdit,
+    facts: &EntitlementFacts,
+) -> Decision<EntitlementChanged> {
+    let Some(before) = &facts.entitlement else {
+        return refuse(Refusal::EntitlementNotFound, None);
+    };
     let other = facts.tenant_entitlement.as_ref().filter(|other| other.id != before.id);
     if edit == EntitlementEdit::Restore && other.is_some() {
         let refusal = Refusal::AlreadyEntitled;
@@ -67,18 +77,28 @@ fn decide(mut stamp: Stamp, edit: EntitlementEdit, facts: &EntitlementFacts) -> 
             let since = before.revoked_at.unwrap_or(stamp.now);
             (Action::EntitlementRevoked, Entitlement { revoked_at: Some(since), ..before.clone() })
         }
-        EntitlementEdit::Restore => (Action::EntitlementRestored, Entitlement { revoked_at: None, ..before.clone() }),
-        EntitlementEdit::Seats(seats) => (Action::EntitlementChanged, Entitlement { seats, ..before.clone() }),
+        EntitlementEdit::Restore => {
+            (Action::EntitlementRestored, Entitlement { revoked_at: None, ..before.clone() })
+        }
+        EntitlementEdit::Seats(seats) => {
+            (Action::EntitlementChanged, Entitlement { seats, ..before.clone() })
+        }
     };
     let mut writes = Vec::new();
     if after != *before {
-        let seats = || after.seats.map_or("unlimited seats".to_owned(), |seats| format!("{seats} seats"));
-        let detail = if action == Action::EntitlementChanged { seats() } else { after.edition.to_string() };
+        let seats =
+            || after.seats.map_or("unlimited seats".to_owned(), |seats| format!("{seats} seats"));
+        let detail =
+            if action == Action::EntitlementChanged { seats() } else { after.edition.to_string() };
         writes.push(Write::PutEntitlement(Box::new(after.clone())));
-        // An appliance that was told `revoked` is told otherwise by a new license (wire contract, R-check-in-3).
+        // An appliance that was told `revoked` is told otherwise by a new license (wire contract,
+        // R-check-in-3).
         let restored = after.tenant_id.filter(|_| edit == EntitlementEdit::Restore);
         writes.extend(restored.map(|tenant| Write::ForgetLicenses { tenant }));
         writes.push(Write::audit(stamp.audit(action, after.tenant_id, &detail)));
     }
-    Decision::Commit { writes, outcome: Ok(EntitlementChanged { entitlement: after, license: None, code: None }) }
+    Decision::Commit {
+        writes,
+        outcome: Ok(EntitlementChanged { entitlement: after, license: None, code: None }),
+    }
 }

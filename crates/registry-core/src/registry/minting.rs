@@ -50,8 +50,11 @@ impl Registry {
         let release = ports.store.release_current(self.settings.channel.clone()).await?;
         let download = match release {
             None => None,
-            // An install must not fail for a link: readiness tells the operator, and the mail makes its own link.
-            Some(release) => self.download_link(&release, stamp.now, link_expires_at).await.ok().flatten(),
+            // An install must not fail for a link: readiness tells the operator, and the mail makes
+            // its own link.
+            Some(release) => {
+                self.download_link(&release, stamp.now, link_expires_at).await.ok().flatten()
+            }
         };
         let expires_at = stamp.now + code_lifetime;
         Ok(Mint { issued_code: code, expires_at, download, code_id: stamp.draw(), digest, mail })
@@ -103,7 +106,8 @@ impl Mint {
         let mail = self.mail.as_ref().zip(tenant.contact_email.as_ref());
         entry.mail_id = mail.map(|((id, _), _)| *id);
         writes.push(Write::audit(entry));
-        let edition = entitlement.map_or(settings.editions.free(), |entitlement| &entitlement.edition);
+        let edition =
+            entitlement.map_or(settings.editions.free(), |entitlement| &entitlement.edition);
         if let Some(((id, sealed), to)) = mail {
             writes.push(Write::EnqueueMail(Box::new(QueuedMail {
                 id: *id,

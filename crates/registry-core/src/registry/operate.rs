@@ -24,7 +24,12 @@ pub enum TenantEdit {
 
 impl Registry {
     /// Suspends, resumes or cancels a tenant. Repeating it changes nothing, and answers the same.
-    pub async fn tenant_edit(&self, id: TenantId, edit: TenantEdit, actor: Actor) -> Result<Tenant, Error> {
+    pub async fn tenant_edit(
+        &self,
+        id: TenantId,
+        edit: TenantEdit,
+        actor: Actor,
+    ) -> Result<Tenant, Error> {
         let stamp = self.stamp(actor);
         let decide = Arc::new(move |facts: &TenantFacts| decide(stamp.clone(), edit, facts));
         let key = TenantKey { id, appliance: None };
@@ -32,7 +37,12 @@ impl Registry {
     }
 
     /// Revokes an appliance and all of its credentials. Repeating it changes nothing.
-    pub async fn appliance_revoke(&self, id: TenantId, appliance: ApplianceId, actor: Actor) -> Result<Tenant, Error> {
+    pub async fn appliance_revoke(
+        &self,
+        id: TenantId,
+        appliance: ApplianceId,
+        actor: Actor,
+    ) -> Result<Tenant, Error> {
         let stamp = self.stamp(actor);
         let decide = Arc::new(move |facts: &TenantFacts| decide_revoke(stamp.clone(), facts));
         let key = TenantKey { id, appliance: Some(appliance) };
@@ -43,7 +53,11 @@ impl Registry {
 fn decide(mut stamp: Stamp, edit: TenantEdit, facts: &TenantFacts) -> Decision<Tenant> {
     let Some(before) = &facts.tenant else { return refuse(Refusal::TenantNotFound, None) };
     // A tenant that was active before is active again at its next check-in.
-    let open = if before.installed_at.is_some() { TenantStatus::Installed } else { TenantStatus::Registered };
+    let open = if before.installed_at.is_some() {
+        TenantStatus::Installed
+    } else {
+        TenantStatus::Registered
+    };
     let (status, action) = match edit {
         TenantEdit::Suspend => (TenantStatus::Suspended, Action::TenantSuspended),
         TenantEdit::Cancel => (TenantStatus::Cancelled, Action::TenantCancelled),
@@ -66,7 +80,8 @@ fn decide_revoke(mut stamp: Stamp, facts: &TenantFacts) -> Decision<Tenant> {
     if appliance.revoked_at.is_none() {
         let revoked = Appliance { revoked_at: Some(stamp.now), ..appliance.clone() };
         let entry = stamp.audit(Action::ApplianceRevoked, Some(tenant.id), revoked.id.as_str());
-        // Its credentials stay, and are refused because of it: so the refusal can be told from a guess in the audit.
+        // Its credentials stay, and are refused because of it: so the refusal can be told from a
+        // guess in the audit.
         writes = vec![Write::PutAppliance(Box::new(revoked)), Write::audit(entry)];
     }
     Decision::Commit { writes, outcome: Ok(tenant.clone()) }

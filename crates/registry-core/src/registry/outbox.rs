@@ -28,14 +28,16 @@ impl Registry {
         Ok(self.ports.store.mail_list(query).await?)
     }
 
-    /// A page of the mails that fit the query, after `cursor`; and what to ask for the next one with.
+    /// A page of the mails that fit the query, after `cursor`; and what to ask for the next one
+    /// with.
     pub async fn mail_page(
         &self,
         query: MailQuery,
         cursor: Option<&str>,
     ) -> Result<(Vec<QueuedMail>, Option<String>), Error> {
         let (limit, after) = (query.limit, cursor.map(after).transpose()?);
-        let mut mails = self.ports.store.mail_list(MailQuery { limit: limit + 1, after, ..query }).await?;
+        let mut mails =
+            self.ports.store.mail_list(MailQuery { limit: limit + 1, after, ..query }).await?;
         let next = cut(&mut mails, limit, |mail| Place { at: mail.queued_at, id: mail.id });
         Ok((mails, next))
     }
@@ -47,14 +49,26 @@ impl Registry {
     }
 
     /// Sends a mail again, or discards it. Repeating it changes nothing.
-    pub async fn mail_edit(&self, id: MailId, edit: MailEdit, actor: Actor) -> Result<QueuedMail, Error> {
+    pub async fn mail_edit(
+        &self,
+        id: MailId,
+        edit: MailEdit,
+        actor: Actor,
+    ) -> Result<QueuedMail, Error> {
         let (stamp, lease) = (self.stamp(actor), self.lease());
-        let decide = Arc::new(move |mail: &Option<QueuedMail>| decide(stamp.clone(), edit, lease, mail.as_ref()));
+        let decide = Arc::new(move |mail: &Option<QueuedMail>| {
+            decide(stamp.clone(), edit, lease, mail.as_ref())
+        });
         self.ports.store.mail_change(id, decide).await?.into_result()
     }
 }
 
-fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&QueuedMail>) -> Decision<QueuedMail> {
+fn decide(
+    mut stamp: Stamp,
+    edit: MailEdit,
+    lease: TimeDelta,
+    mail: Option<&QueuedMail>,
+) -> Decision<QueuedMail> {
     let Some(mail) = mail else { return refuse(Refusal::MailNotFound, None) };
     if edit == MailEdit::Discard && mail.state == MailState::Discarded {
         return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
@@ -68,8 +82,13 @@ fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&Queu
         QueuedMessage::PortalLink { .. } => None,
     };
     // Once somebody sends it again, sending it again once more changes nothing until it was tried.
-    let is_under_way = mail.state == MailState::Queued && mail.attempts == 0 && mail.due_at <= now + lease;
-    if edit == MailEdit::Retry && is_under_way && mail.last_error.is_none() && mail.brings_something_at(now) {
+    let is_under_way =
+        mail.state == MailState::Queued && mail.attempts == 0 && mail.due_at <= now + lease;
+    if edit == MailEdit::Retry
+        && is_under_way
+        && mail.last_error.is_none()
+        && mail.brings_something_at(now)
+    {
         return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
     }
     let (write, action, after) = match edit {
@@ -77,8 +96,10 @@ fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&Queu
             return refuse(Refusal::MailOutdated { since: mail.message.ends_at() }, None);
         }
         MailEdit::Retry => {
-            // One that is due that soon may be being sent in this moment: then it is due when its lease ends.
-            let is_leased = mail.state == MailState::Queued && mail.due_at > now && mail.due_at <= now + lease;
+            // One that is due that soon may be being sent in this moment: then it is due when its
+            // lease ends.
+            let is_leased =
+                mail.state == MailState::Queued && mail.due_at > now && mail.due_at <= now + lease;
             let due_at = if is_leased { mail.due_at } else { now };
             let (settled_at, last_error) = (None, None);
             let anew = QueuedMail { state: MailState::Queued, attempts: 0, due_at, ..mail.clone() };
@@ -87,11 +108,17 @@ fn decide(mut stamp: Stamp, edit: MailEdit, lease: TimeDelta, mail: Option<&Queu
         }
         MailEdit::Discard => {
             let settled_at = Some(now);
-            let after = QueuedMail { state: MailState::Discarded, sealed: None, settled_at, ..mail.clone() };
+            let after = QueuedMail {
+                state: MailState::Discarded,
+                sealed: None,
+                settled_at,
+                ..mail.clone()
+            };
             (Write::DiscardMail { mail: mail.id, at: now }, Action::MailDiscarded, after)
         }
     };
-    let mut entry = stamp.audit(action, Some(mail.tenant_id), mail.last_error.as_deref().unwrap_or_default());
+    let mut entry =
+        stamp.audit(action, Some(mail.tenant_id), mail.last_error.as_deref().unwrap_or_default());
     (entry.code_id, entry.mail_id) = (code_id, Some(mail.id));
     Decision::Commit { writes: vec![write, Write::audit(entry)], outcome: Ok(after) }
 }

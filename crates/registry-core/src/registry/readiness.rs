@@ -26,13 +26,17 @@ pub enum PartState {
 }
 
 impl Registry {
-    /// How every part is. Mail, files and a missing release are reported and fail no request: mail waits in the
-    /// outbox, and codes are minted without a link.
+    /// How every part is. Mail, files and a missing release are reported and fail no request: mail
+    /// waits in the outbox, and codes are minted without a link.
     pub async fn readiness(&self) -> Vec<Part> {
         let state = |problem: Option<String>| problem.map_or(PartState::Ok, PartState::Failed);
         let store = self.ports.store.probe().await.err().map(|error| error.to_string());
         let no_keys = self.ports.signer.public_keys().is_empty();
-        let keys = if no_keys { PartState::Down("there is no license key".to_owned()) } else { PartState::Ok };
+        let keys = if no_keys {
+            PartState::Down("there is no license key".to_owned())
+        } else {
+            PartState::Ok
+        };
         let blobs = self.ports.blobs.probe().await.err().map(|error| error.to_string());
         let mail = self.ports.mailer.probe().await.err().map(|error| error.to_string());
         let release = self.release_state().await;
@@ -49,15 +53,18 @@ impl Registry {
         let channel = &self.settings.channel;
         match self.ports.store.release_current(channel.clone()).await {
             Err(error) => PartState::Failed(error.to_string()),
-            Ok(None) => {
-                PartState::Down(format!("no release is published in channel `{channel}`: codes go out without a link"))
-            }
+            Ok(None) => PartState::Down(format!(
+                "no release is published in channel `{channel}`: codes go out without a link"
+            )),
             Ok(Some(release)) => match self.ports.blobs.size(&release.key).await {
                 Ok(size) if size == release.size => PartState::Ok,
-                Ok(size) => {
-                    PartState::Down(format!("the file of {} has {size} bytes, not {}", release.version, release.size))
+                Ok(size) => PartState::Down(format!(
+                    "the file of {} has {size} bytes, not {}",
+                    release.version, release.size
+                )),
+                Err(BlobError::NotFound(_)) => {
+                    PartState::Down(format!("the file of {} is not there", release.version))
                 }
-                Err(BlobError::NotFound(_)) => PartState::Down(format!("the file of {} is not there", release.version)),
                 Err(error @ BlobError::Unavailable(_)) => PartState::Failed(error.to_string()),
             },
         }

@@ -42,14 +42,17 @@ pub struct Redeem {
 pub enum Carrier {
     /// The appliance, over the network; a source that guesses is throttled.
     Network(Source),
-    /// An operator, for an appliance without a network: its license lives as long as an air-gapped one's.
+    /// An operator, for an appliance without a network: its license lives as long as an air-gapped
+    /// one's.
     Operator(Actor),
 }
 
 impl Carrier {
     fn actor(&self) -> Actor {
         match self {
-            Self::Network(source) => Actor { name: "appliance".to_owned(), source: source.to_string() },
+            Self::Network(source) => {
+                Actor { name: "appliance".to_owned(), source: source.to_string() }
+            }
             Self::Operator(actor) => actor.clone(),
         }
     }
@@ -81,8 +84,8 @@ impl Asker {
 }
 
 impl Registry {
-    /// Redeems a code: code consumed, tenant installed, appliance, credential and audit in one transaction. Sources
-    /// that guess are refused before the store is asked.
+    /// Redeems a code: code consumed, tenant installed, appliance, credential and audit in one
+    /// transaction. Sources that guess are refused before the store is asked.
     pub async fn code_redeem(&self, redeem: Redeem) -> Result<Redeemed, Error> {
         let Redeem { typed_code, appliance_id, asker, carrier, key: idempotency_key } = redeem;
         let appliance_id = ApplianceId::parse(&appliance_id)?;
@@ -105,12 +108,18 @@ impl Registry {
         let credential = PlainCredential::draw(&*self.ports.entropy);
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
         let lifetime = carrier.lifetime(&settings.license);
-        let context = Context { stamp, appliance_id, asker, credential, lifetime, settings, signer };
+        let context =
+            Context { stamp, appliance_id, asker, credential, lifetime, settings, signer };
         let decide = Arc::new(move |facts: &RedeemFacts| decide(&context, facts));
-        let owner = key.digests.first().map(|digest| entropy::hex(&digest.bytes)).unwrap_or_default();
-        let (replay, decide, opening) = self.recording(idempotency_key, &owner, now, decide).into_parts();
-        let result = self.answered(self.ports.store.code_redeem(key, replay, decide).await?, &opening);
-        if let (Err(Error::Refused(Refusal::CodeInvalid)), Carrier::Network(source)) = (&result, carrier) {
+        let owner =
+            key.digests.first().map(|digest| entropy::hex(&digest.bytes)).unwrap_or_default();
+        let (replay, decide, opening) =
+            self.recording(idempotency_key, &owner, now, decide).into_parts();
+        let result =
+            self.answered(self.ports.store.code_redeem(key, replay, decide).await?, &opening);
+        if let (Err(Error::Refused(Refusal::CodeInvalid)), Carrier::Network(source)) =
+            (&result, carrier)
+        {
             self.note_guess(source, now).await?;
         }
         result
@@ -178,8 +187,8 @@ impl From<Refusal> for Stop {
     }
 }
 
-/// Whether the code may be redeemed, and for which tenant. Everything that could make the appliance the wrong one's is
-/// refused here, before anything is consumed.
+/// Whether the code may be redeemed, and for which tenant. Everything that could make the appliance
+/// the wrong one's is refused here, before anything is consumed.
 fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<Admitted, Stop> {
     match code.state(context.stamp.now) {
         CodeState::Live => {}
@@ -194,7 +203,10 @@ fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<A
     if differ(owner, named) || differ(code.tenant_id, bound) {
         return Err(Refusal::TenantMismatch.into());
     }
-    if context.asker != Asker::FirstBoot && code.kind == CodeKind::Install && code.entitlement_id.is_none() {
+    if context.asker != Asker::FirstBoot
+        && code.kind == CodeKind::Install
+        && code.entitlement_id.is_none()
+    {
         return Err(Refusal::NotAnActivationCode.into());
     }
     if facts.tenant.as_ref().is_some_and(|tenant| tenant.status.is_closed()) {
@@ -202,16 +214,24 @@ fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<A
     }
     match (code.kind, entitlement) {
         (CodeKind::Install, _) => {
-            let tenant = facts.tenant.clone().ok_or(Stop::Abort(DecideError::Damaged("a code without its tenant")))?;
+            let tenant = facts
+                .tenant
+                .clone()
+                .ok_or(Stop::Abort(DecideError::Damaged("a code without its tenant")))?;
             let entitlement = entitlement.filter(|entitlement| entitlement.is_active()).cloned();
             Ok(Admitted { tenant, entitlement, binding: None })
         }
-        (CodeKind::Activation, None) => Err(Stop::Abort(DecideError::Damaged("a code without its entitlement"))),
-        (CodeKind::Activation, Some(entitlement)) => Ok(activate(context, entitlement, owner, facts)?),
+        (CodeKind::Activation, None) => {
+            Err(Stop::Abort(DecideError::Damaged("a code without its entitlement")))
+        }
+        (CodeKind::Activation, Some(entitlement)) => {
+            Ok(activate(context, entitlement, owner, facts)?)
+        }
     }
 }
 
-/// An activation code brings its entitlement to a tenant: the one it is bound to, or the one the appliance names.
+/// An activation code brings its entitlement to a tenant: the one it is bound to, or the one the
+/// appliance names.
 fn activate(
     context: &Context,
     entitlement: &Entitlement,
@@ -229,8 +249,13 @@ fn activate(
         return Err(Refusal::AlreadyEntitled);
     }
     let (tenant, binding) = match &facts.tenant {
-        None => (adopted(id, entitlement, &context.settings, context.stamp.now), Some(Action::TenantAdopted)),
-        Some(tenant) if tenant.edition == entitlement.edition && entitlement.tenant_id.is_some() => {
+        None => (
+            adopted(id, entitlement, &context.settings, context.stamp.now),
+            Some(Action::TenantAdopted),
+        ),
+        Some(tenant)
+            if tenant.edition == entitlement.edition && entitlement.tenant_id.is_some() =>
+        {
             (tenant.clone(), None)
         }
         Some(tenant) => {
@@ -244,7 +269,12 @@ fn activate(
 }
 
 /// The tenant that somebody else named first, under the id it was named by.
-pub(crate) fn adopted(id: TenantId, entitlement: &Entitlement, settings: &Settings, now: Timestamp) -> Tenant {
+pub(crate) fn adopted(
+    id: TenantId,
+    entitlement: &Entitlement,
+    settings: &Settings,
+    now: Timestamp,
+) -> Tenant {
     Tenant {
         id,
         company_name: entitlement.customer.clone(),
@@ -273,7 +303,10 @@ impl Context {
         let terms = LicenseTerms::of(entitlement, Some(tenant), &self.settings.editions)?;
         let claims = self.settings.license.claims(terms, self.stamp.now, self.lifetime);
         let token = self.signer.sign(&claims)?;
-        Ok((token, IssuedLicense { expires_at: claims.expires_at.trunc_subsecs(0), terms: claims.terms }))
+        Ok((
+            token,
+            IssuedLicense { expires_at: claims.expires_at.trunc_subsecs(0), terms: claims.terms },
+        ))
     }
 }
 
@@ -286,7 +319,8 @@ fn commit(
 ) -> Result<(Vec<Write>, Redeemed), DecideError> {
     let Admitted { tenant, entitlement, binding } = admitted;
     let (now, tenant) = (stamp.now, tenant.installed(stamp.now));
-    let edition = entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();
+    let edition =
+        entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();
     let consumption = Consumption { at: now, by: context.appliance_id.clone() };
     let mut writes = vec![
         Write::PutTenant(Box::new(tenant.clone())),
@@ -294,22 +328,31 @@ fn commit(
     ];
     if let (Some(action), Some(entitlement)) = (binding, &entitlement) {
         writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
-        writes.push(Write::audit(stamp.audit(action, Some(tenant.id), entitlement.edition.as_str())));
+        writes.push(Write::audit(stamp.audit(
+            action,
+            Some(tenant.id),
+            entitlement.edition.as_str(),
+        )));
     }
     let mut licensed = None;
     if let Some(entitlement) = &entitlement {
         let (token, issued) = context.license(entitlement, tenant.id)?;
         let (appliance, credential) = context.appliance(known, tenant.id, issued);
         if known.is_some_and(|known| known.revoked_at.is_some()) {
-            // A revoked appliance that is installed anew is admitted again; its old credentials are not.
-            writes.push(Write::DeleteCredentials { tenant: tenant.id, appliance: appliance.id.clone() });
+            // A revoked appliance that is installed anew is admitted again; its old credentials are
+            // not.
+            writes.push(Write::DeleteCredentials {
+                tenant: tenant.id,
+                appliance: appliance.id.clone(),
+            });
         }
         writes.push(Write::PutAppliance(Box::new(appliance)));
         writes.push(Write::InsertCredential(credential));
         let check_in_url = context.settings.check_in_url.clone();
         licensed = Some(Licensed { token, credential: context.credential.clone(), check_in_url });
     }
-    let mut entry = stamp.audit(Action::CodeRedeemed, Some(tenant.id), &format!("by {}", context.appliance_id));
+    let mut entry =
+        stamp.audit(Action::CodeRedeemed, Some(tenant.id), &format!("by {}", context.appliance_id));
     entry.code_id = Some(code.id);
     writes.push(Write::audit(entry));
     let redeemed = Redeemed {
@@ -323,9 +366,14 @@ fn commit(
 }
 
 impl Context {
-    /// The appliance as redeemed, with a fresh credential beside its older ones: those keep working until a check-in
-    /// first uses the new one.
-    fn appliance(&self, known: Option<&Appliance>, tenant: TenantId, issued: IssuedLicense) -> (Appliance, Credential) {
+    /// The appliance as redeemed, with a fresh credential beside its older ones: those keep working
+    /// until a check-in first uses the new one.
+    fn appliance(
+        &self,
+        known: Option<&Appliance>,
+        tenant: TenantId,
+        issued: IssuedLicense,
+    ) -> (Appliance, Credential) {
         let (now, id) = (self.stamp.now, self.appliance_id.clone());
         let fresh = Appliance {
             tenant_id: tenant,
@@ -335,8 +383,21 @@ impl Context {
             revoked_at: None,
             license: None,
         };
-        let appliance = Appliance { revoked_at: None, license: Some(issued), ..known.cloned().unwrap_or(fresh) };
+        let appliance = Appliance {
+            revoked_at: None,
+            license: Some(issued),
+            ..known.cloned().unwrap_or(fresh)
+        };
         let digest = self.credential.digest();
-        (appliance, Credential { digest, tenant_id: tenant, appliance_id: id, issued_at: now, first_used_at: None })
+        (
+            appliance,
+            Credential {
+                digest,
+                tenant_id: tenant,
+                appliance_id: id,
+                issued_at: now,
+                first_used_at: None,
+            },
+        )
     }
 }

@@ -13,7 +13,9 @@ use crate::registry::replay::IdempotencyKey;
 use crate::registry::{Error, Registry, Settings, Stamp, refuse};
 use crate::store::{Decision, RegisterFacts, Write};
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
-use crate::text::{BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId};
+use crate::text::{
+    BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId,
+};
 
 /// A registration as asked for, in the caller's words.
 #[derive(Clone, Debug, Default)]
@@ -50,27 +52,42 @@ struct Registration {
 }
 
 impl Registry {
-    /// Registers a tenant: tenant, entitlement (paid editions), code, mail and audit in one transaction. The
-    /// subscription of an earlier registration brings *that* tenant back, with a fresh code.
+    /// Registers a tenant: tenant, entitlement (paid editions), code, mail and audit in one
+    /// transaction. The subscription of an earlier registration brings *that* tenant back, with a
+    /// fresh code.
     pub async fn tenant_register(&self, new: NewTenant, actor: Actor) -> Result<Issued, Error> {
         let registration = Registration::parse(&new, &self.settings)?;
         let mut stamp = self.stamp(actor);
         let (tenant_id, entitlement_id) = (stamp.draw(), stamp.draw());
         let mint = self.mint(&mut stamp, new.send_email).await?;
         let subscription = registration.subscription.clone();
-        let context = Context { stamp, tenant_id, entitlement_id, mint, registration, settings: self.settings.clone() };
+        let context = Context {
+            stamp,
+            tenant_id,
+            entitlement_id,
+            mint,
+            registration,
+            settings: self.settings.clone(),
+        };
         let now = context.stamp.now;
         let decide = Arc::new(move |facts: &RegisterFacts| decide(&context, facts));
         let (replay, decide, opening) = self.recording(new.key, "", now, decide).into_parts();
-        self.answered(self.ports.store.tenant_register(subscription, replay, decide).await?, &opening)
+        self.answered(
+            self.ports.store.tenant_register(subscription, replay, decide).await?,
+            &opening,
+        )
     }
 }
 
 impl Registration {
     fn parse(new: &NewTenant, settings: &Settings) -> Result<Self, Refusal> {
-        let invalid = |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
-        let deployment = new.deployment_type.as_deref().filter(|word| !word.is_empty()).unwrap_or("appliance");
-        let seats = |seats: i64| u32::try_from(seats).ok().filter(|seats| (1..=i32::MAX as u32).contains(seats));
+        let invalid =
+            |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
+        let deployment =
+            new.deployment_type.as_deref().filter(|word| !word.is_empty()).unwrap_or("appliance");
+        let seats = |seats: i64| {
+            u32::try_from(seats).ok().filter(|seats| (1..=i32::MAX as u32).contains(seats))
+        };
         Ok(Self {
             company_name: CompanyName::parse(&new.company_name)?,
             contact_name: optional(new.contact_name.as_ref(), PersonName::parse)?,
@@ -83,9 +100,10 @@ impl Registration {
             subscription: optional(new.stripe_sub_id.as_ref(), SubscriptionId::parse)?,
             seats: match new.seats {
                 None => None,
-                Some(given) => {
-                    Some(seats(given).ok_or_else(|| invalid("seats", "must be null or a positive integer"))?)
-                }
+                Some(given) => Some(
+                    seats(given)
+                        .ok_or_else(|| invalid("seats", "must be null or a positive integer"))?,
+                ),
             },
             region: optional(new.region.as_ref(), Region::parse)?,
         })
@@ -93,7 +111,10 @@ impl Registration {
 }
 
 /// An optional text: an empty one is as good as none, which is what forms send.
-fn optional<T>(text: Option<&String>, parse: fn(&str) -> Result<T, Refusal>) -> Result<Option<T>, Refusal> {
+fn optional<T>(
+    text: Option<&String>,
+    parse: fn(&str) -> Result<T, Refusal>,
+) -> Result<Option<T>, Refusal> {
     text.filter(|text| !text.trim().is_empty()).map(|text| parse(text)).transpose()
 }
 
@@ -126,7 +147,11 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
             (Some(_), _) => Action::EntitlementBound,
             (None, _) => Action::EntitlementGranted,
         };
-        writes.push(Write::audit(stamp.audit(action, Some(tenant.id), entitlement.edition.as_str())));
+        writes.push(Write::audit(stamp.audit(
+            action,
+            Some(tenant.id),
+            entitlement.edition.as_str(),
+        )));
         tenant.edition = entitlement.edition.clone();
         tenant.updated_at = stamp.now;
     }
@@ -135,7 +160,8 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
     }
     writes.extend(granted.clone().map(|entitlement| Write::PutEntitlement(Box::new(entitlement))));
     let carried = granted.as_ref().or(facts.tenant_entitlement.as_ref());
-    let earlier = known.map_or(Earlier::None, |_| Earlier::Superseded { detail: "registered again" });
+    let earlier =
+        known.map_or(Earlier::None, |_| Earlier::Superseded { detail: "registered again" });
     writes.extend(context.mint.writes(&mut stamp, (&tenant, carried), &context.settings, earlier));
     Decision::Commit { writes, outcome: Ok(context.mint.issued(&tenant)) }
 }
@@ -161,14 +187,17 @@ impl Context {
         }
     }
 
-    /// The entitlement that this registration grants or binds; none where there is nothing to change.
+    /// The entitlement that this registration grants or binds; none where there is nothing to
+    /// change.
     fn entitlement(&self, tenant: TenantId, facts: &RegisterFacts) -> Option<Entitlement> {
         if facts.tenant_entitlement.is_some() {
             return None;
         }
         match &facts.entitlement {
             // An active one that were bound already would be the tenant's.
-            Some(existing) => existing.is_active().then(|| Entitlement { tenant_id: Some(tenant), ..existing.clone() }),
+            Some(existing) => existing
+                .is_active()
+                .then(|| Entitlement { tenant_id: Some(tenant), ..existing.clone() }),
             None => self.registration.edition.tier.is_some().then(|| Entitlement {
                 id: self.entitlement_id,
                 tenant_id: Some(tenant),

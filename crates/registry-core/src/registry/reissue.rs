@@ -26,16 +26,21 @@ pub struct Reissue {
 }
 
 impl Registry {
-    /// Supersedes the tenant's unconsumed codes and mints one for the same tenant, with its active entitlement,
-    /// atomically against a racing redemption.
+    /// Supersedes the tenant's unconsumed codes and mints one for the same tenant, with its active
+    /// entitlement, atomically against a racing redemption.
     pub async fn code_reissue(&self, reissue: Reissue, actor: Actor) -> Result<Issued, Error> {
         let mut stamp = self.stamp(actor);
         let mint = self.mint(&mut stamp, reissue.send_email).await?;
         let settings = self.settings.clone();
         let (how, now) = ((reissue.strict, reissue.mail_only), stamp.now);
-        let decide = Arc::new(move |facts: &ReissueFacts| decide(stamp.clone(), &mint, how, &settings, facts));
+        let decide = Arc::new(move |facts: &ReissueFacts| {
+            decide(stamp.clone(), &mint, how, &settings, facts)
+        });
         let (replay, decide, opening) = self.recording(reissue.key, "", now, decide).into_parts();
-        self.answered(self.ports.store.code_reissue(reissue.selector, replay, decide).await?, &opening)
+        self.answered(
+            self.ports.store.code_reissue(reissue.selector, replay, decide).await?,
+            &opening,
+        )
     }
 }
 
@@ -65,6 +70,7 @@ fn decide(
     }
     let detail = if ambiguous { "the newest of several tenants of this contact" } else { "" };
     let entitlement = facts.entitlement.as_ref();
-    let writes = mint.writes(&mut stamp, (tenant, entitlement), settings, Earlier::Superseded { detail });
+    let writes =
+        mint.writes(&mut stamp, (tenant, entitlement), settings, Earlier::Superseded { detail });
     Decision::Commit { writes, outcome: Ok(mint.issued(tenant)) }
 }

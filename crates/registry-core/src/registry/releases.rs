@@ -1,4 +1,5 @@
-//! Releases: publishing an image (upload, check, sign, make it the current one), withdrawing it, going back.
+//! Releases: publishing an image (upload, check, sign, make it the current one), withdrawing it,
+//! going back.
 
 use std::sync::Arc;
 
@@ -49,8 +50,13 @@ pub struct NewRelease {
 }
 
 impl Registry {
-    /// Starts to publish an image. Nothing is visible before [`release_publish`](Self::release_publish).
-    pub async fn release_begin(&self, new: NewRelease, actor: Actor) -> Result<ReleaseUpload, Error> {
+    /// Starts to publish an image. Nothing is visible before
+    /// [`release_publish`](Self::release_publish).
+    pub async fn release_begin(
+        &self,
+        new: NewRelease,
+        actor: Actor,
+    ) -> Result<ReleaseUpload, Error> {
         let version = Version::parse(&new.version)?;
         let channel = self.channel(new.channel.as_deref())?;
         check_plain("version", version.as_str())?;
@@ -60,7 +66,10 @@ impl Registry {
         let id = stamp.draw();
         // One folder an upload: publishing again never touches a file that links already point to.
         let key = BlobKey::parse(&format!("{}/{id}/{file_name}", plain_name(channel.as_str())));
-        let key = key.ok_or(Refusal::Invalid { field: "file", problem: "has a name that cannot be stored".into() })?;
+        let key = key.ok_or(Refusal::Invalid {
+            field: "file",
+            problem: "has a name that cannot be stored".into(),
+        })?;
         let listed = self.ports.store.release_list(Some(channel.clone())).await?;
         not_yanked(find(&listed, &version))?;
         let upload = self.ports.blobs.upload(&key, new.size).await?;
@@ -79,8 +88,9 @@ impl Registry {
         Ok(ReleaseUpload { actor, upload, hash: Sha256::new(), release })
     }
 
-    /// Makes the uploaded image visible, checks that it is there whole, signs its manifest, and makes it the current one
-    /// of its channel, in this order. Publishing the same content under the same version again is no error.
+    /// Makes the uploaded image visible, checks that it is there whole, signs its manifest, and
+    /// makes it the current one of its channel, in this order. Publishing the same content under
+    /// the same version again is no error.
     pub async fn release_publish(&self, upload: ReleaseUpload) -> Result<Release, Error> {
         let ReleaseUpload { actor, upload, hash, mut release } = upload;
         release.sha256 = entropy::hex(&hash.finalize());
@@ -88,7 +98,9 @@ impl Registry {
         upload.finish().await?;
         let problem = match self.ports.blobs.size(&key).await {
             Ok(stored) if stored == release.size => None,
-            Ok(stored) => Some(BlobError::Unavailable(format!("{stored} of {} bytes arrived", release.size))),
+            Ok(stored) => {
+                Some(BlobError::Unavailable(format!("{stored} of {} bytes arrived", release.size)))
+            }
             Err(error) => Some(error),
         };
         if let Some(problem) = problem {
@@ -116,10 +128,16 @@ impl Registry {
         result
     }
 
-    async fn publish(&self, actor: &Actor, release: &Release, mend: bool) -> Result<Release, Error> {
+    async fn publish(
+        &self,
+        actor: &Actor,
+        release: &Release,
+        mend: bool,
+    ) -> Result<Release, Error> {
         let channel = release.channel.clone();
         let (stamp, release) = (self.stamp(actor.clone()), release.clone());
-        let decide = Arc::new(move |facts: &ReleaseFacts| decide(stamp.clone(), &release, mend, facts));
+        let decide =
+            Arc::new(move |facts: &ReleaseFacts| decide(stamp.clone(), &release, mend, facts));
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
 
@@ -130,21 +148,34 @@ impl Registry {
     }
 
     /// The release of a version.
-    pub async fn release_show(&self, version: &str, channel: Option<&str>) -> Result<ListedRelease, Error> {
+    pub async fn release_show(
+        &self,
+        version: &str,
+        channel: Option<&str>,
+    ) -> Result<ListedRelease, Error> {
         let version = Version::parse(version)?;
         let listed = self.ports.store.release_list(Some(self.channel(channel)?)).await?;
         Ok(find(&listed, &version).cloned().ok_or(Refusal::ReleaseNotFound)?)
     }
 
-    /// Withdraws a release: no link to it is made any more, and those of our own that are out end. Where it is the current
-    /// one, the newest earlier one takes its place, or else the oldest later one. Repeating it changes nothing.
-    pub async fn release_yank(&self, version: &str, channel: Option<&str>, actor: Actor) -> Result<Release, Error> {
-        let (version, channel, stamp) = (Version::parse(version)?, self.channel(channel)?, self.stamp(actor));
-        let decide = Arc::new(move |facts: &ReleaseFacts| decide_yank(stamp.clone(), &version, facts));
+    /// Withdraws a release: no link to it is made any more, and those of our own that are out end.
+    /// Where it is the current one, the newest earlier one takes its place, or else the oldest
+    /// later one. Repeating it changes nothing.
+    pub async fn release_yank(
+        &self,
+        version: &str,
+        channel: Option<&str>,
+        actor: Actor,
+    ) -> Result<Release, Error> {
+        let (version, channel, stamp) =
+            (Version::parse(version)?, self.channel(channel)?, self.stamp(actor));
+        let decide =
+            Arc::new(move |facts: &ReleaseFacts| decide_yank(stamp.clone(), &version, facts));
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
 
-    /// Makes an earlier release the current one: the named one, or the newest that is older than the current one.
+    /// Makes an earlier release the current one: the named one, or the newest that is older than
+    /// the current one.
     pub async fn release_rollback(
         &self,
         version: Option<&str>,
@@ -164,8 +195,9 @@ impl Registry {
             }
         }
         let asked = channel.clone();
-        let decide =
-            Arc::new(move |facts: &ReleaseFacts| decide_rollback(stamp.clone(), version.as_ref(), &asked, facts));
+        let decide = Arc::new(move |facts: &ReleaseFacts| {
+            decide_rollback(stamp.clone(), version.as_ref(), &asked, facts)
+        });
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
 
@@ -186,14 +218,21 @@ fn find<'a>(listed: &'a [ListedRelease], version: &Version) -> Option<&'a Listed
 
 fn not_yanked(listed: Option<&ListedRelease>) -> Result<(), Refusal> {
     match listed.map(|it| (&it.release, it.release.yanked_at)) {
-        Some((release, Some(since))) => Err(Refusal::ReleaseYanked { version: release.version.to_string(), since }),
+        Some((release, Some(since))) => {
+            Err(Refusal::ReleaseYanked { version: release.version.to_string(), since })
+        }
         _ => Ok(()),
     }
 }
 
-/// `mend`: the file of an earlier publication is lost, and this one takes its place; so it does where the earlier one has no
-/// manifest.
-fn decide(mut stamp: Stamp, release: &Release, mend: bool, facts: &ReleaseFacts) -> Decision<Release> {
+/// `mend`: the file of an earlier publication is lost, and this one takes its place; so it does
+/// where the earlier one has no manifest.
+fn decide(
+    mut stamp: Stamp,
+    release: &Release,
+    mend: bool,
+    facts: &ReleaseFacts,
+) -> Decision<Release> {
     let existing = find(&facts.releases, &release.version);
     if let Err(refusal) = not_yanked(existing) {
         return refuse(refusal, None);
@@ -203,7 +242,9 @@ fn decide(mut stamp: Stamp, release: &Release, mend: bool, facts: &ReleaseFacts)
         Some(existing) if existing.sha256 != release.sha256 => {
             return refuse(Refusal::ReleaseExists { version: release.version.to_string() }, None);
         }
-        Some(existing) if mend || existing.manifest.is_none() => &Release { id: existing.id, ..release.clone() },
+        Some(existing) if mend || existing.manifest.is_none() => {
+            &Release { id: existing.id, ..release.clone() }
+        }
         Some(existing) => existing,
         None => release,
     };
@@ -218,7 +259,9 @@ fn decide(mut stamp: Stamp, release: &Release, mend: bool, facts: &ReleaseFacts)
 }
 
 fn decide_yank(mut stamp: Stamp, version: &Version, facts: &ReleaseFacts) -> Decision<Release> {
-    let Some(listed) = find(&facts.releases, version) else { return refuse(Refusal::ReleaseNotFound, None) };
+    let Some(listed) = find(&facts.releases, version) else {
+        return refuse(Refusal::ReleaseNotFound, None);
+    };
     if listed.release.yanked_at.is_some() {
         return Decision::Commit { writes: vec![], outcome: Ok(listed.release.clone()) };
     }
@@ -230,7 +273,10 @@ fn decide_yank(mut stamp: Stamp, version: &Version, facts: &ReleaseFacts) -> Dec
         let (later, earlier) = facts.releases.split_at(at);
         let mut others = earlier.iter().skip(1).chain(later.iter().rev()).map(|it| &it.release);
         let next = others.find(|it| it.yanked_at.is_none());
-        writes.push(Write::SetCurrent { channel: yanked.channel.clone(), release: next.map(|it| it.id) });
+        writes.push(Write::SetCurrent {
+            channel: yanked.channel.clone(),
+            release: next.map(|it| it.id),
+        });
     }
     writes.push(Write::audit(stamp.audit(Action::ReleaseYanked, None, yanked.version.as_str())));
     Decision::Commit { writes, outcome: Ok(yanked) }
@@ -273,7 +319,9 @@ fn check_plain(field: &'static str, text: &str) -> Result<(), Refusal> {
     if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_plain) {
         return Ok(());
     }
-    let problem = "must be letters, digits, `.`, `_`, `-` and `+`, and begin with a letter or a digit".to_owned();
+    let problem =
+        "must be letters, digits, `.`, `_`, `-` and `+`, and begin with a letter or a digit"
+            .to_owned();
     Err(Refusal::Invalid { field, problem })
 }
 

@@ -1,6 +1,8 @@
-//! Idempotency keys: the same request under the same key is answered from the record, sealed, for a set window.
+//! Idempotency keys: the same request under the same key is answered from the record, sealed, for a
+//! set window.
 //!
-//! The record is one of the decision's writes, so it exists exactly when its effects do. Refusals are not recorded.
+//! The record is one of the decision's writes, so it exists exactly when its effects do. Refusals
+//! are not recorded.
 
 use std::sync::Arc;
 
@@ -27,11 +29,13 @@ pub struct IdempotencyKey {
     pub scope: String,
     /// SHA-256 of the key.
     pub digest: [u8; 32],
-    /// SHA-256 of the request, without its code: codes are short enough to be guessed from a digest.
+    /// SHA-256 of the request, without its code: codes are short enough to be guessed from a
+    /// digest.
     pub fingerprint: [u8; 32],
 }
 
-/// A change that may be answered from a record: what the store has to know, and what opens the record.
+/// A change that may be answered from a record: what the store has to know, and what opens the
+/// record.
 pub(crate) struct Recording<F, T> {
     pub(crate) replay: Option<Replay>,
     pub(crate) decide: Decide<F, T>,
@@ -39,7 +43,8 @@ pub(crate) struct Recording<F, T> {
 }
 
 impl Registry {
-    /// Makes a decision record its answer, where the request came with a key. `owner` tells apart what the scope does not.
+    /// Makes a decision record its answer, where the request came with a key. `owner` tells apart
+    /// what the scope does not.
     pub(crate) fn recording<F: 'static, T: Recorded + 'static>(
         &self,
         key: Option<IdempotencyKey>,
@@ -47,7 +52,9 @@ impl Registry {
         now: Timestamp,
         decide: Decide<F, T>,
     ) -> Recording<F, T> {
-        let Some(key) = key else { return Recording { replay: None, decide, context: String::new() } };
+        let Some(key) = key else {
+            return Recording { replay: None, decide, context: String::new() };
+        };
         let scope = format!("{} {owner}", key.scope).trim_end().to_owned();
         let context = format!("replay {scope} {}", entropy::hex(&key.digest));
         let request = Replay { scope, key_digest: key.digest, fingerprint: key.fingerprint, now };
@@ -68,15 +75,24 @@ impl Registry {
     }
 
     /// The answer, now or of then.
-    pub(crate) fn answered<T: Recorded>(&self, outcome: Outcome<T>, context: &str) -> Result<T, Error> {
+    pub(crate) fn answered<T: Recorded>(
+        &self,
+        outcome: Outcome<T>,
+        context: &str,
+    ) -> Result<T, Error> {
         match outcome {
             Outcome::Done(done) => Ok(done),
             Outcome::Refused(refusal) => Err(refusal.into()),
             Outcome::Aborted(error) => Err(error.into()),
             Outcome::Replayed(sealed) => {
                 let unreadable = |problem: String| Error::from(DecideError::Replay(problem));
-                let opened = self.ports.vault.open(context, &sealed).map_err(|error| unreadable(error.to_string()))?;
-                T::from_record(&opened).ok_or_else(|| unreadable("it was recorded by another version".to_owned()))
+                let opened = self
+                    .ports
+                    .vault
+                    .open(context, &sealed)
+                    .map_err(|error| unreadable(error.to_string()))?;
+                T::from_record(&opened)
+                    .ok_or_else(|| unreadable("it was recorded by another version".to_owned()))
             }
         }
     }
@@ -150,10 +166,13 @@ struct RedeemedRecord {
 
 impl Recorded for Redeemed {
     fn to_record(&self) -> Zeroizing<String> {
-        let licensed = self
-            .licensed
-            .as_ref()
-            .map(|it| [it.token.expose().to_owned(), it.credential.expose().to_owned(), it.check_in_url.clone()]);
+        let licensed = self.licensed.as_ref().map(|it| {
+            [
+                it.token.expose().to_owned(),
+                it.credential.expose().to_owned(),
+                it.check_in_url.clone(),
+            ]
+        });
         text(&RedeemedRecord {
             tenant_id: self.tenant_id,
             edition: self.edition.clone(),
@@ -204,12 +223,21 @@ impl Recorded for CheckedIn {
             Standing::Licensed(license) => (false, license_record(license.as_ref())),
             Standing::Revoked => (true, None),
         };
-        text(&CheckedInRecord { revoked, license, next_check_in_at: self.next_check_in_at, now: self.now })
+        text(&CheckedInRecord {
+            revoked,
+            license,
+            next_check_in_at: self.next_check_in_at,
+            now: self.now,
+        })
     }
 
     fn from_record(text: &str) -> Option<Self> {
         let record: CheckedInRecord = serde_json::from_str(text).ok()?;
-        let standing = if record.revoked { Standing::Revoked } else { Standing::Licensed(license(record.license)) };
+        let standing = if record.revoked {
+            Standing::Revoked
+        } else {
+            Standing::Licensed(license(record.license))
+        };
         Some(Self { standing, next_check_in_at: record.next_check_in_at, now: record.now })
     }
 }
@@ -243,7 +271,10 @@ impl Recorded for EntitlementChanged {
             created_at: it.created_at,
             revoked_at: it.revoked_at,
             license: license_record(self.license.as_ref()),
-            code: self.code.as_ref().map(|(code, expires_at)| (code.expose().to_owned(), *expires_at)),
+            code: self
+                .code
+                .as_ref()
+                .map(|(code, expires_at)| (code.expose().to_owned(), *expires_at)),
         })
     }
 

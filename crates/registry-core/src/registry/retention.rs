@@ -43,10 +43,15 @@ impl Retention {
 impl Registry {
     /// How many rows of a kind would go now.
     pub async fn sweep_count(&self, kind: Ended) -> Result<u64, Error> {
-        Ok(self.ports.store.ended_count(kind, self.settings.retention.horizon(kind, self.now())).await?)
+        Ok(self
+            .ports
+            .store
+            .ended_count(kind, self.settings.retention.horizon(kind, self.now()))
+            .await?)
     }
 
-    /// Deletes one batch of a kind, and returns how many rows went: fewer than [`BATCH`] where none is left.
+    /// Deletes one batch of a kind, and returns how many rows went: fewer than [`BATCH`] where none
+    /// is left.
     pub async fn sweep_batch(&self, kind: Ended) -> Result<u64, Error> {
         let before = self.settings.retention.horizon(kind, self.now());
         Ok(self.ports.store.ended_delete(kind, before, BATCH).await?)

@@ -1,4 +1,5 @@
-//! Signing in to the pages: a link is asked for, mailed, and exchanged for a session; a session ends.
+//! Signing in to the pages: a link is asked for, mailed, and exchanged for a session; a session
+//! ends.
 
 use std::sync::Arc;
 
@@ -21,13 +22,14 @@ use crate::text::EmailAddress;
 /// How many tenants of one contact a page shows.
 const TENANTS: u32 = 20;
 
-/// What is asked for: it is mailed to this address. Each kind is counted by itself, so that what anybody asks for in a
-/// customer's name keeps the customer from nothing else.
+/// What is asked for: it is mailed to this address. Each kind is counted by itself, so that what
+/// anybody asks for in a customer's name keeps the customer from nothing else.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'a> {
     /// A registration.
     Registration(&'a EmailAddress),
-    /// A link that signs in: each of those that were mailed does, so whoever has the inbox is not kept out.
+    /// A link that signs in: each of those that were mailed does, so whoever has the inbox is not
+    /// kept out.
     Link(&'a EmailAddress),
     /// A fresh code, in a session of the customer: from where does not count.
     Reissue(&'a EmailAddress),
@@ -51,8 +53,9 @@ fn too_often(refusal: Refusal) -> Refusal {
 }
 
 impl Registry {
-    /// Mails a link that signs in, where the address is a contact's, also one of closed tenants; else does nothing. Whoever
-    /// asked learns neither: the caller MUST answer the same, and without waiting for this, and [`ask`](Self::ask) first.
+    /// Mails a link that signs in, where the address is a contact's, also one of closed tenants;
+    /// else does nothing. Whoever asked learns neither: the caller MUST answer the same, and
+    /// without waiting for this, and [`ask`](Self::ask) first.
     pub async fn sign_in_mail(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
         let Some(newest) = self.newest(&contact).await? else { return Ok(()) };
         let mut stamp = self.stamp(Actor { name: "portal".to_owned(), source: source.to_string() });
@@ -76,25 +79,37 @@ impl Registry {
             settled_at: None,
             last_error: None,
         };
-        let asked = AuditEntry { mail_id: Some(id), ..stamp.audit(Action::SignInAsked, Some(newest.id), "") };
-        self.sign_in_new(link, vec![Write::EnqueueMail(Box::new(mail)), Write::audit(asked)]).await.map(drop)
+        let asked = AuditEntry {
+            mail_id: Some(id),
+            ..stamp.audit(Action::SignInAsked, Some(newest.id), "")
+        };
+        self.sign_in_new(link, vec![Write::EnqueueMail(Box::new(mail)), Write::audit(asked)])
+            .await
+            .map(drop)
     }
 
     /// Keeps a link or a session that was made now, together with other writes.
     async fn sign_in_new(&self, new: SignIn, others: Vec<Write>) -> Result<SignIn, Error> {
         let digest = new.digest;
         let decide = move |_: &Option<SignIn>| {
-            let writes =
-                std::iter::once(SignInWrite::Insert(Box::new(new.clone())).into()).chain(others.clone()).collect();
+            let writes = std::iter::once(SignInWrite::Insert(Box::new(new.clone())).into())
+                .chain(others.clone())
+                .collect();
             Decision::Commit { writes, outcome: Ok(new.clone()) }
         };
         self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result()
     }
 
-    /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is refused, and so is what is
-    /// often asked for the same address, known or not. A form that was counted before (`form` is the digest of its mark and of
-    /// what is in it) is not counted again: sent twice, it is answered as it was, and costs no further mail.
-    pub fn ask(&self, source: Source, asked: Asked<'_>, form: Option<[u8; 32]>) -> Result<(), Refusal> {
+    /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is
+    /// refused, and so is what is often asked for the same address, known or not. A form that was
+    /// counted before (`form` is the digest of its mark and of what is in it) is not counted again:
+    /// sent twice, it is answered as it was, and costs no further mail.
+    pub fn ask(
+        &self,
+        source: Source,
+        asked: Asked<'_>,
+        form: Option<[u8; 32]>,
+    ) -> Result<(), Refusal> {
         let now = self.now();
         if form.is_some_and(|form| self.forms.check(form, now).is_err()) {
             return Ok(());
@@ -110,14 +125,14 @@ impl Registry {
         form.map_or(Ok(()), |form| self.forms.note(form, now)).map_err(too_often)
     }
 
-    /// Counts a token at the operators' door that is none of ours; a source that goes on is refused. What customers ask for
-    /// from there is counted by itself.
+    /// Counts a token at the operators' door that is none of ours; a source that goes on is
+    /// refused. What customers ask for from there is counted by itself.
     pub fn operator_refused(&self, source: Source) -> Result<(), Refusal> {
         self.proofs.note(source, self.now()).map_err(too_often)
     }
 
-    /// Exchanges a link's token for a session. The contact's other links end, and so does the session that the browser had
-    /// `earlier`: nobody could end that one any more.
+    /// Exchanges a link's token for a session. The contact's other links end, and so does the
+    /// session that the browser had `earlier`: nobody could end that one any more.
     pub async fn sign_in(
         &self,
         link: &SignInToken,
@@ -125,7 +140,12 @@ impl Registry {
         source: Source,
     ) -> Result<OpenedSession, Error> {
         let digest = link.digest();
-        let found = self.ports.store.sign_in_show(digest).await?.filter(|link| link.is_open_link(self.now()));
+        let found = self
+            .ports
+            .store
+            .sign_in_show(digest)
+            .await?
+            .filter(|link| link.is_open_link(self.now()));
         let visitor = found.ok_or(Refusal::SignInLinkInvalid)?.visitor;
         let tenant = self.tenant_for(&visitor).await?;
         let stamp = self.stamp(Actor::customer(&visitor.name, source));
@@ -135,7 +155,10 @@ impl Registry {
             if !link.as_ref().is_some_and(|link| link.is_open_link(stamp.now)) {
                 return refuse(Refusal::SignInLinkInvalid, None);
             }
-            let links = SignInWrite::DeleteAll { visitor: session.visitor.clone(), kind: Some(SignInKind::Link) };
+            let links = SignInWrite::DeleteAll {
+                visitor: session.visitor.clone(),
+                kind: Some(SignInKind::Link),
+            };
             let entry = Write::audit(stamp.clone().audit(Action::SignedIn, tenant, ""));
             let session_write = SignInWrite::Insert(Box::new(session.clone()));
             let mut writes = vec![links.into(), session_write.into(), entry];
@@ -164,8 +187,9 @@ impl Registry {
         }
     }
 
-    /// Opens a session for an operator, who proved to be this one. With a name that is made of the operator's token, a
-    /// session can end with the token. The session that the browser had `earlier` ends.
+    /// Opens a session for an operator, who proved to be this one. With a name that is made of the
+    /// operator's token, a session can end with the token. The session that the browser had
+    /// `earlier` ends.
     pub async fn operator_sign_in(
         &self,
         name: &str,
@@ -185,10 +209,14 @@ impl Registry {
     pub async fn session(&self, token: &SignInToken) -> Result<Option<Visitor>, Error> {
         let (now, idle, digest) = (self.now(), self.settings.session_idle, token.digest());
         let found = self.ports.store.sign_in_show(digest).await?;
-        let Some(session) = found.filter(|it| it.is_live_session(now, idle)) else { return Ok(None) };
+        let Some(session) = found.filter(|it| it.is_live_session(now, idle)) else {
+            return Ok(None);
+        };
         if session.is_used_anew(now) {
             let decide = move |session: &Option<SignIn>| {
-                let Some(session) = session else { return refuse(Refusal::SignInLinkInvalid, None) };
+                let Some(session) = session else {
+                    return refuse(Refusal::SignInLinkInvalid, None);
+                };
                 let writes = vec![SignInWrite::Use { session: digest, at: now }.into()];
                 Decision::Commit { writes, outcome: Ok(session.clone()) }
             };
@@ -208,7 +236,8 @@ impl Registry {
         everywhere: bool,
         actor: Actor,
     ) -> Result<(), Error> {
-        let (digest, stamp, tenant) = (token.digest(), self.stamp(actor), self.tenant_for(&visitor).await?);
+        let (digest, stamp, tenant) =
+            (token.digest(), self.stamp(actor), self.tenant_for(&visitor).await?);
         let decide = move |session: &Option<SignIn>| {
             let Some(session) = session else { return refuse(Refusal::SignInLinkInvalid, None) };
             let (end, detail) = if everywhere {
@@ -234,23 +263,33 @@ impl Registry {
     ) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
         let after = cursor.map(after).transpose()?;
         let contact = Some(contact.clone());
-        self.tenant_page(TenantQuery { contact, limit: TENANTS, after, ..TenantQuery::default() }).await
+        self.tenant_page(TenantQuery { contact, limit: TENANTS, after, ..TenantQuery::default() })
+            .await
     }
 
     /// A contact's tenant; `None` where it is another's, or none.
-    pub async fn tenant_of(&self, contact: &EmailAddress, id: TenantId) -> Result<Option<TenantRecord>, Error> {
+    pub async fn tenant_of(
+        &self,
+        contact: &EmailAddress,
+        id: TenantId,
+    ) -> Result<Option<TenantRecord>, Error> {
         let record = self.ports.store.tenant_show(id).await?;
         Ok(record.filter(|record| record.tenant.is_contact(contact)))
     }
 
     /// The newest tenant of a contact.
     async fn newest(&self, contact: &EmailAddress) -> Result<Option<Tenant>, Error> {
-        let query = TenantQuery { contact: Some(contact.clone()), limit: 1, ..TenantQuery::default() };
+        let query =
+            TenantQuery { contact: Some(contact.clone()), limit: 1, ..TenantQuery::default() };
         Ok(self.ports.store.tenant_list(query).await?.pop().map(|record| record.tenant))
     }
 
-    /// The newest tenant of a contact that is not closed: anybody may register others in the contact's name.
-    pub(crate) async fn newest_open(&self, contact: &EmailAddress) -> Result<Option<TenantRecord>, Error> {
+    /// The newest tenant of a contact that is not closed: anybody may register others in the
+    /// contact's name.
+    pub(crate) async fn newest_open(
+        &self,
+        contact: &EmailAddress,
+    ) -> Result<Option<TenantRecord>, Error> {
         let mut cursor = None;
         loop {
             let (tenants, next) = self.tenants_of(contact, cursor.as_deref()).await?;

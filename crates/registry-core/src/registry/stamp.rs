@@ -9,8 +9,8 @@ use crate::id::TenantId;
 use crate::refusal::Refusal;
 use crate::store::{Decision, Write};
 
-/// Drawn before a change and captured by its decision, which works on a clone: a retried transaction decides the same
-/// thing, with the same ids.
+/// Drawn before a change and captured by its decision, which works on a clone: a retried
+/// transaction decides the same thing, with the same ids.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
     pub(crate) now: Timestamp,
@@ -40,7 +40,12 @@ impl Stamp {
     }
 
     /// An audit line about a tenant.
-    pub(crate) fn audit(&mut self, action: Action, tenant: Option<TenantId>, detail: &str) -> AuditEntry {
+    pub(crate) fn audit(
+        &mut self,
+        action: Action,
+        tenant: Option<TenantId>,
+        detail: &str,
+    ) -> AuditEntry {
         AuditEntry {
             id: self.draw(),
             at: self.now,

@@ -1,6 +1,8 @@
-//! What a store does for a subscription: grant its entitlement and sign a license, or mint an activation code.
+//! What a store does for a subscription: grant its entitlement and sign a license, or mint an
+//! activation code.
 //!
-//! Both may name a tenant, which then is what the entitlement is bound to; one that the registry does not know is adopted.
+//! Both may name a tenant, which then is what the entitlement is bound to; one that the registry
+//! does not know is adopted.
 
 use std::sync::Arc;
 
@@ -18,7 +20,9 @@ use crate::refusal::Refusal;
 use crate::registry::replay::IdempotencyKey;
 use crate::registry::{Error, Registry, Settings, Stamp, redeem, refuse};
 use crate::secret::CodeDigest;
-use crate::store::{DecideError, Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Write};
+use crate::store::{
+    DecideError, Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Write,
+};
 use crate::tenant::Tenant;
 use crate::text::{CompanyName, SubscriptionId};
 use crate::words::words;
@@ -55,20 +59,28 @@ struct Context {
 }
 
 impl Registry {
-    /// Grants or updates the entitlement of a subscription, and signs a license for it. The `sub` stays the same.
-    pub async fn license_sign(&self, asked: SignLicense, actor: Actor) -> Result<SignedLicense, Error> {
+    /// Grants or updates the entitlement of a subscription, and signs a license for it. The `sub`
+    /// stays the same.
+    pub async fn license_sign(
+        &self,
+        asked: SignLicense,
+        actor: Actor,
+    ) -> Result<SignedLicense, Error> {
         let mut stamp = self.stamp(actor);
         let grant = Grant::parse(&asked, &self.settings, stamp.draw())?;
         let now = stamp.now;
         let key = key_of(&grant.subscription, asked.tenant_id);
         let context = Context { stamp, named: asked.tenant_id, settings: self.settings.clone() };
         let signer = self.ports.signer.clone();
-        let decide = Arc::new(move |facts: &EntitlementFacts| decide_sign(&context, &grant, &*signer, facts));
+        let decide = Arc::new(move |facts: &EntitlementFacts| {
+            decide_sign(&context, &grant, &*signer, facts)
+        });
         let (replay, decide, opening) = self.recording(asked.key, "", now, decide).into_parts();
         let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
         let changed = self.answered(outcome, &opening)?;
         let sub = changed.entitlement.license_sub;
-        let (token, expires_at) = changed.license.ok_or(DecideError::Damaged("signed, and no license"))?;
+        let (token, expires_at) =
+            changed.license.ok_or(DecideError::Damaged("signed, and no license"))?;
         Ok(SignedLicense { token, expires_at, sub })
     }
 
@@ -84,12 +96,18 @@ impl Registry {
         let mut stamp = self.stamp(actor);
         let code = PlainCode::draw(&*self.ports.entropy, self.settings.code_length);
         let (now, expires_at) = (stamp.now, stamp.now + self.settings.code_lifetime);
-        let minted =
-            Minted { id: stamp.draw(), digest: self.ports.vault.code_digests(&code).swap_remove(0), code, expires_at };
+        let minted = Minted {
+            id: stamp.draw(),
+            digest: self.ports.vault.code_digests(&code).swap_remove(0),
+            code,
+            expires_at,
+        };
         let key = key_of(&subscription, tenant_id);
         let context = Context { stamp, named: tenant_id, settings: self.settings.clone() };
-        let decide = Arc::new(move |facts: &EntitlementFacts| decide_code(&context, &minted, facts));
-        let (replay, decide, opening) = self.recording(idempotency_key, "", now, decide).into_parts();
+        let decide =
+            Arc::new(move |facts: &EntitlementFacts| decide_code(&context, &minted, facts));
+        let (replay, decide, opening) =
+            self.recording(idempotency_key, "", now, decide).into_parts();
         let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
         let code = self.answered(outcome, &opening)?.code;
         let (code, expires_at) = code.ok_or(DecideError::Damaged("minted, and no code"))?;
@@ -112,8 +130,13 @@ struct Grant {
 }
 
 impl Grant {
-    fn parse(asked: &SignLicense, settings: &Settings, fresh_id: EntitlementId) -> Result<Self, Refusal> {
-        let invalid = |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
+    fn parse(
+        asked: &SignLicense,
+        settings: &Settings,
+        fresh_id: EntitlementId,
+    ) -> Result<Self, Refusal> {
+        let invalid =
+            |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
         let named = |field| {
             move |refusal| match refusal {
                 Refusal::Invalid { problem, .. } => Refusal::Invalid { field, problem },
@@ -124,7 +147,9 @@ impl Grant {
         if edition.tier.is_none() {
             return Err(invalid("tier", "must be a paid one: a free tier has no licenses"));
         }
-        let seats = |seats: i64| u32::try_from(seats).ok().filter(|seats| (1..=i32::MAX as u32).contains(seats));
+        let seats = |seats: i64| {
+            u32::try_from(seats).ok().filter(|seats| (1..=i32::MAX as u32).contains(seats))
+        };
         Ok(Self {
             fresh_id,
             subscription: SubscriptionId::parse(&asked.stripe_sub_id)?,
@@ -132,7 +157,9 @@ impl Grant {
             edition: edition.name.clone(),
             seats: match asked.seats {
                 None => None,
-                Some(asked) => Some(seats(asked).ok_or_else(|| invalid("seats", "must be from 1 to 2147483647"))?),
+                Some(asked) => Some(
+                    seats(asked).ok_or_else(|| invalid("seats", "must be from 1 to 2147483647"))?,
+                ),
             },
             transport: Transport::from_word(&asked.transport)
                 .ok_or_else(|| invalid("transport", "must be connected or airgap"))?,
@@ -188,7 +215,11 @@ fn decide_sign(
         Err(error) => Decision::Abort(error),
         Ok(license) => {
             let detail = format!("{} until {}", grant.transport, license.1.to_rfc3339());
-            writes.push(Write::audit(stamp.audit(Action::LicenseSigned, entitlement.tenant_id, &detail)));
+            writes.push(Write::audit(stamp.audit(
+                Action::LicenseSigned,
+                entitlement.tenant_id,
+                &detail,
+            )));
             Decision::Commit {
                 writes,
                 outcome: Ok(EntitlementChanged { entitlement, license: Some(license), code: None }),
@@ -217,16 +248,23 @@ struct Minted {
     expires_at: Timestamp,
 }
 
-fn decide_code(context: &Context, minted: &Minted, facts: &EntitlementFacts) -> Decision<EntitlementChanged> {
+fn decide_code(
+    context: &Context,
+    minted: &Minted,
+    facts: &EntitlementFacts,
+) -> Decision<EntitlementChanged> {
     let mut stamp = context.stamp.clone();
-    let Some(entitlement) = &facts.entitlement else { return refuse(Refusal::EntitlementNotFound, None) };
+    let Some(entitlement) = &facts.entitlement else {
+        return refuse(Refusal::EntitlementNotFound, None);
+    };
     if let Some(since) = entitlement.revoked_at {
         return refuse_known(&mut stamp, Refusal::EntitlementRevoked { since }, facts);
     }
-    let (entitlement, mut writes) = match bind(context, &mut stamp, entitlement.clone(), None, facts) {
-        Ok(bound) => bound,
-        Err(refusal) => return refuse_known(&mut stamp, refusal, facts),
-    };
+    let (entitlement, mut writes) =
+        match bind(context, &mut stamp, entitlement.clone(), None, facts) {
+            Ok(bound) => bound,
+            Err(refusal) => return refuse_known(&mut stamp, refusal, facts),
+        };
     let mut entry = stamp.audit(Action::CodeIssued, entitlement.tenant_id, "activation");
     entry.code_id = Some(minted.id);
     writes.push(Write::SupersedeActivationCodes { entitlement: entitlement.id, at: stamp.now });
@@ -244,17 +282,25 @@ fn decide_code(context: &Context, minted: &Minted, facts: &EntitlementFacts) -> 
     })));
     writes.push(Write::audit(entry));
     let code = Some((minted.code.clone(), minted.expires_at));
-    Decision::Commit { writes, outcome: Ok(EntitlementChanged { entitlement, license: None, code }) }
+    Decision::Commit {
+        writes,
+        outcome: Ok(EntitlementChanged { entitlement, license: None, code }),
+    }
 }
 
-fn refuse_known(stamp: &mut Stamp, refusal: Refusal, facts: &EntitlementFacts) -> Decision<EntitlementChanged> {
+fn refuse_known(
+    stamp: &mut Stamp,
+    refusal: Refusal,
+    facts: &EntitlementFacts,
+) -> Decision<EntitlementChanged> {
     let known = facts.tenant.as_ref().map(|tenant| tenant.id);
-    let entry = known.map(|tenant| stamp.audit(Action::EntitlementRefused, Some(tenant), refusal.word()));
+    let entry =
+        known.map(|tenant| stamp.audit(Action::EntitlementRefused, Some(tenant), refusal.word()));
     refuse(refusal, entry)
 }
 
-/// Binds an entitlement to the tenant that the caller names, where it has none yet. `action` is what happens to it besides.
-/// Returns it with all that has to be written for it.
+/// Binds an entitlement to the tenant that the caller names, where it has none yet. `action` is
+/// what happens to it besides. Returns it with all that has to be written for it.
 fn bind(
     context: &Context,
     stamp: &mut Stamp,
@@ -300,9 +346,15 @@ fn tenant_writes(
     known: Option<&Tenant>,
 ) -> Vec<Write> {
     let (tenant, action) = match known {
-        None => (redeem::adopted(id, entitlement, &context.settings, stamp.now), Action::TenantAdopted),
+        None => {
+            (redeem::adopted(id, entitlement, &context.settings, stamp.now), Action::TenantAdopted)
+        }
         Some(tenant) if tenant.edition != entitlement.edition => {
-            let upgraded = Tenant { edition: entitlement.edition.clone(), updated_at: stamp.now, ..tenant.clone() };
+            let upgraded = Tenant {
+                edition: entitlement.edition.clone(),
+                updated_at: stamp.now,
+                ..tenant.clone()
+            };
             (upgraded, Action::TenantUpgraded)
         }
         Some(_) => return Vec::new(),

@@ -37,8 +37,8 @@ impl Event {
 }
 
 impl Registry {
-    /// A page of the audit, newest first: about a tenant; without a tenant, all of it. And what to ask for the next page
-    /// with.
+    /// A page of the audit, newest first: about a tenant; without a tenant, all of it. And what to
+    /// ask for the next page with.
     pub async fn audit_page(
         &self,
         tenant: Option<TenantId>,
@@ -46,12 +46,14 @@ impl Registry {
         cursor: Option<&str>,
     ) -> Result<(Vec<AuditEntry>, Option<String>), Error> {
         let after = cursor.map(after).transpose()?;
-        let mut entries = self.ports.store.audit_list(AuditQuery { tenant, limit: limit + 1, after }).await?;
+        let mut entries =
+            self.ports.store.audit_list(AuditQuery { tenant, limit: limit + 1, after }).await?;
         let next = cut(&mut entries, limit, |entry| Place { at: entry.at, id: entry.id });
         Ok((entries, next))
     }
 
-    /// A page of what happened to a tenant, newest first, at most `limit` events. And what to ask for the next page with.
+    /// A page of what happened to a tenant, newest first, at most `limit` events. And what to ask
+    /// for the next page with.
     pub async fn tenant_timeline(
         &self,
         tenant: TenantId,
@@ -61,8 +63,14 @@ impl Registry {
         let place = cursor.map(after::<Uuid>).transpose()?;
         let (tenant, limit_each) = (Some(tenant), limit + 1);
         let lines = AuditQuery { tenant, limit: limit_each, after: place.map(Place::of) };
-        let mails = MailQuery { tenant, limit: limit_each, after: place.map(Place::of), ..MailQuery::default() };
-        let (lines, mails) = (self.ports.store.audit_list(lines).await?, self.ports.store.mail_list(mails).await?);
+        let mails = MailQuery {
+            tenant,
+            limit: limit_each,
+            after: place.map(Place::of),
+            ..MailQuery::default()
+        };
+        let (lines, mails) =
+            (self.ports.store.audit_list(lines).await?, self.ports.store.mail_list(mails).await?);
         let mut events = merged(lines, mails);
         let next = cut(&mut events, limit, Event::place);
         Ok((events, next))

@@ -21,8 +21,8 @@ pub enum Decision<T> {
     Abort(DecideError),
 }
 
-/// A decision function. It is called again where a transaction has to be tried again, so whatever it needs that is
-/// not a fact (ids, secrets, the time) is drawn before and captured.
+/// A decision function. It is called again where a transaction has to be tried again, so whatever
+/// it needs that is not a fact (ids, secrets, the time) is drawn before and captured.
 pub type Decide<F, T> = Arc<dyn Fn(&F) -> Decision<T> + Send + Sync>;
 
 /// Why a decision could not be made. Our trouble, never the caller's.

@@ -16,7 +16,8 @@ use crate::words::words;
 /// What a registration is decided on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegisterFacts {
-    /// The tenant of the subscription: the one registered with it, or the one its entitlement is bound to.
+    /// The tenant of the subscription: the one registered with it, or the one its entitlement is
+    /// bound to.
     pub tenant: Option<Tenant>,
     /// The subscription's entitlement.
     pub entitlement: Option<Entitlement>,
@@ -40,7 +41,8 @@ pub struct RedeemKey {
 pub struct RedeemFacts {
     /// The code with one of the digests.
     pub code: Option<InstallCode>,
-    /// The code's tenant; where it has none, its entitlement's; where that has none, the one that the appliance names.
+    /// The code's tenant; where it has none, its entitlement's; where that has none, the one that
+    /// the appliance names.
     pub tenant: Option<Tenant>,
     /// The code's entitlement.
     pub entitlement: Option<Entitlement>,
@@ -52,13 +54,17 @@ pub struct RedeemFacts {
 
 impl TenantSelector {
     /// Reads what a caller says: the id goes before the contact, and one of them must be there.
-    pub fn parse(tenant_id: Option<TenantId>, contact_email: Option<&str>) -> Result<Self, Refusal> {
+    pub fn parse(
+        tenant_id: Option<TenantId>,
+        contact_email: Option<&str>,
+    ) -> Result<Self, Refusal> {
         match (tenant_id, contact_email) {
             (Some(id), _) => Ok(Self::Id(id)),
             (None, Some(contact)) => Ok(Self::Contact(EmailAddress::parse(contact)?)),
-            (None, None) => {
-                Err(Refusal::Invalid { field: "tenant_id", problem: "or `contact_email` must be given".to_owned() })
-            }
+            (None, None) => Err(Refusal::Invalid {
+                field: "tenant_id",
+                problem: "or `contact_email` must be given".to_owned(),
+            }),
         }
     }
 }

@@ -15,10 +15,11 @@ use crate::text::{ApplianceId, Channel};
 
 /// A request that came with an idempotency key.
 ///
-/// A store MUST, before it loads any fact, look for a record under `(scope, key_digest)` that has not ended at `now`:
-/// with the same fingerprint it answers [`Outcome::Replayed`], with another one refuses with [`Refusal::KeyReused`].
-/// The record is a write like any other ([`Write::PutReplay`]), so it exists exactly when its effects do. Of two
-/// twins in flight, the second MUST wait for the first, then replay.
+/// A store MUST, before it loads any fact, look for a record under `(scope, key_digest)` that has
+/// not ended at `now`: with the same fingerprint it answers [`Outcome::Replayed`], with another one
+/// refuses with [`Refusal::KeyReused`]. The record is a write like any other
+/// ([`Write::PutReplay`]), so it exists exactly when its effects do. Of two twins in flight, the
+/// second MUST wait for the first, then replay.
 ///
 /// [`Outcome::Replayed`]: crate::store::Outcome::Replayed
 /// [`Refusal::KeyReused`]: crate::refusal::Refusal::KeyReused
@@ -50,10 +51,11 @@ pub struct ReplayRecord {
 pub enum Write {
     /// Puts a tenant.
     PutTenant(Box<Tenant>),
-    /// Puts an entitlement. MUST fail where the tenant has another active one, or the subscription is another's.
+    /// Puts an entitlement. MUST fail where the tenant has another active one, or the subscription
+    /// is another's.
     PutEntitlement(Box<Entitlement>),
-    /// Inserts a code. MUST fail where its tenant (an activation code's: its entitlement) has one that is neither
-    /// consumed nor superseded, or where the digest is taken.
+    /// Inserts a code. MUST fail where its tenant (an activation code's: its entitlement) has one
+    /// that is neither consumed nor superseded, or where the digest is taken.
     InsertCode(Box<InstallCode>),
     /// Marks a code as redeemed. MUST fail where it already is, or is superseded.
     ConsumeCode {
@@ -80,7 +82,8 @@ pub enum Write {
     },
     /// Puts an appliance, under (tenant, appliance id).
     PutAppliance(Box<Appliance>),
-    /// Forgets which licenses the tenant's appliances were issued, so that each gets one at its next check-in.
+    /// Forgets which licenses the tenant's appliances were issued, so that each gets one at its
+    /// next check-in.
     ForgetLicenses {
         /// Whose they are.
         tenant: TenantId,
@@ -94,8 +97,8 @@ pub enum Write {
     },
     /// Inserts a credential.
     InsertCredential(Credential),
-    /// Marks a credential as used, where it is not yet, and deletes the appliance's credentials that were issued no later
-    /// than it: whoever uses the new one has it.
+    /// Marks a credential as used, where it is not yet, and deletes the appliance's credentials
+    /// that were issued no later than it: whoever uses the new one has it.
     UseCredential {
         /// The credential.
         credential: Credential,
@@ -104,15 +107,16 @@ pub enum Write {
     },
     /// Puts a mail into the outbox.
     EnqueueMail(Box<QueuedMail>),
-    /// Discards the tenant's mails with codes that were not sent, queued or given up, and blanks their secrets.
+    /// Discards the tenant's mails with codes that were not sent, queued or given up, and blanks
+    /// their secrets.
     DiscardMails {
         /// The tenant.
         tenant: TenantId,
         /// When.
         at: Timestamp,
     },
-    /// Queues a mail again that was given up, or makes a queued one due, and counts its tries anew: the last one's error
-    /// goes. Nothing where it was sent or discarded.
+    /// Queues a mail again that was given up, or makes a queued one due, and counts its tries anew:
+    /// the last one's error goes. Nothing where it was sent or discarded.
     RequeueMail {
         /// The mail.
         mail: MailId,

@@ -35,7 +35,8 @@ impl Language {
         Self::of(accepted.unwrap_or_default())
     }
 
-    /// The first of the reader's languages, by their weight, that there is a catalogue for; else English.
+    /// The first of the reader's languages, by their weight, that there is a catalogue for; else
+    /// English.
     fn of(accepted: &str) -> Self {
         let mut wanted: Vec<(f32, &str)> = accepted
             .split(',')
@@ -117,7 +118,11 @@ mod tests {
         let names = |language| catalogues[&language].keys().collect::<Vec<_>>();
         assert_eq!(names(Language::English), names(Language::German));
         let gaps = |text: &str| {
-            let mut gaps: Vec<_> = text.split('{').skip(1).map(|it| it.split('}').next().unwrap().to_owned()).collect();
+            let mut gaps: Vec<_> = text
+                .split('{')
+                .skip(1)
+                .map(|it| it.split('}').next().unwrap().to_owned())
+                .collect();
             gaps.sort();
             gaps
         };

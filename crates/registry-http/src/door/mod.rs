@@ -1,5 +1,5 @@
-//! The customer's door: the page to register on, and the portal; and the operators' console. Server-rendered; they work
-//! without JavaScript, and have none.
+//! The customer's door: the page to register on, and the portal; and the operators' console.
+//! Server-rendered; they work without JavaScript, and have none.
 
 mod console;
 mod form;
@@ -38,7 +38,10 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/portal/sign-in/{token}", get(portal::link).post(portal::sign_in))
         .route("/portal/sign-out", get(|| async { Redirect::to("/portal") }).post(portal::sign_out))
         .route("/portal/download", get(portal::download))
-        .route("/portal/tenants/{tenant_id}/reissue", get(portal::reissue).post(portal::reissue_now))
+        .route(
+            "/portal/tenants/{tenant_id}/reissue",
+            get(portal::reissue).post(portal::reissue_now),
+        )
         .merge(console::routes())
         .merge(with_a_slash())
         .route("/assets/door.css", get(style))
@@ -52,8 +55,8 @@ fn with_a_slash() -> Router<App> {
     })
 }
 
-/// Whether the page that sent a form is one of ours: browsers say so in `Sec-Fetch-Site` (W3C Fetch Metadata), and over
-/// plain http in `Origin` (RFC 6454). Programs send neither.
+/// Whether the page that sent a form is one of ours: browsers say so in `Sec-Fetch-Site` (W3C Fetch
+/// Metadata), and over plain http in `Origin` (RFC 6454). Programs send neither.
 fn is_own(headers: &HeaderMap, public_url: &str) -> bool {
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = header("sec-fetch-site") {
@@ -65,7 +68,8 @@ fn is_own(headers: &HeaderMap, public_url: &str) -> bool {
         rest.split('/').next().map(str::to_ascii_lowercase)
     };
     let from = authority(origin);
-    from.is_some() && (from == header("host").map(str::to_ascii_lowercase) || from == authority(public_url))
+    from.is_some()
+        && (from == header("host").map(str::to_ascii_lowercase) || from == authority(public_url))
 }
 
 async fn style(State(app): State<App>) -> Result<Response, ApiError> {
@@ -73,9 +77,15 @@ async fn style(State(app): State<App>) -> Result<Response, ApiError> {
 }
 
 /// What every page has in its headers; and no form of another site is taken.
-async fn guard(State(app): State<App>, request: Request, next: middleware::Next) -> Result<Response, ApiError> {
+async fn guard(
+    State(app): State<App>,
+    request: Request,
+    next: middleware::Next,
+) -> Result<Response, ApiError> {
     let door = app.door()?;
-    let response = if request.method() == Method::POST && !is_own(request.headers(), &door.settings.public_url) {
+    let response = if request.method() == Method::POST
+        && !is_own(request.headers(), &door.settings.public_url)
+    {
         let again = request.uri().path();
         refusals::stale(door, (Language::of_headers(request.headers()), Side::of(again)), again)?
     } else {

@@ -33,7 +33,8 @@ const TEMPLATES: [(&str, &str); 14] = [
 /// What a vendor sets for the pages.
 #[derive(Clone, Debug)]
 pub struct DoorSettings {
-    /// The branding: `product`, `vendor`, `color`, `on_color`, `logo_url`, `support_link`, as mails have it.
+    /// The branding: `product`, `vendor`, `color`, `on_color`, `logo_url`, `support_link`, as mails
+    /// have it.
     pub brand: Value,
     /// What customers register by themselves.
     pub self_service: SelfService,
@@ -91,9 +92,17 @@ pub(crate) struct Shown;
 /// The headers of every page.
 fn headers(settings: &DoorSettings) -> HeaderMap {
     // The logo is the only thing that comes from elsewhere.
-    let logo = settings.brand.get("logo_url").and_then(Value::as_str).and_then(|url| url.parse::<Uri>().ok());
-    let is_plain = |origin: &String| origin.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || ":/.-[]".contains(c));
-    let origin = logo.and_then(|url| Some(format!(" {}://{}", url.scheme_str()?, url.authority()?))).filter(is_plain);
+    let logo = settings
+        .brand
+        .get("logo_url")
+        .and_then(Value::as_str)
+        .and_then(|url| url.parse::<Uri>().ok());
+    let is_plain = |origin: &String| {
+        origin.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || ":/.-[]".contains(c))
+    };
+    let origin = logo
+        .and_then(|url| Some(format!(" {}://{}", url.scheme_str()?, url.authority()?)))
+        .filter(is_plain);
     let policy = format!(
         "default-src 'none'; style-src 'self'; img-src 'self'{}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
         origin.unwrap_or_default()
@@ -110,10 +119,16 @@ fn headers(settings: &DoorSettings) -> HeaderMap {
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
     ];
-    headers.extend(all.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))));
+    headers.extend(
+        all.into_iter()
+            .filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))),
+    );
     if settings.is_secure() {
         // Browsers that were here once come by https only, for a year (RFC 6797).
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000"),
+        );
     }
     headers
 }
@@ -140,7 +155,9 @@ impl Door {
         let mut templates = Environment::new();
         // A text that is missing fails the page's test; whether something is there may be asked.
         templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        templates.set_auto_escape_callback(|name| if name == "door.css" { AutoEscape::None } else { AutoEscape::Html });
+        templates.set_auto_escape_callback(|name| {
+            if name == "door.css" { AutoEscape::None } else { AutoEscape::Html }
+        });
         for (name, source) in TEMPLATES {
             templates.add_template(name, source).map_err(|error| DoorError(error.to_string()))?;
         }
@@ -180,16 +197,24 @@ impl Door {
     ) -> Result<Response, ApiError> {
         let all = context! { t => Serde(self.texts(language)), brand => Serde(&self.settings.brand), ..values };
         let rendered = self.templates.get_template(name).and_then(|template| template.render(all));
-        let page = rendered.map_err(|error| ApiError::internal(format!("the page {name} cannot be shown: {error}")))?;
+        let page = rendered.map_err(|error| {
+            ApiError::internal(format!("the page {name} cannot be shown: {error}"))
+        })?;
         Ok((status, Extension(Shown), Html(page)).into_response())
     }
 
     /// The style of all pages.
     pub(crate) fn style(&self) -> Result<Response, ApiError> {
         let template = self.templates.get_template("door.css");
-        let style = template.and_then(|template| template.render(context! { brand => Serde(&self.settings.brand) }));
-        let style = style.map_err(|error| ApiError::internal(format!("the style cannot be made: {error}")))?;
-        let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=600")];
+        let style = template.and_then(|template| {
+            template.render(context! { brand => Serde(&self.settings.brand) })
+        });
+        let style = style
+            .map_err(|error| ApiError::internal(format!("the style cannot be made: {error}")))?;
+        let headers = [
+            (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+            (header::CACHE_CONTROL, "max-age=600"),
+        ];
         Ok((headers, style).into_response())
     }
 
@@ -202,14 +227,19 @@ impl Door {
         link: Option<(&str, &str)>,
     ) -> Result<Response, ApiError> {
         let (title, texts) = (self.text(language, title, &[]), self.texts(language));
-        let (link, link_text) = link.map(|(to, name)| (to.to_owned(), texts.get(name).cloned())).unzip();
+        let (link, link_text) =
+            link.map(|(to, name)| (to.to_owned(), texts.get(name).cloned())).unzip();
         let values = context! { layout => side.layout(), title, text, link, link_text };
         self.page("message.html", language, status, values)
     }
 
-    /// What one of our words is called: a status, an action. One that no text is written for is shown as it is.
+    /// What one of our words is called: a status, an action. One that no text is written for is
+    /// shown as it is.
     pub(crate) fn word(&self, language: Language, kind: &str, word: &str) -> String {
-        self.texts(language).get(&format!("{kind}_{word}")).cloned().unwrap_or_else(|| word.to_owned())
+        self.texts(language)
+            .get(&format!("{kind}_{word}"))
+            .cloned()
+            .unwrap_or_else(|| word.to_owned())
     }
 }
 

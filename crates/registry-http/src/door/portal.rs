@@ -1,4 +1,5 @@
-//! `/portal`: a customer signs in by a mailed link, sees the tenants, downloads the image, and gets a fresh install code.
+//! `/portal`: a customer signs in by a mailed link, sees the tenants, downloads the image, and gets
+//! a fresh install code.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +83,12 @@ struct ShownRelease {
     sha256: String,
 }
 
-fn sign_in_form(door: &Door, language: Language, email: &str, problem: Option<String>) -> Result<Response, ApiError> {
+fn sign_in_form(
+    door: &Door,
+    language: Language,
+    email: &str,
+    problem: Option<String>,
+) -> Result<Response, ApiError> {
     let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     door.page("sign_in.html", language, status, context! { email, problem })
 }
@@ -91,7 +97,8 @@ pub(crate) async fn ask(State(app): State<App>, language: Language) -> Result<Re
     sign_in_form(app.door()?, language, "", None)
 }
 
-/// The answer is the same for known and unknown addresses, and does not wait for what is done about it.
+/// The answer is the same for known and unknown addresses, and does not wait for what is done about
+/// it.
 pub(crate) async fn mail_link(
     State(app): State<App>,
     Client(source): Client,
@@ -100,20 +107,27 @@ pub(crate) async fn mail_link(
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let Ok(contact) = EmailAddress::parse(&typed.email) else {
-        return sign_in_form(door, language, &typed.email, Some(door.text(language, "wrong_email", &[])));
+        return sign_in_form(
+            door,
+            language,
+            &typed.email,
+            Some(door.text(language, "wrong_email", &[])),
+        );
     };
     app.registry.ask(source, Asked::Link(&contact), None)?;
     let minutes = app.registry.settings().sign_in_lifetime.num_minutes().to_string();
-    let text = door.text(language, "sent_lead", &[("email", contact.as_str()), ("minutes", &minutes)]);
+    let text =
+        door.text(language, "sent_lead", &[("email", contact.as_str()), ("minutes", &minutes)]);
     app.do_later(mail_link_later(app.registry.clone(), contact, source));
     door.message((language, Side::Customers), StatusCode::OK, ("sent_title", text), None)
 }
 
-/// Mails the link, at no time that whoever asked could guess: what is done for known addresses only must not be felt by the
-/// next request. Where the store is busy it is tried again.
+/// Mails the link, at no time that whoever asked could guess: what is done for known addresses only
+/// must not be felt by the next request. Where the store is busy it is tried again.
 async fn mail_link_later(registry: Arc<Registry>, contact: EmailAddress, source: Source) {
     let milliseconds = registry.draw_id().as_u128() % 500;
-    tokio::time::sleep(Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())).await;
+    tokio::time::sleep(Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default()))
+        .await;
     for _ in 0..3 {
         match registry.sign_in_mail(contact.clone(), source).await {
             Ok(()) => return,
@@ -138,15 +152,23 @@ pub(crate) async fn sign_in(
     let door = app.door()?;
     let (registry, token) = (app.registry.clone(), SignInToken::new(token));
     let earlier = earlier.map(|customer| customer.session.token);
-    let opened = match detached(async move { registry.sign_in(&token, earlier.as_ref(), source).await }).await {
-        Ok(opened) => opened,
-        Err(error) if matches!(error.refusal, Some(Refusal::SignInLinkInvalid)) => {
-            let text = door.text(language, "link_bad", &[]);
-            let again = Some(("/portal/sign-in", "link_again"));
-            return door.message((language, Side::Customers), StatusCode::FORBIDDEN, ("link_bad_title", text), again);
-        }
-        Err(error) => return Err(error),
-    };
+    let opened =
+        match detached(async move { registry.sign_in(&token, earlier.as_ref(), source).await })
+            .await
+        {
+            Ok(opened) => opened,
+            Err(error) if matches!(error.refusal, Some(Refusal::SignInLinkInvalid)) => {
+                let text = door.text(language, "link_bad", &[]);
+                let again = Some(("/portal/sign-in", "link_again"));
+                return door.message(
+                    (language, Side::Customers),
+                    StatusCode::FORBIDDEN,
+                    ("link_bad_title", text),
+                    again,
+                );
+            }
+            Err(error) => return Err(error),
+        };
     Ok(with_cookie(door, Role::Customer, Some(&opened.token), "/portal"))
 }
 
@@ -158,12 +180,18 @@ pub(crate) async fn sign_out(
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
-    let Some(Customer { session, .. }) = customer else { return Ok(Redirect::to("/portal").into_response()) };
+    let Some(Customer { session, .. }) = customer else {
+        return Ok(Redirect::to("/portal").into_response());
+    };
     if !session.has(&own.csrf) {
         return stale(door, (language, Side::Customers), "/portal");
     }
-    let (registry, actor, everywhere) = (app.registry.clone(), session.acts_from(source), !own.everywhere.is_empty());
-    detached(async move { registry.sign_out(&session.token, session.visitor, everywhere, actor).await }).await?;
+    let (registry, actor, everywhere) =
+        (app.registry.clone(), session.acts_from(source), !own.everywhere.is_empty());
+    detached(
+        async move { registry.sign_out(&session.token, session.visitor, everywhere, actor).await },
+    )
+    .await?;
     Ok(with_cookie(door, Role::Customer, None, "/portal/sign-in"))
 }
 
@@ -180,11 +208,18 @@ pub(crate) async fn show(
     let (tenants, next) = app.registry.tenants_of(&customer.contact, cursor).await?;
     let tenants: Vec<_> = tenants.iter().map(|record| shown(door, language, record)).collect();
     let may_download = next.is_some() || tenants.iter().any(|tenant| tenant.may_reissue);
-    let release = app.registry.release_offered().await?.filter(|_| may_download).map(|release| ShownRelease {
-        version: door.text(language, "download_version", &[("version", release.version.as_str())]),
-        file_name: release.file_name.clone(),
-        size: size_in_words(release.size).replace('.', &door.text(language, "decimal_mark", &[])),
-        sha256: release.sha256.clone(),
+    let release = app.registry.release_offered().await?.filter(|_| may_download).map(|release| {
+        ShownRelease {
+            version: door.text(
+                language,
+                "download_version",
+                &[("version", release.version.as_str())],
+            ),
+            file_name: release.file_name.clone(),
+            size: size_in_words(release.size)
+                .replace('.', &door.text(language, "decimal_mark", &[])),
+            sha256: release.sha256.clone(),
+        }
     });
     let who = door.text(language, "signed_in", &[("who", customer.contact.as_str())]);
     let values = context! {
@@ -214,7 +249,11 @@ fn shown(door: &Door, language: Language, record: &TenantRecord) -> ShownTenant 
 
 /// The tenant, where it is the customer's, and open. Another's is as good as none.
 async fn own_tenant(app: &App, customer: &Customer, id: Uuid) -> Result<TenantRecord, ApiError> {
-    let own = app.registry.tenant_of(&customer.contact, TenantId(id)).await?.ok_or(Refusal::TenantNotFound)?;
+    let own = app
+        .registry
+        .tenant_of(&customer.contact, TenantId(id))
+        .await?
+        .ok_or(Refusal::TenantNotFound)?;
     if own.tenant.status.is_closed() { Err(Refusal::TenantSuspended.into()) } else { Ok(own) }
 }
 
@@ -226,7 +265,8 @@ pub(crate) async fn reissue(
 ) -> Result<Response, ApiError> {
     let record = own_tenant(&app, &customer, id).await?;
     let door = app.door()?;
-    let gaps = [("company", record.tenant.company_name.as_str()), ("email", customer.contact.as_str())];
+    let gaps =
+        [("company", record.tenant.company_name.as_str()), ("email", customer.contact.as_str())];
     let lead = door.text(language, "reissue_lead", &gaps);
     let values = context! { lead, csrf => customer.session.csrf(), form => app.registry.draw_id().to_string() };
     door.page("reissue.html", language, StatusCode::OK, values)
@@ -245,7 +285,8 @@ pub(crate) async fn reissue_now(
         return stale(door, (language, Side::Customers), &format!("/portal/tenants/{id}/reissue"));
     }
     own_tenant(&app, &customer, id).await?;
-    let key = form_key(format!("portal {}", customer.session.visitor.name), &own.form, &id.to_string());
+    let key =
+        form_key(format!("portal {}", customer.session.visitor.name), &own.form, &id.to_string());
     let form = key.as_ref().map(IdempotencyKey::counted_by);
     app.registry.ask(source, Asked::Reissue(&customer.contact), form)?;
     reissue_by_mail(&app, id, key, customer.session.acts_from(source)).await?;

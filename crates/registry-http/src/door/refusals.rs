@@ -13,7 +13,8 @@ use crate::problem::ApiError;
 /// What the pages' paths begin with.
 pub(super) const PAGES: [&str; 3] = ["/signup", "/portal", "/console"];
 
-/// Why a refusal was, in the reader's language; by the rules' own words where it is none that pages come to.
+/// Why a refusal was, in the reader's language; by the rules' own words where it is none that pages
+/// come to.
 pub(super) fn why(door: &Door, language: Language, refusal: &Refusal) -> String {
     let name = match refusal {
         Refusal::TenantSuspended => "why_suspended",
@@ -35,7 +36,11 @@ pub(super) fn why(door: &Door, language: Language, refusal: &Refusal) -> String 
 }
 
 /// The page for a form that was not made for this session.
-pub(super) fn stale(door: &Door, reader: (Language, Side), again: &str) -> Result<Response, ApiError> {
+pub(super) fn stale(
+    door: &Door,
+    reader: (Language, Side),
+    again: &str,
+) -> Result<Response, ApiError> {
     let text = door.text(reader.0, "stale", &[]);
     door.message(reader, StatusCode::FORBIDDEN, ("stale_title", text), Some((again, "stale_again")))
 }
@@ -52,8 +57,9 @@ impl Reader {
     /// Who asks; `None` where it is for no page.
     pub(crate) fn of(app: &App, request: &Request) -> Option<Self> {
         let path = request.uri().path();
-        let is_below =
-            |start: &str| path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_below = |start: &str| {
+            path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         let is_page = app.has_door() && PAGES.into_iter().any(is_below);
         let reader = || Self {
             language: Language::of_headers(request.headers()),
@@ -64,7 +70,8 @@ impl Reader {
         is_page.then(reader)
     }
 
-    /// An error that is no page yet becomes one. What the log says about it stays with it; `id` names it there.
+    /// An error that is no page yet becomes one. What the log says about it stays with it; `id`
+    /// names it there.
     pub(crate) fn shown(&self, door: &Door, id: &str, refused: Response) -> Response {
         let status = refused.status();
         let is_page = refused.extensions().get::<Shown>().is_some();
@@ -77,14 +84,22 @@ impl Reader {
             Err(error) => return error.into_response(),
         };
         let kept = [header::ALLOW, header::RETRY_AFTER].into_iter();
-        page.headers_mut().extend(kept.filter_map(|name| Some((name.clone(), refused.headers().get(&name)?.clone()))));
+        page.headers_mut().extend(
+            kept.filter_map(|name| Some((name.clone(), refused.headers().get(&name)?.clone()))),
+        );
         if let Some(error) = error {
             page.extensions_mut().insert(error);
         }
         page
     }
 
-    fn page(&self, door: &Door, status: StatusCode, error: Option<&ApiError>, id: &str) -> Result<Response, ApiError> {
+    fn page(
+        &self,
+        door: &Door,
+        status: StatusCode,
+        error: Option<&ApiError>,
+        id: &str,
+    ) -> Result<Response, ApiError> {
         let text = |name: &str, gaps: &[(&str, &str)]| door.text(self.language, name, gaps);
         let refusal = error.and_then(|error| error.refusal.as_ref());
         let (status, title, text) = match (status, refusal) {
@@ -92,12 +107,20 @@ impl Reader {
                 (status, "too_often_title", why(door, self.language, refusal))
             }
             (_, Some(refusal)) => (status, "cannot_title", why(door, self.language, refusal)),
-            (StatusCode::PAYLOAD_TOO_LARGE, _) => (status, "cannot_title", text("form_too_large", &[])),
+            (StatusCode::PAYLOAD_TOO_LARGE, _) => {
+                (status, "cannot_title", text("form_too_large", &[]))
+            }
             (StatusCode::SERVICE_UNAVAILABLE, _) => (status, "busy_title", text("busy", &[])),
-            _ if status.is_server_error() => (status, "failed_title", text("failed", &[("id", id)])),
-            _ if self.method == Method::POST => (status, "cannot_title", text("form_unreadable", &[])),
+            _ if status.is_server_error() => {
+                (status, "failed_title", text("failed", &[("id", id)]))
+            }
+            _ if self.method == Method::POST => {
+                (status, "cannot_title", text("form_unreadable", &[]))
+            }
             // An address that is cut off in its id is one of nothing, too.
-            (StatusCode::BAD_REQUEST, _) => (StatusCode::NOT_FOUND, "nowhere_title", text("nowhere", &[])),
+            (StatusCode::BAD_REQUEST, _) => {
+                (StatusCode::NOT_FOUND, "nowhere_title", text("nowhere", &[]))
+            }
             _ => (status, "nowhere_title", text("nowhere", &[])),
         };
         let home = match self.side {
@@ -121,7 +144,11 @@ mod tests {
     fn door() -> Door {
         let settings = DoorSettings {
             brand: serde_json::json!({ "product": "Gate", "logo_url": "https://cdn.example/logo.png" }),
-            self_service: SelfService { editions: vec![], products: vec![], blocked: BlockedDomains::default() },
+            self_service: SelfService {
+                editions: vec![],
+                products: vec![],
+                blocked: BlockedDomains::default(),
+            },
             checkout_url: None,
             public_url: "https://registry.example".to_owned(),
         };
@@ -130,8 +157,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_says_so_keeps_its_cause_for_the_log_and_names_the_request() {
-        let reader =
-            Reader { language: Language::German, side: Side::Operators, is_signup: false, method: Method::POST };
+        let reader = Reader {
+            language: Language::German,
+            side: Side::Operators,
+            is_signup: false,
+            method: Method::POST,
+        };
         for (error, status, title, part) in [
             (ApiError::overloaded("locked"), 503, "Einen Moment bitte", "überlastet"),
             (ApiError::internal("torn"), 500, "Hier ist etwas schiefgegangen", "request-7"),
@@ -155,7 +186,8 @@ mod tests {
     fn every_refusal_that_pages_come_to_has_a_text_of_its_own() {
         let since = registry_core::clock::Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let contact = Refusal::Invalid { field: "contact_email", problem: "is missing".to_owned() };
-        let address = Refusal::Invalid { field: "cursor", problem: "is not one of ours".to_owned() };
+        let address =
+            Refusal::Invalid { field: "cursor", problem: "is not one of ours".to_owned() };
         for refusal in [
             Refusal::TenantSuspended,
             Refusal::TenantNotFound,
@@ -167,7 +199,8 @@ mod tests {
             contact,
             address,
         ] {
-            let texts = [Language::English, Language::German].map(|language| why(&door(), language, &refusal));
+            let texts = [Language::English, Language::German]
+                .map(|language| why(&door(), language, &refusal));
             assert!(texts[0] != texts[1], "{texts:?}");
         }
     }

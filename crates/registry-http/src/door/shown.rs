@@ -26,7 +26,9 @@ pub(super) fn minute(texts: &Catalogue, at: Timestamp) -> String {
 pub(super) fn edition(texts: &Catalogue, record: &TenantRecord) -> String {
     let edition = &record.tenant.edition;
     match (entitlement::current(&record.entitlements), texts.get("revoked")) {
-        (Some(entitlement), Some(revoked)) if !entitlement.is_active() => format!("{edition} ({revoked})"),
+        (Some(entitlement), Some(revoked)) if !entitlement.is_active() => {
+            format!("{edition} ({revoked})")
+        }
         _ => edition.to_string(),
     }
 }
@@ -47,7 +49,12 @@ pub(super) fn license_until(door: &Door, language: Language, appliance: &Applian
 }
 
 /// How many appliances there are beyond the `shown` ones, where there are.
-pub(super) fn more_appliances(door: &Door, language: Language, all: usize, shown: usize) -> Option<String> {
+pub(super) fn more_appliances(
+    door: &Door,
+    language: Language,
+    all: usize,
+    shown: usize,
+) -> Option<String> {
     let more = all.checked_sub(shown).filter(|more| *more > 0)?;
     Some(door.text(language, "more_appliances", &[("more", &more.to_string())]))
 }

@@ -108,8 +108,11 @@ pub(crate) async fn register(
     }
     let new = new_tenant(door, &typed);
     let contact = EmailAddress::parse(&typed.contact_email)?;
-    let counted =
-        app.registry.ask(source, Asked::Registration(&contact), new.key.as_ref().map(IdempotencyKey::counted_by));
+    let counted = app.registry.ask(
+        source,
+        Asked::Registration(&contact),
+        new.key.as_ref().map(IdempotencyKey::counted_by),
+    );
     if let Err(refusal) = counted {
         return refused(&app, language, typed, refusal.into());
     }
@@ -121,28 +124,44 @@ pub(crate) async fn register(
     }
 }
 
-/// What goes wrong is said above the form, with all that was typed: a mistake, too much, a form that was sent before with
-/// other contents, or a failure of ours.
-fn refused(app: &App, language: Language, typed: Typed, error: ApiError) -> Result<Response, ApiError> {
+/// What goes wrong is said above the form, with all that was typed: a mistake, too much, a form
+/// that was sent before with other contents, or a failure of ours.
+fn refused(
+    app: &App,
+    language: Language,
+    typed: Typed,
+    error: ApiError,
+) -> Result<Response, ApiError> {
     let door = app.door()?;
     let (field, text, typed) = match &error.refusal {
         Some(Refusal::KeyReused) => {
             let fresh = Typed { form: app.registry.draw_id().to_string(), ..typed };
             (Some("company_name"), door.text(language, "wrong_again", &[]), fresh)
         }
-        Some(Refusal::Invalid { field, .. }) => (Some(*field), door.text(language, "wrong_text", &[]), typed),
+        Some(Refusal::Invalid { field, .. }) => {
+            (Some(*field), door.text(language, "wrong_text", &[]), typed)
+        }
         Some(refusal @ Refusal::TooOften { .. }) => (None, why(door, language, refusal), typed),
-        None if error.status == StatusCode::SERVICE_UNAVAILABLE => (None, door.text(language, "busy", &[]), typed),
+        None if error.status == StatusCode::SERVICE_UNAVAILABLE => {
+            (None, door.text(language, "busy", &[]), typed)
+        }
         Some(_) | None => return Err(error),
     };
-    let mut page = form(app, language, &typed, error.status, &[Problem::new(door, language, field, text)])?;
+    let mut page =
+        form(app, language, &typed, error.status, &[Problem::new(door, language, field, text)])?;
     let again = error.into_response().headers().get(header::RETRY_AFTER).cloned();
     page.headers_mut().extend(again.map(|again| (header::RETRY_AFTER, again)));
     Ok(page)
 }
 
 fn new_tenant(door: &Door, typed: &Typed) -> NewTenant {
-    let fields = [&typed.company_name, &typed.contact_name, &typed.contact_email, &typed.edition, &typed.product_code];
+    let fields = [
+        &typed.company_name,
+        &typed.contact_name,
+        &typed.contact_email,
+        &typed.edition,
+        &typed.product_code,
+    ];
     let all = fields.map(|field| field.trim()).join("\u{1f}");
     let service = &door.settings.self_service;
     NewTenant {
@@ -167,7 +186,12 @@ fn check(door: &Door, language: Language, typed: &Typed) -> Vec<Problem> {
         product_code: &typed.product_code,
     };
     let problem = |(field, mistake): (&'static str, Mistake)| {
-        Problem::new(door, language, Some(field), door.text(language, &format!("wrong_{mistake}"), &[]))
+        Problem::new(
+            door,
+            language,
+            Some(field),
+            door.text(language, &format!("wrong_{mistake}"), &[]),
+        )
     };
     door.settings.self_service.mistakes(&typed).into_iter().map(problem).collect()
 }
@@ -181,7 +205,8 @@ fn form(
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
     let label = |name: &str| door.text(language, name, &[]);
-    let problem = |name: &str| problems.iter().find(|it| it.field == Some(name)).map(|it| it.text.clone());
+    let problem =
+        |name: &str| problems.iter().find(|it| it.field == Some(name)).map(|it| it.text.clone());
     let field = |name, kind, autocomplete, value: &str, needed| Field {
         name,
         label: label(named(name)),
@@ -210,7 +235,9 @@ fn form(
     let editions = app.registry.settings().editions.names().map(EditionName::as_str);
     let others = editions.filter(|name| !service.editions.iter().any(|it| it == name));
     let bought: Vec<_> = match &door.settings.checkout_url {
-        Some(url) => others.map(|name| Bought { name, url: url.replace("{edition}", name) }).collect(),
+        Some(url) => {
+            others.map(|name| Bought { name, url: url.replace("{edition}", name) }).collect()
+        }
         None => Vec::new(),
     };
     let values = context! {

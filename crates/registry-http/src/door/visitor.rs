@@ -19,8 +19,8 @@ use super::pages::Door;
 use crate::app::App;
 use crate::problem::ApiError;
 
-/// The cookie's name: one browser may be signed in in both roles. Over https, with the prefix by which browsers take it from
-/// this host only (RFC 6265bis §4.1.3.2).
+/// The cookie's name: one browser may be signed in in both roles. Over https, with the prefix by
+/// which browsers take it from this host only (RFC 6265bis §4.1.3.2).
 fn session(role: Role, is_secure: bool) -> &'static str {
     match (role, is_secure) {
         (Role::Customer, true) => "__Host-registry-session",
@@ -81,8 +81,10 @@ impl FromRequestParts<App> for MaybeCustomer {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let session = signed_in(parts, app, Role::Customer).await?;
-        let customer =
-            |session: SignedIn| Customer { contact: EmailAddress::from_stored(session.visitor.name.clone()), session };
+        let customer = |session: SignedIn| Customer {
+            contact: EmailAddress::from_stored(session.visitor.name.clone()),
+            session,
+        };
         Ok(Self(session.map(customer)))
     }
 }
@@ -98,7 +100,11 @@ impl FromRequestParts<App> for Customer {
 }
 
 /// Who is signed in in this role, if anybody is.
-pub(super) async fn signed_in(parts: &Parts, app: &App, role: Role) -> Result<Option<SignedIn>, ApiError> {
+pub(super) async fn signed_in(
+    parts: &Parts,
+    app: &App,
+    role: Role,
+) -> Result<Option<SignedIn>, ApiError> {
     for token in tokens(&parts.headers, session(role, app.door()?.settings.is_secure())) {
         if let Some(visitor) = app.registry.session(&token).await?
             && visitor.role == role
@@ -109,16 +115,23 @@ pub(super) async fn signed_in(parts: &Parts, app: &App, role: Role) -> Result<Op
     Ok(None)
 }
 
-/// Another page of this host may have set a cookie of the same name: each that looks like one of ours is tried, but not many.
+/// Another page of this host may have set a cookie of the same name: each that looks like one of
+/// ours is tried, but not many.
 fn tokens(headers: &HeaderMap, cookie: &str) -> Vec<SignInToken> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let pairs =
+        cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let ours = pairs.filter(|(name, value)| *name == cookie && value.len() == 64).take(4);
     ours.map(|(_, value)| SignInToken::new(value.to_owned())).collect()
 }
 
 /// Goes to a path with the session's cookie, or with one that ends it.
-pub(super) fn with_cookie(door: &Door, role: Role, token: Option<&SignInToken>, to: &str) -> Response {
+pub(super) fn with_cookie(
+    door: &Door,
+    role: Role,
+    token: Option<&SignInToken>,
+    to: &str,
+) -> Response {
     let mut response = Redirect::to(to).into_response();
     if let Some(cookie) = cookie(role, token, door.settings.is_secure()) {
         response.headers_mut().insert(SET_COOKIE, cookie);
@@ -132,5 +145,8 @@ fn cookie(role: Role, token: Option<&SignInToken>, is_secure: bool) -> Option<He
     let name = session(role, is_secure);
     let secure = if is_secure { "; Secure" } else { "" };
     // Hexadecimal digits are fit for a header.
-    HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{age}{secure}")).ok()
+    HeaderValue::from_str(&format!(
+        "{name}={value}; Path=/; HttpOnly; SameSite=Strict{age}{secure}"
+    ))
+    .ok()
 }

@@ -14,7 +14,8 @@ use crate::json::ApiJson;
 use crate::problem::ApiError;
 use crate::source::Client;
 
-/// Checks an appliance in, and renews its license where that is due. No authentication but the credential in the body.
+/// Checks an appliance in, and renews its license where that is due. No authentication but the
+/// credential in the body.
 #[utoipa::path(
     post, path = "/check-in", tag = "appliances",
     request_body = CheckInRequest,

@@ -1,4 +1,5 @@
-//! `GET /download/{token}`: the link in a mail, which lives as long as its code and leads to the current image.
+//! `GET /download/{token}`: the link in a mail, which lives as long as its code and leads to the
+//! current image.
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -20,8 +21,9 @@ const PRIVATE: [(HeaderName, HeaderValue); 2] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
 ];
 
-/// Leads to the current image, by a fresh link that lives shortly. Works as long as the install code of the mail is live,
-/// and a while after it was redeemed. It may be followed any number of times: nothing changes but the audit.
+/// Leads to the current image, by a fresh link that lives shortly. Works as long as the install
+/// code of the mail is live, and a while after it was redeemed. It may be followed any number of
+/// times: nothing changes but the audit.
 #[utoipa::path(
     get, path = "/download/{token}", tag = "customers",
     params(("token" = String, Path, description = "The token, from the mail")),
@@ -45,11 +47,13 @@ pub(crate) async fn follow(
         return described(&app.registry.download_show(&token).await?);
     }
     let link = app.registry.download_start(&token, source).await?;
-    let location = HeaderValue::from_str(link.expose()).map_err(|error| ApiError::internal(error.to_string()))?;
+    let location = HeaderValue::from_str(link.expose())
+        .map_err(|error| ApiError::internal(error.to_string()))?;
     Ok((StatusCode::FOUND, PRIVATE, [(header::LOCATION, location)]).into_response())
 }
 
-/// What a `HEAD` is told: a link that was signed for `GET` would refuse it. Nothing is downloaded, so nothing is audited.
+/// What a `HEAD` is told: a link that was signed for `GET` would refuse it. Nothing is downloaded,
+/// so nothing is audited.
 fn described(release: &Release) -> Result<Response, ApiError> {
     let disposition = format!("attachment; filename=\"{}\"", release.file_name);
     let response = Response::builder()
@@ -60,8 +64,8 @@ fn described(release: &Release) -> Result<Response, ApiError> {
     response.body(Body::empty()).map_err(|error| ApiError::internal(error.to_string()))
 }
 
-/// What the vendor signed about the current image: `manifest.json`, or `manifest.sig`, the 64 bytes of its Ed25519
-/// signature (RFC 8032).
+/// What the vendor signed about the current image: `manifest.json`, or `manifest.sig`, the 64 bytes
+/// of its Ed25519 signature (RFC 8032).
 #[utoipa::path(
     get, path = "/download/{token}/{part}", tag = "customers",
     params(

@@ -1,4 +1,5 @@
-//! `GET /files/{key}`: downloads behind links of our own, with `Range`, `ETag` and HEAD (RFC 9110 §13, §14).
+//! `GET /files/{key}`: downloads behind links of our own, with `Range`, `ETag` and HEAD (RFC 9110
+//! §13, §14).
 
 use std::io::{self, SeekFrom};
 
@@ -54,25 +55,33 @@ pub(crate) async fn download(
     let Path(key) = key.map_err(|_| LinkError::Invalid)?;
     let now = app.registry.now();
     let open = move || files.open(&key, query.as_deref().unwrap_or_default(), now);
-    let linked = tokio::task::spawn_blocking(open).await.map_err(|error| ApiError::internal(error.to_string()))??;
+    let linked = tokio::task::spawn_blocking(open)
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))??;
     app.registry.file_admit(linked.key.clone()).await?;
     let file = File::open(&linked.path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => LinkError::Gone,
         _ => LinkError::Unavailable(error.to_string()),
     })?;
-    let length = file.metadata().await.map_err(|error| ApiError::internal(error.to_string()))?.len();
-    // A key is written once and never again with other content, so it is as good a validator as the content; the length
-    // tells a file apart that was cut off by hand.
+    let length =
+        file.metadata().await.map_err(|error| ApiError::internal(error.to_string()))?.len();
+    // A key is written once and never again with other content, so it is as good a validator as the
+    // content; the length tells a file apart that was cut off by hand.
     let etag = format!("\"{}:{length}\"", linked.key);
     match choose(&headers, &etag, length) {
         Choice::NotModified => {
-            let etag = HeaderValue::from_str(&etag).map_err(|error| ApiError::internal(error.to_string()))?;
+            let etag = HeaderValue::from_str(&etag)
+                .map_err(|error| ApiError::internal(error.to_string()))?;
             Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response())
         }
         Choice::PreconditionFailed => Err(ApiError::of_status(StatusCode::PRECONDITION_FAILED)),
         Choice::Unsatisfiable => {
             let text = format!("The file has {length} bytes; the range asked for lies outside.");
-            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeNotSatisfiable, text);
+            let error = ApiError::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                ErrorCode::RangeNotSatisfiable,
+                text,
+            );
             let value = HeaderValue::from_str(&format!("bytes */{length}"));
             Err(value.map_or(error.clone(), |value| error.header(header::CONTENT_RANGE, value)))
         }
@@ -94,11 +103,13 @@ enum Choice {
     Part { first: u64, last: u64 },
 }
 
-/// Reads If-Match, If-None-Match, If-Range and Range, in this order (RFC 9110 §13.2.2). Several ranges, and what cannot be read, get the whole file, as RFC 9110
-/// §14.2 allows.
+/// Reads If-Match, If-None-Match, If-Range and Range, in this order (RFC 9110 §13.2.2). Several
+/// ranges, and what cannot be read, get the whole file, as RFC 9110 §14.2 allows.
 fn choose(headers: &HeaderMap, etag: &str, length: u64) -> Choice {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let same = |candidate: &str| candidate.trim() == "*" || candidate.trim().trim_start_matches("W/") == etag;
+    let same = |candidate: &str| {
+        candidate.trim() == "*" || candidate.trim().trim_start_matches("W/") == etag
+    };
     let exactly = |candidate: &str| candidate.trim() == "*" || candidate.trim() == etag;
     if text(header::IF_MATCH).is_some_and(|list| !list.split(',').any(exactly)) {
         return Choice::PreconditionFailed;
@@ -126,7 +137,9 @@ async fn stream(
     etag: &str,
     range: Option<String>,
 ) -> Result<Response, ApiError> {
-    file.seek(SeekFrom::Start(first)).await.map_err(|error| ApiError::internal(error.to_string()))?;
+    file.seek(SeekFrom::Start(first))
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?;
     let name = key.as_str().rsplit('/').next().unwrap_or("image");
     let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut response = Response::builder()

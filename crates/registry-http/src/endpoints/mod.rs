@@ -72,7 +72,10 @@ struct ServiceBearer;
 
 impl Modify for ServiceBearer {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A service token")).build();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A service token"))
+            .build();
         let components = api.components.get_or_insert_default();
         components.add_security_scheme("service", SecurityScheme::Http(bearer));
     }
@@ -82,13 +85,29 @@ impl Modify for ServiceBearer {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "it describes answers, it makes none")]
 enum JsonProblems {
-    #[response(status = 400, description = "`invalid_request`: not JSON", content_type = "application/problem+json")]
+    #[response(
+        status = 400,
+        description = "`invalid_request`: not JSON",
+        content_type = "application/problem+json"
+    )]
     Unparsable(Problem),
-    #[response(status = 408, description = "`request_timeout`", content_type = "application/problem+json")]
+    #[response(
+        status = 408,
+        description = "`request_timeout`",
+        content_type = "application/problem+json"
+    )]
     Timeout(Problem),
-    #[response(status = 413, description = "`payload_too_large`", content_type = "application/problem+json")]
+    #[response(
+        status = 413,
+        description = "`payload_too_large`",
+        content_type = "application/problem+json"
+    )]
     TooLarge(Problem),
-    #[response(status = 415, description = "`unsupported_media_type`", content_type = "application/problem+json")]
+    #[response(
+        status = 415,
+        description = "`unsupported_media_type`",
+        content_type = "application/problem+json"
+    )]
     MediaType(Problem),
 }
 
@@ -96,9 +115,17 @@ enum JsonProblems {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "it describes answers, it makes none")]
 enum ServerProblems {
-    #[response(status = 500, description = "`internal_error`", content_type = "application/problem+json")]
+    #[response(
+        status = 500,
+        description = "`internal_error`",
+        content_type = "application/problem+json"
+    )]
     Internal(Problem),
-    #[response(status = 503, description = "`overloaded`, with Retry-After", content_type = "application/problem+json")]
+    #[response(
+        status = 503,
+        description = "`overloaded`, with Retry-After",
+        content_type = "application/problem+json"
+    )]
     Overloaded(Problem),
 }
 
@@ -106,7 +133,11 @@ enum ServerProblems {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "it describes answers, it makes none")]
 enum ServiceProblems {
-    #[response(status = 401, description = "`unauthorized`", content_type = "application/problem+json")]
+    #[response(
+        status = 401,
+        description = "`unauthorized`",
+        content_type = "application/problem+json"
+    )]
     Unauthorized(Problem),
 }
 

@@ -13,7 +13,8 @@ use crate::json::ApiJson;
 use crate::problem::ApiError;
 use crate::source::Client;
 
-/// Redeems a code: the appliance gets its identity and, for paid editions, license, credential and check-in URL.
+/// Redeems a code: the appliance gets its identity and, for paid editions, license, credential and
+/// check-in URL.
 #[utoipa::path(
     post, path = "/register", tag = "appliances",
     request_body = RegisterRequest,
@@ -39,13 +40,21 @@ pub(crate) async fn register(
     ApiJson(request): ApiJson<RegisterRequest>,
 ) -> Result<Json<RegisterAnswer>, ApiError> {
     // Without the code: it is part of the key's scope, as a keyed digest.
-    let fields =
-        (&request.appliance_id, request.tenant_id.map(|named| named.map_or("null".to_owned(), |id| id.to_string())));
+    let fields = (
+        &request.appliance_id,
+        request.tenant_id.map(|named| named.map_or("null".to_owned(), |id| id.to_string())),
+    );
     let key = idempotency.key("POST /register", "", &fields);
-    let asker = request.tenant_id.map_or(Asker::FirstBoot, |named| Asker::Running(named.map(Into::into)));
+    let asker =
+        request.tenant_id.map_or(Asker::FirstBoot, |named| Asker::Running(named.map(Into::into)));
     let typed_code = TypedCode::new(request.claim_code);
-    let redeem =
-        Redeem { typed_code, appliance_id: request.appliance_id, asker, carrier: Carrier::Network(source), key };
+    let redeem = Redeem {
+        typed_code,
+        appliance_id: request.appliance_id,
+        asker,
+        carrier: Carrier::Network(source),
+        key,
+    };
     let redeemed = detached(async move { app.registry.code_redeem(redeem).await });
     let redeemed = redeemed.await.map_err(|error| for_setup(error, asker))?;
     let (first_jwt, appliance_credential, check_in_url) = match redeemed.licensed {
@@ -67,7 +76,8 @@ pub(crate) async fn register(
     }))
 }
 
-/// The first-boot wizard does not know `superseded_claim_code`; it reopens its form at a consumed one.
+/// The first-boot wizard does not know `superseded_claim_code`; it reopens its form at a consumed
+/// one.
 fn for_setup(mut error: ApiError, asker: Asker) -> ApiError {
     if asker == Asker::FirstBoot && error.code == ErrorCode::SupersededClaimCode {
         error.code = ErrorCode::ConsumedClaimCode;

@@ -12,7 +12,8 @@ use crate::idempotency::Idempotency;
 use crate::json::ApiJson;
 use crate::problem::ApiError;
 
-/// Registers a tenant: mints its identity, its install code and, for paid editions, its entitlement; mails the code.
+/// Registers a tenant: mints its identity, its install code and, for paid editions, its
+/// entitlement; mails the code.
 #[utoipa::path(
     post, path = "/register-tenant", tag = "services", security(("service" = [])),
     request_body = RegisterTenantRequest,

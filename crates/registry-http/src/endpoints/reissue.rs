@@ -35,7 +35,10 @@ pub(crate) async fn reissue(
 ) -> Result<Json<IssuedCode>, ApiError> {
     let key = idempotency.key("POST /install-codes/reissue", &actor.name, &request);
     let reissue = Reissue {
-        selector: TenantSelector::parse(request.tenant_id.map(Into::into), request.contact_email.as_deref())?,
+        selector: TenantSelector::parse(
+            request.tenant_id.map(Into::into),
+            request.contact_email.as_deref(),
+        )?,
         strict: request.strict.unwrap_or(false),
         send_email: request.send_email.unwrap_or(true),
         mail_only: false,

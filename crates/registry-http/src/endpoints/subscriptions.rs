@@ -1,8 +1,12 @@
-//! `POST /sign`, `POST /claim-codes`, `POST /revoke`: what the vendor's store does for a subscription.
+//! `POST /sign`, `POST /claim-codes`, `POST /revoke`: what the vendor's store does for a
+//! subscription.
 
 use axum::Json;
 use axum::extract::State;
-use registry_api::{ClaimCodeAnswer, ClaimCodeRequest, Problem, RevokeAnswer, RevokeRequest, SignAnswer, SignRequest};
+use registry_api::{
+    ClaimCodeAnswer, ClaimCodeRequest, Problem, RevokeAnswer, RevokeRequest, SignAnswer,
+    SignRequest,
+};
 use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::registry::subscriptions::SignLicense;
 use registry_core::store::EntitlementSelector;
@@ -73,9 +77,14 @@ pub(crate) async fn claim_codes(
     let key = idempotency.key("POST /claim-codes", &actor.name, &request);
     let ClaimCodeRequest { stripe_sub_id, tenant_id } = request;
     let tenant_id = tenant_id.map(Into::into);
-    let minting = async move { app.registry.activation_code_issue(&stripe_sub_id, tenant_id, key, actor).await };
+    let minting = async move {
+        app.registry.activation_code_issue(&stripe_sub_id, tenant_id, key, actor).await
+    };
     let minted = detached(minting).await?;
-    Ok(Json(ClaimCodeAnswer { code: minted.code.grouped().to_string(), expires_at: minted.expires_at.timestamp() }))
+    Ok(Json(ClaimCodeAnswer {
+        code: minted.code.grouped().to_string(),
+        expires_at: minted.expires_at.timestamp(),
+    }))
 }
 
 /// Revokes the entitlement of a subscription. Repeatable.
@@ -97,8 +106,11 @@ pub(crate) async fn revoke(
     ApiJson(request): ApiJson<RevokeRequest>,
 ) -> Result<Json<RevokeAnswer>, ApiError> {
     let key = idempotency.key("POST /revoke", &actor.name, &request);
-    let selector = EntitlementSelector::Subscription(SubscriptionId::parse(&request.stripe_sub_id)?);
-    let revoking = async move { app.registry.entitlement_edit(selector, EntitlementEdit::Revoke, key, actor).await };
+    let selector =
+        EntitlementSelector::Subscription(SubscriptionId::parse(&request.stripe_sub_id)?);
+    let revoking = async move {
+        app.registry.entitlement_edit(selector, EntitlementEdit::Revoke, key, actor).await
+    };
     detached(revoking).await?;
     Ok(Json(RevokeAnswer { status: "revoked".to_owned() }))
 }

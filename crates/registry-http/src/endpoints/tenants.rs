@@ -5,8 +5,8 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use registry_api::{
-    ApplianceItem, ErrorCode, InstallCodeItem, ListTenantsQuery, Problem, TenantDetail, TenantEntitlement,
-    TenantFields, TenantItem, TenantList,
+    ApplianceItem, ErrorCode, InstallCodeItem, ListTenantsQuery, Problem, TenantDetail,
+    TenantEntitlement, TenantFields, TenantItem, TenantList,
 };
 use registry_core::Refusal;
 use registry_core::entitlement::Entitlement;
@@ -49,7 +49,10 @@ pub(crate) async fn list_tenants(
         cursor: query.cursor,
     };
     let page = app.registry.tenant_list(asked).await?;
-    Ok(Json(TenantList { items: page.items.iter().map(item).collect(), next_cursor: page.next_cursor }))
+    Ok(Json(TenantList {
+        items: page.items.iter().map(item).collect(),
+        next_cursor: page.next_cursor,
+    }))
 }
 
 /// Shows one tenant with its entitlement, codes and appliances; never a code, token or credential.
@@ -90,7 +93,9 @@ fn item(summary: &TenantSummary) -> TenantItem {
         status: tenant.status.to_string(),
         registered_at: tenant.registered_at,
         installed_at: tenant.installed_at,
-        stripe_sub_id: entitlement.and_then(subscription).or(tenant.subscription.as_ref().map(ToString::to_string)),
+        stripe_sub_id: entitlement
+            .and_then(subscription)
+            .or(tenant.subscription.as_ref().map(ToString::to_string)),
         tier: summary.tier.clone(),
         seats: entitlement.and_then(|entitlement| entitlement.seats),
         entitlement_active: entitlement.map(Entitlement::is_active),

@@ -29,7 +29,8 @@ pub(crate) async fn verify_appliance(
     _: Service,
     ApiJson(request): ApiJson<VerifyApplianceRequest>,
 ) -> Result<Json<VerifyApplianceAnswer>, ApiError> {
-    let standing = app.registry.credential_verify(&PlainCredential::new(request.credential)).await?;
+    let standing =
+        app.registry.credential_verify(&PlainCredential::new(request.credential)).await?;
     Ok(Json(VerifyApplianceAnswer {
         tenant_id: standing.tenant_id.0,
         edition: standing.edition.to_string(),

@@ -1,4 +1,5 @@
-//! Rows, and how they become domain values and back. A row that cannot become one is damage, and said so.
+//! Rows, and how they become domain values and back. A row that cannot become one is damage, and
+//! said so.
 
 mod identity;
 mod installation;

@@ -180,7 +180,10 @@ impl TryFrom<&Release> for ReleaseRow {
             sha256: release.sha256.clone(),
             published_at: release.published_at,
             manifest: release.manifest.as_ref().map(|manifest| manifest.text.clone()),
-            manifest_signature: release.manifest.as_ref().map(|manifest| manifest.signature.to_vec()),
+            manifest_signature: release
+                .manifest
+                .as_ref()
+                .map(|manifest| manifest.signature.to_vec()),
             yanked_at: release.yanked_at,
         })
     }

@@ -14,8 +14,10 @@ const TEMPLATE: &str = "registry_template";
 pub(crate) async fn fresh() -> String {
     let cluster = throwaway_postgres::test_cluster();
     let url = |database: &str| format!("{cluster}/{database}");
-    // Each test is a process of its own, so the turn to make the template is taken by a file's lock.
-    let turn = std::env::temp_dir().join(format!("{TEST_CLUSTER}-{}.lock", cluster.replace(['/', ':'], "-")));
+    // Each test is a process of its own, so the turn to make the template is taken by a file's
+    // lock.
+    let turn = std::env::temp_dir()
+        .join(format!("{TEST_CLUSTER}-{}.lock", cluster.replace(['/', ':'], "-")));
     let turn = File::create(turn).unwrap();
     turn.lock().unwrap();
     let there = format!("SELECT count(*) FROM pg_database WHERE datname = '{TEMPLATE}'");
@@ -26,7 +28,8 @@ pub(crate) async fn fresh() -> String {
         store.search_by_part_make().await.unwrap();
         assert_eq!(store.migrations_pending().await.unwrap(), [""; 0]);
         drop(store);
-        sql(&url("postgres"), &format!("ALTER DATABASE registry_making RENAME TO {TEMPLATE}")).unwrap();
+        sql(&url("postgres"), &format!("ALTER DATABASE registry_making RENAME TO {TEMPLATE}"))
+            .unwrap();
     }
     let name = format!("t{}", uuid());
     sql(&url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).unwrap();

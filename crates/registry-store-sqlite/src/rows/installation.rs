@@ -108,15 +108,18 @@ impl TryFrom<ApplianceRow> for Appliance {
 
     fn try_from(row: ApplianceRow) -> Read<Self> {
         let tenant_id = id(&row.tenant_id)?;
-        let license = match (row.license_sub, row.license_customer, row.license_tier, row.license_expires_at) {
-            (Some(sub), Some(customer), Some(tier), Some(expires_at)) => {
-                let seats = row.license_seats.map(number).transpose()?;
-                let terms = LicenseTerms { sub, customer, tier, seats, tenant_id: Some(tenant_id) };
-                Some(IssuedLicense { terms, expires_at: time(expires_at)? })
-            }
-            (None, None, None, None) => None,
-            _ => return Err(corrupt("license")),
-        };
+        let license =
+            match (row.license_sub, row.license_customer, row.license_tier, row.license_expires_at)
+            {
+                (Some(sub), Some(customer), Some(tier), Some(expires_at)) => {
+                    let seats = row.license_seats.map(number).transpose()?;
+                    let terms =
+                        LicenseTerms { sub, customer, tier, seats, tenant_id: Some(tenant_id) };
+                    Some(IssuedLicense { terms, expires_at: time(expires_at)? })
+                }
+                (None, None, None, None) => None,
+                _ => return Err(corrupt("license")),
+            };
         Ok(Self {
             tenant_id,
             id: ApplianceId::from_stored(row.id),

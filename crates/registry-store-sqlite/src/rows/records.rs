@@ -179,7 +179,10 @@ impl TryFrom<&Release> for ReleaseRow {
             sha256: release.sha256.clone(),
             published_at: release.published_at.timestamp_micros(),
             manifest: release.manifest.as_ref().map(|manifest| manifest.text.clone()),
-            manifest_signature: release.manifest.as_ref().map(|manifest| manifest.signature.to_vec()),
+            manifest_signature: release
+                .manifest
+                .as_ref()
+                .map(|manifest| manifest.signature.to_vec()),
             yanked_at: micros(release.yanked_at),
         })
     }

@@ -3,7 +3,8 @@
 use registry_core::blob::{BlobError, BlobKey, BlobStore};
 use registry_core::clock::Timestamp;
 
-/// Stamps the suite on a blob store: `$fresh` is an expression that makes an empty one, or something that derefs to it.
+/// Stamps the suite on a blob store: `$fresh` is an expression that makes an empty one, or
+/// something that derefs to it.
 #[macro_export]
 macro_rules! blob_conformance {
     ($fresh:expr) => {

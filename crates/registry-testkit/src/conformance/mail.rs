@@ -1,4 +1,5 @@
-//! What every mailer must do: a case for each MUST in `registry_core::mail`, held against the raw mails it delivered.
+//! What every mailer must do: a case for each MUST in `registry_core::mail`, held against the raw
+//! mails it delivered.
 
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
@@ -11,8 +12,8 @@ use registry_core::secret::DownloadLink;
 use registry_core::text::{Channel, CompanyName, EmailAddress, PersonName, Version};
 use uuid::Uuid;
 
-/// Stamps the suite on a mailer: `$fresh` is an expression that makes one with an empty inbox behind it, as
-/// `(mailer, inbox)`, where `inbox()` returns the raw mails delivered so far.
+/// Stamps the suite on a mailer: `$fresh` is an expression that makes one with an empty inbox
+/// behind it, as `(mailer, inbox)`, where `inbox()` returns the raw mails delivered so far.
 #[macro_export]
 macro_rules! mail_conformance {
     ($fresh:expr) => {
@@ -36,7 +37,8 @@ macro_rules! mail_conformance {
 pub const CODE: &str = "K7QP-M2RX-9TDV";
 
 /// The download link of [`example`].
-pub const LINK: &str = "https://registry.example/download/AAAAAAAAAAAAAAAAAAAABwABAgMEBQYHCAkKCwwNDg8";
+pub const LINK: &str =
+    "https://registry.example/download/AAAAAAAAAAAAAAAAAAAABwABAgMEBQYHCAkKCwwNDg8";
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
@@ -58,7 +60,8 @@ pub fn example(company: &str, contact: Option<&str>) -> OutgoingMail {
         yanked_at: None,
     };
     let link = DownloadLink::new(LINK.to_owned());
-    let download = Download { link, expires_at: at(604_800), after_redemption: TimeDelta::days(7), release };
+    let download =
+        Download { link, expires_at: at(604_800), after_redemption: TimeDelta::days(7), release };
     OutgoingMail {
         id: MailId(Uuid::from_u128(7)),
         to: EmailAddress::parse("ada@example.com").unwrap(),
@@ -87,7 +90,10 @@ fn parse(raw: &[u8]) -> mail_parser::Message<'_> {
 }
 
 /// The mail a customer gets.
-pub async fn a_mail_arrives_with_code_link_and_both_dates(mailer: &dyn Mailer, inbox: &dyn Fn() -> Vec<Vec<u8>>) {
+pub async fn a_mail_arrives_with_code_link_and_both_dates(
+    mailer: &dyn Mailer,
+    inbox: &dyn Fn() -> Vec<Vec<u8>>,
+) {
     mailer.probe().await.unwrap();
     mailer.send(&example("Ünïcode & Söhne <Ltd>", Some("Ada Lovelace"))).await.unwrap();
     let raw = only(inbox);
@@ -99,7 +105,15 @@ pub async fn a_mail_arrives_with_code_link_and_both_dates(mailer: &dyn Mailer, i
     let text = mail.body_text(0).unwrap().into_owned();
     let html = mail.body_html(0).unwrap().replace("&#x2f;", "/");
     for (body, link) in [(&text, LINK.to_owned()), (&html, LINK.replace('&', "&amp;"))] {
-        for part in [CODE, &link, "22 January 2027, 08:00 UTC", "1.2.3", "1.23 GB", &"ab".repeat(32), "Ada Lovelace"] {
+        for part in [
+            CODE,
+            &link,
+            "22 January 2027, 08:00 UTC",
+            "1.2.3",
+            "1.23 GB",
+            &"ab".repeat(32),
+            "Ada Lovelace",
+        ] {
             assert!(body.contains(part), "{part} is missing in {body}");
         }
     }
@@ -110,17 +124,24 @@ pub async fn a_mail_arrives_with_code_link_and_both_dates(mailer: &dyn Mailer, i
 }
 
 /// Repetition.
-pub async fn sending_again_carries_the_same_message_id(mailer: &dyn Mailer, inbox: &dyn Fn() -> Vec<Vec<u8>>) {
+pub async fn sending_again_carries_the_same_message_id(
+    mailer: &dyn Mailer,
+    inbox: &dyn Fn() -> Vec<Vec<u8>>,
+) {
     let mail = example("Acme", None);
     mailer.send(&mail).await.unwrap();
     mailer.send(&mail).await.unwrap();
-    let ids: Vec<_> = inbox().iter().map(|raw| parse(raw).message_id().unwrap().to_owned()).collect();
+    let ids: Vec<_> =
+        inbox().iter().map(|raw| parse(raw).message_id().unwrap().to_owned()).collect();
     assert!(!ids.is_empty() && ids.iter().all(|id| *id == ids[0]));
     assert!(ids[0].contains(&mail.id.to_string()));
 }
 
 /// Nothing to download yet.
-pub async fn a_mail_without_a_release_says_so(mailer: &dyn Mailer, inbox: &dyn Fn() -> Vec<Vec<u8>>) {
+pub async fn a_mail_without_a_release_says_so(
+    mailer: &dyn Mailer,
+    inbox: &dyn Fn() -> Vec<Vec<u8>>,
+) {
     let mut mail = example("Acme", None);
     let Message::InstallCode(message) = &mut mail.message else { panic!("an install code") };
     (message.download, message.reissued) = (None, true);
@@ -136,10 +157,16 @@ pub async fn a_mail_without_a_release_says_so(mailer: &dyn Mailer, inbox: &dyn F
 pub async fn hostile_names_stay_text(mailer: &dyn Mailer, inbox: &dyn Fn() -> Vec<Vec<u8>>) {
     let script = "<script>alert(1)</script> {{ 7*7 }} Bcc: eve@example.com";
     let long = "שלום ".repeat(40);
-    mailer.send(&example(&format!("{script}{long}"), Some("x\r\nBcc: eve@example.com"))).await.unwrap();
+    mailer
+        .send(&example(&format!("{script}{long}"), Some("x\r\nBcc: eve@example.com")))
+        .await
+        .unwrap();
     let raw = only(inbox);
     let mail = parse(&raw);
     assert!(mail.bcc().is_none());
     let html = mail.body_html(0).unwrap();
-    assert!(!html.contains("<script>") && html.contains("&lt;script&gt;") && html.contains("{{ 7*7 }}"), "{html}");
+    assert!(
+        !html.contains("<script>") && html.contains("&lt;script&gt;") && html.contains("{{ 7*7 }}"),
+        "{html}"
+    );
 }

@@ -1,4 +1,5 @@
-//! The storage port in memory: one lock, a copy to work on, put in place only when every write went well.
+//! The storage port in memory: one lock, a copy to work on, put in place only when every write went
+//! well.
 
 mod records;
 mod tables;
@@ -19,9 +20,10 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    AuditQuery, CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector,
-    ListedRelease, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, SilentAppliance,
-    Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
+    AuditQuery, CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey,
+    EntitlementSelector, ListedRelease, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
+    ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError, TenantFacts, TenantKey,
+    TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -61,8 +63,11 @@ impl MemoryStore {
         decide: &Decide<F, T>,
     ) -> Result<Outcome<T>, StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let recorded = replay.and_then(|it| tables.replays.get(&(it.scope.clone(), it.key_digest)).zip(Some(it)));
-        if let Some((record, asked)) = recorded.filter(|(record, asked)| record.expires_at > asked.now) {
+        let recorded = replay
+            .and_then(|it| tables.replays.get(&(it.scope.clone(), it.key_digest)).zip(Some(it)));
+        if let Some((record, asked)) =
+            recorded.filter(|(record, asked)| record.expires_at > asked.now)
+        {
             return Ok(if record.request.fingerprint == asked.fingerprint {
                 Outcome::Replayed(record.answer.clone())
             } else {
@@ -92,12 +97,15 @@ impl Store for MemoryStore {
     ) -> Result<Outcome<Issued>, StoreError> {
         let load = |tables: &Tables| {
             let Some(subscription) = subscription else { return RegisterFacts::default() };
-            let entitlement = tables.entitlement(&EntitlementSelector::Subscription(subscription.clone()));
+            let entitlement =
+                tables.entitlement(&EntitlementSelector::Subscription(subscription.clone()));
             let bound = entitlement.as_ref().and_then(|entitlement| entitlement.tenant_id);
             let is_it = |tenant: &&Arc<Tenant>| tenant.subscription.as_ref() == Some(&subscription);
-            let registered = || tables.tenants.values().find(is_it).map(|tenant| (**tenant).clone());
+            let registered =
+                || tables.tenants.values().find(is_it).map(|tenant| (**tenant).clone());
             let tenant = bound.map_or_else(registered, |id| tables.tenant(id));
-            let tenant_entitlement = tenant.as_ref().and_then(|tenant| tables.active_entitlement(tenant.id));
+            let tenant_entitlement =
+                tenant.as_ref().and_then(|tenant| tables.active_entitlement(tenant.id));
             RegisterFacts { tenant, entitlement, tenant_entitlement }
         };
         self.decide(replay.as_ref(), load, &decide)
@@ -146,10 +154,18 @@ impl Store for MemoryStore {
         decide: Decide<Option<CredentialFacts>, CheckedIn>,
     ) -> Result<Outcome<CheckedIn>, StoreError> {
         let touch = |tables: &mut Tables| tables.touch(digest, now);
-        self.change_and_decide(replay.as_ref(), touch, |tables| tables.credential_facts(digest), &decide)
+        self.change_and_decide(
+            replay.as_ref(),
+            touch,
+            |tables| tables.credential_facts(digest),
+            &decide,
+        )
     }
 
-    async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>, StoreError> {
+    async fn credential_show(
+        &self,
+        digest: CredentialDigest,
+    ) -> Result<Option<CredentialFacts>, StoreError> {
         Ok(self.0.lock().unwrap().credential_facts(digest))
     }
 
@@ -158,7 +174,11 @@ impl Store for MemoryStore {
         channel: Channel,
         decide: Decide<ReleaseFacts, Release>,
     ) -> Result<Outcome<Release>, StoreError> {
-        self.decide(None, |tables| ReleaseFacts { releases: tables.listed(Some(&channel)) }, &decide)
+        self.decide(
+            None,
+            |tables| ReleaseFacts { releases: tables.listed(Some(&channel)) },
+            &decide,
+        )
     }
 
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
@@ -166,13 +186,20 @@ impl Store for MemoryStore {
         Ok(listed.into_iter().find(|it| it.is_current).map(|it| it.release))
     }
 
-    async fn release_list(&self, channel: Option<Channel>) -> Result<Vec<ListedRelease>, StoreError> {
+    async fn release_list(
+        &self,
+        channel: Option<Channel>,
+    ) -> Result<Vec<ListedRelease>, StoreError> {
         Ok(self.0.lock().unwrap().listed(channel.as_ref()))
     }
 
     async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
         let tables = self.0.lock().unwrap();
-        Ok(tables.releases.values().find(|release| release.key == key).map(|release| (**release).clone()))
+        Ok(tables
+            .releases
+            .values()
+            .find(|release| release.key == key)
+            .map(|release| (**release).clone()))
     }
 
     async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
@@ -204,7 +231,8 @@ impl Store for MemoryStore {
             (query.tenant.is_none() || entry.tenant_id == query.tenant)
                 && query.after.is_none_or(|place| (entry.at, entry.id) < (place.at, place.id))
         };
-        let mut entries: Vec<_> = tables.audit.values().filter(fits).map(|entry| (**entry).clone()).collect();
+        let mut entries: Vec<_> =
+            tables.audit.values().filter(fits).map(|entry| (**entry).clone()).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse((entry.at, entry.id)));
         entries.truncate(query.limit as usize);
         Ok(entries)
@@ -212,7 +240,9 @@ impl Store for MemoryStore {
 
     async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let key = |entry: &AuditEntry| (entry.action, entry.at, entry.actor.source.clone(), entry.code_id);
+        let key = |entry: &AuditEntry| {
+            (entry.action, entry.at, entry.actor.source.clone(), entry.code_id)
+        };
         if let Some(line) = tables.audit.values_mut().find(|line| key(line) == key(&entry)) {
             Arc::make_mut(line).count += 1;
             return Ok(());
@@ -220,10 +250,16 @@ impl Store for MemoryStore {
         tables.apply(&Write::audit(entry))
     }
 
-    async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>, StoreError> {
+    async fn mail_lease(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<QueuedMail>, StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let is_due = |mail: &&mut Arc<QueuedMail>| mail.state == MailState::Queued && mail.due_at <= now;
-        let oldest = tables.mails.values_mut().filter(is_due).min_by_key(|mail| (mail.queued_at, mail.id));
+        let is_due =
+            |mail: &&mut Arc<QueuedMail>| mail.state == MailState::Queued && mail.due_at <= now;
+        let oldest =
+            tables.mails.values_mut().filter(is_due).min_by_key(|mail| (mail.queued_at, mail.id));
         Ok(oldest.map(|mail| {
             let leased = (**mail).clone();
             Arc::make_mut(mail).due_at = until;
@@ -240,21 +276,28 @@ impl Store for MemoryStore {
     ) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap();
         let was_sent = settlement == Settlement::Sent;
-        let settles = |state| state == MailState::Queued || (was_sent && state == MailState::Discarded);
-        let Some(mail) = tables.mails.get_mut(&id).filter(|mail| settles(mail.state)) else { return Ok(()) };
+        let settles =
+            |state| state == MailState::Queued || (was_sent && state == MailState::Discarded);
+        let Some(mail) = tables.mails.get_mut(&id).filter(|mail| settles(mail.state)) else {
+            return Ok(());
+        };
         let (ours, mail) = (mail.due_at == until, Arc::make_mut(mail));
         let attempts = mail.attempts + 1;
         match settlement {
             Settlement::Sent => {
-                (mail.state, mail.settled_at, mail.attempts) = (MailState::Sent, Some(now), attempts);
+                (mail.state, mail.settled_at, mail.attempts) =
+                    (MailState::Sent, Some(now), attempts);
                 (mail.sealed, mail.last_error) = (None, None);
             }
             Settlement::Retry { due_at, error } if ours => {
                 (mail.due_at, mail.last_error, mail.attempts) = (due_at, Some(error), attempts);
             }
-            Settlement::Held { error } if ours => (mail.due_at, mail.last_error) = (now, Some(error)),
+            Settlement::Held { error } if ours => {
+                (mail.due_at, mail.last_error) = (now, Some(error))
+            }
             Settlement::Dead { error } if ours => {
-                (mail.state, mail.settled_at, mail.last_error) = (MailState::Dead, Some(now), Some(error));
+                (mail.state, mail.settled_at, mail.last_error) =
+                    (MailState::Dead, Some(now), Some(error));
                 mail.attempts = attempts;
             }
             Settlement::Retry { .. } | Settlement::Held { .. } | Settlement::Dead { .. } => {}
@@ -270,7 +313,8 @@ impl Store for MemoryStore {
                 && query.state.is_none_or(|state| mail.state == state)
                 && query.after.is_none_or(|place| (mail.queued_at, mail.id) < (place.at, place.id))
         };
-        let mut mails: Vec<_> = tables.mails.values().filter(fits).map(|mail| (**mail).clone()).collect();
+        let mut mails: Vec<_> =
+            tables.mails.values().filter(fits).map(|mail| (**mail).clone()).collect();
         mails.sort_by_key(|mail| std::cmp::Reverse((mail.queued_at, mail.id)));
         mails.truncate(query.limit as usize);
         Ok(mails)
@@ -284,10 +328,16 @@ impl Store for MemoryStore {
         self.decide(None, |tables| tables.mails.get(&id).map(|mail| (**mail).clone()), &decide)
     }
 
-    async fn appliances_silent(&self, since: Timestamp, limit: u32) -> Result<Vec<SilentAppliance>, StoreError> {
+    async fn appliances_silent(
+        &self,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SilentAppliance>, StoreError> {
         let tables = self.0.lock().unwrap();
         let heard = |it: &Appliance| it.last_check_in_at.unwrap_or(it.registered_at);
-        let is_silent = |it: &&Arc<Appliance>| it.license.is_some() && it.revoked_at.is_none() && heard(it) < since;
+        let is_silent = |it: &&Arc<Appliance>| {
+            it.license.is_some() && it.revoked_at.is_none() && heard(it) < since
+        };
         let silent = tables.appliances.values().filter(is_silent).filter_map(|it| {
             let tenant = tables.tenant(it.tenant_id).filter(|tenant| !tenant.status.is_closed())?;
             Some(SilentAppliance { tenant, appliance: (**it).clone() })
@@ -314,13 +364,21 @@ impl Store for MemoryStore {
         Ok(self.0.lock().unwrap().clone().delete_ended(kind, before, u32::MAX))
     }
 
-    async fn ended_delete(&self, kind: Ended, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn ended_delete(
+        &self,
+        kind: Ended,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
         Ok(self.0.lock().unwrap().delete_ended(kind, before, limit))
     }
 
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
         let tables = self.0.lock().unwrap();
-        let codes = tables.codes.values().filter(|code| code.consumed.is_none() && code.superseded_at.is_none());
+        let codes = tables
+            .codes
+            .values()
+            .filter(|code| code.consumed.is_none() && code.superseded_at.is_none());
         let sealed = tables.mails.values().filter_map(|mail| mail.sealed.as_ref());
         let ids = codes.map(|code| &code.digest.key_id).chain(sealed.map(|sealed| &sealed.key_id));
         let ids: std::collections::BTreeSet<_> = ids.map(|id| id.0.clone()).collect();

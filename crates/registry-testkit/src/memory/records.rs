@@ -11,7 +11,11 @@ use registry_core::text::Channel;
 use super::tables::Tables;
 
 /// Removes up to `limit` rows of which `ended` says yes, and returns how many.
-fn remove<K: Ord + Clone, V>(table: &mut BTreeMap<K, Arc<V>>, limit: u32, ended: impl Fn(&V) -> bool) -> u64 {
+fn remove<K: Ord + Clone, V>(
+    table: &mut BTreeMap<K, Arc<V>>,
+    limit: u32,
+    ended: impl Fn(&V) -> bool,
+) -> u64 {
     let keys = table.iter().filter(|(_, row)| ended(row)).map(|(key, _)| key.clone());
     let keys: Vec<K> = keys.take(limit as usize).collect();
     for key in &keys {
@@ -23,7 +27,10 @@ fn remove<K: Ord + Clone, V>(table: &mut BTreeMap<K, Arc<V>>, limit: u32, ended:
 impl Tables {
     /// The releases, newest first.
     pub(super) fn listed(&self, channel: Option<&Channel>) -> Vec<ListedRelease> {
-        let fits = self.releases.values().filter(|release| channel.is_none_or(|channel| release.channel == *channel));
+        let fits = self
+            .releases
+            .values()
+            .filter(|release| channel.is_none_or(|channel| release.channel == *channel));
         let mut listed: Vec<_> = fits
             .map(|release| ListedRelease {
                 is_current: release.yanked_at.is_none()
@@ -41,7 +48,9 @@ impl Tables {
             Ended::Mails => remove(&mut self.mails, limit, |row| {
                 row.state != MailState::Queued && row.settled_at.is_some_and(|at| at < before)
             }),
-            Ended::Codes => remove(&mut self.codes, limit, |row| row.consumed.is_none() && row.expires_at < before),
+            Ended::Codes => remove(&mut self.codes, limit, |row| {
+                row.consumed.is_none() && row.expires_at < before
+            }),
             Ended::SignIns => remove(&mut self.sign_ins, limit, |row| row.expires_at < before),
             Ended::Audit => remove(&mut self.audit, limit, |row| row.at < before),
         }

@@ -14,8 +14,9 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, RedeemFacts, RedeemKey, ReissueFacts,
-    ReplayRecord, SignInWrite, StoreError, TenantFacts, TenantKey, TenantRecord, TenantSelector, Write,
+    CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, RedeemFacts, RedeemKey,
+    ReissueFacts, ReplayRecord, SignInWrite, StoreError, TenantFacts, TenantKey, TenantRecord,
+    TenantSelector, Write,
 };
 use registry_core::tenant::{Tenant, TenantStatus};
 use registry_core::text::ApplianceId;
@@ -39,7 +40,11 @@ pub(super) struct Tables {
 }
 
 fn require(holds: bool, constraint: &str) -> Result<(), StoreError> {
-    if holds { Ok(()) } else { Err(StoreError::Corrupt(format!("constraint broken: {constraint}"))) }
+    if holds {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt(format!("constraint broken: {constraint}")))
+    }
 }
 
 fn is_unused(code: &InstallCode) -> bool {
@@ -54,8 +59,11 @@ impl Tables {
     pub(super) fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
         match write {
             Write::PutTenant(tenant) => {
-                let clash = |other: &Tenant| other.id != tenant.id && other.subscription == tenant.subscription;
-                let clash = tenant.subscription.is_some() && self.tenants.values().any(|other| clash(other));
+                let clash = |other: &Tenant| {
+                    other.id != tenant.id && other.subscription == tenant.subscription
+                };
+                let clash = tenant.subscription.is_some()
+                    && self.tenants.values().any(|other| clash(other));
                 require(!clash, "one tenant a subscription")?;
                 self.tenants.insert(tenant.id, Arc::new((**tenant).clone()));
             }
@@ -63,17 +71,25 @@ impl Tables {
             Write::InsertCode(code) => self.insert_code(code)?,
             Write::ConsumeCode { code, consumption, tenant } => {
                 let row = self.codes.get_mut(code).filter(|code| is_unused(code));
-                let row = row.ok_or_else(|| StoreError::Corrupt("a code that is not live was consumed".to_owned()))?;
+                let row = row.ok_or_else(|| {
+                    StoreError::Corrupt("a code that is not live was consumed".to_owned())
+                })?;
                 let row = Arc::make_mut(row);
                 (row.consumed, row.tenant_id) = (Some(consumption.clone()), Some(*tenant));
             }
             Write::SupersedeCodes { tenant, at } => {
-                self.supersede(*at, |code| code.tenant_id == Some(*tenant) && code.kind == CodeKind::Install);
+                self.supersede(*at, |code| {
+                    code.tenant_id == Some(*tenant) && code.kind == CodeKind::Install
+                });
             }
-            Write::SupersedeActivationCodes { entitlement, at } => self
-                .supersede(*at, |code| code.entitlement_id == Some(*entitlement) && code.kind == CodeKind::Activation),
+            Write::SupersedeActivationCodes { entitlement, at } => self.supersede(*at, |code| {
+                code.entitlement_id == Some(*entitlement) && code.kind == CodeKind::Activation
+            }),
             Write::PutAppliance(appliance) => {
-                require(self.tenants.contains_key(&appliance.tenant_id), "an appliance has a tenant")?;
+                require(
+                    self.tenants.contains_key(&appliance.tenant_id),
+                    "an appliance has a tenant",
+                )?;
                 let key = (appliance.tenant_id, appliance.id.clone());
                 self.appliances.insert(key, Arc::new((**appliance).clone()));
             }
@@ -83,17 +99,20 @@ impl Tables {
                 }
             }
             Write::DeleteCredentials { tenant, appliance } => {
-                self.credentials.retain(|_, it| (it.tenant_id, &it.appliance_id) != (*tenant, appliance));
+                self.credentials
+                    .retain(|_, it| (it.tenant_id, &it.appliance_id) != (*tenant, appliance));
             }
             Write::InsertCredential(credential) => {
                 let key = (credential.tenant_id, credential.appliance_id.clone());
                 require(self.appliances.contains_key(&key), "a credential has an appliance")?;
-                let before = self.credentials.insert(credential.digest.0, Arc::new(credential.clone()));
+                let before =
+                    self.credentials.insert(credential.digest.0, Arc::new(credential.clone()));
                 require(before.is_none(), "unique credential digests")?;
             }
             Write::UseCredential { credential, at } => {
                 self.credentials.retain(|digest, it| {
-                    let same = (it.tenant_id, &it.appliance_id) == (credential.tenant_id, &credential.appliance_id);
+                    let same = (it.tenant_id, &it.appliance_id)
+                        == (credential.tenant_id, &credential.appliance_id);
                     *digest == credential.digest.0 || !same || it.issued_at > credential.issued_at
                 });
                 if let Some(used) = self.credentials.get_mut(&credential.digest.0) {
@@ -110,11 +129,15 @@ impl Tables {
                         && matches!(mail.state, MailState::Queued | MailState::Dead)
                         && matches!(mail.message, QueuedMessage::InstallCode { .. })
                 };
-                self.mails.values_mut().filter(|mail| dies(mail)).for_each(|mail| discard(Arc::make_mut(mail), *at));
+                self.mails
+                    .values_mut()
+                    .filter(|mail| dies(mail))
+                    .for_each(|mail| discard(Arc::make_mut(mail), *at));
             }
             Write::RequeueMail { mail, at } => {
                 if let Some(mail) = self.unsent(*mail) {
-                    (mail.state, mail.attempts, mail.due_at, mail.settled_at) = (MailState::Queued, 0, *at, None);
+                    (mail.state, mail.attempts, mail.due_at, mail.settled_at) =
+                        (MailState::Queued, 0, *at, None);
                     mail.last_error = None;
                 }
             }
@@ -134,7 +157,9 @@ impl Tables {
             Write::SignIn(write) => self.apply_to_sign_ins(write)?,
             Write::PutRelease(release) => {
                 let same = |other: &Release| {
-                    other.id != release.id && other.channel == release.channel && other.version == release.version
+                    other.id != release.id
+                        && other.channel == release.channel
+                        && other.version == release.version
                 };
                 require(!self.releases.values().any(|other| same(other)), "unique versions")?;
                 self.releases.insert(release.id, Arc::new((**release).clone()));
@@ -163,10 +188,13 @@ impl Tables {
 
     fn put_entitlement(&mut self, entitlement: &Entitlement) -> Result<(), StoreError> {
         let others = || self.entitlements.values().filter(|other| other.id != entitlement.id);
-        let same = others().any(|other| other.subscription.is_some() && other.subscription == entitlement.subscription);
+        let same = others().any(|other| {
+            other.subscription.is_some() && other.subscription == entitlement.subscription
+        });
         require(!same, "one entitlement a subscription")?;
         let bound = entitlement.is_active() && entitlement.tenant_id.is_some();
-        let second = others().any(|other| other.is_active() && other.tenant_id == entitlement.tenant_id);
+        let second =
+            others().any(|other| other.is_active() && other.tenant_id == entitlement.tenant_id);
         require(!(bound && second), "one active entitlement a tenant")?;
         self.entitlements.insert(entitlement.id, Arc::new(entitlement.clone()));
         Ok(())
@@ -177,9 +205,13 @@ impl Tables {
             CodeKind::Install => other.tenant_id == code.tenant_id,
             CodeKind::Activation => other.entitlement_id == code.entitlement_id,
         };
-        let live_twin = |other: &InstallCode| other.kind == code.kind && is_unused(other) && same_owner(other);
+        let live_twin =
+            |other: &InstallCode| other.kind == code.kind && is_unused(other) && same_owner(other);
         require(!self.codes.values().any(|other| live_twin(other)), "one live code an owner")?;
-        require(!self.codes.values().any(|other| other.digest == code.digest), "unique code digests")?;
+        require(
+            !self.codes.values().any(|other| other.digest == code.digest),
+            "unique code digests",
+        )?;
         self.codes.insert(code.id, Arc::new(code.clone()));
         Ok(())
     }
@@ -199,7 +231,9 @@ impl Tables {
                 self.sign_ins.remove(&digest.0);
             }
             SignInWrite::DeleteAll { visitor, kind } => {
-                self.sign_ins.retain(|_, it| it.visitor != *visitor || kind.is_some_and(|kind| it.kind != kind));
+                self.sign_ins.retain(|_, it| {
+                    it.visitor != *visitor || kind.is_some_and(|kind| it.kind != kind)
+                });
             }
         }
         Ok(())
@@ -216,20 +250,25 @@ impl Tables {
     pub(super) fn entitlement(&self, selector: &EntitlementSelector) -> Option<Entitlement> {
         let is_it = |entitlement: &&Arc<Entitlement>| match selector {
             EntitlementSelector::Id(id) => entitlement.id == *id,
-            EntitlementSelector::Subscription(subscription) => entitlement.subscription.as_ref() == Some(subscription),
+            EntitlementSelector::Subscription(subscription) => {
+                entitlement.subscription.as_ref() == Some(subscription)
+            }
         };
         self.entitlements.values().find(is_it).map(|entitlement| (**entitlement).clone())
     }
 
     pub(super) fn active_entitlement(&self, tenant: TenantId) -> Option<Entitlement> {
-        let is_it = |entitlement: &&Arc<Entitlement>| entitlement.tenant_id == Some(tenant) && entitlement.is_active();
+        let is_it = |entitlement: &&Arc<Entitlement>| {
+            entitlement.tenant_id == Some(tenant) && entitlement.is_active()
+        };
         self.entitlements.values().find(is_it).map(|entitlement| (**entitlement).clone())
     }
 
     pub(super) fn redeem_facts(&self, key: &RedeemKey) -> RedeemFacts {
         let code = self.codes.values().find(|code| key.digests.contains(&code.digest));
         let Some(code) = code.map(|code| (**code).clone()) else { return RedeemFacts::default() };
-        let entitlement = code.entitlement_id.and_then(|id| self.entitlement(&EntitlementSelector::Id(id)));
+        let entitlement =
+            code.entitlement_id.and_then(|id| self.entitlement(&EntitlementSelector::Id(id)));
         let bound = entitlement.as_ref().and_then(|entitlement| entitlement.tenant_id);
         let owner = code.tenant_id.or(bound).or(key.tenant_id);
         let appliance = owner.and_then(|id| self.appliances.get(&(id, key.appliance_id.clone())));
@@ -253,8 +292,12 @@ impl Tables {
     }
 
     pub(super) fn tenant_facts(&self, key: &TenantKey) -> TenantFacts {
-        let appliance = key.appliance.as_ref().and_then(|id| self.appliances.get(&(key.id, id.clone())));
-        TenantFacts { tenant: self.tenant(key.id), appliance: appliance.map(|appliance| (**appliance).clone()) }
+        let appliance =
+            key.appliance.as_ref().and_then(|id| self.appliances.get(&(key.id, id.clone())));
+        TenantFacts {
+            tenant: self.tenant(key.id),
+            appliance: appliance.map(|appliance| (**appliance).clone()),
+        }
     }
 
     /// Records a check-in.
@@ -269,7 +312,8 @@ impl Tables {
 
     pub(super) fn credential_facts(&self, digest: CredentialDigest) -> Option<CredentialFacts> {
         let credential = self.credentials.get(&digest.0)?;
-        let appliance = self.appliances.get(&(credential.tenant_id, credential.appliance_id.clone()))?;
+        let appliance =
+            self.appliances.get(&(credential.tenant_id, credential.appliance_id.clone()))?;
         Some(CredentialFacts {
             credential: (**credential).clone(),
             appliance: (**appliance).clone(),
@@ -289,23 +333,31 @@ impl Tables {
             TenantSelector::Id(id) => self.tenant(*id).into_iter().collect(),
             TenantSelector::Contact(contact) => {
                 let is_theirs = |tenant: &&&Arc<Tenant>| {
-                    tenant.contact_email.as_ref().is_some_and(|email| email.folded() == contact.folded())
+                    tenant
+                        .contact_email
+                        .as_ref()
+                        .is_some_and(|email| email.folded() == contact.folded())
                         && tenant.status != TenantStatus::Cancelled
                 };
                 let newest = self.newest_first();
                 newest.iter().filter(is_theirs).take(2).map(|tenant| (***tenant).clone()).collect()
             }
         };
-        ReissueFacts { entitlement: tenants.first().and_then(|tenant| self.active_entitlement(tenant.id)), tenants }
+        ReissueFacts {
+            entitlement: tenants.first().and_then(|tenant| self.active_entitlement(tenant.id)),
+            tenants,
+        }
     }
 
     pub(super) fn record(&self, tenant: &Tenant) -> TenantRecord {
         let id = Some(tenant.id);
         let mut codes: Vec<_> = self.codes.values().filter(|code| code.tenant_id == id).collect();
         codes.sort_by_key(|code| std::cmp::Reverse((code.issued_at, code.id)));
-        let mut appliances: Vec<_> = self.appliances.values().filter(|it| Some(it.tenant_id) == id).collect();
+        let mut appliances: Vec<_> =
+            self.appliances.values().filter(|it| Some(it.tenant_id) == id).collect();
         appliances.sort_by_key(|appliance| (appliance.registered_at, appliance.id.clone()));
-        let mut entitlements: Vec<_> = self.entitlements.values().filter(|it| it.tenant_id == id).collect();
+        let mut entitlements: Vec<_> =
+            self.entitlements.values().filter(|it| it.tenant_id == id).collect();
         entitlements.sort_by_key(|entitlement| (entitlement.created_at, entitlement.id));
         TenantRecord {
             tenant: tenant.clone(),

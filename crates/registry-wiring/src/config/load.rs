@@ -101,13 +101,19 @@ const KEYS: &[(&str, bool)] = &[
 
 impl Config {
     /// Reads the file, where one is given, and lays the environment over it.
-    pub fn load(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Self> {
         let mut table = match file {
             None => Table::new(),
             Some(path) => {
                 let text = std::fs::read_to_string(path);
-                let text = text.with_context(|| format!("the configuration {} cannot be read", path.display()))?;
-                text.parse().with_context(|| format!("the configuration {} is not TOML", path.display()))?
+                let text = text.with_context(|| {
+                    format!("the configuration {} cannot be read", path.display())
+                })?;
+                text.parse()
+                    .with_context(|| format!("the configuration {} is not TOML", path.display()))?
             }
         };
         for &(key, is_text) in KEYS {
@@ -116,19 +122,26 @@ impl Config {
             let value = if is_text { Value::String(text) } else { toml_value(&name, &text)? };
             set(&mut table, key, value);
         }
-        let config: Self = table
-            .try_into()
-            .context("the configuration has a key that is not known, or a value that it cannot have")?;
+        let config: Self = table.try_into().context(
+            "the configuration has a key that is not known, or a value that it cannot have",
+        )?;
         config.check()?;
         Ok(config)
     }
 
-    /// [`load`](Self::load) with the process's environment, and what the command line said laid over both. The file is
-    /// the one given; the command line's own environment variables are read by the caller.
-    pub fn load_over(file: Option<&Path>, data: Option<PathBuf>, listen: Option<SocketAddr>) -> anyhow::Result<Self> {
+    /// [`load`](Self::load) with the process's environment, and what the command line said laid
+    /// over both. The file is the one given; the command line's own environment variables are read
+    /// by the caller.
+    pub fn load_over(
+        file: Option<&Path>,
+        data: Option<PathBuf>,
+        listen: Option<SocketAddr>,
+    ) -> anyhow::Result<Self> {
         let listen = listen.map(|listen| listen.to_string());
         let data = data.map(|data| data.into_os_string().into_string());
-        let data = data.transpose().map_err(|data| anyhow!("the data folder {} is not UTF-8", data.display()))?;
+        let data = data
+            .transpose()
+            .map_err(|data| anyhow!("the data folder {} is not UTF-8", data.display()))?;
         Self::load(file, |name| match name {
             "REGISTRY_DATA" if data.is_some() => data.clone(),
             "REGISTRY_LISTEN" if listen.is_some() => listen.clone(),
@@ -139,7 +152,9 @@ impl Config {
     /// The environment's variables that look like keys and are none: misspelt, perhaps.
     #[must_use]
     pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-        let is_known = |name: &str| name == "REGISTRY_CONFIG" || KEYS.iter().any(|(key, _)| variable(key) == *name);
+        let is_known = |name: &str| {
+            name == "REGISTRY_CONFIG" || KEYS.iter().any(|(key, _)| variable(key) == *name)
+        };
         names.filter(|name| name.starts_with("REGISTRY_") && !is_known(name)).collect()
     }
 }
@@ -152,7 +167,9 @@ fn variable(key: &str) -> String {
 fn toml_value(name: &str, text: &str) -> anyhow::Result<Value> {
     let parsed: Result<Table, _> = format!("value = {text}").parse();
     let value = parsed.ok().and_then(|mut table| table.remove("value"));
-    value.with_context(|| format!("{name} is not a TOML value: a number, or a list such as [\"a\", \"b\"]"))
+    value.with_context(|| {
+        format!("{name} is not a TOML value: a number, or a list such as [\"a\", \"b\"]")
+    })
 }
 
 fn set(table: &mut Table, key: &str, value: Value) {
@@ -175,7 +192,9 @@ mod tests {
     fn load(file: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(path.path(), file).unwrap();
-        let find = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let find = |name: &str| {
+            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
         Config::load(Some(path.path()), find)
     }
 
@@ -196,7 +215,10 @@ mod tests {
         for (file, expected) in [
             ("", Some("http://registry.example/portal")),
             ("portal_url = 'https://portal.example'", Some("https://portal.example")),
-            ("portal_url = 'https://portal.example'\n[door]\nenabled = false", Some("https://portal.example")),
+            (
+                "portal_url = 'https://portal.example'\n[door]\nenabled = false",
+                Some("https://portal.example"),
+            ),
             ("[door]\nenabled = false", None),
         ] {
             let config = load(file, &[]).unwrap();
@@ -245,7 +267,11 @@ mod tests {
             ("[http]\nreplay_window = '1s'", &[], "`guesses.window`"),
             ("[door]\nlink_lifetime = '30s'", &[], "`door.link_lifetime`"),
             ("[door]\nsession_idle = '1m'", &[], "`door.session_idle`"),
-            ("[door]\nsession_idle = '2h'\nsession_lifetime = '1h'", &[], "`door.session_lifetime`"),
+            (
+                "[door]\nsession_idle = '2h'\nsession_lifetime = '1h'",
+                &[],
+                "`door.session_lifetime`",
+            ),
             ("[license]\nissuer = ''", &[], "`license.issuer`"),
             ("[license]\nkid = 'x'", &[], "`license.key_file` is missing"),
             ("[database]\nurl = 'a'\nurl_file = 'b'", &[], "`database.url_file`"),
@@ -257,23 +283,51 @@ mod tests {
             ("[mail.smtp]\nport = 25", &[], "`mail.smtp.host` is missing"),
             ("[mail.smtp]\nhost = 'h'\nusername = 'u'", &[], "`mail.smtp.password` is missing"),
             ("[mail.smtp]\nhost = 'h'\npassword = 'p'", &[], "`mail.smtp.username` is missing"),
-            ("[mail.smtp]\nhost = 'h'\nusername = 'u'\npassword = 'p'\npassword_file = 'f'", &[], "are both set"),
+            (
+                "[mail.smtp]\nhost = 'h'\nusername = 'u'\npassword = 'p'\npassword_file = 'f'",
+                &[],
+                "are both set",
+            ),
             ("[mail.smtp]\nhost = 'h'\ntimeout = '6m'", &[], "`mail.smtp.timeout`"),
             ("[mail.smtp]\nhost = 'h'\ntls = 'tls'", &[], "tls"),
-            ("[mail.smtp]\nhost = 'mail.example'\ntls = 'none'\nusername = 'u'\npassword = 'p'", &[], "in clear"),
+            (
+                "[mail.smtp]\nhost = 'mail.example'\ntls = 'none'\nusername = 'u'\npassword = 'p'",
+                &[],
+                "in clear",
+            ),
             ("[mail.smtp]\nhost = 'h:25'", &[], "`mail.smtp.host` must be"),
             ("[mail.smtp]\nhost = 'h'\nport = 0", &[], "`mail.smtp.port`"),
-            ("[mail.smtp]\nhost = 'h'\nhello_name = \"a\\r\\nNOOP\"", &[], "`mail.smtp.hello_name`"),
+            (
+                "[mail.smtp]\nhost = 'h'\nhello_name = \"a\\r\\nNOOP\"",
+                &[],
+                "`mail.smtp.hello_name`",
+            ),
             ("[s3]\nbucket = 'my bucket'", &[], "`s3.bucket` is no bucket's name"),
             ("[s3]\nbucket = 'box'\nprefix = '/a/'", &[], "`s3.prefix`"),
             ("[s3]\nregion = 'eu'", &[], "`s3.bucket` is missing"),
             ("[s3]\nbucket = 'box'\naccess_key_id = 'a'", &[], "`s3.secret_access_key` is missing"),
-            ("[s3]\nbucket = 'box'\nsecret_access_key_file = 'f'", &[], "`s3.access_key_id` is missing"),
+            (
+                "[s3]\nbucket = 'box'\nsecret_access_key_file = 'f'",
+                &[],
+                "`s3.access_key_id` is missing",
+            ),
             ("[s3]\nbucket = 'box'\nsession_token = 't'", &[], "`s3.access_key_id` is missing"),
             ("[s3]\nbucket = 'box'\nendpoint = 's3.example'", &[], "`s3.endpoint` must be"),
-            ("[s3]\nbucket = 'box'\n[downloads]\nlifetime = '8d'", &[], "`downloads.lifetime` must be at most 7d"),
-            ("[s3]\nbucket = 'box'\n[codes]\nlifetime = '8d'", &[], "`downloads.lifetime` must be at most 7d"),
-            ("[s3]\nbucket = 'box'\n[downloads]\nfresh_lifetime = '8d'", &[], "`downloads.fresh_lifetime`"),
+            (
+                "[s3]\nbucket = 'box'\n[downloads]\nlifetime = '8d'",
+                &[],
+                "`downloads.lifetime` must be at most 7d",
+            ),
+            (
+                "[s3]\nbucket = 'box'\n[codes]\nlifetime = '8d'",
+                &[],
+                "`downloads.lifetime` must be at most 7d",
+            ),
+            (
+                "[s3]\nbucket = 'box'\n[downloads]\nfresh_lifetime = '8d'",
+                &[],
+                "`downloads.fresh_lifetime`",
+            ),
             ("", &[("REGISTRY_S3_REGION", "eu")], "`s3.bucket` is missing"),
             ("nonsense", &[], "is not TOML"),
             ("", &[("REGISTRY_CODES_LENGTH", "twelve")], "REGISTRY_CODES_LENGTH"),
@@ -292,7 +346,8 @@ mod tests {
                 None => format!("{key} = {value}"),
                 Some((section, rest)) => format!("[{section}]\n{rest} = {value}"),
             };
-            let problem = load(&text, &[]).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            let problem =
+                load(&text, &[]).err().map(|error| format!("{error:#}")).unwrap_or_default();
             assert!(!problem.contains("unknown field"), "{key}: {problem}");
         }
     }

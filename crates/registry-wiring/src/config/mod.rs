@@ -1,7 +1,9 @@
-//! The configuration: one TOML file, every key also as an environment variable, defaults that need no set-up.
+//! The configuration: one TOML file, every key also as an environment variable, defaults that need
+//! no set-up.
 //!
-//! `a.b` in the file is `REGISTRY_A_B` in the environment, which goes before the file. Lists and tables are written in
-//! the environment as TOML values. Unknown keys are refused: a misspelt one would else be a default in disguise.
+//! `a.b` in the file is `REGISTRY_A_B` in the environment, which goes before the file. Lists and
+//! tables are written in the environment as TOML values. Unknown keys are refused: a misspelt one
+//! would else be a default in disguise.
 
 mod check;
 mod load;
@@ -18,7 +20,8 @@ use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 pub use sections::{
-    Branding, Codes, Database, Door, Downloads, Guesses, Http, License, Log, Mail, Retention, S3, Smtp,
+    Branding, Codes, Database, Door, Downloads, Guesses, Http, License, Log, Mail, Retention, S3,
+    Smtp,
 };
 
 /// The whole configuration.
@@ -178,19 +181,26 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
         let text = String::deserialize(deserializer)?;
-        let parsed = humantime::parse_duration(&text)
-            .map_err(|error| D::Error::custom(format!("`{text}` is not a length of time such as `7d`: {error}")))?;
+        let parsed = humantime::parse_duration(&text).map_err(|error| {
+            D::Error::custom(format!("`{text}` is not a length of time such as `7d`: {error}"))
+        })?;
         match TimeDelta::from_std(parsed) {
-            Ok(span) if span > TimeDelta::zero() && span <= TimeDelta::days(36_500) => Ok(Self(span)),
-            _ => Err(D::Error::custom(format!("`{text}` must be more than nothing and at most 100 years"))),
+            Ok(span) if span > TimeDelta::zero() && span <= TimeDelta::days(36_500) => {
+                Ok(Self(span))
+            }
+            _ => Err(D::Error::custom(format!(
+                "`{text}` must be more than nothing and at most 100 years"
+            ))),
         }
     }
 }
 
 impl Config {
-    /// Where customers re-issue codes: where it says, or on the pages that are served at this address.
+    /// Where customers re-issue codes: where it says, or on the pages that are served at this
+    /// address.
     pub(crate) fn portal(&self, public_url: &str) -> Option<String> {
-        let own = || self.door.enabled.then(|| format!("{}/portal", public_url.trim_end_matches('/')));
+        let own =
+            || self.door.enabled.then(|| format!("{}/portal", public_url.trim_end_matches('/')));
         self.portal_url.clone().or_else(own)
     }
 
@@ -198,7 +208,9 @@ impl Config {
     pub fn catalogue(&self) -> anyhow::Result<EditionCatalogue> {
         match &self.editions {
             None => Ok(EditionCatalogue::default()),
-            Some(editions) => EditionCatalogue::new(editions.clone()).context("`editions` cannot be used"),
+            Some(editions) => {
+                EditionCatalogue::new(editions.clone()).context("`editions` cannot be used")
+            }
         }
     }
 }

@@ -43,7 +43,8 @@ section!(
         lock_timeout: Span = Span::seconds(5),
         /// Whether migrations are run at start; else `registryctl migrate` runs them.
         migrate: bool = true,
-        /// Whether migrating also makes any part of a name quick to find, which takes the extension `pg_trgm`.
+        /// Whether migrating also makes any part of a name quick to find, which takes the extension
+        /// `pg_trgm`.
         search_by_part: bool = true,
     }
 );
@@ -55,7 +56,8 @@ section!(
         length: usize = 12,
         /// How long a code lives.
         lifetime: Span = Span::days(7),
-        /// Whether an activation code whose entitlement was not bound to a tenant beforehand is refused.
+        /// Whether an activation code whose entitlement was not bound to a tenant beforehand is
+        /// refused.
         activation_needs_bound_tenant: bool = false,
     }
 );
@@ -63,7 +65,8 @@ section!(
 section!(
     /// The throttle of guesses.
     Guesses {
-        /// How many unknown codes one source may try within the window; and how many wrong tokens at the console.
+        /// How many unknown codes one source may try within the window; and how many wrong tokens
+        /// at the console.
         limit: u32 = 30,
         /// The window.
         window: Span = Span::minutes(10),
@@ -75,13 +78,15 @@ section!(
     Door {
         /// Whether they are served.
         enabled: bool = true,
-        /// The editions that customers register for by themselves; the first one without a license unless given.
+        /// The editions that customers register for by themselves; the first one without a license
+        /// unless given.
         self_service: Option<Vec<String>> = None,
         /// Where customers buy the other ones.
         checkout_url: Option<String> = None,
         /// Domains whose addresses are not registered, nor those of domains below them.
         blocked_domains: Vec<String> = Vec::new(),
-        /// How many mails one source may ask for within `guesses.window`, and how many to one address.
+        /// How many mails one source may ask for within `guesses.window`, and how many to one
+        /// address.
         asks: u32 = 10,
         /// How long the link that signs in is good.
         link_lifetime: Span = Span::minutes(15),
@@ -123,7 +128,8 @@ section!(
         after_redemption: Span = Span::days(7),
         /// The channel whose current release is offered.
         channel: String = "stable".to_owned(),
-        /// A PKCS#8 PEM file with the Ed25519 key that signs manifests, instead of the generated one.
+        /// A PKCS#8 PEM file with the Ed25519 key that signs manifests, instead of the generated
+        /// one.
         manifest_key_file: Option<PathBuf> = None,
     }
 );
@@ -257,7 +263,8 @@ section!(
     Log {
         /// `human` or `json`.
         format: LogFormat = LogFormat::Human,
-        /// What is logged: `error`, `warn`, `info`, `debug`, or directives such as `info,registry_http=debug`.
+        /// What is logged: `error`, `warn`, `info`, `debug`, or directives such as
+        /// `info,registry_http=debug`.
         level: String = "info".to_owned(),
     }
 );

@@ -1,4 +1,5 @@
-//! A mail server that keeps what it is sent (RFC 5321), with STARTTLS (RFC 3207) and AUTH (RFC 4954).
+//! A mail server that keeps what it is sent (RFC 5321), with STARTTLS (RFC 3207) and AUTH (RFC
+//! 4954).
 
 mod session;
 
@@ -63,9 +64,10 @@ impl Shared {
 
 /// A mail server that runs.
 ///
-/// What a recipient's address begins with decides what becomes of mails to it: `busy-N` is answered 451 N times before it
-/// is taken, `unknown` 550, `quoting` 550 with the mail in the answer, `slow` is taken after two seconds, after `deaf`
-/// is taken the connection breaks off before the answer, and `odd` is taken with an answer that is no UTF-8.
+/// What a recipient's address begins with decides what becomes of mails to it: `busy-N` is answered
+/// 451 N times before it is taken, `unknown` 550, `quoting` 550 with the mail in the answer, `slow`
+/// is taken after two seconds, after `deaf` is taken the connection breaks off before the answer,
+/// and `odd` is taken with an answer that is no UTF-8.
 pub struct SmtpServer {
     shared: Arc<Shared>,
     running: Option<Running>,

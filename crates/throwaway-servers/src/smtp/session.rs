@@ -30,7 +30,8 @@ pub(super) async fn serve_in_clear(stream: TcpStream, shared: &Shared) -> io::Re
     let mut session = Session::new(BufReader::new(stream), shared, false);
     session.say("220 throwaway.example ESMTP").await?;
     if let Ended::StartTls = session.converse().await? {
-        // What came before the handshake is forgotten (RFC 3207 §4.2), what is still in the buffer too.
+        // What came before the handshake is forgotten (RFC 3207 §4.2), what is still in the buffer
+        // too.
         let stream = shared.tls.accept(session.stream.into_inner()).await?;
         Session::new(BufReader::new(stream), shared, true).converse().await?;
     }
@@ -122,26 +123,37 @@ impl<'a, Stream: AsyncRead + AsyncWrite + Unpin> Session<'a, Stream> {
         }
         let last = lines.len() - 1;
         let lines = lines.iter().enumerate();
-        let reply: Vec<_> =
-            lines.map(|(at, line)| format!("250{}{line}", if at == last { ' ' } else { '-' })).collect();
+        let reply: Vec<_> = lines
+            .map(|(at, line)| format!("250{}{line}", if at == last { ' ' } else { '-' }))
+            .collect();
         self.say(&reply.join("\r\n")).await
     }
 
     async fn authenticate(&mut self, argument: &str) -> io::Result<()> {
-        let decode =
-            |text: &str| String::from_utf8(BASE64_STANDARD.decode(text).unwrap_or_default()).unwrap_or_default();
+        let decode = |text: &str| {
+            String::from_utf8(BASE64_STANDARD.decode(text).unwrap_or_default()).unwrap_or_default()
+        };
         let (mechanism, initial) = argument.split_once(' ').unwrap_or((argument, ""));
         let given = if mechanism.eq_ignore_ascii_case("PLAIN") {
-            let response = if initial.is_empty() { self.challenge("").await? } else { initial.to_owned() };
+            let response =
+                if initial.is_empty() { self.challenge("").await? } else { initial.to_owned() };
             let response = decode(&response);
             let mut parts = response.split('\0').skip(1).map(str::to_owned);
             parts.next().zip(parts.next())
         } else {
-            let user = if initial.is_empty() { self.challenge("VXNlcm5hbWU6").await? } else { initial.to_owned() };
+            let user = if initial.is_empty() {
+                self.challenge("VXNlcm5hbWU6").await?
+            } else {
+                initial.to_owned()
+            };
             Some((decode(&user), decode(&self.challenge("UGFzc3dvcmQ6").await?)))
         };
         self.authenticated = given.is_some() && given == self.shared.options.user;
-        let reply = if self.authenticated { "235 2.7.0 welcome" } else { "535 5.7.8 not these credentials" };
+        let reply = if self.authenticated {
+            "235 2.7.0 welcome"
+        } else {
+            "535 5.7.8 not these credentials"
+        };
         self.say(reply).await
     }
 
@@ -158,7 +170,9 @@ impl<'a, Stream: AsyncRead + AsyncWrite + Unpin> Session<'a, Stream> {
             *tries += 1;
             *tries
         };
-        let busy = to.strip_prefix("busy-").and_then(|rest| rest.split(['-', '@', '+']).next()?.parse::<u32>().ok());
+        let busy = to
+            .strip_prefix("busy-")
+            .and_then(|rest| rest.split(['-', '@', '+']).next()?.parse::<u32>().ok());
         if busy.is_some_and(|times| tries <= times) {
             return self.say("451 4.3.0 try again later").await;
         }
@@ -185,13 +199,15 @@ impl<'a, Stream: AsyncRead + AsyncWrite + Unpin> Session<'a, Stream> {
         if begins("quoting") {
             // From where the code is, as far as a reply may go (RFC 5321 §4.5.3.1.5).
             let quoted = raw.split_once("install code:").map_or(raw.as_str(), |(_, rest)| rest);
-            let quoted: String = quoted.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(400).collect();
+            let quoted: String =
+                quoted.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(400).collect();
             return self.say(&format!("550 5.6.0 not wanted: {quoted}")).await;
         }
         if begins("slow") {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
-        let (from, deaf, odd) = (self.from.take().unwrap_or_default(), begins("deaf"), begins("odd"));
+        let (from, deaf, odd) =
+            (self.from.take().unwrap_or_default(), begins("deaf"), begins("odd"));
         let received = Received { from, to, raw, tls: self.tls, authenticated: self.authenticated };
         self.shared.state().received.push(received);
         if odd {

@@ -85,12 +85,18 @@ pub(super) fn print_changes(tenants: u64, rows: &BTreeMap<(Change, usize), Vec<R
 
 pub(super) fn print_directory(sizes: &[(u64, Vec<(&str, Duration)>)]) {
     println!("\nthe directory, one request after the other (p50)");
-    let headings = sizes.iter().map(|(tenants, _)| format!("{tenants:>12}")).collect::<Vec<_>>().concat();
+    let headings =
+        sizes.iter().map(|(tenants, _)| format!("{tenants:>12}")).collect::<Vec<_>>().concat();
     println!("{:40}{headings}{:>8}", "tenants", "ratio");
     let Some((_, first)) = sizes.first() else { return };
     for (index, (name, base)) in first.iter().enumerate() {
-        let times: Vec<Duration> = sizes.iter().filter_map(|(_, rows)| Some(rows.get(index)?.1)).collect();
-        let shown = times.iter().map(|time| format!("{:>12}", shown(time.as_secs_f64()))).collect::<Vec<_>>().concat();
+        let times: Vec<Duration> =
+            sizes.iter().filter_map(|(_, rows)| Some(rows.get(index)?.1)).collect();
+        let shown = times
+            .iter()
+            .map(|time| format!("{:>12}", shown(time.as_secs_f64())))
+            .collect::<Vec<_>>()
+            .concat();
         let last = times.last().copied().unwrap_or_default();
         println!("{name:40}{shown}{:>8.2}", last.as_secs_f64() / base.as_secs_f64());
     }

@@ -57,8 +57,15 @@ struct Choice {
 }
 
 /// The words of a kind, to choose from.
-fn choices(door: &Door, language: Language, kind: &str, words: impl Iterator<Item = &'static str>) -> Vec<Choice> {
-    words.map(|value| Choice { value: value.to_owned(), label: door.word(language, kind, value) }).collect()
+fn choices(
+    door: &Door,
+    language: Language,
+    kind: &str,
+    words: impl Iterator<Item = &'static str>,
+) -> Vec<Choice> {
+    words
+        .map(|value| Choice { value: value.to_owned(), label: door.word(language, kind, value) })
+        .collect()
 }
 
 /// A list as it is shown.
@@ -80,7 +87,12 @@ pub(super) fn given(text: &str) -> Option<String> {
 }
 
 impl List {
-    pub(super) fn show(self, door: &Door, language: Language, operator: &Operator) -> Result<Response, ApiError> {
+    pub(super) fn show(
+        self,
+        door: &Door,
+        language: Language,
+        operator: &Operator,
+    ) -> Result<Response, ApiError> {
         let text = |name: &str| door.text(language, name, &[]);
         let headings: Vec<_> = self.headings.iter().map(|name| text(name)).collect();
         let values = context! {
@@ -106,11 +118,16 @@ pub(super) async fn tenants(
         ..ListTenants::default()
     };
     let page = app.registry.tenant_list(asked).await?;
-    let filter =
-        |name, label: &str, value, options| Filter { name, label: door.text(language, label, &[]), value, options };
+    let filter = |name, label: &str, value, options| Filter {
+        name,
+        label: door.text(language, label, &[]),
+        value,
+        options,
+    };
     let editions = app.registry.settings().editions.names().map(EditionName::to_string);
     let editions = editions.map(|name| Choice { value: name.clone(), label: name }).collect();
-    let statuses = choices(door, language, "status", TenantStatus::ALL.iter().map(|it| it.as_str()));
+    let statuses =
+        choices(door, language, "status", TenantStatus::ALL.iter().map(|it| it.as_str()));
     let list = List {
         title: "tenants",
         filters: vec![
@@ -118,7 +135,15 @@ pub(super) async fn tenants(
             filter("edition", "edition", narrowed.edition, editions),
             filter("status", "status", narrowed.status, statuses),
         ],
-        headings: &["company", "contact", "edition", "status", "registered", "code_state", "last_check_in"],
+        headings: &[
+            "company",
+            "contact",
+            "edition",
+            "status",
+            "registered",
+            "code_state",
+            "last_check_in",
+        ],
         rows: page.items.iter().map(|it| tenant_row(door, language, it)).collect(),
         next: page.next_cursor,
         ..List::default()
@@ -148,7 +173,9 @@ pub(super) async fn mails(
     let door = app.door()?;
     let state = match MailState::from_word(&narrowed.state) {
         None if !narrowed.state.is_empty() => {
-            return Err(Refusal::Invalid { field: "state", problem: "is not known".to_owned() }.into());
+            return Err(
+                Refusal::Invalid { field: "state", problem: "is not known".to_owned() }.into()
+            );
         }
         state => state,
     };
@@ -158,7 +185,8 @@ pub(super) async fn mails(
     let options = choices(door, language, "mail", MailState::ALL.iter().map(|it| it.as_str()));
     let list = List {
         title: "mails",
-        notice: (narrowed.done == operator.session.done("retry")).then(|| door.text(language, "sent_again", &[])),
+        notice: (narrowed.done == operator.session.done("retry"))
+            .then(|| door.text(language, "sent_again", &[])),
         filters: vec![Filter {
             name: "state",
             label: door.text(language, "status", &[]),
@@ -174,7 +202,12 @@ pub(super) async fn mails(
 }
 
 fn mail_row(door: &Door, language: Language, mail: &QueuedMail, now: Timestamp) -> Vec<Cell> {
-    let again = || Cell::linked(door.text(language, "send_again", &[]), format!("/console/mails/{}/retry", mail.id.0));
+    let again = || {
+        Cell::linked(
+            door.text(language, "send_again", &[]),
+            format!("/console/mails/{}/retry", mail.id.0),
+        )
+    };
     vec![
         minute(door.texts(language), mail.queued_at).into(),
         Cell::of_tenant(mail.to.as_str(), mail.tenant_id),
@@ -232,7 +265,10 @@ pub(super) async fn silent(
     let mut silent = app.registry.appliances_silent(MISSED, ROWS + 1).await?;
     let mut lead = door.text(language, "silent_lead", &[("missed", &MISSED.to_string())]);
     if is_cut(&mut silent) {
-        lead = format!("{lead} {}", door.text(language, "silent_cut", &[("shown", &ROWS.to_string())]));
+        lead = format!(
+            "{lead} {}",
+            door.text(language, "silent_cut", &[("shown", &ROWS.to_string())])
+        );
     }
     let row = |it: &SilentAppliance| {
         vec![

@@ -1,5 +1,6 @@
-//! `/console`: operators look at tenants, mails, releases and silent appliances, re-issue codes and send mails again. They
-//! sign in with the token that registryctl made for them; a session ends with its token.
+//! `/console`: operators look at tenants, mails, releases and silent appliances, re-issue codes and
+//! send mails again. They sign in with the token that registryctl made for them; a session ends
+//! with its token.
 
 mod lists;
 mod tenant;
@@ -41,7 +42,10 @@ pub(super) fn routes() -> Router<App> {
         .route("/console/mails", get(lists::mails))
         .route("/console/mails/{mail_id}/retry", get(tenant::retry).post(tenant::retry_now))
         .route("/console/tenants/{tenant_id}", get(tenant::show))
-        .route("/console/tenants/{tenant_id}/reissue", get(tenant::reissue).post(tenant::reissue_now))
+        .route(
+            "/console/tenants/{tenant_id}/reissue",
+            get(tenant::reissue).post(tenant::reissue_now),
+        )
 }
 
 /// An operator who is signed in, and whose token is still admitted.
@@ -67,11 +71,16 @@ impl FromRequestParts<App> for Operator {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
-        let session = signed_in(parts, app, Role::Operator).await.map_err(ApiError::into_response)?;
+        let session =
+            signed_in(parts, app, Role::Operator).await.map_err(ApiError::into_response)?;
         let known = session.and_then(|session| {
-            // The digest of the operator's token: another token of the same name does not revive a session.
+            // The digest of the operator's token: another token of the same name does not revive a
+            // session.
             let digest = ServiceTokenDigest::from_hex(&session.visitor.name)?;
-            Some(Self { actor: app.tokens.actor_by_digest(&digest).filter(|actor| is_operator(actor))?, session })
+            Some(Self {
+                actor: app.tokens.actor_by_digest(&digest).filter(|actor| is_operator(actor))?,
+                session,
+            })
         });
         known.ok_or_else(|| Redirect::to("/console/sign-in").into_response())
     }
@@ -138,9 +147,12 @@ async fn sign_in(
         return door.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
     };
     let name = ServiceToken::new(token.to_owned()).digest().to_hex();
-    let (registry, actor) = (app.registry.clone(), Actor { name: actor, source: source.to_string() });
+    let (registry, actor) =
+        (app.registry.clone(), Actor { name: actor, source: source.to_string() });
     let earlier = earlier.ok().map(|operator| operator.session.token);
-    let opened = detached(async move { registry.operator_sign_in(&name, earlier.as_ref(), actor).await }).await?;
+    let opened =
+        detached(async move { registry.operator_sign_in(&name, earlier.as_ref(), actor).await })
+            .await?;
     Ok(with_cookie(door, Role::Operator, Some(&opened.token), "/console"))
 }
 
@@ -155,7 +167,9 @@ async fn sign_out(
     if !operator.session.has(&own.csrf) {
         return stale(door, (language, Side::Operators), "/console");
     }
-    let (registry, actor, session) = (app.registry.clone(), operator.acts_from(source), operator.session);
-    detached(async move { registry.sign_out(&session.token, session.visitor, false, actor).await }).await?;
+    let (registry, actor, session) =
+        (app.registry.clone(), operator.acts_from(source), operator.session);
+    detached(async move { registry.sign_out(&session.token, session.visitor, false, actor).await })
+        .await?;
     Ok(with_cookie(door, Role::Operator, None, "/console/sign-in"))
 }

@@ -56,12 +56,16 @@ pub(super) async fn show(
     let (door, cursor) = (app.door()?, given(&turned.cursor));
     let (texts, text) = (door.texts(language), |name: &str| door.text(language, name, &[]));
     let summary = app.registry.tenant_show(TenantId(id)).await?;
-    let (events, next) = app.registry.tenant_timeline(TenantId(id), LINES, cursor.as_deref()).await?;
+    let (events, next) =
+        app.registry.tenant_timeline(TenantId(id), LINES, cursor.as_deref()).await?;
     let rows: Vec<_> = events.iter().map(|event| happened(door, language, event)).collect();
     let (tenant, appliances) = (&summary.record.tenant, &summary.record.appliances);
     let facts: Vec<_> = [
         ("id", id.to_string()),
-        ("contact", tenant.contact_email.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string)),
+        (
+            "contact",
+            tenant.contact_email.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string),
+        ),
         ("edition", edition(texts, &summary.record)),
         ("status", door.word(language, "status", tenant.status.as_str())),
         ("registered", minute(texts, tenant.registered_at)),
@@ -71,7 +75,8 @@ pub(super) async fn show(
     .map(|(name, value)| Fact { name: text(name), value })
     .collect();
     let row = |it: &Appliance| -> [Cell; 3] {
-        let (checked_in, license) = (last_check_in(door, language, it), license_until(door, language, it));
+        let (checked_in, license) =
+            (last_check_in(door, language, it), license_until(door, language, it));
         [it.id.as_str().into(), checked_in.into(), license.into()]
     };
     let shown: Vec<_> = appliances.iter().take(APPLIANCES).map(row).collect();
@@ -128,17 +133,27 @@ pub(super) async fn reissue_now(
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
     if !operator.session.has(&own.csrf) {
-        return stale(app.door()?, (language, Side::Operators), &format!("/console/tenants/{id}/reissue"));
+        return stale(
+            app.door()?,
+            (language, Side::Operators),
+            &format!("/console/tenants/{id}/reissue"),
+        );
     }
     let key = form_key(format!("console {}", operator.actor), &own.form, &id.to_string());
     reissue_by_mail(&app, id, key, operator.acts_from(source)).await?;
-    Ok(Redirect::to(&format!("/console/tenants/{id}?done={}", operator.session.done("reissue"))).into_response())
+    Ok(Redirect::to(&format!("/console/tenants/{id}?done={}", operator.session.done("reissue")))
+        .into_response())
 }
 
 /// The page that says why something is not offered.
 fn cannot(door: &Door, language: Language, why: &str, back: &str) -> Result<Response, ApiError> {
     let text = door.text(language, why, &[]);
-    door.message((language, Side::Operators), StatusCode::CONFLICT, ("cannot_title", text), Some((back, "back")))
+    door.message(
+        (language, Side::Operators),
+        StatusCode::CONFLICT,
+        ("cannot_title", text),
+        Some((back, "back")),
+    )
 }
 
 pub(super) async fn retry(
@@ -164,9 +179,14 @@ pub(super) async fn retry_now(
     Form(own): Form<Own>,
 ) -> Result<Response, ApiError> {
     if !operator.session.has(&own.csrf) {
-        return stale(app.door()?, (language, Side::Operators), &format!("/console/mails/{id}/retry"));
+        return stale(
+            app.door()?,
+            (language, Side::Operators),
+            &format!("/console/mails/{id}/retry"),
+        );
     }
     let (registry, actor) = (app.registry.clone(), operator.acts_from(source));
     detached(async move { registry.mail_edit(MailId(id), MailEdit::Retry, actor).await }).await?;
-    Ok(Redirect::to(&format!("/console/mails?done={}", operator.session.done("retry"))).into_response())
+    Ok(Redirect::to(&format!("/console/mails?done={}", operator.session.done("retry")))
+        .into_response())
 }

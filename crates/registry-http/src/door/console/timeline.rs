@@ -17,7 +17,8 @@ use crate::problem::ApiError;
 /// How many lines of the audit, or events of a tenant, a page has.
 pub(super) const LINES: u32 = 80;
 
-/// The lines of the audit, those without a tenant among them: operators' sign-ins, releases, unknown codes.
+/// The lines of the audit, those without a tenant among them: operators' sign-ins, releases,
+/// unknown codes.
 pub(super) async fn audit(
     State(app): State<App>,
     language: Language,
@@ -25,9 +26,11 @@ pub(super) async fn audit(
     Query(narrowed): Query<Narrowed>,
 ) -> Result<Response, ApiError> {
     let door = app.door()?;
-    let (entries, next) = app.registry.audit_page(None, LINES, given(&narrowed.cursor).as_deref()).await?;
+    let (entries, next) =
+        app.registry.audit_page(None, LINES, given(&narrowed.cursor).as_deref()).await?;
     let row = |entry: &AuditEntry| {
-        let tenant = entry.tenant_id.map_or_else(|| "–".into(), |id| Cell::of_tenant(id.to_string(), id));
+        let tenant =
+            entry.tenant_id.map_or_else(|| "–".into(), |id| Cell::of_tenant(id.to_string(), id));
         let mut cells = audited(door, language, entry);
         cells.insert(2, tenant);
         cells
@@ -61,8 +64,10 @@ fn audited(door: &Door, language: Language, entry: &AuditEntry) -> Vec<Cell> {
 }
 
 fn mailed(door: &Door, language: Language, mail: &QueuedMail) -> Vec<Cell> {
-    let (kind, state) =
-        (door.word(language, "kind", mail.message.kind()), door.word(language, "mail", mail.state.as_str()));
+    let (kind, state) = (
+        door.word(language, "kind", mail.message.kind()),
+        door.word(language, "mail", mail.state.as_str()),
+    );
     let texts = door.texts(language);
     let why = match (&mail.last_error, mail.settled_at) {
         (Some(error), _) => format!("{}: {error}", mail.to),

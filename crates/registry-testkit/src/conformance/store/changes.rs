@@ -17,7 +17,9 @@ use crate::World;
 use crate::world::{actor, audit};
 
 /// A registration is one transaction.
-pub async fn registering_writes_tenant_entitlement_code_mail_and_audit_together(store: Arc<dyn Store>) {
+pub async fn registering_writes_tenant_entitlement_code_mail_and_audit_together(
+    store: Arc<dyn Store>,
+) {
     let world = World::over(store.clone());
     let pro = world.register("Acme", "pro").await;
     let record = store.tenant_show(pro.tenant_id).await.unwrap().unwrap();
@@ -28,7 +30,10 @@ pub async fn registering_writes_tenant_entitlement_code_mail_and_audit_together(
     let mails = world.mails(pro.tenant_id).await;
     assert_eq!((mails.len(), mails[0].state), (1, MailState::Queued));
     assert!(mails[0].sealed.is_some());
-    assert_eq!(actions(&store, pro.tenant_id).await, ["tenant_registered", "entitlement_granted", "code_issued"]);
+    assert_eq!(
+        actions(&store, pro.tenant_id).await,
+        ["tenant_registered", "entitlement_granted", "code_issued"]
+    );
 
     let essentials = world.register("Bolt", "essentials").await;
     let record = store.tenant_show(essentials.tenant_id).await.unwrap().unwrap();
@@ -54,7 +59,9 @@ pub async fn a_subscription_brings_its_tenant_back_with_a_fresh_code(store: Arc<
 }
 
 /// A redemption is one transaction.
-pub async fn redeeming_pro_writes_appliance_and_license_and_essentials_does_not(store: Arc<dyn Store>) {
+pub async fn redeeming_pro_writes_appliance_and_license_and_essentials_does_not(
+    store: Arc<dyn Store>,
+) {
     let world = World::over(store.clone());
     let pro = world.register("Acme", "pro").await;
     let redeemed = world.redeem(&pro.code, "appliance-1").await.unwrap();
@@ -77,7 +84,9 @@ pub async fn redeeming_pro_writes_appliance_and_license_and_essentials_does_not(
 }
 
 /// A re-issue is one transaction.
-pub async fn a_reissue_kills_unused_codes_and_unsent_mails_and_keeps_the_tenant(store: Arc<dyn Store>) {
+pub async fn a_reissue_kills_unused_codes_and_unsent_mails_and_keeps_the_tenant(
+    store: Arc<dyn Store>,
+) {
     let world = World::over(store.clone());
     let first = world.register("Acme", "pro").await;
     world.clock.advance(TimeDelta::seconds(1));
@@ -86,7 +95,9 @@ pub async fn a_reissue_kills_unused_codes_and_unsent_mails_and_keeps_the_tenant(
     let states: Vec<_> = world.mails(first.tenant_id).await.iter().map(|mail| mail.state).collect();
     assert_eq!(states, [MailState::Discarded, MailState::Queued]);
     let refused = world.redeem(&first.code, "a").await.unwrap_err();
-    assert!(matches!(refused, Error::Refused(Refusal::CodeSuperseded { since }) if since == world.now()));
+    assert!(
+        matches!(refused, Error::Refused(Refusal::CodeSuperseded { since }) if since == world.now())
+    );
     let redeemed = world.redeem(&second.code, "a").await.unwrap();
     assert_eq!((redeemed.tenant_id, redeemed.licensed.is_some()), (first.tenant_id, true));
 }
@@ -115,7 +126,8 @@ pub async fn a_failed_write_leaves_everything_as_it_was(store: Arc<dyn Store>) {
     let taken = store.tenant_show(bolt.tenant_id).await.unwrap().unwrap().codes.remove(0);
     let mut mail = mails[0].clone();
     mail.id = world.registry.draw_id().into();
-    let consumption = registry_core::install_code::Consumption { at: world.now(), by: appliance("a") };
+    let consumption =
+        registry_core::install_code::Consumption { at: world.now(), by: appliance("a") };
     let writes = vec![
         Write::PutTenant(Box::new(before.tenant.installed(world.now()))),
         Write::ConsumeCode { code: before.codes[0].id, consumption, tenant: acme.tenant_id },
@@ -145,19 +157,25 @@ pub async fn a_refusal_keeps_its_audit(store: Arc<dyn Store>) {
     assert!(matches!(refused, Error::Refused(Refusal::TenantMismatch)));
     let audit = audit(&*store, Some(issued.tenant_id)).await;
     let last = audit.last().unwrap();
-    assert_eq!((last.action.as_str(), last.detail.as_str()), ("redeem_refused", "tenant_mismatch for a"));
+    assert_eq!(
+        (last.action.as_str(), last.detail.as_str()),
+        ("redeem_refused", "tenant_mismatch for a")
+    );
     assert!(last.code_id.is_some());
     world.redeem(&issued.code, "a").await.unwrap();
 }
 
 /// An activation code whose entitlement has no tenant yet takes the one that the appliance names.
-pub async fn an_unbound_activation_code_finds_the_tenant_the_appliance_names(store: Arc<dyn Store>) {
+pub async fn an_unbound_activation_code_finds_the_tenant_the_appliance_names(
+    store: Arc<dyn Store>,
+) {
     let world = World::over(store.clone());
     let known = world.register("Acme", "essentials").await;
     let (code, _) = world.activation_code(None).await;
     let refused = world.redeem(&code, "a").await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantRequired)), "{refused:?}");
-    let redeemed = world.redeem_as(&code, "a", Asker::Running(Some(known.tenant_id))).await.unwrap();
+    let redeemed =
+        world.redeem_as(&code, "a", Asker::Running(Some(known.tenant_id))).await.unwrap();
     assert_eq!((redeemed.tenant_id, redeemed.edition.as_str()), (known.tenant_id, "pro"));
     let record = store.tenant_show(known.tenant_id).await.unwrap().unwrap();
     assert_eq!(record.tenant.edition.as_str(), "pro");
@@ -172,7 +190,8 @@ pub async fn a_code_is_found_under_any_master_key_of_the_ring(store: Arc<dyn Sto
     let real = world.ports.vault.code_digests(&issued.code).remove(0);
     let newer = CodeDigest { key_id: KeyId("newer".to_owned()), bytes: [1; 32] };
     let found = |digests: Vec<CodeDigest>| {
-        let (store, key) = (store.clone(), RedeemKey { digests, tenant_id: None, appliance_id: appliance("a") });
+        let (store, key) =
+            (store.clone(), RedeemKey { digests, tenant_id: None, appliance_id: appliance("a") });
         async move {
             let seen = Arc::new(std::sync::Mutex::new(None));
             let shared = seen.clone();

@@ -23,7 +23,10 @@ use crate::world::{actor, audit};
 
 async fn check_in(world: &World, credential: &PlainCredential) -> Result<CheckedIn, Error> {
     let source = Source::of([192, 0, 2, 1].into());
-    world.registry.check_in(CheckIn { credential: credential.clone(), held_sub: None, source, key: None }).await
+    world
+        .registry
+        .check_in(CheckIn { credential: credential.clone(), held_sub: None, source, key: None })
+        .await
 }
 
 fn has_token(checked_in: &CheckedIn) -> bool {
@@ -64,13 +67,22 @@ pub async fn a_check_in_is_recorded_and_renews_what_is_due(store: Arc<dyn Store>
     let entitlement = record.entitlements[0].id;
     world
         .registry
-        .entitlement_edit(EntitlementSelector::Id(entitlement), EntitlementEdit::Revoke, None, actor())
+        .entitlement_edit(
+            EntitlementSelector::Id(entitlement),
+            EntitlementEdit::Revoke,
+            None,
+            actor(),
+        )
         .await
         .unwrap();
     world.clock.advance(TimeDelta::hours(24));
     let third = check_in(&world, &credential).await.unwrap();
     assert!(matches!(third.standing, Standing::Revoked));
-    assert_eq!(appliance(&store, tenant).await.last_check_in_at, Some(world.now()), "it called all the same");
+    assert_eq!(
+        appliance(&store, tenant).await.last_check_in_at,
+        Some(world.now()),
+        "it called all the same"
+    );
 }
 
 /// Overlapping credentials.
@@ -88,7 +100,10 @@ pub async fn the_newest_credential_retires_the_older_ones_at_its_first_use(store
     assert!(works(&credentials[0]).await, "the old one keeps working");
     assert!(works(&credentials[1]).await, "the next one too, and retires the first");
     assert!(!works(&credentials[0]).await);
-    assert!(works(&credentials[1]).await, "the last used one is not dropped for one that is unused");
+    assert!(
+        works(&credentials[1]).await,
+        "the last used one is not dropped for one that is unused"
+    );
     assert!(works(&credentials[2]).await);
     assert!(!works(&credentials[1]).await && works(&credentials[2]).await);
     assert_eq!(store.tenant_show(tenant).await.unwrap().unwrap().appliances.len(), 1);
@@ -126,17 +141,30 @@ pub async fn verifying_a_credential_writes_nothing(store: Arc<dyn Store>) {
     for credential in [&new, &old, &new] {
         let standing = world.registry.credential_verify(credential).await.unwrap();
         assert_eq!((standing.tenant_id, standing.appliance_id.as_str()), (tenant, "appliance-1"));
-        assert!(standing.entitlement_active && standing.connected_eligible && standing.edition.as_str() == "pro");
+        assert!(
+            standing.entitlement_active
+                && standing.connected_eligible
+                && standing.edition.as_str() == "pro"
+        );
     }
     assert_eq!((store.tenant_show(tenant).await.unwrap(), audit(&*store, None).await), before);
     let entitlement = before.0.unwrap().entitlements[0].id;
     world
         .registry
-        .entitlement_edit(EntitlementSelector::Id(entitlement), EntitlementEdit::Revoke, None, actor())
+        .entitlement_edit(
+            EntitlementSelector::Id(entitlement),
+            EntitlementEdit::Revoke,
+            None,
+            actor(),
+        )
         .await
         .unwrap();
     let standing = world.registry.credential_verify(&old).await.unwrap();
-    assert!(!standing.entitlement_active && !standing.connected_eligible && standing.edition.as_str() == "essentials");
+    assert!(
+        !standing.entitlement_active
+            && !standing.connected_eligible
+            && standing.edition.as_str() == "essentials"
+    );
 }
 
 /// Races.
@@ -150,7 +178,11 @@ pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<
         tokio::spawn(async move {
             if number == 6 {
                 let selector = EntitlementSelector::Id(entitlement);
-                world.registry.entitlement_edit(selector, EntitlementEdit::Revoke, None, actor()).await.unwrap();
+                world
+                    .registry
+                    .entitlement_edit(selector, EntitlementEdit::Revoke, None, actor())
+                    .await
+                    .unwrap();
             }
             check_in(&world, &credential).await.unwrap()
         })
@@ -158,7 +190,8 @@ pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<
     let answers: Vec<_> = join_all(racers).await.into_iter().map(|it| it.unwrap()).collect();
     assert!(answers.iter().filter(|it| has_token(it)).count() <= 1, "one renewal is enough");
     assert!(answers.iter().any(|it| matches!(it.standing, Standing::Revoked)));
-    let renewals = actions(&store, tenant).await.iter().filter(|&&it| it == "license_renewed").count();
+    let renewals =
+        actions(&store, tenant).await.iter().filter(|&&it| it == "license_renewed").count();
     assert!(renewals <= 1);
     let last = check_in(&world, &credential).await.unwrap();
     assert!(matches!(last.standing, Standing::Revoked));
@@ -179,13 +212,18 @@ pub async fn a_suspended_tenant_is_refused_until_it_is_resumed(store: Arc<dyn St
     let resumed = world.registry.tenant_edit(tenant, TenantEdit::Resume, actor()).await.unwrap();
     assert_eq!(resumed.status, TenantStatus::Installed);
     assert!(matches!(check_in(&world, &credential).await.unwrap().standing, Standing::Licensed(_)));
-    assert_eq!(store.tenant_show(tenant).await.unwrap().unwrap().tenant.status, TenantStatus::Active);
+    assert_eq!(
+        store.tenant_show(tenant).await.unwrap().unwrap().tenant.status,
+        TenantStatus::Active
+    );
     let done = actions(&store, tenant).await;
-    for (action, count) in [("tenant_suspended", 1), ("tenant_cancelled", 1), ("tenant_resumed", 1)] {
+    for (action, count) in [("tenant_suspended", 1), ("tenant_cancelled", 1), ("tenant_resumed", 1)]
+    {
         assert_eq!(done.iter().filter(|&&it| it == action).count(), count, "{action}");
     }
     let nobody = TenantId(world.registry.draw_id());
-    let refused = world.registry.tenant_edit(nobody, TenantEdit::Suspend, actor()).await.unwrap_err();
+    let refused =
+        world.registry.tenant_edit(nobody, TenantEdit::Suspend, actor()).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantNotFound)));
 }
 
@@ -202,7 +240,11 @@ pub async fn appliances_are_silent_from_their_last_check_in_on(store: Arc<dyn St
     check_in(&world, &installs[1].1).await.unwrap();
     world.clock.advance(TimeDelta::days(3));
     check_in(&world, &installs[2].1).await.unwrap();
-    world.registry.appliance_revoke(installs[3].0, ApplianceId::parse("appliance-1").unwrap(), actor()).await.unwrap();
+    world
+        .registry
+        .appliance_revoke(installs[3].0, ApplianceId::parse("appliance-1").unwrap(), actor())
+        .await
+        .unwrap();
     world.registry.tenant_edit(installs[4].0, TenantEdit::Suspend, actor()).await.unwrap();
     let silent = async |limit| {
         let found = world.registry.appliances_silent(2, limit).await.unwrap();
@@ -213,7 +255,11 @@ pub async fn appliances_are_silent_from_their_last_check_in_on(store: Arc<dyn St
     let found = world.registry.appliances_silent(2, 1).await.unwrap().remove(0);
     assert_eq!(found.appliance, appliance(&store, installs[0].0).await);
     world.clock.advance(TimeDelta::days(2));
-    assert_eq!(silent(10).await, ["Never", "Long ago"], "exactly two check-ins ago is not silent yet");
+    assert_eq!(
+        silent(10).await,
+        ["Never", "Long ago"],
+        "exactly two check-ins ago is not silent yet"
+    );
     world.clock.advance(TimeDelta::microseconds(1));
     assert_eq!(silent(10).await, ["Never", "Long ago", "Lately"]);
     check_in(&world, &installs[0].1).await.unwrap();

@@ -1,4 +1,5 @@
-//! Rules that a row can hold are held by the store itself, whatever a decision says; and recorded answers.
+//! Rules that a row can hold are held by the store itself, whatever a decision says; and recorded
+//! answers.
 
 use std::sync::Arc;
 
@@ -9,7 +10,9 @@ use registry_core::answer::Redeemed;
 use registry_core::id::{CodeId, EntitlementId, ReleaseId};
 use registry_core::install_code::Consumption;
 use registry_core::secret::{CodeDigest, KeyId, Sealed};
-use registry_core::store::{Decision, Outcome, RedeemFacts, RedeemKey, Replay, ReplayRecord, Store, StoreError, Write};
+use registry_core::store::{
+    Decision, Outcome, RedeemFacts, RedeemKey, Replay, ReplayRecord, Store, StoreError, Write,
+};
 use registry_core::text::SubscriptionId;
 
 use super::{abort, appliance};
@@ -47,7 +50,8 @@ pub async fn a_code_is_consumed_once(store: Arc<dyn Store>) {
 /// No two codes with one digest.
 pub async fn code_digests_are_unique(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let (acme, bolt) = (world.register("Acme", "essentials").await, world.register("Bolt", "essentials").await);
+    let (acme, bolt) =
+        (world.register("Acme", "essentials").await, world.register("Bolt", "essentials").await);
     let mut code = store.tenant_show(acme.tenant_id).await.unwrap().unwrap().codes.remove(0);
     (code.id, code.tenant_id) = (CodeId(world.registry.draw_id()), Some(bolt.tenant_id));
     let supersede = Write::SupersedeCodes { tenant: bolt.tenant_id, at: world.now() };
@@ -57,7 +61,9 @@ pub async fn code_digests_are_unique(store: Arc<dyn Store>) {
 }
 
 /// Entitlements.
-pub async fn a_tenant_has_one_active_entitlement_and_a_subscription_one_entitlement(store: Arc<dyn Store>) {
+pub async fn a_tenant_has_one_active_entitlement_and_a_subscription_one_entitlement(
+    store: Arc<dyn Store>,
+) {
     let world = World::over(store.clone());
     let mut new = World::new_tenant("Acme", "pro");
     new.stripe_sub_id = Some("sub_1".to_owned());
@@ -71,7 +77,8 @@ pub async fn a_tenant_has_one_active_entitlement_and_a_subscription_one_entitlem
     };
     second.tenant_id = None;
     assert!(world.write(put(&second)).await.is_err(), "the subscription is taken");
-    (second.tenant_id, second.subscription) = (first.tenant_id, SubscriptionId::parse("sub_2").ok());
+    (second.tenant_id, second.subscription) =
+        (first.tenant_id, SubscriptionId::parse("sub_2").ok());
     assert!(world.write(put(&second)).await.is_err(), "the tenant has an active one");
     second.revoked_at = Some(world.now());
     world.write(put(&second)).await.unwrap();
@@ -106,10 +113,14 @@ async fn ask(
 }
 
 fn recording(request: Replay) -> impl Fn() -> Decision<Redeemed> + Send + Sync + 'static {
-    move || Decision::Commit { writes: vec![record(request.clone())], outcome: Err(Refusal::TenantRequired) }
+    move || Decision::Commit {
+        writes: vec![record(request.clone())],
+        outcome: Err(Refusal::TenantRequired),
+    }
 }
 
-/// The same key and request is answered from the record, another request is refused, and after its time it is new.
+/// The same key and request is answered from the record, another request is refused, and after its
+/// time it is new.
 pub async fn a_recorded_answer_is_replayed_until_it_ends(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let first = ask(&store, replay(&world, 7), recording(replay(&world, 7))).await;
@@ -147,7 +158,10 @@ pub async fn twins_in_flight_are_one(store: Arc<dyn Store>) {
         tokio::spawn(async move { ask(&store, request.clone(), recording(request)).await })
     });
     let outcomes: Vec<_> = join_all(twins).await.into_iter().map(|it| it.unwrap()).collect();
-    let decided = outcomes.iter().filter(|it| matches!(it, Outcome::Refused(Refusal::TenantRequired))).count();
+    let decided = outcomes
+        .iter()
+        .filter(|it| matches!(it, Outcome::Refused(Refusal::TenantRequired)))
+        .count();
     let replayed = outcomes.iter().filter(|it| matches!(it, Outcome::Replayed(_))).count();
     assert_eq!((decided, replayed), (1, 15));
 }

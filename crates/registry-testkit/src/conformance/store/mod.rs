@@ -24,13 +24,15 @@ use std::sync::Arc;
 
 use registry_core::answer::Redeemed;
 use registry_core::id::TenantId;
-use registry_core::store::{DecideError, Decision, Outcome, RedeemFacts, RedeemKey, Store, StoreError};
+use registry_core::store::{
+    DecideError, Decision, Outcome, RedeemFacts, RedeemKey, Store, StoreError,
+};
 use registry_core::text::ApplianceId;
 
 use crate::world::audit;
 
-/// Stamps the suite on a store: `$fresh` is an expression that makes an empty one, as `(store, guard)`, where the guard
-/// is what has to outlive it (a temporary folder, say).
+/// Stamps the suite on a store: `$fresh` is an expression that makes an empty one, as `(store,
+/// guard)`, where the guard is what has to outlive it (a temporary folder, say).
 #[macro_export]
 macro_rules! store_conformance {
     ($fresh:expr) => {
@@ -102,7 +104,8 @@ macro_rules! store_conformance {
     )+};
 }
 
-/// Runs writes of the suite's own through the store, as a decision that then aborts, refuses or answers.
+/// Runs writes of the suite's own through the store, as a decision that then aborts, refuses or
+/// answers.
 async fn decide_so(
     store: &Arc<dyn Store>,
     decision: impl Fn() -> Decision<Redeemed> + Send + Sync + 'static,

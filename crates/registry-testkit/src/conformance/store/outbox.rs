@@ -78,26 +78,38 @@ pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded_un
         let mails = world.mails(bolt.tenant_id).await;
         mails.iter().find(|mail| mail.id == id).unwrap().state
     };
-    store.mail_settle(id, later, Settlement::Retry { due_at: now, error: "busy".to_owned() }, now).await.unwrap();
+    store
+        .mail_settle(id, later, Settlement::Retry { due_at: now, error: "busy".to_owned() }, now)
+        .await
+        .unwrap();
     assert_eq!(state().await, MailState::Discarded);
     store.mail_settle(id, later, Settlement::Sent, now).await.unwrap();
     assert_eq!(state().await, MailState::Sent, "what was sent was sent");
 }
 
 /// Giving up.
-pub async fn a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replaced(store: Arc<dyn Store>) {
+pub async fn a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replaced(
+    store: Arc<dyn Store>,
+) {
     let world = World::over(store.clone());
     let dead = world.register("Cog", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
     let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
-    store.mail_settle(id, later, Settlement::Dead { error: "no such user".to_owned() }, now).await.unwrap();
+    store
+        .mail_settle(id, later, Settlement::Dead { error: "no such user".to_owned() }, now)
+        .await
+        .unwrap();
     let mail = only(&world, dead.tenant_id).await;
     assert_eq!((mail.state, mail.last_error.as_deref()), (MailState::Dead, Some("no such user")));
     assert!(mail.sealed.is_some(), "an operator can send it again");
     world.reissue(dead.tenant_id).await.unwrap();
     let mails = world.mails(dead.tenant_id).await;
     let mail = mails.iter().find(|mail| mail.id == id).unwrap();
-    assert_eq!((mail.state, &mail.sealed), (MailState::Discarded, &None), "not with a dead code in it");
+    assert_eq!(
+        (mail.state, &mail.sealed),
+        (MailState::Discarded, &None),
+        "not with a dead code in it"
+    );
 }
 
 /// A worker that was away for longer than its lease.
@@ -120,9 +132,17 @@ pub async fn a_worker_whose_lease_ended_takes_nothing_from_the_next_one(store: A
     }
     store.mail_settle(id, second, Settlement::Held { error: error() }, first).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;
-    assert_eq!((mail.due_at, mail.attempts, mail.last_error.as_deref()), (first, 0, Some("timed out")), "held");
+    assert_eq!(
+        (mail.due_at, mail.attempts, mail.last_error.as_deref()),
+        (first, 0, Some("timed out")),
+        "held"
+    );
     store.mail_settle(id, start, Settlement::Sent, first).await.unwrap();
-    assert_eq!(only(&world, issued.tenant_id).await.state, MailState::Sent, "what was sent was sent");
+    assert_eq!(
+        only(&world, issued.tenant_id).await.state,
+        MailState::Sent,
+        "what was sent was sent"
+    );
 }
 
 /// Order.
@@ -134,7 +154,8 @@ pub async fn due_mails_are_leased_oldest_first_and_listed_newest_first(store: Ar
         world.clock.advance(TimeDelta::seconds(1));
     }
     let now = world.now();
-    let owners = |mails: Vec<QueuedMail>| mails.iter().map(|mail| mail.tenant_id).collect::<Vec<_>>();
+    let owners =
+        |mails: Vec<QueuedMail>| mails.iter().map(|mail| mail.tenant_id).collect::<Vec<_>>();
     assert_eq!(owners(lease_all(&store, now, now + TimeDelta::minutes(5)).await), tenants);
     let list = async |query| owners(store.mail_list(query).await.unwrap());
     tenants.reverse();
@@ -158,11 +179,17 @@ pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Sto
     let issued = world.register("Acme", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
     let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
-    store.mail_settle(id, later, Settlement::Dead { error: "no such user".to_owned() }, now).await.unwrap();
+    store
+        .mail_settle(id, later, Settlement::Dead { error: "no such user".to_owned() }, now)
+        .await
+        .unwrap();
     let edit = async |id, edit| world.registry.mail_edit(id, edit, actor()).await;
     edit(id, MailEdit::Retry).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;
-    assert_eq!((mail.state, mail.attempts, mail.due_at, mail.settled_at), (MailState::Queued, 0, now, None));
+    assert_eq!(
+        (mail.state, mail.attempts, mail.due_at, mail.settled_at),
+        (MailState::Queued, 0, now, None)
+    );
     assert_eq!(mail.last_error, None, "its tries begin anew");
     edit(id, MailEdit::Retry).await.unwrap();
     let until = now + TimeDelta::seconds(30);
@@ -172,10 +199,16 @@ pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Sto
     world.clock.advance(TimeDelta::seconds(1));
     edit(id, MailEdit::Discard).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;
-    assert_eq!((mail.state, mail.sealed, mail.settled_at), (MailState::Discarded, None, Some(world.now())));
+    assert_eq!(
+        (mail.state, mail.sealed, mail.settled_at),
+        (MailState::Discarded, None, Some(world.now()))
+    );
     edit(id, MailEdit::Discard).await.unwrap();
     let again = edit(id, MailEdit::Retry).await.unwrap_err();
-    assert!(matches!(again, Error::Refused(Refusal::MailSettled { state: MailState::Discarded })), "{again:?}");
+    assert!(
+        matches!(again, Error::Refused(Refusal::MailSettled { state: MailState::Discarded })),
+        "{again:?}"
+    );
     let missing = edit(MailId(world.registry.draw_id()), MailEdit::Retry).await.unwrap_err();
     assert!(matches!(missing, Error::Refused(Refusal::MailNotFound)), "{missing:?}");
     let bolt = world.register("Bolt", "essentials").await;
@@ -184,7 +217,11 @@ pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Sto
     assert!(matches!(late, Error::Refused(Refusal::MailOutdated { .. })), "{late:?}");
     let actions = super::actions(&store, issued.tenant_id).await;
     let changes = actions.into_iter().filter(|action| action.starts_with("mail_"));
-    assert_eq!(changes.collect::<Vec<_>>(), ["mail_retried", "mail_discarded"], "repeating it changes nothing");
+    assert_eq!(
+        changes.collect::<Vec<_>>(),
+        ["mail_retried", "mail_discarded"],
+        "repeating it changes nothing"
+    );
 }
 
 /// Aggregation.
@@ -207,13 +244,16 @@ pub async fn what_an_open_endpoint_writes_is_one_line_a_source_and_minute(store:
             let actor = Actor { name: "anyone".to_owned(), source: source.to_owned() };
             let id = AuditId(world.registry.draw_id());
             let (tenant_id, mail_id, detail) = (None, None, "1.0".to_owned());
-            let entry = AuditEntry { id, at, actor, action, tenant_id, code_id, mail_id, detail, count: 1 };
+            let entry =
+                AuditEntry { id, at, actor, action, tenant_id, code_id, mail_id, detail, count: 1 };
             store.audit_count(entry).await.unwrap();
         }
         counts.push((action.as_str(), code_id, source.to_owned(), at, expected));
     }
     let lines = audit(&*store, None).await;
-    let line = |it: &AuditEntry| (it.action.as_str(), it.code_id, it.actor.source.clone(), it.at, it.count);
+    let line = |it: &AuditEntry| {
+        (it.action.as_str(), it.code_id, it.actor.source.clone(), it.at, it.count)
+    };
     let mut found: Vec<_> = lines.iter().map(line).collect();
     found.sort();
     counts.sort();

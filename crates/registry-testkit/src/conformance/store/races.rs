@@ -23,7 +23,9 @@ pub async fn of_16_redeemers_of_each_of_200_codes_exactly_one_wins(store: Arc<dy
     for racer in 0..16 {
         for issued in &issued {
             let (world, code) = (world.clone(), issued.code.clone());
-            racers.push(tokio::spawn(async move { world.redeem(&code, &format!("appliance-{racer}")).await }));
+            racers.push(tokio::spawn(async move {
+                world.redeem(&code, &format!("appliance-{racer}")).await
+            }));
         }
     }
     let mut winners = 0;
@@ -38,7 +40,11 @@ pub async fn of_16_redeemers_of_each_of_200_codes_exactly_one_wins(store: Arc<dy
     for issued in issued {
         let record = store.tenant_show(issued.tenant_id).await.unwrap().unwrap();
         assert_eq!(record.appliances.len(), 1);
-        let redeemed = actions(&store, issued.tenant_id).await.iter().filter(|&&it| it == "code_redeemed").count();
+        let redeemed = actions(&store, issued.tenant_id)
+            .await
+            .iter()
+            .filter(|&&it| it == "code_redeemed")
+            .count();
         assert_eq!(redeemed, 1);
     }
 }
@@ -62,8 +68,9 @@ pub async fn a_reissue_racing_a_redemption_never_leaves_two_live_codes(store: Ar
         assert!(won <= 1, "{won} redeemers won");
         let reissued = [b.unwrap().unwrap(), d.unwrap().unwrap()];
         let record = store.tenant_show(first.tenant_id).await.unwrap().unwrap();
-        let count =
-            |state: fn(&CodeState) -> bool| record.codes.iter().filter(|it| state(&it.state(world.now()))).count();
+        let count = |state: fn(&CodeState) -> bool| {
+            record.codes.iter().filter(|it| state(&it.state(world.now()))).count()
+        };
         assert_eq!(count(|state| *state == CodeState::Live), 1);
         assert_eq!(count(|state| matches!(state, CodeState::Consumed(_))), won);
         let mut alive = 0;
@@ -87,7 +94,8 @@ pub async fn racing_registrations_of_one_subscription_are_one_tenant(store: Arc<
     assert!(issued.iter().all(|it| it.tenant_id == issued[0].tenant_id));
     let record = store.tenant_show(issued[0].tenant_id).await.unwrap().unwrap();
     assert_eq!((record.entitlements.len(), record.codes.len()), (1, 16));
-    let live = record.codes.iter().filter(|code| code.state(world.now()) == CodeState::Live).count();
+    let live =
+        record.codes.iter().filter(|code| code.state(world.now()) == CodeState::Live).count();
     assert_eq!(live, 1);
 }
 

@@ -37,7 +37,8 @@ pub async fn the_audit_is_paged_newest_first(store: Arc<dyn Store>) {
         assert_eq!(all.len(), if tenant.is_some() { 5 } else { 7 });
         let (mut seen, mut cursor) = (Vec::new(), None::<String>);
         loop {
-            let (page, next) = world.registry.audit_page(tenant, 2, cursor.as_deref()).await.unwrap();
+            let (page, next) =
+                world.registry.audit_page(tenant, 2, cursor.as_deref()).await.unwrap();
             seen.extend(page);
             cursor = next;
             if cursor.is_none() {
@@ -57,10 +58,12 @@ pub async fn a_timeline_has_every_line_and_every_mail_once(store: Arc<dyn Store>
         world.reissue(tenant).await.unwrap();
         world.clock.advance(TimeDelta::seconds(number % 2));
     }
-    let (lines, mails) = (audit(&*store, Some(tenant)).await.len(), world.mails(tenant).await.len());
+    let (lines, mails) =
+        (audit(&*store, Some(tenant)).await.len(), world.mails(tenant).await.len());
     let (mut seen, mut cursor) = (Vec::new(), None::<String>);
     loop {
-        let (page, next) = world.registry.tenant_timeline(tenant, 3, cursor.as_deref()).await.unwrap();
+        let (page, next) =
+            world.registry.tenant_timeline(tenant, 3, cursor.as_deref()).await.unwrap();
         assert!(page.len() == 3 || next.is_none());
         seen.extend(page);
         cursor = next;
@@ -70,7 +73,10 @@ pub async fn a_timeline_has_every_line_and_every_mail_once(store: Arc<dyn Store>
     }
     assert!(seen.is_sorted_by(|earlier, later| earlier.at() >= later.at()), "newest first");
     let is_mail = |event: &&Event| matches!(event, Event::Mailed(_));
-    assert_eq!((seen.len() - seen.iter().filter(is_mail).count(), seen.iter().filter(is_mail).count()), (lines, mails));
+    assert_eq!(
+        (seen.len() - seen.iter().filter(is_mail).count(), seen.iter().filter(is_mail).count()),
+        (lines, mails)
+    );
     for (position, event) in seen.iter().enumerate() {
         assert!(!seen[position + 1..].contains(event), "twice: {event:?}");
     }
@@ -85,7 +91,9 @@ pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn Store>) {
             world.clock.advance(TimeDelta::seconds(1));
         }
     }
-    let everything = names(&world, ListTenants { limit: Some("200".to_owned()), ..ListTenants::default() }).await;
+    let everything =
+        names(&world, ListTenants { limit: Some("200".to_owned()), ..ListTenants::default() })
+            .await;
     assert_eq!(everything.len(), 25);
     assert!(everything[0].starts_with("Company 2"), "newest first");
     let (mut seen, mut cursor) = (Vec::new(), None);
@@ -104,7 +112,9 @@ pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn Store>) {
 /// Filters.
 pub async fn filters_and_search_find_what_they_name(store: Arc<dyn Store>) {
     let world = World::over(store);
-    for (company, edition) in [("Müller & Söhne", "pro"), ("100% Acme_Corp", "essentials"), ("Bolt", "essentials")] {
+    for (company, edition) in
+        [("Müller & Söhne", "pro"), ("100% Acme_Corp", "essentials"), ("Bolt", "essentials")]
+    {
         let mut new = World::new_tenant(company, edition);
         new.contact_email = format!("{}@Example.COM", &edition[..3]);
         if company == "Bolt" {
@@ -125,7 +135,10 @@ pub async fn filters_and_search_find_what_they_name(store: Arc<dyn Store>) {
         change(&mut asked);
         asked
     };
-    assert_eq!(names(&world, by(|it| it.edition = Some("premium".into()))).await, ["Müller & Söhne"]);
+    assert_eq!(
+        names(&world, by(|it| it.edition = Some("premium".into()))).await,
+        ["Müller & Söhne"]
+    );
     assert_eq!(names(&world, by(|it| it.deployment_type = Some("hosted".into()))).await, ["Bolt"]);
     assert_eq!(names(&world, by(|it| it.status = Some("installed".into()))).await, [""; 0]);
     assert_eq!(names(&world, by(|it| it.product_code = Some("psa".into()))).await.len(), 3);
@@ -186,7 +199,10 @@ pub async fn a_tenant_is_shown_with_everything(store: Arc<dyn Store>) {
     assert_eq!(tenant.billing_customer.as_ref().unwrap().as_str(), "cus_1");
     assert_eq!(tenant.region.as_ref().unwrap().as_str(), "eu");
     let entitlement = shown.entitlement.as_ref().unwrap();
-    assert_eq!((entitlement.subscription.as_ref().unwrap().as_str(), entitlement.seats), ("sub_1", Some(25)));
+    assert_eq!(
+        (entitlement.subscription.as_ref().unwrap().as_str(), entitlement.seats),
+        ("sub_1", Some(25))
+    );
     assert!(shown.connected && shown.has_current_token);
     assert_eq!((shown.tier.as_deref(), shown.code_state), (Some("pro"), NewestCode::Live));
     let issued_at: Vec<_> = shown.record.codes.iter().map(|code| code.issued_at).collect();
@@ -201,7 +217,8 @@ pub async fn the_keys_that_live_codes_and_unsent_mails_need_are_known(store: Arc
     let world = World::over(store.clone());
     assert_eq!(store.key_ids_in_use().await.unwrap(), []);
     let issued = world.register("Acme", "essentials").await;
-    let key = store.tenant_show(issued.tenant_id).await.unwrap().unwrap().codes[0].digest.key_id.clone();
+    let key =
+        store.tenant_show(issued.tenant_id).await.unwrap().unwrap().codes[0].digest.key_id.clone();
     assert_eq!(store.key_ids_in_use().await.unwrap(), [key]);
     world.deliver().await;
     world.redeem(&issued.code, "a").await.unwrap();
@@ -230,6 +247,9 @@ pub async fn what_is_not_there_is_not_found(store: Arc<dyn Store>) {
     assert_eq!(store.mail_lease(world.now(), world.now()).await.unwrap(), None);
     assert_eq!(store.release_list(None).await.unwrap(), []);
     assert_eq!(store.code_show(CodeId(world.registry.draw_id())).await.unwrap(), None);
-    assert_eq!(store.release_of_file(BlobKey::parse("stable/1/image.iso").unwrap()).await.unwrap(), None);
+    assert_eq!(
+        store.release_of_file(BlobKey::parse("stable/1/image.iso").unwrap()).await.unwrap(),
+        None
+    );
     store.probe().await.unwrap();
 }

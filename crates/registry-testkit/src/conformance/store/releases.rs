@@ -17,7 +17,13 @@ use crate::world::actor;
 /// The version that customers download.
 async fn current(world: &World) -> Option<String> {
     let channel = world.registry.settings().channel.clone();
-    world.ports.store.release_current(channel).await.unwrap().map(|release| release.version.to_string())
+    world
+        .ports
+        .store
+        .release_current(channel)
+        .await
+        .unwrap()
+        .map(|release| release.version.to_string())
 }
 
 async fn yank(world: &World, version: &str) -> Result<(), Error> {
@@ -29,7 +35,9 @@ async fn roll_back(world: &World, version: Option<&str>) -> Result<(), Error> {
 }
 
 /// Publishing.
-pub async fn publishing_makes_a_release_current_and_never_replaces_a_version(store: Arc<dyn Store>) {
+pub async fn publishing_makes_a_release_current_and_never_replaces_a_version(
+    store: Arc<dyn Store>,
+) {
     let world = World::over(store);
     assert_eq!(current(&world).await, None);
     let one = world.publish("1.0", b"one").await.unwrap();
@@ -46,10 +54,15 @@ pub async fn publishing_makes_a_release_current_and_never_replaces_a_version(sto
     world.clock.advance(TimeDelta::seconds(1));
     world.ports.blobs.delete(&one.key).await.unwrap();
     let mended = world.publish("1.0", b"one").await.unwrap();
-    assert_eq!((mended.id, current(&world).await.as_deref()), (one.id, Some("1.0")), "a lost file is brought back");
+    assert_eq!(
+        (mended.id, current(&world).await.as_deref()),
+        (one.id, Some("1.0")),
+        "a lost file is brought back"
+    );
     assert_eq!(world.blobs.content(&mended.key).as_deref(), Some(&b"one"[..]));
     let listed = world.registry.release_list(Some("stable")).await.unwrap();
-    let shown: Vec<_> = listed.iter().map(|it| (it.release.version.as_str(), it.is_current)).collect();
+    let shown: Vec<_> =
+        listed.iter().map(|it| (it.release.version.as_str(), it.is_current)).collect();
     assert_eq!(shown, [("1.0", true), ("2.0", false)], "newest first, and the mended one is new");
     assert_eq!(listed[1].release, two);
     assert_eq!(world.registry.release_list(Some("beta")).await.unwrap(), []);
@@ -61,7 +74,8 @@ pub async fn publishing_again_signs_a_release_that_has_no_manifest(store: Arc<dy
     let world = World::over(store);
     let signed = world.publish("1.0", b"one").await.unwrap();
     let old = Release { manifest: None, id: ReleaseId(world.registry.draw_id()), ..signed.clone() };
-    let (version, key) = (Version::parse("0.9").unwrap(), BlobKey::parse("stable/old/image.iso").unwrap());
+    let (version, key) =
+        (Version::parse("0.9").unwrap(), BlobKey::parse("stable/old/image.iso").unwrap());
     let old = Release { version, key: key.clone(), ..old };
     world.write(vec![Write::PutRelease(Box::new(old.clone()))]).await.unwrap();
     let mut upload = world.ports.blobs.upload(&key, None).await.unwrap();
@@ -86,13 +100,20 @@ pub async fn a_yanked_release_is_never_current_again(store: Arc<dyn Store>) {
     let since = world.registry.release_show("3.0", None).await.unwrap().release.yanked_at;
     world.clock.advance(TimeDelta::seconds(1));
     yank(&world, "3.0").await.unwrap();
-    assert_eq!(world.registry.release_show("3.0", None).await.unwrap().release.yanked_at, since, "repeated");
+    assert_eq!(
+        world.registry.release_show("3.0", None).await.unwrap().release.yanked_at,
+        since,
+        "repeated"
+    );
     for attempt in [
         world.publish("3.0", b"3.0").await.map(drop),
         world.publish("2.0", b"mended").await.map(drop),
         roll_back(&world, Some("3.0")).await,
     ] {
-        assert!(matches!(attempt, Err(Error::Refused(Refusal::ReleaseYanked { .. }))), "{attempt:?}");
+        assert!(
+            matches!(attempt, Err(Error::Refused(Refusal::ReleaseYanked { .. }))),
+            "{attempt:?}"
+        );
     }
     yank(&world, "1.0").await.unwrap();
     assert_eq!(current(&world).await, None, "none is left");
@@ -105,7 +126,10 @@ pub async fn a_yanked_release_is_never_current_again(store: Arc<dyn Store>) {
 pub async fn rolling_back_goes_to_the_newest_older_release_or_the_named_one(store: Arc<dyn Store>) {
     let world = World::over(store);
     let nothing = roll_back(&world, None).await;
-    assert!(matches!(nothing, Err(Error::Refused(Refusal::NoEarlierRelease { .. }))), "{nothing:?}");
+    assert!(
+        matches!(nothing, Err(Error::Refused(Refusal::NoEarlierRelease { .. }))),
+        "{nothing:?}"
+    );
     for version in ["1.0", "2.0", "3.0", "4.0"] {
         world.publish(version, version.as_bytes()).await.unwrap();
         world.clock.advance(TimeDelta::seconds(1));

@@ -24,7 +24,8 @@ async fn counts(world: &World) -> [u64; 5] {
 pub async fn what_ended_long_ago_is_deleted_and_the_rest_is_kept(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut keyed = World::new_tenant("Keyed", "essentials");
-    keyed.key = Some(IdempotencyKey { scope: "test".to_owned(), digest: [1; 32], fingerprint: [2; 32] });
+    keyed.key =
+        Some(IdempotencyKey { scope: "test".to_owned(), digest: [1; 32], fingerprint: [2; 32] });
     world.registry.tenant_register(keyed, actor()).await.unwrap();
     let [used, unused, replaced, waiting] = ["Used", "Unused", "Replaced", "Waiting"];
     let used = world.register(used, "pro").await;
@@ -75,5 +76,8 @@ pub async fn a_sweep_is_bounded(store: Arc<dyn Store>) {
         swept.push(store.ended_delete(Ended::Mails, later, 3).await.unwrap());
     }
     assert_eq!(swept, [3, 3, 1, 0]);
-    assert_eq!(store.ended_delete(Ended::Codes, later + TimeDelta::days(7), BATCH).await.unwrap(), 7);
+    assert_eq!(
+        store.ended_delete(Ended::Codes, later + TimeDelta::days(7), BATCH).await.unwrap(),
+        7
+    );
 }

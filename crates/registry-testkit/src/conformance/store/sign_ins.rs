@@ -7,7 +7,9 @@ use registry_core::mail::{MailState, QueuedMail, QueuedMessage};
 use registry_core::refusal::Refusal;
 use registry_core::secret::SignInDigest;
 use registry_core::sign_in::{Role, SignIn, SignInKind, Visitor};
-use registry_core::store::{Decision, Ended, Outcome, SignInWrite, Store, StoreError, TenantQuery, Write};
+use registry_core::store::{
+    Decision, Ended, Outcome, SignInWrite, Store, StoreError, TenantQuery, Write,
+};
 use registry_core::text::EmailAddress;
 
 use crate::World;
@@ -18,12 +20,24 @@ fn customer(name: &str) -> Visitor {
 
 fn link(world: &World, number: u8, visitor: Visitor) -> SignIn {
     let now = world.now();
-    SignIn::new(SignInDigest([number; 32]), SignInKind::Link, visitor, now, now + TimeDelta::minutes(15))
+    SignIn::new(
+        SignInDigest([number; 32]),
+        SignInKind::Link,
+        visitor,
+        now,
+        now + TimeDelta::minutes(15),
+    )
 }
 
 fn session(world: &World, number: u8, visitor: Visitor) -> SignIn {
     let now = world.now();
-    SignIn::new(SignInDigest([number; 32]), SignInKind::Session, visitor, now, now + TimeDelta::hours(12))
+    SignIn::new(
+        SignInDigest([number; 32]),
+        SignInKind::Session,
+        visitor,
+        now,
+        now + TimeDelta::hours(12),
+    )
 }
 
 /// Writes these, where there is what `digest` names, or nothing, as `is_there` says.
@@ -62,21 +76,33 @@ pub async fn a_link_is_found_by_one(store: Arc<dyn Store>) {
     let first = link(&world, 1, visitor.clone());
     put(&*store, first.clone()).await;
     let taken = SignIn { digest: SignInDigest([2; 32]), ..first.clone() };
-    let again = change(&*store, taken.digest, false, (taken.clone(), vec![insert(&first), insert(&taken)])).await;
+    let again =
+        change(&*store, taken.digest, false, (taken.clone(), vec![insert(&first), insert(&taken)]))
+            .await;
     assert!(again.is_err(), "its digest is taken");
-    assert_eq!(store.sign_in_show(taken.digest).await.unwrap(), None, "and nothing of that was written");
+    assert_eq!(
+        store.sign_in_show(taken.digest).await.unwrap(),
+        None,
+        "and nothing of that was written"
+    );
 
     let racers = (10..26_u8).map(|number| {
         let (store, session) = (store.clone(), session(&world, number, visitor.clone()));
-        let links = SignInWrite::DeleteAll { visitor: visitor.clone(), kind: Some(SignInKind::Link) };
+        let links =
+            SignInWrite::DeleteAll { visitor: visitor.clone(), kind: Some(SignInKind::Link) };
         let writes = vec![links.into(), insert(&session)];
-        tokio::spawn(async move { change(&*store, SignInDigest([1; 32]), true, (session, writes)).await.unwrap() })
+        tokio::spawn(async move {
+            change(&*store, SignInDigest([1; 32]), true, (session, writes)).await.unwrap()
+        })
     });
     let mut opened = Vec::new();
     for racer in racers.collect::<Vec<_>>() {
         match racer.await.unwrap() {
             Outcome::Done(session) => opened.push(session),
-            refused => assert!(matches!(refused, Outcome::Refused(Refusal::SignInLinkInvalid)), "{refused:?}"),
+            refused => assert!(
+                matches!(refused, Outcome::Refused(Refusal::SignInLinkInvalid)),
+                "{refused:?}"
+            ),
         }
     }
     assert_eq!(opened.len(), 1, "{opened:?}");
@@ -95,9 +121,13 @@ pub async fn signing_out_ends_one_session_or_all_of_a_visitor(store: Arc<dyn Sto
     let world = World::over(store.clone());
     let visitor = customer("a@example.com");
     let same_name = Visitor { role: Role::Operator, name: "a@example.com".to_owned() };
-    for (number, visitor) in
-        [(11, &visitor), (12, &visitor), (13, &same_name), (14, &customer("b@example.com")), (15, &visitor)]
-    {
+    for (number, visitor) in [
+        (11, &visitor),
+        (12, &visitor),
+        (13, &same_name),
+        (14, &customer("b@example.com")),
+        (15, &visitor),
+    ] {
         put(&*store, session(&world, number, visitor.clone())).await;
     }
     put(&*store, link(&world, 4, visitor.clone())).await;
@@ -105,7 +135,9 @@ pub async fn signing_out_ends_one_session_or_all_of_a_visitor(store: Arc<dyn Sto
     let left = async || {
         let mut left = Vec::new();
         for number in [11, 12, 13, 14, 15, 4, 5] {
-            left.extend(store.sign_in_show(SignInDigest([number; 32])).await.unwrap().map(|_| number));
+            left.extend(
+                store.sign_in_show(SignInDigest([number; 32])).await.unwrap().map(|_| number),
+            );
         }
         left
     };
@@ -139,11 +171,19 @@ pub async fn a_link_and_its_mail_are_kept_together(store: Arc<dyn Store>) {
     keep(1).await.unwrap();
     let queued = world.mails(issued.tenant_id).await;
     let kept: Vec<&QueuedMail> = queued.iter().filter(|it| it.id == mail.id).collect();
-    assert_eq!((kept.len(), kept[0].state, &kept[0].message), (1, MailState::Queued, &mail.message));
+    assert_eq!(
+        (kept.len(), kept[0].state, &kept[0].message),
+        (1, MailState::Queued, &mail.message)
+    );
     // A fresh code takes the place of earlier ones, and not of the link.
     world.reissue(issued.tenant_id).await.unwrap();
     let states = async || {
-        world.mails(issued.tenant_id).await.into_iter().map(|it| (it.message.kind(), it.state)).collect::<Vec<_>>()
+        world
+            .mails(issued.tenant_id)
+            .await
+            .into_iter()
+            .map(|it| (it.message.kind(), it.state))
+            .collect::<Vec<_>>()
     };
     let discarded = states().await.into_iter().filter(|(_, state)| *state == MailState::Discarded);
     assert_eq!(discarded.collect::<Vec<_>>(), [("install_code", MailState::Discarded)]);
@@ -154,6 +194,7 @@ pub async fn a_link_and_its_mail_are_kept_together(store: Arc<dyn Store>) {
     world.register("Bolt", "essentials").await;
     let contact = EmailAddress::parse("ACME@Example.com").unwrap();
     let query = TenantQuery { contact: Some(contact), limit: 10, ..TenantQuery::default() };
-    let found: Vec<_> = store.tenant_list(query).await.unwrap().iter().map(|it| it.tenant.id).collect();
+    let found: Vec<_> =
+        store.tenant_list(query).await.unwrap().iter().map(|it| it.tenant.id).collect();
     assert_eq!(found, [issued.tenant_id]);
 }
