@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use appliance_install::{CheckIns, Clock as _, Held, Product, Standing, SystemClock};
+use appliance_install::{CheckIns, Clock as _, LicenseState, LicenseStatus, Product, SystemClock};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::options::{Believing, Handing, product};
+use crate::options::{OutputArgs, TrustArgs, product};
 use crate::random;
 use crate::status::moment;
 
@@ -24,27 +24,27 @@ const PAUSE: Duration = Duration::from_mins(1);
 #[derive(Args)]
 pub(crate) struct CheckIn {
     #[command(flatten)]
-    believing: Believing,
+    trust_args: TrustArgs,
     #[command(flatten)]
-    handing: Handing,
+    output_args: OutputArgs,
 }
 
 impl CheckIn {
     /// Where a renewed license goes.
     fn product(&self, state: &Path) -> Result<Box<dyn Product>> {
-        product(&self.handing, None, &self.believing.trust(state), state)
+        product(&self.output_args, None, &self.trust_args.trust(state), state)
     }
 }
 
 /// Once, now.
 pub(crate) async fn once(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
     let product = asked.product(state)?;
-    let held = CheckIns::open(state)?.context("this appliance has no license to renew")?;
-    let held = check_in(held, asked, &*product, state).await?;
-    Ok(match held.standing {
-        Some(Standing::Entitled) | None => ExitCode::SUCCESS,
-        Some(Standing::Revoked | Standing::CredentialRevoked) => ExitCode::from(3),
-        Some(Standing::Trouble(_)) => ExitCode::from(5),
+    let license_state = CheckIns::open(state)?.context("this appliance has no license to renew")?;
+    let license_state = check_in(license_state, asked, &*product, state).await?;
+    Ok(match license_state.standing {
+        Some(LicenseStatus::Entitled) | None => ExitCode::SUCCESS,
+        Some(LicenseStatus::Revoked | LicenseStatus::CredentialRevoked) => ExitCode::from(3),
+        Some(LicenseStatus::ServiceError(_)) => ExitCode::from(5),
     })
 }
 
@@ -89,7 +89,7 @@ async fn next(asked: &CheckIn, state: &Path) -> Result<Option<Duration>> {
     let product = asked.product(state)?;
     // Where the product cannot be reached, the license is renewed all the same.
     let handed = check_ins.hand(&*product).await;
-    let mut schedule = check_ins.held().schedule;
+    let mut schedule = check_ins.license_state().schedule;
     if schedule.due_in(SystemClock.now()) == 0 {
         schedule = check_in(check_ins, asked, &*product, state).await?.schedule;
     }
@@ -102,18 +102,22 @@ async fn check_in(
     asked: &CheckIn,
     product: &dyn Product,
     state: &Path,
-) -> Result<Held> {
-    let service = check_ins.held().service().to_owned();
-    let client = asked.believing.client(&service, state)?;
+) -> Result<LicenseState> {
+    let service = check_ins.license_state().service().to_owned();
+    let client = asked.trust_args.client(&service, state)?;
     let jitter = u16::from_be_bytes(random()?);
     check_ins.check_in(&client, product, SystemClock.now(), jitter).await?;
-    let held = check_ins.held().clone();
-    let message =
-        held.standing.as_ref().map(|standing| standing.message(&service)).unwrap_or_default();
-    let (until, next) = (moment(held.licensed.expires_at), moment(held.schedule.due_at));
+    let license_state = check_ins.license_state().clone();
+    let message = license_state
+        .standing
+        .as_ref()
+        .map(|standing| standing.message(&service))
+        .unwrap_or_default();
+    let (until, next) =
+        (moment(license_state.licensed.expires_at), moment(license_state.schedule.due_at));
     eprintln!("appliance-setup: {message} It holds until {until}; the next check-in is at {next}.");
     if let Some(skew) = client.clock_skew() {
         eprintln!("appliance-setup: {}", crate::status::skew(skew));
     }
-    Ok(held)
+    Ok(license_state)
 }

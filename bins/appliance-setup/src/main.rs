@@ -6,7 +6,6 @@
 #![expect(clippy::print_stderr, reason = "a command line talks to the terminal")]
 
 mod bootstrap;
-mod bundle;
 mod check_in;
 mod offline;
 mod options;
@@ -14,13 +13,14 @@ mod page;
 mod rules;
 mod run;
 mod status;
+mod support_bundle;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use appliance_install::{Install, appliance_id, held};
+use appliance_install::{Install, appliance_id, license_state};
 use clap::{Args, Parser, Subcommand};
 
 use crate::status::Status;
@@ -33,13 +33,13 @@ use crate::status::Status;
 #[command(version)]
 struct Cli {
     #[command(flatten)]
-    place: Place,
+    place: StateArgs,
     #[command(subcommand)]
     task: Task,
 }
 
 #[derive(Args)]
-struct Place {
+struct StateArgs {
     /// Where the installation is written down; it holds secrets until all is done.
     #[arg(
         long,
@@ -85,7 +85,7 @@ enum Here {
         json: bool,
     },
     /// Writes down what a vendor needs to help, without secrets.
-    SupportBundle(bundle::Bundle),
+    SupportBundle(support_bundle::Bundle),
     /// Forgets the installation, and the code that was entered. What was handed to the product
     /// stays there.
     Reset {
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
+fn perform(place: &StateArgs, task: Here) -> anyhow::Result<ExitCode> {
     let state = place.state.as_path();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
@@ -149,10 +149,12 @@ fn perform(place: &Place, task: Here) -> anyhow::Result<ExitCode> {
         Here::CheckIn(asked) => runtime.block_on(check_in::once(&asked, state)),
         Here::Agent(asked) => runtime.block_on(check_in::agent(&asked, state)),
         Here::Status { json } => {
-            let status = Status::of(open()?.step(), held(state)?);
+            let status = Status::of(open()?.step(), license_state(state)?);
             say(&if json { status.json().to_string() } else { status.text() })
         }
-        Here::SupportBundle(asked) => runtime.block_on(bundle::perform(open(), &asked, state)),
+        Here::SupportBundle(asked) => {
+            runtime.block_on(support_bundle::perform(open(), &asked, state))
+        }
     }
 }
 

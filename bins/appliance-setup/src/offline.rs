@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use appliance_install::{Clock as _, Install, Step, SystemClock, Way, answer, request};
+use appliance_install::{
+    Clock as _, Install, ProvisioningMethod, Step, SystemClock, answer, request,
+};
 use clap::Args;
 
-use crate::options::{Believing, Bootstrapping, Handing, product};
+use crate::options::{BootstrapArgs, OutputArgs, TrustArgs, product};
 use crate::run::{Answers, finish};
 use crate::{random, say};
 
@@ -30,11 +32,11 @@ pub(crate) struct Apply {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     #[command(flatten)]
-    believing: Believing,
+    trust_args: TrustArgs,
     #[command(flatten)]
-    handing: Handing,
+    output_args: OutputArgs,
     #[command(flatten)]
-    bootstrapping: Bootstrapping,
+    bootstrap_args: BootstrapArgs,
 }
 
 /// Writes the request.
@@ -54,8 +56,12 @@ pub(crate) fn ask(install: &Install, asked: &Request, state: &Path) -> Result<Ex
 
 /// Takes the answer, and hands the identity on; or goes on with that.
 pub(crate) async fn apply(mut install: Install, asked: &Apply, state: &Path) -> Result<ExitCode> {
-    let product =
-        product(&asked.handing, Some(&asked.bootstrapping), &asked.believing.trust(state), state)?;
+    let product = product(
+        &asked.output_args,
+        Some(&asked.bootstrap_args),
+        &asked.trust_args.trust(state),
+        state,
+    )?;
     if matches!(install.step(), Step::Write { .. } | Step::Bootstrap { .. }) {
         eprintln!(
             "appliance-setup: an answer was taken already, and the installation goes on with that one"
@@ -64,8 +70,11 @@ pub(crate) async fn apply(mut install: Install, asked: &Apply, state: &Path) -> 
         let shown = asked.answer.display();
         let text = std::fs::read_to_string(&asked.answer)
             .with_context(|| format!("{shown} cannot be read"))?;
-        let answered = answer(state, &text, &asked.believing.trust(state), SystemClock.now())?;
-        install.submit_answer(Answers::read(&asked.config)?.entered(Way::Offline)?, answered)?;
+        let answered = answer(state, &text, &asked.trust_args.trust(state), SystemClock.now())?;
+        install.submit_answer(
+            Answers::read(&asked.config)?.setup_form(ProvisioningMethod::Offline)?,
+            answered,
+        )?;
     }
     finish(&mut install, &*product).await
 }

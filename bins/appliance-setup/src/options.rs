@@ -17,12 +17,12 @@ pub(crate) struct Service {
     #[arg(long, env = "REGISTRY_URL", value_name = "URL", hide_env_values = true)]
     registry_url: Option<String>,
     #[command(flatten)]
-    believing: Believing,
+    trust_args: TrustArgs,
 }
 
 /// Whom to believe.
 #[derive(Args)]
-pub(crate) struct Believing {
+pub(crate) struct TrustArgs {
     /// A certificate authority to trust beside the system's (PEM).
     #[arg(long, env = "REGISTRY_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(crate) struct Believing {
 
 /// How the product gets its Secrets.
 #[derive(Args)]
-pub(crate) struct Handing {
+pub(crate) struct OutputArgs {
     /// Leaves the Secrets as files in this folder, instead of applying them.
     #[arg(long, env = "APPLIANCE_OUTPUT", value_name = "DIR")]
     output: Option<PathBuf>,
@@ -59,7 +59,7 @@ pub(crate) struct Handing {
 
 /// How the product is bootstrapped.
 #[derive(Args)]
-pub(crate) struct Bootstrapping {
+pub(crate) struct BootstrapArgs {
     /// The manifest of the product's own bootstrap, which is applied after the Secrets and waited
     /// for.
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
@@ -73,7 +73,7 @@ pub(crate) struct Bootstrapping {
 impl Service {
     /// Whose licenses are believed.
     pub(crate) fn trust(&self, state: &Path) -> Trust {
-        self.believing.trust(state)
+        self.trust_args.trust(state)
     }
 
     /// The service, as it is called from this machine.
@@ -83,11 +83,11 @@ impl Service {
             std::env::var("ALGA_LICENSE_SERVICE_URL").ok().filter(|url| !url.is_empty())
         });
         let url = url.context("the license service's address is missing (REGISTRY_URL)")?;
-        self.believing.client(&url, state)
+        self.trust_args.client(&url, state)
     }
 }
 
-impl Believing {
+impl TrustArgs {
     /// Whose licenses are believed.
     pub(crate) fn trust(&self, state: &Path) -> Trust {
         let (issuer, free_edition) = (self.issuer.clone(), self.free_edition.clone());
@@ -113,7 +113,7 @@ impl Believing {
 /// What an installation was begun with: it goes on so, and its agent does, also where that is not
 /// said again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Chosen {
+struct ChosenOptions {
     output: Option<PathBuf>,
     kubectl: PathBuf,
     job: Option<PathBuf>,
@@ -122,7 +122,7 @@ struct Chosen {
 
 /// What is said now.
 #[derive(Clone, Default)]
-struct Said {
+struct GivenOptions {
     output: Option<PathBuf>,
     kubectl: Option<PathBuf>,
     job: Option<PathBuf>,
@@ -132,19 +132,19 @@ struct Said {
 /// Goes on as it was begun where nothing else is said; of two that exclude each other, what is said
 /// now counts. Only a Job that was to be applied is not dropped by saying something else: nobody
 /// would do the bootstrap.
-fn merged(kept: Option<Chosen>, said: Said) -> Result<Chosen, String> {
-    let kept = kept.unwrap_or(Chosen {
+fn merged(kept: Option<ChosenOptions>, given: GivenOptions) -> Result<ChosenOptions, String> {
+    let kept = kept.unwrap_or(ChosenOptions {
         output: None,
         kubectl: "kubectl".into(),
         job: None,
         bootstrap_image: None,
     });
-    let (job, bootstrap_image) = match (said.job, said.bootstrap_image) {
+    let (job, bootstrap_image) = match (given.job, given.bootstrap_image) {
         (None, None) => (kept.job, kept.bootstrap_image),
-        said => said,
+        given => given,
     };
-    let is_applied = said.kubectl.is_some() || job.is_some();
-    let output = match said.output {
+    let is_applied = given.kubectl.is_some() || job.is_some();
+    let output = match given.output {
         Some(output) => {
             if let Some(job) = &job {
                 let job = job.display();
@@ -157,18 +157,23 @@ fn merged(kept: Option<Chosen>, said: Said) -> Result<Chosen, String> {
         }
         None => kept.output.filter(|_| !is_applied),
     };
-    Ok(Chosen { output, kubectl: said.kubectl.unwrap_or(kept.kubectl), job, bootstrap_image })
+    Ok(ChosenOptions {
+        output,
+        kubectl: given.kubectl.unwrap_or(kept.kubectl),
+        job,
+        bootstrap_image,
+    })
 }
 
 /// What takes the Secrets over, and does the bootstrap: as it is asked for now, else as it was when
 /// the installation began.
 pub(crate) fn product(
-    handing: &Handing,
-    bootstrapping: Option<&Bootstrapping>,
+    output_args: &OutputArgs,
+    bootstrap_args: Option<&BootstrapArgs>,
     trust: &Trust,
     state: &Path,
 ) -> anyhow::Result<Box<dyn Product>> {
-    let mut kept: Option<Chosen> = kept(state, PRODUCT)?;
+    let mut kept: Option<ChosenOptions> = kept(state, PRODUCT)?;
     let absolute = |path: &PathBuf| {
         std::path::absolute(path)
             .with_context(|| format!("{} cannot be found from elsewhere", path.display()))
@@ -177,17 +182,17 @@ pub(crate) fn product(
     let program = |path: &PathBuf| {
         if path.components().count() > 1 { absolute(path) } else { Ok(path.clone()) }
     };
-    if let (None, Some(kept)) = (bootstrapping, kept.as_mut()) {
+    if let (None, Some(kept)) = (bootstrap_args, kept.as_mut()) {
         // A renewal does no bootstrap.
         kept.job = None;
     }
-    let said = Said {
-        output: handing.output.as_ref().map(absolute).transpose()?,
-        kubectl: handing.kubectl.as_ref().map(program).transpose()?,
-        job: bootstrapping.and_then(|asked| asked.job.as_ref()).map(absolute).transpose()?,
-        bootstrap_image: bootstrapping.and_then(|asked| asked.bootstrap_image.clone()),
+    let given = GivenOptions {
+        output: output_args.output.as_ref().map(absolute).transpose()?,
+        kubectl: output_args.kubectl.as_ref().map(program).transpose()?,
+        job: bootstrap_args.and_then(|asked| asked.job.as_ref()).map(absolute).transpose()?,
+        bootstrap_image: bootstrap_args.and_then(|asked| asked.bootstrap_image.clone()),
     };
-    let chosen = merged(kept, said).map_err(|problem| anyhow!(problem))?;
+    let chosen = merged(kept, given).map_err(|problem| anyhow!(problem))?;
     if let Some(folder) = &chosen.output {
         ensure!(
             folder.is_dir(),
@@ -199,10 +204,10 @@ pub(crate) fn product(
     trust.check().map_err(|problem| {
         anyhow!("the keys that licenses are believed by cannot be used: {problem}")
     })?;
-    if bootstrapping.is_some() {
+    if bootstrap_args.is_some() {
         keep(state, PRODUCT, &chosen)?;
     }
-    let Chosen { output, kubectl, job, bootstrap_image } = chosen;
+    let ChosenOptions { output, kubectl, job, bootstrap_image } = chosen;
     let job = match (job, bootstrap_image) {
         (Some(path), _) => Job::File(path),
         (None, Some(name)) => {
@@ -227,9 +232,9 @@ mod tests {
         kubectl: &str,
         job: Option<&str>,
         image: Option<&str>,
-    ) -> Chosen {
+    ) -> ChosenOptions {
         let bootstrap_image = image.map(str::to_owned);
-        Chosen {
+        ChosenOptions {
             output: output.map(Into::into),
             kubectl: kubectl.into(),
             job: job.map(Into::into),
@@ -239,12 +244,12 @@ mod tests {
 
     #[test]
     fn an_installation_goes_on_as_it_was_begun_where_nothing_else_is_said() {
-        let said = |output: Option<&str>,
-                    kubectl: Option<&str>,
-                    job: Option<&str>,
-                    image: Option<&str>| {
+        let given = |output: Option<&str>,
+                     kubectl: Option<&str>,
+                     job: Option<&str>,
+                     image: Option<&str>| {
             let bootstrap_image = image.map(str::to_owned);
-            Said {
+            GivenOptions {
                 output: output.map(Into::into),
                 kubectl: kubectl.map(Into::into),
                 job: job.map(Into::into),
@@ -254,56 +259,56 @@ mod tests {
         let left = Some(chosen(Some("/o"), "kubectl", None, None));
         let applied = Some(chosen(None, "/k", Some("/job"), None));
         let image = Some(chosen(None, "/k", None, Some("img:1")));
-        for (kept, said, expected) in [
-            (None, Said::default(), chosen(None, "kubectl", None, None)),
+        for (kept, given, expected) in [
+            (None, GivenOptions::default(), chosen(None, "kubectl", None, None)),
             (
                 None,
-                said(Some("/o"), None, None, Some("img")),
+                given(Some("/o"), None, None, Some("img")),
                 chosen(Some("/o"), "kubectl", None, Some("img")),
             ),
-            (left.clone(), Said::default(), chosen(Some("/o"), "kubectl", None, None)),
+            (left.clone(), GivenOptions::default(), chosen(Some("/o"), "kubectl", None, None)),
             (
                 left.clone(),
-                said(None, None, None, Some("img")),
+                given(None, None, None, Some("img")),
                 chosen(Some("/o"), "kubectl", None, Some("img")),
             ),
             (
                 left.clone(),
-                said(Some("/p"), None, None, None),
+                given(Some("/p"), None, None, None),
                 chosen(Some("/p"), "kubectl", None, None),
             ),
-            (left.clone(), said(None, Some("/k"), None, None), chosen(None, "/k", None, None)),
+            (left.clone(), given(None, Some("/k"), None, None), chosen(None, "/k", None, None)),
             (
                 left,
-                said(None, None, Some("/job"), None),
+                given(None, None, Some("/job"), None),
                 chosen(None, "kubectl", Some("/job"), None),
             ),
-            (applied.clone(), Said::default(), chosen(None, "/k", Some("/job"), None)),
+            (applied.clone(), GivenOptions::default(), chosen(None, "/k", Some("/job"), None)),
             (
                 applied.clone(),
-                said(None, None, None, Some("img")),
+                given(None, None, None, Some("img")),
                 chosen(None, "/k", None, Some("img")),
             ),
             (
                 applied.clone(),
-                said(Some("/o"), None, None, Some("img")),
+                given(Some("/o"), None, None, Some("img")),
                 chosen(Some("/o"), "/k", None, Some("img")),
             ),
             (
                 image.clone(),
-                said(None, None, Some("/job"), None),
+                given(None, None, Some("/job"), None),
                 chosen(None, "/k", Some("/job"), None),
             ),
             (
                 image,
-                said(Some("/o"), None, None, None),
+                given(Some("/o"), None, None, None),
                 chosen(Some("/o"), "/k", None, Some("img:1")),
             ),
         ] {
-            assert_eq!(merged(kept, said), Ok(expected));
+            assert_eq!(merged(kept, given), Ok(expected));
         }
         assert!(
-            merged(applied, said(Some("/o"), None, None, None))
+            merged(applied, given(Some("/o"), None, None, None))
                 .unwrap_err()
                 .contains("begun with --job /job")
         );

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use appliance_install::{Admin, Client, EditionChoice, Entered, Install, Next, Product, Step, Way};
+use appliance_install::{
+    Admin, Client, EditionChoice, Install, Next, Product, ProvisioningMethod, SetupForm, Step,
+};
 use clap::Args;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use crate::options::{Bootstrapping, Handing, Service, product};
+use crate::options::{BootstrapArgs, OutputArgs, Service, product};
 use crate::rules::{is_email, is_token, unfit, weakness};
 use crate::status::Status;
 use crate::{random, read_secret, say};
@@ -33,9 +35,9 @@ pub(crate) struct Run {
     #[command(flatten)]
     service: Service,
     #[command(flatten)]
-    handing: Handing,
+    output_args: OutputArgs,
     #[command(flatten)]
-    bootstrapping: Bootstrapping,
+    bootstrap_args: BootstrapArgs,
     /// How often the service is tried; without end unless given.
     #[arg(long, value_name = "COUNT")]
     tries: Option<u32>,
@@ -85,10 +87,14 @@ pub(crate) async fn perform(
     let enters = asked.code.is_some()
         || asked.without_code.is_some()
         || matches!(install.step(), Step::Collect { .. });
-    let product =
-        product(&asked.handing, Some(&asked.bootstrapping), &asked.service.trust(state), state)?;
+    let product = product(
+        &asked.output_args,
+        Some(&asked.bootstrap_args),
+        &asked.service.trust(state),
+        state,
+    )?;
     if is_open && enters {
-        install.submit(entered(asked)?, Uuid::from_bytes(random()?).to_string())?;
+        install.submit(setup_form(asked)?, Uuid::from_bytes(random()?).to_string())?;
     }
     let mut terminated = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     tokio::select! {
@@ -105,7 +111,7 @@ pub(crate) async fn perform(
     }
 }
 
-fn entered(asked: &Run) -> anyhow::Result<Entered> {
+fn setup_form(asked: &Run) -> anyhow::Result<SetupForm> {
     let Some(config) = &asked.config else {
         bail!("--code and --config are missing: there is no installation to go on with")
     };
@@ -113,17 +119,17 @@ fn entered(asked: &Run) -> anyhow::Result<Entered> {
         (Some(code), _) => {
             let code = read_secret(code)?;
             ensure!(!code.expose().is_empty(), "the install code is empty");
-            Way::Code { code }
+            ProvisioningMethod::Code { code }
         }
         (None, Some(edition)) => {
             let license = asked.license.as_deref().map(read_secret).transpose()?;
             let is_one = license.as_ref().is_none_or(|text| is_token(text.expose()));
             ensure!(is_one, "the file of --license holds no license");
-            Way::WithoutCode { edition: edition.into(), license }
+            ProvisioningMethod::WithoutCode { edition: edition.into(), license }
         }
         (None, None) => bail!("--code is missing; to install without one, say --without-code"),
     };
-    Answers::read(config)?.entered(way)
+    Answers::read(config)?.setup_form(way)
 }
 
 impl Answers {
@@ -149,14 +155,14 @@ impl Answers {
         Ok(answers)
     }
 
-    pub(crate) fn entered(self, way: Way) -> anyhow::Result<Entered> {
+    pub(crate) fn setup_form(self, way: ProvisioningMethod) -> anyhow::Result<SetupForm> {
         let Self { company, first_name, last_name, email, password_file } = self;
         let password = read_secret(&password_file)?;
         let weakness = weakness(password.expose(), &[&company, &first_name, &last_name, &email]);
         if let Some(weakness) = weakness {
             bail!("{}: {weakness}", password_file.display());
         }
-        Ok(Entered { company, admin: Admin { first_name, last_name, email, password }, way })
+        Ok(SetupForm { company, admin: Admin { first_name, last_name, email, password }, way })
     }
 }
 
@@ -196,9 +202,9 @@ async fn redeem(
                 eprintln!("appliance-setup: {}", Status::of(install.step(), None).text());
                 return Ok(Some(ExitCode::from(3)));
             }
-            Next::TryAgain { trouble, after } => {
+            Next::TryAgain { service_error, after } => {
                 failures += 1;
-                eprintln!("appliance-setup: {}", trouble.message(client.service()));
+                eprintln!("appliance-setup: {}", service_error.message(client.service()));
                 if tries.is_some_and(|tries| failures >= tries) {
                     return Ok(Some(ExitCode::from(5)));
                 }

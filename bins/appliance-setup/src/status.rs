@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use appliance_install::{Held, Standing, Step};
+use appliance_install::{LicenseState, LicenseStatus, Step};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -28,28 +28,28 @@ pub(crate) struct Status {
     step: &'static str,
     detail: String,
     tenant_id: Option<Uuid>,
-    held: Option<Held>,
+    license_state: Option<LicenseState>,
 }
 
 impl Status {
-    pub(crate) fn of(step: &Step, held: Option<Held>) -> Self {
+    pub(crate) fn of(step: &Step, license_state: Option<LicenseState>) -> Self {
         let (step, detail, tenant_id) = words(step);
-        Self { step, detail, tenant_id, held }
+        Self { step, detail, tenant_id, license_state }
     }
 
     /// For programs.
     pub(crate) fn json(&self) -> Value {
-        let license = self.held.as_ref().map(|held| {
+        let license = self.license_state.as_ref().map(|license_state| {
             json!({
-                "standing": held.standing.as_ref().map_or("not_checked_in_yet", name),
-                "detail": message(held),
-                "sub": held.licensed.sub,
-                "expires_at": moment(held.licensed.expires_at),
-                "check_in_url": held.licensed.check_in_url,
-                "last_answer_at": held.last_answer_at.map(moment),
-                "next_check_in_at": moment(held.schedule.due_at),
-                "failures": held.schedule.failures,
-                "handed_to_product": held.handed,
+                "standing": license_state.standing.as_ref().map_or("not_checked_in_yet", name),
+                "detail": message(license_state),
+                "sub": license_state.licensed.sub,
+                "expires_at": moment(license_state.licensed.expires_at),
+                "check_in_url": license_state.licensed.check_in_url,
+                "last_answer_at": license_state.last_answer_at.map(moment),
+                "next_check_in_at": moment(license_state.schedule.due_at),
+                "failures": license_state.schedule.failures,
+                "handed_to_product": license_state.handed,
             })
         });
         json!({ "step": self.step, "detail": self.detail, "tenant_id": self.tenant_id, "license": license })
@@ -59,11 +59,14 @@ impl Status {
     pub(crate) fn text(&self) -> String {
         let mut lines = vec![("step", self.step.to_owned()), ("detail", self.detail.clone())];
         lines.extend(self.tenant_id.map(|tenant| ("tenant", tenant.to_string())));
-        if let Some(held) = &self.held {
-            let last = held.last_answer_at.map_or("none yet".to_owned(), moment);
-            lines.push(("license", format!("until {}", moment(held.licensed.expires_at))));
-            lines.push(("", message(held)));
-            lines.push(("check-in", format!("last {last}, next {}", moment(held.schedule.due_at))));
+        if let Some(license_state) = &self.license_state {
+            let last = license_state.last_answer_at.map_or("none yet".to_owned(), moment);
+            lines.push(("license", format!("until {}", moment(license_state.licensed.expires_at))));
+            lines.push(("", message(license_state)));
+            lines.push((
+                "check-in",
+                format!("last {last}, next {}", moment(license_state.schedule.due_at)),
+            ));
         }
         let lines: Vec<_> =
             lines.into_iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
@@ -71,19 +74,20 @@ impl Status {
     }
 }
 
-fn name(standing: &Standing) -> &'static str {
+fn name(standing: &LicenseStatus) -> &'static str {
     match standing {
-        Standing::Entitled => "entitled",
-        Standing::Revoked => "revoked",
-        Standing::CredentialRevoked => "credential_revoked",
-        Standing::Trouble(_) => "trouble",
+        LicenseStatus::Entitled => "entitled",
+        LicenseStatus::Revoked => "revoked",
+        LicenseStatus::CredentialRevoked => "credential_revoked",
+        LicenseStatus::ServiceError(_) => "service_error",
     }
 }
 
-fn message(held: &Held) -> String {
-    let standing = held.standing.as_ref();
-    standing
-        .map_or("It was not renewed yet.".to_owned(), |standing| standing.message(held.service()))
+fn message(license_state: &LicenseState) -> String {
+    let standing = license_state.standing.as_ref();
+    standing.map_or("It was not renewed yet.".to_owned(), |standing| {
+        standing.message(license_state.service())
+    })
 }
 
 fn words(step: &Step) -> (&'static str, String, Option<Uuid>) {
@@ -92,19 +96,21 @@ fn words(step: &Step) -> (&'static str, String, Option<Uuid>) {
             ("collect", "Nothing was entered yet.".to_owned(), None)
         }
         Step::Collect { refused: Some(refused), .. } => ("collect", refused.text.clone(), None),
-        Step::Redeem { trouble: None, .. } => {
+        Step::Redeem { service_error: None, .. } => {
             ("redeem", "The install code is being redeemed.".to_owned(), None)
         }
-        Step::Redeem { trouble: Some(trouble), tries, .. } => {
-            ("redeem", format!("{} (tried {tries} times)", trouble.message("its address")), None)
-        }
-        Step::Verify { trouble: None, claimed, .. } => (
+        Step::Redeem { service_error: Some(service_error), tries, .. } => (
+            "redeem",
+            format!("{} (tried {tries} times)", service_error.message("its address")),
+            None,
+        ),
+        Step::Verify { service_error: None, claimed, .. } => (
             "verify",
             "What the service answered is being verified.".to_owned(),
             Some(claimed.tenant_id),
         ),
-        Step::Verify { trouble: Some(trouble), tries, claimed, .. } => {
-            let detail = format!("{} (tried {tries} times)", trouble.message("its address"));
+        Step::Verify { service_error: Some(service_error), tries, claimed, .. } => {
+            let detail = format!("{} (tried {tries} times)", service_error.message("its address"));
             ("verify", detail, Some(claimed.tenant_id))
         }
         Step::Write { identity, .. } => {
@@ -131,9 +137,9 @@ mod tests {
             "{}",
             done.text()
         );
-        let said = Status::of(&Step::Collect { refused: None, before: None }, None).json();
+        let outcome = Status::of(&Step::Collect { refused: None, before: None }, None).json();
         assert_eq!(
-            (&said["step"], &said["tenant_id"], &said["license"]),
+            (&outcome["step"], &outcome["tenant_id"], &outcome["license"]),
             (&json!("collect"), &Value::Null, &Value::Null)
         );
     }

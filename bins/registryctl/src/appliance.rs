@@ -6,7 +6,7 @@ use registry_core::id::TenantId;
 use registry_core::text::ApplianceId;
 use serde_json::json;
 
-use crate::consent::Consent;
+use crate::confirm::Confirmation;
 use crate::operator;
 use crate::output::Output;
 use crate::tenant::time;
@@ -25,16 +25,16 @@ pub(crate) enum Task {
         /// What the appliance calls itself.
         appliance_id: String,
         #[command(flatten)]
-        consent: Consent,
+        confirm: Confirmation,
     },
 }
 
 pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
     match task {
         Task::List { tenant_id } => list(registry, tenant_id, output).await,
-        Task::Revoke { tenant_id, appliance_id, consent } => {
+        Task::Revoke { tenant_id, appliance_id, confirm } => {
             let id = ApplianceId::parse(&appliance_id)?;
-            consent.ask(&format!("Revoke {id} of {tenant_id}?"))?;
+            confirm.ask(&format!("Revoke {id} of {tenant_id}?"))?;
             registry.appliance_revoke(tenant_id, id.clone(), operator()).await?;
             output.fields(&[
                 ("tenant_id", json!(tenant_id)),

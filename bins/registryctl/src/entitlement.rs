@@ -10,7 +10,7 @@ use registry_core::text::SubscriptionId;
 use registry_core::{Error, Refusal};
 use serde_json::json;
 
-use crate::consent::Consent;
+use crate::confirm::Confirmation;
 use crate::operator;
 use crate::output::Output;
 use crate::tenant::time;
@@ -32,7 +32,7 @@ pub(crate) enum Task {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        consent: Consent,
+        confirm: Confirmation,
     },
     /// Restores a revoked one: appliances are licensed again at their next check-in.
     Restore(Which),
@@ -64,8 +64,8 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         Task::Show(which) => return print(&find(registry, &which).await?, output),
         Task::SetSeats { which, seats } => (which, EntitlementEdit::Seats(seats.0)),
         Task::Restore(which) => (which, EntitlementEdit::Restore),
-        Task::Revoke { which, consent } => {
-            consent.ask(&format!("Revoke the entitlement of {}?", which.which))?;
+        Task::Revoke { which, confirm } => {
+            confirm.ask(&format!("Revoke the entitlement of {}?", which.which))?;
             (which, EntitlementEdit::Revoke)
         }
     };

@@ -5,7 +5,7 @@ use clap::{Subcommand, ValueEnum};
 use registry_wiring::{Algorithm, Config, LicenseKeys};
 use serde_json::json;
 
-use crate::consent::Consent;
+use crate::confirm::Confirmation;
 use crate::output::Output;
 use crate::tenant::time;
 
@@ -35,7 +35,7 @@ pub(crate) enum Task {
         #[arg(allow_hyphen_values = true)]
         kid: String,
         #[command(flatten)]
-        consent: Consent,
+        confirm: Confirmation,
     },
     /// Prints the key set (JWKS) for appliances that cannot fetch it.
     Export,
@@ -59,8 +59,8 @@ impl From<KeyAlgorithm> for Algorithm {
 }
 
 pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()> {
-    if let Task::Retire { kid, consent } = &task {
-        consent.ask(&format!("Retire the license key {kid}?"))?;
+    if let Task::Retire { kid, confirm } = &task {
+        confirm.ask(&format!("Retire the license key {kid}?"))?;
     }
     let mut keys = LicenseKeys::open(config)?;
     match task {

@@ -12,7 +12,7 @@ use registry_core::registry::outbox::MailEdit;
 use registry_wiring::{Config, MailKind};
 use serde_json::{Value, json};
 
-use crate::consent::Consent;
+use crate::confirm::Confirmation;
 use crate::operator;
 use crate::output::Output;
 use crate::tenant::time;
@@ -39,7 +39,7 @@ pub(crate) enum Task {
         /// The mail's id.
         id: MailId,
         #[command(flatten)]
-        consent: Consent,
+        confirm: Confirmation,
     },
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Preview {
 
 fn state(word: &str) -> Result<MailState, String> {
     let words = || MailState::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", ");
-    MailState::from_word(word).ok_or_else(|| format!("the states are: {}", words()))
+    MailState::from_name(word).ok_or_else(|| format!("the states are: {}", words()))
 }
 
 pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
@@ -95,9 +95,9 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
             show(&registry.mail_edit(id, MailEdit::Retry, operator()).await?, output)
         }
         Task::Retry(Retry { id: None, .. }) => retry_all(registry, output).await,
-        Task::Discard { id, consent } => {
+        Task::Discard { id, confirm } => {
             let mail = registry.mail_show(id).await?;
-            consent.ask(&format!("Discard the mail to {}? Its code is not mailed.", mail.to))?;
+            confirm.ask(&format!("Discard the mail to {}? Its code is not mailed.", mail.to))?;
             show(&registry.mail_edit(id, MailEdit::Discard, operator()).await?, output)
         }
     }

@@ -8,12 +8,12 @@
 
 mod appliance;
 mod code;
-mod consent;
+mod confirm;
 mod entitlement;
-mod keeping;
 mod keys;
 mod license;
 mod mail;
+mod maintenance;
 mod offline;
 mod output;
 mod release;
@@ -64,9 +64,9 @@ struct Options {
 #[derive(Subcommand)]
 enum Group {
     #[command(flatten)]
-    Using(Using),
+    RegistryCommand(RegistryCommand),
     #[command(flatten)]
-    Keeping(keeping::Task),
+    Maintenance(maintenance::Task),
     /// Lists and changes the keys that licenses are signed with.
     #[command(subcommand)]
     Keys(keys::Task),
@@ -77,7 +77,7 @@ enum Group {
 
 /// What is done with the registry.
 #[derive(Subcommand)]
-enum Using {
+enum RegistryCommand {
     /// Registers, lists and shows tenants.
     #[command(subcommand)]
     Tenant(tenant::Task),
@@ -168,12 +168,16 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Group::Keys(_) | Group::Token(_) if is_new(&config) => Err(no_registry(&config)),
         Group::Keys(task) => keys::perform(&config, task, output),
         Group::Token(task) => token::perform(&config, task, output),
-        Group::Keeping(task) => runtime.block_on(keeping::perform(&config, task, output)),
-        Group::Using(Using::License(License::Inspect(asked))) if asked.keys.is_some() => {
+        Group::Maintenance(task) => runtime.block_on(maintenance::perform(&config, task, output)),
+        Group::RegistryCommand(RegistryCommand::License(License::Inspect(asked)))
+            if asked.keys.is_some() =>
+        {
             license::inspect(&asked, "", output)
         }
-        Group::Using(Using::Mail(Mail::Preview(asked))) => mail::preview(&config, &asked, output),
-        Group::Using(task) => runtime.block_on(with_registry(&config, task, output)),
+        Group::RegistryCommand(RegistryCommand::Mail(Mail::Preview(asked))) => {
+            mail::preview(&config, &asked, output)
+        }
+        Group::RegistryCommand(task) => runtime.block_on(with_registry(&config, task, output)),
     }
 }
 
@@ -185,10 +189,15 @@ fn no_registry(config: &Config) -> anyhow::Error {
     anyhow!("there is no registry in {}: name its data folder with --data", config.data.display())
 }
 
-async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::Result<()> {
+async fn with_registry(
+    config: &Config,
+    task: RegistryCommand,
+    output: Output,
+) -> anyhow::Result<()> {
     let may_make_one = matches!(
         task,
-        Using::Tenant(tenant::Task::Register(_)) | Using::Release(release::Task::Publish(_))
+        RegistryCommand::Tenant(tenant::Task::Register(_))
+            | RegistryCommand::Release(release::Task::Publish(_))
     );
     if is_new(config) && !may_make_one {
         return Err(no_registry(config));
@@ -201,17 +210,19 @@ async fn with_registry(config: &Config, task: Using, output: Output) -> anyhow::
         config.public_url.clone().or(noted).unwrap_or_else(|| format!("http://{}", config.listen));
     let registry = registry_wiring::build(config, &public_url).await?.registry;
     match task {
-        Using::Tenant(task) => tenant::perform(&registry, task, output).await,
-        Using::Code(task) => code::perform(&registry, task, output).await,
-        Using::Offline(task) => offline::perform(&registry, task, output).await,
-        Using::Release(task) => release::perform(&registry, task, output).await,
-        Using::Mail(Mail::Task(task)) => mail::perform(&registry, task, output).await,
-        Using::Mail(Mail::Preview(asked)) => mail::preview(config, &asked, output),
-        Using::Sweep(asked) => sweep::perform(&registry, &asked, output).await,
-        Using::Appliance(task) => appliance::perform(&registry, task, output).await,
-        Using::Entitlement(task) => entitlement::perform(&registry, task, output).await,
-        Using::License(License::Task(task)) => license::perform(&registry, task, output).await,
-        Using::License(License::Inspect(asked)) => {
+        RegistryCommand::Tenant(task) => tenant::perform(&registry, task, output).await,
+        RegistryCommand::Code(task) => code::perform(&registry, task, output).await,
+        RegistryCommand::Offline(task) => offline::perform(&registry, task, output).await,
+        RegistryCommand::Release(task) => release::perform(&registry, task, output).await,
+        RegistryCommand::Mail(Mail::Task(task)) => mail::perform(&registry, task, output).await,
+        RegistryCommand::Mail(Mail::Preview(asked)) => mail::preview(config, &asked, output),
+        RegistryCommand::Sweep(asked) => sweep::perform(&registry, &asked, output).await,
+        RegistryCommand::Appliance(task) => appliance::perform(&registry, task, output).await,
+        RegistryCommand::Entitlement(task) => entitlement::perform(&registry, task, output).await,
+        RegistryCommand::License(License::Task(task)) => {
+            license::perform(&registry, task, output).await
+        }
+        RegistryCommand::License(License::Inspect(asked)) => {
             license::inspect(&asked, &jwks(&registry.public_keys()), output)
         }
     }

@@ -15,7 +15,7 @@ use registry_core::store::ListedRelease;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::consent::Consent;
+use crate::confirm::Confirmation;
 use crate::operator;
 use crate::output::Output;
 use crate::tenant::time;
@@ -45,7 +45,7 @@ pub(crate) enum Task {
         #[command(flatten)]
         named: Named,
         #[command(flatten)]
-        consent: Consent,
+        confirm: Confirmation,
     },
     /// Makes an earlier release the current one.
     Rollback(Rollback),
@@ -92,7 +92,7 @@ pub(crate) struct Rollback {
     #[arg(long)]
     channel: Option<String>,
     #[command(flatten)]
-    consent: Consent,
+    confirm: Confirmation,
 }
 
 pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
@@ -114,9 +114,9 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
             }
             show(&listed, output)
         }
-        Task::Yank { named: Named { version, channel }, consent } => {
+        Task::Yank { named: Named { version, channel }, confirm } => {
             let channel = channel.as_deref();
-            consent.ask(&format!("Yank {version} for good? Nobody can download it any more."))?;
+            confirm.ask(&format!("Yank {version} for good? Nobody can download it any more."))?;
             let yanked = registry.release_yank(&version, channel, operator()).await?;
             let listed = registry.release_list(Some(yanked.channel.as_str())).await?;
             let current =
@@ -129,8 +129,8 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
                 ("current", json!(current)),
             ])
         }
-        Task::Rollback(Rollback { to, channel, consent }) => {
-            consent.ask("Make an earlier release the one that customers download?")?;
+        Task::Rollback(Rollback { to, channel, confirm }) => {
+            confirm.ask("Make an earlier release the one that customers download?")?;
             let release =
                 registry.release_rollback(to.as_deref(), channel.as_deref(), operator()).await?;
             let version = release.version.to_string();

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use registry_core::Registry;
-use registry_core::store::Ended;
+use registry_core::store::RetentionKind;
 use registry_wiring::sweep_kind;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ pub(crate) async fn perform(
     output: Output,
 ) -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    for kind in Ended::ALL {
+    for kind in RetentionKind::ALL {
         let count = if asked.dry_run {
             registry.sweep_count(*kind).await?
         } else {

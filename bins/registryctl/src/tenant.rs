@@ -2,18 +2,18 @@
 
 use clap::{Args, Subcommand};
 use registry_core::Registry;
-use registry_core::answer::Issued;
 use registry_core::appliance::Appliance;
 use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::{CodeState, InstallCode};
 use registry_core::registry::directory::{ListTenants, TenantSummary};
-use registry_core::registry::operate::TenantEdit;
 use registry_core::registry::register::NewTenant;
+use registry_core::registry::tenant_admin::TenantEdit;
+use registry_core::results::Issued;
 use serde_json::{Value, json};
 
-use crate::consent::Consent;
+use crate::confirm::Confirmation;
 use crate::operator;
 use crate::output::Output;
 
@@ -42,7 +42,7 @@ pub(crate) struct Edited {
     /// The tenant's id.
     tenant_id: TenantId,
     #[command(flatten)]
-    consent: Consent,
+    confirm: Confirmation,
 }
 
 #[derive(Args)]
@@ -121,11 +121,11 @@ async fn edit(
     edit: TenantEdit,
     output: Output,
 ) -> anyhow::Result<()> {
-    let Edited { tenant_id, consent } = asked;
+    let Edited { tenant_id, confirm } = asked;
     let company = registry.tenant_show(tenant_id).await?.record.tenant.company_name;
     match edit {
-        TenantEdit::Suspend => consent.ask(&format!("Suspend {company} ({tenant_id})?"))?,
-        TenantEdit::Cancel => consent.ask(&format!("Cancel {company} ({tenant_id})?"))?,
+        TenantEdit::Suspend => confirm.ask(&format!("Suspend {company} ({tenant_id})?"))?,
+        TenantEdit::Cancel => confirm.ask(&format!("Cancel {company} ({tenant_id})?"))?,
         TenantEdit::Resume => {}
     }
     let tenant = registry.tenant_edit(tenant_id, edit, operator()).await?;

@@ -5,7 +5,7 @@ use clap::{Subcommand, ValueEnum};
 use registry_wiring::{Config, TokenEntry, TokenRole, Tokens};
 use serde_json::json;
 
-use crate::consent::Consent;
+use crate::confirm::Confirmation;
 use crate::output::Output;
 use crate::tenant::time;
 
@@ -26,7 +26,7 @@ pub(crate) enum Task {
         /// The token's name.
         name: String,
         #[command(flatten)]
-        consent: Consent,
+        confirm: Confirmation,
     },
 }
 
@@ -49,8 +49,8 @@ pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()>
     let mut tokens = match &task {
         Task::List => Tokens::open(config)?,
         Task::Create { .. } => Tokens::open_to_change(config)?,
-        Task::Revoke { name, consent } => {
-            consent
+        Task::Revoke { name, confirm } => {
+            confirm
                 .ask(&format!("Revoke the token `{name}`? Whoever calls with it is refused."))?;
             Tokens::open_to_change(config)?
         }

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use registry_core::guesses::Source;
-use registry_core::registry::redeem::{Asker, Carrier, Redeem};
+use registry_core::rate_limit::Source;
+use registry_core::registry::redeem::{Redeem, RedemptionChannel, Requester};
 use registry_core::secret::TypedCode;
 use registry_wiring::Config;
 use serde_json::Value;
@@ -60,8 +60,8 @@ async fn redeem(data: &Path, code: &str) -> String {
     let redeem = Redeem {
         typed_code: TypedCode::new(code.to_owned()),
         appliance_id: "a".to_owned(),
-        asker: Asker::FirstBoot,
-        carrier: Carrier::Network(Source::of([127, 0, 0, 1].into())),
+        requester: Requester::FirstBoot,
+        channel: RedemptionChannel::Network(Source::of([127, 0, 0, 1].into())),
         key: None,
     };
     registry.code_redeem(redeem).await.unwrap().tenant_id.to_string()

@@ -7,8 +7,8 @@ mod common;
 use std::path::Path;
 
 use common::{ctl, done, refused};
-use registry_core::guesses::Source;
-use registry_core::registry::redeem::{Asker, Carrier, Redeem};
+use registry_core::rate_limit::Source;
+use registry_core::registry::redeem::{Redeem, RedemptionChannel, Requester};
 use registry_core::secret::TypedCode;
 use registry_wiring::Config;
 use serde_json::{Value, json};
@@ -35,8 +35,8 @@ async fn installed(data: &Path) -> String {
     let redeem = Redeem {
         typed_code: TypedCode::new(issued["install_code"].as_str().unwrap().to_owned()),
         appliance_id: "appliance-1".to_owned(),
-        asker: Asker::FirstBoot,
-        carrier: Carrier::Network(Source::of([127, 0, 0, 1].into())),
+        requester: Requester::FirstBoot,
+        channel: RedemptionChannel::Network(Source::of([127, 0, 0, 1].into())),
         key: None,
     };
     registry.code_redeem(redeem).await.unwrap();

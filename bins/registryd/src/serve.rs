@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, ensure};
 use axum::http::HeaderName;
 use registry_core::signup::{BlockedDomains, SelfService};
-use registry_http::{AdmittedToken, App, Door, DoorSettings, HttpSettings, ServiceTokens};
-use registry_wiring::{Config, Tokens, Wired, watch};
+use registry_http::{AdmittedToken, AppState, HttpSettings, ServiceTokens, WebPages, WebSettings};
+use registry_wiring::{App, Config, Tokens, watch};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::{Receiver, channel};
@@ -68,9 +68,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::spawn(watch("the tokens", look, async move { wait(&mut stop).await }));
     let door = config.door.enabled.then(|| door(&config, &public_url)).transpose()?;
     announce(&config, &wired, &format!("http://{address}"))?;
-    let app = App::new(wired.registry, wired.files, tokens, settings.clone());
+    let app = AppState::new(wired.registry, wired.files, tokens, settings.clone());
     let app = match door {
-        Some(door) => app.with_door(door),
+        Some(door) => app.with_web(door),
         None => app,
     };
     if public_url.starts_with("https://") && config.http.trusted_proxies.is_empty() {
@@ -121,7 +121,7 @@ fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
 }
 
 /// The customer's pages.
-fn door(config: &Config, public_url: &str) -> anyhow::Result<Door> {
+fn door(config: &Config, public_url: &str) -> anyhow::Result<WebPages> {
     let catalogue = config.catalogue()?;
     let self_service =
         config.door.self_service.clone().unwrap_or_else(|| vec![catalogue.free().to_string()]);
@@ -140,25 +140,25 @@ fn door(config: &Config, public_url: &str) -> anyhow::Result<Door> {
         .map_err(|domain| anyhow!("`door.blocked_domains`: `{domain}` is no domain"))?;
     let self_service =
         SelfService { editions: self_service, products: config.products.clone(), blocked };
-    let settings = DoorSettings {
+    let settings = WebSettings {
         brand: serde_json::to_value(registry_wiring::brand(config, public_url)?)
             .context("the branding cannot be shown")?,
         self_service,
         checkout_url: config.door.checkout_url.clone(),
         public_url: public_url.to_owned(),
     };
-    Ok(Door::new(settings)?)
+    Ok(WebPages::new(settings)?)
 }
 
 /// Says what does not work at the start: nobody asks for readiness on a small machine.
-async fn report(app: App) {
+async fn report(app: AppState) {
     for (part, problem) in app.not_ready().await {
         tracing::warn!(part, problem, "at the start");
     }
 }
 
 /// Says where everything is, and, on standard output, that it listens.
-fn announce(config: &Config, wired: &Wired, address: &str) -> anyhow::Result<()> {
+fn announce(config: &Config, wired: &App, address: &str) -> anyhow::Result<()> {
     let data = &wired.data;
     tracing::info!("data folder    {}", data.path().display());
     if let Some(smtp) = &config.mail.smtp {

@@ -15,7 +15,7 @@ use outside::{operate, operator, publish_as};
 use pages::{csrf, form, mailed_token, registration, sign_in, sold};
 use registry_core::audit::Action;
 use registry_core::id::TenantId;
-use registry_core::registry::operate::TenantEdit;
+use registry_core::registry::tenant_admin::TenantEdit;
 use registry_core::registry::timeline::Event;
 use reqwest::StatusCode;
 

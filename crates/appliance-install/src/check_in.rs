@@ -4,21 +4,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use registry_api::{CheckInAnswer, CheckInStatus};
+use registry_api::{CheckInResponse, CheckInStatus};
 
-use crate::answer::Answer;
-use crate::held::{FILE, Held};
+use crate::check_in_outcome::CheckInOutcome;
+use crate::http_response::HttpResponse;
 use crate::install::{InstallError, Product};
-use crate::outcome::refused;
-use crate::said::Said;
+use crate::license_state::{FILE, LicenseState};
+use crate::redemption::refused;
 use crate::secret::SecretText;
 use crate::store::{Folder, Lock, StoreError};
 
 /// Checks in.
 #[async_trait]
-pub trait CheckingIn: Send + Sync {
+pub trait CheckInClient: Send + Sync {
     /// Shows the credential, and says what came back. A license in it is verified.
-    async fn check_in(&self, held: &Held) -> Said;
+    async fn check_in(&self, license_state: &LicenseState) -> CheckInOutcome;
 }
 
 /// What the registry says of a credential that it does not know.
@@ -28,31 +28,33 @@ const REVOKED: &str = "revoked_appliance";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CheckedIn {
     New { license: SecretText, asked: Option<Duration> },
-    Said(Said),
+    CheckInOutcome(CheckInOutcome),
 }
 
 /// Reads an answer.
-pub(crate) fn read(answer: &Answer) -> CheckedIn {
+pub(crate) fn read(answer: &HttpResponse) -> CheckedIn {
     let body = answer.body.as_deref().unwrap_or_default();
-    let said = match answer.status {
+    let outcome = match answer.status {
         200 => serde_json::from_slice(body).ok().map(checked_in),
         401 => refused(body)
             .filter(|refused| refused.code == REVOKED)
-            .map(|_| CheckedIn::Said(Said::CredentialRevoked)),
+            .map(|_| CheckedIn::CheckInOutcome(CheckInOutcome::CredentialRevoked)),
         _ => None,
     };
-    said.unwrap_or_else(|| CheckedIn::Said(Said::Trouble(answer.trouble())))
+    outcome.unwrap_or_else(|| {
+        CheckedIn::CheckInOutcome(CheckInOutcome::ServiceError(answer.service_error()))
+    })
 }
 
-fn checked_in(answer: CheckInAnswer) -> CheckedIn {
+fn checked_in(answer: CheckInResponse) -> CheckedIn {
     // By the registry's clock, both: this machine's may be off.
     let asked = (answer.next_check_in_at - answer.server_time).to_std().ok();
     match (answer.status, answer.jwt) {
         (CheckInStatus::Ok, Some(license)) => {
             CheckedIn::New { license: SecretText::new(license), asked }
         }
-        (CheckInStatus::Ok, None) => CheckedIn::Said(Said::Current { asked }),
-        (CheckInStatus::Revoked, _) => CheckedIn::Said(Said::Revoked { asked }),
+        (CheckInStatus::Ok, None) => CheckedIn::CheckInOutcome(CheckInOutcome::Current { asked }),
+        (CheckInStatus::Revoked, _) => CheckedIn::CheckInOutcome(CheckInOutcome::Revoked { asked }),
     }
 }
 
@@ -60,7 +62,7 @@ fn checked_in(answer: CheckInAnswer) -> CheckedIn {
 /// changes what is held.
 pub struct CheckIns {
     folder: Folder,
-    held: Held,
+    license_state: LicenseState,
     _lock: Lock,
 }
 
@@ -70,44 +72,47 @@ impl CheckIns {
         let folder = Folder::open(folder)?;
         let lock = folder.lock(FILE)?;
         folder.sweep()?;
-        let held = folder.read(FILE)?;
-        Ok(held.map(|held| Self { folder, held, _lock: lock }))
+        let license_state = folder.read(FILE)?;
+        Ok(license_state.map(|license_state| Self { folder, license_state, _lock: lock }))
     }
 
     /// What is held.
     #[must_use]
-    pub fn held(&self) -> &Held {
-        &self.held
+    pub fn license_state(&self) -> &LicenseState {
+        &self.license_state
     }
 
     /// Checks in at `now`, and hands a new license to the product: first it is written down, so
     /// that a crash in between loses none. `jitter` is drawn freshly.
     pub async fn check_in(
         &mut self,
-        registry: &dyn CheckingIn,
+        registry: &dyn CheckInClient,
         product: &dyn Product,
         now: u64,
         jitter: u16,
     ) -> Result<(), InstallError> {
-        let said = registry.check_in(&self.held).await;
-        self.held.take(said, now, jitter);
-        self.folder.write(FILE, &self.held)?;
+        let outcome = registry.check_in(&self.license_state).await;
+        self.license_state.take(outcome, now, jitter);
+        self.folder.write(FILE, &self.license_state)?;
         self.hand(product).await
     }
 
     /// Hands the license to the product, where that does not have it yet.
     pub async fn hand(&mut self, product: &dyn Product) -> Result<(), InstallError> {
-        if !self.held.handed {
-            product.renew(&self.held.license_seed()).await.map_err(InstallError::Handing)?;
-            self.held.handed = true;
-            self.folder.write(FILE, &self.held)?;
+        if !self.license_state.handed {
+            product
+                .renew(&self.license_state.license_seed())
+                .await
+                .map_err(InstallError::Product)?;
+            self.license_state.handed = true;
+            self.folder.write(FILE, &self.license_state)?;
         }
         Ok(())
     }
 }
 
 /// What the appliance holds, to look at.
-pub fn held(folder: &Path) -> Result<Option<Held>, StoreError> {
+pub fn license_state(folder: &Path) -> Result<Option<LicenseState>, StoreError> {
     Folder::open(folder)?.read(FILE)
 }
 
@@ -116,10 +121,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::trouble::Trouble;
+    use crate::service_error::ServiceError;
 
     fn read_body(status: u16, body: &serde_json::Value) -> CheckedIn {
-        read(&Answer {
+        read(&HttpResponse {
             status,
             retry_after: None,
             location: None,
@@ -139,17 +144,30 @@ mod tests {
         let renewed = CheckedIn::New { license: SecretText::new("a.b.c".into()), asked };
         let revoked = json!({ "error": "Not known.", "code": "revoked_appliance" });
         let proxy = json!({ "error": "Who are you?", "code": "proxy" });
-        let not_the_service =
-            |status| CheckedIn::Said(Said::Trouble(Trouble::NotTheService { status }));
+        let not_the_service = |status| {
+            CheckedIn::CheckInOutcome(CheckInOutcome::ServiceError(ServiceError::NotTheService {
+                status,
+            }))
+        };
         for (status, body, expected) in [
             (200, times("ok", Some("a.b.c")), renewed),
-            (200, times("ok", None), CheckedIn::Said(Said::Current { asked })),
-            (200, times("revoked", None), CheckedIn::Said(Said::Revoked { asked })),
+            (200, times("ok", None), CheckedIn::CheckInOutcome(CheckInOutcome::Current { asked })),
+            (
+                200,
+                times("revoked", None),
+                CheckedIn::CheckInOutcome(CheckInOutcome::Revoked { asked }),
+            ),
             (200, json!({ "status": "fine" }), not_the_service(200)),
-            (401, revoked.clone(), CheckedIn::Said(Said::CredentialRevoked)),
+            (401, revoked.clone(), CheckedIn::CheckInOutcome(CheckInOutcome::CredentialRevoked)),
             (401, proxy, not_the_service(401)),
             (403, revoked, not_the_service(403)),
-            (500, json!({}), CheckedIn::Said(Said::Trouble(Trouble::Failing { status: 500 }))),
+            (
+                500,
+                json!({}),
+                CheckedIn::CheckInOutcome(CheckInOutcome::ServiceError(ServiceError::Failing {
+                    status: 500,
+                })),
+            ),
         ] {
             assert_eq!(read_body(status, &body), expected, "{status} {body}");
         }

@@ -10,14 +10,16 @@ use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
-use crate::check_in::{CheckedIn, CheckingIn, read as read_check_in};
+use crate::check_in::{CheckInClient, CheckedIn, read as read_check_in};
+use crate::check_in_outcome::CheckInOutcome;
 use crate::clock::{Clock, SystemClock};
-use crate::held::Held;
-use crate::network::trouble;
-use crate::outcome::{Claimed, Identity, Outcome, Redeeming, Request, read};
-use crate::said::Said;
-use crate::trouble::Trouble;
+use crate::http_response::HttpResponse;
+use crate::license_state::LicenseState;
+use crate::network::service_error;
+use crate::redemption::{
+    Identity, RedeemClient, RedeemOutcome, RedeemRequest, UnverifiedIdentity, read,
+};
+use crate::service_error::ServiceError;
 use crate::trust::{Trust, Verdict, judge};
 use uuid::Uuid;
 
@@ -122,15 +124,15 @@ impl Client {
     }
 
     /// Whether the service answers, and what is in the way where it does not.
-    pub async fn probe(&self) -> Result<(), Trouble> {
+    pub async fn probe(&self) -> Result<(), ServiceError> {
         let answer = self.get(&format!("{}{JWKS}", self.service)).await?;
         match answer.text().and_then(|text| TrustedKeys::from_jwks(text).ok()) {
             Some(_) if answer.status == 200 => Ok(()),
-            _ => Err(answer.trouble()),
+            _ => Err(answer.service_error()),
         }
     }
 
-    async fn post(&self, url: &str, key: &str, body: &Value) -> Result<Answer, Trouble> {
+    async fn post(&self, url: &str, key: &str, body: &Value) -> Result<HttpResponse, ServiceError> {
         let sent = self
             .http
             .post(url)
@@ -139,19 +141,19 @@ impl Client {
         self.take(sent.body(body.to_string())).await
     }
 
-    async fn get(&self, url: &str) -> Result<Answer, Trouble> {
+    async fn get(&self, url: &str) -> Result<HttpResponse, ServiceError> {
         self.take(self.http.get(url)).await
     }
 
-    async fn take(&self, request: reqwest::RequestBuilder) -> Result<Answer, Trouble> {
-        let answer = request.send().await.map_err(|error| trouble(&error))?;
+    async fn take(&self, request: reqwest::RequestBuilder) -> Result<HttpResponse, ServiceError> {
+        let answer = request.send().await.map_err(|error| service_error(&error))?;
         let status = answer.status().as_u16();
         let headers = answer.headers();
         self.note_time(header(headers, DATE));
         let retry_after = header(headers, RETRY_AFTER).and_then(|it| self.seconds(it.trim()));
         let location = header(headers, LOCATION).map(str::to_owned);
-        let body = whole(answer).await.map_err(|error| trouble(&error))?;
-        Ok(Answer { status, retry_after, location, body })
+        let body = whole(answer).await.map_err(|error| service_error(&error))?;
+        Ok(HttpResponse { status, retry_after, location, body })
     }
 
     /// Every answer says when it was made (RFC 9110 §6.6.1).
@@ -171,27 +173,27 @@ impl Client {
 
     /// Believes a license by the keys that were given or pinned, else by newer ones of the service.
     /// A license that does not hold is found out now, and not when the product looks at it.
-    async fn believe_license(&self, tenant: Uuid, license: &str) -> Result<License, Trouble> {
+    async fn believe_license(&self, tenant: Uuid, license: &str) -> Result<License, ServiceError> {
         let now = self.clock.now();
         let judged =
             |keys: TrustedKeys| judge(keys, &self.trust.issuer, tenant, license, now).into_result();
-        let known = self.trust.keys().map_err(|problem| Trouble::Keys { problem })?;
+        let known = self.trust.keys().map_err(|problem| ServiceError::Keys { problem })?;
         match known.map(judged) {
             Some(Ok(Some(license))) => return Ok(license),
-            Some(Err(trouble)) => return Err(trouble),
+            Some(Err(service_error)) => return Err(service_error),
             Some(Ok(None)) if self.trust.given.is_some() => return Err(unknown_key()),
             Some(Ok(None)) | None => {}
         }
         let (keys, text) = self.fetch_keys().await?;
         let believed = judged(keys)?.ok_or_else(unknown_key)?;
-        self.trust.pin(&text).map_err(|problem| Trouble::Keys { problem })?;
+        self.trust.pin(&text).map_err(|problem| ServiceError::Keys { problem })?;
         Ok(believed)
     }
 
     /// The service's keys as they are now. A set that has nothing in common with the one that is
     /// pinned is not taken: keys are published before they sign, and for long after.
-    async fn fetch_keys(&self) -> Result<(TrustedKeys, String), Trouble> {
-        let problem = |problem: String| Trouble::Keys { problem };
+    async fn fetch_keys(&self) -> Result<(TrustedKeys, String), ServiceError> {
+        let problem = |problem: String| ServiceError::Keys { problem };
         if !is_private(&self.service) {
             return Err(problem(
                 "they are not fetched over plain HTTP: use https, or name them with --keys"
@@ -200,7 +202,7 @@ impl Client {
         }
         let answer = self.get(&format!("{}{JWKS}", self.service)).await?;
         let text =
-            answer.text().filter(|_| answer.status == 200).ok_or_else(|| answer.trouble())?;
+            answer.text().filter(|_| answer.status == 200).ok_or_else(|| answer.service_error())?;
         let keys = TrustedKeys::from_jwks(text)
             .map_err(|error| problem(format!("the service's: {error}")))?;
         let known = self.trust.keys().map_err(problem)?;
@@ -217,18 +219,19 @@ impl Client {
     /// Pins the service's keys as they are now, so that the next license is believed also where
     /// they turn meanwhile. Where that fails, those that were pinned stay, and a license by a newer
     /// key asks again.
-    async fn refresh_keys(&self, held: &Held, license: &str) {
+    async fn refresh_keys(&self, license_state: &LicenseState, license: &str) {
         let now = self.clock.now();
         if let (None, Ok((keys, text))) = (&self.trust.given, self.fetch_keys().await)
-            && judge(keys, &self.trust.issuer, held.tenant_id, license, now) != Verdict::UnknownKey
+            && judge(keys, &self.trust.issuer, license_state.tenant_id, license, now)
+                != Verdict::UnknownKey
         {
             self.trust.pin(&text).ok();
         }
     }
 }
 
-fn unknown_key() -> Trouble {
-    Trouble::Untrusted { reason: "no key that is trusted here signed it".to_owned() }
+fn unknown_key() -> ServiceError {
+    ServiceError::Untrusted { reason: "no key that is trusted here signed it".to_owned() }
 }
 
 /// Whether it is a host, and a port where there is one.
@@ -276,56 +279,59 @@ async fn whole(mut answer: reqwest::Response) -> Result<Option<Vec<u8>>, reqwest
 }
 
 #[async_trait]
-impl Redeeming for Client {
-    async fn redeem(&self, request: &Request) -> Outcome {
+impl RedeemClient for Client {
+    async fn redeem(&self, request: &RedeemRequest) -> RedeemOutcome {
         let body =
             json!({ "claim_code": request.code.expose(), "appliance_id": request.appliance_id });
         let url = format!("{}/register", self.service);
         match self.post(&url, &request.idempotency_key, &body).await {
             Ok(answer) => read(&answer, &self.trust.free_edition),
-            Err(trouble) => Outcome::Trouble(trouble),
+            Err(service_error) => RedeemOutcome::ServiceError(service_error),
         }
     }
 
-    async fn believe(&self, claimed: &Claimed) -> Result<Identity, Trouble> {
+    async fn believe(&self, claimed: &UnverifiedIdentity) -> Result<Identity, ServiceError> {
         let Some(paid) = &claimed.paid else { return Ok(claimed.believed(None)) };
         if self.service.starts_with("https://") && !paid.check_in_url.starts_with("https://") {
             let reason = format!("it is to be renewed over plain HTTP, at {}", paid.check_in_url);
-            return Err(Trouble::Untrusted { reason });
+            return Err(ServiceError::Untrusted { reason });
         }
         let license = self.believe_license(claimed.tenant_id, paid.license.expose()).await?;
-        self.trust.adopt().map_err(|problem| Trouble::Keys { problem })?;
+        self.trust.adopt().map_err(|problem| ServiceError::Keys { problem })?;
         Ok(claimed.believed(Some(license)))
     }
 }
 
 #[async_trait]
-impl CheckingIn for Client {
-    async fn check_in(&self, held: &Held) -> Said {
-        let licensed = &held.licensed;
+impl CheckInClient for Client {
+    async fn check_in(&self, license_state: &LicenseState) -> CheckInOutcome {
+        let licensed = &license_state.licensed;
         let body = json!({
             "appliance_credential": licensed.credential.expose(), "current_license_sub": licensed.sub,
         });
-        let answer = match self.post(&licensed.check_in_url, &held.idempotency_key(), &body).await {
+        let answer = match self
+            .post(&licensed.check_in_url, &license_state.idempotency_key(), &body)
+            .await
+        {
             Ok(answer) => read_check_in(&answer),
-            Err(trouble) => return Said::Trouble(trouble),
+            Err(service_error) => return CheckInOutcome::ServiceError(service_error),
         };
         match answer {
             CheckedIn::New { license, asked } => {
-                match self.believe_license(held.tenant_id, license.expose()).await {
-                    Err(trouble) => Said::Trouble(trouble),
+                match self.believe_license(license_state.tenant_id, license.expose()).await {
+                    Err(service_error) => CheckInOutcome::ServiceError(service_error),
                     Ok(believed) => {
-                        self.refresh_keys(held, license.expose()).await;
+                        self.refresh_keys(license_state, license.expose()).await;
                         let License { sub, expires_at, .. } = believed;
-                        Said::Renewed { license, sub, expires_at, asked }
+                        CheckInOutcome::Renewed { license, sub, expires_at, asked }
                     }
                 }
             }
-            CheckedIn::Said(said) => {
-                if said.is_the_registrys() {
-                    self.refresh_keys(held, licensed.license.expose()).await;
+            CheckedIn::CheckInOutcome(outcome) => {
+                if outcome.is_the_registrys() {
+                    self.refresh_keys(license_state, licensed.license.expose()).await;
                 }
-                said
+                outcome
             }
         }
     }

@@ -6,14 +6,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::entered::{Entered, Way};
-use crate::held::{self, Held};
+use crate::attempted_codes::AttemptedCodes;
+use crate::license_state::{self, LicenseState};
 use crate::offline::{self, Answered};
-use crate::outcome::{Claimed, Identity, Outcome, Redeeming, Refused, Request};
+use crate::redemption::{
+    Identity, RedeemClient, RedeemOutcome, RedeemRequest, Refused, UnverifiedIdentity,
+};
 use crate::secrets::{Manifests, manifests};
+use crate::service_error::ServiceError;
+use crate::setup_form::{ProvisioningMethod, SetupForm};
 use crate::store::{Folder, Lock, StoreError};
-use crate::tried::Tried;
-use crate::trouble::Trouble;
 use crate::trust::KEYS;
 
 /// Where the installation is.
@@ -25,34 +27,39 @@ pub enum Step {
         /// What was wrong, where something was.
         refused: Option<Refused>,
         /// What was entered then: only what was wrong has to be typed again.
-        before: Option<Box<Entered>>,
+        before: Option<Box<SetupForm>>,
     },
     /// The code is being redeemed.
     Redeem {
         /// What was entered.
-        entered: Entered,
+        #[serde(alias = "entered")]
+        setup_form: SetupForm,
         /// The same for every try of this code.
         idempotency_key: String,
         /// How often it was tried in vain.
         tries: u32,
         /// What was in the way the last time.
-        trouble: Option<Trouble>,
+        #[serde(alias = "trouble")]
+        service_error: Option<ServiceError>,
     },
     /// The registry answered, and its license is being verified.
     Verify {
         /// What was entered.
-        entered: Entered,
+        #[serde(alias = "entered")]
+        setup_form: SetupForm,
         /// What it answered.
-        claimed: Claimed,
+        claimed: UnverifiedIdentity,
         /// How often it was tried in vain.
         tries: u32,
         /// What was in the way the last time.
-        trouble: Option<Trouble>,
+        #[serde(alias = "trouble")]
+        service_error: Option<ServiceError>,
     },
     /// The Secrets are to be written.
     Write {
         /// What was entered.
-        entered: Entered,
+        #[serde(alias = "entered")]
+        setup_form: SetupForm,
         /// Who this appliance is; none where the operator chose to install without a code.
         identity: Option<Identity>,
     },
@@ -81,8 +88,8 @@ struct State {
     code_was_entered: bool,
     step: Step,
     /// The codes that were tried, until one brought an identity.
-    #[serde(default)]
-    tried: Tried,
+    #[serde(default, alias = "tried")]
+    attempted_codes: AttemptedCodes,
     /// What this appliance calls itself: as it was at the first try, since the registry knows the
     /// redemption by it.
     appliance_id: String,
@@ -91,7 +98,12 @@ struct State {
 impl State {
     fn begin(appliance_id: String) -> Self {
         let step = Step::Collect { refused: None, before: None };
-        Self { code_was_entered: false, step, tried: Tried::default(), appliance_id }
+        Self {
+            code_was_entered: false,
+            step,
+            attempted_codes: AttemptedCodes::default(),
+            appliance_id,
+        }
     }
 }
 
@@ -103,7 +115,7 @@ pub enum Next {
     /// The same again, after this pause.
     TryAgain {
         /// Why.
-        trouble: Trouble,
+        service_error: ServiceError,
         /// After how long.
         after: Duration,
     },
@@ -145,7 +157,7 @@ pub enum InstallError {
     Store(#[from] StoreError),
     /// The Secrets cannot be written, or the product cannot be bootstrapped.
     #[error("{0}")]
-    Handing(String),
+    Product(String),
 }
 
 /// What takes the identity over: the cluster, say.
@@ -201,9 +213,9 @@ impl Install {
     pub fn reset(folder: &Path) -> Result<(), StoreError> {
         let folder = Folder::open(folder)?;
         // A check-in that goes on would write it again.
-        let _lock = folder.lock(held::FILE)?;
+        let _lock = folder.lock(license_state::FILE)?;
         folder.sweep()?;
-        [held::FILE, offline::FILE, KEYS, PRODUCT, FILE]
+        [license_state::FILE, offline::FILE, KEYS, PRODUCT, FILE]
             .into_iter()
             .try_for_each(|file| folder.clear(file))
     }
@@ -211,19 +223,19 @@ impl Install {
     /// Takes what the operator entered. While a code waits for the service, another one may take
     /// its place. A code that was not tried yet is tried under `fresh_key`: 16 to 255 characters,
     /// drawn at random.
-    pub fn submit(&mut self, entered: Entered, fresh_key: String) -> Result<(), SubmitError> {
+    pub fn submit(&mut self, setup_form: SetupForm, fresh_key: String) -> Result<(), SubmitError> {
         self.is_open()?;
         let mut state = self.state.clone();
-        state.step = match &entered.way {
-            Way::WithoutCode { .. } if state.code_was_entered => {
+        state.step = match &setup_form.way {
+            ProvisioningMethod::WithoutCode { .. } if state.code_was_entered => {
                 return Err(SubmitError::CodeWasEntered);
             }
-            Way::WithoutCode { .. } => Step::Write { entered, identity: None },
-            Way::Offline => return Err(SubmitError::NoAnswer),
-            Way::Code { code } => {
+            ProvisioningMethod::WithoutCode { .. } => Step::Write { setup_form, identity: None },
+            ProvisioningMethod::Offline => return Err(SubmitError::NoAnswer),
+            ProvisioningMethod::Code { code } => {
                 state.code_was_entered = true;
-                let idempotency_key = state.tried.key_for(code.expose(), fresh_key);
-                Step::Redeem { entered, idempotency_key, tries: 0, trouble: None }
+                let idempotency_key = state.attempted_codes.key_for(code.expose(), fresh_key);
+                Step::Redeem { setup_form, idempotency_key, tries: 0, service_error: None }
             }
         };
         Ok(self.enter(state)?)
@@ -240,10 +252,10 @@ impl Install {
 
     /// What was entered, for as long as it can be corrected.
     #[must_use]
-    pub fn entered(&self) -> Option<&Entered> {
+    pub fn setup_form(&self) -> Option<&SetupForm> {
         match &self.state.step {
             Step::Collect { before, .. } => before.as_deref(),
-            Step::Redeem { entered, .. } | Step::Verify { entered, .. } => Some(entered),
+            Step::Redeem { setup_form, .. } | Step::Verify { setup_form, .. } => Some(setup_form),
             Step::Write { .. } | Step::Bootstrap { .. } | Step::Done { .. } => None,
         }
     }
@@ -257,29 +269,34 @@ impl Install {
     /// Takes an answer that was carried here, and forgets the request: no answer is taken twice.
     pub fn submit_answer(
         &mut self,
-        entered: Entered,
+        setup_form: SetupForm,
         answered: Answered,
     ) -> Result<(), SubmitError> {
         self.is_open()?;
         let Answered { identity, appliance_id } = answered;
-        let step = Step::Write { entered, identity: Some(identity) };
-        self.enter(State { code_was_entered: true, step, tried: Tried::default(), appliance_id })?;
+        let step = Step::Write { setup_form, identity: Some(identity) };
+        self.enter(State {
+            code_was_entered: true,
+            step,
+            attempted_codes: AttemptedCodes::default(),
+            appliance_id,
+        })?;
         Ok(self.folder.clear(offline::FILE)?)
     }
 
     /// Takes the next step. `jitter` is drawn freshly by the caller.
     pub async fn advance(
         &mut self,
-        registry: &dyn Redeeming,
+        registry: &dyn RedeemClient,
         product: &dyn Product,
         jitter: u8,
     ) -> Result<Next, InstallError> {
         match self.state.step.clone() {
-            Step::Redeem { entered, idempotency_key, tries, .. } => {
-                self.redeem(registry, entered, idempotency_key, tries, jitter).await
+            Step::Redeem { setup_form, idempotency_key, tries, .. } => {
+                self.redeem(registry, setup_form, idempotency_key, tries, jitter).await
             }
-            Step::Verify { entered, claimed, tries, .. } => {
-                self.verify(registry, entered, claimed, tries, jitter).await
+            Step::Verify { setup_form, claimed, tries, .. } => {
+                self.verify(registry, setup_form, claimed, tries, jitter).await
             }
             Step::Collect { .. }
             | Step::Write { .. }
@@ -295,15 +312,15 @@ impl Install {
                 Ok(Next::WaitForOperator)
             }
             Step::Done { .. } => Ok(Next::Finished),
-            Step::Write { entered, identity } => {
-                let made = manifests(&entered, identity.as_ref(), &self.state.appliance_id);
-                product.write(&made).await.map_err(InstallError::Handing)?;
+            Step::Write { setup_form, identity } => {
+                let made = manifests(&setup_form, identity.as_ref(), &self.state.appliance_id);
+                product.write(&made).await.map_err(InstallError::Product)?;
                 self.hold(identity.as_ref()).await?;
                 let tenant_id = identity.map(|identity| identity.tenant_id);
                 self.go_on(Step::Bootstrap { tenant_id })
             }
             Step::Bootstrap { tenant_id } => {
-                product.bootstrap().await.map_err(InstallError::Handing)?;
+                product.bootstrap().await.map_err(InstallError::Product)?;
                 self.go_on(Step::Done { tenant_id })
             }
         }
@@ -311,63 +328,71 @@ impl Install {
 
     async fn redeem(
         &mut self,
-        registry: &dyn Redeeming,
-        entered: Entered,
+        registry: &dyn RedeemClient,
+        setup_form: SetupForm,
         idempotency_key: String,
         tries: u32,
         jitter: u8,
     ) -> Result<Next, InstallError> {
-        let Way::Code { code } = &entered.way else {
-            return self.go_on(Step::Collect { refused: None, before: Some(Box::new(entered)) });
+        let ProvisioningMethod::Code { code } = &setup_form.way else {
+            return self.go_on(Step::Collect { refused: None, before: Some(Box::new(setup_form)) });
         };
-        let request = Request {
+        let request = RedeemRequest {
             code: code.clone(),
             appliance_id: self.state.appliance_id.clone(),
             idempotency_key: idempotency_key.clone(),
         };
         match registry.redeem(&request).await {
             // Written down before anything is done with it: the code is spent.
-            Outcome::Answered(claimed) => {
-                self.go_on(Step::Verify { entered, claimed: *claimed, tries: 0, trouble: None })
-            }
-            Outcome::Refused(refused) => {
-                self.state.tried.refused(request.code.expose());
+            RedeemOutcome::Answered(claimed) => self.go_on(Step::Verify {
+                setup_form,
+                claimed: *claimed,
+                tries: 0,
+                service_error: None,
+            }),
+            RedeemOutcome::Refused(refused) => {
+                self.state.attempted_codes.refused(request.code.expose());
                 self.go_on(Step::Collect {
                     refused: Some(refused),
-                    before: Some(Box::new(entered)),
+                    before: Some(Box::new(setup_form)),
                 })?;
                 Ok(Next::WaitForOperator)
             }
-            Outcome::Trouble(trouble) => {
+            RedeemOutcome::ServiceError(service_error) => {
                 let tries = tries.saturating_add(1);
-                let after = trouble.pause(tries, jitter);
-                let trouble_now = Some(trouble.clone());
-                self.go_on(Step::Redeem { entered, idempotency_key, tries, trouble: trouble_now })?;
-                Ok(Next::TryAgain { trouble, after })
+                let after = service_error.pause(tries, jitter);
+                let trouble_now = Some(service_error.clone());
+                self.go_on(Step::Redeem {
+                    setup_form,
+                    idempotency_key,
+                    tries,
+                    service_error: trouble_now,
+                })?;
+                Ok(Next::TryAgain { service_error, after })
             }
         }
     }
 
     async fn verify(
         &mut self,
-        registry: &dyn Redeeming,
-        entered: Entered,
-        claimed: Claimed,
+        registry: &dyn RedeemClient,
+        setup_form: SetupForm,
+        claimed: UnverifiedIdentity,
         tries: u32,
         jitter: u8,
     ) -> Result<Next, InstallError> {
         match registry.believe(&claimed).await {
-            Ok(identity) => self.go_on(Step::Write { entered, identity: Some(identity) }),
-            Err(trouble) => {
+            Ok(identity) => self.go_on(Step::Write { setup_form, identity: Some(identity) }),
+            Err(service_error) => {
                 let tries = tries.saturating_add(1);
-                let after = trouble.pause(tries, jitter);
+                let after = service_error.pause(tries, jitter);
                 self.go_on(Step::Verify {
-                    entered,
+                    setup_form,
                     claimed,
                     tries,
-                    trouble: Some(trouble.clone()),
+                    service_error: Some(service_error.clone()),
                 })?;
-                Ok(Next::TryAgain { trouble, after })
+                Ok(Next::TryAgain { service_error, after })
             }
         }
     }
@@ -375,13 +400,18 @@ impl Install {
     /// What check-ins start from; without a license there is nothing to renew. What was renewed
     /// since is not undone.
     async fn hold(&self, identity: Option<&Identity>) -> Result<(), StoreError> {
-        let first = identity.and_then(|identity| Held::first(identity, &self.state.appliance_id));
-        let _lock = self.folder.lock_soon(held::FILE).await?;
-        let Some(first) = first else { return self.folder.clear(held::FILE) };
-        let held: Option<Held> = self.folder.read(held::FILE)?;
-        match held {
-            Some(held) if held.licensed.credential == first.licensed.credential => Ok(()),
-            Some(_) | None => self.folder.write(held::FILE, &first),
+        let first =
+            identity.and_then(|identity| LicenseState::first(identity, &self.state.appliance_id));
+        let _lock = self.folder.lock_soon(license_state::FILE).await?;
+        let Some(first) = first else { return self.folder.clear(license_state::FILE) };
+        let license_state: Option<LicenseState> = self.folder.read(license_state::FILE)?;
+        match license_state {
+            Some(license_state)
+                if license_state.licensed.credential == first.licensed.credential =>
+            {
+                Ok(())
+            }
+            Some(_) | None => self.folder.write(license_state::FILE, &first),
         }
     }
 
@@ -389,8 +419,9 @@ impl Install {
         // With an identity, no code is typed any more.
         let is_past =
             !matches!(step, Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. });
-        let tried = if is_past { Tried::default() } else { self.state.tried.clone() };
-        self.enter(State { step, tried, ..self.state.clone() })?;
+        let attempted_codes =
+            if is_past { AttemptedCodes::default() } else { self.state.attempted_codes.clone() };
+        self.enter(State { step, attempted_codes, ..self.state.clone() })?;
         Ok(Next::GoOn)
     }
 

@@ -6,47 +6,50 @@
 //! its first call, and the answer is written down before anything is done with it. Once a code was
 //! entered, no failure leads to a tenant of the appliance's own.
 //!
-//! What the registry says ([`Redeeming`]) is told apart by what the operator can do: correct the
+//! What the registry says ([`RedeemClient`]) is told apart by what the operator can do: correct the
 //! form, or wait.
 //!
 //! Afterwards a licensed appliance checks in ([`CheckIns`]), when the registry asks it to, and
 //! hands each new license on.
 
-mod answer;
 mod appliance_id;
+mod attempted_codes;
 mod check_in;
+mod check_in_outcome;
 mod client;
 mod clock;
-mod entered;
-mod held;
+mod http_response;
 mod install;
+mod license_state;
 mod network;
 mod offline;
-mod outcome;
 mod product;
-mod said;
+mod redemption;
 mod schedule;
 mod secret;
 mod secrets;
+mod service_error;
+mod setup_form;
 mod store;
-mod tried;
-mod trouble;
 mod trust;
 
 pub use appliance_id::appliance_id;
-pub use check_in::{CheckIns, CheckingIn, held};
+pub use check_in::{CheckInClient, CheckIns, license_state};
+pub use check_in_outcome::CheckInOutcome;
 pub use client::{Client, ClientError};
 pub use clock::{Clock, SystemClock};
-pub use entered::{Admin, EditionChoice, Entered, Way};
-pub use held::{Held, Standing};
 pub use install::{Install, InstallError, Next, PRODUCT, Product, Step, SubmitError};
+pub use license_state::{LicenseState, LicenseStatus};
 pub use offline::{AnswerError, Answered, RequestError, answer, request};
-pub use outcome::{Claimed, Identity, Licensed, Outcome, Paid, Redeeming, Refused, Request};
 pub use product::{Files, Image, Job, Kubectl};
-pub use said::Said;
+pub use redemption::{
+    Identity, Licensed, RedeemClient, RedeemOutcome, RedeemRequest, Refused, UnverifiedIdentity,
+    UnverifiedLicense,
+};
 pub use schedule::Schedule;
 pub use secret::SecretText;
 pub use secrets::{Manifests, manifests};
+pub use service_error::ServiceError;
+pub use setup_form::{Admin, EditionChoice, ProvisioningMethod, SetupForm};
 pub use store::{Lock, StoreError, keep, kept};
-pub use trouble::Trouble;
 pub use trust::{KEYS, Trust};

@@ -3,36 +3,36 @@
 use std::error::Error as StdError;
 use std::io::ErrorKind;
 
-use crate::trouble::Trouble;
+use crate::service_error::ServiceError;
 
-pub(crate) fn trouble(error: &reqwest::Error) -> Trouble {
+pub(crate) fn service_error(error: &reqwest::Error) -> ServiceError {
     if error.is_timeout() {
-        return Trouble::TimedOut;
+        return ServiceError::TimedOut;
     }
     if error.is_dns() {
-        return Trouble::Dns;
+        return ServiceError::Dns;
     }
     if error.is_body() || error.is_decode() {
-        return Trouble::CutShort;
+        return ServiceError::CutShort;
     }
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(here) = cause {
         if here.downcast_ref().is_some_and(hyper::Error::is_parse) {
-            return Trouble::NotHttp;
+            return ServiceError::NotHttp;
         }
         if let Some(io) = here.downcast_ref::<std::io::Error>() {
             if let Some(tls) = tls_error(io) {
-                return Trouble::Tls { detail: tls.to_string() };
+                return ServiceError::Tls { detail: tls.to_string() };
             }
             match io.kind() {
-                ErrorKind::ConnectionRefused => return Trouble::Refused,
-                ErrorKind::TimedOut => return Trouble::TimedOut,
+                ErrorKind::ConnectionRefused => return ServiceError::Refused,
+                ErrorKind::TimedOut => return ServiceError::TimedOut,
                 _ => {}
             }
         }
         cause = here.source();
     }
-    Trouble::BrokeOff
+    ServiceError::BrokeOff
 }
 
 /// What TLS has against the connection: inside of an error of reading and writing, perhaps of one

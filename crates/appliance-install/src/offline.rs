@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::outcome::{Identity, claimed};
+use crate::redemption::{Identity, claimed};
 use crate::secret::{SecretText, write_down};
 use crate::store::{Folder, StoreError};
 use crate::trust::{Trust, Verdict, judge};

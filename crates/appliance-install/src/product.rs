@@ -133,7 +133,7 @@ impl Kubectl {
         let file = self.scratch_file(manifest)?;
         let applied =
             self.run(&["apply", "--server-side", "--force-conflicts"], Some(file.path())).await;
-        applied.map_err(|said| without_values(&said, manifest))
+        applied.map_err(|output| without_values(&output, manifest))
     }
 
     fn scratch_file(&self, manifest: &str) -> Result<NamedTempFile, String> {
@@ -160,8 +160,8 @@ impl Kubectl {
             () = self.failed(job) => {
                 let logs = ["logs", "--namespace", NAMESPACE, "--tail=20", &format!("job/{JOB}")];
                 // Where there are none to be had, that is said.
-                let said = self.output(&logs, None).await.unwrap_or_else(|problem| problem);
-                Err(format!("the bootstrap failed: {}", said.trim()))
+                let outcome = self.output(&logs, None).await.unwrap_or_else(|problem| problem);
+                Err(format!("the bootstrap failed: {}", outcome.trim()))
             }
         }
     }
@@ -205,27 +205,27 @@ impl Kubectl {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let said = [output.stderr, output.stdout].concat();
-        let said = String::from_utf8_lossy(&said).trim().chars().take(2_000).collect::<String>();
-        Err(format!("{shown} failed ({}): {said}", output.status))
+        let text = [output.stderr, output.stdout].concat();
+        let text = String::from_utf8_lossy(&text).trim().chars().take(2_000).collect::<String>();
+        Err(format!("{shown} failed ({}): {text}", output.status))
     }
 }
 
 /// What `kubectl` said may quote what it was given.
-fn without_values(said: &str, manifest: &str) -> String {
+fn without_values(outcome: &str, manifest: &str) -> String {
     let manifest: Value = serde_json::from_str(manifest).unwrap_or_default();
     let values = manifest["data"]
         .as_object()
         .into_iter()
         .flat_map(|data| data.values().filter_map(Value::as_str));
-    values.fold(said.to_owned(), |said, value| {
+    values.fold(outcome.to_owned(), |outcome, value| {
         let plain =
             BASE64_STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let said = said.replace(value, "…");
+        let outcome = outcome.replace(value, "…");
         // Short ones, such as `ee`, are no secrets and stand in many words.
         plain
             .filter(|plain| plain.len() >= 8)
-            .map_or(said.clone(), |plain| said.replace(&plain, "…"))
+            .map_or(outcome.clone(), |plain| outcome.replace(&plain, "…"))
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::trouble::Trouble;
+use crate::service_error::ServiceError;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -43,10 +43,10 @@ impl Schedule {
     /// It was not reached. The pause is a minute at first, doubled each time, an hour at most; the
     /// second half of it is left to `jitter`. A registry that is busy says itself when to come
     /// back, and that is spread by as much again.
-    pub fn failed(&mut self, now: u64, trouble: &Trouble, jitter: u16) {
+    pub fn failed(&mut self, now: u64, service_error: &ServiceError, jitter: u16) {
         let failures = self.failures.saturating_add(1);
         let longest = MINUTE.saturating_mul(1 << (failures - 1).min(16)).min(HOUR);
-        let pause = match trouble.asked() {
+        let pause = match service_error.asked() {
             Some(asked) => {
                 let asked = asked.clamp(1, HOUR);
                 asked + share(asked, jitter)
@@ -85,20 +85,20 @@ mod tests {
                 "{asked:?} {jitter}"
             );
         }
-        let busy = |seconds| Trouble::Busy { retry_after: Some(seconds) };
-        for (trouble, failures, jitter, pause) in [
-            (Trouble::Dns, 0, 0, 30),
-            (Trouble::Dns, 0, u16::MAX, MINUTE),
-            (Trouble::Dns, 3, u16::MAX, 8 * MINUTE),
-            (Trouble::Dns, 60, 0, HOUR / 2),
-            (Trouble::Dns, u32::MAX, u16::MAX, HOUR),
+        let busy = |seconds| ServiceError::Busy { retry_after: Some(seconds) };
+        for (service_error, failures, jitter, pause) in [
+            (ServiceError::Dns, 0, 0, 30),
+            (ServiceError::Dns, 0, u16::MAX, MINUTE),
+            (ServiceError::Dns, 3, u16::MAX, 8 * MINUTE),
+            (ServiceError::Dns, 60, 0, HOUR / 2),
+            (ServiceError::Dns, u32::MAX, u16::MAX, HOUR),
             (busy(30), 5, 0, 30),
             (busy(30), 5, u16::MAX, 60),
-            (Trouble::Busy { retry_after: None }, 0, 0, 30),
+            (ServiceError::Busy { retry_after: None }, 0, 0, 30),
         ] {
             let mut schedule = Schedule { due_at: 5, failures };
-            schedule.failed(now, &trouble, jitter);
-            assert_eq!(schedule.due_at - now, pause, "{trouble:?} {failures} {jitter}");
+            schedule.failed(now, &service_error, jitter);
+            assert_eq!(schedule.due_at - now, pause, "{service_error:?} {failures} {jitter}");
         }
     }
 

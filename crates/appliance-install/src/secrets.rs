@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::entered::{Entered, Way};
-use crate::outcome::{Identity, Licensed};
+use crate::redemption::{Identity, Licensed};
 use crate::secret::SecretText;
+use crate::setup_form::{ProvisioningMethod, SetupForm};
 
 pub(crate) const NAMESPACE: &str = "msp";
 pub(crate) const JOB: &str = "appliance-bootstrap";
@@ -28,22 +28,26 @@ pub struct Manifests {
 /// Renders the Secrets. Without an identity the operator chose to install without a code: then the
 /// bootstrap makes a tenant.
 #[must_use]
-pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &str) -> Manifests {
-    let admin = &entered.admin;
+pub fn manifests(
+    setup_form: &SetupForm,
+    identity: Option<&Identity>,
+    appliance_id: &str,
+) -> Manifests {
+    let admin = &setup_form.admin;
     let tenant_id = identity.map(|identity| identity.tenant_id.to_string()).unwrap_or_default();
     let initial_tenant = [
-        ("INITIAL_TENANT_NAME", entered.company.as_str()),
+        ("INITIAL_TENANT_NAME", setup_form.company.as_str()),
         ("INITIAL_ADMIN_FIRST_NAME", &admin.first_name),
         ("INITIAL_ADMIN_LAST_NAME", &admin.last_name),
         ("INITIAL_ADMIN_EMAIL", &admin.email),
         ("INITIAL_ADMIN_PASSWORD", admin.password.expose()),
         ("INITIAL_TENANT_ID", &tenant_id),
     ];
-    let license_seed = match (identity, &entered.way) {
+    let license_seed = match (identity, &setup_form.way) {
         (Some(identity), _) => {
             license_seed(&identity.edition, identity.licensed.as_ref(), appliance_id)
         }
-        (None, Way::WithoutCode { edition, license }) => {
+        (None, ProvisioningMethod::WithoutCode { edition, license }) => {
             let license = license.as_ref().map(SecretText::expose).unwrap_or_default();
             manifest(
                 LICENSE_SEED,
@@ -51,7 +55,9 @@ pub fn manifests(entered: &Entered, identity: Option<&Identity>, appliance_id: &
             )
         }
         // A code without what it brings is never written: see `Install`.
-        (None, Way::Code { .. } | Way::Offline) => manifest(LICENSE_SEED, &[]),
+        (None, ProvisioningMethod::Code { .. } | ProvisioningMethod::Offline) => {
+            manifest(LICENSE_SEED, &[])
+        }
     };
     Manifests { initial_tenant: manifest(INITIAL_TENANT, &initial_tenant), license_seed }
 }
@@ -125,9 +131,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::entered::{Admin, EditionChoice};
+    use crate::setup_form::{Admin, EditionChoice};
 
-    fn entered(way: Way) -> Entered {
+    fn setup_form(way: ProvisioningMethod) -> SetupForm {
         let password = SecretText::new("correct horse".into());
         let admin = Admin {
             first_name: "Ada".into(),
@@ -135,7 +141,7 @@ mod tests {
             email: "ada@example.com".into(),
             password,
         };
-        Entered { company: "Acme & Söhne".into(), admin, way }
+        SetupForm { company: "Acme & Söhne".into(), admin, way }
     }
 
     fn values(manifest: &str) -> Vec<(String, String)> {
@@ -171,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_paid_appliance_gets_its_license_and_an_essentials_one_does_not() {
-        let code = || entered(Way::Code { code: SecretText::new("K7QP".into()) });
+        let code = || setup_form(ProvisioningMethod::Code { code: SecretText::new("K7QP".into()) });
         let paid = manifests(&code(), Some(&identity(true)), "appliance-1");
         let expected = [
             "APPLIANCE_CREDENTIAL",
@@ -225,8 +231,11 @@ mod tests {
             (EditionChoice::Ce, None, vec!["EDITION_CHOICE"]),
         ] {
             let license = license.map(|license| SecretText::new(license.to_owned()));
-            let made =
-                manifests(&entered(Way::WithoutCode { edition, license }), None, "appliance-1");
+            let made = manifests(
+                &setup_form(ProvisioningMethod::WithoutCode { edition, license }),
+                None,
+                "appliance-1",
+            );
             assert_eq!(keys(&made.license_seed), expected);
             assert!(!keys(&made.initial_tenant).contains(&"INITIAL_TENANT_ID".to_owned()));
         }

@@ -76,7 +76,7 @@ pub fn kept<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<Option<T>,
 /// A folder with the state.
 pub(crate) struct Folder(PathBuf);
 
-/// Held while a file is read and changed; no other program does meanwhile.
+/// The lock of a file. While a program has it, no other program reads or changes the file.
 pub struct Lock(#[expect(dead_code, reason = "it is unlocked when it is dropped")] File);
 
 impl Folder {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use appliance_license::{Invalid, License, LicenseState, TrustedKeys, Verifier};
 use uuid::Uuid;
 
-use crate::trouble::Trouble;
+use crate::service_error::ServiceError;
 
 /// The name that pinned keys have in the state folder.
 pub const KEYS: &str = "keys.json";
@@ -41,12 +41,12 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     /// The license; `None` where its key is not known.
-    pub(crate) fn into_result(self) -> Result<Option<License>, Trouble> {
+    pub(crate) fn into_result(self) -> Result<Option<License>, ServiceError> {
         match self {
             Self::Good(license) => Ok(Some(license)),
             Self::UnknownKey => Ok(None),
-            Self::Bad(reason) => Err(Trouble::Untrusted { reason }),
-            Self::Clock(problem) => Err(Trouble::Clock { problem }),
+            Self::Bad(reason) => Err(ServiceError::Untrusted { reason }),
+            Self::Clock(problem) => Err(ServiceError::Clock { problem }),
         }
     }
 }

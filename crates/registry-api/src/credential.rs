@@ -34,7 +34,7 @@ pub enum CheckInStatus {
     "status": "ok", "jwt": "eyJhbGciOiJFZERTQSIs", "exp": 1_798_773_840,
     "next_check_in_at": "2026-12-02T03:51:09Z", "server_time": "2026-12-01T03:24:00Z"
 }))]
-pub struct CheckInAnswer {
+pub struct CheckInResponse {
     /// How the appliance stands.
     pub status: CheckInStatus,
     /// A new license, where one is due.
@@ -63,7 +63,7 @@ pub struct VerifyApplianceRequest {
     "tenant_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "edition": "pro", "appliance_id": "appliance-0123456789abcdef",
     "appliance_revoked": false, "entitlement_active": true, "connected_eligible": true
 }))]
-pub struct VerifyApplianceAnswer {
+pub struct VerifyApplianceResponse {
     /// The tenant of the appliance.
     pub tenant_id: Uuid,
     /// The edition that the tenant is entitled to now.

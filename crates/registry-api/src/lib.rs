@@ -11,14 +11,14 @@ mod subscription;
 mod tenants;
 
 pub use credential::{
-    CheckInAnswer, CheckInRequest, CheckInStatus, VerifyApplianceAnswer, VerifyApplianceRequest,
+    CheckInRequest, CheckInResponse, CheckInStatus, VerifyApplianceRequest, VerifyApplianceResponse,
 };
 pub use error::{ErrorCode, Problem};
 pub use register::{
-    IssuedCode, RegisterAnswer, RegisterRequest, RegisterTenantRequest, ReissueRequest,
+    IssuedCode, RegisterRequest, RegisterResponse, RegisterTenantRequest, ReissueRequest,
 };
 pub use subscription::{
-    ClaimCodeAnswer, ClaimCodeRequest, RevokeAnswer, RevokeRequest, SignAnswer, SignRequest,
+    ClaimCodeRequest, ClaimCodeResponse, RevokeRequest, RevokeResponse, SignRequest, SignResponse,
 };
 pub use tenants::{
     ApplianceItem, Health, InstallCodeItem, Jwk, Jwks, ListTenantsQuery, ReadyPart, Readyz,

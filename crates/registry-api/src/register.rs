@@ -72,7 +72,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<U
     "tenant_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "edition": "essentials", "company_name": "Acme Ltd",
     "contact_email": "ada@acme.example"
 }))]
-pub struct RegisterAnswer {
+pub struct RegisterResponse {
     /// The tenant that the appliance now is of.
     pub tenant_id: Uuid,
     /// The edition that the code carries now.

@@ -27,7 +27,7 @@ pub struct SignRequest {
 #[schema(example = json!({
     "jwt": "eyJhbGciOiJFZERTQSIs", "exp": 1_798_773_840, "sub": "lic_019ab3c45d6e7f809a1b2c3d4e5f6071"
 }))]
-pub struct SignAnswer {
+pub struct SignResponse {
     /// The license.
     pub jwt: String,
     /// When it ends, in seconds since 1970.
@@ -49,7 +49,7 @@ pub struct ClaimCodeRequest {
 /// The answer of `POST /claim-codes`: the only time the code is shown.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "code": "K7QP-M2RX-9TDV", "expires_at": 1_795_490_640 }))]
-pub struct ClaimCodeAnswer {
+pub struct ClaimCodeResponse {
     /// The activation code; the unclaimed ones before it are dead.
     pub code: String,
     /// When it ends, in seconds since 1970.
@@ -67,7 +67,7 @@ pub struct RevokeRequest {
 /// The answer of `POST /revoke`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "status": "revoked" }))]
-pub struct RevokeAnswer {
+pub struct RevokeResponse {
     /// Always `revoked`.
     pub status: String,
 }

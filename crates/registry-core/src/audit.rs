@@ -2,9 +2,9 @@
 //! something known.
 
 use crate::clock::Timestamp;
-use crate::guesses::Source;
 use crate::id::{AuditId, CodeId, MailId, TenantId};
-use crate::words::words;
+use crate::rate_limit::Source;
+use crate::string_enum::string_enum;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ impl Action {
     }
 }
 
-words!(Action {
+string_enum!(Action {
     TenantRegistered = "tenant_registered",
     TenantAdopted = "tenant_adopted",
     TenantUpgraded = "tenant_upgraded",

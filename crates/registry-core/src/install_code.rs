@@ -4,8 +4,8 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::id::{CodeId, EntitlementId, TenantId};
 use crate::secret::{CodeDigest, secret_text};
+use crate::string_enum::string_enum;
 use crate::text::{ApplianceId, is_ignorable};
-use crate::words::words;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -158,7 +158,7 @@ pub enum CodeKind {
     Activation,
 }
 
-words!(CodeKind { Install = "install", Activation = "activation" });
+string_enum!(CodeKind { Install = "install", Activation = "activation" });
 
 /// An install code as kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,6 @@
 //! method, with its MUSTs in its docs and a case a MUST in registry-testkit's conformance suite; 4.
 //! implement it in each store.
 
-pub mod answer;
 pub mod appliance;
 pub mod audit;
 pub mod blob;
@@ -23,25 +22,26 @@ pub mod clock;
 pub mod edition;
 pub mod entitlement;
 pub mod entropy;
-pub mod guesses;
 pub mod id;
 pub mod install_code;
 pub mod license;
 pub mod mail;
 pub mod offline;
-pub mod place;
+pub mod pagination;
 pub mod product;
+pub mod rate_limit;
 pub mod refusal;
 pub mod registry;
 pub mod release;
+pub mod results;
 pub mod secret;
 pub mod sign_in;
 pub mod signup;
 pub mod store;
+mod string_enum;
 pub mod tenant;
 pub mod text;
 pub mod vault;
-mod words;
 
 pub use refusal::Refusal;
 pub use registry::{Error, Ports, Registry, Settings};

@@ -8,11 +8,11 @@ use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::id::{CodeId, MailId, TenantId};
 use crate::install_code::PlainCode;
-use crate::place::Place;
+use crate::pagination::Cursor;
 use crate::release::Release;
 use crate::secret::{DownloadLink, Sealed, SignInLink};
+use crate::string_enum::string_enum;
 use crate::text::{CompanyName, EmailAddress, PersonName};
-use crate::words::words;
 
 /// A mail in the outbox: everything but its secret, which is sealed aside. It is rendered when it
 /// is sent.
@@ -118,11 +118,11 @@ pub enum MailState {
     Discarded,
 }
 
-words!(MailState { Queued = "queued", Sent = "sent", Dead = "dead", Discarded = "discarded" });
+string_enum!(MailState { Queued = "queued", Sent = "sent", Dead = "dead", Discarded = "discarded" });
 
 /// How a try to send ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
+pub enum DeliveryOutcome {
     /// Accepted by the next hop.
     Sent,
     /// Try again then.
@@ -138,7 +138,7 @@ pub enum Settlement {
         error: String,
     },
     /// Not tried: no mail can be sent now. It stays due, and no try is counted.
-    Held {
+    Deferred {
         /// What is in the way.
         error: String,
     },
@@ -156,7 +156,7 @@ pub struct MailQuery {
     /// At most so many.
     pub limit: u32,
     /// Only those that come after this place.
-    pub after: Option<Place<MailId>>,
+    pub after: Option<Cursor<MailId>>,
 }
 
 /// A mail ready to be rendered and sent.
@@ -318,13 +318,24 @@ pub const MAX_ATTEMPTS: u32 = 20;
 
 /// How a failed try settles a mail that had failed `attempts` times before.
 #[must_use]
-pub fn settle_failure(error: MailError, attempts: u32, now: Timestamp, jitter: u8) -> Settlement {
+pub fn settle_failure(
+    error: MailError,
+    attempts: u32,
+    now: Timestamp,
+    jitter: u8,
+) -> DeliveryOutcome {
     match error {
-        MailError::Unavailable(error) | MailError::Unclear(error) => Settlement::Held { error },
-        MailError::Permanent(error) | MailError::Unreadable(error) => Settlement::Dead { error },
-        MailError::Transient(error) if attempts + 1 >= MAX_ATTEMPTS => Settlement::Dead { error },
+        MailError::Unavailable(error) | MailError::Unclear(error) => {
+            DeliveryOutcome::Deferred { error }
+        }
+        MailError::Permanent(error) | MailError::Unreadable(error) => {
+            DeliveryOutcome::Dead { error }
+        }
+        MailError::Transient(error) if attempts + 1 >= MAX_ATTEMPTS => {
+            DeliveryOutcome::Dead { error }
+        }
         MailError::Transient(error) => {
-            Settlement::Retry { due_at: now + retry_delay(attempts + 1, jitter), error }
+            DeliveryOutcome::Retry { due_at: now + retry_delay(attempts + 1, jitter), error }
         }
     }
 }
@@ -348,7 +359,7 @@ mod tests {
             (18, 255, 27_000_000),
         ] {
             let due_at = now + TimeDelta::milliseconds(millis);
-            let expected = Settlement::Retry { due_at, error: "busy".into() };
+            let expected = DeliveryOutcome::Retry { due_at, error: "busy".into() };
             assert_eq!(
                 settle_failure(transient(), before, now, jitter),
                 expected,
@@ -357,12 +368,12 @@ mod tests {
         }
         assert_eq!(
             settle_failure(transient(), 19, now, 0),
-            Settlement::Dead { error: "busy".into() }
+            DeliveryOutcome::Dead { error: "busy".into() }
         );
         let permanent = MailError::Permanent("no such user".into());
         assert_eq!(
             settle_failure(permanent, 0, now, 0),
-            Settlement::Dead { error: "no such user".into() }
+            DeliveryOutcome::Dead { error: "no such user".into() }
         );
     }
 
@@ -389,7 +400,7 @@ mod tests {
         for before in [0, 19, 1000] {
             let held =
                 settle_failure(MailError::Unavailable("connection refused".into()), before, now, 9);
-            assert_eq!(held, Settlement::Held { error: "connection refused".into() });
+            assert_eq!(held, DeliveryOutcome::Deferred { error: "connection refused".into() });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is carried between a registry and an appliance without a network.
 
-use crate::answer::Redeemed;
 use crate::clock::Timestamp;
+use crate::results::Redeemed;
 
 /// What an appliance asked for, its signature verified.
 #[derive(Clone, Debug, PartialEq, Eq)]

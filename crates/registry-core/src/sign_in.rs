@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 use crate::secret::SignInDigest;
-use crate::words::words;
+use crate::string_enum::string_enum;
 
 /// A link, until it is used, or a session. Its token is shown once, and kept as a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct SignIn {
     /// Which of the two.
     pub kind: SignInKind,
     /// Whose.
-    pub visitor: Visitor,
+    pub principal: Principal,
     /// When it was made.
     pub issued_at: Timestamp,
     /// When a session was last used.
@@ -32,7 +32,7 @@ pub enum SignInKind {
     Session,
 }
 
-words!(SignInKind { Link = "link", Session = "session" });
+string_enum!(SignInKind { Link = "link", Session = "session" });
 
 /// Uses of a session within this time count as one: a page that is looked at costs no write.
 pub const SESSION_USE: TimeDelta = TimeDelta::minutes(1);
@@ -43,11 +43,11 @@ impl SignIn {
     pub fn new(
         digest: SignInDigest,
         kind: SignInKind,
-        visitor: Visitor,
+        principal: Principal,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Self {
-        Self { digest, kind, visitor, issued_at: now, used_at: now, expires_at }
+        Self { digest, kind, principal, issued_at: now, used_at: now, expires_at }
     }
 
     /// Whether it is a link that signs in at `now`.
@@ -71,7 +71,7 @@ impl SignIn {
 
 /// Who uses the pages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Visitor {
+pub struct Principal {
     /// What they may see.
     pub role: Role,
     /// A contact's address, folded; or what an operator's session hangs on: the digest of the
@@ -79,7 +79,7 @@ pub struct Visitor {
     pub name: String,
 }
 
-/// What a visitor may see.
+/// What a principal may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The tenants that they are the contact of.
@@ -88,7 +88,7 @@ pub enum Role {
     Operator,
 }
 
-words!(Role { Customer = "customer", Operator = "operator" });
+string_enum!(Role { Customer = "customer", Operator = "operator" });
 
 #[cfg(test)]
 mod tests {
@@ -99,10 +99,10 @@ mod tests {
         let start = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let after = |minutes| start + TimeDelta::minutes(minutes);
         let sign_in = |kind| {
-            let visitor = Visitor { role: Role::Customer, name: "a@example.com".to_owned() };
+            let principal = Principal { role: Role::Customer, name: "a@example.com".to_owned() };
             SignIn {
                 used_at: after(60),
-                ..SignIn::new(SignInDigest([1; 32]), kind, visitor, start, after(100))
+                ..SignIn::new(SignInDigest([1; 32]), kind, principal, start, after(100))
             }
         };
         let (link, session) = (sign_in(SignInKind::Link), sign_in(SignInKind::Session));

@@ -1,8 +1,8 @@
 //! What customers may register by themselves, and which mistakes they can make: all of them are
 //! told at once.
 
+use crate::string_enum::string_enum;
 use crate::text::{CompanyName, EmailAddress, PersonName};
-use crate::words::words;
 
 /// What a vendor lets customers register by themselves.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub enum Mistake {
     Choice,
 }
 
-words!(Mistake {
+string_enum!(Mistake {
     Empty = "empty",
     Email = "email",
     Text = "text",

@@ -3,11 +3,11 @@
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::id::TenantId;
+use crate::string_enum::string_enum;
 use crate::text::{
     BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId,
     fold,
 };
-use crate::words::words;
 
 /// How far a tenant has come. Installing moves it forward; operators suspend and cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,14 +33,14 @@ pub enum DeploymentType {
     Hosted,
 }
 
-words!(TenantStatus {
+string_enum!(TenantStatus {
     Registered = "registered",
     Installed = "installed",
     Active = "active",
     Suspended = "suspended",
     Cancelled = "cancelled",
 });
-words!(DeploymentType { Appliance = "appliance", Hosted = "hosted" });
+string_enum!(DeploymentType { Appliance = "appliance", Hosted = "hosted" });
 
 impl TenantStatus {
     /// Those of tenants that an operator has closed the door on.

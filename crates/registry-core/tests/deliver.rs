@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use chrono::TimeDelta;
-use registry_core::guesses::Source;
-use registry_core::mail::{MailError, MailState, Settlement};
+use registry_core::mail::{DeliveryOutcome, MailError, MailState};
+use registry_core::rate_limit::Source;
 use registry_core::registry::deliver::Delivery;
 use registry_core::{Error, Refusal};
 use registry_testkit::{World, actor, audit};
@@ -48,7 +48,8 @@ async fn a_mail_that_fails_waits_and_is_sent_later_and_a_hopeless_one_is_given_u
     let issued = world.register("Acme", "pro").await;
     world.mailer.fail(Some(MailError::Transient("busy".to_owned())));
     let soonest = world.now() + TimeDelta::seconds(30);
-    let Settlement::Retry { due_at, error } = world.deliver().await.remove(0).settlement else {
+    let DeliveryOutcome::Retry { due_at, error } = world.deliver().await.remove(0).settlement
+    else {
         panic!("a retry")
     };
     assert!(soonest <= due_at && due_at <= soonest + TimeDelta::milliseconds(7_500), "{due_at}");
@@ -56,7 +57,7 @@ async fn a_mail_that_fails_waits_and_is_sent_later_and_a_hopeless_one_is_given_u
     assert!(world.deliver().await.is_empty());
     world.mailer.fail(None);
     world.clock.advance(TimeDelta::seconds(38));
-    assert_eq!(world.deliver().await[0].settlement, Settlement::Sent);
+    assert_eq!(world.deliver().await[0].settlement, DeliveryOutcome::Sent);
 
     world.mailer.fail(Some(MailError::Permanent("no such user".to_owned())));
     world.reissue(issued.tenant_id).await.unwrap();
@@ -76,7 +77,7 @@ async fn while_no_mail_can_be_sent_all_wait_and_then_go_out_in_the_order_of_thei
         world.register(&format!("Company {number}"), "pro").await;
         let held = world.deliver().await;
         assert!(
-            matches!(held[..], [Delivery { settlement: Settlement::Held { .. }, .. }]),
+            matches!(held[..], [Delivery { settlement: DeliveryOutcome::Deferred { .. }, .. }]),
             "{held:?}"
         );
         world.clock.advance(TimeDelta::hours(20));
@@ -96,7 +97,7 @@ async fn a_mail_that_breaks_the_connection_holds_up_no_other() {
     world.mailer.fail(Some(MailError::Unclear("connection reset".to_owned())));
     let tried = world.deliver().await;
     assert!(
-        matches!(tried[..], [Delivery { settlement: Settlement::Retry { .. }, .. }]),
+        matches!(tried[..], [Delivery { settlement: DeliveryOutcome::Retry { .. }, .. }]),
         "{tried:?}"
     );
     world.mailer.fail(None);
@@ -172,7 +173,7 @@ async fn a_code_that_ended_before_its_mail_could_go_out_is_not_mailed() {
     let issued = world.register("Acme", "pro").await;
     world.clock.advance(TimeDelta::days(7));
     let tried = world.deliver().await.remove(0).settlement;
-    assert!(matches!(tried, Settlement::Dead { error } if error.contains("ended")));
+    assert!(matches!(tried, DeliveryOutcome::Dead { error } if error.contains("ended")));
     assert!(world.mailer.sent().is_empty());
     assert_eq!(world.mails(issued.tenant_id).await[0].state, MailState::Dead);
 }

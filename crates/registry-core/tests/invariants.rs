@@ -41,7 +41,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// What the world told its callers.
 #[derive(Default)]
-struct Told {
+struct Observed {
     tenants: Vec<TenantId>,
     codes: Vec<(PlainCode, TenantId)>,
     subscriptions: BTreeMap<u8, TenantId>,
@@ -49,7 +49,7 @@ struct Told {
 }
 
 async fn live(world: &World, events: Vec<Event>) {
-    let mut told = Told::default();
+    let mut told = Observed::default();
     for event in events {
         world.clock.advance(TimeDelta::milliseconds(1));
         happen(world, &mut told, event).await;
@@ -57,7 +57,7 @@ async fn live(world: &World, events: Vec<Event>) {
     check(world, &told).await;
 }
 
-async fn happen(world: &World, told: &mut Told, event: Event) {
+async fn happen(world: &World, told: &mut Observed, event: Event) {
     match event {
         Event::Register { pro, subscription } => {
             let mut new = World::new_tenant("Acme", if pro { "pro" } else { "essentials" });
@@ -118,7 +118,7 @@ async fn happen(world: &World, told: &mut Told, event: Event) {
     }
 }
 
-async fn check(world: &World, told: &Told) {
+async fn check(world: &World, told: &Observed) {
     assert!(
         told.winners.values().all(|&count| count == 1),
         "a code had several winners: {:?}",

@@ -9,15 +9,15 @@ use appliance_license::{LicenseState, TrustedKeys, Verifier};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use registry_core::answer::{CheckedIn, Standing};
-use registry_core::guesses::Source;
 use registry_core::id::TenantId;
 use registry_core::license::{
     LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError,
 };
 use registry_core::offline::OfflineAnswer;
+use registry_core::rate_limit::Source;
 use registry_core::registry::check_in::CheckIn;
 use registry_core::registry::entitlements::EntitlementEdit;
+use registry_core::results::{CheckedIn, LicenseStatus};
 use registry_core::secret::{AnswerToken, LicenseToken, PlainCredential};
 use registry_core::store::EntitlementSelector;
 use registry_core::{Ports, Registry};
@@ -65,10 +65,14 @@ impl Appliance {
     /// Checks in: takes over a new license, and the keys as they are now.
     async fn check_in(&mut self, registry: &Registry) -> CheckedIn {
         let source = Source::of([192, 0, 2, 1].into());
-        let asked =
-            CheckIn { credential: self.credential.clone(), held_sub: None, source, key: None };
+        let asked = CheckIn {
+            credential: self.credential.clone(),
+            current_license_sub: None,
+            source,
+            key: None,
+        };
         let answer = registry.check_in(asked).await.unwrap();
-        if let Standing::Licensed(Some((token, _))) = &answer.standing {
+        if let LicenseStatus::Licensed(Some((token, _))) = &answer.status {
             self.token = token.expose().to_owned();
         }
         self.jwks = jwks(&registry.public_keys());
@@ -150,7 +154,7 @@ async fn a_subscription_that_ends_leaves_the_license_to_its_end_and_a_restored_o
     edit(&world, &appliance, EntitlementEdit::Revoke).await;
     for day in 0..31 {
         let answer = appliance.check_in(&world.registry).await;
-        assert!(matches!(answer.standing, Standing::Revoked));
+        assert!(matches!(answer.status, LicenseStatus::Revoked));
         assert!(appliance.is_licensed(&world), "grace on day {day}");
         world.clock.advance(TimeDelta::days(1));
     }

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use registry_core::answer::Redeemed;
 use registry_core::appliance::Credential;
 use registry_core::id::TenantId;
 use registry_core::install_code::PlainCode;
 use registry_core::registry::entitlements::EntitlementEdit;
-use registry_core::registry::redeem::Asker;
+use registry_core::registry::redeem::Requester;
+use registry_core::results::Redeemed;
 use registry_core::store::{EntitlementSelector, Store, Write};
 use registry_core::tenant::TenantStatus;
 use registry_core::{Error, Refusal};
@@ -115,7 +115,7 @@ async fn another_tenants_code_is_a_mismatch_and_stays_live() {
     for edition in ["pro", "essentials"] {
         let world = World::in_memory();
         let issued = world.register("Acme", edition).await;
-        let other = Asker::Running(Some(other_tenant(&world)));
+        let other = Requester::Running(Some(other_tenant(&world)));
         assert_eq!(
             refusal(world.redeem_as(&issued.code, "a", other).await),
             Refusal::TenantMismatch
@@ -128,9 +128,9 @@ async fn another_tenants_code_is_a_mismatch_and_stays_live() {
 async fn an_essentials_install_code_activates_nothing_that_is_running_and_stays_live() {
     let world = World::in_memory();
     let issued = world.register("Acme", "essentials").await;
-    for asker in [Asker::Running(None), Asker::Running(Some(issued.tenant_id))] {
+    for requester in [Requester::Running(None), Requester::Running(Some(issued.tenant_id))] {
         assert_eq!(
-            refusal(world.redeem_as(&issued.code, "a", asker).await),
+            refusal(world.redeem_as(&issued.code, "a", requester).await),
             Refusal::NotAnActivationCode
         );
     }
@@ -142,8 +142,8 @@ async fn a_pro_install_code_may_be_typed_into_a_running_appliance_of_its_tenant(
     for named in [false, true] {
         let world = World::in_memory();
         let issued = world.register("Acme", "pro").await;
-        let asker = Asker::Running(named.then_some(issued.tenant_id));
-        assert!(world.redeem_as(&issued.code, "a", asker).await.unwrap().licensed.is_some());
+        let requester = Requester::Running(named.then_some(issued.tenant_id));
+        assert!(world.redeem_as(&issued.code, "a", requester).await.unwrap().licensed.is_some());
     }
 }
 
@@ -184,7 +184,7 @@ async fn an_activation_code_whose_entitlement_was_revoked_is_refused_and_stays_l
         .entitlement_edit(EntitlementSelector::Id(id), EntitlementEdit::Revoke, None, actor())
         .await
         .unwrap();
-    let tenant = Asker::Running(Some(other_tenant(&world)));
+    let tenant = Requester::Running(Some(other_tenant(&world)));
     for _ in 0..2 {
         let refused = refusal(world.redeem_as(&code, "a", tenant).await);
         assert_eq!(refused, Refusal::EntitlementRevoked { since: world.now() });
@@ -197,11 +197,11 @@ async fn an_activation_code_adopts_a_tenant_the_registry_does_not_know() {
     let (code, _) = world.activation_code(None).await;
     assert_eq!(refusal(world.redeem(&code, "a").await), Refusal::TenantRequired);
     assert_eq!(
-        refusal(world.redeem_as(&code, "a", Asker::Running(None)).await),
+        refusal(world.redeem_as(&code, "a", Requester::Running(None)).await),
         Refusal::TenantRequired
     );
     let id = other_tenant(&world);
-    let redeemed = world.redeem_as(&code, "a", Asker::Running(Some(id))).await.unwrap();
+    let redeemed = world.redeem_as(&code, "a", Requester::Running(Some(id))).await.unwrap();
     assert_eq!(
         (redeemed.tenant_id, redeemed.company_name.as_str(), redeemed.contact_email.as_str()),
         (id, "Acme", "")
@@ -216,7 +216,7 @@ async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_secon
     let world = World::in_memory();
     let paid = world.register("Paid", "pro").await;
     let (code, _) = world.activation_code(None).await;
-    let running = |tenant| Asker::Running(Some(tenant));
+    let running = |tenant| Requester::Running(Some(tenant));
     assert_eq!(
         refusal(world.redeem_as(&code, "a", running(paid.tenant_id)).await),
         Refusal::AlreadyEntitled
@@ -230,7 +230,7 @@ async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_secon
     let other = running(other_tenant(&world));
     assert_eq!(refusal(world.redeem_as(&code, "a", other).await), Refusal::TenantMismatch);
     assert_eq!(
-        world.redeem_as(&code, "a", Asker::Running(None)).await.unwrap().tenant_id,
+        world.redeem_as(&code, "a", Requester::Running(None)).await.unwrap().tenant_id,
         free.tenant_id
     );
 }
@@ -241,7 +241,7 @@ async fn where_the_vendor_demands_it_an_unbound_activation_code_is_refused() {
     let world = World::with(store, |settings| settings.activation_needs_bound_tenant = true);
     let free = world.register("Free", "essentials").await;
     let (code, _) = world.activation_code(None).await;
-    let running = Asker::Running(Some(free.tenant_id));
+    let running = Requester::Running(Some(free.tenant_id));
     assert_eq!(refusal(world.redeem_as(&code, "a", running).await), Refusal::CodeNotBound);
 }
 
@@ -282,8 +282,10 @@ async fn an_activation_code_of_one_tenant_never_brings_the_entitlement_of_anothe
     assert_eq!(entitlement.id, id);
     entitlement.tenant_id = Some(bolt.tenant_id);
     world.write(vec![Write::PutEntitlement(Box::new(entitlement))]).await.unwrap();
-    for asker in [Asker::FirstBoot, Asker::Running(None), Asker::Running(Some(acme.tenant_id))] {
-        assert_eq!(refusal(world.redeem_as(&code, "a", asker).await), Refusal::TenantMismatch);
+    for requester in
+        [Requester::FirstBoot, Requester::Running(None), Requester::Running(Some(acme.tenant_id))]
+    {
+        assert_eq!(refusal(world.redeem_as(&code, "a", requester).await), Refusal::TenantMismatch);
     }
 }
 

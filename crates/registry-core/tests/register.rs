@@ -4,8 +4,8 @@
 
 use chrono::TimeDelta;
 use registry_core::Error;
-use registry_core::answer::Issued;
 use registry_core::registry::entitlements::EntitlementEdit;
+use registry_core::results::Issued;
 use registry_core::store::{EntitlementSelector, Write};
 use registry_core::text::SubscriptionId;
 use registry_testkit::{World, actor};

@@ -4,10 +4,10 @@
 
 use chrono::TimeDelta;
 use registry_core::audit::{Action, Actor};
-use registry_core::guesses::Source;
-use registry_core::registry::operate::TenantEdit;
+use registry_core::rate_limit::Source;
 use registry_core::registry::reissue::Reissue;
 use registry_core::registry::sign_in::{Asked, OpenedSession};
+use registry_core::registry::tenant_admin::TenantEdit;
 use registry_core::registry::timeline::Event;
 use registry_core::secret::SignInToken;
 use registry_core::sign_in::Role;
@@ -75,7 +75,7 @@ async fn a_link_signs_in_once_ends_the_others_and_every_step_is_audited() {
         (asked(&world, "acme@example.com").await, asked(&world, "ACME@example.com").await);
     let session = world.registry.sign_in(&link, None, source()).await.unwrap();
     assert_eq!(
-        (session.visitor.role, session.visitor.name.as_str()),
+        (session.principal.role, session.principal.name.as_str()),
         (Role::Customer, "acme@example.com")
     );
     assert!(is_refused(&world.registry.sign_in(&link, None, source()).await), "used");
@@ -93,12 +93,12 @@ async fn a_link_signs_in_once_ends_the_others_and_every_step_is_audited() {
 
     world
         .registry
-        .sign_out(&session.token, session.visitor.clone(), false, customer())
+        .sign_out(&session.token, session.principal.clone(), false, customer())
         .await
         .unwrap();
     world
         .registry
-        .sign_out(&session.token, session.visitor.clone(), false, customer())
+        .sign_out(&session.token, session.principal.clone(), false, customer())
         .await
         .unwrap();
     assert!(!lives(&world, &session).await);
@@ -151,7 +151,7 @@ async fn signing_out_everywhere_ends_the_contacts_sessions_and_links_and_no_othe
     let ann = Actor { name: "operator:ann".to_owned(), source: source().to_string() };
     let operator = world.registry.operator_sign_in("acme@example.com", None, ann).await.unwrap();
     let link = asked(&world, "acme@example.com").await;
-    world.registry.sign_out(&first.token, first.visitor.clone(), true, customer()).await.unwrap();
+    world.registry.sign_out(&first.token, first.principal.clone(), true, customer()).await.unwrap();
     assert!(!lives(&world, &first).await && !lives(&world, &second).await);
     assert!(lives(&world, &other).await && lives(&world, &operator).await);
     assert!(is_refused(&world.registry.sign_in(&link, None, source()).await));
@@ -167,11 +167,14 @@ async fn signing_out_everywhere_ends_the_contacts_sessions_and_links_and_no_othe
 #[tokio::test]
 async fn wrong_tokens_and_mails_that_are_asked_for_are_counted_apart() {
     let world = World::in_memory();
-    while world.registry.operator_refused(source()).is_ok() {}
-    let refused = world.registry.operator_refused(source()).unwrap_err();
+    while world.registry.count_failed_operator_login(source()).is_ok() {}
+    let refused = world.registry.count_failed_operator_login(source()).unwrap_err();
     assert!(matches!(refused, Refusal::TooOften { .. }), "{refused:?}");
     let contact = EmailAddress::parse("acme@example.com").unwrap();
-    assert_eq!(world.registry.ask(source(), Asked::Link(&contact), None), Ok(()));
+    assert_eq!(
+        world.registry.count_mail_request(source(), MailRequest::Link(&contact), None),
+        Ok(())
+    );
 }
 
 #[tokio::test]
@@ -181,27 +184,45 @@ async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_
     let from = |last: u8| Source::of([198, 51, 100, last].into());
     for _ in 0..50 {
         assert_eq!(
-            world.registry.ask(from(1), Asked::Link(&contact), Some([7; 32])),
+            world.registry.count_mail_request(from(1), MailRequest::Link(&contact), Some([7; 32])),
             Ok(()),
             "it is the same form"
         );
     }
     for last in 2..11 {
-        assert_eq!(world.registry.ask(from(last), Asked::Link(&contact), None), Ok(()));
+        assert_eq!(
+            world.registry.count_mail_request(from(last), MailRequest::Link(&contact), None),
+            Ok(())
+        );
     }
-    let late = world.registry.ask(from(11), Asked::Link(&contact), Some([8; 32])).unwrap_err();
+    let late = world
+        .registry
+        .count_mail_request(from(11), MailRequest::Link(&contact), Some([8; 32]))
+        .unwrap_err();
     assert!(matches!(late, Refusal::TooOften { .. }), "{late:?}");
-    let again = world.registry.ask(from(11), Asked::Link(&contact), Some([8; 32])).unwrap_err();
+    let again = world
+        .registry
+        .count_mail_request(from(11), MailRequest::Link(&contact), Some([8; 32]))
+        .unwrap_err();
     assert!(
         matches!(again, Refusal::TooOften { .. }),
         "what was refused is no form that was counted: {again:?}"
     );
     // Each kind is counted by itself, and a session's wherever it comes from.
-    assert_eq!(world.registry.ask(from(12), Asked::Registration(&contact), None), Ok(()));
+    assert_eq!(
+        world.registry.count_mail_request(from(12), MailRequest::Registration(&contact), None),
+        Ok(())
+    );
     for _ in 0..10 {
-        assert_eq!(world.registry.ask(from(11), Asked::Reissue(&contact), None), Ok(()));
+        assert_eq!(
+            world.registry.count_mail_request(from(11), MailRequest::Reissue(&contact), None),
+            Ok(())
+        );
     }
-    let many = world.registry.ask(from(13), Asked::Reissue(&contact), None).unwrap_err();
+    let many = world
+        .registry
+        .count_mail_request(from(13), MailRequest::Reissue(&contact), None)
+        .unwrap_err();
     assert!(matches!(many, Refusal::TooOften { .. }), "{many:?}");
 }
 

@@ -13,10 +13,10 @@ use registry_core::registry::readiness::{Part, PartState};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
-use crate::door::pages::Door;
 use crate::metrics::Metrics;
 use crate::problem::ApiError;
 use crate::tokens::ServiceTokens;
+use crate::web::pages::WebPages;
 
 /// How the service speaks HTTP.
 #[derive(Clone, Debug)]
@@ -50,18 +50,18 @@ struct Readiness {
 
 /// What handlers share.
 #[derive(Clone)]
-pub struct App {
+pub struct AppState {
     pub(crate) registry: Arc<Registry>,
     pub(crate) files: Option<Arc<dyn LinkedFiles>>,
     pub(crate) tokens: Arc<ServiceTokens>,
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) metrics: Arc<Metrics>,
-    door: Option<Arc<Door>>,
+    web: Option<Arc<WebPages>>,
     later: TaskTracker,
     readiness: Arc<Mutex<Option<Readiness>>>,
 }
 
-impl App {
+impl AppState {
     /// The registry over HTTP: `files` are those behind links of our own, where the blob store is a
     /// local one; `tokens` say who may call as a service.
     #[must_use]
@@ -78,7 +78,7 @@ impl App {
             tokens,
             settings,
             metrics,
-            door: None,
+            web: None,
             later: TaskTracker::new(),
             readiness: Arc::default(),
         }
@@ -86,8 +86,8 @@ impl App {
 
     /// With the pages of customers and operators.
     #[must_use]
-    pub fn with_door(self, door: Door) -> Self {
-        Self { door: Some(Arc::new(door)), ..self }
+    pub fn with_web(self, web: WebPages) -> Self {
+        Self { web: Some(Arc::new(web)), ..self }
     }
 
     /// Does something that no answer waits for, and that a shutdown does.
@@ -104,13 +104,13 @@ impl App {
         }
     }
 
-    pub(crate) fn has_door(&self) -> bool {
-        self.door.is_some()
+    pub(crate) fn has_web(&self) -> bool {
+        self.web.is_some()
     }
 
     /// The pages; their paths are there only where they are.
-    pub(crate) fn door(&self) -> Result<&Door, ApiError> {
-        self.door.as_deref().ok_or_else(|| ApiError::of_status(StatusCode::NOT_FOUND))
+    pub(crate) fn web(&self) -> Result<&WebPages, ApiError> {
+        self.web.as_deref().ok_or_else(|| ApiError::of_status(StatusCode::NOT_FOUND))
     }
 
     /// The parts that do not work now, and why.

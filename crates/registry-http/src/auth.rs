@@ -5,17 +5,17 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use registry_core::audit::Actor;
 
-use crate::app::App;
+use crate::app::AppState;
 use crate::problem::ApiError;
 use crate::source::client_source;
 
 /// A service that proved itself: what audit lines name.
 pub(crate) struct Service(pub(crate) Actor);
 
-impl FromRequestParts<App> for Service {
+impl FromRequestParts<AppState> for Service {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (scheme, token) =
             header.and_then(|value| value.split_once(' ')).ok_or_else(ApiError::unauthorized)?;

@@ -5,11 +5,11 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use registry_api::ErrorCode;
-use registry_core::registry::replay::IdempotencyKey;
+use registry_core::registry::idempotency::IdempotencyKey;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::app::App;
+use crate::app::AppState;
 use crate::problem::ApiError;
 
 const HEADER: &str = "idempotency-key";
@@ -20,10 +20,10 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 16..=255;
 /// The digest of the key that a request came with, if it came with one.
 pub(crate) struct Idempotency(Option<[u8; 32]>);
 
-impl FromRequestParts<App> for Idempotency {
+impl FromRequestParts<AppState> for Idempotency {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         let mut values = parts.headers.get_all(HEADER).iter();
         let Some(value) = values.next() else { return Ok(Self(None)) };
         let bytes = value.as_bytes();

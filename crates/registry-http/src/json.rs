@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use registry_api::ErrorCode;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::app::App;
+use crate::app::AppState;
 use crate::problem::ApiError;
 
 /// So many limits' worth of a body that is too large is read before it is refused: a client that is
@@ -19,10 +19,10 @@ const PATIENCE: usize = 64;
 /// A request's body as `T`.
 pub(crate) struct ApiJson<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for ApiJson<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for ApiJson<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         check_type(&request)?;
         let body = read_in_time(request.into_body(), app.settings.body_limit, app).await?;
         parse(&body).map(Self)
@@ -49,7 +49,11 @@ fn check_type(request: &Request) -> Result<(), ApiError> {
 }
 
 /// A body, at most so many bytes, within the time that clients have for it.
-pub(crate) async fn read_in_time(body: Body, limit: usize, app: &App) -> Result<Bytes, ApiError> {
+pub(crate) async fn read_in_time(
+    body: Body,
+    limit: usize,
+    app: &AppState,
+) -> Result<Bytes, ApiError> {
     let read = tokio::time::timeout(app.settings.read_timeout, read(body, limit)).await;
     read.map_err(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT))?
 }

@@ -8,24 +8,24 @@
 //! and its `#[utoipa::path]`; 3. one `routes!` line in `endpoints::routes`; 4. its section in
 //! `docs/wire-contract.md`, and tests that cite it.
 
+mod api;
 mod app;
 mod auth;
-mod door;
-mod endpoints;
-mod frame;
 mod idempotency;
 mod json;
 mod metrics;
-mod page;
+mod middleware;
 mod problem;
+mod problem_page;
 mod router;
 mod serve;
 mod source;
 mod tokens;
+mod web;
 
-pub use app::{App, HttpSettings};
-pub use door::{Door, DoorError, DoorSettings};
-pub use endpoints::openapi;
+pub use api::openapi;
+pub use app::{AppState, HttpSettings};
 pub use router::router;
 pub use serve::serve;
 pub use tokens::{AdmittedToken, ServiceTokens};
+pub use web::{WebPages, WebPagesError, WebSettings};

@@ -11,7 +11,7 @@ use registry_core::{Error, Refusal};
 /// How long clients are asked to wait where we cannot say better, in seconds.
 const RETRY_AFTER: i64 = 2;
 
-/// An error that has not got its form yet: [`crate::frame`] adds the request's id, the time and the
+/// An error that has not got its form yet: [`crate::middleware`] adds the request's id, the time and the
 /// next step.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {

@@ -4,17 +4,21 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 
-use crate::app::App;
-use crate::{door, endpoints, frame};
+use crate::app::AppState;
+use crate::middleware::{errors, logging, request_id, timeout};
+use crate::{api, web};
 
-/// All endpoints, framed.
-pub fn router(app: App) -> Router {
-    let (router, api) = endpoints::described();
-    let router = if app.has_door() { router.merge(door::routes(&app)) } else { router };
+/// All endpoints behind the middleware.
+pub fn router(app: AppState) -> Router {
+    let (router, description) = api::described();
+    let router = if app.has_web() { router.merge(web::routes(&app)) } else { router };
     router
-        .merge(endpoints::docs::routes(api))
+        .merge(api::docs::routes(description))
         .layer(DefaultBodyLimit::disable())
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(frame::after_panic))
-        .layer(from_fn_with_state(app.clone(), frame::frame))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(errors::after_panic))
+        .layer(from_fn_with_state(app.clone(), timeout::timeout))
+        .layer(from_fn_with_state(app.clone(), errors::errors))
+        .layer(from_fn_with_state(app.clone(), logging::logging))
+        .layer(from_fn_with_state(app.clone(), request_id::request_id))
         .with_state(app)
 }

@@ -7,18 +7,18 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
-use registry_core::guesses::Source;
+use registry_core::rate_limit::Source;
 
-use crate::app::{App, HttpSettings};
+use crate::app::{AppState, HttpSettings};
 use crate::problem::ApiError;
 
 /// The source of a request.
 pub(crate) struct Client(pub(crate) Source);
 
-impl FromRequestParts<App> for Client {
+impl FromRequestParts<AppState> for Client {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         Ok(Self(client_source(&parts.headers, &parts.extensions, &app.settings)))
     }
 }

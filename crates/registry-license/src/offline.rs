@@ -6,8 +6,8 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
-use registry_core::answer::Redeemed;
 use registry_core::offline::{OfflineAnswer, OfflineRequest};
+use registry_core::results::Redeemed;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

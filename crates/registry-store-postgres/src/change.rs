@@ -16,10 +16,10 @@ use futures_util::FutureExt as _;
 use registry_core::store::{Decide, Decision, Outcome, Replay, StoreError};
 
 use crate::facts::{self, Load};
-use crate::failure::Trouble;
+use crate::failure::ChangeError;
 use crate::pool::Pool;
 use crate::schema::{entitlements, tenants};
-use crate::writes::{self, Root, Roots};
+use crate::writes::{self, LockSet, Root};
 
 /// How often a change is decided at most.
 const TRIES: u32 = 4;
@@ -62,8 +62,8 @@ async fn try_often<L: Load, T: Send + 'static>(
         may_be_guarded = false;
         match tried {
             Ok(outcome) => return Ok(outcome),
-            Err(Trouble::Store(error)) => return Err(error),
-            Err(Trouble::Conflict(text)) => reason = text,
+            Err(ChangeError::Store(error)) => return Err(error),
+            Err(ChangeError::Conflict(text)) => reason = text,
         }
     }
     // Decided under locks and refused all the same: this is no race but a contradiction.
@@ -80,7 +80,7 @@ async fn guarded<L: Load, T>(
     connection: &mut AsyncPgConnection,
     load: &L,
     decide: &Decide<L::Facts, T>,
-) -> Result<Outcome<T>, Trouble> {
+) -> Result<Outcome<T>, ChangeError> {
     let (facts, roots) = load.load(connection).await?;
     match decide(&facts) {
         Decision::Abort(error) => Ok(Outcome::Aborted(error)),
@@ -88,7 +88,7 @@ async fn guarded<L: Load, T>(
             let batch = writes::batch(&writes, roots)?;
             if batch.guards() > 1 {
                 // If the second guard did not land, the first one would have.
-                return Err(Trouble::Conflict(OVERTAKEN.to_owned()));
+                return Err(ChangeError::Conflict(OVERTAKEN.to_owned()));
             }
             write(connection, batch).await?;
             Ok(outcome.map_or_else(Outcome::Refused, Outcome::Done))
@@ -101,18 +101,18 @@ async fn locked<L: Load, T>(
     load: &L,
     replay: Option<&Replay>,
     decide: &Decide<L::Facts, T>,
-) -> Result<Outcome<T>, Trouble> {
+) -> Result<Outcome<T>, ChangeError> {
     AnsiTransactionManager::begin_transaction(connection).await?;
     match locked_in_txn(connection, load, replay, decide).await {
         Ok(outcome) => {
             AnsiTransactionManager::commit_transaction(connection).await?;
             Ok(outcome)
         }
-        Err(trouble) => {
+        Err(change_error) => {
             // What went wrong first is what counts; a connection that cannot roll back is not used
             // again.
             drop(AnsiTransactionManager::rollback_transaction(connection).await);
-            Err(trouble)
+            Err(change_error)
         }
     }
 }
@@ -122,7 +122,7 @@ async fn locked_in_txn<L: Load, T>(
     load: &L,
     replay: Option<&Replay>,
     decide: &Decide<L::Facts, T>,
-) -> Result<Outcome<T>, Trouble> {
+) -> Result<Outcome<T>, ChangeError> {
     let (_, found) = load.load(connection).await?;
     lock(connection, found).await?;
     // After the locks: a twin that held them has left its answer by now.
@@ -133,7 +133,7 @@ async fn locked_in_txn<L: Load, T>(
     }
     let (facts, roots) = load.load(connection).await?;
     if !same_rows(found, roots) {
-        return Err(Trouble::Conflict(OVERTAKEN.to_owned()));
+        return Err(ChangeError::Conflict(OVERTAKEN.to_owned()));
     }
     match decide(&facts) {
         Decision::Abort(error) => Ok(Outcome::Aborted(error)),
@@ -145,36 +145,36 @@ async fn locked_in_txn<L: Load, T>(
 }
 
 /// Locks the roots, the tenant first.
-async fn lock(connection: &mut AsyncPgConnection, roots: Roots) -> Result<(), Trouble> {
+async fn lock(connection: &mut AsyncPgConnection, roots: LockSet) -> Result<(), ChangeError> {
     if let Root::Known(id, _) = roots.tenant {
         let row = tenants::table.find(id.0).select(tenants::version).for_update();
         row.first::<i64>(connection).await.optional()?;
     }
-    if let Some((id, _)) = roots.loose {
+    if let Some((id, _)) = roots.unbound {
         let row = entitlements::table.find(id.0).select(entitlements::version).for_update();
         row.first::<i64>(connection).await.optional()?;
     }
     Ok(())
 }
 
-fn same_rows(before: Roots, after: Roots) -> bool {
-    let tenant = |roots: Roots| match roots.tenant {
+fn same_rows(before: LockSet, after: LockSet) -> bool {
+    let tenant = |roots: LockSet| match roots.tenant {
         Root::Known(id, _) => Some(id),
         Root::Unknown | Root::Absent => None,
     };
-    let loose = |roots: Roots| roots.loose.map(|(id, _)| id);
-    tenant(before) == tenant(after) && loose(before) == loose(after)
+    let unbound = |roots: LockSet| roots.unbound.map(|(id, _)| id);
+    tenant(before) == tenant(after) && unbound(before) == unbound(after)
 }
 
 pub(crate) async fn write(
     connection: &mut AsyncPgConnection,
     batch: crate::batch::Batch,
-) -> Result<(), Trouble> {
+) -> Result<(), ChangeError> {
     if batch.is_empty() {
         return Ok(());
     }
     match batch.finish().get_result::<i64>(connection).await? {
         1 => Ok(()),
-        _ => Err(Trouble::Conflict(OVERTAKEN.to_owned())),
+        _ => Err(ChangeError::Conflict(OVERTAKEN.to_owned())),
     }
 }

@@ -11,9 +11,9 @@ use registry_core::store::CredentialFacts;
 
 use crate::batch::{Columns, Statement};
 use crate::facts::Load;
-use crate::failure::Trouble;
+use crate::failure::ChangeError;
 use crate::rows::{ApplianceRow, CredentialRow, EntitlementRow, Selected, TenantRow};
-use crate::writes::{Root, Roots};
+use crate::writes::{LockSet, Root};
 
 /// A credential, its appliance, the tenant with its version, and the tenant's active entitlement.
 type Found = (CredentialRow, ApplianceRow, TenantRow, i64, Option<EntitlementRow>);
@@ -49,7 +49,7 @@ const HANGS_ON_IT: &str = "JOIN tenants ON tenants.id = credentials.tenant_id \
 pub(crate) async fn show(
     connection: &mut AsyncPgConnection,
     digest: CredentialDigest,
-) -> Result<Option<CredentialFacts>, Trouble> {
+) -> Result<Option<CredentialFacts>, ChangeError> {
     let text = format!(
         "SELECT {} FROM credentials JOIN appliances ON appliances.tenant_id = credentials.tenant_id AND appliances.id = \
          credentials.appliance_id {HANGS_ON_IT} WHERE credentials.digest = ",
@@ -76,7 +76,7 @@ impl Load for CheckIn {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(Option<CredentialFacts>, Roots), Trouble> {
+    ) -> Result<(Option<CredentialFacts>, LockSet), ChangeError> {
         let touch =
             "UPDATE appliances SET last_check_in_at = GREATEST(appliances.last_check_in_at, "
                 .to_owned();
@@ -92,11 +92,11 @@ impl Load for CheckIn {
     }
 }
 
-fn facts(found: Option<Found>) -> Result<(Option<CredentialFacts>, Roots), Trouble> {
+fn facts(found: Option<Found>) -> Result<(Option<CredentialFacts>, LockSet), ChangeError> {
     let Some((credential, appliance, tenant, version, entitlement)) = found else {
-        return Ok((None, Roots::default()));
+        return Ok((None, LockSet::default()));
     };
-    let roots = Roots { tenant: Root::Known(tenant.id.into(), version), loose: None };
+    let roots = LockSet { tenant: Root::Known(tenant.id.into(), version), unbound: None };
     let facts = CredentialFacts {
         credential: credential.try_into()?,
         appliance: appliance.try_into()?,

@@ -16,7 +16,7 @@ use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
-use registry_core::place::Place;
+use registry_core::pagination::Cursor;
 use registry_core::store::{SilentAppliance, StoreError, TenantQuery, TenantRecord};
 use registry_core::tenant::{Tenant, TenantStatus};
 use uuid::Uuid;
@@ -107,7 +107,7 @@ async fn list_in_txn(
             )
         };
     }
-    if let Some(Place { at, id }) = query.after {
+    if let Some(Cursor { at, id }) = query.after {
         // Written so that an index finds the place, instead of passing over all that stand before
         // it.
         let later = tenants::registered_at.lt(at).or(tenants::id.lt(id.0));

@@ -18,13 +18,13 @@ use registry_core::store::{
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
 
-use crate::failure::{Trouble, failure};
+use crate::failure::{ChangeError, failure};
 use crate::records;
 use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, MailRow, SignInRow, TenantRow};
 use crate::schema::{
     appliances, entitlements, install_codes, mails, releases, replays, sign_ins, tenants,
 };
-use crate::writes::{Root, Roots};
+use crate::writes::{LockSet, Root};
 
 /// What a change is decided on, and how it is found.
 pub(crate) trait Load: Send + Sync + 'static {
@@ -38,7 +38,7 @@ pub(crate) trait Load: Send + Sync + 'static {
     fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> impl Future<Output = Result<(Self::Facts, Roots), Trouble>> + Send;
+    ) -> impl Future<Output = Result<(Self::Facts, LockSet), ChangeError>> + Send;
 }
 
 /// A tenant with its version, and an entitlement with its own.
@@ -49,7 +49,7 @@ fn root(tenant: Option<&Versioned<TenantRow>>) -> Root {
 }
 
 /// The entitlement that does not hang on the tenant.
-fn loose(
+fn unbound(
     entitlement: Option<&Versioned<EntitlementRow>>,
     tenant: Root,
 ) -> Option<(registry_core::id::EntitlementId, i64)> {
@@ -69,7 +69,7 @@ fn domain<Row, T: TryFrom<Row, Error = StoreError>>(
 pub(crate) async fn replayed<T>(
     connection: &mut AsyncPgConnection,
     replay: &Replay,
-) -> Result<Option<Outcome<T>>, Trouble> {
+) -> Result<Option<Outcome<T>>, ChangeError> {
     let record: Option<(Vec<u8>, String, Vec<u8>)> = replays::table
         .find((&replay.scope, replay.key_digest.as_slice()))
         .filter(replays::expires_at.gt(replay.now))
@@ -96,9 +96,9 @@ impl Load for Option<SubscriptionId> {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(RegisterFacts, Roots), Trouble> {
+    ) -> Result<(RegisterFacts, LockSet), ChangeError> {
         let Some(subscription) = self else {
-            return Ok((RegisterFacts::default(), Roots { tenant: Root::Absent, loose: None }));
+            return Ok((RegisterFacts::default(), LockSet { tenant: Root::Absent, unbound: None }));
         };
         let entitlement =
             entitlement(connection, &EntitlementSelector::Subscription(subscription.clone()))
@@ -116,7 +116,8 @@ impl Load for Option<SubscriptionId> {
             Some((row, _)) => active_entitlement(connection, row.id.into()).await?,
         };
         let tenant_root = root(tenant.as_ref());
-        let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
+        let roots =
+            LockSet { tenant: tenant_root, unbound: unbound(entitlement.as_ref(), tenant_root) };
         let facts = RegisterFacts {
             tenant: domain(tenant)?,
             entitlement: domain(entitlement)?,
@@ -152,7 +153,7 @@ impl Load for RedeemKey {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(RedeemFacts, Roots), Trouble> {
+    ) -> Result<(RedeemFacts, LockSet), ChangeError> {
         let mut found = None;
         // One after the other, and not all at once: a plan for any number of digests is made anew
         // each time.
@@ -162,12 +163,13 @@ impl Load for RedeemKey {
                 found => found,
             };
         }
-        let Some(found) = found else { return Ok((RedeemFacts::default(), Roots::default())) };
+        let Some(found) = found else { return Ok((RedeemFacts::default(), LockSet::default())) };
         let (code, entitlement, entitlement_version, tenant, tenant_version, appliance) = found;
         let (entitlement, tenant) =
             (entitlement.zip(entitlement_version), tenant.zip(tenant_version));
         let tenant_root = root(tenant.as_ref());
-        let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
+        let roots =
+            LockSet { tenant: tenant_root, unbound: unbound(entitlement.as_ref(), tenant_root) };
         let entitlement: Option<Entitlement> = domain(entitlement)?;
         let tenant: Option<Tenant> = domain(tenant)?;
         let is_the_active_one =
@@ -195,7 +197,7 @@ async fn find(
     connection: &mut AsyncPgConnection,
     key: &RedeemKey,
     digest: &CodeDigest,
-) -> Result<Option<Found>, Trouble> {
+) -> Result<Option<Found>, ChangeError> {
     let owner = first_of(
         install_codes::tenant_id,
         entitlements::tenant_id.nullable(),
@@ -238,7 +240,7 @@ impl Load for TenantSelector {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(ReissueFacts, Roots), Trouble> {
+    ) -> Result<(ReissueFacts, LockSet), ChangeError> {
         let query = tenants::table.select((TenantRow::as_select(), tenants::version));
         let rows: Vec<Versioned<TenantRow>> = match self {
             Self::Id(id) => query.find(id.0).load(connection).await?,
@@ -256,7 +258,7 @@ impl Load for TenantSelector {
         };
         // `first` would be diesel's.
         let newest = rows.as_slice().first();
-        let roots = Roots { tenant: root(newest), loose: None };
+        let roots = LockSet { tenant: root(newest), unbound: None };
         let entitlement = match newest {
             None => None,
             Some((row, _)) => active_entitlement(connection, row.id.into()).await?,
@@ -277,12 +279,14 @@ impl Load for EntitlementKey {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(EntitlementFacts, Roots), Trouble> {
+    ) -> Result<(EntitlementFacts, LockSet), ChangeError> {
         let entitlement = entitlement(connection, &self.selector).await?;
         let bound = entitlement.as_ref().and_then(|(row, _)| row.tenant_id).map(TenantId::from);
         let Some(owner) = bound.or(self.tenant_id) else {
-            let roots =
-                Roots { tenant: Root::Unknown, loose: loose(entitlement.as_ref(), Root::Unknown) };
+            let roots = LockSet {
+                tenant: Root::Unknown,
+                unbound: unbound(entitlement.as_ref(), Root::Unknown),
+            };
             return Ok((
                 EntitlementFacts {
                     entitlement: domain(entitlement)?,
@@ -301,7 +305,8 @@ impl Load for EntitlementKey {
             None => None,
         };
         let tenant_root = root(tenant.as_ref());
-        let roots = Roots { tenant: tenant_root, loose: loose(entitlement.as_ref(), tenant_root) };
+        let roots =
+            LockSet { tenant: tenant_root, unbound: unbound(entitlement.as_ref(), tenant_root) };
         let facts = EntitlementFacts {
             entitlement: domain(entitlement)?,
             tenant: domain(tenant)?,
@@ -321,7 +326,7 @@ impl Load for TenantKey {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(TenantFacts, Roots), Trouble> {
+    ) -> Result<(TenantFacts, LockSet), ChangeError> {
         let row = tenants::table.find(self.id.0).select((TenantRow::as_select(), tenants::version));
         let tenant: Option<Versioned<TenantRow>> = row.first(connection).await.optional()?;
         let appliance = match &self.appliance {
@@ -333,7 +338,7 @@ impl Load for TenantKey {
                 row.first(connection).await.optional()?
             }
         };
-        let roots = Roots { tenant: root(tenant.as_ref()), loose: None };
+        let roots = LockSet { tenant: root(tenant.as_ref()), unbound: None };
         let appliance = appliance.map(TryFrom::try_from).transpose()?;
         Ok((TenantFacts { tenant: domain(tenant)?, appliance }, roots))
     }
@@ -352,14 +357,14 @@ impl Load for OfChannel {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(ReleaseFacts, Roots), Trouble> {
+    ) -> Result<(ReleaseFacts, LockSet), ChangeError> {
         let held = releases::table
             .filter(releases::channel.eq(self.0.as_str()))
             .select(releases::id)
             .for_update();
         held.load::<uuid::Uuid>(connection).await?;
         let releases = records::releases(connection, Some(&self.0)).await?;
-        Ok((ReleaseFacts { releases }, Roots::default()))
+        Ok((ReleaseFacts { releases }, LockSet::default()))
     }
 }
 
@@ -373,10 +378,10 @@ impl Load for MailId {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(Option<QueuedMail>, Roots), Trouble> {
+    ) -> Result<(Option<QueuedMail>, LockSet), ChangeError> {
         let row = mails::table.find(self.0).select(MailRow::as_select()).for_update();
         let row = row.first(connection).await.optional()?;
-        Ok((row.map(QueuedMail::try_from).transpose()?, Roots::default()))
+        Ok((row.map(QueuedMail::try_from).transpose()?, LockSet::default()))
     }
 }
 
@@ -390,10 +395,10 @@ impl Load for SignInDigest {
     async fn load(
         &self,
         connection: &mut AsyncPgConnection,
-    ) -> Result<(Option<SignIn>, Roots), Trouble> {
+    ) -> Result<(Option<SignIn>, LockSet), ChangeError> {
         let row = sign_ins::table.find(self.0.to_vec()).select(SignInRow::as_select()).for_update();
         let row: Option<SignInRow> = row.first(connection).await.optional()?;
-        Ok((row.map(SignIn::try_from).transpose()?, Roots::default()))
+        Ok((row.map(SignIn::try_from).transpose()?, LockSet::default()))
     }
 }
 
@@ -417,7 +422,7 @@ pub(crate) async fn code(
 async fn entitlement(
     connection: &mut AsyncPgConnection,
     selector: &EntitlementSelector,
-) -> Result<Option<Versioned<EntitlementRow>>, Trouble> {
+) -> Result<Option<Versioned<EntitlementRow>>, ChangeError> {
     let query = entitlements::table.select((EntitlementRow::as_select(), entitlements::version));
     let row = match selector {
         EntitlementSelector::Id(id) => query.find(id.0).first(connection).await,
@@ -434,7 +439,7 @@ async fn entitlement(
 async fn active_entitlement(
     connection: &mut AsyncPgConnection,
     tenant: TenantId,
-) -> Result<Option<Entitlement>, Trouble> {
+) -> Result<Option<Entitlement>, ChangeError> {
     let theirs = entitlements::tenant_id.eq(tenant.0).and(entitlements::revoked_at.is_null());
     let row = entitlements::table
         .filter(theirs)

@@ -11,14 +11,14 @@ use registry_core::store::StoreError;
 
 /// Why a change was not made.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum ChangeError {
     /// Somebody else changed what it was decided on, or took what it wanted to make: decide again.
     Conflict(String),
     /// Deciding again would not help.
     Store(StoreError),
 }
 
-impl Trouble {
+impl ChangeError {
     /// For a caller that does not decide again.
     pub(crate) fn into_store(self) -> StoreError {
         match self {
@@ -28,13 +28,13 @@ impl Trouble {
     }
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for ChangeError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<DieselError> for Trouble {
+impl From<DieselError> for ChangeError {
     fn from(error: DieselError) -> Self {
         let text = error.to_string();
         match &error {
@@ -118,7 +118,11 @@ mod tests {
             (database(DatabaseErrorKind::CheckViolation, "violates check constraint"), false),
         ] {
             let text = error.to_string();
-            assert_eq!(matches!(Trouble::from(error), Trouble::Conflict(_)), again, "{text}");
+            assert_eq!(
+                matches!(ChangeError::from(error), ChangeError::Conflict(_)),
+                again,
+                "{text}"
+            );
         }
     }
 

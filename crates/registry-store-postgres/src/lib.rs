@@ -27,19 +27,19 @@ mod writes;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::audit::AuditEntry;
 use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
 use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::InstallCode;
-use registry_core::mail::{MailQuery, QueuedMail, Settlement};
+use registry_core::mail::{DeliveryOutcome, MailQuery, QueuedMail};
 use registry_core::release::Release;
+use registry_core::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    AuditQuery, CredentialFacts, Decide, Ended, EntitlementFacts, EntitlementKey, ListedRelease,
-    Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
+    AuditQuery, CredentialFacts, Decide, EntitlementFacts, EntitlementKey, ListedRelease, Outcome,
+    RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, RetentionKind,
     SilentAppliance, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
     TenantSelector,
 };
@@ -50,7 +50,7 @@ pub use target::{PostgresOptions, UrlError};
 
 use crate::change::change;
 use crate::facts::OfChannel;
-use crate::failure::Trouble;
+use crate::failure::ChangeError;
 use crate::pool::Pool;
 
 /// The store in one PostgreSQL database.
@@ -154,7 +154,7 @@ impl Store for PostgresStore {
     ) -> Result<Option<CredentialFacts>, StoreError> {
         let shown =
             self.pool.run(move |connection| credentials::show(connection, digest).boxed()).await;
-        shown.map_err(Trouble::into_store)
+        shown.map_err(ChangeError::into_store)
     }
 
     async fn release_change(
@@ -222,7 +222,7 @@ impl Store for PostgresStore {
         &self,
         id: MailId,
         until: Timestamp,
-        settlement: Settlement,
+        settlement: DeliveryOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.pool
@@ -264,13 +264,17 @@ impl Store for PostgresStore {
         change(&self.pool, digest, None, decide).await
     }
 
-    async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {
+    async fn count_expired(
+        &self,
+        kind: RetentionKind,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
         self.pool.run(move |connection| retention::count(connection, kind, before).boxed()).await
     }
 
-    async fn ended_delete(
+    async fn delete_expired(
         &self,
-        kind: Ended,
+        kind: RetentionKind,
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
@@ -283,8 +287,10 @@ impl Store for PostgresStore {
         self.pool.run(|connection| records::key_ids_in_use(connection).boxed()).await
     }
 
-    async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
-        self.pool.run(move |connection| records::ring_record(connection, ring).boxed()).await
+    async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
+        self.pool
+            .run(move |connection| records::register_master_key(connection, ring).boxed())
+            .await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -5,8 +5,8 @@ use diesel::sql_types::Timestamptz;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use registry_core::clock::Timestamp;
 use registry_core::id::MailId;
-use registry_core::mail::{MailQuery, QueuedMail, Settlement};
-use registry_core::place::Place;
+use registry_core::mail::{DeliveryOutcome, MailQuery, QueuedMail};
+use registry_core::pagination::Cursor;
 use registry_core::store::StoreError;
 
 use crate::failure::failure;
@@ -58,14 +58,14 @@ pub(crate) async fn settle(
     connection: &mut AsyncPgConnection,
     id: MailId,
     until: Timestamp,
-    settlement: &Settlement,
+    settlement: &DeliveryOutcome,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mail = mails::table.find(id.0).filter(mails::state.eq("queued"));
     let ours = mail.filter(mails::due_at.eq(until));
     let tried = mails::attempts.eq(mails::attempts + 1);
     let settled = match settlement {
-        Settlement::Sent => {
+        DeliveryOutcome::Sent => {
             let blanked =
                 (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
             let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked);
@@ -74,15 +74,15 @@ pub(crate) async fn settle(
             let mail = mails::table.find(id.0).filter(mails::state.eq_any(["queued", "discarded"]));
             diesel::update(mail).set(set).execute(connection).await
         }
-        Settlement::Retry { due_at, error } => {
+        DeliveryOutcome::Retry { due_at, error } => {
             let set = (mails::due_at.eq(due_at), mails::last_error.eq(error), tried);
             diesel::update(ours).set(set).execute(connection).await
         }
-        Settlement::Held { error } => {
+        DeliveryOutcome::Deferred { error } => {
             let set = (mails::due_at.eq(now), mails::last_error.eq(error));
             diesel::update(ours).set(set).execute(connection).await
         }
-        Settlement::Dead { error } => {
+        DeliveryOutcome::Dead { error } => {
             let set = (
                 mails::state.eq("dead"),
                 mails::settled_at.eq(now),
@@ -109,7 +109,7 @@ pub(crate) async fn list(
     if let Some(state) = query.state {
         rows = rows.filter(mails::state.eq(state.as_str()));
     }
-    if let Some(Place { at, id }) = query.after {
+    if let Some(Cursor { at, id }) = query.after {
         rows = rows
             .filter(mails::queued_at.le(at).and(mails::queued_at.lt(at).or(mails::id.lt(id.0))));
     }

@@ -5,7 +5,7 @@ use diesel::sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use registry_core::audit::AuditEntry;
 use registry_core::blob::BlobKey;
-use registry_core::place::Place;
+use registry_core::pagination::Cursor;
 use registry_core::release::Release;
 use registry_core::secret::KeyId;
 use registry_core::store::{AuditQuery, ListedRelease, StoreError};
@@ -65,7 +65,7 @@ pub(crate) async fn audit_list(
     if let Some(tenant) = query.tenant {
         lines = lines.filter(audit::tenant_id.eq(tenant.0));
     }
-    if let Some(Place { at, id }) = query.after {
+    if let Some(Cursor { at, id }) = query.after {
         lines = lines.filter(audit::at.le(at).and(audit::at.lt(at).or(audit::id.lt(id.0))));
     }
     let newest_first = lines.order((audit::at.desc(), audit::id.desc())).limit(query.limit.into());
@@ -116,7 +116,7 @@ pub(crate) async fn key_ids_in_use(
     Ok(ids.into_iter().map(KeyId).collect())
 }
 
-pub(crate) async fn ring_record(
+pub(crate) async fn register_master_key(
     connection: &mut AsyncPgConnection,
     ring: Vec<KeyId>,
 ) -> Result<Option<KeyId>, StoreError> {

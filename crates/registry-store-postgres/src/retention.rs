@@ -5,24 +5,24 @@ use diesel::sql_types::{BigInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use registry_core::clock::Timestamp;
 use registry_core::entropy::uuid_floor;
-use registry_core::store::{Ended, StoreError};
+use registry_core::store::{RetentionKind, StoreError};
 
 use crate::failure::failure;
 
 /// The table of a kind, its key, and the condition on what ended before the first parameter. Ids
 /// are in order of time, so the table's own key finds what is old.
-fn rows_of(kind: Ended, before: Timestamp) -> (&'static str, &'static str, String) {
+fn rows_of(kind: RetentionKind, before: Timestamp) -> (&'static str, &'static str, String) {
     let floor = uuid_floor(before);
     match kind {
-        Ended::Replays => ("replays", "scope, key_digest", "expires_at < $1".to_owned()),
-        Ended::Mails => {
+        RetentionKind::Replays => ("replays", "scope, key_digest", "expires_at < $1".to_owned()),
+        RetentionKind::Mails => {
             ("mails", "id", format!("id < '{floor}' AND state <> 'queued' AND settled_at < $1"))
         }
-        Ended::Codes => {
+        RetentionKind::Codes => {
             ("install_codes", "id", "consumed_at IS NULL AND expires_at < $1".to_owned())
         }
-        Ended::Audit => ("audit", "id", format!("id < '{floor}' AND at < $1")),
-        Ended::SignIns => ("sign_ins", "digest", "expires_at < $1".to_owned()),
+        RetentionKind::Audit => ("audit", "id", format!("id < '{floor}' AND at < $1")),
+        RetentionKind::SignIns => ("sign_ins", "digest", "expires_at < $1".to_owned()),
     }
 }
 
@@ -34,7 +34,7 @@ struct Counted {
 
 pub(crate) async fn count(
     connection: &mut AsyncPgConnection,
-    kind: Ended,
+    kind: RetentionKind,
     before: Timestamp,
 ) -> Result<u64, StoreError> {
     let (table, _, condition) = rows_of(kind, before);
@@ -49,7 +49,7 @@ pub(crate) async fn count(
 /// Passes over what others hold in this moment: two that sweep at once share the work.
 pub(crate) async fn delete(
     connection: &mut AsyncPgConnection,
-    kind: Ended,
+    kind: RetentionKind,
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {

@@ -34,11 +34,11 @@ pub(crate) fn add(batch: &mut Batch, write: &SignInWrite) {
         SignInWrite::Delete(digest) => batch.delete("sign_ins", |it| {
             it.sql("digest = ").bind(digest.0.to_vec());
         }),
-        SignInWrite::DeleteAll { visitor, kind } => batch.delete("sign_ins", |it| {
+        SignInWrite::DeleteAll { principal, kind } => batch.delete("sign_ins", |it| {
             it.sql("role = ")
-                .bind(visitor.role.as_str())
+                .bind(principal.role.as_str())
                 .sql(" AND visitor = ")
-                .bind(visitor.name.clone());
+                .bind(principal.name.clone());
             if let Some(kind) = kind {
                 it.sql(" AND kind = ").bind(kind.as_str());
             }

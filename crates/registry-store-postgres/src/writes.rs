@@ -16,10 +16,10 @@ use crate::sign_ins;
 /// What of the database the facts were, with the versions they had then. Everything that hangs on a
 /// tenant (its entitlement, codes and appliances) changes only together with the tenant's version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Roots {
+pub(crate) struct LockSet {
     pub(crate) tenant: Root,
     /// An entitlement that is not bound to `tenant`.
-    pub(crate) loose: Option<(EntitlementId, i64)>,
+    pub(crate) unbound: Option<(EntitlementId, i64)>,
 }
 
 /// What is known of the tenant.
@@ -40,7 +40,7 @@ pub(crate) fn only_audit(writes: &[Write]) -> bool {
 }
 
 /// All writes of a decision as one batch, guarded by what it was decided on.
-pub(crate) fn batch(writes: &[Write], roots: Roots) -> Result<Batch, StoreError> {
+pub(crate) fn batch(writes: &[Write], roots: LockSet) -> Result<Batch, StoreError> {
     let mut batch = Batch::default();
     if !only_audit(writes) {
         guard(&mut batch, writes, roots)?;
@@ -60,7 +60,7 @@ pub(crate) fn batch(writes: &[Write], roots: Roots) -> Result<Batch, StoreError>
 }
 
 /// A guard sets the row's new values too: a statement can change a row only once.
-fn guard(batch: &mut Batch, writes: &[Write], roots: Roots) -> Result<(), StoreError> {
+fn guard(batch: &mut Batch, writes: &[Write], roots: LockSet) -> Result<(), StoreError> {
     if let Root::Known(id, version) = roots.tenant {
         let put = writes.iter().find_map(|write| match write {
             Write::PutTenant(tenant) if tenant.id == id => {
@@ -70,7 +70,7 @@ fn guard(batch: &mut Batch, writes: &[Write], roots: Roots) -> Result<(), StoreE
         });
         batch.guard("tenants", put.unwrap_or_default(), id.0, version);
     }
-    if let Some((id, version)) = roots.loose {
+    if let Some((id, version)) = roots.unbound {
         let put = writes.iter().find_map(|write| match write {
             Write::PutEntitlement(entitlement) if entitlement.id == id => {
                 Some(EntitlementRow::try_from(&**entitlement))
@@ -83,17 +83,17 @@ fn guard(batch: &mut Batch, writes: &[Write], roots: Roots) -> Result<(), StoreE
     Ok(())
 }
 
-fn is_in_guard(write: &Write, roots: Roots) -> bool {
+fn is_in_guard(write: &Write, roots: LockSet) -> bool {
     match write {
         Write::PutTenant(tenant) => matches!(roots.tenant, Root::Known(id, _) if tenant.id == id),
         Write::PutEntitlement(entitlement) => {
-            roots.loose.is_some_and(|(id, _)| entitlement.id == id)
+            roots.unbound.is_some_and(|(id, _)| entitlement.id == id)
         }
         _ => false,
     }
 }
 
-fn add(batch: &mut Batch, write: &Write, roots: Roots) -> Result<(), StoreError> {
+fn add(batch: &mut Batch, write: &Write, roots: LockSet) -> Result<(), StoreError> {
     match write {
         write if is_in_guard(write, roots) => {}
         Write::PutTenant(tenant) => put_tenant(batch, tenant, roots),
@@ -215,7 +215,7 @@ fn discarded(at: Timestamp) -> Vec<(&'static str, Bind)> {
 
 /// A tenant that was looked for and is not there is new: one that came meanwhile must not be
 /// replaced.
-fn put_tenant(batch: &mut Batch, tenant: &Tenant, roots: Roots) {
+fn put_tenant(batch: &mut Batch, tenant: &Tenant, roots: LockSet) {
     let conflict = match roots.tenant {
         Root::Absent => Conflict::Fail,
         Root::Unknown | Root::Known(..) => Conflict::ReplaceVersioned("id"),

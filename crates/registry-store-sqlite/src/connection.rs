@@ -67,7 +67,7 @@ impl Connections {
         let pending =
             pending.map_err(|error| StoreError::Unavailable(format!("reading {url}: {error}")))?;
         if pending {
-            transaction(&mut writer, Hold::Everything, |writer| migrate(writer, &url))?;
+            transaction(&mut writer, LockMode::Everything, |writer| migrate(writer, &url))?;
         }
         let readers = Pool::builder()
             .max_size(READERS)
@@ -97,7 +97,7 @@ impl Connections {
                 Some(connection) => connection,
                 None => establish(&url)?,
             };
-            let done = transaction(&mut connection, Hold::WriteLock, work);
+            let done = transaction(&mut connection, LockMode::WriteLock, work);
             // One that could not even roll back is closed; the next writer opens a fresh one.
             let broken = AnsiTransactionManager::is_broken_transaction_manager(&mut connection);
             *slot = Some(connection).filter(|_| !broken);
@@ -132,7 +132,7 @@ impl Connections {
         blocking(move || {
             let mut connection =
                 readers.get().map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            let done = transaction(&mut connection, Hold::Snapshot, work);
+            let done = transaction(&mut connection, LockMode::Snapshot, work);
             drop(place);
             done
         })
@@ -142,7 +142,7 @@ impl Connections {
 
 /// What a transaction holds from its beginning.
 #[derive(Clone, Copy)]
-enum Hold {
+enum LockMode {
     /// One snapshot to read.
     Snapshot,
     /// The write lock.
@@ -154,7 +154,7 @@ enum Hold {
 /// Runs `work` in a transaction and keeps its own error: what a failed rollback says would hide it.
 fn transaction<T>(
     connection: &mut SqliteConnection,
-    hold: Hold,
+    hold: LockMode,
     work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let mut failed = None;
@@ -165,9 +165,9 @@ fn transaction<T>(
         })
     };
     let done = match hold {
-        Hold::Snapshot => connection.transaction(run),
-        Hold::WriteLock => connection.immediate_transaction(run),
-        Hold::Everything => connection.exclusive_transaction(run),
+        LockMode::Snapshot => connection.transaction(run),
+        LockMode::WriteLock => connection.immediate_transaction(run),
+        LockMode::Everything => connection.exclusive_transaction(run),
     };
     match failed {
         Some(error) => Err(error),

@@ -20,21 +20,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use diesel::prelude::*;
-use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::audit::AuditEntry;
 use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
 use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::InstallCode;
-use registry_core::mail::{MailQuery, QueuedMail, Settlement};
+use registry_core::mail::{DeliveryOutcome, MailQuery, QueuedMail};
 use registry_core::release::Release;
+use registry_core::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    AuditQuery, CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey,
-    ListedRelease, Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
-    Replay, SilentAppliance, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
-    TenantSelector,
+    AuditQuery, CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey, ListedRelease,
+    Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
+    RetentionKind, SilentAppliance, Store, StoreError, TenantFacts, TenantKey, TenantQuery,
+    TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -238,7 +238,7 @@ impl Store for SqliteStore {
         &self,
         id: MailId,
         until: Timestamp,
-        settlement: Settlement,
+        settlement: DeliveryOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.connections
@@ -278,13 +278,17 @@ impl Store for SqliteStore {
         self.decide(None, move |connection| sign_ins::show(connection, digest), decide).await
     }
 
-    async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {
+    async fn count_expired(
+        &self,
+        kind: RetentionKind,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
         self.connections.read(move |connection| retention::count(connection, kind, before)).await
     }
 
-    async fn ended_delete(
+    async fn delete_expired(
         &self,
-        kind: Ended,
+        kind: RetentionKind,
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
@@ -297,8 +301,10 @@ impl Store for SqliteStore {
         self.connections.read(records::key_ids_in_use).await
     }
 
-    async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
-        self.connections.write(move |connection| records::ring_record(connection, &ring)).await
+    async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
+        self.connections
+            .write(move |connection| records::register_master_key(connection, &ring))
+            .await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

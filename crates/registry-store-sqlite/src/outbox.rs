@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use registry_core::clock::Timestamp;
 use registry_core::id::{MailId, TenantId};
-use registry_core::mail::{MailQuery, QueuedMail, Settlement};
+use registry_core::mail::{DeliveryOutcome, MailQuery, QueuedMail};
 use registry_core::store::StoreError;
 
 use crate::connection::failure;
@@ -66,14 +66,14 @@ pub(crate) fn settle(
     connection: &mut SqliteConnection,
     id: MailId,
     until: Timestamp,
-    settlement: &Settlement,
+    settlement: &DeliveryOutcome,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mail = mails::table.find(id.to_string()).filter(mails::state.eq("queued"));
     let ours = mail.clone().filter(mails::due_at.eq(until.timestamp_micros()));
     let (now, tried) = (now.timestamp_micros(), mails::attempts.eq(mails::attempts + 1));
     let settled = match settlement {
-        Settlement::Sent => {
+        DeliveryOutcome::Sent => {
             let blanked =
                 (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));
             let set = (mails::state.eq("sent"), mails::settled_at.eq(now), tried, blanked);
@@ -84,16 +84,16 @@ pub(crate) fn settle(
                 .filter(mails::state.eq_any(["queued", "discarded"]));
             diesel::update(mail).set(set).execute(connection)
         }
-        Settlement::Retry { due_at, error } => {
+        DeliveryOutcome::Retry { due_at, error } => {
             let set =
                 (mails::due_at.eq(due_at.timestamp_micros()), mails::last_error.eq(error), tried);
             diesel::update(ours).set(set).execute(connection)
         }
-        Settlement::Held { error } => {
+        DeliveryOutcome::Deferred { error } => {
             let set = (mails::due_at.eq(now), mails::last_error.eq(error));
             diesel::update(ours).set(set).execute(connection)
         }
-        Settlement::Dead { error } => {
+        DeliveryOutcome::Dead { error } => {
             let set = (
                 mails::state.eq("dead"),
                 mails::settled_at.eq(now),

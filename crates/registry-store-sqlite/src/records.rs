@@ -111,7 +111,7 @@ pub(crate) fn key_ids_in_use(connection: &mut SqliteConnection) -> Result<Vec<Ke
     Ok(ids.into_iter().map(KeyId).collect())
 }
 
-pub(crate) fn ring_record(
+pub(crate) fn register_master_key(
     connection: &mut SqliteConnection,
     ring: &[KeyId],
 ) -> Result<Option<KeyId>, StoreError> {

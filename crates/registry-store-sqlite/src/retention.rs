@@ -4,22 +4,24 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 use registry_core::clock::Timestamp;
 use registry_core::entropy::uuid_floor;
-use registry_core::store::{Ended, StoreError};
+use registry_core::store::{RetentionKind, StoreError};
 
 use crate::connection::failure;
 
 /// The table of a kind, its key, and the condition on what ended before the first parameter; the
 /// second is the least id of that time: ids are in order of time, so the table's own key finds what
 /// is old.
-fn rows_of(kind: Ended) -> (&'static str, &'static str, &'static str) {
+fn rows_of(kind: RetentionKind) -> (&'static str, &'static str, &'static str) {
     match kind {
-        Ended::Replays => ("replays", "scope, key_digest", "expires_at < ?1 AND ?2 <> ''"),
-        Ended::Mails => ("mails", "id", "id < ?2 AND state <> 'queued' AND settled_at < ?1"),
-        Ended::Codes => {
+        RetentionKind::Replays => ("replays", "scope, key_digest", "expires_at < ?1 AND ?2 <> ''"),
+        RetentionKind::Mails => {
+            ("mails", "id", "id < ?2 AND state <> 'queued' AND settled_at < ?1")
+        }
+        RetentionKind::Codes => {
             ("install_codes", "id", "consumed_at IS NULL AND expires_at < ?1 AND id < ?2")
         }
-        Ended::Audit => ("audit", "id", "id < ?2 AND at < ?1"),
-        Ended::SignIns => ("sign_ins", "digest", "expires_at < ?1 AND ?2 <> ''"),
+        RetentionKind::Audit => ("audit", "id", "id < ?2 AND at < ?1"),
+        RetentionKind::SignIns => ("sign_ins", "digest", "expires_at < ?1 AND ?2 <> ''"),
     }
 }
 
@@ -31,7 +33,7 @@ struct Counted {
 
 pub(crate) fn count(
     connection: &mut SqliteConnection,
-    kind: Ended,
+    kind: RetentionKind,
     before: Timestamp,
 ) -> Result<u64, StoreError> {
     let (table, _, condition) = rows_of(kind);
@@ -46,7 +48,7 @@ pub(crate) fn count(
 
 pub(crate) fn delete(
     connection: &mut SqliteConnection,
-    kind: Ended,
+    kind: RetentionKind,
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {

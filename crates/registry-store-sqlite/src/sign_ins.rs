@@ -29,9 +29,10 @@ pub(crate) fn apply(connection: &mut SqliteConnection, write: &SignInWrite) -> Q
         SignInWrite::Delete(digest) => {
             diesel::delete(sign_ins::table.find(digest.0.to_vec())).execute(connection)
         }
-        SignInWrite::DeleteAll { visitor, kind } => {
-            let theirs =
-                sign_ins::role.eq(visitor.role.as_str()).and(sign_ins::visitor.eq(&visitor.name));
+        SignInWrite::DeleteAll { principal, kind } => {
+            let theirs = sign_ins::role
+                .eq(principal.role.as_str())
+                .and(sign_ins::visitor.eq(&principal.name));
             let rows = diesel::delete(sign_ins::table.filter(theirs));
             match kind {
                 Some(kind) => rows.filter(sign_ins::kind.eq(kind.as_str())).execute(connection),

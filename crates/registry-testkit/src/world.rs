@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use registry_core::answer::Issued;
-use registry_core::answer::Redeemed;
 use registry_core::audit::{Actor, AuditEntry};
 use registry_core::clock::Clock as _;
 use registry_core::edition::{EditionCatalogue, EditionName};
 use registry_core::entitlement::Entitlement;
-use registry_core::guesses::{GuessPolicy, Source};
 use registry_core::id::{CodeId, EntitlementId, TenantId};
 use registry_core::install_code::{CodeKind, CodeLength, InstallCode, PlainCode};
 use registry_core::license::LicensePolicy;
-use registry_core::mail::{MailQuery, QueuedMail, Settlement};
+use registry_core::mail::{DeliveryOutcome, MailQuery, QueuedMail};
 use registry_core::product::ProductCatalogue;
+use registry_core::rate_limit::{RateLimit, Source};
 use registry_core::registry::deliver::Delivery;
-use registry_core::registry::redeem::{Asker, Carrier, Redeem};
+use registry_core::registry::redeem::{Redeem, RedemptionChannel, Requester};
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::reissue::Reissue;
 use registry_core::registry::releases::NewRelease;
 use registry_core::registry::retention::Retention;
 use registry_core::release::Release;
+use registry_core::results::Issued;
+use registry_core::results::Redeemed;
 use registry_core::secret::TypedCode;
 use registry_core::store::{
     AuditQuery, Decision, RedeemFacts, RedeemKey, Store, StoreError, TenantSelector, Write,
@@ -116,8 +116,8 @@ impl World {
             retention: Retention::default(),
             check_in_url: "https://registry.example/check-in".to_owned(),
             portal_url: None,
-            guesses: GuessPolicy::default(),
-            asks: GuessPolicy { limit: 10, ..GuessPolicy::default() },
+            guesses: RateLimit::default(),
+            asks: RateLimit { limit: 10, ..RateLimit::default() },
             license: LicensePolicy::default(),
             replay_window: chrono::TimeDelta::days(1),
             check_in_interval: chrono::TimeDelta::days(1),
@@ -167,7 +167,7 @@ impl World {
     pub async fn deliver(&self) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
         while let Some(delivery) = self.registry.mail_deliver().await.expect("the outbox") {
-            let is_held = matches!(delivery.settlement, Settlement::Held { .. });
+            let is_held = matches!(delivery.settlement, DeliveryOutcome::Deferred { .. });
             deliveries.push(delivery);
             if is_held {
                 break;
@@ -198,7 +198,7 @@ impl World {
 
     /// Redeems a code at a first boot.
     pub async fn redeem(&self, code: &PlainCode, appliance: &str) -> Result<Redeemed, Error> {
-        self.redeem_as(code, appliance, Asker::FirstBoot).await
+        self.redeem_as(code, appliance, Requester::FirstBoot).await
     }
 
     /// Redeems a code at a first boot, by another registry over the same ports.
@@ -208,7 +208,7 @@ impl World {
         code: &PlainCode,
         appliance: &str,
     ) -> Result<Redeemed, Error> {
-        registry.code_redeem(redeem(code, appliance, Asker::FirstBoot)).await
+        registry.code_redeem(redeem(code, appliance, Requester::FirstBoot)).await
     }
 
     /// Redeems a code.
@@ -216,9 +216,9 @@ impl World {
         &self,
         code: &PlainCode,
         appliance: &str,
-        asker: Asker,
+        requester: Requester,
     ) -> Result<Redeemed, Error> {
-        self.registry.code_redeem(redeem(code, appliance, asker)).await
+        self.registry.code_redeem(redeem(code, appliance, requester)).await
     }
 
     /// Commits writes of the test's own, as a decision of core would.
@@ -275,12 +275,12 @@ impl World {
     }
 }
 
-fn redeem(code: &PlainCode, appliance: &str, asker: Asker) -> Redeem {
+fn redeem(code: &PlainCode, appliance: &str, requester: Requester) -> Redeem {
     Redeem {
         typed_code: TypedCode::new(code.expose().to_owned()),
         appliance_id: appliance.to_owned(),
-        asker,
-        carrier: Carrier::Network(Source::of([192, 0, 2, 1].into())),
+        requester,
+        channel: RedemptionChannel::Network(Source::of([192, 0, 2, 1].into())),
         key: None,
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use registry_core::blob::LinkedFiles;
-use registry_core::guesses::GuessPolicy;
 use registry_core::install_code::CodeLength;
 use registry_core::license::LicensePolicy;
 use registry_core::product::ProductCatalogue;
+use registry_core::rate_limit::RateLimit;
 use registry_core::registry::retention::Retention;
 use registry_core::secret::KeyId;
 use registry_core::store::Store;
@@ -27,7 +27,7 @@ use crate::os::{OsClock, OsEntropy};
 use crate::tokens::default_token;
 
 /// A registry, and what stands beside it.
-pub struct Wired {
+pub struct App {
     /// The use cases.
     pub registry: Arc<Registry>,
     /// The files behind links of our own, where the images are in the data folder.
@@ -43,7 +43,7 @@ pub struct Wired {
 /// Builds the registry that `config` describes, reachable at `public_url`: makes the data folder
 /// and its secrets where there are none, opens and migrates the database. It runs before anything
 /// is served, and may block a little.
-pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
+pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<App> {
     let public_url = public_url.trim_end_matches('/');
     let data = DataFolder::open(&config.data)?;
     let vault = match &config.master_key_file {
@@ -68,7 +68,7 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<Wired> {
     };
     let registry = Registry::new(ports, settings(config, public_url)?);
     let ring = Some(signer).filter(|_| config.license.key_file.is_none());
-    Ok(Wired { registry: Arc::new(registry), files, service_token_file, data, ring })
+    Ok(App { registry: Arc::new(registry), files, service_token_file, data, ring })
 }
 
 /// A ring without a key that live codes need would answer each of them as unknown; and one that
@@ -79,7 +79,10 @@ async fn check_ring(vault: &KeyRing, store: &dyn Store) -> anyhow::Result<()> {
     needed.retain(|id| !here.contains(id));
     if needed.is_empty() {
         needed.extend(
-            store.ring_record(here.clone()).await.context("the database cannot be written")?,
+            store
+                .register_master_key(here.clone())
+                .await
+                .context("the database cannot be written")?,
         );
     }
     if needed.is_empty() {
@@ -127,16 +130,16 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
         sign_in_lifetime: config.door.link_lifetime.0,
         session_idle: config.door.session_idle.0,
         session_lifetime: config.door.session_lifetime.0,
-        asks: GuessPolicy {
+        asks: RateLimit {
             limit: config.door.asks,
             window: config.guesses.window.0,
-            ..GuessPolicy::default()
+            ..RateLimit::default()
         },
         portal_url: config.portal(public_url),
-        guesses: GuessPolicy {
+        guesses: RateLimit {
             limit: config.guesses.limit,
             window: config.guesses.window.0,
-            ..GuessPolicy::default()
+            ..RateLimit::default()
         },
         license: LicensePolicy {
             issuer: config.license.issuer.clone(),

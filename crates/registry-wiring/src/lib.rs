@@ -17,7 +17,7 @@ mod watch;
 mod worker;
 
 pub use backup::{BackedUp, Manifest, backup, restore};
-pub use build::{Wired, build};
+pub use build::{App, build};
 pub use config::{Algorithm, Config};
 pub use data::DataFolder;
 pub use database::{Migrated, migrate};

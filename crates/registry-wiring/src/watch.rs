@@ -4,25 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often is looked.
-const LOOK: Duration = Duration::from_secs(2);
+const RELOAD: Duration = Duration::from_secs(2);
 
 /// Looks every two seconds, until `stop` is ready. What cannot be taken over is logged, and `what`
 /// stays as it was.
 pub async fn watch(
     what: &'static str,
-    look: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static,
+    reload: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static,
     stop: impl Future<Output = ()>,
 ) {
     tokio::pin!(stop);
-    let look = Arc::new(look);
+    let reload = Arc::new(reload);
     loop {
         tokio::select! {
             biased;
             () = &mut stop => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(RELOAD) => {}
         }
-        let look = look.clone();
-        match tokio::task::spawn_blocking(move || look()).await {
+        let reload = reload.clone();
+        match tokio::task::spawn_blocking(move || reload()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::error!(error = format!("{error:#}"), "{what} stay as they were")

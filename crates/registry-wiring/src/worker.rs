@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry_core::mail::Settlement;
+use registry_core::mail::DeliveryOutcome;
 use registry_core::registry::deliver::Delivery;
 use registry_core::registry::retention::BATCH;
-use registry_core::store::Ended;
+use registry_core::store::RetentionKind;
 use registry_core::{Error, Registry};
 
 /// How long the worker waits when nothing is due: a mail goes out within this time.
@@ -44,7 +44,7 @@ pub async fn deliver_mail(registry: Arc<Registry>, stop: impl Future<Output = ()
             Ok(Ok(None)) => IDLE,
             Ok(Ok(Some(delivery))) => {
                 log(&delivery);
-                held = if matches!(delivery.settlement, Settlement::Held { .. }) {
+                held = if matches!(delivery.settlement, DeliveryOutcome::Deferred { .. }) {
                     held + 1
                 } else {
                     0
@@ -88,14 +88,14 @@ fn held_pause(held: u32, jitter: u8) -> Duration {
 fn log(delivery: &Delivery) {
     let mail = delivery.id.to_string();
     match &delivery.settlement {
-        Settlement::Sent => tracing::info!(mail, "mail sent"),
-        Settlement::Retry { due_at, error } => {
+        DeliveryOutcome::Sent => tracing::info!(mail, "mail sent"),
+        DeliveryOutcome::Retry { due_at, error } => {
             tracing::warn!(mail, error, next = %due_at, "mail not sent")
         }
-        Settlement::Held { error } => {
+        DeliveryOutcome::Deferred { error } => {
             tracing::warn!(mail, error, "no mail can be sent: all of it waits")
         }
-        Settlement::Dead { error } => tracing::error!(mail, error, "mail given up"),
+        DeliveryOutcome::Dead { error } => tracing::error!(mail, error, "mail given up"),
     }
 }
 
@@ -116,7 +116,7 @@ pub async fn sweep(registry: Arc<Registry>, every: Duration, stop: impl Future<O
 }
 
 async fn sweep_once(registry: &Registry) {
-    for kind in Ended::ALL {
+    for kind in RetentionKind::ALL {
         match sweep_kind(registry, *kind).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(%kind, rows, "deleted what ended long ago"),
@@ -129,7 +129,7 @@ async fn sweep_once(registry: &Registry) {
 
 /// Deletes all of a kind that is over, a batch after the other, and returns how many rows that
 /// were.
-pub async fn sweep_kind(registry: &Registry, kind: Ended) -> Result<u64, Error> {
+pub async fn sweep_kind(registry: &Registry, kind: RetentionKind) -> Result<u64, Error> {
     let mut rows = 0;
     loop {
         let deleted = registry.sweep_batch(kind).await?;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use appliance_install::{
-    Client, Clock as _, Entered, Install, Next, Product, SecretText, Step, SystemClock, Way, held,
+    Client, Clock as _, Install, Next, Product, ProvisioningMethod, SecretText, SetupForm, Step,
+    SystemClock, license_state,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use crate::random;
 /// What the operator wants.
 pub(crate) enum Command {
     /// Takes what was entered.
-    Submit(Box<Entered>, oneshot::Sender<Result<(), String>>),
+    Submit(Box<SetupForm>, oneshot::Sender<Result<(), String>>),
     /// Tries another code, all else as it was entered.
     ChangeCode(SecretText, oneshot::Sender<Result<(), String>>),
     /// Does not wait any longer.
@@ -51,7 +52,7 @@ pub(crate) struct Reopened {
 #[derive(Clone)]
 pub(crate) struct Progress {
     pub(crate) at: At,
-    pub(crate) trouble: Option<String>,
+    pub(crate) service_error: Option<String>,
     /// In Unix seconds.
     pub(crate) retry_at: Option<u64>,
     pub(crate) has_code: bool,
@@ -85,7 +86,7 @@ pub(crate) struct Driver {
 /// What is in the way, and until when it is waited for.
 #[derive(Default)]
 struct Wait {
-    trouble: Option<String>,
+    service_error: Option<String>,
     pause: Duration,
     failures: u32,
 }
@@ -148,18 +149,24 @@ impl Driver {
 
     /// Whether it changed what is installed.
     fn obey(&mut self, command: Command) -> bool {
-        let (entered, answer) = match command {
+        let (setup_form, answer) = match command {
             Command::Retry => return false,
-            Command::Submit(entered, answer) => (Some(*entered), answer),
+            Command::Submit(setup_form, answer) => (Some(*setup_form), answer),
             Command::ChangeCode(code, answer) => {
-                let before = self.install.entered().cloned();
-                (before.map(|before| Entered { way: Way::Code { code }, ..before }), answer)
+                let before = self.install.setup_form().cloned();
+                (
+                    before.map(|before| SetupForm {
+                        way: ProvisioningMethod::Code { code },
+                        ..before
+                    }),
+                    answer,
+                )
             }
         };
-        let submitted = match (entered, random()) {
-            (Some(entered), Ok(key)) => self
+        let submitted = match (setup_form, random()) {
+            (Some(setup_form), Ok(key)) => self
                 .install
-                .submit(entered, Uuid::from_bytes(key).to_string())
+                .submit(setup_form, Uuid::from_bytes(key).to_string())
                 .map_err(|error| error.to_string()),
             (None, _) => Err("The installation is past it.".to_owned()),
             (Some(_), Err(error)) => Err(error.to_string()),
@@ -178,13 +185,21 @@ impl Driver {
         let progress = |at, has_code| {
             let retry_at =
                 (!wait.pause.is_zero()).then(|| SystemClock.now() + wait.pause.as_secs());
-            Phase::Progress(Progress { at, trouble: wait.trouble.clone(), retry_at, has_code })
+            Phase::Progress(Progress {
+                at,
+                service_error: wait.service_error.clone(),
+                retry_at,
+                has_code,
+            })
         };
         let phase = match self.install.step() {
             Step::Collect { refused, .. } => Phase::Form(Box::new(Reopened {
                 refused: refused.as_ref().map(|refused| refused.text.clone()),
-                values: self.install.entered().map(Values::of).unwrap_or_default(),
-                password: self.install.entered().map(|entered| entered.admin.password.clone()),
+                values: self.install.setup_form().map(Values::of).unwrap_or_default(),
+                password: self
+                    .install
+                    .setup_form()
+                    .map(|setup_form| setup_form.admin.password.clone()),
                 code_was_entered: self.install.code_was_entered(),
             })),
             Step::Redeem { .. } | Step::Verify { .. } => progress(At::Redeem, true),
@@ -197,9 +212,14 @@ impl Driver {
 
     fn done(&self, tenant_id: Option<Uuid>) -> Done {
         // What cannot be read is not shown; `status` says why.
-        let held = held(&self.state).ok().flatten();
-        let license_until = held.as_ref().map(|held| held.licensed.expires_at);
-        Done { tenant_id, edition: held.map(|held| held.edition), license_until }
+        let license_state = license_state(&self.state).ok().flatten();
+        let license_until =
+            license_state.as_ref().map(|license_state| license_state.licensed.expires_at);
+        Done {
+            tenant_id,
+            edition: license_state.map(|license_state| license_state.edition),
+            license_until,
+        }
     }
 }
 
@@ -213,7 +233,7 @@ enum Advanced {
 /// Why a step was not taken.
 enum Stuck {
     /// The registry.
-    Registry(appliance_install::Trouble, Duration),
+    Registry(appliance_install::ServiceError, Duration),
     /// This machine.
     Here(String),
 }
@@ -226,7 +246,7 @@ async fn advance(
     let here = |error: &dyn std::fmt::Display| Stuck::Here(error.to_string());
     let jitter = random::<1>().map_err(|error| here(&error))?[0];
     match install.advance(client, product, jitter).await.map_err(|error| here(&error))? {
-        Next::TryAgain { trouble, after } => Err(Stuck::Registry(trouble, after)),
+        Next::TryAgain { service_error, after } => Err(Stuck::Registry(service_error, after)),
         Next::GoOn | Next::Finished | Next::WaitForOperator => Ok(()),
     }
 }
@@ -238,13 +258,15 @@ impl Wait {
     fn after(self, advanced: Result<(), Stuck>, service: &str) -> Self {
         match advanced {
             Ok(()) => Self::default(),
-            Err(Stuck::Registry(trouble, pause)) => {
-                Self { trouble: Some(trouble.message(service)), pause, failures: self.failures + 1 }
-            }
+            Err(Stuck::Registry(service_error, pause)) => Self {
+                service_error: Some(service_error.message(service)),
+                pause,
+                failures: self.failures + 1,
+            },
             Err(Stuck::Here(text)) => {
                 let pause =
                     Duration::from_secs(2).saturating_mul(1 << self.failures.min(5)).min(LONGEST);
-                Self { trouble: Some(text), pause, failures: self.failures + 1 }
+                Self { service_error: Some(text), pause, failures: self.failures + 1 }
             }
         }
     }

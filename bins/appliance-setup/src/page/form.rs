@@ -1,6 +1,6 @@
 //! The form, and what may be wrong in it.
 
-use appliance_install::{Admin, EditionChoice, Entered, SecretText, Way};
+use appliance_install::{Admin, EditionChoice, ProvisioningMethod, SecretText, SetupForm};
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{is_email, is_token, unfit, weakness};
@@ -46,12 +46,12 @@ pub(crate) struct Problem {
 const LONGEST: usize = 200;
 
 impl Values {
-    pub(crate) fn of(entered: &Entered) -> Self {
-        let Entered { company, admin, way } = entered;
+    pub(crate) fn of(setup_form: &SetupForm) -> Self {
+        let SetupForm { company, admin, way } = setup_form;
         let (code, edition) = match way {
-            Way::Code { code } => (code.expose().to_owned(), ""),
-            Way::Offline => (String::new(), ""),
-            Way::WithoutCode { edition, .. } => (String::new(), edition.as_str()),
+            ProvisioningMethod::Code { code } => (code.expose().to_owned(), ""),
+            ProvisioningMethod::Offline => (String::new(), ""),
+            ProvisioningMethod::WithoutCode { edition, .. } => (String::new(), edition.as_str()),
         };
         Self {
             way: if edition.is_empty() { "code" } else { "without" }.to_owned(),
@@ -82,7 +82,7 @@ impl Form {
 
     /// What was entered, if all of it is right; `kept` is the password that was typed before, for
     /// where it is left empty.
-    pub(crate) fn check(&self, kept: Option<&SecretText>) -> Result<Entered, Vec<Problem>> {
+    pub(crate) fn check(&self, kept: Option<&SecretText>) -> Result<SetupForm, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut wrong = |field, text: &str| problems.push(Problem { field, text: text.to_owned() });
         let way = if self.way == "without" {
@@ -100,20 +100,20 @@ impl Form {
         let password =
             self.password(kept, &[&company, &first_name, &last_name, &email], &mut wrong);
         let admin = Admin { first_name, last_name, email, password };
-        if problems.is_empty() { Ok(Entered { company, admin, way }) } else { Err(problems) }
+        if problems.is_empty() { Ok(SetupForm { company, admin, way }) } else { Err(problems) }
     }
 
-    fn with_code(&self, wrong: &mut impl FnMut(&'static str, &str)) -> Way {
+    fn with_code(&self, wrong: &mut impl FnMut(&'static str, &str)) -> ProvisioningMethod {
         let code = self.code.expose().trim();
         if !code.chars().any(char::is_alphanumeric) {
             wrong("code", "Enter the install code from your registration e-mail.");
         } else if code.chars().count() > LONGEST {
             wrong("code", "This is longer than any install code.");
         }
-        Way::Code { code: SecretText::new(code.to_owned()) }
+        ProvisioningMethod::Code { code: SecretText::new(code.to_owned()) }
     }
 
-    fn without_code(&self, wrong: &mut impl FnMut(&'static str, &str)) -> Way {
+    fn without_code(&self, wrong: &mut impl FnMut(&'static str, &str)) -> ProvisioningMethod {
         let license = Some(self.license.expose().trim().to_owned()).filter(|text| !text.is_empty());
         let edition = match self.edition.as_str() {
             "ee" => EditionChoice::Ee,
@@ -129,7 +129,7 @@ impl Form {
                 "This is no license: it is one line of letters and digits, with two dots in it.",
             );
         }
-        Way::WithoutCode { edition, license: license.map(SecretText::new) }
+        ProvisioningMethod::WithoutCode { edition, license: license.map(SecretText::new) }
     }
 
     fn password(
@@ -188,15 +188,21 @@ mod tests {
 
     #[test]
     fn a_form_is_taken_as_people_type_it() {
-        let entered = form(|_| {}).check(None).unwrap();
+        let setup_form = form(|_| {}).check(None).unwrap();
         assert_eq!(
-            (entered.company.as_str(), entered.admin.email.as_str()),
+            (setup_form.company.as_str(), setup_form.admin.email.as_str()),
             ("Acme & Söhne", "ada@example.com")
         );
-        assert_eq!(entered.way, Way::Code { code: SecretText::new("k7qp m2rx 9tdv".into()) });
+        assert_eq!(
+            setup_form.way,
+            ProvisioningMethod::Code { code: SecretText::new("k7qp m2rx 9tdv".into()) }
+        );
         let without =
             form(|it| (it.way, it.edition) = ("without".into(), "ce".into())).check(None).unwrap();
-        assert_eq!(without.way, Way::WithoutCode { edition: EditionChoice::Ce, license: None });
+        assert_eq!(
+            without.way,
+            ProvisioningMethod::WithoutCode { edition: EditionChoice::Ce, license: None }
+        );
     }
 
     #[test]
@@ -227,9 +233,9 @@ mod tests {
         assert_eq!(Form::default().check(None).unwrap_err().len(), 6, "all of them at once");
         // The password that was typed before.
         let kept = secret("another horse altogether");
-        let entered =
+        let setup_form =
             form(|it| (it.password, it.repeated) = Default::default()).check(Some(&kept)).unwrap();
-        assert_eq!(entered.admin.password, kept);
+        assert_eq!(setup_form.admin.password, kept);
         let changed = form(|_| {}).check(Some(&kept)).unwrap();
         assert_eq!(changed.admin.password, secret("correct horse battery staple"));
     }

@@ -26,7 +26,7 @@ use self::render::Pages;
 use self::routes::{Page, router};
 use self::sessions::Sessions;
 use self::tls::Tls;
-use crate::options::{Bootstrapping, Handing, Service, product};
+use crate::options::{BootstrapArgs, OutputArgs, Service, product};
 use crate::say;
 use crate::status::Status;
 
@@ -49,9 +49,9 @@ pub(crate) struct Serve {
     #[command(flatten)]
     service: Service,
     #[command(flatten)]
-    handing: Handing,
+    output_args: OutputArgs,
     #[command(flatten)]
-    bootstrapping: Bootstrapping,
+    bootstrap_args: BootstrapArgs,
 }
 
 /// Serves the page until it is told to end, and installs meanwhile.
@@ -90,7 +90,7 @@ pub(crate) async fn serve(install: Install, asked: &Serve, state: &Path) -> Resu
         is_secure: acceptor.is_some(),
     };
     let trust = asked.service.trust(state);
-    let product = product(&asked.handing, Some(&asked.bootstrapping), &trust, state)?;
+    let product = product(&asked.output_args, Some(&asked.bootstrap_args), &trust, state)?;
     let driver =
         Driver { install, state: state.to_owned(), client, product, commands: received, shown };
     let mut terminated = signal(SignalKind::terminate()).context("signals cannot be watched")?;

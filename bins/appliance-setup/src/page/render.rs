@@ -134,8 +134,8 @@ impl Pages {
     ) -> Response {
         let more = context! {
             csrf,
-            headline => if progress.trouble.is_some() { "Waiting" } else { "Installing" },
-            may_change_code => progress.at == At::Redeem && progress.trouble.is_some(),
+            headline => if progress.service_error.is_some() { "Waiting" } else { "Installing" },
+            may_change_code => progress.at == At::Redeem && progress.service_error.is_some(),
         };
         let values = context! { ..more, ..steps(shown, progress, now) };
         self.page("progress.html", StatusCode::OK, values)
@@ -167,7 +167,7 @@ impl Pages {
 
 /// The buttons beside the steps differ with it.
 fn phase(progress: &Progress) -> &'static str {
-    match (progress.at, progress.trouble.is_some()) {
+    match (progress.at, progress.service_error.is_some()) {
         (At::Redeem, true) => "no-registry",
         (_, true) => "stuck",
         (_, false) => "progress",
@@ -178,7 +178,7 @@ fn steps(shown: &Shown, progress: &Progress, now: u64) -> minijinja::Value {
     let line = |at: At, text| {
         let (state, word) = match at.cmp(&progress.at) {
             std::cmp::Ordering::Less => ("done", "done"),
-            std::cmp::Ordering::Equal if progress.trouble.is_some() => ("stuck", "not yet"),
+            std::cmp::Ordering::Equal if progress.service_error.is_some() => ("stuck", "not yet"),
             std::cmp::Ordering::Equal => ("now", "under way"),
             std::cmp::Ordering::Greater => ("later", "to come"),
         };
@@ -192,7 +192,7 @@ fn steps(shown: &Shown, progress: &Progress, now: u64) -> minijinja::Value {
     lines.push(line(At::Bootstrap, "Start the product"));
     let retry_in = progress.retry_at.map(|at| in_words(at.saturating_sub(now)));
     context! {
-        steps => Serde(&lines), phase => phase(progress), trouble => progress.trouble.clone(), retry_in,
+        steps => Serde(&lines), phase => phase(progress), service_error => progress.service_error.clone(), retry_in,
         skew => shown.skew.map(skew),
     }
 }

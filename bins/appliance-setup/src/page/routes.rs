@@ -168,11 +168,11 @@ async fn install(
         *form.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
         form
     };
-    let entered = match form.check(known.password.as_ref()) {
-        Ok(entered) => entered,
+    let setup_form = match form.check(known.password.as_ref()) {
+        Ok(setup_form) => setup_form,
         Err(problems) => return Ok(again(&form.values(), &problems)),
     };
-    match send(&page, |answer| Command::Submit(Box::new(entered), answer)).await {
+    match send(&page, |answer| Command::Submit(Box::new(setup_form), answer)).await {
         Ok(()) => Ok(Redirect::to("/").into_response()),
         Err(text) => Ok(again(&form.values(), &[Problem { field: "code", text }])),
     }
@@ -192,7 +192,7 @@ async fn network(
             kind: "good",
             text: format!("The license service at {service} answers as it should."),
         },
-        Err(trouble) => Network { kind: "bad", text: trouble.message(service) },
+        Err(service_error) => Network { kind: "bad", text: service_error.message(service) },
     };
     Ok(page.pages.form(
         &session.csrf,

@@ -3,7 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use crate::machine::{Machine, said};
+use crate::machine::{Machine, printed};
 use crate::served::serve;
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ async fn an_agent_waits_for_a_license_checks_in_at_once_and_after_a_restart_when
     let checks = move || {
         std::fs::write(machine.path("code"), code).unwrap();
         let output = machine.run(&url, &["--output", machine.path("out").to_str().unwrap()]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", printed(&output));
         assert_eq!(license(&machine, |_| true)["standing"], "not_checked_in_yet");
         let running = agent(&machine);
         let checked = license(&machine, |license| license["standing"] == "entitled");
@@ -65,8 +65,8 @@ async fn an_agent_waits_for_a_license_checks_in_at_once_and_after_a_restart_when
         // By hand, it is checked in whether that is due or not.
         let output =
             machine.setup(&["check-in", "--output", machine.path("out").to_str().unwrap()]);
-        assert!(output.status.success(), "{}", said(&output));
-        assert!(said(&output).contains("renewed as it should be"), "{}", said(&output));
+        assert!(output.status.success(), "{}", printed(&output));
+        assert!(printed(&output).contains("renewed as it should be"), "{}", printed(&output));
     };
     tokio::task::spawn_blocking(checks).await.unwrap();
 }
@@ -76,5 +76,5 @@ fn without_a_license_there_is_nothing_to_check_in() {
     let machine = Machine::new();
     let output = machine.setup(&["check-in"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("no license to renew"), "{}", said(&output));
+    assert!(printed(&output).contains("no license to renew"), "{}", printed(&output));
 }

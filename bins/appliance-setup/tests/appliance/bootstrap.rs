@@ -3,7 +3,7 @@
 use std::process::Output;
 use std::sync::Arc;
 
-use crate::machine::{Machine, said};
+use crate::machine::{Machine, printed};
 use crate::served::{Served, serve};
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ fn bootstrap(machine: &Machine, database: &str) -> Output {
 }
 
 fn done(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", said(output));
+    assert!(output.status.success(), "{}", printed(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -33,7 +33,7 @@ async fn installed(served: &Served, machine: &Arc<Machine>) {
         machine.run(&url, &["--output", machine.path("out").to_str().unwrap(), "--tries", "3"])
     });
     let output = output.await.unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,9 +62,9 @@ async fn a_licensed_appliance_is_its_tenant_in_its_own_database_and_refuses_anot
     let refused = bootstrap(&other, &database);
     assert_eq!(refused.status.code(), Some(3));
     assert!(
-        said(&refused).contains(&format!("this database is tenant {tenant}'s")),
+        printed(&refused).contains(&format!("this database is tenant {tenant}'s")),
         "{}",
-        said(&refused)
+        printed(&refused)
     );
 }
 
@@ -95,6 +95,10 @@ fn without_the_secrets_nothing_is_made_up_and_damage_is_named() {
         (vec![("INITIAL_TENANT_NAME", "Acme")], "INITIAL_ADMIN_PASSWORD is missing"),
     ] {
         let output = machine.command(&args).envs(values).output().unwrap();
-        assert!(!output.status.success() && said(&output).contains(expected), "{}", said(&output));
+        assert!(
+            !output.status.success() && printed(&output).contains(expected),
+            "{}",
+            printed(&output)
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, PASSWORD, said};
+use crate::machine::{Machine, PASSWORD, printed};
 use crate::page::Page;
 
 /// A `registryd` process.
@@ -122,7 +122,7 @@ fn in_a_browser(page: &Page, code: &str, script: bool, mistakes: bool) -> String
         output.status.success(),
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
-        said(&output)
+        printed(&output)
     );
     let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
     shown["tenant"].as_str().unwrap().to_owned()
@@ -204,7 +204,7 @@ fn in_chromium_a_customer_of_a_registry_on_postgres_comes_up_as_its_tenant_and_a
     // The product's own database has the registry's tenant, licensed.
     let database = fresh_database();
     let output = bootstrap(&machine, &database);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let done: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (done["tier"].as_str(), &done["trial_started_at"]),
@@ -228,7 +228,7 @@ fn in_chromium_a_customer_of_a_registry_on_postgres_comes_up_as_its_tenant_and_a
     let wiped = Machine::new();
     assert_eq!(install(&registryd, &wiped, &fresh, false, false), tenant, "the same tenant");
     let again = bootstrap(&wiped, &database);
-    assert!(again.status.success(), "its database was kept: {}", said(&again));
+    assert!(again.status.success(), "its database was kept: {}", printed(&again));
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn in_chromium_an_essentials_customer_of_a_registry_on_postgres_has_neither_toke
     assert!(!machine.values("appliance-license-seed").contains_key("LICENSE_TOKEN"));
     let database = fresh_database();
     let output = bootstrap(&machine, &database);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let columns = "SELECT edition_choice || ' ' || (license_token IS NULL) || ' ' || (trial_started_at IS NULL) FROM license_state";
     assert_eq!(throwaway_postgres::sql(&database, columns).unwrap().trim(), "ee true true");
     let done: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -1,6 +1,6 @@
 //! What is sent to a vendor has no secret in it.
 
-use crate::machine::{CODE, Machine, PASSWORD, said};
+use crate::machine::{CODE, Machine, PASSWORD, printed};
 use crate::served::serve;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,12 +22,12 @@ async fn a_support_bundle_says_what_is_wrong_and_has_no_secret_in_it() {
             ]);
             let output =
                 command.env("https_proxy", "http://user:hush@proxy.example:3128").output().unwrap();
-            assert!(output.status.success(), "{}", said(&output));
+            assert!(output.status.success(), "{}", printed(&output));
             std::fs::read_to_string(&out).unwrap()
         };
         // The code is waiting, and the service is not there.
         let output = machine.run("http://127.0.0.1:1", &["--tries", "1"]);
-        assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(5), "{}", printed(&output));
         let text = bundle("http://127.0.0.1:1");
         for expected in [
             "it refused the connection",
@@ -40,7 +40,7 @@ async fn a_support_bundle_says_what_is_wrong_and_has_no_secret_in_it() {
         // Installed, and licensed.
         std::fs::write(machine.path("code"), &code).unwrap();
         let output = machine.run(&url, &["--output", machine.path("out").to_str().unwrap()]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", printed(&output));
         let licensed = bundle(&url);
         assert!(
             licensed.contains("\"step\": \"done\"") && licensed.contains("\"kids\""),

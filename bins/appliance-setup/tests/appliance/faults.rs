@@ -8,13 +8,13 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use registry_core::id::TenantId;
-use registry_core::registry::operate::TenantEdit;
 use registry_core::registry::reissue::Reissue;
+use registry_core::registry::tenant_admin::TenantEdit;
 use registry_core::store::TenantSelector;
 use throwaway_servers::{SmtpOptions, SmtpServer};
 
 use crate::between::{Between, stand};
-use crate::machine::{Machine, said};
+use crate::machine::{Machine, printed};
 use crate::served::{Served, operator, serve};
 
 fn http(status: &str, headers: &str, body: &str) -> String {
@@ -61,7 +61,7 @@ impl<'a> Case<'a> {
     /// What went wrong is over: the same code brings the tenant, once.
     fn recovers(&self, what: &str, more: &[&str]) {
         let output = self.resume(more);
-        assert!(output.status.success(), "{what}: {}", said(&output));
+        assert!(output.status.success(), "{what}: {}", printed(&output));
         self.is_installed_once(what);
         if more.is_empty() {
             let tenant =
@@ -92,13 +92,13 @@ impl<'a> Case<'a> {
             &self.out(),
         ];
         let own = self.machine.setup(&args);
-        assert!(said(&own).contains("waits for its tenant"), "{what}: {}", said(&own));
+        assert!(printed(&own).contains("waits for its tenant"), "{what}: {}", printed(&own));
     }
 
     /// What the operator reads: the first line, without what differs from run to run.
     fn message(&self, output: &Output, url: &str) -> String {
-        let said = said(output);
-        let text = said.trim().trim_start_matches("appliance-setup: ").to_owned();
+        let outcome = printed(output);
+        let text = outcome.trim().trim_start_matches("appliance-setup: ").to_owned();
         let text =
             text.split_once("detail    ").map_or(text.as_str(), |(_, detail)| detail).to_owned();
         let text = text.lines().next().unwrap().to_owned();
@@ -202,7 +202,7 @@ fn on_the_way(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
         // Only silence takes as long as is allowed; others may take their time on a busy machine.
         let timeout = if what == SILENCE { "2" } else { "30" };
         let output = case.begin(&url, &["--timeout", timeout]);
-        assert_eq!(output.status.code(), Some(5), "{what}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(5), "{what}: {}", printed(&output));
         case.is_blocked(what);
         rows.push(Row { what, message: case.message(&output, &url), then: TRIED_AGAIN });
         case.recovers(what, &[]);
@@ -223,7 +223,7 @@ fn refusals(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut refused = |what: &'static str, case: &Case| {
         let output = case.begin(&served.url, &[]);
-        assert_eq!(output.status.code(), Some(3), "{what}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(3), "{what}: {}", printed(&output));
         case.is_blocked(what);
         rows.push(Row { what, message: case.message(&output, ""), then: CORRECTED });
     };
@@ -336,7 +336,7 @@ fn on_this_machine(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row
         &out,
     ];
     let output = without_space(&case, &args);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     assert_eq!(case.machine.status()["step"], "collect", "nothing has happened");
     row(what, case.message(&output, ""), NOTHING);
     assert!(case.begin(&served.url, &[]).status.success());
@@ -350,7 +350,7 @@ fn on_this_machine(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row
         &case,
         &["run", "--registry-url", &served.url, "--output", &out, "--tries", "1"],
     );
-    assert!(!output.status.success(), "{}", said(&output));
+    assert!(!output.status.success(), "{}", printed(&output));
     case.is_blocked(what);
     row(what, case.message(&output, ""), GOES_ON);
     case.recovers(what, &[]);
@@ -388,7 +388,7 @@ fn on_this_machine(served: &Served, runtime: &tokio::runtime::Handle) -> Vec<Row
     let case = Case::new(served, runtime);
     let what = "the state folder cannot be written";
     let output = unwritable(&case);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     row(what, case.message(&output, ""), NOTHING);
     assert!(case.begin(&served.url, &[]).status.success());
     case.is_installed_once(what);

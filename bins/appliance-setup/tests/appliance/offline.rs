@@ -3,7 +3,7 @@
 use registry_core::secret::TypedCode;
 use registry_wiring::read_request;
 
-use crate::machine::{Machine, said};
+use crate::machine::{Machine, printed};
 use crate::served::{operator, serve};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +18,7 @@ async fn a_request_is_carried_away_and_its_answer_installs() {
     let [asked_arg, answered_arg, keys_arg, config_arg, out_arg] =
         [&asked, &answered, &keys, &config, &out].map(|path| path.to_str().unwrap());
     let output = machine.setup(&["request", "--out", asked_arg]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
 
     // At the vendor's.
     std::fs::write(&keys, crate::registry::published_keys(&served.url).await).unwrap();
@@ -33,9 +33,9 @@ async fn a_request_is_carried_away_and_its_answer_installs() {
 
     let apply = ["apply", answered_arg, "--config", config_arg, "--output", out_arg];
     let without_keys = machine.setup(&apply);
-    assert!(said(&without_keys).contains("keys export"), "{}", said(&without_keys));
+    assert!(printed(&without_keys).contains("keys export"), "{}", printed(&without_keys));
     let output = machine.setup(&[&apply[..], &["--keys", keys_arg]].concat());
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     assert_eq!(machine.values("appliance-initial-tenant")["INITIAL_TENANT_ID"], tenant.to_string());
     let status = machine.status();
     assert_eq!(
@@ -44,11 +44,15 @@ async fn a_request_is_carried_away_and_its_answer_installs() {
     );
     // Once: neither the answer nor another request is taken now.
     let again = machine.setup(&[&apply[..], &["--keys", keys_arg]].concat());
-    assert!(!again.status.success() && said(&again).contains("no request"), "{}", said(&again));
+    assert!(
+        !again.status.success() && printed(&again).contains("no request"),
+        "{}",
+        printed(&again)
+    );
     let another = machine.setup(&["request", "--out", asked_arg]);
-    assert!(said(&another).contains("installed already"), "{}", said(&another));
+    assert!(printed(&another).contains("installed already"), "{}", printed(&another));
     // Where it gets a network after all, it checks in with what it holds, and the keys that it was
     // given.
     let output = tokio::task::spawn_blocking(move || machine.setup(&["check-in"])).await.unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
 }

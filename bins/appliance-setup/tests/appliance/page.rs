@@ -243,7 +243,7 @@ fn a_refused_code_is_corrected_alone_and_the_installation_is_shown_done() {
     assert!(reopened.contains("value=\"Lovelace\"") && !reopened.contains(PASSWORD));
     assert!(
         !reopened.contains("without a code"),
-        "a code was entered: there is no other way any more"
+        "a code was setup_form: there is no other way any more"
     );
     let without =
         page.post("/install", &cookie, &form(&csrf, &[("way", "without"), ("edition", "ce")]));
@@ -304,7 +304,7 @@ fn a_page_that_is_killed_goes_on_where_it_was_and_only_one_installs() {
     page.post("/install", &cookie, &form(&csrf, &[]));
     page.until(&cookie, "it refused the connection");
     let second = machine.setup(&["run", "--registry-url", "http://127.0.0.1:1"]);
-    assert!(crate::machine::said(&second).contains("another appliance-setup works"));
+    assert!(crate::machine::printed(&second).contains("another appliance-setup works"));
     drop(page);
     let (url, _) = registry(&[("200 OK", identity())]);
     let page = Page::with_files(&machine, &url);
@@ -337,9 +337,9 @@ fn over_tls_the_page_has_the_certificate_that_was_given() {
     };
     let refused = machine.setup(&with(&key, &chain).each_ref().map(String::as_str));
     assert!(
-        crate::machine::said(&refused).contains("key.pem cannot be used"),
+        crate::machine::printed(&refused).contains("key.pem cannot be used"),
         "{}",
-        crate::machine::said(&refused)
+        crate::machine::printed(&refused)
     );
     let page = Page::serve(
         &machine,

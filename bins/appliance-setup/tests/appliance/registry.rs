@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::machine::{Machine, said};
+use crate::machine::{Machine, printed};
 use crate::served::{operator, serve};
 use registry_core::registry::reissue::Reissue;
 use registry_core::store::TenantSelector;
@@ -62,8 +62,13 @@ async fn an_appliance_comes_up_as_its_tenant_also_where_the_answer_is_swallowed_
     let machine = Arc::new(Machine::new());
     let swallowing = swallowing(&served.url, 2).await;
     let output = install(&machine, swallowing, &served.mailed_code().await).await;
-    assert!(output.status.success(), "{}", said(&output));
-    assert_eq!(said(&output).matches("the connection broke off").count(), 2, "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
+    assert_eq!(
+        printed(&output).matches("the connection broke off").count(),
+        2,
+        "{}",
+        printed(&output)
+    );
     let id = Some(tenant.to_string());
     assert_eq!(value(&machine, "appliance-initial-tenant", "INITIAL_TENANT_ID"), id);
     assert_eq!(
@@ -87,7 +92,7 @@ async fn an_appliance_comes_up_as_its_tenant_also_where_the_answer_is_swallowed_
         Reissue { selector, strict: false, send_email: true, mail_only: false, key: None };
     served.registry.code_reissue(reissue, operator()).await.unwrap();
     let output = install(&wiped, served.url.clone(), &served.mailed_code().await).await;
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     assert_eq!(
         value(&wiped, "appliance-initial-tenant", "INITIAL_TENANT_ID"),
         id,
@@ -101,7 +106,7 @@ async fn an_essentials_appliance_has_no_license_and_a_used_code_is_refused() {
     let tenant = served.register("essentials").await;
     let (machine, code) = (Arc::new(Machine::new()), served.mailed_code().await);
     let output = install(&machine, served.url.clone(), &code).await;
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     assert_eq!(
         value(&machine, "appliance-initial-tenant", "INITIAL_TENANT_ID"),
         Some(tenant.to_string())
@@ -114,7 +119,11 @@ async fn an_essentials_appliance_has_no_license_and_a_used_code_is_refused() {
     let other = Arc::new(Machine::new());
     let output = install(&other, served.url.clone(), &code).await;
     assert_eq!(output.status.code(), Some(3));
-    assert!(said(&output).contains("Install code has already been used"), "{}", said(&output));
+    assert!(
+        printed(&output).contains("Install code has already been used"),
+        "{}",
+        printed(&output)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,10 +146,14 @@ async fn a_license_that_is_not_believed_blocks_the_install_and_the_code_is_good_
     });
     let output = output.await.unwrap();
     assert_eq!(output.status.code(), Some(5));
-    assert!(said(&output).contains("no key that is trusted here signed it"), "{}", said(&output));
+    assert!(
+        printed(&output).contains("no key that is trusted here signed it"),
+        "{}",
+        printed(&output)
+    );
     assert_eq!(std::fs::read_dir(machine.path("out")).unwrap().count(), 0, "nothing was handed on");
     let output = install(&machine, served.url.clone(), &code).await;
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
 }
 
 /// The published keys, by a request written by hand.

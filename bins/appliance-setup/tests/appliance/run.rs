@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::machine::{CODE, Machine, PASSWORD, said};
+use crate::machine::{CODE, Machine, PASSWORD, printed};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
@@ -65,12 +65,16 @@ fn a_code_becomes_two_secrets_and_a_lost_answer_is_had_again_under_the_same_key(
     let (url, requests) = registry(&[("", String::new()), ("200 OK", identity())]);
     let out = machine.path("out");
     let output = machine.run(&url, &["--output", out.to_str().unwrap(), "--tries", "1"]);
-    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-    assert!(said(&output).contains("Could not reach the license service at"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(5), "{}", printed(&output));
+    assert!(
+        printed(&output).contains("Could not reach the license service at"),
+        "{}",
+        printed(&output)
+    );
     assert_eq!(machine.status()["step"], "redeem");
     // Without a code: it goes on where it was.
     let output = machine.setup(&["run", "--registry-url", &url, "--output", out.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let requests = requests.lock().unwrap().clone();
     let key = |request: &String| header(request, "idempotency-key:");
     assert_eq!((requests.len(), key(&requests[0])), (2, key(&requests[1])));
@@ -97,9 +101,9 @@ fn a_refused_code_ends_with_the_registrys_words_and_another_may_follow() {
     let output = machine.run(&url, &to);
     assert_eq!(output.status.code(), Some(3));
     assert!(
-        said(&output).contains("Install code has expired. Request a fresh one."),
+        printed(&output).contains("Install code has expired. Request a fresh one."),
         "{}",
-        said(&output)
+        printed(&output)
     );
     assert_eq!(machine.status()["step"], "collect");
     std::fs::write(machine.path("code"), "WCD6-ERRE-QGRG").unwrap();
@@ -132,16 +136,20 @@ fn secrets_are_applied_server_side_and_never_stand_in_an_argument() {
     let with = ["--kubectl", kubectl.to_str().unwrap(), "--job", job.to_str().unwrap()];
     let output = machine.run(&url, &with);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("connection to the server refused"), "{}", said(&output));
+    assert!(printed(&output).contains("connection to the server refused"), "{}", printed(&output));
     assert_eq!(machine.status()["step"], "write", "the identity is kept");
     std::fs::remove_file(machine.path("broken")).unwrap();
     // Started again with other words, as people do: it goes on with the cluster that it began with.
     let output = machine.setup(&["run"]);
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("kubectl: applied"), "what it says is shown: {}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
+    assert!(
+        printed(&output).contains("kubectl: applied"),
+        "what it says is shown: {}",
+        printed(&output)
+    );
     // And with the same words again, as a unit does: all is done.
     let output = machine.run(&url, &with);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     assert_eq!(requests.lock().unwrap().len(), 1, "the code was not redeemed again");
     let log = std::fs::read_to_string(machine.path("log")).unwrap();
     let (given, calls): (Vec<&str>, Vec<&str>) =
@@ -177,7 +185,7 @@ fn a_bootstrap_out_of_an_image_is_run_anew_and_waited_for() {
     let (url, _) = registry(&[("200 OK", identity())]);
     let output = machine
         .run(&url, &["--kubectl", kubectl.to_str().unwrap(), "--bootstrap-image", "product:1"]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let log = std::fs::read_to_string(machine.path("log")).unwrap();
     let calls: Vec<_> = log
         .lines()
@@ -199,7 +207,11 @@ fn a_job_that_fails_is_not_waited_for_to_the_end_and_its_logs_are_shown() {
     let output = machine
         .run(&url, &["--kubectl", kubectl.to_str().unwrap(), "--bootstrap-image", "product:1"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("the bootstrap failed: no such database"), "{}", said(&output));
+    assert!(
+        printed(&output).contains("the bootstrap failed: no such database"),
+        "{}",
+        printed(&output)
+    );
     assert_eq!(machine.status()["step"], "bootstrap");
 }
 
@@ -215,7 +227,7 @@ fn what_kubectl_quotes_of_a_secret_is_not_shown() {
     std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
     let (url, _) = registry(&[("200 OK", identity())]);
     let output = machine.run(&url, &["--kubectl", kubectl.to_str().unwrap()]);
-    let text = said(&output);
+    let text = printed(&output);
     assert!(text.contains("is wrong") && text.contains("INITIAL_ADMIN_PASSWORD"), "{text}");
     assert!(
         !text.contains(PASSWORD) && !text.contains(&BASE64_STANDARD.encode(PASSWORD)),
@@ -283,7 +295,7 @@ fn what_would_fail_after_the_code_is_spent_is_found_before() {
     ] {
         let output = machine.run(&url, &more);
         assert_eq!(output.status.code(), Some(1));
-        assert!(said(&output).contains(expected), "{}", said(&output));
+        assert!(printed(&output).contains(expected), "{}", printed(&output));
     }
     assert_eq!((requests.lock().unwrap().len(), &machine.status()["step"]), (0, &"collect".into()));
 }
@@ -298,7 +310,7 @@ fn the_address_may_come_by_the_name_that_the_fleet_knows() {
         machine.command(&["run", "--code", &code, "--config", &config, "--output", &out]);
     let output =
         command.env("REGISTRY_URL", "").env("ALGA_LICENSE_SERVICE_URL", &url).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
 }
 
 #[test]
@@ -310,9 +322,9 @@ fn a_damaged_state_is_told_and_reset_helps() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let output = machine.setup(&["run", "--registry-url", "http://127.0.0.1:1"]);
     assert!(
-        !output.status.success() && said(&output).contains("after `reset`"),
+        !output.status.success() && printed(&output).contains("after `reset`"),
         "{}",
-        said(&output)
+        printed(&output)
     );
     let bundle = machine.path("bundle.json").to_str().unwrap().to_owned();
     assert!(machine.setup(&["support-bundle", "--out", &bundle]).status.success());
@@ -326,8 +338,8 @@ fn a_clock_that_is_off_is_said() {
     let machine = Machine::new();
     let (url, _) = registry(&[("200 OK\r\ndate: Wed, 01 Jan 2020 00:00:00 GMT", identity())]);
     let output = machine.run(&url, &["--output", machine.path("out").to_str().unwrap()]);
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("ahead of the service's: set it"), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
+    assert!(printed(&output).contains("ahead of the service's: set it"), "{}", printed(&output));
 }
 
 #[test]
@@ -350,7 +362,7 @@ fn a_proxy_of_the_environment_is_called_through() {
         out,
     ]);
     let output = command.env("http_proxy", proxy).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let request = requests.lock().unwrap()[0].clone();
     assert!(request.starts_with("POST http://registry.invalid/register"), "{request}");
 }
@@ -364,10 +376,10 @@ fn without_a_code_is_an_explicit_choice_that_a_code_closes() {
     // A code was entered, and waits.
     assert_eq!(machine.run("http://127.0.0.1:1", &["--tries", "1"]).status.code(), Some(5));
     let output = machine.setup(&without);
-    assert!(said(&output).contains("waits for its tenant"), "{}", said(&output));
+    assert!(printed(&output).contains("waits for its tenant"), "{}", printed(&output));
     assert!(machine.setup(&["reset", "--yes"]).status.success());
     let output = machine.setup(&without);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     assert_eq!(
         machine.values("appliance-license-seed").into_iter().collect::<Vec<_>>(),
         [("EDITION_CHOICE".to_owned(), "ce".to_owned())]
@@ -379,14 +391,14 @@ fn without_a_code_is_an_explicit_choice_that_a_code_closes() {
 fn what_is_missing_or_wrong_is_named_before_anything_is_sent() {
     let machine = Machine::new();
     let output = machine.setup(&["run"]);
-    assert!(said(&output).contains("REGISTRY_URL"), "{}", said(&output));
+    assert!(printed(&output).contains("REGISTRY_URL"), "{}", printed(&output));
     let output = machine.setup(&["run", "--registry-url", "http://127.0.0.1:1"]);
-    assert!(said(&output).contains("--code and --config"), "{}", said(&output));
+    assert!(printed(&output).contains("--code and --config"), "{}", printed(&output));
     std::fs::write(machine.path("password"), "short").unwrap();
     let output = machine.run("http://127.0.0.1:1", &[]);
-    assert!(said(&output).contains("12 characters"), "{}", said(&output));
+    assert!(printed(&output).contains("12 characters"), "{}", printed(&output));
     let output = machine.setup(&["reset"]);
-    assert!(said(&output).contains("--yes"), "{}", said(&output));
+    assert!(printed(&output).contains("--yes"), "{}", printed(&output));
     assert!(machine.setup(&["reset", "--yes"]).status.success());
     assert_eq!(machine.status()["step"], "collect");
 }

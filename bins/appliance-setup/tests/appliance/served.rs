@@ -8,7 +8,7 @@ use registry_core::Registry;
 use registry_core::audit::Actor;
 use registry_core::id::TenantId;
 use registry_core::registry::register::NewTenant;
-use registry_http::{App, HttpSettings, ServiceTokens};
+use registry_http::{AppState, HttpSettings, ServiceTokens};
 use registry_wiring::Config;
 use tokio::net::TcpListener;
 
@@ -37,8 +37,12 @@ pub(crate) async fn serve() -> Served {
         source_header: HeaderName::from_static("x-forwarded-for"),
     });
     let registry = wired.registry.clone();
-    let app =
-        App::new(wired.registry, wired.files, Arc::new(ServiceTokens::default()), settings.clone());
+    let app = AppState::new(
+        wired.registry,
+        wired.files,
+        Arc::new(ServiceTokens::default()),
+        settings.clone(),
+    );
     tokio::spawn(async move {
         registry_http::serve(
             listener,

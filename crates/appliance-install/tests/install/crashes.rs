@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use appliance_install::{
-    Admin, Claimed, EditionChoice, Entered, Identity, Install, InstallError, Licensed, Manifests,
-    Next, Outcome, Paid, Product, Redeeming, Refused, Request, SecretText, Step, StoreError,
-    SubmitError, Trouble, Way,
+    Admin, EditionChoice, Identity, Install, InstallError, Licensed, Manifests, Next, Product,
+    ProvisioningMethod, RedeemClient, RedeemOutcome, RedeemRequest, Refused, SecretText,
+    ServiceError, SetupForm, Step, StoreError, SubmitError, UnverifiedIdentity, UnverifiedLicense,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -17,13 +17,13 @@ use uuid::Uuid;
 /// A registry that answers as told, and remembers what it was asked.
 #[derive(Default)]
 struct Registry {
-    answers: Mutex<VecDeque<Outcome>>,
-    doubts: Mutex<VecDeque<Trouble>>,
+    answers: Mutex<VecDeque<RedeemOutcome>>,
+    doubts: Mutex<VecDeque<ServiceError>>,
     asked: Mutex<Vec<(String, String)>>,
 }
 
 impl Registry {
-    fn telling(answers: impl IntoIterator<Item = Outcome>) -> Self {
+    fn telling(answers: impl IntoIterator<Item = RedeemOutcome>) -> Self {
         Self { answers: Mutex::new(answers.into_iter().collect()), ..Self::default() }
     }
 
@@ -34,8 +34,8 @@ impl Registry {
 }
 
 #[async_trait]
-impl Redeeming for Registry {
-    async fn redeem(&self, request: &Request) -> Outcome {
+impl RedeemClient for Registry {
+    async fn redeem(&self, request: &RedeemRequest) -> RedeemOutcome {
         assert_eq!(request.appliance_id, "appliance-1");
         self.asked
             .lock()
@@ -44,9 +44,9 @@ impl Redeeming for Registry {
         self.answers.lock().unwrap().pop_front().unwrap()
     }
 
-    async fn believe(&self, claimed: &Claimed) -> Result<Identity, Trouble> {
-        if let Some(trouble) = self.doubts.lock().unwrap().pop_front() {
-            return Err(trouble);
+    async fn believe(&self, claimed: &UnverifiedIdentity) -> Result<Identity, ServiceError> {
+        if let Some(service_error) = self.doubts.lock().unwrap().pop_front() {
+            return Err(service_error);
         }
         let licensed = claimed.paid.clone().map(|paid| Licensed {
             license: paid.license,
@@ -101,14 +101,14 @@ impl Product for Cluster {
     }
 }
 
-fn entered(way: Way) -> Entered {
+fn setup_form(way: ProvisioningMethod) -> SetupForm {
     let admin = Admin {
         first_name: "Ada".into(),
         last_name: "Lovelace".into(),
         email: "ada@example.com".into(),
         password: SecretText::new("correct horse battery staple".into()),
     };
-    Entered { company: "Acme".into(), admin, way }
+    SetupForm { company: "Acme".into(), admin, way }
 }
 
 /// A key that no other call returns.
@@ -117,22 +117,26 @@ fn key() -> String {
     format!("a-key-of-its-own-{}", KEYS.fetch_add(1, Ordering::Relaxed))
 }
 
-fn with_code(code: &str) -> Entered {
-    entered(Way::Code { code: SecretText::new(code.to_owned()) })
+fn with_code(code: &str) -> SetupForm {
+    setup_form(ProvisioningMethod::Code { code: SecretText::new(code.to_owned()) })
 }
 
-fn without_code() -> Entered {
-    entered(Way::WithoutCode { edition: EditionChoice::Ee, license: None })
+fn without_code() -> SetupForm {
+    setup_form(ProvisioningMethod::WithoutCode { edition: EditionChoice::Ee, license: None })
 }
 
-fn identity() -> Outcome {
-    let paid = Paid {
+fn identity() -> RedeemOutcome {
+    let paid = UnverifiedLicense {
         license: SecretText::new("a.b.c".into()),
         credential: SecretText::new("00ff".into()),
         check_in_url: "https://registry.example/check-in".into(),
     };
     let tenant_id = Uuid::from_u128(7);
-    Outcome::Answered(Box::new(Claimed { tenant_id, edition: "pro".into(), paid: Some(paid) }))
+    RedeemOutcome::Answered(Box::new(UnverifiedIdentity {
+        tenant_id,
+        edition: "pro".into(),
+        paid: Some(paid),
+    }))
 }
 
 fn open(folder: &Path) -> Install {
@@ -144,12 +148,12 @@ async fn a_crash_after_every_step_loses_nothing_and_asks_with_the_same_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     // The first answers get lost on their way; the registry has redeemed the code by then.
-    let lost = || Outcome::Trouble(Trouble::BrokeOff);
+    let lost = || RedeemOutcome::ServiceError(ServiceError::BrokeOff);
     let (registry, cluster) =
         (Registry::telling([lost(), lost(), identity()]), Cluster::failing(3));
     // Once it has answered, it is not asked again, whatever its license is taken for.
-    let clock = Trouble::Clock { problem: "has ended already".into() };
-    registry.doubts.lock().unwrap().extend([clock, Trouble::TimedOut]);
+    let clock = ServiceError::Clock { problem: "has ended already".into() };
+    registry.doubts.lock().unwrap().extend([clock, ServiceError::TimedOut]);
     open(&path).submit(with_code("K7QP-M2RX-9TDV"), key()).unwrap();
     let mut steps = 0;
     loop {
@@ -159,7 +163,7 @@ async fn a_crash_after_every_step_loses_nothing_and_asks_with_the_same_key() {
         match open(&path).advance(&registry, &cluster, 0).await {
             Ok(Next::Finished) => break,
             Ok(next) => assert_ne!(next, Next::WaitForOperator),
-            Err(error) => assert!(matches!(error, InstallError::Handing(_)), "{error}"),
+            Err(error) => assert!(matches!(error, InstallError::Product(_)), "{error}"),
         }
     }
     let asked = registry.asked();
@@ -179,7 +183,8 @@ async fn a_crash_after_every_step_loses_nothing_and_asks_with_the_same_key() {
 #[tokio::test]
 async fn an_appliance_keeps_the_name_that_its_code_was_tried_under() {
     let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::telling([Outcome::Trouble(Trouble::BrokeOff), identity()]);
+    let registry =
+        Registry::telling([RedeemOutcome::ServiceError(ServiceError::BrokeOff), identity()]);
     open(folder.path()).submit(with_code("K7QP"), key()).unwrap();
     for host in ["appliance-2", "appliance-3", "appliance-4", "appliance-5"] {
         // The machine's name is another one after each restart.
@@ -194,16 +199,16 @@ async fn a_refused_code_reopens_the_form_and_the_next_one_is_tried_under_a_key_o
     let folder = tempfile::tempdir().unwrap();
     let refused =
         Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
-    let registry = Registry::telling([Outcome::Refused(refused.clone()), identity()]);
+    let registry = Registry::telling([RedeemOutcome::Refused(refused.clone()), identity()]);
     let cluster = Cluster::default();
     let mut install = open(folder.path());
     install.submit(with_code("OLD"), key()).unwrap();
     assert_eq!(install.advance(&registry, &cluster, 0).await.unwrap(), Next::WaitForOperator);
     let reopened = open(folder.path());
     assert!(
-        matches!(reopened.step(), Step::Collect { refused: Some(said), .. } if *said == refused)
+        matches!(reopened.step(), Step::Collect { refused: Some(outcome), .. } if *outcome == refused)
     );
-    assert_eq!(reopened.entered(), Some(&with_code("OLD")), "the rest need not be typed again");
+    assert_eq!(reopened.setup_form(), Some(&with_code("OLD")), "the rest need not be typed again");
     assert_eq!(
         install.advance(&registry, &cluster, 0).await.unwrap(),
         Next::WaitForOperator,
@@ -219,11 +224,15 @@ async fn a_refused_code_reopens_the_form_and_the_next_one_is_tried_under_a_key_o
 #[tokio::test]
 async fn a_code_that_is_typed_again_while_it_waits_keeps_its_key() {
     let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::telling([Outcome::Trouble(Trouble::TimedOut), identity()]);
+    let registry =
+        Registry::telling([RedeemOutcome::ServiceError(ServiceError::TimedOut), identity()]);
     let mut install = open(folder.path());
     install.submit(with_code("K7QP"), key()).unwrap();
-    let tried = install.advance(&registry, &Cluster::default(), 0).await.unwrap();
-    assert!(matches!(tried, Next::TryAgain { trouble: Trouble::TimedOut, .. }), "{tried:?}");
+    let attempt = install.advance(&registry, &Cluster::default(), 0).await.unwrap();
+    assert!(
+        matches!(attempt, Next::TryAgain { service_error: ServiceError::TimedOut, .. }),
+        "{attempt:?}"
+    );
     install.submit(with_code("K7QP"), key()).unwrap();
     install.advance(&registry, &Cluster::default(), 0).await.unwrap();
     let asked = registry.asked();
@@ -237,8 +246,8 @@ async fn a_code_that_is_typed_again_after_another_one_keeps_its_key_too() {
         Refused { code: "invalid_claim_code".into(), text: "Invalid install code.".into() };
     // The registry has redeemed the first one: only its answer was lost.
     let registry = Registry::telling([
-        Outcome::Trouble(Trouble::BrokeOff),
-        Outcome::Refused(refused),
+        RedeemOutcome::ServiceError(ServiceError::BrokeOff),
+        RedeemOutcome::Refused(refused),
         identity(),
     ]);
     for code in ["K7QP-M2RX-9TDV", "WRONG", "k7qp m2rx 9tdv"] {
@@ -254,14 +263,17 @@ async fn once_a_code_was_entered_no_way_leads_to_a_tenant_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let refused =
         Refused { code: "invalid_claim_code".into(), text: "Invalid install code.".into() };
-    let registry = Registry::telling([Outcome::Trouble(Trouble::Dns), Outcome::Refused(refused)]);
+    let registry = Registry::telling([
+        RedeemOutcome::ServiceError(ServiceError::Dns),
+        RedeemOutcome::Refused(refused),
+    ]);
     let cluster = Cluster::default();
     let mut install = open(folder.path());
     install.submit(with_code("K7QP"), key()).unwrap();
     for _ in 0..2 {
         install.advance(&registry, &cluster, 0).await.unwrap();
-        let tried = open(folder.path()).submit(without_code(), key());
-        assert!(matches!(tried, Err(SubmitError::CodeWasEntered)), "{tried:?}");
+        let attempt = open(folder.path()).submit(without_code(), key());
+        assert!(matches!(attempt, Err(SubmitError::CodeWasEntered)), "{attempt:?}");
     }
     assert_eq!(cluster.written.lock().unwrap().len(), 0);
     Install::reset(folder.path()).unwrap();

@@ -5,11 +5,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use appliance_install::{Held, Identity, Licensed, Said, SecretText, Trouble};
+use appliance_install::{
+    CheckInOutcome, Identity, LicenseState, Licensed, SecretText, ServiceError,
+};
 use chrono::TimeDelta;
-use registry_core::answer::Standing;
-use registry_core::guesses::Source;
+use registry_core::rate_limit::Source;
 use registry_core::registry::check_in::CheckIn;
+use registry_core::results::LicenseStatus;
 use registry_core::secret::PlainCredential;
 use registry_testkit::World;
 
@@ -17,7 +19,7 @@ const FLEET: usize = 1_000;
 const OUTAGE: u64 = 6 * 60 * 60;
 const WINDOW: u64 = 60 * 60;
 
-async fn appliance(world: &World, number: usize) -> Held {
+async fn appliance(world: &World, number: usize) -> LicenseState {
     let issued = world.register(&format!("Acme {number}"), "pro").await;
     let redeemed = world.redeem(&issued.code, "appliance-1").await.unwrap();
     let licensed = redeemed.licensed.unwrap();
@@ -32,11 +34,11 @@ async fn appliance(world: &World, number: usize) -> Held {
             check_in_url: licensed.check_in_url,
         }),
     };
-    Held::first(&identity, "appliance-1").unwrap()
+    LicenseState::first(&identity, "appliance-1").unwrap()
 }
 
-async fn answer(world: &World, held: &Held) -> Said {
-    let credential = PlainCredential::new(held.licensed.credential.expose().to_owned());
+async fn answer(world: &World, license_state: &LicenseState) -> CheckInOutcome {
+    let credential = PlainCredential::new(license_state.licensed.credential.expose().to_owned());
     let asked = CheckIn {
         credential,
         held_sub: None,
@@ -45,15 +47,15 @@ async fn answer(world: &World, held: &Held) -> Said {
     };
     let checked_in = world.registry.check_in(asked).await.unwrap();
     let asked = (checked_in.next_check_in_at - checked_in.now).to_std().ok();
-    match checked_in.standing {
-        Standing::Licensed(Some((token, expires_at))) => Said::Renewed {
+    match checked_in.status {
+        LicenseStatus::Licensed(Some((token, expires_at))) => CheckInOutcome::Renewed {
             license: SecretText::new(token.expose().to_owned()),
             sub: String::new(),
             expires_at: expires_at.timestamp().try_into().unwrap(),
             asked,
         },
-        Standing::Licensed(None) => Said::Current { asked },
-        Standing::Revoked => Said::Revoked { asked },
+        LicenseStatus::Licensed(None) => CheckInOutcome::Current { asked },
+        LicenseStatus::Revoked => CheckInOutcome::Revoked { asked },
     }
 }
 
@@ -88,13 +90,13 @@ async fn a_fleet_that_was_cut_off_for_six_hours_comes_back_over_an_hour() {
     while let Some(Reverse((at, number))) = due.pop() {
         world.clock.advance(TimeDelta::seconds((at - now).try_into().unwrap()));
         now = at;
-        let held = &mut fleet[number];
+        let license_state = &mut fleet[number];
         if now < end {
-            held.take(Said::Trouble(Trouble::TimedOut), now, draw());
-            due.push(Reverse((held.schedule.due_at, number)));
+            license_state.take(CheckInOutcome::ServiceError(ServiceError::TimedOut), now, draw());
+            due.push(Reverse((license_state.schedule.due_at, number)));
         } else {
-            let said = answer(&world, held).await;
-            held.take(said, now, draw());
+            let outcome = answer(&world, license_state).await;
+            license_state.take(outcome, now, draw());
             back.push(now - end + 1);
         }
     }
@@ -107,6 +109,6 @@ async fn a_fleet_that_was_cut_off_for_six_hours_comes_back_over_an_hour() {
     );
     assert!(by_five < 2.0, "{by_five}");
     // And a day later they are spread over twelve hours.
-    let spread = fleet.iter().map(|held| held.schedule.due_at);
+    let spread = fleet.iter().map(|license_state| license_state.schedule.due_at);
     assert!(spread.clone().max().unwrap() - spread.min().unwrap() > 11 * 60 * 60);
 }

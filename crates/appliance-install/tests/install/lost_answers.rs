@@ -4,7 +4,10 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::served::{Served, install};
-use appliance_install::{Claimed, Client, Identity, Outcome, Redeeming, Request, Step, Trouble};
+use appliance_install::{
+    Client, Identity, RedeemClient, RedeemOutcome, RedeemRequest, ServiceError, Step,
+    UnverifiedIdentity,
+};
 use async_trait::async_trait;
 
 /// A registry whose answers are lost, the first few times; it has done its part then.
@@ -14,18 +17,18 @@ struct Losing<'a> {
 }
 
 #[async_trait]
-impl Redeeming for Losing<'_> {
-    async fn redeem(&self, request: &Request) -> Outcome {
+impl RedeemClient for Losing<'_> {
+    async fn redeem(&self, request: &RedeemRequest) -> RedeemOutcome {
         let outcome = self.client.redeem(request).await;
         let lost = self.times.load(Ordering::Relaxed);
         if lost == 0 {
             return outcome;
         }
         self.times.store(lost - 1, Ordering::Relaxed);
-        Outcome::Trouble(Trouble::BrokeOff)
+        RedeemOutcome::ServiceError(ServiceError::BrokeOff)
     }
 
-    async fn believe(&self, claimed: &Claimed) -> Result<Identity, Trouble> {
+    async fn believe(&self, claimed: &UnverifiedIdentity) -> Result<Identity, ServiceError> {
         self.client.believe(claimed).await
     }
 }

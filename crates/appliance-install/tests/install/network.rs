@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use appliance_install::{
-    Client, ClientError, Outcome, Redeeming as _, Request, SecretText, Trouble, Trust,
+    Client, ClientError, RedeemClient as _, RedeemOutcome, RedeemRequest, SecretText, ServiceError,
+    Trust,
 };
 use throwaway_servers::{SmtpOptions, SmtpServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,9 +20,9 @@ fn trust() -> Trust {
     }
 }
 
-async fn redeem(service: &str) -> Outcome {
+async fn redeem(service: &str) -> RedeemOutcome {
     let client = Client::new(service, None, trust(), Duration::from_secs(3)).unwrap();
-    let request = Request {
+    let request = RedeemRequest {
         code: SecretText::new("K7QP-M2RX-9TDV".to_owned()),
         appliance_id: "appliance-1".to_owned(),
         idempotency_key: "0123456789abcdef".to_owned(),
@@ -69,61 +70,65 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
     cut.truncate(cut.len() - 20);
     let mut messages = std::collections::BTreeSet::new();
     for (what, service, expected) in [
-        ("no such name", "http://registry.invalid".to_owned(), Trouble::Dns),
-        ("nobody listens", refusing, Trouble::Refused),
-        ("silence", server(None, true).await, Trouble::TimedOut),
-        ("cut before the answer", server(None, false).await, Trouble::BrokeOff),
-        ("cut in the answer", server(Some(cut), false).await, Trouble::CutShort),
+        ("no such name", "http://registry.invalid".to_owned(), ServiceError::Dns),
+        ("nobody listens", refusing, ServiceError::Refused),
+        ("silence", server(None, true).await, ServiceError::TimedOut),
+        ("cut before the answer", server(None, false).await, ServiceError::BrokeOff),
+        ("cut in the answer", server(Some(cut), false).await, ServiceError::CutShort),
         (
             "a certificate of nobody's",
             format!("https://localhost:{}", tls.port()),
-            Trouble::Tls { detail: String::new() },
+            ServiceError::Tls { detail: String::new() },
         ),
         (
             "a network login",
             server(Some(http("302 Found", "location: http://login.example/\r\n", "")), false).await,
-            Trouble::Redirected { to: "http://login.example/".into() },
+            ServiceError::Redirected { to: "http://login.example/".into() },
         ),
         (
             "a page",
             server(Some(http("200 OK", "", "<html>hi</html>")), false).await,
-            Trouble::NotTheService { status: 200 },
+            ServiceError::NotTheService { status: 200 },
         ),
         (
             "half an identity",
             server(Some(http("200 OK", "", "{}")), false).await,
-            Trouble::NotTheService { status: 200 },
+            ServiceError::NotTheService { status: 200 },
         ),
         (
             "no page",
             server(Some(http("404 Not Found", "", "nginx")), false).await,
-            Trouble::NotTheService { status: 404 },
+            ServiceError::NotTheService { status: 404 },
         ),
         (
             "a failure",
             server(Some(http("500 Oh", "", "{}")), false).await,
-            Trouble::Failing { status: 500 },
+            ServiceError::Failing { status: 500 },
         ),
         (
             "too busy",
             server(Some(http("503 Busy", "retry-after: 9\r\n", "")), false).await,
-            Trouble::Busy { retry_after: Some(9) },
+            ServiceError::Busy { retry_after: Some(9) },
         ),
-        ("not HTTP", server(Some(b"SSH-2.0-hello\r\n".to_vec()), false).await, Trouble::NotHttp),
+        (
+            "not HTTP",
+            server(Some(b"SSH-2.0-hello\r\n".to_vec()), false).await,
+            ServiceError::NotHttp,
+        ),
     ] {
-        let Outcome::Trouble(trouble) = redeem(&service).await else {
-            panic!("{what} is no trouble")
+        let RedeemOutcome::ServiceError(service_error) = redeem(&service).await else {
+            panic!("{what} is no service_error")
         };
-        match (&trouble, &expected) {
-            (Trouble::Tls { detail }, Trouble::Tls { .. }) => assert!(!detail.is_empty()),
-            _ => assert_eq!(trouble, expected, "{what}"),
+        match (&service_error, &expected) {
+            (ServiceError::Tls { detail }, ServiceError::Tls { .. }) => assert!(!detail.is_empty()),
+            _ => assert_eq!(service_error, expected, "{what}"),
         }
-        let message = trouble.message(&service);
+        let message = service_error.message(&service);
         assert!(
             message.starts_with(&format!("Could not reach the license service at {service}: ")),
             "{message}"
         );
-        messages.insert(trouble.message("it"));
+        messages.insert(service_error.message("it"));
     }
     assert_eq!(messages.len(), 12, "one for each kind and status");
 }
@@ -135,7 +140,7 @@ async fn a_refusal_is_shown_in_the_registrys_words() {
     let service =
         server(Some(http("410 Gone", "content-type: application/problem+json\r\n", body)), false)
             .await;
-    let Outcome::Refused(refused) = redeem(&service).await else { panic!("a refusal") };
+    let RedeemOutcome::Refused(refused) = redeem(&service).await else { panic!("a refusal") };
     assert_eq!(
         (refused.code.as_str(), refused.text.as_str()),
         ("expired_claim_code", "Install code has expired, on 2026-11-24.")

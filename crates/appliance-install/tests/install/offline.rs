@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use crate::served::{Served, entered};
+use crate::served::{Served, setup_form};
 use appliance_install::{
-    AnswerError, Answered, Clock as _, Entered, Files, Install, Job, Next, Step, SubmitError,
-    Trust, Way, answer, held, request,
+    AnswerError, Answered, Clock as _, Files, Install, Job, Next, ProvisioningMethod, SetupForm,
+    Step, SubmitError, Trust, answer, license_state, request,
 };
 use appliance_license::{Invalid, LicenseState, TrustedKeys, Verifier};
 use registry_core::install_code::PlainCode;
@@ -50,8 +50,8 @@ async fn answered(served: &Served, code: &PlainCode, request: &str) -> Result<St
     Ok(answer.expose().to_owned())
 }
 
-fn offline(code: &PlainCode) -> Entered {
-    Entered { way: Way::Offline, ..entered(code) }
+fn offline(code: &PlainCode) -> SetupForm {
+    SetupForm { way: ProvisioningMethod::Offline, ..setup_form(code) }
 }
 
 async fn take(folder: &Path, code: &PlainCode, identity: Answered) -> Install {
@@ -87,7 +87,7 @@ async fn an_answer_brings_the_same_identity_as_the_network_and_fits_its_applianc
     assert_eq!(licensed.expires_at, now + 365 * DAY, "about a year: nobody renews it daily");
     let install = take(folder, &issued.code, identity).await;
     assert_eq!(*install.step(), Step::Done { tenant_id: Some(issued.tenant_id.0) });
-    assert_eq!(held(folder).unwrap().unwrap().licensed, licensed);
+    assert_eq!(license_state(folder).unwrap().unwrap().licensed, licensed);
     let again = answer(folder, &text, &trust(&served, folder), now);
     assert!(matches!(again, Err(AnswerError::NoRequest)), "{again:?}");
 }
@@ -179,5 +179,5 @@ async fn essentials_has_no_license_offline_either() {
         (issued.tenant_id.0, &None)
     );
     take(folder, &issued.code, identity).await;
-    assert_eq!(held(folder).unwrap(), None);
+    assert_eq!(license_state(folder).unwrap(), None);
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use appliance_install::{
-    Admin, Client, Clock, Entered, Files, Install, Job, Next, Redeeming, SecretText, Trust, Way,
+    Admin, Client, Clock, Files, Install, Job, Next, ProvisioningMethod, RedeemClient, SecretText,
+    SetupForm, Trust,
 };
 use axum::http::HeaderName;
 use chrono::TimeDelta;
@@ -15,7 +16,7 @@ use registry_core::install_code::PlainCode;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
 use registry_core::offline::OfflineAnswer;
 use registry_core::secret::{AnswerToken, LicenseToken};
-use registry_http::{App, HttpSettings, ServiceTokens};
+use registry_http::{AppState, HttpSettings, ServiceTokens};
 use registry_license::{Signer, ed25519_pem};
 use registry_testkit::World;
 use registry_testkit::memory::MemoryStore;
@@ -106,7 +107,8 @@ impl Served {
             trusted_proxies: Vec::new(),
             source_header: HeaderName::from_static("x-forwarded-for"),
         });
-        let app = App::new(registry, None, Arc::new(ServiceTokens::default()), settings.clone());
+        let app =
+            AppState::new(registry, None, Arc::new(ServiceTokens::default()), settings.clone());
         tokio::spawn(async move {
             registry_http::serve(
                 listener,
@@ -134,31 +136,31 @@ impl Served {
 }
 
 /// What is typed in.
-pub(crate) fn entered(code: &PlainCode) -> Entered {
+pub(crate) fn setup_form(code: &PlainCode) -> SetupForm {
     let admin = Admin {
         first_name: "Ada".into(),
         last_name: "Lovelace".into(),
         email: "ada@example.com".into(),
         password: SecretText::new("correct horse battery staple".into()),
     };
-    Entered {
+    SetupForm {
         company: "Acme".into(),
         admin,
-        way: Way::Code { code: SecretText::new(code.expose().to_owned()) },
+        way: ProvisioningMethod::Code { code: SecretText::new(code.expose().to_owned()) },
     }
 }
 
 /// Installs into `folder`, the Secrets into `folder/out`; `pass` is what happens between two tries.
 pub(crate) async fn install(
     folder: &Path,
-    registry: &dyn Redeeming,
+    registry: &dyn RedeemClient,
     code: &PlainCode,
     pass: impl Fn(Duration),
 ) -> Install {
     let out = folder.join("out");
     std::fs::create_dir_all(&out).unwrap();
     let mut install = Install::open(folder, "appliance-1".to_owned()).unwrap();
-    install.submit(entered(code), "0123456789abcdef".to_owned()).unwrap();
+    install.submit(setup_form(code), "0123456789abcdef".to_owned()).unwrap();
     for _ in 0..50 {
         match install.advance(registry, &Files::new(out.clone(), Job::None), 0).await.unwrap() {
             Next::TryAgain { after, .. } => pass(after),

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use chrono::{SubsecRound as _, TimeDelta};
 
-use crate::answer::{CheckedIn, CredentialStanding, Standing};
 use crate::appliance::{Appliance, IssuedLicense};
 use crate::audit::{Action, Actor};
 use crate::clock::Timestamp;
 use crate::entropy;
-use crate::guesses::Source;
 use crate::license::{LicensePolicy, LicenseSigner, LicenseTerms};
+use crate::rate_limit::Source;
 use crate::refusal::Refusal;
-use crate::registry::replay::IdempotencyKey;
-use crate::registry::{Error, Registry, Settings, Stamp, refuse};
+use crate::registry::idempotency::IdempotencyKey;
+use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
+use crate::results::{CheckedIn, CredentialStatus, LicenseStatus};
 use crate::secret::PlainCredential;
 use crate::store::{CredentialFacts, DecideError, Decision, Write};
 use crate::tenant::{Tenant, TenantStatus};
@@ -24,7 +24,7 @@ pub struct CheckIn {
     /// What the appliance proves itself with.
     pub credential: PlainCredential,
     /// The `sub` of the license that it holds, where it says so.
-    pub held_sub: Option<String>,
+    pub current_license_sub: Option<String>,
     /// Where the request comes from.
     pub source: Source,
     /// Under which key the answer is recorded.
@@ -35,13 +35,21 @@ impl Registry {
     /// Checks an appliance in: records that it called, retires the credentials that are older than
     /// the one it shows, and signs a new license where one is due.
     pub async fn check_in(&self, check_in: CheckIn) -> Result<CheckedIn, Error> {
-        let stamp =
-            self.stamp(Actor { name: "appliance".to_owned(), source: check_in.source.to_string() });
-        let (now, digest) = (stamp.now, check_in.credential.digest());
+        let change = self.change_context(Actor {
+            name: "appliance".to_owned(),
+            source: check_in.source.to_string(),
+        });
+        let (now, digest) = (change.now, check_in.credential.digest());
         let next =
             now + jittered(self.settings.check_in_interval, entropy::bytes(&*self.ports.entropy));
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
-        let context = Context { stamp, next, held_sub: check_in.held_sub, settings, signer };
+        let context = Context {
+            change,
+            next,
+            current_license_sub: check_in.current_license_sub,
+            settings,
+            signer,
+        };
         let decide =
             Arc::new(move |facts: &Option<CredentialFacts>| decide(&context, facts.as_ref()));
         let owner = entropy::hex(&digest.0);
@@ -60,9 +68,9 @@ fn jittered(interval: TimeDelta, random: [u8; 2]) -> TimeDelta {
 }
 
 struct Context {
-    stamp: Stamp,
+    change: ChangeContext,
     next: Timestamp,
-    held_sub: Option<String>,
+    current_license_sub: Option<String>,
     settings: Arc<Settings>,
     signer: Arc<dyn LicenseSigner>,
 }
@@ -73,12 +81,12 @@ impl Registry {
     pub async fn credential_verify(
         &self,
         credential: &PlainCredential,
-    ) -> Result<CredentialStanding, Error> {
+    ) -> Result<CredentialStatus, Error> {
         let facts = self.ports.store.credential_show(credential.digest()).await?;
         let facts = facts.filter(|facts| facts.appliance.revoked_at.is_none());
         let CredentialFacts { appliance, tenant, entitlement, .. } =
             facts.ok_or(Refusal::CredentialInvalid)?;
-        Ok(CredentialStanding {
+        Ok(CredentialStatus {
             tenant_id: tenant.id,
             edition: entitlement
                 .as_ref()
@@ -94,38 +102,38 @@ impl Registry {
 fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<CheckedIn> {
     let Some(facts) = facts else { return refuse(Refusal::ApplianceRevoked, None) };
     let CredentialFacts { credential, appliance, tenant, entitlement } = facts;
-    let mut stamp = context.stamp.clone();
+    let mut change = context.change.clone();
     if appliance.revoked_at.is_some() {
-        let entry = stamp.audit(Action::CheckInRefused, Some(tenant.id), appliance.id.as_str());
+        let entry = change.audit(Action::CheckInRefused, Some(tenant.id), appliance.id.as_str());
         return refuse(Refusal::ApplianceRevoked, Some(entry));
     }
     let mut writes = Vec::new();
     if credential.first_used_at.is_none() {
-        writes.push(Write::UseCredential { credential: credential.clone(), at: stamp.now });
+        writes.push(Write::UseCredential { credential: credential.clone(), at: change.now });
     }
     let open = !tenant.status.is_closed();
-    let standing = match entitlement.as_ref().filter(|_| open) {
-        None => Ok(Standing::Revoked),
+    let status = match entitlement.as_ref().filter(|_| open) {
+        None => Ok(LicenseStatus::Revoked),
         Some(entitlement) => {
             LicenseTerms::of(entitlement, Some(tenant.id), &context.settings.editions)
                 .map_err(DecideError::from)
-                .and_then(|terms| renew(context, &mut stamp, appliance, terms, &mut writes))
+                .and_then(|terms| renew(context, &mut change, appliance, terms, &mut writes))
         }
     };
     if tenant.status == TenantStatus::Installed {
         let active =
-            Tenant { status: TenantStatus::Active, updated_at: stamp.now, ..tenant.clone() };
+            Tenant { status: TenantStatus::Active, updated_at: change.now, ..tenant.clone() };
         writes.push(Write::PutTenant(Box::new(active)));
-        writes.push(Write::audit(stamp.audit(
+        writes.push(Write::audit(change.audit(
             Action::TenantActive,
             Some(tenant.id),
             appliance.id.as_str(),
         )));
     }
-    match standing {
+    match status {
         Err(error) => Decision::Abort(error),
-        Ok(standing) => {
-            let answer = CheckedIn { standing, next_check_in_at: context.next, now: stamp.now };
+        Ok(status) => {
+            let answer = CheckedIn { status, next_check_in_at: context.next, now: change.now };
             Decision::Commit { writes, outcome: Ok(answer) }
         }
     }
@@ -134,30 +142,34 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
 /// Signs a new license where one is due.
 fn renew(
     context: &Context,
-    stamp: &mut Stamp,
+    change: &mut ChangeContext,
     appliance: &Appliance,
     terms: LicenseTerms,
     writes: &mut Vec<Write>,
-) -> Result<Standing, DecideError> {
+) -> Result<LicenseStatus, DecideError> {
     let policy = &context.settings.license;
-    let Some(due) =
-        due(policy, appliance.license.as_ref(), &terms, context.held_sub.as_deref(), stamp.now)
-    else {
-        return Ok(Standing::Licensed(None));
+    let Some(due) = due(
+        policy,
+        appliance.license.as_ref(),
+        &terms,
+        context.current_license_sub.as_deref(),
+        change.now,
+    ) else {
+        return Ok(LicenseStatus::Licensed(None));
     };
-    let claims = policy.claims(terms, stamp.now, policy.connected_lifetime);
+    let claims = policy.claims(terms, change.now, policy.connected_lifetime);
     let token = context.signer.sign(&claims)?;
     let expires_at = claims.expires_at.trunc_subsecs(0);
     let license = Some(IssuedLicense { terms: claims.terms, expires_at });
     let renewed = Appliance { license, ..appliance.clone() };
     let detail = format!("{} for {}", due.as_str(), appliance.id);
-    writes.push(Write::audit(stamp.audit(
+    writes.push(Write::audit(change.audit(
         Action::LicenseRenewed,
         Some(appliance.tenant_id),
         &detail,
     )));
     writes.push(Write::PutAppliance(Box::new(renewed)));
-    Ok(Standing::Licensed(Some((token, expires_at))))
+    Ok(LicenseStatus::Licensed(Some((token, expires_at))))
 }
 
 /// Why a new license is due.
@@ -188,10 +200,11 @@ fn due(
     policy: &LicensePolicy,
     issued: Option<&IssuedLicense>,
     terms: &LicenseTerms,
-    held_sub: Option<&str>,
+    current_license_sub: Option<&str>,
     now: Timestamp,
 ) -> Option<Due> {
-    let Some(issued) = issued.filter(|_| held_sub.is_none_or(|held| held == terms.sub)) else {
+    let Some(issued) = issued.filter(|_| current_license_sub.is_none_or(|held| held == terms.sub))
+    else {
         return Some(Due::First);
     };
     if issued.terms != *terms {

@@ -7,10 +7,10 @@ use crate::entropy;
 use crate::id::{CodeId, MailId};
 use crate::install_code::{CodeState, PlainCode};
 use crate::mail::{
-    Download, InstallCodeMessage, MailError, Message, OutgoingMail, PortalLinkMessage, QueuedMail,
-    QueuedMessage, Settlement, settle_failure,
+    DeliveryOutcome, Download, InstallCodeMessage, MailError, Message, OutgoingMail,
+    PortalLinkMessage, QueuedMail, QueuedMessage, settle_failure,
 };
-use crate::registry::answers::shown;
+use crate::registry::smtp_redaction::redact;
 use crate::registry::{Error, Registry};
 use crate::secret::{DownloadLink, SignInLink};
 use crate::vault::OpenError;
@@ -26,7 +26,7 @@ pub struct Delivery {
     /// The mail.
     pub id: MailId,
     /// How it is settled.
-    pub settlement: Settlement,
+    pub settlement: DeliveryOutcome,
     /// Until when it was leased.
     pub leased_until: Timestamp,
 }
@@ -63,7 +63,7 @@ impl Registry {
         };
         let [jitter] = entropy::bytes(&*self.ports.entropy);
         let settlement = match sent {
-            Ok(()) => Settlement::Sent,
+            Ok(()) => DeliveryOutcome::Sent,
             Err(error) => settle_failure(error, attempts, self.now(), jitter),
         };
         Ok(Some(Delivery { id, settlement, leased_until }))
@@ -80,7 +80,7 @@ impl Registry {
     /// server that is closed would give up all mails.
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError> {
         let Err(error) = self.ports.mailer.send(mail).await else { return Ok(()) };
-        let error = shown(error, mail);
+        let error = redact(error, mail);
         if matches!(error, MailError::Transient(_) | MailError::Unavailable(_)) {
             return Err(error);
         }

@@ -6,13 +6,13 @@ use crate::clock::Timestamp;
 use crate::entitlement::{self, Entitlement};
 use crate::id::TenantId;
 use crate::install_code::{CodeKind, CodeState, InstallCode};
-use crate::place::{Place, cut};
+use crate::pagination::{Cursor, paginate};
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
 use crate::store::{SilentAppliance, TenantQuery, TenantRecord};
+use crate::string_enum::string_enum;
 use crate::tenant::{DeploymentType, TenantStatus};
 use crate::text::{ProductCode, fold};
-use crate::words::words;
 
 /// A listing as asked for, in the caller's words.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +72,7 @@ pub enum NewestCode {
     None,
 }
 
-words!(NewestCode { Live = "live", Consumed = "consumed", Revoked = "revoked", Expired = "expired", None = "none" });
+string_enum!(NewestCode { Live = "live", Consumed = "consumed", Revoked = "revoked", Expired = "expired", None = "none" });
 
 /// How many tenants a page has where the caller does not say.
 pub const DEFAULT_LIMIT: u32 = 50;
@@ -94,9 +94,11 @@ impl Registry {
         let limit = query.limit;
         let mut records =
             self.ports.store.tenant_list(TenantQuery { limit: limit + 1, ..query }).await?;
-        let place =
-            |record: &TenantRecord| Place { at: record.tenant.registered_at, id: record.tenant.id };
-        let next_cursor = cut(&mut records, limit, place);
+        let place = |record: &TenantRecord| Cursor {
+            at: record.tenant.registered_at,
+            id: record.tenant.id,
+        };
+        let next_cursor = paginate(&mut records, limit, place);
         Ok((records, next_cursor))
     }
 
@@ -163,7 +165,7 @@ impl Registry {
         Ok(TenantQuery {
             deployment: given(&asked.deployment_type)
                 .map(|word| {
-                    DeploymentType::from_word(&word)
+                    DeploymentType::from_name(&word)
                         .ok_or_else(|| invalid("deployment_type", "is not known"))
                 })
                 .transpose()?,
@@ -180,7 +182,7 @@ impl Registry {
                 .transpose()?,
             status: given(&asked.status)
                 .map(|word| {
-                    TenantStatus::from_word(&word).ok_or_else(|| invalid("status", "is not known"))
+                    TenantStatus::from_name(&word).ok_or_else(|| invalid("status", "is not known"))
                 })
                 .transpose()?,
             limit: limit.ok_or_else(|| invalid("limit", "must be from 1 to 200"))?,
@@ -190,9 +192,9 @@ impl Registry {
 }
 
 /// The place that a cursor stands for.
-pub(super) fn after<I: Copy + Into<Uuid> + From<Uuid>>(cursor: &str) -> Result<Place<I>, Refusal> {
+pub(super) fn after<I: Copy + Into<Uuid> + From<Uuid>>(cursor: &str) -> Result<Cursor<I>, Refusal> {
     let invalid = || Refusal::Invalid { field: "cursor", problem: "is not one of ours".to_owned() };
-    Place::from_cursor(cursor).ok_or_else(invalid)
+    Cursor::decode(cursor).ok_or_else(invalid)
 }
 
 /// The install code that tells how a tenant is: the unused one, which of twins need not be the

@@ -8,9 +8,9 @@ use chrono::TimeDelta;
 use crate::audit::{Action, Actor};
 use crate::blob::{BlobError, BlobKey};
 use crate::clock::{Timestamp, minute};
-use crate::guesses::Source;
 use crate::id::{CodeId, TenantId};
 use crate::install_code::{CodeState, InstallCode};
+use crate::rate_limit::Source;
 use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
 use crate::release::Release;
@@ -162,7 +162,7 @@ impl Registry {
             Some(refusal) => (Action::DownloadRefused, refusal.word()),
         };
         let actor = Actor { name: CUSTOMER.to_owned(), source: source.to_string() };
-        let mut entry = self.stamp(actor).audit(action, Some(asked.tenant), detail);
+        let mut entry = self.change_context(actor).audit(action, Some(asked.tenant), detail);
         (entry.at, entry.code_id) = (minute(self.now()), Some(asked.code));
         Ok(self.ports.store.audit_count(entry).await?)
     }

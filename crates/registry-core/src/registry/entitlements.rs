@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::answer::EntitlementChanged;
 use crate::audit::{Action, Actor};
 use crate::entitlement::Entitlement;
 use crate::refusal::Refusal;
-use crate::registry::replay::IdempotencyKey;
-use crate::registry::{Error, Registry, Stamp, refuse};
+use crate::registry::idempotency::IdempotencyKey;
+use crate::registry::{ChangeContext, Error, Registry, refuse};
+use crate::results::EntitlementChanged;
 use crate::store::{Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Write};
 
 /// What becomes of an entitlement.
@@ -48,9 +48,9 @@ impl Registry {
         key: Option<IdempotencyKey>,
         actor: Actor,
     ) -> Result<Entitlement, Error> {
-        let stamp = self.stamp(actor);
-        let now = stamp.now;
-        let decide = Arc::new(move |facts: &EntitlementFacts| decide(stamp.clone(), edit, facts));
+        let change = self.change_context(actor);
+        let now = change.now;
+        let decide = Arc::new(move |facts: &EntitlementFacts| decide(change.clone(), edit, facts));
         let (replay, decide, opening) = self.recording(key, "", now, decide).into_parts();
         let key = EntitlementKey { selector, tenant_id: None };
         let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
@@ -59,7 +59,7 @@ impl Registry {
 }
 
 fn decide(
-    mut stamp: Stamp,
+    mut change: ChangeContext,
     edit: EntitlementEdit,
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
@@ -69,12 +69,12 @@ fn decide(
     let other = facts.tenant_entitlement.as_ref().filter(|other| other.id != before.id);
     if edit == EntitlementEdit::Restore && other.is_some() {
         let refusal = Refusal::AlreadyEntitled;
-        let entry = stamp.audit(Action::EntitlementRefused, before.tenant_id, refusal.word());
+        let entry = change.audit(Action::EntitlementRefused, before.tenant_id, refusal.word());
         return refuse(refusal, Some(entry));
     }
     let (action, after) = match edit {
         EntitlementEdit::Revoke => {
-            let since = before.revoked_at.unwrap_or(stamp.now);
+            let since = before.revoked_at.unwrap_or(change.now);
             (Action::EntitlementRevoked, Entitlement { revoked_at: Some(since), ..before.clone() })
         }
         EntitlementEdit::Restore => {
@@ -95,7 +95,7 @@ fn decide(
         // R-check-in-3).
         let restored = after.tenant_id.filter(|_| edit == EntitlementEdit::Restore);
         writes.extend(restored.map(|tenant| Write::ForgetLicenses { tenant }));
-        writes.push(Write::audit(stamp.audit(action, after.tenant_id, &detail)));
+        writes.push(Write::audit(change.audit(action, after.tenant_id, &detail)));
     }
     Decision::Commit {
         writes,

@@ -1,25 +1,25 @@
 //! The use cases: one file a group, each a few lines around a pure decision.
 
-mod answers;
+mod change_context;
 pub mod check_in;
+pub mod code_issuance;
 pub mod deliver;
 pub mod directory;
 mod downloads;
 pub mod entitlements;
-pub mod minting;
+pub mod idempotency;
 pub mod offline;
-pub mod operate;
 pub mod outbox;
 pub mod readiness;
 pub mod redeem;
 pub mod register;
 pub mod reissue;
 pub mod releases;
-pub mod replay;
 pub mod retention;
 pub mod sign_in;
-mod stamp;
+mod smtp_redaction;
 pub mod subscriptions;
+pub mod tenant_admin;
 pub mod timeline;
 
 use std::sync::Arc;
@@ -27,19 +27,19 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use self::change_context::{ChangeContext, refuse};
 use self::downloads::LastLook;
 use self::retention::Retention;
-use self::stamp::{Stamp, refuse};
 use crate::audit::Actor;
 use crate::blob::BlobStore;
 use crate::clock::{Clock, Timestamp};
 use crate::edition::EditionCatalogue;
 use crate::entropy::{self, Entropy};
-use crate::guesses::{GuessPolicy, Throttle};
 use crate::install_code::CodeLength;
 use crate::license::{LicensePolicy, LicenseSigner};
 use crate::mail::Mailer;
 use crate::product::ProductCatalogue;
+use crate::rate_limit::{RateLimit, RateLimiter};
 use crate::refusal::Refusal;
 use crate::release::ManifestSigner;
 use crate::store::{DecideError, Outcome, Store, StoreError};
@@ -96,9 +96,9 @@ pub struct Settings {
     /// Where customers re-issue codes, where the vendor has such a place.
     pub portal_url: Option<String>,
     /// How much guessing is too much.
-    pub guesses: GuessPolicy,
+    pub guesses: RateLimit,
     /// How often a source may ask for mails, and how often mails to one address may be asked for.
-    pub asks: GuessPolicy,
+    pub asks: RateLimit,
     /// What all licenses share.
     pub license: LicensePolicy,
     /// How long an answer is recorded under its idempotency key.
@@ -130,15 +130,15 @@ pub enum Error {
 pub struct Registry {
     ports: Ports,
     settings: Arc<Settings>,
-    throttle: Throttle,
+    throttle: RateLimiter,
     /// Of what anybody may ask for on the pages: mails, that is.
-    asks: Throttle,
+    asks: RateLimiter,
     /// Tokens at the operators' door.
-    proofs: Throttle,
+    proofs: RateLimiter,
     /// Forms that were counted already: sent again, they cost nothing more.
-    forms: Throttle<[u8; 32]>,
+    forms: RateLimiter<[u8; 32]>,
     /// The same by the address that they go to, which is known by its digest.
-    asks_for: Throttle<[u8; 32]>,
+    asks_for: RateLimiter<[u8; 32]>,
     last_look: LastLook,
 }
 
@@ -146,9 +146,10 @@ impl Registry {
     /// A registry over these ports.
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let (throttle, proofs) = (Throttle::new(settings.guesses), Throttle::new(settings.guesses));
-        let (asks, asks_for) = (Throttle::new(settings.asks), Throttle::new(settings.asks));
-        let forms = Throttle::new(GuessPolicy { limit: 1, ..settings.asks });
+        let (throttle, proofs) =
+            (RateLimiter::new(settings.guesses), RateLimiter::new(settings.guesses));
+        let (asks, asks_for) = (RateLimiter::new(settings.asks), RateLimiter::new(settings.asks));
+        let forms = RateLimiter::new(RateLimit { limit: 1, ..settings.asks });
         Self {
             ports,
             settings: Arc::new(settings),
@@ -186,8 +187,8 @@ impl Registry {
     }
 
     /// What one change is made under: its time, its ids, and who asked.
-    fn stamp(&self, actor: Actor) -> Stamp {
-        Stamp::new(self.now(), actor, entropy::bytes(&*self.ports.entropy))
+    fn change_context(&self, actor: Actor) -> ChangeContext {
+        ChangeContext::new(self.now(), actor, entropy::bytes(&*self.ports.entropy))
     }
 }
 

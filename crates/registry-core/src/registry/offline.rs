@@ -5,8 +5,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::audit::Actor;
 use crate::offline::{OfflineAnswer, OfflineRequest};
-use crate::registry::redeem::{Asker, Carrier, Redeem};
-use crate::registry::replay::IdempotencyKey;
+use crate::registry::idempotency::IdempotencyKey;
+use crate::registry::redeem::{Redeem, RedemptionChannel, Requester};
 use crate::registry::{Error, Registry};
 use crate::secret::{AnswerToken, TypedCode};
 use crate::store::DecideError;
@@ -29,8 +29,8 @@ impl Registry {
         let redeem = Redeem {
             typed_code,
             appliance_id: request.appliance_id.clone(),
-            asker: Asker::FirstBoot,
-            carrier: Carrier::Operator(actor),
+            requester: Requester::FirstBoot,
+            channel: RedemptionChannel::Operator(actor),
             key: Some(key),
         };
         let redeemed = self.code_redeem(redeem).await?;

@@ -7,10 +7,10 @@ use chrono::TimeDelta;
 use crate::audit::{Action, Actor};
 use crate::id::MailId;
 use crate::mail::{MailQuery, MailState, QueuedMail, QueuedMessage};
-use crate::place::{Place, cut};
+use crate::pagination::{Cursor, paginate};
 use crate::refusal::Refusal;
 use crate::registry::directory::after;
-use crate::registry::{Error, Registry, Stamp, refuse};
+use crate::registry::{ChangeContext, Error, Registry, refuse};
 use crate::store::{Decision, Write};
 
 /// What becomes of a mail.
@@ -38,7 +38,7 @@ impl Registry {
         let (limit, after) = (query.limit, cursor.map(after).transpose()?);
         let mut mails =
             self.ports.store.mail_list(MailQuery { limit: limit + 1, after, ..query }).await?;
-        let next = cut(&mut mails, limit, |mail| Place { at: mail.queued_at, id: mail.id });
+        let next = paginate(&mut mails, limit, |mail| Cursor { at: mail.queued_at, id: mail.id });
         Ok((mails, next))
     }
 
@@ -55,16 +55,16 @@ impl Registry {
         edit: MailEdit,
         actor: Actor,
     ) -> Result<QueuedMail, Error> {
-        let (stamp, lease) = (self.stamp(actor), self.lease());
+        let (change, lease) = (self.change_context(actor), self.lease());
         let decide = Arc::new(move |mail: &Option<QueuedMail>| {
-            decide(stamp.clone(), edit, lease, mail.as_ref())
+            decide(change.clone(), edit, lease, mail.as_ref())
         });
         self.ports.store.mail_change(id, decide).await?.into_result()
     }
 }
 
 fn decide(
-    mut stamp: Stamp,
+    mut change: ChangeContext,
     edit: MailEdit,
     lease: TimeDelta,
     mail: Option<&QueuedMail>,
@@ -76,7 +76,7 @@ fn decide(
     if matches!(mail.state, MailState::Sent | MailState::Discarded) {
         return refuse(Refusal::MailSettled { state: mail.state }, None);
     }
-    let now = stamp.now;
+    let now = change.now;
     let code_id = match &mail.message {
         QueuedMessage::InstallCode { code_id, .. } => Some(*code_id),
         QueuedMessage::PortalLink { .. } => None,
@@ -118,7 +118,7 @@ fn decide(
         }
     };
     let mut entry =
-        stamp.audit(action, Some(mail.tenant_id), mail.last_error.as_deref().unwrap_or_default());
+        change.audit(action, Some(mail.tenant_id), mail.last_error.as_deref().unwrap_or_default());
     (entry.code_id, entry.mail_id) = (code_id, Some(mail.id));
     Decision::Commit { writes: vec![write, Write::audit(entry)], outcome: Ok(after) }
 }

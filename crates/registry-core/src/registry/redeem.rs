@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use chrono::{SubsecRound as _, TimeDelta};
 
-use crate::answer::{Licensed, Redeemed};
 use crate::appliance::{Appliance, Credential, IssuedLicense};
 use crate::audit::{Action, Actor};
 use crate::clock::{Timestamp, minute};
 use crate::entitlement::Entitlement;
 use crate::entropy;
-use crate::guesses::Source;
 use crate::id::TenantId;
 use crate::install_code::{CodeKind, CodeState, Consumption, InstallCode, PlainCode};
 use crate::license::{LicensePolicy, LicenseSigner, LicenseTerms};
+use crate::rate_limit::Source;
 use crate::refusal::Refusal;
-use crate::registry::replay::IdempotencyKey;
-use crate::registry::{Error, Registry, Settings, Stamp, refuse};
+use crate::registry::idempotency::IdempotencyKey;
+use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
+use crate::results::{Licensed, Redeemed};
 use crate::secret::{LicenseToken, PlainCredential, TypedCode};
 use crate::store::{DecideError, Decision, RedeemFacts, RedeemKey, Write};
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
@@ -30,16 +30,16 @@ pub struct Redeem {
     /// The appliance.
     pub appliance_id: String,
     /// Who asks: a first boot, or an appliance that is running already.
-    pub asker: Asker,
+    pub requester: Requester,
     /// Who brings it.
-    pub carrier: Carrier,
+    pub channel: RedemptionChannel,
     /// Under which key the answer is recorded.
     pub key: Option<IdempotencyKey>,
 }
 
 /// Who brings a code.
 #[derive(Clone, Debug)]
-pub enum Carrier {
+pub enum RedemptionChannel {
     /// The appliance, over the network; a source that guesses is throttled.
     Network(Source),
     /// An operator, for an appliance without a network: its license lives as long as an air-gapped
@@ -47,7 +47,7 @@ pub enum Carrier {
     Operator(Actor),
 }
 
-impl Carrier {
+impl RedemptionChannel {
     fn actor(&self) -> Actor {
         match self {
             Self::Network(source) => {
@@ -67,14 +67,14 @@ impl Carrier {
 
 /// Who redeems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
+pub enum Requester {
     /// A machine at its first boot.
     FirstBoot,
     /// A running appliance, and the tenant it names.
     Running(Option<TenantId>),
 }
 
-impl Asker {
+impl Requester {
     fn tenant(self) -> Option<TenantId> {
         match self {
             Self::FirstBoot => None,
@@ -87,11 +87,11 @@ impl Registry {
     /// Redeems a code: code consumed, tenant installed, appliance, credential and audit in one
     /// transaction. Sources that guess are refused before the store is asked.
     pub async fn code_redeem(&self, redeem: Redeem) -> Result<Redeemed, Error> {
-        let Redeem { typed_code, appliance_id, asker, carrier, key: idempotency_key } = redeem;
+        let Redeem { typed_code, appliance_id, requester, channel, key: idempotency_key } = redeem;
         let appliance_id = ApplianceId::parse(&appliance_id)?;
-        let stamp = self.stamp(carrier.actor());
-        let now = stamp.now;
-        if let Carrier::Network(source) = carrier {
+        let change = self.change_context(channel.actor());
+        let now = change.now;
+        if let RedemptionChannel::Network(source) = channel {
             self.throttle.check(source, now)?;
         }
         let code = PlainCode::read(typed_code.expose()).ok_or(Refusal::CodeInvalid)?;
@@ -102,14 +102,14 @@ impl Registry {
         }
         let key = RedeemKey {
             digests: self.ports.vault.code_digests(&code),
-            tenant_id: asker.tenant(),
+            tenant_id: requester.tenant(),
             appliance_id: appliance_id.clone(),
         };
         let credential = PlainCredential::draw(&*self.ports.entropy);
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
-        let lifetime = carrier.lifetime(&settings.license);
+        let lifetime = channel.lifetime(&settings.license);
         let context =
-            Context { stamp, appliance_id, asker, credential, lifetime, settings, signer };
+            Context { change, appliance_id, requester, credential, lifetime, settings, signer };
         let decide = Arc::new(move |facts: &RedeemFacts| decide(&context, facts));
         let owner =
             key.digests.first().map(|digest| entropy::hex(&digest.bytes)).unwrap_or_default();
@@ -117,8 +117,8 @@ impl Registry {
             self.recording(idempotency_key, &owner, now, decide).into_parts();
         let result =
             self.answered(self.ports.store.code_redeem(key, replay, decide).await?, &opening);
-        if let (Err(Error::Refused(Refusal::CodeInvalid)), Carrier::Network(source)) =
-            (&result, carrier)
+        if let (Err(Error::Refused(Refusal::CodeInvalid)), RedemptionChannel::Network(source)) =
+            (&result, channel)
         {
             self.note_guess(source, now).await?;
         }
@@ -128,7 +128,7 @@ impl Registry {
     async fn note_guess(&self, source: Source, now: Timestamp) -> Result<(), Error> {
         let counted = self.throttle.note(source, now);
         let actor = Actor { name: "appliance".to_owned(), source: source.to_string() };
-        let mut entry = self.stamp(actor).audit(Action::UnknownCodes, None, "");
+        let mut entry = self.change_context(actor).audit(Action::UnknownCodes, None, "");
         entry.at = minute(now);
         self.ports.store.audit_count(entry).await?;
         Ok(counted?)
@@ -136,9 +136,9 @@ impl Registry {
 }
 
 struct Context {
-    stamp: Stamp,
+    change: ChangeContext,
     appliance_id: ApplianceId,
-    asker: Asker,
+    requester: Requester,
     credential: PlainCredential,
     lifetime: TimeDelta,
     settings: Arc<Settings>,
@@ -146,7 +146,7 @@ struct Context {
 }
 
 fn decide(context: &Context, facts: &RedeemFacts) -> Decision<Redeemed> {
-    let mut stamp = context.stamp.clone();
+    let mut change = context.change.clone();
     let Some(code) = &facts.code else { return refuse(Refusal::CodeInvalid, None) };
     let admitted = match admit(context, code, facts) {
         Ok(admitted) => admitted,
@@ -154,12 +154,12 @@ fn decide(context: &Context, facts: &RedeemFacts) -> Decision<Redeemed> {
         Err(Stop::Refuse(refusal)) => {
             let tenant = code.tenant_id.or(facts.tenant.as_ref().map(|tenant| tenant.id));
             let detail = format!("{} for {}", refusal.word(), context.appliance_id);
-            let mut entry = stamp.audit(Action::RedeemRefused, tenant, &detail);
+            let mut entry = change.audit(Action::RedeemRefused, tenant, &detail);
             entry.code_id = Some(code.id);
             return refuse(refusal, Some(entry));
         }
     };
-    match commit(context, &mut stamp, code, facts.appliance.as_ref(), admitted) {
+    match commit(context, &mut change, code, facts.appliance.as_ref(), admitted) {
         Ok((writes, redeemed)) => Decision::Commit { writes, outcome: Ok(redeemed) },
         Err(error) => Decision::Abort(error),
     }
@@ -190,7 +190,7 @@ impl From<Refusal> for Stop {
 /// Whether the code may be redeemed, and for which tenant. Everything that could make the appliance
 /// the wrong one's is refused here, before anything is consumed.
 fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<Admitted, Stop> {
-    match code.state(context.stamp.now) {
+    match code.state(context.change.now) {
         CodeState::Live => {}
         CodeState::Consumed(since) => return Err(Refusal::CodeConsumed { since }.into()),
         CodeState::Superseded(since) => return Err(Refusal::CodeSuperseded { since }.into()),
@@ -198,12 +198,12 @@ fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<A
     }
     let entitlement = facts.entitlement.as_ref();
     let bound = entitlement.and_then(|entitlement| entitlement.tenant_id);
-    let (owner, named) = (code.tenant_id.or(bound), context.asker.tenant());
+    let (owner, named) = (code.tenant_id.or(bound), context.requester.tenant());
     let differ = |a: Option<TenantId>, b: Option<TenantId>| a.is_some() && b.is_some() && a != b;
     if differ(owner, named) || differ(code.tenant_id, bound) {
         return Err(Refusal::TenantMismatch.into());
     }
-    if context.asker != Asker::FirstBoot
+    if context.requester != Requester::FirstBoot
         && code.kind == CodeKind::Install
         && code.entitlement_id.is_none()
     {
@@ -244,13 +244,13 @@ fn activate(
     if owner.is_none() && context.settings.activation_needs_bound_tenant {
         return Err(Refusal::CodeNotBound);
     }
-    let id = owner.or(context.asker.tenant()).ok_or(Refusal::TenantRequired)?;
+    let id = owner.or(context.requester.tenant()).ok_or(Refusal::TenantRequired)?;
     if facts.tenant_entitlement.as_ref().is_some_and(|other| other.id != entitlement.id) {
         return Err(Refusal::AlreadyEntitled);
     }
     let (tenant, binding) = match &facts.tenant {
         None => (
-            adopted(id, entitlement, &context.settings, context.stamp.now),
+            adopted(id, entitlement, &context.settings, context.change.now),
             Some(Action::TenantAdopted),
         ),
         Some(tenant)
@@ -301,7 +301,7 @@ impl Context {
         tenant: TenantId,
     ) -> Result<(LicenseToken, IssuedLicense), DecideError> {
         let terms = LicenseTerms::of(entitlement, Some(tenant), &self.settings.editions)?;
-        let claims = self.settings.license.claims(terms, self.stamp.now, self.lifetime);
+        let claims = self.settings.license.claims(terms, self.change.now, self.lifetime);
         let token = self.signer.sign(&claims)?;
         Ok((
             token,
@@ -312,13 +312,13 @@ impl Context {
 
 fn commit(
     context: &Context,
-    stamp: &mut Stamp,
+    change: &mut ChangeContext,
     code: &InstallCode,
     known: Option<&Appliance>,
     admitted: Admitted,
 ) -> Result<(Vec<Write>, Redeemed), DecideError> {
     let Admitted { tenant, entitlement, binding } = admitted;
-    let (now, tenant) = (stamp.now, tenant.installed(stamp.now));
+    let (now, tenant) = (change.now, tenant.installed(change.now));
     let edition =
         entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();
     let consumption = Consumption { at: now, by: context.appliance_id.clone() };
@@ -328,7 +328,7 @@ fn commit(
     ];
     if let (Some(action), Some(entitlement)) = (binding, &entitlement) {
         writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
-        writes.push(Write::audit(stamp.audit(
+        writes.push(Write::audit(change.audit(
             action,
             Some(tenant.id),
             entitlement.edition.as_str(),
@@ -351,8 +351,11 @@ fn commit(
         let check_in_url = context.settings.check_in_url.clone();
         licensed = Some(Licensed { token, credential: context.credential.clone(), check_in_url });
     }
-    let mut entry =
-        stamp.audit(Action::CodeRedeemed, Some(tenant.id), &format!("by {}", context.appliance_id));
+    let mut entry = change.audit(
+        Action::CodeRedeemed,
+        Some(tenant.id),
+        &format!("by {}", context.appliance_id),
+    );
     entry.code_id = Some(code.id);
     writes.push(Write::audit(entry));
     let redeemed = Redeemed {
@@ -374,7 +377,7 @@ impl Context {
         tenant: TenantId,
         issued: IssuedLicense,
     ) -> (Appliance, Credential) {
-        let (now, id) = (self.stamp.now, self.appliance_id.clone());
+        let (now, id) = (self.change.now, self.appliance_id.clone());
         let fresh = Appliance {
             tenant_id: tenant,
             id: id.clone(),

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::answer::Issued;
 use crate::audit::{Action, Actor};
 use crate::edition::Edition;
 use crate::entitlement::Entitlement;
 use crate::id::{EntitlementId, TenantId};
 use crate::refusal::Refusal;
-use crate::registry::minting::{Earlier, Mint};
-use crate::registry::replay::IdempotencyKey;
-use crate::registry::{Error, Registry, Settings, Stamp, refuse};
+use crate::registry::code_issuance::{PreparedCode, PreviousCodes};
+use crate::registry::idempotency::IdempotencyKey;
+use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
+use crate::results::Issued;
 use crate::store::{Decision, RegisterFacts, Write};
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
 use crate::text::{
@@ -57,19 +57,19 @@ impl Registry {
     /// fresh code.
     pub async fn tenant_register(&self, new: NewTenant, actor: Actor) -> Result<Issued, Error> {
         let registration = Registration::parse(&new, &self.settings)?;
-        let mut stamp = self.stamp(actor);
-        let (tenant_id, entitlement_id) = (stamp.draw(), stamp.draw());
-        let mint = self.mint(&mut stamp, new.send_email).await?;
+        let mut change = self.change_context(actor);
+        let (tenant_id, entitlement_id) = (change.draw(), change.draw());
+        let prepared = self.prepare_code(&mut change, new.send_email).await?;
         let subscription = registration.subscription.clone();
         let context = Context {
-            stamp,
+            change,
             tenant_id,
             entitlement_id,
-            mint,
+            prepared,
             registration,
             settings: self.settings.clone(),
         };
-        let now = context.stamp.now;
+        let now = context.change.now;
         let decide = Arc::new(move |facts: &RegisterFacts| decide(&context, facts));
         let (replay, decide, opening) = self.recording(new.key, "", now, decide).into_parts();
         self.answered(
@@ -94,7 +94,7 @@ impl Registration {
             contact_email: EmailAddress::parse(&new.contact_email)?,
             edition: settings.editions.find(&new.edition)?.clone(),
             product: settings.products.find(new.product_code.as_deref())?.clone(),
-            deployment: DeploymentType::from_word(deployment)
+            deployment: DeploymentType::from_name(deployment)
                 .ok_or_else(|| invalid("deployment_type", "must be one of: appliance, hosted"))?,
             billing_customer: optional(new.stripe_customer_id.as_ref(), BillingCustomerId::parse)?,
             subscription: optional(new.stripe_sub_id.as_ref(), SubscriptionId::parse)?,
@@ -119,27 +119,27 @@ fn optional<T>(
 }
 
 struct Context {
-    stamp: Stamp,
+    change: ChangeContext,
     tenant_id: TenantId,
     entitlement_id: EntitlementId,
-    mint: Mint,
+    prepared: PreparedCode,
     registration: Registration,
     settings: Arc<Settings>,
 }
 
 fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
-    let mut stamp = context.stamp.clone();
+    let mut change = context.change.clone();
     let known = facts.tenant.as_ref();
     if let Some(tenant) = known.filter(|tenant| tenant.status.is_closed()) {
         let refusal = Refusal::TenantSuspended;
-        let entry = stamp.audit(Action::RegisterRefused, Some(tenant.id), refusal.word());
+        let entry = change.audit(Action::RegisterRefused, Some(tenant.id), refusal.word());
         return refuse(refusal, Some(entry));
     }
     let mut tenant = known.cloned().unwrap_or_else(|| context.new_tenant());
     let mut writes = Vec::new();
     let granted = context.entitlement(tenant.id, facts);
     if known.is_none() {
-        writes.push(Write::audit(stamp.audit(Action::TenantRegistered, Some(tenant.id), "")));
+        writes.push(Write::audit(change.audit(Action::TenantRegistered, Some(tenant.id), "")));
     }
     if let Some(entitlement) = &granted {
         let action = match (&facts.entitlement, known) {
@@ -147,23 +147,28 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
             (Some(_), _) => Action::EntitlementBound,
             (None, _) => Action::EntitlementGranted,
         };
-        writes.push(Write::audit(stamp.audit(
+        writes.push(Write::audit(change.audit(
             action,
             Some(tenant.id),
             entitlement.edition.as_str(),
         )));
         tenant.edition = entitlement.edition.clone();
-        tenant.updated_at = stamp.now;
+        tenant.updated_at = change.now;
     }
     if known != Some(&tenant) {
         writes.insert(0, Write::PutTenant(Box::new(tenant.clone())));
     }
     writes.extend(granted.clone().map(|entitlement| Write::PutEntitlement(Box::new(entitlement))));
     let carried = granted.as_ref().or(facts.tenant_entitlement.as_ref());
-    let earlier =
-        known.map_or(Earlier::None, |_| Earlier::Superseded { detail: "registered again" });
-    writes.extend(context.mint.writes(&mut stamp, (&tenant, carried), &context.settings, earlier));
-    Decision::Commit { writes, outcome: Ok(context.mint.issued(&tenant)) }
+    let previous = known
+        .map_or(PreviousCodes::None, |_| PreviousCodes::Superseded { detail: "registered again" });
+    writes.extend(context.prepared.writes(
+        &mut change,
+        (&tenant, carried),
+        &context.settings,
+        previous,
+    ));
+    Decision::Commit { writes, outcome: Ok(context.prepared.issued(&tenant)) }
 }
 
 impl Context {
@@ -181,9 +186,9 @@ impl Context {
             subscription: asked.subscription.clone(),
             billing_customer: asked.billing_customer.clone(),
             region: asked.region.clone(),
-            registered_at: self.stamp.now,
+            registered_at: self.change.now,
             installed_at: None,
-            updated_at: self.stamp.now,
+            updated_at: self.change.now,
         }
     }
 
@@ -206,7 +211,7 @@ impl Context {
                 edition: self.registration.edition.name.clone(),
                 seats: self.registration.seats,
                 license_sub: format!("lic_{}", self.entitlement_id.0.as_simple()),
-                created_at: self.stamp.now,
+                created_at: self.change.now,
                 revoked_at: None,
             }),
         }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::answer::Issued;
 use crate::audit::{Action, Actor};
 use crate::refusal::Refusal;
-use crate::registry::minting::{Earlier, Mint};
-use crate::registry::replay::IdempotencyKey;
-use crate::registry::{Error, Registry, Settings, Stamp, refuse};
+use crate::registry::code_issuance::{PreparedCode, PreviousCodes};
+use crate::registry::idempotency::IdempotencyKey;
+use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
+use crate::results::Issued;
 use crate::store::{Decision, ReissueFacts, TenantSelector};
 
 /// A re-issue as asked for.
@@ -29,12 +29,12 @@ impl Registry {
     /// Supersedes the tenant's unconsumed codes and mints one for the same tenant, with its active
     /// entitlement, atomically against a racing redemption.
     pub async fn code_reissue(&self, reissue: Reissue, actor: Actor) -> Result<Issued, Error> {
-        let mut stamp = self.stamp(actor);
-        let mint = self.mint(&mut stamp, reissue.send_email).await?;
+        let mut change = self.change_context(actor);
+        let prepared = self.prepare_code(&mut change, reissue.send_email).await?;
         let settings = self.settings.clone();
-        let (how, now) = ((reissue.strict, reissue.mail_only), stamp.now);
+        let (how, now) = ((reissue.strict, reissue.mail_only), change.now);
         let decide = Arc::new(move |facts: &ReissueFacts| {
-            decide(stamp.clone(), &mint, how, &settings, facts)
+            decide(change.clone(), &prepared, how, &settings, facts)
         });
         let (replay, decide, opening) = self.recording(reissue.key, "", now, decide).into_parts();
         self.answered(
@@ -45,8 +45,8 @@ impl Registry {
 }
 
 fn decide(
-    mut stamp: Stamp,
-    mint: &Mint,
+    mut change: ChangeContext,
+    prepared: &PreparedCode,
     (strict, mail_only): (bool, bool),
     settings: &Settings,
     facts: &ReissueFacts,
@@ -65,12 +65,16 @@ fn decide(
         None
     };
     if let Some(refusal) = refusal {
-        let entry = stamp.audit(Action::ReissueRefused, Some(tenant.id), refusal.word());
+        let entry = change.audit(Action::ReissueRefused, Some(tenant.id), refusal.word());
         return refuse(refusal, Some(entry));
     }
     let detail = if ambiguous { "the newest of several tenants of this contact" } else { "" };
     let entitlement = facts.entitlement.as_ref();
-    let writes =
-        mint.writes(&mut stamp, (tenant, entitlement), settings, Earlier::Superseded { detail });
-    Decision::Commit { writes, outcome: Ok(mint.issued(tenant)) }
+    let writes = prepared.writes(
+        &mut change,
+        (tenant, entitlement),
+        settings,
+        PreviousCodes::Superseded { detail },
+    );
+    Decision::Commit { writes, outcome: Ok(prepared.issued(tenant)) }
 }

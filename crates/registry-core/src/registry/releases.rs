@@ -9,7 +9,7 @@ use crate::audit::{Action, Actor};
 use crate::blob::{BlobError, BlobKey, BlobUpload};
 use crate::entropy;
 use crate::refusal::Refusal;
-use crate::registry::{Error, Registry, Stamp, refuse};
+use crate::registry::{ChangeContext, Error, Registry, refuse};
 use crate::release::{Release, SignedManifest};
 use crate::store::{Decision, ListedRelease, ReleaseFacts, Write};
 use crate::text::{Channel, Version};
@@ -62,8 +62,8 @@ impl Registry {
         check_plain("version", version.as_str())?;
         check_plain("channel", channel.as_str())?;
         let file_name = plain_name(&new.file_name);
-        let mut stamp = self.stamp(actor.clone());
-        let id = stamp.draw();
+        let mut change = self.change_context(actor.clone());
+        let id = change.draw();
         // One folder an upload: publishing again never touches a file that links already point to.
         let key = BlobKey::parse(&format!("{}/{id}/{file_name}", plain_name(channel.as_str())));
         let key = key.ok_or(Refusal::Invalid {
@@ -81,7 +81,7 @@ impl Registry {
             file_name,
             size: 0,
             sha256: String::new(),
-            published_at: stamp.now,
+            published_at: change.now,
             manifest: None,
             yanked_at: None,
         };
@@ -113,7 +113,7 @@ impl Registry {
         release.manifest = Some(SignedManifest { text, signature });
         let listed = self.ports.store.release_list(Some(release.channel.clone())).await?;
         let mend = match find(&listed, &release.version) {
-            Some(earlier) => !self.is_whole(&earlier.release).await.unwrap_or(true),
+            Some(previous) => !self.is_whole(&previous.release).await.unwrap_or(true),
             None => false,
         };
         let result = self.publish(&actor, &release, mend).await;
@@ -135,9 +135,9 @@ impl Registry {
         mend: bool,
     ) -> Result<Release, Error> {
         let channel = release.channel.clone();
-        let (stamp, release) = (self.stamp(actor.clone()), release.clone());
+        let (change, release) = (self.change_context(actor.clone()), release.clone());
         let decide =
-            Arc::new(move |facts: &ReleaseFacts| decide(stamp.clone(), &release, mend, facts));
+            Arc::new(move |facts: &ReleaseFacts| decide(change.clone(), &release, mend, facts));
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
 
@@ -167,10 +167,10 @@ impl Registry {
         channel: Option<&str>,
         actor: Actor,
     ) -> Result<Release, Error> {
-        let (version, channel, stamp) =
-            (Version::parse(version)?, self.channel(channel)?, self.stamp(actor));
+        let (version, channel, change) =
+            (Version::parse(version)?, self.channel(channel)?, self.change_context(actor));
         let decide =
-            Arc::new(move |facts: &ReleaseFacts| decide_yank(stamp.clone(), &version, facts));
+            Arc::new(move |facts: &ReleaseFacts| decide_yank(change.clone(), &version, facts));
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
 
@@ -183,7 +183,7 @@ impl Registry {
         actor: Actor,
     ) -> Result<Release, Error> {
         let version = version.map(Version::parse).transpose()?;
-        let (channel, stamp) = (self.channel(channel)?, self.stamp(actor));
+        let (channel, change) = (self.channel(channel)?, self.change_context(actor));
         if let Some(version) = &version {
             let listed = self.ports.store.release_list(Some(channel.clone())).await?;
             let named = find(&listed, version).map(|it| &it.release);
@@ -196,7 +196,7 @@ impl Registry {
         }
         let asked = channel.clone();
         let decide = Arc::new(move |facts: &ReleaseFacts| {
-            decide_rollback(stamp.clone(), version.as_ref(), &asked, facts)
+            decide_rollback(change.clone(), version.as_ref(), &asked, facts)
         });
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
@@ -228,7 +228,7 @@ fn not_yanked(listed: Option<&ListedRelease>) -> Result<(), Refusal> {
 /// `mend`: the file of an earlier publication is lost, and this one takes its place; so it does
 /// where the earlier one has no manifest.
 fn decide(
-    mut stamp: Stamp,
+    mut change: ChangeContext,
     release: &Release,
     mend: bool,
     facts: &ReleaseFacts,
@@ -250,7 +250,7 @@ fn decide(
     };
     let mut writes = vec![
         Write::SetCurrent { channel: published.channel.clone(), release: Some(published.id) },
-        Write::audit(stamp.audit(Action::ReleasePublished, None, published.version.as_str())),
+        Write::audit(change.audit(Action::ReleasePublished, None, published.version.as_str())),
     ];
     if existing != Some(published) {
         writes.insert(0, Write::PutRelease(Box::new(published.clone())));
@@ -258,32 +258,36 @@ fn decide(
     Decision::Commit { writes, outcome: Ok(published.clone()) }
 }
 
-fn decide_yank(mut stamp: Stamp, version: &Version, facts: &ReleaseFacts) -> Decision<Release> {
+fn decide_yank(
+    mut change: ChangeContext,
+    version: &Version,
+    facts: &ReleaseFacts,
+) -> Decision<Release> {
     let Some(listed) = find(&facts.releases, version) else {
         return refuse(Refusal::ReleaseNotFound, None);
     };
     if listed.release.yanked_at.is_some() {
         return Decision::Commit { writes: vec![], outcome: Ok(listed.release.clone()) };
     }
-    let yanked = Release { yanked_at: Some(stamp.now), ..listed.release.clone() };
+    let yanked = Release { yanked_at: Some(change.now), ..listed.release.clone() };
     let mut writes = vec![Write::PutRelease(Box::new(yanked.clone()))];
     if listed.is_current {
         // An earlier one rather than a later one, which may have been rolled back from.
         let at = facts.releases.iter().position(|it| it.is_current).unwrap_or_default();
-        let (later, earlier) = facts.releases.split_at(at);
-        let mut others = earlier.iter().skip(1).chain(later.iter().rev()).map(|it| &it.release);
+        let (later, previous) = facts.releases.split_at(at);
+        let mut others = previous.iter().skip(1).chain(later.iter().rev()).map(|it| &it.release);
         let next = others.find(|it| it.yanked_at.is_none());
         writes.push(Write::SetCurrent {
             channel: yanked.channel.clone(),
             release: next.map(|it| it.id),
         });
     }
-    writes.push(Write::audit(stamp.audit(Action::ReleaseYanked, None, yanked.version.as_str())));
+    writes.push(Write::audit(change.audit(Action::ReleaseYanked, None, yanked.version.as_str())));
     Decision::Commit { writes, outcome: Ok(yanked) }
 }
 
 fn decide_rollback(
-    mut stamp: Stamp,
+    mut change: ChangeContext,
     version: Option<&Version>,
     channel: &Channel,
     facts: &ReleaseFacts,
@@ -305,7 +309,7 @@ fn decide_rollback(
     }
     let writes = vec![
         Write::SetCurrent { channel: release.channel.clone(), release: Some(release.id) },
-        Write::audit(stamp.audit(Action::ReleaseRolledBack, None, release.version.as_str())),
+        Write::audit(change.audit(Action::ReleaseRolledBack, None, release.version.as_str())),
     ];
     Decision::Commit { writes, outcome: Ok(release) }
 }

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 use crate::registry::{Error, Registry};
-use crate::store::Ended;
+use crate::store::RetentionKind;
 
 /// How many rows one transaction deletes at most: few enough that nobody waits for it.
 pub const BATCH: u32 = 500;
@@ -29,12 +29,12 @@ impl Default for Retention {
 
 impl Retention {
     /// Until when rows of a kind must have ended to go at `now`.
-    fn horizon(&self, kind: Ended, now: Timestamp) -> Timestamp {
+    fn horizon(&self, kind: RetentionKind, now: Timestamp) -> Timestamp {
         let kept = match kind {
-            Ended::Replays | Ended::SignIns => TimeDelta::zero(),
-            Ended::Mails => self.mails,
-            Ended::Codes => self.codes,
-            Ended::Audit => self.audit,
+            RetentionKind::Replays | RetentionKind::SignIns => TimeDelta::zero(),
+            RetentionKind::Mails => self.mails,
+            RetentionKind::Codes => self.codes,
+            RetentionKind::Audit => self.audit,
         };
         now.checked_sub_signed(kept).unwrap_or(Timestamp::MIN_UTC)
     }
@@ -42,19 +42,19 @@ impl Retention {
 
 impl Registry {
     /// How many rows of a kind would go now.
-    pub async fn sweep_count(&self, kind: Ended) -> Result<u64, Error> {
+    pub async fn sweep_count(&self, kind: RetentionKind) -> Result<u64, Error> {
         Ok(self
             .ports
             .store
-            .ended_count(kind, self.settings.retention.horizon(kind, self.now()))
+            .count_expired(kind, self.settings.retention.horizon(kind, self.now()))
             .await?)
     }
 
     /// Deletes one batch of a kind, and returns how many rows went: fewer than [`BATCH`] where none
     /// is left.
-    pub async fn sweep_batch(&self, kind: Ended) -> Result<u64, Error> {
+    pub async fn sweep_batch(&self, kind: RetentionKind) -> Result<u64, Error> {
         let before = self.settings.retention.horizon(kind, self.now());
-        Ok(self.ports.store.ended_delete(kind, before, BATCH).await?)
+        Ok(self.ports.store.delete_expired(kind, before, BATCH).await?)
     }
 }
 
@@ -67,11 +67,11 @@ mod tests {
         let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let retention = Retention { audit: TimeDelta::MAX, ..Retention::default() };
         for (kind, horizon) in [
-            (Ended::Replays, now),
-            (Ended::Mails, now - TimeDelta::days(90)),
-            (Ended::Codes, now - TimeDelta::days(90)),
-            (Ended::Audit, Timestamp::MIN_UTC),
-            (Ended::SignIns, now),
+            (RetentionKind::Replays, now),
+            (RetentionKind::Mails, now - TimeDelta::days(90)),
+            (RetentionKind::Codes, now - TimeDelta::days(90)),
+            (RetentionKind::Audit, Timestamp::MIN_UTC),
+            (RetentionKind::SignIns, now),
         ] {
             assert_eq!(retention.horizon(kind, now), horizon, "{kind}");
         }

@@ -7,14 +7,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::audit::{Action, Actor, AuditEntry};
 use crate::clock::Timestamp;
-use crate::guesses::Source;
 use crate::id::{MailId, TenantId};
 use crate::mail::{MailState, QueuedMail, QueuedMessage};
+use crate::rate_limit::Source;
 use crate::refusal::Refusal;
 use crate::registry::directory::after;
 use crate::registry::{Error, Registry, refuse};
 use crate::secret::SignInToken;
-use crate::sign_in::{Role, SignIn, SignInKind, Visitor};
+use crate::sign_in::{Principal, Role, SignIn, SignInKind};
 use crate::store::{Decision, SignInWrite, TenantQuery, TenantRecord, Write};
 use crate::tenant::Tenant;
 use crate::text::EmailAddress;
@@ -25,7 +25,7 @@ const TENANTS: u32 = 20;
 /// What is asked for: it is mailed to this address. Each kind is counted by itself, so that what
 /// anybody asks for in a customer's name keeps the customer from nothing else.
 #[derive(Clone, Copy, Debug)]
-pub enum Asked<'a> {
+pub enum MailRequest<'a> {
     /// A registration.
     Registration(&'a EmailAddress),
     /// A link that signs in: each of those that were mailed does, so whoever has the inbox is not
@@ -41,7 +41,7 @@ pub struct OpenedSession {
     /// The session's token.
     pub token: SignInToken,
     /// Whose it is.
-    pub visitor: Visitor,
+    pub principal: Principal,
 }
 
 /// What is counted here is no guess at a code.
@@ -58,13 +58,14 @@ impl Registry {
     /// without waiting for this, and [`ask`](Self::ask) first.
     pub async fn sign_in_mail(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
         let Some(newest) = self.newest(&contact).await? else { return Ok(()) };
-        let mut stamp = self.stamp(Actor { name: "portal".to_owned(), source: source.to_string() });
+        let mut change =
+            self.change_context(Actor { name: "portal".to_owned(), source: source.to_string() });
         let token = SignInToken::draw(&*self.ports.entropy);
-        let id: MailId = stamp.draw();
+        let id: MailId = change.draw();
         let nonce = crate::entropy::bytes(&*self.ports.entropy);
-        let expires_at = stamp.now + self.settings.sign_in_lifetime;
-        let visitor = Visitor { role: Role::Customer, name: contact.folded() };
-        let link = SignIn::new(token.digest(), SignInKind::Link, visitor, stamp.now, expires_at);
+        let expires_at = change.now + self.settings.sign_in_lifetime;
+        let principal = Principal { role: Role::Customer, name: contact.folded() };
+        let link = SignIn::new(token.digest(), SignInKind::Link, principal, change.now, expires_at);
         let mail = QueuedMail {
             id,
             tenant_id: newest.id,
@@ -74,14 +75,14 @@ impl Registry {
             sealed: Some(self.ports.vault.seal(&id.to_string(), nonce, token.expose())),
             state: MailState::Queued,
             attempts: 0,
-            queued_at: stamp.now,
-            due_at: stamp.now,
+            queued_at: change.now,
+            due_at: change.now,
             settled_at: None,
             last_error: None,
         };
         let asked = AuditEntry {
             mail_id: Some(id),
-            ..stamp.audit(Action::SignInAsked, Some(newest.id), "")
+            ..change.audit(Action::SignInAsked, Some(newest.id), "")
         };
         self.sign_in_new(link, vec![Write::EnqueueMail(Box::new(mail)), Write::audit(asked)])
             .await
@@ -104,10 +105,10 @@ impl Registry {
     /// refused, and so is what is often asked for the same address, known or not. A form that was
     /// counted before (`form` is the digest of its mark and of what is in it) is not counted again:
     /// sent twice, it is answered as it was, and costs no further mail.
-    pub fn ask(
+    pub fn count_mail_request(
         &self,
         source: Source,
-        asked: Asked<'_>,
+        asked: MailRequest<'_>,
         form: Option<[u8; 32]>,
     ) -> Result<(), Refusal> {
         let now = self.now();
@@ -115,9 +116,9 @@ impl Registry {
             return Ok(());
         }
         let (what, contact, from) = match asked {
-            Asked::Registration(contact) => ("registration", contact, Some(source)),
-            Asked::Link(contact) => ("link", contact, Some(source)),
-            Asked::Reissue(contact) => ("reissue", contact, None),
+            MailRequest::Registration(contact) => ("registration", contact, Some(source)),
+            MailRequest::Link(contact) => ("link", contact, Some(source)),
+            MailRequest::Reissue(contact) => ("reissue", contact, None),
         };
         let digest = Sha256::digest(format!("{what} {}", contact.folded())).into();
         let counted = from.map_or(Ok(()), |from| self.asks.note(from, now));
@@ -127,16 +128,16 @@ impl Registry {
 
     /// Counts a token at the operators' door that is none of ours; a source that goes on is
     /// refused. What customers ask for from there is counted by itself.
-    pub fn operator_refused(&self, source: Source) -> Result<(), Refusal> {
+    pub fn count_failed_operator_login(&self, source: Source) -> Result<(), Refusal> {
         self.proofs.note(source, self.now()).map_err(too_often)
     }
 
     /// Exchanges a link's token for a session. The contact's other links end, and so does the
-    /// session that the browser had `earlier`: nobody could end that one any more.
+    /// session that the browser had `previous`: nobody could end that one any more.
     pub async fn sign_in(
         &self,
         link: &SignInToken,
-        earlier: Option<&SignInToken>,
+        previous: Option<&SignInToken>,
         source: Source,
     ) -> Result<OpenedSession, Error> {
         let digest = link.digest();
@@ -146,41 +147,42 @@ impl Registry {
             .sign_in_show(digest)
             .await?
             .filter(|link| link.is_open_link(self.now()));
-        let visitor = found.ok_or(Refusal::SignInLinkInvalid)?.visitor;
-        let tenant = self.tenant_for(&visitor).await?;
-        let stamp = self.stamp(Actor::customer(&visitor.name, source));
-        let (token, session) = self.session_for(visitor.clone(), stamp.now);
-        let earlier = earlier.map(SignInToken::digest);
+        let principal = found.ok_or(Refusal::SignInLinkInvalid)?.principal;
+        let tenant = self.tenant_for(&principal).await?;
+        let change = self.change_context(Actor::customer(&principal.name, source));
+        let (token, session) = self.session_for(principal.clone(), change.now);
+        let previous = previous.map(SignInToken::digest);
         let decide = move |link: &Option<SignIn>| {
-            if !link.as_ref().is_some_and(|link| link.is_open_link(stamp.now)) {
+            if !link.as_ref().is_some_and(|link| link.is_open_link(change.now)) {
                 return refuse(Refusal::SignInLinkInvalid, None);
             }
             let links = SignInWrite::DeleteAll {
-                visitor: session.visitor.clone(),
+                principal: session.principal.clone(),
                 kind: Some(SignInKind::Link),
             };
-            let entry = Write::audit(stamp.clone().audit(Action::SignedIn, tenant, ""));
+            let entry = Write::audit(change.clone().audit(Action::SignedIn, tenant, ""));
             let session_write = SignInWrite::Insert(Box::new(session.clone()));
             let mut writes = vec![links.into(), session_write.into(), entry];
-            writes.extend(earlier.map(|earlier| SignInWrite::Delete(earlier).into()));
+            writes.extend(previous.map(|previous| SignInWrite::Delete(previous).into()));
             Decision::Commit { writes, outcome: Ok(session.clone()) }
         };
         self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result()?;
-        Ok(OpenedSession { token, visitor })
+        Ok(OpenedSession { token, principal })
     }
 
-    fn session_for(&self, visitor: Visitor, now: Timestamp) -> (SignInToken, SignIn) {
+    fn session_for(&self, principal: Principal, now: Timestamp) -> (SignInToken, SignIn) {
         let token = SignInToken::draw(&*self.ports.entropy);
         let expires_at = now + self.settings.session_lifetime;
-        let session = SignIn::new(token.digest(), SignInKind::Session, visitor, now, expires_at);
+        let session = SignIn::new(token.digest(), SignInKind::Session, principal, now, expires_at);
         (token, session)
     }
 
-    /// The tenant whose timeline tells of a visitor's sign-ins.
-    async fn tenant_for(&self, visitor: &Visitor) -> Result<Option<TenantId>, Error> {
-        match visitor.role {
+    /// The tenant whose timeline tells of a principal's sign-ins.
+    async fn tenant_for(&self, principal: &Principal) -> Result<Option<TenantId>, Error> {
+        match principal.role {
             Role::Customer => {
-                let newest = self.newest(&EmailAddress::from_stored(visitor.name.clone())).await?;
+                let newest =
+                    self.newest(&EmailAddress::from_stored(principal.name.clone())).await?;
                 Ok(newest.map(|tenant| tenant.id))
             }
             Role::Operator => Ok(None),
@@ -189,24 +191,24 @@ impl Registry {
 
     /// Opens a session for an operator, who proved to be this one. With a name that is made of the
     /// operator's token, a session can end with the token. The session that the browser had
-    /// `earlier` ends.
+    /// `previous` ends.
     pub async fn operator_sign_in(
         &self,
         name: &str,
-        earlier: Option<&SignInToken>,
+        previous: Option<&SignInToken>,
         actor: Actor,
     ) -> Result<OpenedSession, Error> {
-        let mut stamp = self.stamp(actor);
-        let visitor = Visitor { role: Role::Operator, name: name.to_owned() };
-        let (token, session) = self.session_for(visitor.clone(), stamp.now);
-        let entry = Write::audit(stamp.audit(Action::SignedIn, None, ""));
-        let earlier = earlier.map(|earlier| SignInWrite::Delete(earlier.digest()).into());
-        self.sign_in_new(session, earlier.into_iter().chain([entry]).collect()).await?;
-        Ok(OpenedSession { token, visitor })
+        let mut change = self.change_context(actor);
+        let principal = Principal { role: Role::Operator, name: name.to_owned() };
+        let (token, session) = self.session_for(principal.clone(), change.now);
+        let entry = Write::audit(change.audit(Action::SignedIn, None, ""));
+        let previous = previous.map(|previous| SignInWrite::Delete(previous.digest()).into());
+        self.sign_in_new(session, previous.into_iter().chain([entry]).collect()).await?;
+        Ok(OpenedSession { token, principal })
     }
 
     /// Whose session this is; `None` where it has ended.
-    pub async fn session(&self, token: &SignInToken) -> Result<Option<Visitor>, Error> {
+    pub async fn session(&self, token: &SignInToken) -> Result<Option<Principal>, Error> {
         let (now, idle, digest) = (self.now(), self.settings.session_idle, token.digest());
         let found = self.ports.store.sign_in_show(digest).await?;
         let Some(session) = found.filter(|it| it.is_live_session(now, idle)) else {
@@ -225,27 +227,27 @@ impl Registry {
                 used => used?,
             };
         }
-        Ok(Some(session.visitor))
+        Ok(Some(session.principal))
     }
 
-    /// Ends a session of a visitor; or everywhere, with the links that were not used yet.
+    /// Ends a session of a principal; or everywhere, with the links that were not used yet.
     pub async fn sign_out(
         &self,
         token: &SignInToken,
-        visitor: Visitor,
+        principal: Principal,
         everywhere: bool,
         actor: Actor,
     ) -> Result<(), Error> {
-        let (digest, stamp, tenant) =
-            (token.digest(), self.stamp(actor), self.tenant_for(&visitor).await?);
+        let (digest, change, tenant) =
+            (token.digest(), self.change_context(actor), self.tenant_for(&principal).await?);
         let decide = move |session: &Option<SignIn>| {
             let Some(session) = session else { return refuse(Refusal::SignInLinkInvalid, None) };
             let (end, detail) = if everywhere {
-                (SignInWrite::DeleteAll { visitor: visitor.clone(), kind: None }, "everywhere")
+                (SignInWrite::DeleteAll { principal: principal.clone(), kind: None }, "everywhere")
             } else {
                 (SignInWrite::Delete(digest), "")
             };
-            let entry = Write::audit(stamp.clone().audit(Action::SignedOut, tenant, detail));
+            let entry = Write::audit(change.clone().audit(Action::SignedOut, tenant, detail));
             Decision::Commit { writes: vec![end.into(), entry], outcome: Ok(session.clone()) }
         };
         match self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result() {

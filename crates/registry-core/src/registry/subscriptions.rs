@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use chrono::{SubsecRound as _, TimeDelta};
 
-use crate::answer::{EntitlementChanged, IssuedActivation, SignedLicense};
 use crate::audit::{Action, Actor};
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
@@ -17,15 +16,16 @@ use crate::id::{CodeId, EntitlementId, TenantId};
 use crate::install_code::{CodeKind, InstallCode, PlainCode};
 use crate::license::{LicenseSigner, LicenseTerms};
 use crate::refusal::Refusal;
-use crate::registry::replay::IdempotencyKey;
-use crate::registry::{Error, Registry, Settings, Stamp, redeem, refuse};
+use crate::registry::idempotency::IdempotencyKey;
+use crate::registry::{ChangeContext, Error, Registry, Settings, redeem, refuse};
+use crate::results::{EntitlementChanged, IssuedActivation, SignedLicense};
 use crate::secret::CodeDigest;
 use crate::store::{
     DecideError, Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Write,
 };
+use crate::string_enum::string_enum;
 use crate::tenant::Tenant;
 use crate::text::{CompanyName, SubscriptionId};
-use crate::words::words;
 
 /// How an appliance is reached, which says how long its license has to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub enum Transport {
     Airgap,
 }
 
-words!(Transport { Connected = "connected", Airgap = "airgap" });
+string_enum!(Transport { Connected = "connected", Airgap = "airgap" });
 
 /// A license as asked for, in the caller's words.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct SignLicense {
 
 /// What every decision here needs.
 struct Context {
-    stamp: Stamp,
+    change: ChangeContext,
     named: Option<TenantId>,
     settings: Arc<Settings>,
 }
@@ -66,11 +66,11 @@ impl Registry {
         asked: SignLicense,
         actor: Actor,
     ) -> Result<SignedLicense, Error> {
-        let mut stamp = self.stamp(actor);
-        let grant = Grant::parse(&asked, &self.settings, stamp.draw())?;
-        let now = stamp.now;
+        let mut change = self.change_context(actor);
+        let grant = Grant::parse(&asked, &self.settings, change.draw())?;
+        let now = change.now;
         let key = key_of(&grant.subscription, asked.tenant_id);
-        let context = Context { stamp, named: asked.tenant_id, settings: self.settings.clone() };
+        let context = Context { change, named: asked.tenant_id, settings: self.settings.clone() };
         let signer = self.ports.signer.clone();
         let decide = Arc::new(move |facts: &EntitlementFacts| {
             decide_sign(&context, &grant, &*signer, facts)
@@ -93,17 +93,17 @@ impl Registry {
         actor: Actor,
     ) -> Result<IssuedActivation, Error> {
         let subscription = SubscriptionId::parse(subscription)?;
-        let mut stamp = self.stamp(actor);
+        let mut change = self.change_context(actor);
         let code = PlainCode::draw(&*self.ports.entropy, self.settings.code_length);
-        let (now, expires_at) = (stamp.now, stamp.now + self.settings.code_lifetime);
+        let (now, expires_at) = (change.now, change.now + self.settings.code_lifetime);
         let minted = Minted {
-            id: stamp.draw(),
+            id: change.draw(),
             digest: self.ports.vault.code_digests(&code).swap_remove(0),
             code,
             expires_at,
         };
         let key = key_of(&subscription, tenant_id);
-        let context = Context { stamp, named: tenant_id, settings: self.settings.clone() };
+        let context = Context { change, named: tenant_id, settings: self.settings.clone() };
         let decide =
             Arc::new(move |facts: &EntitlementFacts| decide_code(&context, &minted, facts));
         let (replay, decide, opening) =
@@ -161,7 +161,7 @@ impl Grant {
                     seats(asked).ok_or_else(|| invalid("seats", "must be from 1 to 2147483647"))?,
                 ),
             },
-            transport: Transport::from_word(&asked.transport)
+            transport: Transport::from_name(&asked.transport)
                 .ok_or_else(|| invalid("transport", "must be connected or airgap"))?,
         })
     }
@@ -194,28 +194,28 @@ fn decide_sign(
     signer: &dyn LicenseSigner,
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
-    let mut stamp = context.stamp.clone();
+    let mut change = context.change.clone();
     let known = facts.entitlement.as_ref();
-    let granted = grant.applied_to(known, stamp.now);
+    let granted = grant.applied_to(known, change.now);
     let action = match known {
         None => Some(Action::EntitlementGranted),
         Some(known) if !known.is_active() => Some(Action::EntitlementRestored),
         Some(known) if *known != granted => Some(Action::EntitlementChanged),
         Some(_) => None,
     };
-    let (entitlement, mut writes) = match bind(context, &mut stamp, granted, action, facts) {
+    let (entitlement, mut writes) = match bind(context, &mut change, granted, action, facts) {
         Ok(bound) => bound,
-        Err(refusal) => return refuse_known(&mut stamp, refusal, facts),
+        Err(refusal) => return refuse_known(&mut change, refusal, facts),
     };
     let lifetime = match grant.transport {
         Transport::Connected => context.settings.license.connected_lifetime,
         Transport::Airgap => context.settings.license.airgap_lifetime,
     };
-    match sign(context, &entitlement, signer, stamp.now, lifetime) {
+    match sign(context, &entitlement, signer, change.now, lifetime) {
         Err(error) => Decision::Abort(error),
         Ok(license) => {
             let detail = format!("{} until {}", grant.transport, license.1.to_rfc3339());
-            writes.push(Write::audit(stamp.audit(
+            writes.push(Write::audit(change.audit(
                 Action::LicenseSigned,
                 entitlement.tenant_id,
                 &detail,
@@ -253,21 +253,21 @@ fn decide_code(
     minted: &Minted,
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
-    let mut stamp = context.stamp.clone();
+    let mut change = context.change.clone();
     let Some(entitlement) = &facts.entitlement else {
         return refuse(Refusal::EntitlementNotFound, None);
     };
     if let Some(since) = entitlement.revoked_at {
-        return refuse_known(&mut stamp, Refusal::EntitlementRevoked { since }, facts);
+        return refuse_known(&mut change, Refusal::EntitlementRevoked { since }, facts);
     }
     let (entitlement, mut writes) =
-        match bind(context, &mut stamp, entitlement.clone(), None, facts) {
+        match bind(context, &mut change, entitlement.clone(), None, facts) {
             Ok(bound) => bound,
-            Err(refusal) => return refuse_known(&mut stamp, refusal, facts),
+            Err(refusal) => return refuse_known(&mut change, refusal, facts),
         };
-    let mut entry = stamp.audit(Action::CodeIssued, entitlement.tenant_id, "activation");
+    let mut entry = change.audit(Action::CodeIssued, entitlement.tenant_id, "activation");
     entry.code_id = Some(minted.id);
-    writes.push(Write::SupersedeActivationCodes { entitlement: entitlement.id, at: stamp.now });
+    writes.push(Write::SupersedeActivationCodes { entitlement: entitlement.id, at: change.now });
     writes.push(Write::InsertCode(Box::new(InstallCode {
         id: minted.id,
         kind: CodeKind::Activation,
@@ -275,7 +275,7 @@ fn decide_code(
         entitlement_id: Some(entitlement.id),
         digest: minted.digest.clone(),
         last_four: minted.code.last_four(),
-        issued_at: stamp.now,
+        issued_at: change.now,
         expires_at: minted.expires_at,
         consumed: None,
         superseded_at: None,
@@ -289,13 +289,13 @@ fn decide_code(
 }
 
 fn refuse_known(
-    stamp: &mut Stamp,
+    change: &mut ChangeContext,
     refusal: Refusal,
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
     let known = facts.tenant.as_ref().map(|tenant| tenant.id);
     let entry =
-        known.map(|tenant| stamp.audit(Action::EntitlementRefused, Some(tenant), refusal.word()));
+        known.map(|tenant| change.audit(Action::EntitlementRefused, Some(tenant), refusal.word()));
     refuse(refusal, entry)
 }
 
@@ -303,7 +303,7 @@ fn refuse_known(
 /// what happens to it besides. Returns it with all that has to be written for it.
 fn bind(
     context: &Context,
-    stamp: &mut Stamp,
+    change: &mut ChangeContext,
     granted: Entitlement,
     action: Option<Action>,
     facts: &EntitlementFacts,
@@ -321,7 +321,7 @@ fn bind(
     let entitlement = Entitlement { tenant_id: owner, ..granted };
     let mut writes = Vec::new();
     if let Some(id) = owner {
-        writes.extend(tenant_writes(context, stamp, id, &entitlement, facts.tenant.as_ref()));
+        writes.extend(tenant_writes(context, change, id, &entitlement, facts.tenant.as_ref()));
     }
     let was_bound = facts.entitlement.as_ref().is_some_and(|known| known.tenant_id == owner);
     if facts.entitlement.as_ref() != Some(&entitlement) {
@@ -332,7 +332,7 @@ fn bind(
     }
     let bound = (owner.is_some() && !was_bound).then_some(Action::EntitlementBound);
     for action in action.into_iter().chain(bound) {
-        writes.push(Write::audit(stamp.audit(action, owner, entitlement.edition.as_str())));
+        writes.push(Write::audit(change.audit(action, owner, entitlement.edition.as_str())));
     }
     Ok((entitlement, writes))
 }
@@ -340,25 +340,25 @@ fn bind(
 /// What becomes of the tenant that an entitlement is bound to: adopted, upgraded, or nothing.
 fn tenant_writes(
     context: &Context,
-    stamp: &mut Stamp,
+    change: &mut ChangeContext,
     id: TenantId,
     entitlement: &Entitlement,
     known: Option<&Tenant>,
 ) -> Vec<Write> {
     let (tenant, action) = match known {
         None => {
-            (redeem::adopted(id, entitlement, &context.settings, stamp.now), Action::TenantAdopted)
+            (redeem::adopted(id, entitlement, &context.settings, change.now), Action::TenantAdopted)
         }
         Some(tenant) if tenant.edition != entitlement.edition => {
             let upgraded = Tenant {
                 edition: entitlement.edition.clone(),
-                updated_at: stamp.now,
+                updated_at: change.now,
                 ..tenant.clone()
             };
             (upgraded, Action::TenantUpgraded)
         }
         Some(_) => return Vec::new(),
     };
-    let entry = stamp.audit(action, Some(id), entitlement.edition.as_str());
+    let entry = change.audit(action, Some(id), entitlement.edition.as_str());
     vec![Write::PutTenant(Box::new(tenant)), Write::audit(entry)]
 }

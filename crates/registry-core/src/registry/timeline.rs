@@ -6,7 +6,7 @@ use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::id::TenantId;
 use crate::mail::{MailQuery, QueuedMail};
-use crate::place::{Place, cut};
+use crate::pagination::{Cursor, paginate};
 use crate::registry::directory::after;
 use crate::registry::{Error, Registry};
 use crate::store::AuditQuery;
@@ -28,10 +28,10 @@ impl Event {
     }
 
     /// Its place among the lines of the audit and the mails together.
-    fn place(&self) -> Place<Uuid> {
+    fn place(&self) -> Cursor<Uuid> {
         match self {
-            Self::Audited(entry) => Place { at: entry.at, id: entry.id.0 },
-            Self::Mailed(mail) => Place { at: mail.queued_at, id: mail.id.0 },
+            Self::Audited(entry) => Cursor { at: entry.at, id: entry.id.0 },
+            Self::Mailed(mail) => Cursor { at: mail.queued_at, id: mail.id.0 },
         }
     }
 }
@@ -48,7 +48,7 @@ impl Registry {
         let after = cursor.map(after).transpose()?;
         let mut entries =
             self.ports.store.audit_list(AuditQuery { tenant, limit: limit + 1, after }).await?;
-        let next = cut(&mut entries, limit, |entry| Place { at: entry.at, id: entry.id });
+        let next = paginate(&mut entries, limit, |entry| Cursor { at: entry.at, id: entry.id });
         Ok((entries, next))
     }
 
@@ -62,17 +62,17 @@ impl Registry {
     ) -> Result<(Vec<Event>, Option<String>), Error> {
         let place = cursor.map(after::<Uuid>).transpose()?;
         let (tenant, limit_each) = (Some(tenant), limit + 1);
-        let lines = AuditQuery { tenant, limit: limit_each, after: place.map(Place::of) };
+        let lines = AuditQuery { tenant, limit: limit_each, after: place.map(Cursor::of) };
         let mails = MailQuery {
             tenant,
             limit: limit_each,
-            after: place.map(Place::of),
+            after: place.map(Cursor::of),
             ..MailQuery::default()
         };
         let (lines, mails) =
             (self.ports.store.audit_list(lines).await?, self.ports.store.mail_list(mails).await?);
         let mut events = merged(lines, mails);
-        let next = cut(&mut events, limit, Event::place);
+        let next = paginate(&mut events, limit, Event::place);
         Ok((events, next))
     }
 }

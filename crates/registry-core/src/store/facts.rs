@@ -5,13 +5,13 @@ use crate::edition::EditionName;
 use crate::entitlement::Entitlement;
 use crate::id::{AuditId, EntitlementId, TenantId};
 use crate::install_code::InstallCode;
-use crate::place::Place;
+use crate::pagination::Cursor;
 use crate::refusal::Refusal;
 use crate::release::Release;
 use crate::secret::CodeDigest;
+use crate::string_enum::string_enum;
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
 use crate::text::{ApplianceId, EmailAddress, ProductCode, SubscriptionId};
-use crate::words::words;
 
 /// What a registration is decided on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,7 +165,7 @@ pub struct ListedRelease {
 
 /// What is kept for a while after it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ended {
+pub enum RetentionKind {
     /// Answers recorded for replay, by when they are forgotten.
     Replays,
     /// Mails that were sent, given up or discarded, by when that was.
@@ -178,7 +178,7 @@ pub enum Ended {
     SignIns,
 }
 
-words!(Ended { Replays = "replays", Mails = "mails", Codes = "codes", Audit = "audit", SignIns = "sign_ins" });
+string_enum!(RetentionKind { Replays = "replays", Mails = "mails", Codes = "codes", Audit = "audit", SignIns = "sign_ins" });
 
 /// A tenant with all that hangs on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +210,7 @@ pub struct AuditQuery {
     /// At most so many.
     pub limit: u32,
     /// Only those that come after this place.
-    pub after: Option<Place<AuditId>>,
+    pub after: Option<Cursor<AuditId>>,
 }
 
 /// Which tenants to list.
@@ -231,5 +231,5 @@ pub struct TenantQuery {
     /// At most so many.
     pub limit: u32,
     /// Only those that come after this place.
-    pub after: Option<Place<TenantId>>,
+    pub after: Option<Cursor<TenantId>>,
 }

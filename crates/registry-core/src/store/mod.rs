@@ -18,14 +18,14 @@ mod write;
 
 use async_trait::async_trait;
 
-use crate::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use crate::audit::AuditEntry;
 use crate::blob::BlobKey;
 use crate::clock::Timestamp;
 use crate::id::{CodeId, MailId, TenantId};
 use crate::install_code::InstallCode;
-use crate::mail::{MailQuery, QueuedMail, Settlement};
+use crate::mail::{DeliveryOutcome, MailQuery, QueuedMail};
 use crate::release::Release;
+use crate::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use crate::secret::{CredentialDigest, KeyId};
 use crate::tenant::Tenant;
 use crate::text::{Channel, SubscriptionId};
@@ -35,9 +35,10 @@ use crate::sign_in::SignIn;
 pub use decision::{Decide, DecideError, Decision, Outcome};
 
 pub use facts::{
-    AuditQuery, CredentialFacts, Ended, EntitlementFacts, EntitlementKey, EntitlementSelector,
+    AuditQuery, CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector,
     ListedRelease, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
-    SilentAppliance, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    RetentionKind, SilentAppliance, TenantFacts, TenantKey, TenantQuery, TenantRecord,
+    TenantSelector,
 };
 pub use write::{Replay, ReplayRecord, SignInWrite, Write};
 
@@ -179,7 +180,7 @@ pub trait Store: Send + Sync {
         &self,
         id: MailId,
         until: Timestamp,
-        settlement: Settlement,
+        settlement: DeliveryOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
@@ -205,13 +206,17 @@ pub trait Store: Send + Sync {
     ) -> Result<Outcome<SignIn>, StoreError>;
 
     /// How many rows of this kind ended before `before`.
-    async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError>;
+    async fn count_expired(
+        &self,
+        kind: RetentionKind,
+        before: Timestamp,
+    ) -> Result<u64, StoreError>;
 
     /// Deletes up to `limit` rows of this kind that ended before `before`, and returns how many.
     /// MUST be one short transaction.
-    async fn ended_delete(
+    async fn delete_expired(
         &self,
-        kind: Ended,
+        kind: RetentionKind,
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError>;
@@ -222,7 +227,7 @@ pub trait Store: Send + Sync {
     /// Records the first of `ring` as the master key that codes are digested under now, and returns
     /// `None`. Where one is recorded that is not in `ring`, it MUST change nothing, and return
     /// that: of processes with different keys that start at once, one wins.
-    async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError>;
+    async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError>;
 
     /// Whether the store answers, and takes a write.
     async fn probe(&self) -> Result<(), StoreError>;

@@ -9,7 +9,7 @@ use crate::install_code::{Consumption, InstallCode};
 use crate::mail::QueuedMail;
 use crate::release::Release;
 use crate::secret::{Sealed, SignInDigest};
-use crate::sign_in::{SignIn, SignInKind, Visitor};
+use crate::sign_in::{Principal, SignIn, SignInKind};
 use crate::tenant::Tenant;
 use crate::text::{ApplianceId, Channel};
 
@@ -161,10 +161,10 @@ pub enum SignInWrite {
     },
     /// Deletes one link or session.
     Delete(SignInDigest),
-    /// Deletes a visitor's links and sessions, or those of one kind.
+    /// Deletes a principal's links and sessions, or those of one kind.
     DeleteAll {
         /// Whose.
-        visitor: Visitor,
+        principal: Principal,
         /// Which; both, where there is none.
         kind: Option<SignInKind>,
     },

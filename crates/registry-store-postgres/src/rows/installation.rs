@@ -55,7 +55,7 @@ impl TryFrom<CodeRow> for InstallCode {
         let consumed = row.consumed_at.zip(row.consumed_by.map(ApplianceId::from_stored));
         Ok(Self {
             id: row.id.into(),
-            kind: CodeKind::from_word(&row.kind).ok_or_else(|| corrupt("kind of code"))?,
+            kind: CodeKind::from_name(&row.kind).ok_or_else(|| corrupt("kind of code"))?,
             tenant_id: row.tenant_id.map(Into::into),
             entitlement_id: row.entitlement_id.map(Into::into),
             digest: CodeDigest { key_id: KeyId(row.digest_key_id), bytes: digest(&row.digest)? },

@@ -67,9 +67,9 @@ impl TryFrom<TenantRow> for Tenant {
             contact_email: row.contact_email.map(EmailAddress::from_stored),
             edition: EditionName::new(row.edition),
             product: ProductCode::from_stored(row.product),
-            deployment: DeploymentType::from_word(&row.deployment)
+            deployment: DeploymentType::from_name(&row.deployment)
                 .ok_or_else(|| corrupt("deployment"))?,
-            status: TenantStatus::from_word(&row.status).ok_or_else(|| corrupt("status"))?,
+            status: TenantStatus::from_name(&row.status).ok_or_else(|| corrupt("status"))?,
             subscription: row.subscription.map(SubscriptionId::from_stored),
             billing_customer: row.billing_customer.map(BillingCustomerId::from_stored),
             region: row.region.map(Region::from_stored),

@@ -54,7 +54,7 @@ impl TryFrom<CodeRow> for InstallCode {
         let consumed = times(row.consumed_at)?.zip(row.consumed_by.map(ApplianceId::from_stored));
         Ok(Self {
             id: id(&row.id)?,
-            kind: CodeKind::from_word(&row.kind).ok_or_else(|| corrupt("kind of code"))?,
+            kind: CodeKind::from_name(&row.kind).ok_or_else(|| corrupt("kind of code"))?,
             tenant_id: ids(row.tenant_id.as_ref())?,
             entitlement_id: ids(row.entitlement_id.as_ref())?,
             digest: CodeDigest { key_id: KeyId(row.digest_key_id), bytes: digest(&row.digest)? },

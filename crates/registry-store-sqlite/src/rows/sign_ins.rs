@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use registry_core::secret::SignInDigest;
-use registry_core::sign_in::{Role, SignIn, SignInKind, Visitor};
+use registry_core::sign_in::{Principal, Role, SignIn, SignInKind};
 use registry_core::store::StoreError;
 
 use super::{Read, corrupt, digest, time};
@@ -25,8 +25,8 @@ impl From<&SignIn> for SignInRow {
         Self {
             digest: sign_in.digest.0.to_vec(),
             kind: sign_in.kind.as_str().to_owned(),
-            role: sign_in.visitor.role.as_str().to_owned(),
-            visitor: sign_in.visitor.name.clone(),
+            role: sign_in.principal.role.as_str().to_owned(),
+            visitor: sign_in.principal.name.clone(),
             issued_at: sign_in.issued_at.timestamp_micros(),
             used_at: sign_in.used_at.timestamp_micros(),
             expires_at: sign_in.expires_at.timestamp_micros(),
@@ -38,11 +38,11 @@ impl TryFrom<SignInRow> for SignIn {
     type Error = StoreError;
 
     fn try_from(row: SignInRow) -> Read<Self> {
-        let role = Role::from_word(&row.role).ok_or_else(|| corrupt("role"))?;
+        let role = Role::from_name(&row.role).ok_or_else(|| corrupt("role"))?;
         Ok(Self {
             digest: SignInDigest(digest(&row.digest)?),
-            kind: SignInKind::from_word(&row.kind).ok_or_else(|| corrupt("kind"))?,
-            visitor: Visitor { role, name: row.visitor },
+            kind: SignInKind::from_name(&row.kind).ok_or_else(|| corrupt("kind"))?,
+            principal: Principal { role, name: row.visitor },
             issued_at: time(row.issued_at)?,
             used_at: time(row.used_at)?,
             expires_at: time(row.expires_at)?,

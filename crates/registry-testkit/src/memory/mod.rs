@@ -7,23 +7,23 @@ mod tables;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use registry_core::answer::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::appliance::Appliance;
 use registry_core::audit::AuditEntry;
 use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
 use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::{CodeKind, InstallCode};
-use registry_core::mail::{MailQuery, MailState, QueuedMail, Settlement};
+use registry_core::mail::{DeliveryOutcome, MailQuery, MailState, QueuedMail};
 use registry_core::refusal::Refusal;
 use registry_core::release::Release;
+use registry_core::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    AuditQuery, CredentialFacts, Decide, Decision, Ended, EntitlementFacts, EntitlementKey,
+    AuditQuery, CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey,
     EntitlementSelector, ListedRelease, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Replay, SilentAppliance, Store, StoreError, TenantFacts, TenantKey,
-    TenantQuery, TenantRecord, TenantSelector, Write,
+    ReissueFacts, ReleaseFacts, Replay, RetentionKind, SilentAppliance, Store, StoreError,
+    TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -271,11 +271,11 @@ impl Store for MemoryStore {
         &self,
         id: MailId,
         until: Timestamp,
-        settlement: Settlement,
+        settlement: DeliveryOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let was_sent = settlement == Settlement::Sent;
+        let was_sent = settlement == DeliveryOutcome::Sent;
         let settles =
             |state| state == MailState::Queued || (was_sent && state == MailState::Discarded);
         let Some(mail) = tables.mails.get_mut(&id).filter(|mail| settles(mail.state)) else {
@@ -284,23 +284,25 @@ impl Store for MemoryStore {
         let (ours, mail) = (mail.due_at == until, Arc::make_mut(mail));
         let attempts = mail.attempts + 1;
         match settlement {
-            Settlement::Sent => {
+            DeliveryOutcome::Sent => {
                 (mail.state, mail.settled_at, mail.attempts) =
                     (MailState::Sent, Some(now), attempts);
                 (mail.sealed, mail.last_error) = (None, None);
             }
-            Settlement::Retry { due_at, error } if ours => {
+            DeliveryOutcome::Retry { due_at, error } if ours => {
                 (mail.due_at, mail.last_error, mail.attempts) = (due_at, Some(error), attempts);
             }
-            Settlement::Held { error } if ours => {
+            DeliveryOutcome::Deferred { error } if ours => {
                 (mail.due_at, mail.last_error) = (now, Some(error))
             }
-            Settlement::Dead { error } if ours => {
+            DeliveryOutcome::Dead { error } if ours => {
                 (mail.state, mail.settled_at, mail.last_error) =
                     (MailState::Dead, Some(now), Some(error));
                 mail.attempts = attempts;
             }
-            Settlement::Retry { .. } | Settlement::Held { .. } | Settlement::Dead { .. } => {}
+            DeliveryOutcome::Retry { .. }
+            | DeliveryOutcome::Deferred { .. }
+            | DeliveryOutcome::Dead { .. } => {}
         }
         Ok(())
     }
@@ -360,13 +362,17 @@ impl Store for MemoryStore {
         self.decide(None, |tables| tables.sign_in(digest), &decide)
     }
 
-    async fn ended_count(&self, kind: Ended, before: Timestamp) -> Result<u64, StoreError> {
+    async fn count_expired(
+        &self,
+        kind: RetentionKind,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
         Ok(self.0.lock().unwrap().clone().delete_ended(kind, before, u32::MAX))
     }
 
-    async fn ended_delete(
+    async fn delete_expired(
         &self,
-        kind: Ended,
+        kind: RetentionKind,
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
@@ -385,7 +391,7 @@ impl Store for MemoryStore {
         Ok(ids.into_iter().map(KeyId).collect())
     }
 
-    async fn ring_record(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
+    async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
         let mut tables = self.0.lock().unwrap();
         match (&tables.ring, ring.first()) {
             (Some(recorded), _) if !ring.contains(recorded) => Ok(Some(recorded.clone())),

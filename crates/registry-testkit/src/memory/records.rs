@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use registry_core::clock::Timestamp;
 use registry_core::mail::MailState;
-use registry_core::store::{Ended, ListedRelease};
+use registry_core::store::{ListedRelease, RetentionKind};
 use registry_core::text::Channel;
 
 use super::tables::Tables;
@@ -42,17 +42,26 @@ impl Tables {
         listed
     }
 
-    pub(super) fn delete_ended(&mut self, kind: Ended, before: Timestamp, limit: u32) -> u64 {
+    pub(super) fn delete_ended(
+        &mut self,
+        kind: RetentionKind,
+        before: Timestamp,
+        limit: u32,
+    ) -> u64 {
         match kind {
-            Ended::Replays => remove(&mut self.replays, limit, |row| row.expires_at < before),
-            Ended::Mails => remove(&mut self.mails, limit, |row| {
+            RetentionKind::Replays => {
+                remove(&mut self.replays, limit, |row| row.expires_at < before)
+            }
+            RetentionKind::Mails => remove(&mut self.mails, limit, |row| {
                 row.state != MailState::Queued && row.settled_at.is_some_and(|at| at < before)
             }),
-            Ended::Codes => remove(&mut self.codes, limit, |row| {
+            RetentionKind::Codes => remove(&mut self.codes, limit, |row| {
                 row.consumed.is_none() && row.expires_at < before
             }),
-            Ended::SignIns => remove(&mut self.sign_ins, limit, |row| row.expires_at < before),
-            Ended::Audit => remove(&mut self.audit, limit, |row| row.at < before),
+            RetentionKind::SignIns => {
+                remove(&mut self.sign_ins, limit, |row| row.expires_at < before)
+            }
+            RetentionKind::Audit => remove(&mut self.audit, limit, |row| row.at < before),
         }
     }
 }

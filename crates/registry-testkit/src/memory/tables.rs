@@ -230,9 +230,9 @@ impl Tables {
             SignInWrite::Delete(digest) => {
                 self.sign_ins.remove(&digest.0);
             }
-            SignInWrite::DeleteAll { visitor, kind } => {
+            SignInWrite::DeleteAll { principal, kind } => {
                 self.sign_ins.retain(|_, it| {
-                    it.visitor != *visitor || kind.is_some_and(|kind| it.kind != kind)
+                    it.principal != *principal || kind.is_some_and(|kind| it.kind != kind)
                 });
             }
         }

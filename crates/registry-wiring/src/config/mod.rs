@@ -20,8 +20,8 @@ use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 pub use sections::{
-    Branding, Codes, Database, Door, Downloads, Guesses, Http, License, Log, Mail, Retention, S3,
-    Smtp,
+    Branding, Codes, Database, Downloads, Guesses, Http, License, Log, Mail, Retention, S3, Smtp,
+    WebPages,
 };
 
 /// The whole configuration.
@@ -47,7 +47,7 @@ pub struct Config {
     /// The throttle of guesses.
     pub guesses: Guesses,
     /// The pages for customers.
-    pub door: Door,
+    pub door: WebPages,
     /// Licenses.
     pub license: License,
     /// Downloads.
@@ -82,7 +82,7 @@ impl Default for Config {
             database: Database::default(),
             codes: Codes::default(),
             guesses: Guesses::default(),
-            door: Door::default(),
+            door: WebPages::default(),
             license: License::default(),
             downloads: Downloads::default(),
             s3: None,

@@ -75,7 +75,7 @@ section!(
 
 section!(
     /// The pages: for customers to register on, and the portal; and the operators' console.
-    Door {
+    WebPages {
         /// Whether they are served.
         enabled: bool = true,
         /// The editions that customers register for by themselves; the first one without a license

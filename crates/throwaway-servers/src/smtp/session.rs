@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::{Received, Shared};
 
 /// What comes after a session in clear.
-enum Ended {
+enum RetentionKind {
     Quit,
     StartTls,
 }
@@ -29,7 +29,7 @@ struct Session<'a, Stream> {
 pub(super) async fn serve_in_clear(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut session = Session::new(BufReader::new(stream), shared, false);
     session.say("220 throwaway.example ESMTP").await?;
-    if let Ended::StartTls = session.converse().await? {
+    if let RetentionKind::StartTls = session.converse().await? {
         // What came before the handshake is forgotten (RFC 3207 §4.2), what is still in the buffer
         // too.
         let stream = shared.tls.accept(session.stream.into_inner()).await?;
@@ -76,7 +76,7 @@ impl<'a, Stream: AsyncRead + AsyncWrite + Unpin> Session<'a, Stream> {
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
 
-    async fn converse(&mut self) -> io::Result<Ended> {
+    async fn converse(&mut self) -> io::Result<RetentionKind> {
         loop {
             let line = self.hear().await?;
             let (verb, argument) = line.split_once(' ').unwrap_or((&line, ""));
@@ -85,7 +85,7 @@ impl<'a, Stream: AsyncRead + AsyncWrite + Unpin> Session<'a, Stream> {
                 "EHLO" => self.greet().await?,
                 "STARTTLS" if !self.tls && !options.plain => {
                     self.say("220 go ahead").await?;
-                    return Ok(Ended::StartTls);
+                    return Ok(RetentionKind::StartTls);
                 }
                 "AUTH" => self.authenticate(argument).await?,
                 "MAIL" if options.user.is_some() && !self.authenticated => {
@@ -105,7 +105,7 @@ impl<'a, Stream: AsyncRead + AsyncWrite + Unpin> Session<'a, Stream> {
                 "NOOP" => self.say("250 2.0.0 ok").await?,
                 "QUIT" => {
                     self.say("221 2.0.0 bye").await?;
-                    return Ok(Ended::Quit);
+                    return Ok(RetentionKind::Quit);
                 }
                 _ => self.say("502 5.5.2 not known here").await?,
             }

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use registry_core::id::TenantId;
 use registry_core::install_code::CodeState;
 use registry_core::mail::MailState;
-use registry_core::registry::redeem::Asker;
+use registry_core::registry::redeem::Requester;
 use registry_core::secret::{CodeDigest, KeyId};
 use registry_core::store::{Outcome, RedeemFacts, RedeemKey, Store, Write};
 use registry_core::tenant::TenantStatus;
@@ -152,7 +152,7 @@ pub async fn an_abort_writes_nothing(store: Arc<dyn Store>) {
 pub async fn a_refusal_keeps_its_audit(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "pro").await;
-    let other = Asker::Running(Some(TenantId(world.registry.draw_id())));
+    let other = Requester::Running(Some(TenantId(world.registry.draw_id())));
     let refused = world.redeem_as(&issued.code, "a", other).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantMismatch)));
     let audit = audit(&*store, Some(issued.tenant_id)).await;
@@ -175,7 +175,7 @@ pub async fn an_unbound_activation_code_finds_the_tenant_the_appliance_names(
     let refused = world.redeem(&code, "a").await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantRequired)), "{refused:?}");
     let redeemed =
-        world.redeem_as(&code, "a", Asker::Running(Some(known.tenant_id))).await.unwrap();
+        world.redeem_as(&code, "a", Requester::Running(Some(known.tenant_id))).await.unwrap();
     assert_eq!((redeemed.tenant_id, redeemed.edition.as_str()), (known.tenant_id, "pro"));
     let record = store.tenant_show(known.tenant_id).await.unwrap().unwrap();
     assert_eq!(record.tenant.edition.as_str(), "pro");

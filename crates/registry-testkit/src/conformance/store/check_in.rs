@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use registry_core::answer::{CheckedIn, Standing};
 use registry_core::appliance::Appliance;
-use registry_core::guesses::Source;
 use registry_core::id::TenantId;
+use registry_core::rate_limit::Source;
 use registry_core::registry::check_in::CheckIn;
 use registry_core::registry::entitlements::EntitlementEdit;
-use registry_core::registry::operate::TenantEdit;
+use registry_core::registry::tenant_admin::TenantEdit;
+use registry_core::results::{CheckedIn, LicenseStatus};
 use registry_core::secret::PlainCredential;
 use registry_core::store::{EntitlementSelector, Store};
 use registry_core::tenant::TenantStatus;
@@ -25,12 +25,17 @@ async fn check_in(world: &World, credential: &PlainCredential) -> Result<Checked
     let source = Source::of([192, 0, 2, 1].into());
     world
         .registry
-        .check_in(CheckIn { credential: credential.clone(), held_sub: None, source, key: None })
+        .check_in(CheckIn {
+            credential: credential.clone(),
+            current_license_sub: None,
+            source,
+            key: None,
+        })
         .await
 }
 
 fn has_token(checked_in: &CheckedIn) -> bool {
-    matches!(checked_in.standing, Standing::Licensed(Some(_)))
+    matches!(checked_in.status, LicenseStatus::Licensed(Some(_)))
 }
 
 /// Installs an appliance of a fresh paid tenant.
@@ -77,7 +82,7 @@ pub async fn a_check_in_is_recorded_and_renews_what_is_due(store: Arc<dyn Store>
         .unwrap();
     world.clock.advance(TimeDelta::hours(24));
     let third = check_in(&world, &credential).await.unwrap();
-    assert!(matches!(third.standing, Standing::Revoked));
+    assert!(matches!(third.status, LicenseStatus::Revoked));
     assert_eq!(
         appliance(&store, tenant).await.last_check_in_at,
         Some(world.now()),
@@ -139,12 +144,12 @@ pub async fn verifying_a_credential_writes_nothing(store: Arc<dyn Store>) {
     let new = world.redeem(&again.code, "appliance-1").await.unwrap().licensed.unwrap().credential;
     let before = (store.tenant_show(tenant).await.unwrap(), audit(&*store, None).await);
     for credential in [&new, &old, &new] {
-        let standing = world.registry.credential_verify(credential).await.unwrap();
-        assert_eq!((standing.tenant_id, standing.appliance_id.as_str()), (tenant, "appliance-1"));
+        let status = world.registry.credential_verify(credential).await.unwrap();
+        assert_eq!((status.tenant_id, status.appliance_id.as_str()), (tenant, "appliance-1"));
         assert!(
-            standing.entitlement_active
-                && standing.connected_eligible
-                && standing.edition.as_str() == "pro"
+            status.entitlement_active
+                && status.connected_eligible
+                && status.edition.as_str() == "pro"
         );
     }
     assert_eq!((store.tenant_show(tenant).await.unwrap(), audit(&*store, None).await), before);
@@ -159,11 +164,11 @@ pub async fn verifying_a_credential_writes_nothing(store: Arc<dyn Store>) {
         )
         .await
         .unwrap();
-    let standing = world.registry.credential_verify(&old).await.unwrap();
+    let status = world.registry.credential_verify(&old).await.unwrap();
     assert!(
-        !standing.entitlement_active
-            && !standing.connected_eligible
-            && standing.edition.as_str() == "essentials"
+        !status.entitlement_active
+            && !status.connected_eligible
+            && status.edition.as_str() == "essentials"
     );
 }
 
@@ -189,12 +194,12 @@ pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<
     });
     let answers: Vec<_> = join_all(racers).await.into_iter().map(|it| it.unwrap()).collect();
     assert!(answers.iter().filter(|it| has_token(it)).count() <= 1, "one renewal is enough");
-    assert!(answers.iter().any(|it| matches!(it.standing, Standing::Revoked)));
+    assert!(answers.iter().any(|it| matches!(it.status, LicenseStatus::Revoked)));
     let renewals =
         actions(&store, tenant).await.iter().filter(|&&it| it == "license_renewed").count();
     assert!(renewals <= 1);
     let last = check_in(&world, &credential).await.unwrap();
-    assert!(matches!(last.standing, Standing::Revoked));
+    assert!(matches!(last.status, LicenseStatus::Revoked));
 }
 
 /// Operators.
@@ -204,14 +209,20 @@ pub async fn a_suspended_tenant_is_refused_until_it_is_resumed(store: Arc<dyn St
     assert!(check_in(&world, &credential).await.is_ok());
     for edit in [TenantEdit::Suspend, TenantEdit::Suspend, TenantEdit::Cancel] {
         world.registry.tenant_edit(tenant, edit, actor()).await.unwrap();
-        assert!(matches!(check_in(&world, &credential).await.unwrap().standing, Standing::Revoked));
+        assert!(matches!(
+            check_in(&world, &credential).await.unwrap().status,
+            LicenseStatus::Revoked
+        ));
         let refused = world.reissue(tenant).await.unwrap_err();
         assert!(matches!(refused, Error::Refused(Refusal::TenantSuspended)));
         assert!(!world.registry.credential_verify(&credential).await.unwrap().connected_eligible);
     }
     let resumed = world.registry.tenant_edit(tenant, TenantEdit::Resume, actor()).await.unwrap();
     assert_eq!(resumed.status, TenantStatus::Installed);
-    assert!(matches!(check_in(&world, &credential).await.unwrap().standing, Standing::Licensed(_)));
+    assert!(matches!(
+        check_in(&world, &credential).await.unwrap().status,
+        LicenseStatus::Licensed(_)
+    ));
     assert_eq!(
         store.tenant_show(tenant).await.unwrap().unwrap().tenant.status,
         TenantStatus::Active

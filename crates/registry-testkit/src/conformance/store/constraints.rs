@@ -6,9 +6,9 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use registry_core::Refusal;
-use registry_core::answer::Redeemed;
 use registry_core::id::{CodeId, EntitlementId, ReleaseId};
 use registry_core::install_code::Consumption;
+use registry_core::results::Redeemed;
 use registry_core::secret::{CodeDigest, KeyId, Sealed};
 use registry_core::store::{
     Decision, Outcome, RedeemFacts, RedeemKey, Replay, ReplayRecord, Store, StoreError, Write,

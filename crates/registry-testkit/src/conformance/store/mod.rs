@@ -22,8 +22,8 @@ pub use sign_ins::*;
 
 use std::sync::Arc;
 
-use registry_core::answer::Redeemed;
 use registry_core::id::TenantId;
+use registry_core::results::Redeemed;
 use registry_core::store::{
     DecideError, Decision, Outcome, RedeemFacts, RedeemKey, Store, StoreError,
 };

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use registry_core::audit::{Action, Actor, AuditEntry};
 use registry_core::clock::Timestamp;
 use registry_core::id::{AuditId, CodeId, MailId, TenantId};
-use registry_core::mail::{MailQuery, MailState, QueuedMail, Settlement};
-use registry_core::place::Place;
+use registry_core::mail::{DeliveryOutcome, MailQuery, MailState, QueuedMail};
+use registry_core::pagination::Cursor;
 use registry_core::registry::outbox::MailEdit;
 use registry_core::store::Store;
 use registry_core::{Error, Refusal};
@@ -59,14 +59,14 @@ pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded_un
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
     let lease = async |at, until| store.mail_lease(at, until).await.unwrap().unwrap().id;
     let id = lease(now, later).await;
-    let busy = Settlement::Retry { due_at: later, error: "busy".to_owned() };
+    let busy = DeliveryOutcome::Retry { due_at: later, error: "busy".to_owned() };
     store.mail_settle(id, later, busy, now).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;
     assert_eq!((mail.attempts, mail.due_at, mail.last_error.as_deref()), (1, later, Some("busy")));
     assert!(mail.sealed.is_some());
     let until = later + TimeDelta::minutes(5);
     assert_eq!(lease(later, until).await, id);
-    store.mail_settle(id, until, Settlement::Sent, later).await.unwrap();
+    store.mail_settle(id, until, DeliveryOutcome::Sent, later).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;
     assert_eq!((mail.state, mail.attempts, mail.settled_at), (MailState::Sent, 2, Some(later)));
     assert_eq!((mail.sealed, mail.last_error), (None, None));
@@ -79,11 +79,16 @@ pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded_un
         mails.iter().find(|mail| mail.id == id).unwrap().state
     };
     store
-        .mail_settle(id, later, Settlement::Retry { due_at: now, error: "busy".to_owned() }, now)
+        .mail_settle(
+            id,
+            later,
+            DeliveryOutcome::Retry { due_at: now, error: "busy".to_owned() },
+            now,
+        )
         .await
         .unwrap();
     assert_eq!(state().await, MailState::Discarded);
-    store.mail_settle(id, later, Settlement::Sent, now).await.unwrap();
+    store.mail_settle(id, later, DeliveryOutcome::Sent, now).await.unwrap();
     assert_eq!(state().await, MailState::Sent, "what was sent was sent");
 }
 
@@ -96,7 +101,7 @@ pub async fn a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replace
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
     let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
     store
-        .mail_settle(id, later, Settlement::Dead { error: "no such user".to_owned() }, now)
+        .mail_settle(id, later, DeliveryOutcome::Dead { error: "no such user".to_owned() }, now)
         .await
         .unwrap();
     let mail = only(&world, dead.tenant_id).await;
@@ -122,22 +127,25 @@ pub async fn a_worker_whose_lease_ended_takes_nothing_from_the_next_one(store: A
     assert_eq!(store.mail_lease(first, second).await.unwrap().map(|mail| mail.id), Some(id));
     let error = || "timed out".to_owned();
     for late in [
-        Settlement::Retry { due_at: first, error: error() },
-        Settlement::Held { error: error() },
-        Settlement::Dead { error: error() },
+        DeliveryOutcome::Retry { due_at: first, error: error() },
+        DeliveryOutcome::Deferred { error: error() },
+        DeliveryOutcome::Dead { error: error() },
     ] {
         store.mail_settle(id, first, late, first).await.unwrap();
         let mail = only(&world, issued.tenant_id).await;
         assert_eq!((mail.state, mail.due_at, mail.attempts), (MailState::Queued, second, 0));
     }
-    store.mail_settle(id, second, Settlement::Held { error: error() }, first).await.unwrap();
+    store
+        .mail_settle(id, second, DeliveryOutcome::Deferred { error: error() }, first)
+        .await
+        .unwrap();
     let mail = only(&world, issued.tenant_id).await;
     assert_eq!(
         (mail.due_at, mail.attempts, mail.last_error.as_deref()),
         (first, 0, Some("timed out")),
         "held"
     );
-    store.mail_settle(id, start, Settlement::Sent, first).await.unwrap();
+    store.mail_settle(id, start, DeliveryOutcome::Sent, first).await.unwrap();
     assert_eq!(
         only(&world, issued.tenant_id).await.state,
         MailState::Sent,
@@ -163,7 +171,7 @@ pub async fn due_mails_are_leased_oldest_first_and_listed_newest_first(store: Ar
     assert_eq!(list(MailQuery { limit: 2, ..MailQuery::default() }).await, tenants[..2]);
     let all = store.mail_list(MailQuery { limit: 10, ..MailQuery::default() }).await.unwrap();
     for (seen, mail) in all.iter().enumerate() {
-        let after = Some(Place { at: mail.queued_at, id: mail.id });
+        let after = Some(Cursor { at: mail.queued_at, id: mail.id });
         assert_eq!(
             list(MailQuery { limit: 2, after, ..MailQuery::default() }).await,
             tenants[seen + 1..].iter().copied().take(2).collect::<Vec<_>>()
@@ -180,7 +188,7 @@ pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Sto
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
     let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
     store
-        .mail_settle(id, later, Settlement::Dead { error: "no such user".to_owned() }, now)
+        .mail_settle(id, later, DeliveryOutcome::Dead { error: "no such user".to_owned() }, now)
         .await
         .unwrap();
     let edit = async |id, edit| world.registry.mail_edit(id, edit, actor()).await;

@@ -228,7 +228,7 @@ pub async fn the_keys_that_live_codes_and_unsent_mails_need_are_known(store: Arc
 /// One ring for all processes.
 pub async fn a_master_key_that_others_do_not_have_is_not_recorded(store: Arc<dyn Store>) {
     let ring = |ids: &[&str]| ids.iter().map(|&id| KeyId(id.to_owned())).collect::<Vec<_>>();
-    let record = async |ids| store.ring_record(ring(ids)).await.unwrap();
+    let record = async |ids| store.register_master_key(ring(ids)).await.unwrap();
     assert_eq!(record(&["one"]).await, None);
     assert_eq!(record(&["one"]).await, None, "again");
     assert_eq!(record(&["two"]).await, Some(KeyId("one".to_owned())));

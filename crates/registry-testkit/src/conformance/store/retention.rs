@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use registry_core::mail::Settlement;
+use registry_core::mail::DeliveryOutcome;
+use registry_core::registry::idempotency::IdempotencyKey;
 use registry_core::registry::outbox::MailEdit;
-use registry_core::registry::replay::IdempotencyKey;
 use registry_core::registry::retention::BATCH;
-use registry_core::store::{Ended, Store};
+use registry_core::store::{RetentionKind, Store};
 
 use crate::World;
 use crate::world::{actor, audit};
 
 async fn counts(world: &World) -> [u64; 5] {
     let mut counts = [0; 5];
-    for (count, kind) in counts.iter_mut().zip(Ended::ALL) {
+    for (count, kind) in counts.iter_mut().zip(RetentionKind::ALL) {
         *count = world.registry.sweep_count(*kind).await.unwrap();
     }
     counts
@@ -34,7 +34,10 @@ pub async fn what_ended_long_ago_is_deleted_and_the_rest_is_kept(store: Arc<dyn 
     world.reissue(replaced.tenant_id).await.unwrap();
     world.redeem(&used.code, "appliance").await.unwrap();
     let sent = world.deliver().await;
-    assert!(sent.len() >= 4 && sent.iter().all(|it| it.settlement == Settlement::Sent), "{sent:?}");
+    assert!(
+        sent.len() >= 4 && sent.iter().all(|it| it.settlement == DeliveryOutcome::Sent),
+        "{sent:?}"
+    );
     let waiting = world.register(waiting, "pro").await;
     assert_eq!(counts(&world).await, [0; 5], "nothing has ended yet");
 
@@ -47,7 +50,7 @@ pub async fn what_ended_long_ago_is_deleted_and_the_rest_is_kept(store: Arc<dyn 
     // Of the five tenants' six codes one was redeemed.
     assert_eq!(counts(&world).await, [1, 5, 5, 0, 0]);
     let lines = audit(&*store, None).await.len() as u64;
-    for (kind, expected) in Ended::ALL.iter().zip([1, 5, 5, 0, 0]) {
+    for (kind, expected) in RetentionKind::ALL.iter().zip([1, 5, 5, 0, 0]) {
         assert_eq!(world.registry.sweep_batch(*kind).await.unwrap(), expected, "{kind}");
         assert_eq!(world.registry.sweep_batch(*kind).await.unwrap(), 0, "{kind}, again");
     }
@@ -56,7 +59,7 @@ pub async fn what_ended_long_ago_is_deleted_and_the_rest_is_kept(store: Arc<dyn 
     assert_eq!((codes(used.tenant_id).await, codes(unused.tenant_id).await), (1, 0));
     world.reissue(unused.tenant_id).await.unwrap();
     world.clock.advance(TimeDelta::days(730));
-    assert_eq!(world.registry.sweep_batch(Ended::Audit).await.unwrap(), lines);
+    assert_eq!(world.registry.sweep_batch(RetentionKind::Audit).await.unwrap(), lines);
     let left: Vec<_> = audit(&*store, None).await.iter().map(|it| it.action.as_str()).collect();
     assert_eq!(left, ["code_reissued"]);
     assert_eq!(store.tenant_show(used.tenant_id).await.unwrap().unwrap().appliances.len(), 1);
@@ -73,11 +76,14 @@ pub async fn a_sweep_is_bounded(store: Arc<dyn Store>) {
     let later = world.now() + TimeDelta::days(1);
     let mut swept = Vec::new();
     for _ in 0..4 {
-        swept.push(store.ended_delete(Ended::Mails, later, 3).await.unwrap());
+        swept.push(store.delete_expired(RetentionKind::Mails, later, 3).await.unwrap());
     }
     assert_eq!(swept, [3, 3, 1, 0]);
     assert_eq!(
-        store.ended_delete(Ended::Codes, later + TimeDelta::days(7), BATCH).await.unwrap(),
+        store
+            .delete_expired(RetentionKind::Codes, later + TimeDelta::days(7), BATCH)
+            .await
+            .unwrap(),
         7
     );
 }

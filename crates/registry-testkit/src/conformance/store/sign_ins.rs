@@ -6,35 +6,35 @@ use chrono::TimeDelta;
 use registry_core::mail::{MailState, QueuedMail, QueuedMessage};
 use registry_core::refusal::Refusal;
 use registry_core::secret::SignInDigest;
-use registry_core::sign_in::{Role, SignIn, SignInKind, Visitor};
+use registry_core::sign_in::{Principal, Role, SignIn, SignInKind};
 use registry_core::store::{
-    Decision, Ended, Outcome, SignInWrite, Store, StoreError, TenantQuery, Write,
+    Decision, Outcome, RetentionKind, SignInWrite, Store, StoreError, TenantQuery, Write,
 };
 use registry_core::text::EmailAddress;
 
 use crate::World;
 
-fn customer(name: &str) -> Visitor {
-    Visitor { role: Role::Customer, name: name.to_owned() }
+fn customer(name: &str) -> Principal {
+    Principal { role: Role::Customer, name: name.to_owned() }
 }
 
-fn link(world: &World, number: u8, visitor: Visitor) -> SignIn {
+fn link(world: &World, number: u8, principal: Principal) -> SignIn {
     let now = world.now();
     SignIn::new(
         SignInDigest([number; 32]),
         SignInKind::Link,
-        visitor,
+        principal,
         now,
         now + TimeDelta::minutes(15),
     )
 }
 
-fn session(world: &World, number: u8, visitor: Visitor) -> SignIn {
+fn session(world: &World, number: u8, principal: Principal) -> SignIn {
     let now = world.now();
     SignIn::new(
         SignInDigest([number; 32]),
         SignInKind::Session,
-        visitor,
+        principal,
         now,
         now + TimeDelta::hours(12),
     )
@@ -72,8 +72,8 @@ async fn put(store: &dyn Store, sign_in: SignIn) {
 /// A link is found by one of those who race for it.
 pub async fn a_link_is_found_by_one(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let visitor = customer("a@example.com");
-    let first = link(&world, 1, visitor.clone());
+    let principal = customer("a@example.com");
+    let first = link(&world, 1, principal.clone());
     put(&*store, first.clone()).await;
     let taken = SignIn { digest: SignInDigest([2; 32]), ..first.clone() };
     let again =
@@ -87,9 +87,9 @@ pub async fn a_link_is_found_by_one(store: Arc<dyn Store>) {
     );
 
     let racers = (10..26_u8).map(|number| {
-        let (store, session) = (store.clone(), session(&world, number, visitor.clone()));
+        let (store, session) = (store.clone(), session(&world, number, principal.clone()));
         let links =
-            SignInWrite::DeleteAll { visitor: visitor.clone(), kind: Some(SignInKind::Link) };
+            SignInWrite::DeleteAll { principal: principal.clone(), kind: Some(SignInKind::Link) };
         let writes = vec![links.into(), insert(&session)];
         tokio::spawn(async move {
             change(&*store, SignInDigest([1; 32]), true, (session, writes)).await.unwrap()
@@ -116,21 +116,21 @@ pub async fn a_link_is_found_by_one(store: Arc<dyn Store>) {
     assert_eq!(store.sign_in_show(used.digest).await.unwrap(), Some(used));
 }
 
-/// Signing out ends a session; everywhere ends all of a visitor's, and nobody else's.
+/// Signing out ends a session; everywhere ends all of a principal's, and nobody else's.
 pub async fn signing_out_ends_one_session_or_all_of_a_visitor(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let visitor = customer("a@example.com");
-    let same_name = Visitor { role: Role::Operator, name: "a@example.com".to_owned() };
-    for (number, visitor) in [
-        (11, &visitor),
-        (12, &visitor),
+    let principal = customer("a@example.com");
+    let same_name = Principal { role: Role::Operator, name: "a@example.com".to_owned() };
+    for (number, principal) in [
+        (11, &principal),
+        (12, &principal),
         (13, &same_name),
         (14, &customer("b@example.com")),
-        (15, &visitor),
+        (15, &principal),
     ] {
-        put(&*store, session(&world, number, visitor.clone())).await;
+        put(&*store, session(&world, number, principal.clone())).await;
     }
-    put(&*store, link(&world, 4, visitor.clone())).await;
+    put(&*store, link(&world, 4, principal.clone())).await;
     put(&*store, link(&world, 5, same_name)).await;
     let left = async || {
         let mut left = Vec::new();
@@ -142,18 +142,19 @@ pub async fn signing_out_ends_one_session_or_all_of_a_visitor(store: Arc<dyn Sto
         left
     };
     let end = async |write: SignInWrite| {
-        let ended = session(&world, 11, visitor.clone());
+        let ended = session(&world, 11, principal.clone());
         change(&*store, SignInDigest([99; 32]), false, (ended, vec![write.into()])).await.unwrap();
     };
     end(SignInWrite::Delete(SignInDigest([11; 32]))).await;
     assert_eq!(left().await, [12, 13, 14, 15, 4, 5]);
-    end(SignInWrite::DeleteAll { visitor: visitor.clone(), kind: Some(SignInKind::Link) }).await;
+    end(SignInWrite::DeleteAll { principal: principal.clone(), kind: Some(SignInKind::Link) })
+        .await;
     assert_eq!(left().await, [12, 13, 14, 15, 5]);
-    end(SignInWrite::DeleteAll { visitor: visitor.clone(), kind: None }).await;
+    end(SignInWrite::DeleteAll { principal: principal.clone(), kind: None }).await;
     assert_eq!(left().await, [13, 14, 5]);
     let later = world.now() + TimeDelta::days(1);
-    assert_eq!(store.ended_count(Ended::SignIns, later).await.unwrap(), 3);
-    assert_eq!(store.ended_delete(Ended::SignIns, later, 10).await.unwrap(), 3);
+    assert_eq!(store.count_expired(RetentionKind::SignIns, later).await.unwrap(), 3);
+    assert_eq!(store.delete_expired(RetentionKind::SignIns, later, 10).await.unwrap(), 3);
 }
 
 /// The link and its mail are kept together; and a contact's tenants are found in any case.

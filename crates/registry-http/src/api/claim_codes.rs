@@ -1,0 +1,43 @@
+//! `POST /claim-codes`
+
+use axum::Json;
+use axum::extract::State;
+use registry_api::{ClaimCodeRequest, ClaimCodeResponse, Problem};
+
+use super::{JsonProblems, ServerProblems, ServiceProblems};
+use crate::app::AppState;
+use crate::auth::Service;
+use crate::idempotency::Idempotency;
+use crate::json::ApiJson;
+use crate::problem::ApiError;
+
+/// Mints an activation code for the entitlement of a subscription. Its unclaimed ones die.
+#[utoipa::path(
+    post, path = "/claim-codes", tag = "services", security(("service" = [])),
+    request_body = ClaimCodeRequest,
+    responses(
+        (status = 200, description = "Minted", body = ClaimCodeResponse),
+        (status = 403, description = "`entitlement_revoked`, `tenant_suspended`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "`entitlement_not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`tenant_mismatch`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`; `reason` names the field", body = Problem,
+         content_type = "application/problem+json"),
+        JsonProblems, ServerProblems, ServiceProblems,
+    )
+)]
+pub(crate) async fn claim_codes(
+    State(app): State<AppState>,
+    Service(actor): Service,
+    idempotency: Idempotency,
+    ApiJson(request): ApiJson<ClaimCodeRequest>,
+) -> Result<Json<ClaimCodeResponse>, ApiError> {
+    let key = idempotency.key("POST /claim-codes", &actor.name, &request);
+    let ClaimCodeRequest { stripe_sub_id, tenant_id } = request;
+    let tenant_id = tenant_id.map(Into::into);
+    let issued = app.registry.activation_code_issue(&stripe_sub_id, tenant_id, key, actor).await?;
+    Ok(Json(ClaimCodeResponse {
+        code: issued.code.grouped().to_string(),
+        expires_at: issued.expires_at.timestamp(),
+    }))
+}

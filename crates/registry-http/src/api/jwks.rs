@@ -1,0 +1,31 @@
+//! `GET /.well-known/jwks.json`
+
+use axum::Json;
+use axum::extract::State;
+use registry_api::{Jwk, Jwks};
+use registry_core::license::{JwkMaterial, PublicKey};
+
+use crate::app::AppState;
+
+/// The keys that licenses can be verified with.
+#[utoipa::path(
+    get, path = "/.well-known/jwks.json", tag = "appliances",
+    responses((status = 200, description = "The keys", body = Jwks))
+)]
+pub(crate) async fn jwks(State(app): State<AppState>) -> Json<Jwks> {
+    Json(Jwks { keys: app.registry.public_keys().iter().map(jwk).collect() })
+}
+
+fn jwk(key: &PublicKey) -> Jwk {
+    let JwkMaterial { kty, crv, alg, x, y } = key.material.jwk();
+    let kid = key.kid.clone();
+    Jwk {
+        kty: kty.to_owned(),
+        crv: crv.to_owned(),
+        x,
+        y,
+        kid,
+        alg: alg.to_owned(),
+        r#use: "sig".to_owned(),
+    }
+}

@@ -1,0 +1,102 @@
+//! One form for every error, whoever made it: a handler, the framework, or a panic.
+//!
+//! A program gets `application/problem+json` (RFC 9457). A person in a browser gets a page.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use registry_api::Problem;
+
+use super::logging::FailureCause;
+use super::path_pattern;
+use super::request_id::RequestId;
+use crate::app::AppState;
+use crate::problem::ApiError;
+use crate::problem_page;
+use crate::web::PageErrors;
+use crate::web::pages::AlreadyPage;
+
+/// Gives an error response its form.
+pub(crate) async fn errors(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let id = request.extensions().get().map(|RequestId(id)| id.clone()).unwrap_or_default();
+    let page_title = problem_page::title(&path_pattern(&request), request.headers());
+    let page_errors = PageErrors::of(&app, &request);
+    let mut response = next.run(request).await;
+    if let (Some(page_errors), Ok(web)) = (page_errors, app.web()) {
+        response = page_errors.page_response(web, &id, response);
+    }
+    let is_page = response.extensions_mut().remove::<AlreadyPage>().is_some();
+    let error = response.extensions_mut().remove::<ApiError>();
+    let status = response.status();
+    let needs_form = !is_page && (status.is_client_error() || status.is_server_error());
+    let Some(error) = error.or_else(|| needs_form.then(|| ApiError::of_status(status))) else {
+        return response;
+    };
+    let cause = error.cause.clone().map(FailureCause);
+    if needs_form {
+        response = formed(&app, &response, error, &id, page_title);
+    }
+    if let Some(cause) = cause {
+        response.extensions_mut().insert(cause);
+    }
+    response
+}
+
+/// The error as a problem, or as a page with this title. Headers of the original response stay, such
+/// as `Allow`, `Retry-After`, `WWW-Authenticate` and `Content-Range`.
+fn formed(
+    app: &AppState,
+    original: &Response,
+    error: ApiError,
+    id: &str,
+    page_title: Option<&str>,
+) -> Response {
+    let status = original.status();
+    let portal = app.registry.settings().portal_url.as_deref();
+    let next_step = error.refusal.as_ref().and_then(|refusal| refusal.next_step(portal));
+    let text = next_step
+        .as_ref()
+        .map_or_else(|| error.text.clone(), |step| format!("{} {step}", error.text));
+    let problem = Problem {
+        r#type: "about:blank".to_owned(),
+        title: status.canonical_reason().unwrap_or("Error").to_owned(),
+        status: status.as_u16(),
+        error: text.clone(),
+        detail: text,
+        code: error.code,
+        reason: error.reason,
+        retryable: status.is_server_error() || matches!(status.as_u16(), 408 | 429),
+        next_step,
+        parts: error.parts,
+        server_time: app.registry.now(),
+        request_id: id.to_owned(),
+    };
+    let mut formed = if let Some(title) = page_title {
+        (status, problem_page::render(title, &problem, &error.text)).into_response()
+    } else {
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (status, kind, Json(problem)).into_response()
+    };
+    formed.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in original.headers() {
+        if *name != header::CONTENT_LENGTH && !formed.headers().contains_key(name) {
+            formed.headers_mut().insert(name, value.clone());
+        }
+    }
+    formed
+}
+
+/// Turns a panic in a handler into a 500. The process goes on.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that tower-http calls")]
+pub(crate) fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    ApiError::internal(format!("a handler panicked: {}", text.unwrap_or("no message")))
+        .into_response()
+}
