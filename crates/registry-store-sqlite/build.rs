@@ -1,4 +1,5 @@
-//! Compiles again when a migration comes: the embedding macro alone would not notice a new folder.
+//! Compiles the crate again when a migration is added. The macro that embeds migrations does not
+//! notice a new folder.
 
 fn main() {
     println!("cargo:rerun-if-changed=../../migrations/sqlite");

@@ -1,4 +1,4 @@
-//! The appliance: an installed machine of a paid tenant, and its credentials.
+//! The appliance, an installed machine of a paid tenant, and its credentials.
 
 use crate::clock::Timestamp;
 use crate::id::TenantId;
@@ -6,44 +6,45 @@ use crate::license::LicenseTerms;
 use crate::secret::CredentialDigest;
 use crate::text::ApplianceId;
 
-/// An appliance. Its identity is (tenant, appliance id): the id alone may occur under many tenants.
+/// An appliance. The identity is (tenant, appliance id), because the id alone may occur under many
+/// tenants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appliance {
-    /// Whose it is.
+    /// The tenant that owns the appliance.
     pub tenant_id: TenantId,
-    /// What it calls itself.
+    /// The appliance's own name for itself.
     pub id: ApplianceId,
-    /// When it was first registered.
+    /// Time of the first registration.
     pub registered_at: Timestamp,
-    /// When it last checked in.
+    /// Time of the last check-in.
     pub last_check_in_at: Option<Timestamp>,
-    /// When an operator revoked it.
+    /// Time of the revocation by an operator.
     pub revoked_at: Option<Timestamp>,
-    /// The license last issued to it. The token itself is never kept.
+    /// The last license issued to the appliance. The signed token is never stored.
     pub license: Option<IssuedLicense>,
 }
 
-/// What is remembered of an issued license.
+/// The stored part of an issued license.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedLicense {
-    /// What it says.
+    /// The terms of the license.
     pub terms: LicenseTerms,
-    /// When it ends.
+    /// Expiry of the license.
     pub expires_at: Timestamp,
 }
 
-/// A credential of an appliance, as kept: several may be valid at once, until the newest is first
-/// used.
+/// A stored credential of an appliance. Several may be valid at once, until a check-in first uses
+/// the newest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// The digest of the credential.
+    /// Digest of the credential.
     pub digest: CredentialDigest,
-    /// Whose it is.
+    /// The tenant that owns the appliance.
     pub tenant_id: TenantId,
-    /// Of which appliance.
+    /// The appliance.
     pub appliance_id: ApplianceId,
-    /// When it was issued.
+    /// Time of issue.
     pub issued_at: Timestamp,
-    /// When it was first used by a check-in.
+    /// Time of the first check-in with this credential.
     pub first_used_at: Option<Timestamp>,
 }

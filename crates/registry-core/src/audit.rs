@@ -1,55 +1,60 @@
-//! The audit: one line, in the same transaction, for every change and for every refusal of
-//! something known.
+//! The audit log: one entry for every change and for every refusal that concerns a known tenant,
+//! code or entitlement, written in the same transaction.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::{AuditId, CodeId, MailId, TenantId};
 use crate::rate_limit::Source;
 use crate::string_enum::string_enum;
+use crate::text::ApplianceId;
 
-/// What happened.
+/// The kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A tenant was registered.
     TenantRegistered,
-    /// A tenant that an appliance brought along was adopted.
+    /// An appliance brought a tenant id that the registry did not know, and the tenant was adopted.
     TenantAdopted,
-    /// A tenant's edition was raised by an entitlement bound to it.
+    /// A tenant took over the edition of an entitlement that was bound to it.
     TenantUpgraded,
-    /// A tenant was suspended by an operator.
+    /// An operator suspended a tenant.
     TenantSuspended,
-    /// A suspended or cancelled tenant was resumed.
+    /// An operator resumed a suspended or cancelled tenant.
     TenantResumed,
-    /// A tenant was cancelled.
+    /// An operator cancelled a tenant.
     TenantCancelled,
-    /// An appliance was revoked, and all of its credentials.
+    /// An appliance was revoked, with all its credentials.
     ApplianceRevoked,
-    /// A code was minted.
+    /// A code was issued.
     CodeIssued,
-    /// A code was minted for a tenant that had some before: the unused ones are dead.
+    /// A code was issued to a tenant that had earlier codes; it replaces the unused ones.
     CodeReissued,
     /// A code was redeemed.
     CodeRedeemed,
-    /// A redemption was refused; the reason is in the detail.
+    /// A redemption was refused; the detail has the reason.
     RedeemRefused,
-    /// A re-issue was refused; the reason is in the detail.
+    /// A re-issue was refused; the detail has the reason.
     ReissueRefused,
-    /// A registration for a known subscription was refused; the reason is in the detail.
+    /// A registration for a known subscription was refused; the detail has the reason.
     RegisterRefused,
     /// A check-in with the credential of a revoked appliance was refused.
     CheckInRefused,
     /// The first appliance of a tenant checked in.
     TenantActive,
-    /// A license was signed for an appliance that checked in; why is in the detail.
+    /// A license was signed for an appliance that checked in; the detail has the reason.
     LicenseRenewed,
     /// An entitlement was granted.
     EntitlementGranted,
-    /// An entitlement was changed: seats, customer or edition.
+    /// The seats, the customer or the edition of an entitlement changed.
     EntitlementChanged,
-    /// An entitlement that had been revoked holds again.
+    /// A revoked entitlement became active again.
     EntitlementRestored,
-    /// A license was signed for a subscription; for how long is in the detail.
+    /// A license was signed for a subscription; the detail has its lifetime.
     LicenseSigned,
-    /// A change to a known entitlement was refused; the reason is in the detail.
+    /// A change to a known entitlement was refused; the detail has the reason.
     EntitlementRefused,
     /// An entitlement was bound to a tenant.
     EntitlementBound,
@@ -61,28 +66,29 @@ pub enum Action {
     ReleaseYanked,
     /// An earlier release was made the current one of its channel.
     ReleaseRolledBack,
-    /// A contact asked for a link that signs in; it is mailed.
+    /// A contact requested a sign-in link, which is mailed.
     SignInAsked,
     /// Somebody signed in to the portal or the console.
     SignedIn,
     /// Somebody signed out, from one session or everywhere.
     SignedOut,
-    /// A mail was queued again by an operator.
+    /// An operator queued a mail again.
     MailRetried,
-    /// A mail was discarded by an operator.
+    /// An operator discarded a mail.
     MailDiscarded,
-    /// A mail's download link was followed: one line a code, source and minute, with their number.
-    DownloadStarted,
-    /// A mail's download link was refused; the reason is in the detail. One line a code, source and
+    /// The download link in a mail was followed. One entry counts the events of a code, source and
     /// minute.
+    DownloadStarted,
+    /// The download link in a mail was refused; the detail has the reason. One entry counts the
+    /// events of a code, source and minute.
     DownloadRefused,
-    /// Unknown codes were tried: one line a source and minute, with their number.
+    /// Unknown codes were submitted. One entry counts the events of a source and minute.
     UnknownCodes,
 }
 
 impl Action {
-    /// Whether one line stands for several events of a minute: what an open endpoint writes must
-    /// not grow with every call.
+    /// True if one entry counts several events of a minute. Endpoints without authentication write
+    /// such entries, so that the audit log does not grow with every call.
     #[must_use]
     pub fn is_counted(self) -> bool {
         matches!(self, Self::DownloadStarted | Self::DownloadRefused | Self::UnknownCodes)
@@ -126,43 +132,140 @@ string_enum!(Action {
     UnknownCodes = "unknown_codes",
 });
 
-/// Who did it, and from where.
+/// The author of an event, and where the request came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// `service:` or `operator:` and a token's name, `customer:` and an address, or what stands
-    /// open to anybody: `appliance`, `customer`, `portal`, `signup`.
+    /// Name of the actor: `service:` with the name of a token, `operator:` with the name of a token
+    /// or of a system user, `customer:` with an email address, or, for endpoints without
+    /// authentication, `appliance`, `customer`, `portal` or `signup`.
     pub name: String,
-    /// The address or machine the request came from.
+    /// Network address or machine that the request came from.
     pub source: String,
 }
 
 impl Actor {
-    /// A customer who signed in with this address.
+    /// Returns the actor for a customer who is signed in with `address`.
     #[must_use]
     pub fn customer(address: &str, source: Source) -> Self {
         Self { name: format!("customer:{address}"), source: source.to_string() }
     }
 }
 
-/// A line of the audit. It names codes by their id, never by their text.
+/// The detail of an audit entry: what its action leaves open. The store keeps it as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuditDetail {
+    /// Name of the reason: the [`reason`](crate::Refusal::reason) of a refusal, or why a license
+    /// was due. Pages translate it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The appliance concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub appliance: Option<String>,
+    /// A value, such as an edition, a version, an earlier status, or the error of a mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+impl AuditDetail {
+    /// A detail with this reason.
+    #[must_use]
+    pub fn reason(reason: &str) -> Self {
+        Self { reason: Some(reason.to_owned()), ..Self::default() }
+    }
+
+    /// A detail about this appliance.
+    #[must_use]
+    pub fn appliance(appliance: &ApplianceId) -> Self {
+        Self { appliance: Some(appliance.to_string()), ..Self::default() }
+    }
+
+    /// A detail with this value. An empty value is no detail.
+    #[must_use]
+    pub fn value(value: &str) -> Self {
+        Self { value: Some(value.to_owned()).filter(|value| !value.is_empty()), ..Self::default() }
+    }
+
+    /// This detail, about this appliance.
+    #[must_use]
+    pub fn of(self, appliance: &ApplianceId) -> Self {
+        Self { appliance: Some(appliance.to_string()), ..self }
+    }
+
+    /// The detail as the store keeps it: JSON, or nothing.
+    #[must_use]
+    pub fn to_stored(&self) -> String {
+        if *self == Self::default() {
+            return String::new();
+        }
+        // None of the keys is anything but text, which is all that could fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads what a store kept. Text of another form is a value: earlier versions wrote it.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|_| Self::value(text))
+    }
+}
+
+impl fmt::Display for AuditDetail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [&self.reason, &self.value, &self.appliance];
+        let parts: Vec<_> = parts.into_iter().flatten().map(String::as_str).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// An entry of the audit log. Codes appear by id, never by their text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Its id.
+    /// Id of the entry.
     pub id: AuditId,
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// Who and from where.
+    /// The author of the event.
     pub actor: Actor,
-    /// What.
+    /// The kind of event.
     pub action: Action,
-    /// About which tenant.
+    /// The tenant concerned.
     pub tenant_id: Option<TenantId>,
-    /// About which code.
+    /// The code concerned.
     pub code_id: Option<CodeId>,
-    /// About which mail.
+    /// The mail concerned.
     pub mail_id: Option<MailId>,
-    /// Why, or with what result: short, and without secrets.
-    pub detail: String,
-    /// How often, where a line stands for several events.
+    /// The reason or the result, without secrets.
+    pub detail: AuditDetail,
+    /// Number of events that this entry counts.
     pub count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detail_is_read_as_it_was_stored() {
+        let appliance = ApplianceId::from_stored("appliance-1".to_owned());
+        for (detail, stored, shown) in [
+            (AuditDetail::default(), "", ""),
+            (AuditDetail::value(""), "", ""),
+            (AuditDetail::value("1.0.0"), r#"{"value":"1.0.0"}"#, "1.0.0"),
+            (
+                AuditDetail::reason("code_expired").of(&appliance),
+                r#"{"reason":"code_expired","appliance":"appliance-1"}"#,
+                "code_expired, appliance-1",
+            ),
+            (AuditDetail::appliance(&appliance), r#"{"appliance":"appliance-1"}"#, "appliance-1"),
+            (AuditDetail::value("{"), r#"{"value":"{"}"#, "{"),
+        ] {
+            assert_eq!(detail.to_stored(), stored);
+            assert_eq!(AuditDetail::from_stored(stored), detail);
+            assert_eq!(detail.to_string(), shown);
+        }
+        assert_eq!(
+            AuditDetail::from_stored("by appliance-1"),
+            AuditDetail::value("by appliance-1")
+        );
+    }
 }

@@ -8,23 +8,23 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::secret::DownloadLink;
 
-/// Where a file is: segments of letters, digits, `.`, `_`, `-` and `+`, joined by `/`.
+/// The path of a file in the blob store: segments of letters, digits, `.`, `_`, `-` and `+`, joined
+/// by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BlobKey(String);
 
 impl BlobKey {
-    /// Reads a key; `None` for anything that could lead a file store astray (`..`, empty segments,
-    /// odd characters).
+    /// Parses a key. Returns `None` for anything that could escape a store's folder (`..`, empty
+    /// segments) or has other characters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-        let segments_fine = text
-            .split('/')
-            .all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(fine));
-        (text.len() <= 512 && segments_fine).then(|| Self(text.to_owned()))
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+        let is_segment =
+            |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_allowed);
+        (text.len() <= 512 && text.split('/').all(is_segment)).then(|| Self(text.to_owned()))
     }
 
-    /// The key.
+    /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -37,52 +37,51 @@ impl fmt::Display for BlobKey {
     }
 }
 
-/// What went wrong with a file.
+/// Errors of the blob store.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("no file at `{0}`")]
     NotFound(BlobKey),
-    /// The store cannot be reached or does not do what it should; trying later may help.
+    /// The store cannot be reached or does not work; a later attempt may succeed.
     #[error("the blob store is unavailable: {0}")]
     Unavailable(String),
 }
 
-/// A file being written. Dropping it without [`finish`](Self::finish) MUST leave nothing under its
+/// An upload in progress. Dropping it without [`finish`](Self::finish) MUST leave nothing under its
 /// key.
 #[async_trait]
 pub trait BlobUpload: Send {
-    /// Appends a part. The upload MUST NOT be held in memory whole.
+    /// Appends a part. MUST NOT hold the whole upload in memory.
     async fn write(&mut self, part: &[u8]) -> Result<(), BlobError>;
 
-    /// Makes the file durable and visible under its key, replacing what was there, all of it or
-    /// nothing.
+    /// Makes the file durable and visible under its key, replacing an earlier file. MUST be atomic.
     async fn finish(self: Box<Self>) -> Result<(), BlobError>;
 
-    /// Takes back what was written.
+    /// Discards the upload.
     async fn abort(self: Box<Self>) -> Result<(), BlobError>;
 }
 
-/// A store of files.
+/// The port to a store of files.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Starts to write a file, of about `size` bytes where that is known. It MUST NOT be visible
-    /// before it is finished.
+    /// Starts the upload of a file of about `size` bytes (`None` if unknown). The file MUST NOT be
+    /// visible before [`finish`](BlobUpload::finish).
     async fn upload(
         &self,
         key: &BlobKey,
         size: Option<u64>,
     ) -> Result<Box<dyn BlobUpload>, BlobError>;
 
-    /// The size of a file in bytes, or [`BlobError::NotFound`].
+    /// Returns the size of a file in bytes, or [`BlobError::NotFound`].
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError>;
 
-    /// Deletes a file; one that is not there is deleted already.
+    /// Deletes a file. Succeeds if the file does not exist.
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError>;
 
-    /// A link that downloads the file without any other proof until `expires_at`. It is made
-    /// without asking the file's store, so it MUST work where that is down. `now` is the time it is
-    /// made at.
+    /// Returns a link, issued at `now`, that downloads the file without other proof until
+    /// `expires_at`. The link is computed without a request to the store, so this MUST succeed
+    /// while the store is down.
     async fn link(
         &self,
         key: &BlobKey,
@@ -90,40 +89,40 @@ pub trait BlobStore: Send + Sync {
         expires_at: Timestamp,
     ) -> Result<DownloadLink, BlobError>;
 
-    /// Whether files can be read and written now.
+    /// Checks that files can be read and written now.
     async fn probe(&self) -> Result<(), BlobError>;
 }
 
-/// A file that a link of our own names, ready to be served.
+/// A file that a link signed by registryd names, ready to be served.
 #[derive(Debug)]
 pub struct LinkedFile {
-    /// Where it is on this machine.
+    /// Path of the file on this machine.
     pub path: PathBuf,
-    /// Its key.
+    /// Key of the file.
     pub key: BlobKey,
 }
 
-/// Why a link of our own is not served.
+/// Reasons not to serve a link that registryd signed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// The signature does not fit: the link was altered or cut off.
+    /// The signature does not match: the link was altered or cut off.
     #[error("This download link is not valid: it was altered or cut off.")]
     Invalid,
-    /// Its time ran out.
-    #[error("This download link ended on {}.", crate::clock::in_words(*.0))]
+    /// The link has expired.
+    #[error("This download link expired on {}.", crate::clock::format_time(*.0))]
     Expired(Timestamp),
-    /// The file it names is gone.
-    #[error("The file behind this download link is not there any more.")]
+    /// The file does not exist.
+    #[error("The file behind this download link no longer exists.")]
     Gone,
-    /// The file cannot be looked at now.
+    /// The file cannot be read now.
     #[error("The file behind this download link cannot be read now.")]
     Unavailable(String),
 }
 
-/// Checks the links of a store whose files registryd serves itself.
+/// The port that verifies download links, for stores whose files registryd serves itself.
 pub trait LinkedFiles: Send + Sync {
-    /// The file that the link with this key and query string names. The signature MUST be checked,
-    /// in constant time, before the expiry, and both before the file.
+    /// Returns the file that a link names; `key` and `query` are the link's path and query string.
+    /// MUST check the signature first (in constant time), then the expiry, and only then the file.
     fn open(&self, key: &str, query: &str, now: Timestamp) -> Result<LinkedFile, LinkError>;
 }
 
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_cannot_leave_its_folder() {
+    fn key_cannot_leave_its_folder() {
         for text in ["stable/1.2.3/appliance.iso", "a", "a-b_c+d.e/f"] {
             assert!(BlobKey::parse(text).is_some(), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! Editions: a catalogue in the configuration, not names in the code.
+//! Editions. They are a catalogue in the configuration; the code has no names of editions.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use crate::Refusal;
 pub struct EditionName(String);
 
 impl EditionName {
-    /// Takes a name from the catalogue or from the store; clients' texts go through
+    /// Wraps a name from the catalogue or the store. Names from clients go through
     /// [`EditionCatalogue::find`].
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
-    /// The name.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -36,48 +36,53 @@ impl fmt::Display for EditionName {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edition {
-    /// Its name in requests and answers.
+    /// Name in requests and responses.
     pub name: EditionName,
-    /// The license tier of a paid edition; a free one has none, and never gets a license.
+    /// License tier of a paid edition. A free edition has none, and never gets a license.
     #[serde(default)]
     pub tier: Option<String>,
-    /// Other names that are read as this one.
+    /// Name that people read on pages and in mails. By default the name.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Other names that clients may use for this edition.
     #[serde(default)]
     pub aliases: Vec<String>,
 }
 
-/// The editions of this vendor.
+/// The vendor's editions.
 #[derive(Clone, Debug)]
 pub struct EditionCatalogue {
     editions: Vec<Edition>,
     free: EditionName,
 }
 
-/// Why a catalogue cannot be used.
+/// Reasons why a catalogue is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
-    /// Tenants whose entitlement ends fall back to a free edition; there must be one.
+    /// No edition is free. Tenants fall back to a free edition when their entitlement ends.
     #[error(
-        "no edition without a `tier`: a tenant whose entitlement ends needs a free edition to fall back to"
+        "no edition without a `tier`: a tenant needs a free edition to fall back to when its \
+         entitlement ends"
     )]
     NoFreeEdition,
-    /// A name or an alias stands twice.
-    #[error("the edition name `{0}` stands twice")]
+    /// Two editions share a name or an alias.
+    #[error("the edition name `{0}` is used twice")]
     Duplicate(String),
-    /// A license tier is called like a free edition: a license for it would be taken for none.
-    #[error("the tier `{0}` is called like a free edition")]
+    /// A license tier has the name of a free edition: clients would treat such a license as none.
+    #[error("the tier `{0}` has the name of a free edition")]
     FreeTier(String),
-    /// A name is empty.
+    /// A name or a tier is empty.
     #[error("an edition has an empty name or tier")]
     Empty,
 }
 
 impl Default for EditionCatalogue {
-    /// `essentials` (free) and `pro` (tier `pro`, also read from `premium`).
+    /// `essentials` (free) and `pro` (tier `pro`, alias `premium`).
     fn default() -> Self {
         let edition = |name: &str, tier: Option<&str>, aliases: &[&str]| Edition {
             name: EditionName::new(name),
             tier: tier.map(str::to_owned),
+            label: None,
             aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
         };
         Self {
@@ -91,8 +96,7 @@ impl Default for EditionCatalogue {
 }
 
 impl EditionCatalogue {
-    /// Checks and takes a catalogue. The first free edition is the one that ended entitlements fall
-    /// back to.
+    /// Validates a catalogue. Tenants whose entitlement ended fall back to the first free edition.
     pub fn new(editions: Vec<Edition>) -> Result<Self, CatalogueError> {
         let mut seen = std::collections::BTreeSet::new();
         for edition in &editions {
@@ -110,7 +114,8 @@ impl EditionCatalogue {
             .find(|edition| edition.tier.is_none())
             .ok_or(CatalogueError::NoFreeEdition)?;
         let free = free.name.clone();
-        // The clients in the field take `essentials` for free, whatever the catalogue says.
+        // Clients in the field treat `essentials` as free, even if the catalogue has no such
+        // edition.
         let is_free = |tier: &&String| {
             *tier == "essentials"
                 || editions.iter().any(|it| it.tier.is_none() && it.name.as_str() == **tier)
@@ -123,7 +128,7 @@ impl EditionCatalogue {
         Ok(Self { editions, free })
     }
 
-    /// Finds the edition a client names, aliases included.
+    /// Finds the edition that a client named, by name or alias.
     pub fn find(&self, name: &str) -> Result<&Edition, Refusal> {
         let known = |edition: &&Edition| {
             edition.name.as_str() == name || edition.aliases.iter().any(|a| a == name)
@@ -142,13 +147,20 @@ impl EditionCatalogue {
         self.editions.iter().map(|edition| &edition.name)
     }
 
-    /// The license tier of an edition; `None` for a free or a removed one.
+    /// The name of an edition that people read.
+    #[must_use]
+    pub fn label<'a>(&'a self, name: &'a EditionName) -> &'a str {
+        let edition = self.editions.iter().find(|edition| edition.name == *name);
+        edition.and_then(|edition| edition.label.as_deref()).unwrap_or(name.as_str())
+    }
+
+    /// The license tier of an edition; `None` for a free edition or one that was removed.
     #[must_use]
     pub fn tier(&self, name: &EditionName) -> Option<&str> {
         self.find(name.as_str()).ok()?.tier.as_deref()
     }
 
-    /// The edition of whoever has no active entitlement.
+    /// The edition of tenants without an active entitlement.
     #[must_use]
     pub fn free(&self) -> &EditionName {
         &self.free
@@ -158,6 +170,21 @@ impl EditionCatalogue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn label_defaults_to_the_name() {
+        let edition = |name: &str, label: Option<&str>| Edition {
+            name: EditionName::new(name),
+            tier: None,
+            label: label.map(str::to_owned),
+            aliases: Vec::new(),
+        };
+        let editions = vec![edition("free", Some("Community")), edition("other", None)];
+        let catalogue = EditionCatalogue::new(editions).unwrap();
+        for (name, label) in [("free", "Community"), ("other", "other"), ("gone", "gone")] {
+            assert_eq!(catalogue.label(&EditionName::new(name)), label);
+        }
+    }
 
     #[test]
     fn premium_is_read_as_pro() {
@@ -171,11 +198,13 @@ mod tests {
         ));
     }
 
+    /// R-license-3: no tier may be named `essentials`.
     #[test]
-    fn a_catalogue_without_a_free_edition_or_with_a_name_twice_is_refused() {
+    fn invalid_catalogue_is_refused() {
         let edition = |name: &str, tier: Option<&str>| Edition {
             name: EditionName::new(name),
             tier: tier.map(str::to_owned),
+            label: None,
             aliases: vec![],
         };
         let refused = |editions| EditionCatalogue::new(editions).unwrap_err();

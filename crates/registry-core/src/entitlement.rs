@@ -1,42 +1,42 @@
-//! The entitlement: what a customer has paid for.
+//! The entitlement: the right to a paid edition.
 
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::id::{EntitlementId, TenantId};
 use crate::text::{CompanyName, SubscriptionId};
 
-/// A right to a paid edition. A tenant has at most one active one.
+/// A right to a paid edition. A tenant has at most one active entitlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {
-    /// Its id.
+    /// Id of the entitlement.
     pub id: EntitlementId,
-    /// Whom it is bound to; an unbound one is bound by its activation code.
+    /// The tenant that the entitlement is bound to. The activation code binds an unbound one.
     pub tenant_id: Option<TenantId>,
-    /// The subscription behind it; an operator's sale has none.
+    /// The subscription behind the entitlement; `None` for an operator's sale.
     pub subscription: Option<SubscriptionId>,
     /// The customer that licenses name.
     pub customer: CompanyName,
     /// The paid edition.
     pub edition: EditionName,
-    /// How many seats; `None` is unlimited.
+    /// Number of seats; `None` is unlimited.
     pub seats: Option<u32>,
-    /// The `sub` of its licenses, the same over all renewals.
+    /// The `sub` of the licenses, the same for all renewals.
     pub license_sub: String,
-    /// When it was granted.
+    /// Time of the grant.
     pub created_at: Timestamp,
-    /// When it was revoked, if it is.
+    /// Time of the revocation; `None` while the entitlement is active.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl Entitlement {
-    /// Whether it holds now.
+    /// True if the entitlement was not revoked.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.revoked_at.is_none()
     }
 }
 
-/// The entitlement that speaks for a tenant: the active one, else the newest.
+/// Returns the entitlement that represents a tenant: the active one, or else the newest.
 #[must_use]
 pub fn current(entitlements: &[Entitlement]) -> Option<&Entitlement> {
     entitlements

@@ -1,4 +1,4 @@
-//! The randomness port.
+//! The port to randomness.
 
 use uuid::{Builder, Uuid};
 
@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 
 /// A source of cryptographically strong random bytes.
 pub trait Entropy: Send + Sync {
-    /// Fills `buffer` with random bytes. MUST NOT return without having filled it.
+    /// Fills `buffer` with random bytes. MUST NOT return before the whole buffer is filled.
     fn fill(&self, buffer: &mut [u8]);
 }
 
@@ -17,22 +17,22 @@ pub fn bytes<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     buffer
 }
 
-/// Draws a time-ordered id (UUID version 7, RFC 9562 §5.7): rows made together stand together in an
-/// index.
+/// Draws a time-ordered id (UUID version 7, RFC 9562 §5.7), so that rows of the same time are
+/// neighbours in an index.
 #[must_use]
 pub fn uuid(entropy: &dyn Entropy, now: Timestamp) -> Uuid {
     let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
     Builder::from_unix_timestamp_millis(millis, &bytes(entropy)).into_uuid()
 }
 
-/// The least id that [`uuid()`] can draw at `moment`: all that were drawn before are less.
+/// Returns the smallest id that [`uuid()`] can draw at `moment`. All ids drawn earlier are smaller.
 #[must_use]
 pub fn uuid_floor(moment: Timestamp) -> Uuid {
     let millis = u64::try_from(moment.timestamp_millis()).unwrap_or_default();
     Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
-/// Lower-case hexadecimal, two digits a byte.
+/// Formats bytes as lower-case hexadecimal, two digits per byte.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

@@ -1,9 +1,11 @@
-//! Ids, one type each, so that a tenant is never mistaken for a code.
+//! Ids, each with its own type, so that a tenant's id cannot be passed as a code's.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::Refusal;
 
 macro_rules! id {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
@@ -41,17 +43,23 @@ macro_rules! id {
 }
 
 id!(
-    /// Names a tenant, everywhere and for good: it travels to the appliance and comes back with
-    /// every re-issue.
+    /// Id of a tenant. It never changes: the appliance stores it, and every re-issue keeps it.
     TenantId,
-    /// Names an entitlement.
+    /// Id of an entitlement.
     EntitlementId,
-    /// Names an install code without being one: what audit lines and logs say.
+    /// Id of an install code. It is not secret, so audit entries and logs use it.
     CodeId,
-    /// Names a mail in the outbox; its `Message-ID` is made of it.
+    /// Id of a mail in the outbox. The `Message-ID` is derived from it.
     MailId,
-    /// Names a line of the audit.
+    /// Id of an audit entry.
     AuditId,
-    /// Names a published release.
+    /// Id of a published release.
     ReleaseId,
 );
+
+impl TenantId {
+    /// Reads the id in a request's path. Refuses text that is no id: there is no such tenant.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        text.parse().map_err(|_| Refusal::TenantNotFound)
+    }
+}

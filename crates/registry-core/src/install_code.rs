@@ -1,4 +1,4 @@
-//! Install codes: how they look, how they are read, and the states they go through.
+//! Install codes: format, parsing and states.
 
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// Upper-case letters and digits without look-alikes: no `0 O 1 I L U`.
 const ALPHABET: &[u8; 30] = b"ABCDEFGHJKMNPQRSTVWXYZ23456789";
 
-/// Any code that was ever minted is within these lengths, whatever the setting is today.
+/// Range of the length setting, and therefore of all codes ever issued.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=32;
 
 secret_text!(
@@ -20,7 +20,7 @@ secret_text!(
     PlainCode,
 );
 
-/// How many characters a new code has.
+/// Number of characters of a new code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeLength(usize);
 
@@ -32,7 +32,7 @@ impl Default for CodeLength {
 }
 
 impl CodeLength {
-    /// Takes a length of 8 to 32 characters.
+    /// Accepts a length from 8 to 32 characters.
     #[must_use]
     pub fn new(length: usize) -> Option<Self> {
         LENGTHS.contains(&length).then_some(Self(length))
@@ -40,15 +40,15 @@ impl CodeLength {
 }
 
 impl PlainCode {
-    /// Draws a code: every character equally likely.
+    /// Draws a code in which every character is equally likely.
     #[must_use]
     pub fn draw(entropy: &dyn Entropy, length: CodeLength) -> Self {
         let mut code = String::with_capacity(length.0);
         while code.len() < length.0 {
             let mut byte = [0];
             entropy.fill(&mut byte);
-            // 240 is the largest multiple of 30 in a byte: what lies above would favour the first
-            // letters.
+            // 240 is the largest multiple of 30 that fits a byte. Larger bytes would favour the
+            // first letters.
             if byte[0] < 240 {
                 code.push(char::from(ALPHABET[usize::from(byte[0] % 30)]));
             }
@@ -56,12 +56,12 @@ impl PlainCode {
         Self::new(code)
     }
 
-    /// Reads a code as people type it: any case, white space and every kind of dash inside,
-    /// full-width forms, and the look-alikes that no code contains (`0`, `O` as `Q`; `1`, `I`, `L`
-    /// as `J`; `U` as `V`). `None` where it cannot be a code.
+    /// Parses a code as people type it: any case, with white space and any kind of dash inside,
+    /// full-width forms, and look-alikes that no code contains (`0`, `O` as `Q`; `1`, `I`, `L` as
+    /// `J`; `U` as `V`). Returns `None` for text that cannot be a code.
     #[must_use]
-    pub fn read(typed: &str) -> Option<Self> {
-        // A code with a dash and a space around every character stays far below this.
+    pub fn parse(typed: &str) -> Option<Self> {
+        // Even a code with a dash and a space around every character is far shorter.
         if typed.len() > 512 {
             return None;
         }
@@ -79,7 +79,8 @@ impl PlainCode {
         LENGTHS.contains(&code.len()).then(|| Self(code))
     }
 
-    /// The code as shown: in groups of four with dashes, eight characters without.
+    /// The code as displayed: in groups of four with dashes. Codes of eight characters have no
+    /// dashes.
     #[must_use]
     pub fn grouped(&self) -> Zeroizing<String> {
         let code = self.expose();
@@ -96,15 +97,15 @@ impl PlainCode {
         grouped
     }
 
-    /// Its last four characters: what operators see of it.
+    /// The last four characters, the only part of a code that operators see.
     #[must_use]
     pub fn last_four(&self) -> String {
         self.expose().chars().skip(self.expose().len() - 4).collect()
     }
 }
 
-/// White space, dashes (Unicode's `Pd` as keyboards and word processors make them), and what
-/// copying leaves behind.
+/// True for white space, for dashes (Unicode's `Pd`, as keyboards and word processors produce
+/// them), and for invisible characters that copying leaves behind.
 fn is_separator(c: char) -> bool {
     c.is_whitespace()
         || matches!(
@@ -149,66 +150,67 @@ fn fold_character(c: char) -> char {
     }
 }
 
-/// What a code stands for.
+/// The two kinds of codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeKind {
-    /// Of a tenant: installs an appliance under it.
+    /// Belongs to a tenant, and installs an appliance for it.
     Install,
-    /// Of an entitlement: brings it to a running appliance, whose tenant may not be known before.
+    /// Belongs to an entitlement, and brings it to a running appliance. The tenant may be unknown
+    /// until then.
     Activation,
 }
 
 string_enum!(CodeKind { Install = "install", Activation = "activation" });
 
-/// An install code as kept.
+/// A stored code, of either kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstallCode {
-    /// Its id, which may be logged.
+    /// Id of the code, safe to log.
     pub id: CodeId,
-    /// What it stands for.
+    /// Kind of the code.
     pub kind: CodeKind,
-    /// Its tenant; an activation code may have none yet.
+    /// The tenant; an activation code may not have one yet.
     pub tenant_id: Option<TenantId>,
-    /// The entitlement it carries.
+    /// The entitlement that the code grants.
     pub entitlement_id: Option<EntitlementId>,
-    /// Its digest.
+    /// Digest of the code.
     pub digest: CodeDigest,
-    /// Its last four characters.
+    /// The last four characters.
     pub last_four: String,
-    /// When it was minted.
+    /// Time of issue.
     pub issued_at: Timestamp,
-    /// When it ends.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// When it was redeemed, and by which appliance.
+    /// The redemption, once the code was redeemed.
     pub consumed: Option<Consumption>,
-    /// When a newer one replaced it.
+    /// Time at which a newer code replaced this one.
     pub superseded_at: Option<Timestamp>,
 }
 
 /// A redemption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumption {
-    /// When.
+    /// Time of the redemption.
     pub at: Timestamp,
-    /// By which appliance.
+    /// The appliance that redeemed the code.
     pub by: ApplianceId,
 }
 
-/// Where a code is in its life, and since when.
+/// State of a code. All states but `Live` carry the time at which they began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeState {
-    /// It can be redeemed.
+    /// The code can be redeemed.
     Live,
-    /// It was redeemed.
+    /// The code was redeemed.
     Consumed(Timestamp),
-    /// A newer one replaced it.
+    /// A newer code replaced this one.
     Superseded(Timestamp),
-    /// Its time ran out.
+    /// The code has expired.
     Expired(Timestamp),
 }
 
 impl InstallCode {
-    /// Its state at `now`. A code expires *at* `expires_at`, not after it.
+    /// State at `now`. A code expires *at* `expires_at`, not after it.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> CodeState {
         match (&self.consumed, self.superseded_at) {
@@ -224,8 +226,9 @@ impl InstallCode {
 mod tests {
     use super::*;
 
+    /// R-codes-3.
     #[test]
-    fn a_code_is_read_as_people_type_it() {
+    fn code_is_parsed_as_people_type_it() {
         for typed in [
             "K7QP-M2RX-9TDV",
             "k7qp m2rx 9tdv",
@@ -239,13 +242,14 @@ mod tests {
             "K70P-M2RX-9TDU",
             "k7op-m2rx-9tdu",
         ] {
-            let code = PlainCode::read(typed).unwrap_or_else(|| panic!("{typed:?}"));
+            let code = PlainCode::parse(typed).unwrap_or_else(|| panic!("{typed:?}"));
             assert_eq!(code.expose(), "K7QPM2RX9TDV", "{typed:?}");
         }
     }
 
+    /// R-codes-4.
     #[test]
-    fn what_cannot_be_a_code_is_none() {
+    fn malformed_code_is_none() {
         let long = "A".repeat(33);
         let spaced = "K - ".repeat(200);
         for typed in [
@@ -259,12 +263,13 @@ mod tests {
             &long,
             &spaced,
         ] {
-            assert!(PlainCode::read(typed).is_none(), "{typed:?}");
+            assert!(PlainCode::parse(typed).is_none(), "{typed:?}");
         }
     }
 
+    /// R-codes-1, R-codes-2.
     #[test]
-    fn a_drawn_code_is_in_the_alphabet_and_reads_back_from_its_groups() {
+    fn drawn_code_parses_from_its_groups() {
         struct Counting(std::sync::atomic::AtomicU8);
         impl Entropy for Counting {
             fn fill(&self, buffer: &mut [u8]) {
@@ -277,14 +282,15 @@ mod tests {
         for length in 8..=32 {
             let code = PlainCode::draw(&entropy, CodeLength::new(length).unwrap());
             assert_eq!(code.expose().len(), length);
-            assert_eq!(PlainCode::read(&code.grouped()).unwrap().expose(), code.expose());
+            assert_eq!(PlainCode::parse(&code.grouped()).unwrap().expose(), code.expose());
         }
         assert_eq!(CodeLength::new(7), None);
         assert_eq!(CodeLength::new(33), None);
     }
 
+    /// R-codes-2.
     #[test]
-    fn twelve_characters_are_grouped_and_eight_are_not() {
+    fn eight_characters_have_no_dashes() {
         assert_eq!(*PlainCode::new("K7QPM2RX9TDV".into()).grouped(), "K7QP-M2RX-9TDV");
         assert_eq!(*PlainCode::new("K7QPM2RX".into()).grouped(), "K7QPM2RX");
         assert_eq!(PlainCode::new("K7QPM2RX9TDV".into()).last_four(), "9TDV");

@@ -1,19 +1,34 @@
-//! The rules of the Appliance Registry, and the ports it reaches the world through.
+//! The domain of the Appliance Registry: its use cases, and the ports they need.
 //!
-//! **What is not here** is the invariant: no I/O, no clock, no randomness, no SQL, no HTTP, no wire
-//! types, no tokio. Time comes from [`clock::Clock`], randomness from [`entropy::Entropy`],
-//! everything that lasts from [`store::Store`], files from [`blob::BlobStore`], mail from
-//! [`mail::Mailer`], secrets from [`vault::Vault`] and signatures from [`license::LicenseSigner`].
+//! The architecture is ports and adapters (hexagonal). A *port* is a trait in this crate. An
+//! *adapter* implements a port in another crate, which depends on this one.
 //!
-//! The shape of every change: a use case in [`registry`] draws ids, secrets and the time, then
-//! hands one coarse [`store::Store`] method a *pure decision*. The store loads the facts, asks the
-//! decision, applies the writes it returns and commits, all of it or nothing. Rules are therefore
-//! plain functions over plain values, tested as tables.
+//! The invariant is what this crate does **not** contain: I/O, a clock, randomness, SQL, HTTP, wire
+//! types and tokio. The ports provide:
 //!
-//! To add a rule that must be atomic: 1. put what it must know into a `…Facts` struct of [`store`];
-//! 2. write `decide(&facts) -> Decision<T>` in the use case's file; 3. add or extend one store
-//! method, with its MUSTs in its docs and a case a MUST in registry-testkit's conformance suite; 4.
-//! implement it in each store.
+//! | port | provides |
+//! | --- | --- |
+//! | [`store::Store`] | persistence, in transactions |
+//! | [`blob::BlobStore`] | files that customers download |
+//! | [`mail::Mailer`] | mail |
+//! | [`vault::Vault`] | digests and encryption under the master key |
+//! | [`license::LicenseSigner`] | signatures of licenses |
+//! | [`release::ManifestSigner`] | signatures of release manifests |
+//! | [`clock::Clock`] | the time |
+//! | [`entropy::Entropy`] | randomness |
+//!
+//! Every change has the same shape. A *use case* in [`registry`] first draws ids, secrets and the
+//! time. Then it passes a *decision* to one coarse method of [`store::Store`]. A decision is a pure
+//! function: from the facts that the store has loaded to the writes that the store must make. The
+//! store loads the facts, calls the decision, applies its writes and commits, in one transaction.
+//! Rules are therefore plain functions over plain values, and their tests are tables.
+//!
+//! To add a rule that must be atomic:
+//! 1. Add the data that the rule needs to a `…Facts` struct of [`store`].
+//! 2. Write `decide(&facts) -> Decision<T>` in the file of the use case.
+//! 3. Add or extend one method of the store. Its docs state each MUST, and the conformance suite of
+//!    registry-testkit has a case for each.
+//! 4. Implement the method in every store.
 
 pub mod appliance;
 pub mod audit;
@@ -44,4 +59,7 @@ pub mod text;
 pub mod vault;
 
 pub use refusal::Refusal;
-pub use registry::{Error, Ports, Registry, Settings};
+pub use registry::{
+    CodeSettings, DownloadSettings, Error, Ports, RateLimitSettings, Registry, Settings,
+    SignInSettings,
+};

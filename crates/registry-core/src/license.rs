@@ -1,4 +1,4 @@
-//! Licenses: what they say, and the port that signs them.
+//! Licenses: their contents, and the port that signs them.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,23 +11,23 @@ use crate::id::TenantId;
 use crate::offline::OfflineAnswer;
 use crate::secret::{AnswerToken, LicenseToken};
 
-/// What a license grants, and to whom.
+/// The rights that a license grants, and their holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LicenseTerms {
-    /// The `sub`, the same over all renewals.
+    /// The `sub`, the same for all renewals.
     pub sub: String,
-    /// The customer, never empty.
+    /// Name of the customer; never empty.
     pub customer: String,
-    /// The tier.
+    /// The license tier.
     pub tier: String,
-    /// How many seats; `None` is unlimited.
+    /// Number of seats; `None` is unlimited.
     pub seats: Option<u32>,
-    /// The tenant it is for, its `aud`; none where nobody knows it yet.
+    /// The tenant, written as `aud`; `None` while the entitlement is not bound to one.
     pub tenant_id: Option<TenantId>,
 }
 
 impl LicenseTerms {
-    /// The terms that an entitlement grants to a tenant.
+    /// Returns the terms that an entitlement grants to a tenant.
     pub fn of(
         entitlement: &Entitlement,
         tenant: Option<TenantId>,
@@ -46,7 +46,7 @@ impl LicenseTerms {
     }
 }
 
-/// An entitlement names an edition that the configuration has no license tier for.
+/// The configuration has no license tier for the edition of an entitlement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration has no license tier for edition `{0}`")]
 pub struct NoTier(pub EditionName);
@@ -56,34 +56,40 @@ pub struct NoTier(pub EditionName);
 pub struct LicenseClaims {
     /// The `iss`.
     pub issuer: String,
-    /// What it grants.
+    /// The terms.
     pub terms: LicenseTerms,
-    /// The `iat`, in whole seconds when signed.
+    /// The `iat`, signed in whole seconds.
     pub issued_at: Timestamp,
-    /// The `exp`, in whole seconds when signed.
+    /// The `exp`, signed in whole seconds.
     pub expires_at: Timestamp,
 }
 
-/// The settings that all licenses share.
+/// Settings that all licenses share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LicensePolicy {
     /// The `iss` of every license.
     pub issuer: String,
-    /// How long a connected appliance's license lives: 31 days by default, renewed daily.
-    pub connected_lifetime: TimeDelta,
-    /// How long an air-gapped appliance's license lives: 365 days by default, renewed by hand.
+    /// Lifetime of a connected appliance's license: 31 days by default, renewed daily.
+    pub lifetime: TimeDelta,
+    /// Lifetime of an air-gapped appliance's license: 365 days by default, renewed by hand.
     pub airgap_lifetime: TimeDelta,
+    /// Interval between two check-ins of an appliance, before jitter.
+    pub check_in_interval: TimeDelta,
 }
 
 impl Default for LicensePolicy {
     fn default() -> Self {
-        let (connected_lifetime, airgap_lifetime) = (TimeDelta::days(31), TimeDelta::days(365));
-        Self { issuer: "appliance-registry".to_owned(), connected_lifetime, airgap_lifetime }
+        Self {
+            issuer: "appliance-registry".to_owned(),
+            lifetime: TimeDelta::days(31),
+            airgap_lifetime: TimeDelta::days(365),
+            check_in_interval: TimeDelta::days(1),
+        }
     }
 }
 
 impl LicensePolicy {
-    /// The claims of a license issued at `now` that lives so long.
+    /// Returns the claims of a license that is issued at `now` and valid for `lifetime`.
     #[must_use]
     pub fn claims(
         &self,
@@ -100,21 +106,21 @@ impl LicensePolicy {
     }
 }
 
-/// A key that licenses can be verified with.
+/// A public key that verifies licenses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
-    /// Its id, the `kid` of the licenses it signed.
+    /// Id of the key: the `kid` of the licenses that it signed.
     pub kid: String,
-    /// The key.
+    /// The key itself.
     pub material: PublicKeyMaterial,
 }
 
-/// The two kinds of keys.
+/// A public key, by algorithm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicKeyMaterial {
     /// `EdDSA` over Ed25519 (RFC 8037).
     Ed25519 {
-        /// The public key.
+        /// The 32 bytes of the public key.
         x: [u8; 32],
     },
     /// `ES256` (RFC 7518 §3.4).
@@ -127,7 +133,8 @@ pub enum PublicKeyMaterial {
 }
 
 impl PublicKeyMaterial {
-    /// The members of a JSON Web Key that depend on the kind of key (RFC 7518 §6.2, RFC 8037 §2).
+    /// Returns the members of a JSON Web Key that depend on the algorithm (RFC 7518 §6.2, RFC 8037
+    /// §2).
     #[must_use]
     pub fn jwk(&self) -> JwkMaterial {
         let text = |coordinate: &[u8; 32]| BASE64_URL_SAFE_NO_PAD.encode(coordinate);
@@ -142,8 +149,8 @@ impl PublicKeyMaterial {
     }
 }
 
-/// What a JSON Web Key says of a key, each under the standard's name; coordinates are base64url
-/// without padding.
+/// Members of a JSON Web Key, under their standard names. Coordinates are base64url without
+/// padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the standard's")]
 pub struct JwkMaterial {
@@ -154,22 +161,23 @@ pub struct JwkMaterial {
     pub y: Option<String>,
 }
 
-/// A license could not be signed.
+/// Signing a license failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("signing the license failed: {0}")]
 pub struct SignError(pub String);
 
-/// The port to the signing keys. In-process and synchronous: it runs inside a decision, in
-/// microseconds.
+/// The port to the signing keys. In-process and synchronous, because decisions call it: a signature
+/// takes microseconds.
 pub trait LicenseSigner: Send + Sync {
-    /// Signs a license with the active key. MUST write `exp` and `iat` in whole seconds, `aud` as a
-    /// plain string, and no `nbf`.
+    /// Signs a license with the active key. MUST write `exp` and `iat` in whole seconds and `aud`
+    /// as a plain string, and MUST NOT write `nbf`.
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError>;
 
-    /// Signs an answer for an appliance without a network, with the key that licenses are signed
-    /// with, as a compact JWS of a type of its own: MUST NOT be taken for a license.
+    /// Signs a response for an appliance without a network, with the active license key, as a
+    /// compact JWS. Its type MUST differ from a license's: nothing may take a response for a
+    /// license.
     fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError>;
 
-    /// Every key that licenses in the field may still be verified with.
+    /// Returns every key that may still have to verify a license in the field.
     fn public_keys(&self) -> Vec<PublicKey>;
 }

@@ -1,28 +1,28 @@
-//! What is carried between a registry and an appliance without a network.
+//! Requests and responses for appliances without a network. An operator carries them.
 
 use crate::clock::Timestamp;
 use crate::results::Redeemed;
 
-/// What an appliance asked for, its signature verified.
+/// A request of an appliance without a network, after its signature was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfflineRequest {
-    /// What the appliance calls itself.
+    /// The appliance's own name for itself.
     pub appliance_id: String,
-    /// Drawn for this request: the answer fits no other.
+    /// Random value of this request. The response contains it, and is valid for no other request.
     pub nonce: String,
-    /// The thumbprint (RFC 7638) of the key that it is signed with.
+    /// Thumbprint (RFC 7638) of the key that signed the request.
     pub key_thumbprint: String,
 }
 
-/// What it is answered.
+/// The response to an offline request.
 #[derive(Clone, Debug)]
 pub struct OfflineAnswer {
-    /// The registry, as in its licenses.
+    /// The registry, as in the `iss` of its licenses.
     pub issuer: String,
-    /// What was asked for.
+    /// The request.
     pub request: OfflineRequest,
-    /// When, in whole seconds when signed.
+    /// Time of the response, signed in whole seconds.
     pub issued_at: Timestamp,
-    /// What the code brought.
+    /// The result of the redemption.
     pub redeemed: Redeemed,
 }

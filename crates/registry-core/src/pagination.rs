@@ -1,32 +1,33 @@
-//! Places in lists that are newest first, and the cursors that stand for them.
+//! Cursors for lists that are newest first.
 
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-/// A place in a list: that of one of its rows. What comes after it is older, or as old and of a
-/// smaller id.
+/// A position in a list: that of one of its rows. The rows after it are older, or of the same age
+/// with a smaller id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor<I> {
-    /// When the row was made.
+    /// Time of the row's creation.
     pub at: Timestamp,
-    /// The row.
+    /// Id of the row.
     pub id: I,
 }
 
 impl<I: Copy + Into<Uuid> + From<Uuid>> Cursor<I> {
-    /// As callers keep it: `{microseconds since 1970}.{id}`.
+    /// Formats the cursor for clients: `{microseconds since 1970}.{id}`.
     pub(crate) fn encode(self) -> String {
         let id: Uuid = self.id.into();
         format!("{}.{}", self.at.timestamp_micros(), id.as_simple())
     }
 
-    /// The same place in a list of other rows, among which ids are drawn alike.
-    pub(crate) fn of(place: Cursor<Uuid>) -> Self {
-        Self { at: place.at, id: place.id.into() }
+    /// Returns a cursor at `position` for a list of other rows. Their ids MUST be drawn in the same
+    /// way.
+    pub(crate) fn of(position: Cursor<Uuid>) -> Self {
+        Self { at: position.at, id: position.id.into() }
     }
 
-    /// Reads a cursor; `None` where it is not one of ours.
+    /// Parses a cursor. Returns `None` for text that [`encode`](Self::encode) cannot have written.
     pub(crate) fn decode(text: &str) -> Option<Self> {
         let (micros, id) = text.split_once('.')?;
         let at = Timestamp::from_timestamp_micros(micros.parse().ok()?)?;
@@ -34,15 +35,15 @@ impl<I: Copy + Into<Uuid> + From<Uuid>> Cursor<I> {
     }
 }
 
-/// Takes what goes beyond a page off it; what to ask for the next page with, where there is one.
+/// Truncates `rows` to a page of `limit` rows. Returns the cursor of the next page if there is one.
 pub(crate) fn paginate<R, I: Copy + Into<Uuid> + From<Uuid>>(
     rows: &mut Vec<R>,
     limit: u32,
-    place: impl Fn(&R) -> Cursor<I>,
+    position: impl Fn(&R) -> Cursor<I>,
 ) -> Option<String> {
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    rows.last().filter(|_| more).map(|row| place(row).encode())
+    rows.last().filter(|_| more).map(|row| position(row).encode())
 }
 
 #[cfg(test)]
@@ -51,12 +52,12 @@ mod tests {
     use crate::id::TenantId;
 
     #[test]
-    fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {
-        let place = Cursor {
+    fn cursor_survives_encoding() {
+        let cursor = Cursor {
             at: Timestamp::from_timestamp_micros(1_800_000_000_000_001).unwrap(),
             id: TenantId(Uuid::max()),
         };
-        assert_eq!(Cursor::decode(&place.encode()), Some(place));
+        assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
         for text in [
             "",
             "x",
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_a_next_one_where_more_was_found() {
+    fn next_cursor_needs_more_rows() {
         let page = |found: i64, limit| {
             let mut rows: Vec<i64> = (0..found).collect();
             let at = |row: &i64| Timestamp::from_timestamp(*row, 0).unwrap();

@@ -1,11 +1,11 @@
-//! Products: a catalogue in the configuration.
+//! Products. They are a catalogue in the configuration.
 
 use std::collections::BTreeSet;
 
 use crate::Refusal;
 use crate::text::ProductCode;
 
-/// The products of this vendor; there is at least one.
+/// The vendor's products, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProductCatalogue {
     default: ProductCode,
@@ -13,8 +13,8 @@ pub struct ProductCatalogue {
 }
 
 impl ProductCatalogue {
-    /// A catalogue of these products, the first one for whoever names none. `None` where there is
-    /// none, or one twice.
+    /// Creates a catalogue. The first product is the default. Returns `None` for an empty list or a
+    /// duplicate.
     pub fn new(products: impl IntoIterator<Item = ProductCode>) -> Option<Self> {
         let mut products = products.into_iter();
         let (default, others) = (products.next()?, products.collect::<Vec<_>>());
@@ -22,13 +22,13 @@ impl ProductCatalogue {
         (all.len() == others.len() + 1).then_some(Self { default, others })
     }
 
-    /// The product of whoever names none.
+    /// The product of tenants that were registered without one.
     #[must_use]
     pub fn default_product(&self) -> &ProductCode {
         &self.default
     }
 
-    /// Finds the product a client names; nothing or an empty text is the default.
+    /// Finds the product that a client named. `None` and an empty text select the default.
     pub fn find(&self, code: Option<&str>) -> Result<&ProductCode, Refusal> {
         let all = || [&self.default].into_iter().chain(&self.others);
         match code {

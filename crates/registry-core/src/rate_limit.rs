@@ -1,6 +1,7 @@
-//! The throttle of guesses: so many unknown codes from one source in a while, then no more.
+//! Rate limits: a maximum number of events per source and window of time.
 //!
-//! In memory and bounded: what it forgets first are the windows that began first.
+//! The counters are in memory, and their number is bounded. If there is no room for a new source,
+//! the counter with the oldest window is dropped.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,13 +14,13 @@ use chrono::TimeDelta;
 use crate::Refusal;
 use crate::clock::Timestamp;
 
-/// Where a request comes from: an IPv4 address, or the /64 of an IPv6 one (what one customer line
-/// usually has).
+/// The source of a request: an IPv4 address, or the /64 of an IPv6 address (the usual size of one
+/// customer's network).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source(IpAddr);
 
 impl Source {
-    /// The source an address belongs to.
+    /// Returns the source that an address belongs to.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -40,77 +41,89 @@ impl fmt::Display for Source {
     }
 }
 
-/// How much guessing is too much.
+/// The kinds of events that rate limiters count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Redemptions with a code that the registry does not know.
+    UnknownCodes,
+    /// Requests from the pages: mails, and failed operator logins.
+    Requests,
+}
+
+/// A maximum number of events per source and window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// How many unknown codes a source may try within the window.
+    /// Maximum number of events of a source within the window.
     pub limit: u32,
-    /// The window; it starts with the first guess.
+    /// Length of the window, which starts with the first event.
     pub window: TimeDelta,
-    /// How many sources are remembered at most.
+    /// Maximum number of sources in memory.
     pub sources: usize,
 }
 
 impl Default for RateLimit {
-    /// 30 in ten minutes, 65,536 sources (about 4 MB).
+    /// 30 events in ten minutes, and 65,536 sources (about 4 MB).
     fn default() -> Self {
         Self { limit: 30, window: TimeDelta::minutes(10), sources: 65_536 }
     }
 }
 
 #[derive(Clone, Copy)]
-struct Guesses {
+struct Counter {
     since: Timestamp,
     count: u32,
 }
 
-/// Counts guesses by source, or by something else that can be told apart.
+/// Counts events by source, or by another key.
 pub struct RateLimiter<K = Source> {
+    limited: Limited,
     policy: RateLimit,
-    sources: Mutex<HashMap<K, Guesses>>,
+    sources: Mutex<HashMap<K, Counter>>,
 }
 
 impl<K: Copy + Eq + Hash> RateLimiter<K> {
-    /// A throttle that has seen nothing yet.
+    /// Creates a rate limiter without any counted events.
     #[must_use]
-    pub fn new(policy: RateLimit) -> Self {
-        Self { policy, sources: Mutex::default() }
+    pub fn new(limited: Limited, policy: RateLimit) -> Self {
+        Self { limited, policy, sources: Mutex::default() }
     }
 
-    /// Refuses a source that has guessed too much, until its window ends.
+    /// Refuses a source that has reached the limit, until its window ends.
     pub fn check(&self, source: K, now: Timestamp) -> Result<(), Refusal> {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(guesses) = sources.get(&source) else { return Ok(()) };
-        let left = guesses.since + self.policy.window - now;
-        if guesses.count < self.policy.limit || left <= TimeDelta::zero() {
+        let Some(counter) = sources.get(&source) else { return Ok(()) };
+        let left = counter.since + self.policy.window - now;
+        if counter.count < self.policy.limit || left <= TimeDelta::zero() {
             return Ok(());
         }
-        Err(Refusal::TooManyGuesses { retry_after: left })
+        Err(Refusal::RateLimited { limited: self.limited, retry_after: left })
     }
 
-    /// Counts a guess, and refuses it where it is one too many: of guesses that were all under way
-    /// before the first of them was counted, no more than the limit learn whether they were right.
-    pub fn note(&self, source: K, now: Timestamp) -> Result<(), Refusal> {
+    /// Counts an event, and refuses it if it exceeds the limit. Callers count an unknown code
+    /// before they report it. Of concurrent requests that all passed [`check`](Self::check), at
+    /// most `limit` therefore learn that their code is unknown.
+    pub fn record(&self, source: K, now: Timestamp) -> Result<(), Refusal> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = |guesses: &Guesses| guesses.since + self.policy.window <= now;
+        let is_over = |counter: &Counter| counter.since + self.policy.window <= now;
         if sources.len() >= self.policy.sources && !sources.contains_key(&source) {
-            sources.retain(|_, guesses| !is_over(guesses));
+            sources.retain(|_, counter| !is_over(counter));
             if sources.len() >= self.policy.sources {
                 let oldest = sources
                     .iter()
-                    .min_by_key(|(_, guesses)| guesses.since)
+                    .min_by_key(|(_, counter)| counter.since)
                     .map(|(&source, _)| source);
                 oldest.and_then(|source| sources.remove(&source));
             }
         }
-        let guesses = sources.entry(source).or_insert(Guesses { since: now, count: 0 });
-        if is_over(guesses) {
-            *guesses = Guesses { since: now, count: 0 };
+        let counter = sources.entry(source).or_insert(Counter { since: now, count: 0 });
+        if is_over(counter) {
+            *counter = Counter { since: now, count: 0 };
         }
-        guesses.count = guesses.count.saturating_add(1);
-        if guesses.count > self.policy.limit {
-            return Err(Refusal::TooManyGuesses {
-                retry_after: guesses.since + self.policy.window - now,
+        counter.count = counter.count.saturating_add(1);
+        if counter.count > self.policy.limit {
+            return Err(Refusal::RateLimited {
+                limited: self.limited,
+                retry_after: counter.since + self.policy.window - now,
             });
         }
         Ok(())
@@ -129,41 +142,48 @@ mod tests {
         Timestamp::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
     }
 
-    fn throttle(limit: u32, sources: usize) -> RateLimiter {
-        RateLimiter::new(RateLimit { limit, window: TimeDelta::seconds(60), sources })
+    fn limiter(limit: u32, sources: usize) -> RateLimiter {
+        let policy = RateLimit { limit, window: TimeDelta::seconds(60), sources };
+        RateLimiter::new(Limited::UnknownCodes, policy)
     }
 
+    /// R-guessing-2.
     #[test]
-    fn the_limit_holds_for_one_source_until_its_window_ends() {
-        let throttle = throttle(3, 10);
+    fn limit_lasts_until_the_window_ends() {
+        let limiter = limiter(3, 10);
         let eve = source("203.0.113.7");
         for second in 0..3 {
-            assert_eq!(throttle.check(eve, at(second)), Ok(()));
-            assert_eq!(throttle.note(eve, at(second)), Ok(()));
+            assert_eq!(limiter.check(eve, at(second)), Ok(()));
+            assert_eq!(limiter.record(eve, at(second)), Ok(()));
         }
-        let wait = Err(Refusal::TooManyGuesses { retry_after: TimeDelta::seconds(57) });
-        assert_eq!(throttle.check(eve, at(3)), wait);
-        assert_eq!(throttle.note(eve, at(3)), wait, "one that was under way already");
-        assert_eq!(throttle.check(source("203.0.113.8"), at(3)), Ok(()));
-        assert_eq!(throttle.check(eve, at(60)), Ok(()));
+        let wait = Err(Refusal::RateLimited {
+            limited: Limited::UnknownCodes,
+            retry_after: TimeDelta::seconds(57),
+        });
+        assert_eq!(limiter.check(eve, at(3)), wait);
+        assert_eq!(limiter.record(eve, at(3)), wait, "an event that was already in progress");
+        assert_eq!(limiter.check(source("203.0.113.8"), at(3)), Ok(()));
+        assert_eq!(limiter.check(eve, at(60)), Ok(()));
     }
 
+    /// R-guessing-3.
     #[test]
-    fn an_ipv6_source_is_its_64_and_a_mapped_one_is_the_ipv4_address() {
+    fn source_is_ipv4_address_or_ipv6_64() {
         assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff::9"));
         assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
         assert_eq!(source("::ffff:203.0.113.7"), source("203.0.113.7"));
         assert_eq!(source("2001:db8:1:2::1").to_string(), "2001:db8:1:2::/64");
     }
 
+    /// R-guessing-5.
     #[test]
-    fn memory_is_bounded_and_the_oldest_source_is_forgotten_first() {
-        let throttle = throttle(1, 2);
+    fn oldest_source_is_dropped_first() {
+        let limiter = limiter(1, 2);
         for (second, address) in ["192.0.2.1", "192.0.2.2", "192.0.2.3"].into_iter().enumerate() {
-            throttle.note(source(address), at(i64::try_from(second).unwrap())).unwrap();
+            limiter.record(source(address), at(i64::try_from(second).unwrap())).unwrap();
         }
-        assert_eq!(throttle.sources.lock().unwrap().len(), 2);
-        assert_eq!(throttle.check(source("192.0.2.1"), at(4)), Ok(()));
-        assert!(throttle.check(source("192.0.2.3"), at(4)).is_err());
+        assert_eq!(limiter.sources.lock().unwrap().len(), 2);
+        assert_eq!(limiter.check(source("192.0.2.1"), at(4)), Ok(()));
+        assert!(limiter.check(source("192.0.2.3"), at(4)).is_err());
     }
 }

@@ -1,207 +1,290 @@
-//! Every "no" of the rules. Its text is fit for an operator's screen: what happened, and since
-//! when; what to do next is [`Refusal::next_step`].
+//! Every refusal of the rules. The text is fit for an operator's screen: it says what happened, and
+//! since when. [`Refusal::next_step`] says what to do next.
 
 use chrono::TimeDelta;
 
-use crate::clock::{Timestamp, in_words};
+use crate::clock::{Timestamp, format_time};
 use crate::mail::MailState;
+use crate::rate_limit::Limited;
 
-/// A refusal: the request was understood, and the answer is no. Nothing but audit was written.
+/// A refusal: the request was understood, and is denied. Only audit entries were written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A field of the request has a value it must not have.
+    /// A field of the request has an invalid value.
     #[error("`{field}` {problem}.")]
     Invalid {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The problem, as the rest of a sentence that begins with the field.
         problem: String,
     },
-    /// No such code, or nothing that could be one.
+    /// The code does not exist, or the text cannot be a code.
     #[error("Invalid install code.")]
     CodeInvalid,
-    /// An install code without an entitlement was typed into a running appliance.
+    /// An install code without an entitlement was entered in a running appliance.
     #[error(
-        "This is an install code for a new appliance; it cannot activate one that is already running."
+        "This is an install code for a new appliance; it cannot activate one that is already \
+         running."
     )]
     NotAnActivationCode,
-    /// The code's time ran out.
-    #[error("Install code has expired, on {}.", in_words(*.since))]
+    /// The code has expired.
+    #[error("Install code has expired, on {}.", format_time(*.since))]
     CodeExpired {
-        /// When it ended.
+        /// Time of expiry.
         since: Timestamp,
     },
-    /// The code was redeemed before.
-    #[error("Install code has already been used, on {}.", in_words(*.since))]
+    /// The code was redeemed earlier.
+    #[error("Install code has already been used, on {}.", format_time(*.since))]
     CodeConsumed {
-        /// When it was redeemed.
+        /// Time of the redemption.
         since: Timestamp,
     },
-    /// A newer code took its place.
-    #[error("Install code was replaced by a newer one on {}.", in_words(*.since))]
+    /// A newer code replaced this one.
+    #[error("Install code was replaced by a newer one on {}.", format_time(*.since))]
     CodeSuperseded {
-        /// When the newer one was minted.
+        /// Time of issue of the newer code.
         since: Timestamp,
     },
-    /// The code belongs to another tenant than the one that wants to use it.
-    #[error("This code belongs to another tenant than this appliance.")]
+    /// The code or the entitlement belongs to another tenant.
+    #[error("This code or subscription belongs to another tenant.")]
     TenantMismatch,
-    /// The tenant has another active entitlement than the one that the code would bring.
+    /// The tenant has an active entitlement other than the requested one.
     #[error("This tenant already has another active subscription.")]
     AlreadyEntitled,
-    /// An operator closed the door on the tenant.
+    /// An operator suspended or cancelled the tenant.
     #[error("This tenant was suspended or cancelled.")]
     TenantSuspended,
-    /// The entitlement that the code would have brought was revoked.
-    #[error("The subscription behind this code ended on {}.", in_words(*.since))]
+    /// The entitlement behind an activation code was revoked.
+    #[error("The subscription behind this code ended on {}.", format_time(*.since))]
     EntitlementRevoked {
-        /// When it was revoked.
+        /// Time of the revocation.
         since: Timestamp,
     },
-    /// An activation code that names no tenant, from an appliance that names none either.
-    #[error("This code can only be used by a running appliance, which has to name its tenant.")]
+    /// Neither the activation code nor the request names a tenant.
+    #[error("This code can only be used on a running appliance that sends its tenant id.")]
     TenantRequired,
-    /// An activation code that was not bound to a tenant beforehand, where the vendor demands it.
-    #[error("This code was not prepared for a tenant.")]
+    /// The activation code was not bound to a tenant beforehand, as the vendor's settings require.
+    #[error("This code is not bound to a tenant.")]
     CodeNotBound,
-    /// No such tenant.
+    /// The tenant does not exist.
     #[error("No tenant was found.")]
     TenantNotFound,
-    /// Several tenants have this contact, and the caller asked not to choose.
-    #[error("Several tenants have this contact; name one by its tenant_id.")]
+    /// Several tenants have this contact, and the caller requested a strict match.
+    #[error("Several tenants have this contact. Name one by its `tenant_id`.")]
     AmbiguousContact,
-    /// The credential is unknown, or its appliance was revoked: the two are told apart by nobody.
-    #[error("This appliance's credential is not known, or was revoked.")]
+    /// The credential is unknown, or the appliance was revoked. Callers cannot distinguish the two.
+    #[error("This appliance's credential is unknown or was revoked.")]
     ApplianceRevoked,
-    /// The same, said to a service that asks about a credential.
+    /// The credential that a service verifies is unknown, revoked or malformed.
     #[error("The credential is not valid.")]
     CredentialInvalid,
-    /// The tenant has no such appliance.
-    #[error("No appliance of that name was found.")]
+    /// The tenant has no appliance with this id.
+    #[error("No appliance with this id was found.")]
     ApplianceNotFound,
-    /// No such entitlement.
+    /// The entitlement does not exist.
     #[error("No entitlement was found.")]
     EntitlementNotFound,
-    /// The source guesses codes.
-    #[error("Too many unknown codes were tried from this address.")]
-    TooManyGuesses {
-        /// When to come back.
+    /// The source, or the recipient, has reached a rate limit.
+    #[error("{}", match limited {
+        Limited::UnknownCodes => "Too many unknown codes were tried from this address.",
+        Limited::Requests => "Too many requests.",
+    })]
+    RateLimited {
+        /// The kind of event that the limit counts.
+        limited: Limited,
+        /// Time until the limit's window ends.
         retry_after: TimeDelta,
     },
-    /// The source asks too often.
-    #[error("Too much was asked for from this address.")]
-    TooOften {
-        /// When to come back.
-        retry_after: TimeDelta,
-    },
-    /// The link that signs in was used, has ended, or never was one.
-    #[error("This sign-in link was used before, or has ended.")]
+    /// The sign-in link was already used, has expired, or never existed.
+    #[error("This sign-in link was already used or has expired.")]
     SignInLinkInvalid,
-    /// The same idempotency key came with another request.
+    /// The idempotency key was used before with a different request.
     #[error("This Idempotency-Key was used before with a different request.")]
     KeyReused,
-    /// The version is published already, with other content.
-    #[error("Version {version} is published already, with other content.")]
+    /// The version is already published with different content.
+    #[error("Version {version} is already published with different content.")]
     ReleaseExists {
         /// The version.
         version: String,
     },
-    /// The version was withdrawn.
-    #[error("Version {version} was yanked on {}.", in_words(*.since))]
+    /// The version was withdrawn (yanked).
+    #[error("Version {version} was yanked on {}.", format_time(*.since))]
     ReleaseYanked {
         /// The version.
         version: String,
-        /// When it was.
+        /// Time of the withdrawal.
         since: Timestamp,
     },
-    /// There is no such release.
+    /// The release does not exist.
     #[error("No such release was found.")]
     ReleaseNotFound,
-    /// There is no earlier release to go back to.
-    #[error("There is no earlier release in channel `{channel}` to go back to.")]
+    /// The channel has no earlier release to roll back to.
+    #[error("Channel `{channel}` has no earlier release to roll back to.")]
     NoEarlierRelease {
         /// The channel.
         channel: String,
     },
-    /// The download link was altered, or its code is long gone.
-    #[error("This download link is not valid: it was altered, cut off, or is long over.")]
+    /// The download link was altered, or its code was deleted some time after its expiry.
+    #[error("This download link is not valid: it was altered or cut off, or it expired long ago.")]
     DownloadLinkInvalid,
-    /// The download link ended, with its code.
-    #[error("This download link ended on {}, with its install code.", in_words(*.since))]
+    /// The download link has expired: its code has ended, or was redeemed some time ago.
+    #[error("This download link expired on {}.", format_time(*.since))]
     DownloadLinkEnded {
-        /// When it ended.
+        /// Time of expiry.
         since: Timestamp,
     },
+    /// The file behind a download link was deleted.
+    #[error("The file behind this download link no longer exists.")]
+    DownloadFileGone,
     /// The image behind a link was withdrawn.
-    #[error("Version {version} of the image was withdrawn by the vendor on {}.", in_words(*.since))]
+    #[error("Version {version} of the image was withdrawn by the vendor on {}.", format_time(*.since))]
     ImageWithdrawn {
         /// The version.
         version: String,
-        /// When it was.
+        /// Time of the withdrawal.
         since: Timestamp,
     },
-    /// There is nothing to download.
+    /// No image can be downloaded now.
     #[error("There is no image to download at the moment.")]
     NothingToDownload,
-    /// No such mail.
+    /// The mail does not exist.
     #[error("No mail with this id was found.")]
     MailNotFound,
-    /// The mail was sent or discarded: its secret is gone.
-    #[error("This mail was {state} already.")]
+    /// The mail was sent or discarded, so its secret no longer exists.
+    #[error("This mail was already {state}.")]
     MailSettled {
-        /// What became of it.
+        /// The state of the mail.
         state: MailState,
     },
-    /// What the mail brings is no good any more.
-    #[error("What this mail brings ended on {}.", in_words(*.since))]
+    /// The code or link in the mail has expired.
+    #[error("The code or link in this mail expired on {}.", format_time(*.since))]
     MailOutdated {
-        /// When it ended.
+        /// Time of expiry.
         since: Timestamp,
     },
 }
 
+/// The kind of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The request lacks something, or has a value that it must not have.
+    Invalid,
+    /// The caller's credential is not valid.
+    Unauthenticated,
+    /// The caller may not do this.
+    Forbidden,
+    /// The thing does not exist.
+    NotFound,
+    /// The thing is in a state that does not allow the change.
+    Conflict,
+    /// The thing existed, and has expired or was withdrawn.
+    Gone,
+    /// The caller has reached a rate limit.
+    RateLimited,
+}
+
 impl Refusal {
-    /// What the reader should do next, where there is something. `portal` is where codes are
-    /// re-issued.
+    /// The kind of the refusal. The kind alone decides the HTTP status and the exit code.
+    #[must_use]
+    pub fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Invalid { .. } | Self::TenantRequired | Self::CodeNotBound | Self::KeyReused => {
+                RefusalKind::Invalid
+            }
+            Self::ApplianceRevoked | Self::CredentialInvalid => RefusalKind::Unauthenticated,
+            Self::TenantSuspended
+            | Self::EntitlementRevoked { .. }
+            | Self::SignInLinkInvalid
+            | Self::DownloadLinkInvalid
+            | Self::DownloadLinkEnded { .. } => RefusalKind::Forbidden,
+            Self::CodeInvalid
+            | Self::NotAnActivationCode
+            | Self::TenantNotFound
+            | Self::ApplianceNotFound
+            | Self::EntitlementNotFound
+            | Self::ReleaseNotFound
+            | Self::NoEarlierRelease { .. }
+            | Self::DownloadFileGone
+            | Self::NothingToDownload
+            | Self::MailNotFound => RefusalKind::NotFound,
+            Self::CodeConsumed { .. }
+            | Self::CodeSuperseded { .. }
+            | Self::TenantMismatch
+            | Self::AlreadyEntitled
+            | Self::AmbiguousContact
+            | Self::ReleaseExists { .. }
+            | Self::ReleaseYanked { .. }
+            | Self::MailSettled { .. }
+            | Self::MailOutdated { .. } => RefusalKind::Conflict,
+            Self::CodeExpired { .. } | Self::ImageWithdrawn { .. } => RefusalKind::Gone,
+            Self::RateLimited { .. } => RefusalKind::RateLimited,
+        }
+    }
+
+    /// Returns what the reader should do next, if anything. `portal` is the URL at which codes are
+    /// re-issued. Customers, installers and operators read these texts.
     #[must_use]
     pub fn next_step(&self, portal: Option<&str>) -> Option<String> {
-        let fresh = || match portal {
+        let new_code = || match portal {
             Some(url) => format!("Request a fresh one from the portal (re-issue) at {url}."),
             None => "Request a fresh one from the portal (re-issue).".to_owned(),
         };
-        let fresh_code = || match portal {
+        let new_link = || match portal {
             Some(url) => format!(
-                "Request a fresh install code from the portal (re-issue) at {url}; it brings a link."
+                "Request a new install code from the portal (re-issue) at {url}. The email with \
+                 the code has a new link."
             ),
-            None => "Ask for a fresh install code (re-issue); it brings a link.".to_owned(),
+            None => {
+                "Request a new install code (re-issue). The email with the code has a new link."
+                    .to_owned()
+            }
         };
         match self {
-            Self::CodeInvalid => Some("Check the code from your registration email and try again.".to_owned()),
-            Self::CodeExpired { .. } | Self::CodeConsumed { .. } => Some(fresh()),
-            Self::CodeSuperseded { .. } => Some(format!("Use the newest code you were mailed. {}", fresh())),
-            Self::NotAnActivationCode => {
-                Some("Use the activation code of your subscription, or install a new appliance with this one.".into())
+            Self::CodeInvalid => {
+                Some("Check the code from your registration email and try again.".to_owned())
             }
-            Self::TenantMismatch => Some("Use the code that was mailed for this tenant.".to_owned()),
-            Self::TenantSuspended | Self::EntitlementRevoked { .. } | Self::AlreadyEntitled | Self::CodeNotBound => {
-                Some("Ask your vendor.".to_owned())
+            Self::CodeExpired { .. } | Self::CodeConsumed { .. } => Some(new_code()),
+            Self::CodeSuperseded { .. } => {
+                Some(format!("Use the newest code you were mailed. {}", new_code()))
             }
-            Self::ApplianceRevoked => Some("Ask your vendor, or install with a re-issued code.".to_owned()),
-            Self::TenantRequired => Some("Finish the installation first, then enter this code there.".to_owned()),
-            Self::TooManyGuesses { retry_after } | Self::TooOften { retry_after } => {
+            Self::NotAnActivationCode => Some(
+                "Use the activation code of your subscription, or install a new appliance with \
+                 this one."
+                    .to_owned(),
+            ),
+            Self::TenantMismatch => {
+                Some("Use the code that was mailed for this tenant.".to_owned())
+            }
+            Self::TenantSuspended
+            | Self::EntitlementRevoked { .. }
+            | Self::AlreadyEntitled
+            | Self::CodeNotBound => Some("Ask your vendor.".to_owned()),
+            Self::ApplianceRevoked => {
+                Some("Ask your vendor, or install with a re-issued code.".to_owned())
+            }
+            Self::TenantRequired => Some(
+                "Finish the installation first, then enter this code in the running appliance."
+                    .to_owned(),
+            ),
+            Self::RateLimited { retry_after, .. } => {
                 let minutes = retry_after.num_minutes() + 1;
-                Some(format!("Try again in {minutes} minute{}.", if minutes == 1 { "" } else { "s" }))
+                let plural = if minutes == 1 { "" } else { "s" };
+                Some(format!("Try again in {minutes} minute{plural}."))
             }
-            Self::SignInLinkInvalid => Some("Ask for a new one.".to_owned()),
-            Self::DownloadLinkInvalid => Some(format!("Use the link from your newest mail. {}", fresh_code())),
-            Self::DownloadLinkEnded { .. } => Some(fresh_code()),
-            Self::ImageWithdrawn { .. } => {
-                Some("The link in your mail leads to the current one; else ask your vendor.".to_owned())
+            Self::SignInLinkInvalid => Some("Request a new sign-in link.".to_owned()),
+            Self::DownloadLinkInvalid => {
+                Some(format!("Use the link in your newest email. {}", new_link()))
             }
+            Self::DownloadLinkEnded { .. } | Self::DownloadFileGone => Some(new_link()),
+            Self::ImageWithdrawn { .. } => Some(
+                "Use the link in your email, which leads to the current version, or ask your \
+                 vendor."
+                    .to_owned(),
+            ),
             Self::NothingToDownload => Some("Try again later, or ask your vendor.".to_owned()),
             Self::ReleaseYanked { .. } => Some("Publish it under a new version.".to_owned()),
             Self::MailSettled { .. } | Self::MailOutdated { .. } => {
-                Some("Mail a fresh code: registryctl code reissue.".to_owned())
+                Some("Send a new install code with `registryctl code reissue`.".to_owned())
             }
             Self::Invalid { .. }
             | Self::ReleaseNotFound
@@ -217,9 +300,9 @@ impl Refusal {
         }
     }
 
-    /// One word for the audit.
+    /// The stable name of the refusal in audit entries.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "invalid",
             Self::CodeInvalid => "code_invalid",
@@ -239,8 +322,8 @@ impl Refusal {
             Self::ApplianceNotFound => "appliance_not_found",
             Self::CredentialInvalid => "credential_invalid",
             Self::EntitlementNotFound => "entitlement_not_found",
-            Self::TooManyGuesses { .. } => "too_many_guesses",
-            Self::TooOften { .. } => "too_often",
+            Self::RateLimited { limited: Limited::UnknownCodes, .. } => "too_many_guesses",
+            Self::RateLimited { limited: Limited::Requests, .. } => "too_often",
             Self::SignInLinkInvalid => "sign_in_link_invalid",
             Self::KeyReused => "key_reused",
             Self::ReleaseExists { .. } => "release_exists",
@@ -249,6 +332,7 @@ impl Refusal {
             Self::NoEarlierRelease { .. } => "no_earlier_release",
             Self::DownloadLinkInvalid => "download_link_invalid",
             Self::DownloadLinkEnded { .. } => "download_link_ended",
+            Self::DownloadFileGone => "download_file_gone",
             Self::ImageWithdrawn { .. } => "image_withdrawn",
             Self::NothingToDownload => "nothing_to_download",
             Self::MailNotFound => "mail_not_found",

@@ -7,42 +7,42 @@ use crate::clock::Timestamp;
 use crate::id::ReleaseId;
 use crate::text::{Channel, Version};
 
-/// A published image.
+/// A published version of the appliance image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// Its id.
+    /// Id of the release.
     pub id: ReleaseId,
-    /// The channel it was published in.
+    /// The channel of the release.
     pub channel: Channel,
-    /// Its version, unique in the channel.
+    /// The version, unique in its channel.
     pub version: Version,
-    /// Where its file is.
+    /// Key of the image file.
     pub key: BlobKey,
-    /// The name that a download is saved under.
+    /// File name of a download.
     pub file_name: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Its SHA-256, 64 lower-case hex digits.
+    /// SHA-256 of the file, 64 lower-case hex digits.
     pub sha256: String,
-    /// When it was published.
+    /// Time of publication.
     pub published_at: Timestamp,
-    /// What the vendor signed about it; `None` for those published before manifests were.
+    /// The signed manifest; `None` for releases published before manifests were introduced.
     pub manifest: Option<SignedManifest>,
-    /// When it was withdrawn: no link to it is made any more.
+    /// Time of withdrawal (yank). No links to a withdrawn release are issued.
     pub yanked_at: Option<Timestamp>,
 }
 
-/// A manifest and its signature.
+/// A manifest with its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedManifest {
     /// The manifest, a JSON object: exactly the bytes that are signed.
     pub text: String,
-    /// The signature (Ed25519, RFC 8032): 64 bytes.
+    /// Ed25519 signature (RFC 8032), 64 bytes.
     pub signature: [u8; 64],
 }
 
 impl Release {
-    /// What is signed about it.
+    /// Returns the text of the manifest, as it is signed.
     #[must_use]
     pub fn manifest_text(&self) -> String {
         let manifest = serde_json::json!({
@@ -60,16 +60,16 @@ impl Release {
 
 /// The port to the key that signs manifests. In-process and synchronous.
 pub trait ManifestSigner: Send + Sync {
-    /// Signs these bytes.
+    /// Signs the bytes of a manifest.
     fn sign(&self, manifest: &[u8]) -> [u8; 64];
 
-    /// The key that the signatures can be verified with, as a PEM text (RFC 8410).
+    /// The public key that verifies the signatures, in PEM (RFC 8410).
     fn public_key_pem(&self) -> String;
 }
 
-/// A size in decimal units, as download pages use them: `1.23 GB`.
+/// Formats a size in decimal units, as download pages do: `1.23 GB`.
 #[must_use]
-pub fn size_in_words(bytes: u64) -> String {
+pub fn format_size(bytes: u64) -> String {
     let units: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
     let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
         return format!("{bytes} bytes");
@@ -83,15 +83,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_in_decimal_units() {
-        for (bytes, words) in [
+    fn sizes_use_decimal_units() {
+        for (bytes, expected) in [
             (0, "0 bytes"),
             (999, "999 bytes"),
             (1_000, "1.00 kB"),
             (64_000_000, "64.00 MB"),
             (5_368_709_120, "5.36 GB"),
         ] {
-            assert_eq!(size_in_words(bytes), words);
+            assert_eq!(format_size(bytes), expected);
         }
     }
 }

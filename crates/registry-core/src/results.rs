@@ -1,4 +1,4 @@
-//! What use cases answer, where it is more than a row: the values that carry secrets out, once.
+//! Results of use cases that are more than a row. They carry new secrets to the caller, once.
 
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
@@ -8,108 +8,108 @@ use crate::install_code::PlainCode;
 use crate::secret::{DownloadLink, LicenseToken, PlainCredential};
 use crate::text::ApplianceId;
 
-/// What registering and re-issuing answer: the only time the code is shown.
+/// Result of a registration or a re-issue. The code is shown only here and in its mail.
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The tenant.
     pub tenant_id: TenantId,
-    /// Its new code.
+    /// The new code.
     pub code: PlainCode,
-    /// When the code ends.
+    /// Expiry of the code.
     pub expires_at: Timestamp,
-    /// Where the image is, if one is published and the blob store made a link.
+    /// Download link of the image, if one is published and the blob store returned a link.
     pub download: Option<DownloadLink>,
 }
 
-/// What a redemption answers.
+/// Result of a redemption.
 #[derive(Clone, Debug)]
 pub struct Redeemed {
-    /// The tenant that the appliance now is of.
+    /// The tenant of the appliance.
     pub tenant_id: TenantId,
-    /// The edition that the code carries now.
+    /// The edition that the code grants now.
     pub edition: EditionName,
-    /// The company.
+    /// Name of the company.
     pub company_name: String,
-    /// The contact; empty for an adopted tenant.
+    /// Email address of the contact; empty for an adopted tenant.
     pub contact_email: String,
-    /// For paid editions, always.
+    /// License and credential; always present for paid editions, never for free ones.
     pub licensed: Option<Licensed>,
 }
 
-/// What a paid appliance gets.
+/// License and credential of an appliance with a paid edition.
 #[derive(Clone, Debug)]
 pub struct Licensed {
-    /// Its first license.
+    /// The first license.
     pub token: LicenseToken,
-    /// Its credential.
+    /// The appliance's credential.
     pub credential: PlainCredential,
-    /// Where it renews the license.
+    /// The absolute URL for check-ins, which renew the license.
     pub check_in_url: String,
 }
 
-/// What a check-in answers.
+/// Result of a check-in.
 #[derive(Clone, Debug)]
 pub struct CheckedIn {
-    /// How the appliance stands.
+    /// License status of the appliance.
     pub status: LicenseStatus,
-    /// When it should call again.
+    /// Time of the next check-in.
     pub next_check_in_at: Timestamp,
-    /// The registry's time.
+    /// Current time of the registry.
     pub now: Timestamp,
 }
 
-/// An entitlement after a change.
+/// Result of a change to an entitlement.
 #[derive(Clone, Debug)]
 pub struct EntitlementChanged {
-    /// The entitlement.
+    /// The entitlement after the change.
     pub entitlement: Entitlement,
-    /// Its license with its end, where one was asked for.
+    /// License and its expiry, if one was requested.
     pub license: Option<(LicenseToken, Timestamp)>,
-    /// Its activation code with its end, where one was asked for.
+    /// Activation code and its expiry, if one was requested.
     pub code: Option<(PlainCode, Timestamp)>,
 }
 
-/// A license that was signed for a subscription.
+/// Result of signing a license for a subscription.
 #[derive(Clone, Debug)]
 pub struct SignedLicense {
     /// The license.
     pub token: LicenseToken,
-    /// When it ends.
+    /// Expiry of the license.
     pub expires_at: Timestamp,
-    /// Its `sub`.
+    /// The `sub` of the license.
     pub sub: String,
 }
 
-/// An activation code: the only time it is shown.
+/// A new activation code. The code is shown only here.
 #[derive(Clone, Debug)]
 pub struct IssuedActivation {
     /// The code.
     pub code: PlainCode,
-    /// When it ends.
+    /// Expiry of the code.
     pub expires_at: Timestamp,
 }
 
-/// How an appliance stands.
+/// License status of an appliance.
 #[derive(Clone, Debug)]
 pub enum LicenseStatus {
-    /// It is entitled; where a new license is due, here it is, with its end.
+    /// The appliance is entitled. Holds a new license with its expiry, if one is due.
     Licensed(Option<(LicenseToken, Timestamp)>),
-    /// What it was entitled to has ended. It keeps its license to that one's end.
+    /// The entitlement has ended. The appliance keeps its license until that expires.
     Revoked,
 }
 
-/// What a credential opens, as a service is told.
+/// The status of a credential, for services that verify it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialStatus {
-    /// The tenant of its appliance.
+    /// The tenant of the appliance.
     pub tenant_id: TenantId,
     /// The edition that the tenant is entitled to now.
     pub edition: EditionName,
     /// The appliance.
     pub appliance_id: ApplianceId,
-    /// Whether the tenant has an active entitlement.
+    /// True if the tenant has an active entitlement.
     pub entitlement_active: bool,
-    /// Whether the appliance may use connected services: entitled, and its tenant neither suspended
-    /// nor cancelled.
+    /// True if the appliance may use connected services: the tenant has an active entitlement, and
+    /// is neither suspended nor cancelled.
     pub connected_eligible: bool,
 }

@@ -1,7 +1,7 @@
-//! Secrets: plain ones that cannot be printed, their digests, and sealed ones.
+//! Secrets: plain ones that cannot be printed, digests, and sealed texts.
 //!
-//! A plain secret has no `Display`, no `Serialize`, and a `Debug` that prints its name only; it is
-//! wiped when dropped.
+//! A plain secret has no `Display`, no `Serialize`, and a `Debug` that prints only the type's name.
+//! The memory is wiped on drop.
 
 use std::fmt;
 
@@ -17,13 +17,14 @@ macro_rules! secret_text {
         pub struct $name(Zeroizing<String>);
 
         impl $name {
-            /// Takes the secret.
+            /// Wraps a plain secret.
             #[must_use]
             pub fn new(text: String) -> Self {
                 Self(Zeroizing::new(text))
             }
 
-            /// The secret itself: only for the answer, mail or signature it is meant for.
+            /// The plain secret. Only the response, mail or signature that it is meant for may use
+            /// it.
             #[must_use]
             pub fn expose(&self) -> &str {
                 &self.0
@@ -39,23 +40,24 @@ macro_rules! secret_text {
 }
 
 secret_text!(
-    /// What an appliance proves itself with: 256 random bits as 64 hex digits, shown once.
+    /// Credential of an appliance: 256 random bits as 64 hex digits, shown once.
     PlainCredential,
-    /// What somebody typed where a code belongs: it may be one.
+    /// Text entered as an install code. It may be a real code, so it is treated as a secret.
     TypedCode,
     /// A signed license.
     LicenseToken,
-    /// A signed answer for an appliance without a network: it holds a license and a credential.
+    /// A signed response for an appliance without a network. It contains a license and a
+    /// credential.
     AnswerToken,
-    /// A link that lets whoever has it download one file for a while.
+    /// A link that downloads one file for a limited time, without other proof.
     DownloadLink,
-    /// The part of a mail's download link that stands for its install code.
+    /// The part of a mail's download link that identifies the install code.
     DownloadToken,
-    /// A link that lets whoever has it act as the owner of an inbox, for a while.
+    /// A link that gives its bearer, for a limited time, the rights of the inbox's owner.
     SignInLink,
-    /// What is in the link that signs in, and in the cookie of a session.
+    /// The token in a sign-in link or in a session's cookie.
     SignInToken,
-    /// What a service proves itself with.
+    /// Bearer token of a service.
     ServiceToken,
 );
 pub(crate) use secret_text;
@@ -67,7 +69,7 @@ impl PlainCredential {
         Self::new(entropy::hex(&entropy::bytes::<32>(entropy)))
     }
 
-    /// Its digest. Plain SHA-256 is enough for 256 random bits: there is nothing to guess.
+    /// Returns the digest. Plain SHA-256 is enough, because 256 random bits cannot be guessed.
     #[must_use]
     pub fn digest(&self) -> CredentialDigest {
         CredentialDigest(Sha256::digest(self.expose().as_bytes()).into())
@@ -81,7 +83,7 @@ impl ServiceToken {
         Self::new(entropy::hex(&entropy::bytes::<32>(entropy)))
     }
 
-    /// Its digest.
+    /// Returns the digest.
     #[must_use]
     pub fn digest(&self) -> ServiceTokenDigest {
         ServiceTokenDigest(Sha256::digest(self.expose().as_bytes()).into())
@@ -95,14 +97,14 @@ impl SignInToken {
         Self::new(entropy::hex(&entropy::bytes::<32>(entropy)))
     }
 
-    /// Its digest.
+    /// Returns the digest.
     #[must_use]
     pub fn digest(&self) -> SignInDigest {
         SignInDigest(Sha256::digest(self.expose().as_bytes()).into())
     }
 }
 
-/// SHA-256 of a token that signs in, or of a session's.
+/// SHA-256 of the token of a sign-in link or a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SignInDigest(pub [u8; 32]);
 
@@ -111,14 +113,14 @@ pub struct SignInDigest(pub [u8; 32]);
 pub struct ServiceTokenDigest(pub [u8; 32]);
 
 impl ServiceTokenDigest {
-    /// As it is kept: 64 lower-case hex digits.
+    /// The digest as stored: 64 lower-case hex digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
         entropy::hex(&self.0)
     }
 
-    /// Reads what [`to_hex`](Self::to_hex) wrote, in either case; `None` where it is something
-    /// else.
+    /// Parses the output of [`to_hex`](Self::to_hex), in either case. Returns `None` for other
+    /// text.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -136,23 +138,23 @@ impl ServiceTokenDigest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialDigest(pub [u8; 32]);
 
-/// Names the master key that a digest or a sealed text was made under, so that keys can be rotated.
+/// Id of the master key behind a digest or a sealed text. Makes key rotation possible.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(pub String);
 
-/// HMAC-SHA256 of an install code under a sub-key of the master key.
+/// HMAC-SHA256 of an install code, under a sub-key of the master key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CodeDigest {
-    /// The master key it was made under.
+    /// The master key of the digest.
     pub key_id: KeyId,
     /// The digest.
     pub bytes: [u8; 32],
 }
 
-/// A text sealed at rest.
+/// A text encrypted for storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
-    /// The master key it was sealed under.
+    /// The master key that encrypted the text.
     pub key_id: KeyId,
     /// Nonce and ciphertext.
     pub bytes: Vec<u8>,
@@ -163,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_prints_its_name_only() {
+    fn debug_hides_secrets() {
         assert_eq!(format!("{:?}", PlainCredential::new("hush".into())), "PlainCredential(..)");
         assert_eq!(
             format!("{:?}", Some(LicenseToken::new("hush".into()))),
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_read_as_it_was_written_and_nothing_else_is() {
+    fn digest_survives_hex() {
         let digest = ServiceToken::new("hush".to_owned()).digest();
         let text = digest.to_hex();
         assert_eq!(ServiceTokenDigest::from_hex(&text), Some(digest));

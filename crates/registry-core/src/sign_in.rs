@@ -1,4 +1,4 @@
-//! Who may use the pages: a link that was mailed to a contact, and the session that it opens.
+//! Sign-in to the web pages: a link mailed to a contact, and the session that it opens.
 
 use chrono::TimeDelta;
 
@@ -6,27 +6,28 @@ use crate::clock::Timestamp;
 use crate::secret::SignInDigest;
 use crate::string_enum::string_enum;
 
-/// A link, until it is used, or a session. Its token is shown once, and kept as a digest.
+/// A sign-in link that was not used yet, or a session. The token is shown once and stored as a
+/// digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignIn {
-    /// SHA-256 of its token.
+    /// SHA-256 of the token.
     pub digest: SignInDigest,
-    /// Which of the two.
+    /// Link or session.
     pub kind: SignInKind,
-    /// Whose.
+    /// The contact or operator who signs in.
     pub principal: Principal,
-    /// When it was made.
+    /// Time of issue.
     pub issued_at: Timestamp,
-    /// When a session was last used.
+    /// Time at which the session was last used.
     pub used_at: Timestamp,
-    /// When it ends, whatever is done with it.
+    /// Expiry, independent of use.
     pub expires_at: Timestamp,
 }
 
-/// A link or a session.
+/// The two kinds of sign-ins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SignInKind {
-    /// A link: it opens one session.
+    /// A link, which opens one session.
     Link,
     /// A session.
     Session,
@@ -34,11 +35,12 @@ pub enum SignInKind {
 
 string_enum!(SignInKind { Link = "link", Session = "session" });
 
-/// Uses of a session within this time count as one: a page that is looked at costs no write.
-pub const SESSION_USE: TimeDelta = TimeDelta::minutes(1);
+/// Resolution of the time of last use. Uses of a session within this time are recorded once, so
+/// that viewing a page usually costs no write.
+pub const SESSION_USE_RESOLUTION: TimeDelta = TimeDelta::minutes(1);
 
 impl SignIn {
-    /// One that is made at `now`, and was not used since.
+    /// Creates a link or session that is issued at `now` and was not used yet.
     #[must_use]
     pub fn new(
         digest: SignInDigest,
@@ -50,41 +52,42 @@ impl SignIn {
         Self { digest, kind, principal, issued_at: now, used_at: now, expires_at }
     }
 
-    /// Whether it is a link that signs in at `now`.
+    /// True if this is a link that is valid at `now`.
     #[must_use]
     pub fn is_open_link(&self, now: Timestamp) -> bool {
         self.kind == SignInKind::Link && self.expires_at > now
     }
 
-    /// Whether it is a session that lives at `now`: it has not ended, and was used within `idle`.
+    /// True if this is a session that is valid at `now`: it has not expired, and was used within
+    /// `idle`.
     #[must_use]
     pub fn is_live_session(&self, now: Timestamp, idle: TimeDelta) -> bool {
         self.kind == SignInKind::Session && self.expires_at > now && now - self.used_at <= idle
     }
 
-    /// Whether a use at `now` is to be recorded.
+    /// True if a use at `now` must be recorded.
     #[must_use]
-    pub fn is_used_anew(&self, now: Timestamp) -> bool {
-        now - self.used_at >= SESSION_USE
+    pub fn must_record_use(&self, now: Timestamp) -> bool {
+        now - self.used_at >= SESSION_USE_RESOLUTION
     }
 }
 
-/// Who uses the pages.
+/// The contact or operator behind a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
-    /// What they may see.
+    /// The role, which decides access.
     pub role: Role,
-    /// A contact's address, folded; or what an operator's session hangs on: the digest of the
-    /// operator's token.
+    /// The email address of a contact, folded. For an operator, the digest of the operator's token,
+    /// which the session depends on.
     pub name: String,
 }
 
-/// What a principal may see.
+/// Access rights of a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The tenants that they are the contact of.
+    /// Sees the tenants whose contact has the principal's address.
     Customer,
-    /// All tenants.
+    /// Sees all tenants.
     Operator,
 }
 
@@ -95,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_lives_while_it_is_used_and_no_longer_than_to_its_end() {
+    fn session_ends_when_idle_or_expired() {
         let start = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let after = |minutes| start + TimeDelta::minutes(minutes);
         let sign_in = |kind| {
@@ -118,12 +121,12 @@ mod tests {
         }
         assert!(
             !session.is_live_session(after(100), TimeDelta::days(1)),
-            "it has ended, however it was used"
+            "expired, however recently used"
         );
         assert!(
             !link.is_live_session(after(60), TimeDelta::days(1))
                 && !session.is_open_link(after(60))
         );
-        assert!(!session.is_used_anew(after(60)) && session.is_used_anew(after(61)));
+        assert!(!session.must_record_use(after(60)) && session.must_record_use(after(61)));
     }
 }

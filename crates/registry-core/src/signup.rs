@@ -1,24 +1,24 @@
-//! What customers may register by themselves, and which mistakes they can make: all of them are
-//! told at once.
+//! Self-service registration: the choices that a vendor offers, and the validation of a form. All
+//! mistakes are reported at once.
 
 use crate::string_enum::string_enum;
 use crate::text::{CompanyName, EmailAddress, PersonName};
 
-/// What a vendor lets customers register by themselves.
+/// The registrations that a vendor lets customers make.
 #[derive(Clone, Debug)]
 pub struct SelfService {
-    /// The editions to choose from; nothing is chosen where there is one.
+    /// The editions to choose from. A single one is not asked for.
     pub editions: Vec<String>,
-    /// The products to choose from, likewise.
+    /// The products to choose from. A single one is not asked for.
     pub products: Vec<String>,
-    /// Domains whose addresses are not registered.
+    /// Domains whose addresses are refused.
     pub blocked: BlockedDomains,
 }
 
-/// What a customer typed.
+/// The fields of a registration form, as typed.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Typed<'a> {
+#[expect(missing_docs, reason = "the names of the fields are clear")]
+pub struct SignupEntries<'a> {
     pub company_name: &'a str,
     pub contact_name: &'a str,
     pub contact_email: &'a str,
@@ -26,26 +26,26 @@ pub struct Typed<'a> {
     pub product_code: &'a str,
 }
 
-/// What is wrong with a field.
+/// The kinds of mistakes in a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mistake {
-    /// It is needed, and there is nothing in it.
+pub enum FieldError {
+    /// A required field is empty.
     Empty,
-    /// It is no e-mail address.
+    /// The field is not an e-mail address.
     Email,
-    /// It is too long, or has characters that no name has.
+    /// The text is too long, or has characters that no name has.
     Text,
-    /// It is a link or an address, or turns its text around (Unicode's bidirectional controls):
-    /// anybody may have anybody mailed. What else looks like a link is made harmless where the mail
-    /// is written.
+    /// The text is a link or an address, or reverses its direction (Unicode's bidirectional
+    /// controls). Anybody can make the registry mail a stranger, so names must not carry links.
+    /// Text that merely resembles a link is defused when the mail is rendered.
     Link,
-    /// Addresses of its domain are not registered.
+    /// Addresses of this domain are refused.
     Blocked,
-    /// It is none of those to choose from.
+    /// The value is not among the choices.
     Choice,
 }
 
-string_enum!(Mistake {
+string_enum!(FieldError {
     Empty = "empty",
     Email = "email",
     Text = "text",
@@ -55,25 +55,26 @@ string_enum!(Mistake {
 });
 
 impl SelfService {
-    /// Every mistake, with the name of its field.
+    /// Returns every mistake, with the name of its field.
     #[must_use]
-    pub fn mistakes(&self, typed: &Typed<'_>) -> Vec<(&'static str, Mistake)> {
-        let name = |text: &str, is_needed: bool, is_name: bool| {
+    pub fn mistakes(&self, typed: &SignupEntries<'_>) -> Vec<(&'static str, FieldError)> {
+        let name = |text: &str, is_required: bool, is_valid: bool| {
             if text.trim().is_empty() {
-                is_needed.then_some(Mistake::Empty)
+                is_required.then_some(FieldError::Empty)
             } else if is_link(text) {
-                Some(Mistake::Link)
+                Some(FieldError::Link)
             } else {
-                (!is_name).then_some(Mistake::Text)
+                (!is_valid).then_some(FieldError::Text)
             }
         };
         let email = |text: &str| match EmailAddress::parse(text) {
-            _ if text.trim().is_empty() => Some(Mistake::Empty),
-            Ok(address) => self.blocked.has(&address).then_some(Mistake::Blocked),
-            Err(_) => Some(Mistake::Email),
+            _ if text.trim().is_empty() => Some(FieldError::Empty),
+            Ok(address) => self.blocked.has(&address).then_some(FieldError::Blocked),
+            Err(_) => Some(FieldError::Email),
         };
         let choice = |chosen: &str, options: &[String]| {
-            (options.len() > 1 && !options.iter().any(|it| it == chosen)).then_some(Mistake::Choice)
+            (options.len() > 1 && !options.iter().any(|option| option == chosen))
+                .then_some(FieldError::Choice)
         };
         let found = [
             (
@@ -92,7 +93,8 @@ impl SelfService {
     }
 }
 
-/// What is chosen: where there is one, nobody was asked.
+/// Returns the chosen option. A single option is chosen already, because the form does not ask for
+/// it.
 #[must_use]
 pub fn chosen<'a>(options: &'a [String], typed: &'a str) -> &'a str {
     match options {
@@ -102,38 +104,39 @@ pub fn chosen<'a>(options: &'a [String], typed: &'a str) -> &'a str {
 }
 
 fn is_link(name: &str) -> bool {
-    let turns = |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let reverses = |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let lower = name.to_ascii_lowercase();
-    let goes_on = |(_, rest): (&str, &str)| rest.starts_with(|next: char| !next.is_whitespace());
+    let has_target = |(_, rest): (&str, &str)| rest.starts_with(|next: char| !next.is_whitespace());
     let is_address =
-        ["://", "www.", "@"].iter().any(|mark| lower.split_once(mark).is_some_and(goes_on));
-    is_address || name.contains(turns)
+        ["://", "www.", "@"].iter().any(|mark| lower.split_once(mark).is_some_and(has_target));
+    is_address || name.contains(reverses)
 }
 
-/// Domains, as they are compared: in ASCII, by IDNA (UTS #46), in lower case.
+/// Blocked domains, normalised for comparison: ASCII by IDNA (UTS #46), lower case.
 #[derive(Clone, Debug, Default)]
 pub struct BlockedDomains(Vec<String>);
 
-fn compared(domain: &str) -> Option<String> {
+fn normalised(domain: &str) -> Option<String> {
     let ascii = idna::domain_to_ascii(domain.trim_end_matches('.')).ok()?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     Some(ascii).filter(|ascii| !ascii.is_empty() && ascii.chars().all(is_name))
 }
 
 impl BlockedDomains {
-    /// Reads the domains; the first that is none is the error.
+    /// Parses domains. The error is the first text that is not a domain.
     pub fn new(domains: &[String]) -> Result<Self, String> {
         domains
             .iter()
-            .map(|domain| compared(domain).ok_or_else(|| domain.clone()))
+            .map(|domain| normalised(domain).ok_or_else(|| domain.clone()))
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
-    /// Whether an address is in one of them, or in a domain below it.
+    /// True if an address is in one of the domains, or in a subdomain of one.
     #[must_use]
     pub fn has(&self, address: &EmailAddress) -> bool {
-        // Where mail to it goes. Names that IDNA has no form for are in the DNS all the same.
+        // The folded address keeps a domain that IDNA cannot convert: the DNS may have it, so mail
+        // may reach it.
         let folded = address.folded();
         let domain = folded.rsplit('@').next().unwrap_or_default().trim_end_matches('.');
         let is_in = |blocked: &String| match domain.strip_suffix(blocked.as_str()) {
@@ -148,62 +151,71 @@ impl BlockedDomains {
 mod tests {
     use super::*;
 
-    fn fine() -> Typed<'static> {
-        Typed {
+    fn valid() -> SignupEntries<'static> {
+        SignupEntries {
             company_name: "Acme",
             contact_email: "ada@acme.example",
             edition: "pro",
-            ..Typed::default()
+            ..SignupEntries::default()
         }
     }
 
     #[test]
-    fn every_mistake_is_told_at_once() {
+    fn all_mistakes_are_reported_at_once() {
         let blocked = BlockedDomains::new(&["spam.example".to_owned()]).unwrap();
         let several = vec!["essentials".to_owned(), "pro".to_owned()];
         let one = vec!["gate".to_owned()];
         let service = SelfService { editions: several.clone(), products: one, blocked };
         let long = "x".repeat(201);
         for (typed, mistakes) in [
-            (fine(), vec![]),
-            (Typed { contact_name: " ", ..fine() }, vec![]),
+            (valid(), vec![]),
+            (SignupEntries { contact_name: " ", ..valid() }, vec![]),
             (
-                Typed::default(),
+                SignupEntries::default(),
                 vec![
-                    ("company_name", Mistake::Empty),
-                    ("contact_email", Mistake::Empty),
-                    ("edition", Mistake::Choice),
+                    ("company_name", FieldError::Empty),
+                    ("contact_email", FieldError::Empty),
+                    ("edition", FieldError::Choice),
                 ],
             ),
-            (Typed { company_name: &long, ..fine() }, vec![("company_name", Mistake::Text)]),
-            (Typed { contact_name: "two\nlines", ..fine() }, vec![("contact_name", Mistake::Text)]),
             (
-                Typed { company_name: "at https://evil.example", ..fine() },
-                vec![("company_name", Mistake::Link)],
+                SignupEntries { company_name: &long, ..valid() },
+                vec![("company_name", FieldError::Text)],
             ),
             (
-                Typed { contact_name: "Acme \u{202e}elpmaxe", ..fine() },
-                vec![("contact_name", Mistake::Link)],
+                SignupEntries { contact_name: "two\nlines", ..valid() },
+                vec![("contact_name", FieldError::Text)],
             ),
             (
-                Typed { company_name: "WWW.evil.example/pay", ..fine() },
-                vec![("company_name", Mistake::Link)],
+                SignupEntries { company_name: "at https://evil.example", ..valid() },
+                vec![("company_name", FieldError::Link)],
             ),
             (
-                Typed { contact_name: "eve@evil.example", ..fine() },
-                vec![("contact_name", Mistake::Link)],
-            ),
-            (Typed { company_name: "Acme www. Ltd", ..fine() }, vec![]),
-            (Typed { company_name: "Ada @ Acme", ..fine() }, vec![]),
-            (Typed { company_name: "Booking.com B.V.", ..fine() }, vec![]),
-            (Typed { contact_email: "ada@", ..fine() }, vec![("contact_email", Mistake::Email)]),
-            (
-                Typed { contact_email: "a@x.SPAM.example", ..fine() },
-                vec![("contact_email", Mistake::Blocked)],
+                SignupEntries { contact_name: "Acme \u{202e}elpmaxe", ..valid() },
+                vec![("contact_name", FieldError::Link)],
             ),
             (
-                Typed { edition: "gold", product_code: "other", ..fine() },
-                vec![("edition", Mistake::Choice)],
+                SignupEntries { company_name: "WWW.evil.example/pay", ..valid() },
+                vec![("company_name", FieldError::Link)],
+            ),
+            (
+                SignupEntries { contact_name: "eve@evil.example", ..valid() },
+                vec![("contact_name", FieldError::Link)],
+            ),
+            (SignupEntries { company_name: "Acme www. Ltd", ..valid() }, vec![]),
+            (SignupEntries { company_name: "Ada @ Acme", ..valid() }, vec![]),
+            (SignupEntries { company_name: "Booking.com B.V.", ..valid() }, vec![]),
+            (
+                SignupEntries { contact_email: "ada@", ..valid() },
+                vec![("contact_email", FieldError::Email)],
+            ),
+            (
+                SignupEntries { contact_email: "a@x.SPAM.example", ..valid() },
+                vec![("contact_email", FieldError::Blocked)],
+            ),
+            (
+                SignupEntries { edition: "gold", product_code: "other", ..valid() },
+                vec![("edition", FieldError::Choice)],
             ),
         ] {
             assert_eq!(service.mistakes(&typed), mistakes, "{typed:?}");
@@ -215,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_domain_is_known_however_it_is_written() {
+    fn blocked_domain_matches_any_spelling() {
         for (blocked, email, expected) in [
             ("Spam.example", "a@spam.example", true),
             ("spam.example", "a@mail.SPAM.example ", true),

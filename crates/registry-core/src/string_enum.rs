@@ -1,4 +1,4 @@
-//! Enums whose values have one word each: on the wire, in the store and on screens.
+//! Enums with one stable name per value, used on the wire, in the store and on screens.
 
 macro_rules! string_enum {
     ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
@@ -6,13 +6,13 @@ macro_rules! string_enum {
             /// Every value.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The word for it on the wire, in the store and on screens.
+            /// The stable name of this value.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
 
-            /// The value a word stands for.
+            /// Returns the value with this name.
             #[must_use]
             pub fn from_name(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == word)

@@ -1,4 +1,4 @@
-//! The tenant: who an appliance belongs to.
+//! The tenant: the customer that appliances belong to.
 
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
@@ -9,27 +9,27 @@ use crate::text::{
     fold,
 };
 
-/// How far a tenant has come. Installing moves it forward; operators suspend and cancel.
+/// Status of a tenant. Installing moves it forward; operators suspend and cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TenantStatus {
-    /// Registered; nothing installed yet.
+    /// Registered, with nothing installed yet.
     Registered,
     /// A code was redeemed.
     Installed,
-    /// An appliance has checked in.
+    /// An appliance checked in.
     Active,
-    /// Put on hold by an operator.
+    /// Suspended by an operator.
     Suspended,
-    /// Ended by an operator.
+    /// Cancelled by an operator.
     Cancelled,
 }
 
-/// Where a tenant's product runs.
+/// The place where a tenant's product runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeploymentType {
-    /// On the customer's own machine.
+    /// Runs on the customer's own machine.
     Appliance,
-    /// At the vendor's.
+    /// Runs at the vendor's.
     Hosted,
 }
 
@@ -43,10 +43,10 @@ string_enum!(TenantStatus {
 string_enum!(DeploymentType { Appliance = "appliance", Hosted = "hosted" });
 
 impl TenantStatus {
-    /// Those of tenants that an operator has closed the door on.
+    /// Statuses that operators set to refuse service.
     pub const CLOSED: [Self; 2] = [Self::Suspended, Self::Cancelled];
 
-    /// Whether an operator has closed the door on this tenant.
+    /// True if an operator suspended or cancelled the tenant.
     #[must_use]
     pub fn is_closed(self) -> bool {
         Self::CLOSED.contains(&self)
@@ -56,51 +56,52 @@ impl TenantStatus {
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
-    /// Its id, for good.
+    /// Id of the tenant; never changes.
     pub id: TenantId,
-    /// The company.
+    /// Name of the company.
     pub company_name: CompanyName,
-    /// The contact's name, where given.
+    /// Name of the contact, if given.
     pub contact_name: Option<PersonName>,
-    /// Where its mail goes; an adopted tenant has none.
+    /// Email address of the contact; an adopted tenant has none.
     pub contact_email: Option<EmailAddress>,
-    /// The edition it was registered for or upgraded to.
+    /// The edition that the tenant was registered for or upgraded to.
     pub edition: EditionName,
-    /// The product it runs.
+    /// The product that the tenant runs.
     pub product: ProductCode,
-    /// Where it runs.
+    /// The place where the product runs.
     pub deployment: DeploymentType,
-    /// How far it has come.
+    /// Status of the tenant.
     pub status: TenantStatus,
-    /// The subscription it was registered with: registering it again is the same tenant.
+    /// The subscription that the tenant was registered with. Registering the subscription again
+    /// finds this tenant.
     pub subscription: Option<SubscriptionId>,
-    /// The customer in the vendor's billing system.
+    /// Id of the customer in the vendor's billing system.
     pub billing_customer: Option<BillingCustomerId>,
-    /// The region, where given.
+    /// The region, if given.
     pub region: Option<Region>,
-    /// When it was registered.
+    /// Time of registration.
     pub registered_at: Timestamp,
-    /// When a code of it was first redeemed.
+    /// Time of the first redemption of a code.
     pub installed_at: Option<Timestamp>,
-    /// When its row last changed.
+    /// Time of the last change to the row.
     pub updated_at: Timestamp,
 }
 
 impl Tenant {
-    /// Whether this is its contact, in any case.
+    /// True if `contact` is the contact's address, in any case.
     #[must_use]
     pub fn is_contact(&self, contact: &EmailAddress) -> bool {
         self.contact_email.as_ref().is_some_and(|email| email.folded() == contact.folded())
     }
 
-    /// What searches look through: company and e-mail, folded.
+    /// Text that searches match against: company and email address, folded.
     #[must_use]
     pub fn search_text(&self) -> String {
         let email = self.contact_email.as_ref().map_or("", EmailAddress::as_str);
         fold(&format!("{} {email}", self.company_name))
     }
 
-    /// The tenant after a code of it was redeemed.
+    /// Returns the tenant as it is after the redemption of a code.
     #[must_use]
     pub fn installed(&self, now: Timestamp) -> Self {
         let mut tenant = self.clone();

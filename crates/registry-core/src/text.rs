@@ -1,4 +1,4 @@
-//! Texts that people type, parsed once at the edge.
+//! Texts that people type, parsed once at the edge of the system.
 
 use std::fmt;
 
@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
 
-/// Trims `text` and refuses what no field takes: nothing at all, more than `max` characters,
-/// control characters (U+0000 among them, which PostgreSQL cannot hold), and line and paragraph
-/// separators.
+/// Trims `text` and refuses an empty text, more than `max` characters, control characters (also
+/// U+0000, which PostgreSQL cannot store), and line and paragraph separators.
 pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<String, Refusal> {
     let text = text.trim();
     let problem = if text.chars().all(is_invisible) {
@@ -23,28 +22,58 @@ pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<Strin
     Err(Refusal::Invalid { field, problem })
 }
 
-/// What takes no room on a screen, and copying leaves behind.
+/// True for characters that are invisible on a screen and that copying leaves behind.
 pub(crate) fn is_ignorable(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+    )
 }
 
-/// What a mail domain is made of (RFC 5321's sub-domains; letters of every language, RFC 6531).
+/// True for characters of a mail domain (RFC 5321's sub-domains, plus letters of every language,
+/// RFC 6531).
 fn is_in_domains(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '.') || !c.is_ascii()
 }
 
-/// White space, and what takes no room on a screen.
+/// True for white space and invisible characters.
 fn is_invisible(c: char) -> bool {
     c.is_whitespace() || is_ignorable(c)
 }
 
-/// Folds text for searching and comparing: databases differ in what "any case" means, so core does
-/// it for all.
+/// Folds text for search and comparison. Databases differ in what "any case" means, so core folds
+/// for all of them.
 #[must_use]
 pub fn fold(text: &str) -> String {
     text.trim().to_lowercase()
+}
+
+/// Merges a field that a request may send under two names. `field` is the new name, `value` its
+/// value, and `old_value` the value under the old name.
+///
+/// Refuses a request that has both names with different values: either choice could bind the wrong
+/// subscription.
+pub fn same_field(
+    field: &'static str,
+    value: Option<String>,
+    old_value: Option<String>,
+) -> Result<Option<String>, Refusal> {
+    match (&value, &old_value) {
+        (Some(new), Some(old)) if new != old => {
+            let problem = "differs from its old name, which is in the request, too".to_owned();
+            Err(Refusal::Invalid { field, problem })
+        }
+        _ => Ok(value.or(old_value)),
+    }
 }
 
 macro_rules! text_type {
@@ -55,18 +84,19 @@ macro_rules! text_type {
         pub struct $name(String);
 
         impl $name {
-            #[doc = concat!("Parses a `", $field, "`: trimmed, 1 to ", $max, " characters, no control characters.")]
+            #[doc = concat!("Parses a `", $field, "`: trimmed, 1 to ", $max, " characters, ")]
+            #[doc = "no control characters."]
             pub fn parse(text: &str) -> Result<Self, Refusal> {
                 parse($field, text, $max).map(Self)
             }
 
-            /// Takes a text that was parsed before it was stored.
+            /// Wraps a text that was parsed before it was stored.
             #[must_use]
             pub fn from_stored(text: String) -> Self {
                 Self(text)
             }
 
-            /// The text.
+            /// The text as a string.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -82,40 +112,40 @@ macro_rules! text_type {
 }
 
 text_type!(
-    /// The company a tenant is registered for.
+    /// Name of the company that a tenant is registered for.
     CompanyName("company_name", 200),
-    /// A person's name.
+    /// Name of a person.
     PersonName("contact_name", 200),
-    /// The product a tenant runs, from the configured catalogue.
+    /// Code of the product that a tenant runs, from the configured catalogue.
     ProductCode("product_code", 64),
-    /// A region, as the vendor names them.
+    /// A region, in the vendor's naming.
     Region("region", 64),
-    /// A subscription of the vendor's billing system: any opaque text.
+    /// Id of a subscription in the vendor's billing system: any opaque text.
     SubscriptionId("stripe_sub_id", 255),
-    /// A customer of the vendor's billing system: any opaque text.
+    /// Id of a customer in the vendor's billing system: any opaque text.
     BillingCustomerId("stripe_customer_id", 255),
-    /// The name an appliance gives itself. Not unique in the world: its identity is (tenant,
-    /// appliance id).
+    /// An appliance's own name for itself. Not unique across tenants: the identity of an appliance
+    /// is (tenant, appliance id).
     ApplianceId("appliance_id", 255),
-    /// A version of the image.
+    /// Version of the appliance image.
     Version("version", 64),
-    /// A channel of releases.
+    /// Name of a release channel.
     Channel("channel", 32),
 );
 
-/// Where mail for a tenant goes. Kept as typed, compared [folded](Self::folded).
+/// Email address of a tenant's contact. Stored as typed, compared [folded](Self::folded).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EmailAddress(String);
 
 impl EmailAddress {
-    /// Parses an address (RFC 5321's lengths, no display name, no control characters).
+    /// Parses an address: RFC 5321's lengths, no display name, no control characters.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let text = parse("contact_email", text, 254)?;
         let options =
             email_address::Options::default().without_display_text().without_domain_literal();
         match email_address::EmailAddress::parse_with_options(&text, options) {
-            // A quoted local part may hold anything, and hardly any mail server takes one.
+            // A quoted local part may contain anything, and hardly any mail server accepts one.
             Ok(_)
                 if text
                     .rsplit('@')
@@ -141,7 +171,7 @@ impl EmailAddress {
         }
     }
 
-    /// Takes an address that was parsed before it was stored.
+    /// Wraps an address that was parsed before it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
         Self(text)
@@ -153,17 +183,17 @@ impl EmailAddress {
         &self.0
     }
 
-    /// The address as compared: any case of ASCII letters is the same inbox, and any spelling of
-    /// its domain (IDNA, UTS #46), since mail to either goes to the same host. Other letters before
-    /// the `@` are compared as they are: those that Unicode folds onto ASCII ones (U+212A, the
-    /// Kelvin sign) make an inbox of somebody else's.
+    /// The address in the form used for comparison. ASCII letters compare in any case, and a domain
+    /// in any spelling (IDNA, UTS #46), since mail to each goes to the same host. Other letters
+    /// before the `@` compare as they are: a letter that Unicode folds to an ASCII one (U+212A, the
+    /// Kelvin sign) may belong to somebody else's inbox.
     #[must_use]
     pub fn folded(&self) -> String {
         self.deliverable().to_ascii_lowercase()
     }
 
-    /// The address as mail servers take it: an international domain in its ASCII form (RFC 5891),
-    /// which needs no SMTPUTF8. A name that IDNA has no form for stays as it is.
+    /// The address in the form for mail servers. An international domain is in its ASCII form (RFC
+    /// 5891), which needs no SMTPUTF8. A domain that IDNA cannot convert is unchanged.
     #[must_use]
     pub fn deliverable(&self) -> String {
         let Some((local, domain)) = self.0.rsplit_once('@') else { return self.0.clone() };
@@ -184,9 +214,28 @@ impl fmt::Display for EmailAddress {
 mod tests {
     use super::*;
 
+    /// R-register-tenant-14.
     #[test]
-    fn an_address_needs_a_local_part_and_a_domain() {
-        for (text, good) in [
+    fn field_has_two_names_and_one_value() {
+        let text = |text: &str| Some(text.to_owned());
+        for (new, old, expected) in [
+            (None, None, Ok(None)),
+            (text("a"), None, Ok(text("a"))),
+            (None, text("a"), Ok(text("a"))),
+            (text("a"), text("a"), Ok(text("a"))),
+            (text("a"), text("b"), Err("subscription_id")),
+        ] {
+            let merged = same_field("subscription_id", new, old).map_err(|refusal| match refusal {
+                Refusal::Invalid { field, .. } => field,
+                other => panic!("{other}"),
+            });
+            assert_eq!(merged, expected);
+        }
+    }
+
+    #[test]
+    fn address_needs_local_part_and_domain() {
+        for (text, is_valid) in [
             ("ada@example.com", true),
             (" Ada.Lovelace+x@Example.COM ", true),
             ("root@localhost", true),
@@ -205,12 +254,12 @@ mod tests {
             ("\"a b\"@example.com", false),
             ("", false),
         ] {
-            assert_eq!(EmailAddress::parse(text).is_ok(), good, "{text:?}");
+            assert_eq!(EmailAddress::parse(text).is_ok(), is_valid, "{text:?}");
         }
     }
 
     #[test]
-    fn one_inbox_is_one_address_however_its_domain_is_written() {
+    fn domain_spellings_are_one_inbox() {
         for (address, deliverable, folded) in [
             ("Ada@Example.COM", "Ada@Example.COM", "ada@example.com"),
             ("Ada@Bücher.example", "Ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
@@ -232,8 +281,9 @@ mod tests {
         }
     }
 
+    /// R-general-6.
     #[test]
-    fn a_company_name_is_trimmed_and_bounded() {
+    fn company_name_is_trimmed_and_bounded() {
         assert_eq!(
             CompanyName::parse("  Ünïcode & Söhne 🚀 ").unwrap().as_str(),
             "Ünïcode & Söhne 🚀"

@@ -1,4 +1,4 @@
-//! Random lives of tenants: whatever happens in whatever order, the invariants hold.
+//! Property test of the registry's invariants: they hold after any sequence of events.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use registry_core::id::TenantId;
 use registry_core::install_code::{CodeState, PlainCode};
 use registry_core::registry::entitlements::EntitlementEdit;
@@ -16,14 +17,14 @@ use registry_store_sqlite::SqliteStore;
 use registry_testkit::memory::MemoryStore;
 use registry_testkit::{World, actor, audit};
 
-/// What can happen; numbers choose among the tenants and codes there are.
+/// An event. Its indexes select among the tenants and codes issued so far, modulo their number.
 #[derive(Clone, Debug)]
 enum Event {
     Register { pro: bool, subscription: Option<u8> },
     Redeem { code: usize, appliance: u8 },
     Reissue { tenant: usize },
     Revoke { tenant: usize },
-    Pass { hours: u16 },
+    PassTime { hours: u16 },
     FailSigning(bool),
 }
 
@@ -31,52 +32,54 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => (any::<bool>(), proptest::option::of(0..4_u8))
             .prop_map(|(pro, subscription)| Event::Register { pro, subscription }),
-        5 => (any::<usize>(), 0..3_u8).prop_map(|(code, appliance)| Event::Redeem { code, appliance }),
+        5 => (any::<usize>(), 0..3_u8)
+            .prop_map(|(code, appliance)| Event::Redeem { code, appliance }),
         3 => any::<usize>().prop_map(|tenant| Event::Reissue { tenant }),
         1 => any::<usize>().prop_map(|tenant| Event::Revoke { tenant }),
-        2 => (0..100_u16).prop_map(|hours| Event::Pass { hours }),
+        2 => (0..100_u16).prop_map(|hours| Event::PassTime { hours }),
         1 => any::<bool>().prop_map(Event::FailSigning),
     ]
 }
 
-/// What the world told its callers.
+/// The results that callers have received so far.
 #[derive(Default)]
 struct Observed {
     tenants: Vec<TenantId>,
     codes: Vec<(PlainCode, TenantId)>,
     subscriptions: BTreeMap<u8, TenantId>,
-    winners: BTreeMap<String, u32>,
+    /// Number of successful redemptions by code.
+    redemptions: BTreeMap<String, u32>,
 }
 
-async fn live(world: &World, events: Vec<Event>) {
-    let mut told = Observed::default();
+async fn play(world: &World, events: Vec<Event>) {
+    let mut observed = Observed::default();
     for event in events {
         world.clock.advance(TimeDelta::milliseconds(1));
-        happen(world, &mut told, event).await;
+        apply(world, &mut observed, event).await;
     }
-    check(world, &told).await;
+    check(world, &observed).await;
 }
 
-async fn happen(world: &World, told: &mut Observed, event: Event) {
+async fn apply(world: &World, observed: &mut Observed, event: Event) {
     match event {
         Event::Register { pro, subscription } => {
             let mut new = World::new_tenant("Acme", if pro { "pro" } else { "essentials" });
-            new.stripe_sub_id = subscription.map(|number| format!("sub_{number}"));
+            new.subscription_id = subscription.map(|number| format!("sub_{number}"));
             let issued = world.registry.tenant_register(new, actor()).await.unwrap();
             if let Some(number) = subscription {
-                let first = *told.subscriptions.entry(number).or_insert(issued.tenant_id);
+                let first = *observed.subscriptions.entry(number).or_insert(issued.tenant_id);
                 assert_eq!(issued.tenant_id, first, "a subscription changed its tenant");
             }
-            told.tenants.push(issued.tenant_id);
-            told.codes.push((issued.code, issued.tenant_id));
+            observed.tenants.push(issued.tenant_id);
+            observed.codes.push((issued.code, issued.tenant_id));
         }
-        Event::Redeem { code, appliance } if !told.codes.is_empty() => {
-            let (code, owner) = told.codes[code % told.codes.len()].clone();
+        Event::Redeem { code, appliance } if !observed.codes.is_empty() => {
+            let (code, owner) = observed.codes[code % observed.codes.len()].clone();
             match world.redeem(&code, &format!("appliance-{appliance}")).await {
                 Ok(redeemed) => {
                     assert_eq!(redeemed.tenant_id, owner, "a code changed its tenant");
                     assert_eq!(redeemed.licensed.is_some(), redeemed.edition.as_str() == "pro");
-                    *told.winners.entry(code.grouped().to_string()).or_default() += 1;
+                    *observed.redemptions.entry(code.grouped().to_string()).or_default() += 1;
                 }
                 Err(Error::Decide(_)) => {}
                 Err(Error::Refused(refusal)) => assert!(
@@ -91,14 +94,14 @@ async fn happen(world: &World, told: &mut Observed, event: Event) {
                 Err(error) => panic!("{error:?}"),
             }
         }
-        Event::Reissue { tenant } if !told.tenants.is_empty() => {
-            let tenant = told.tenants[tenant % told.tenants.len()];
+        Event::Reissue { tenant } if !observed.tenants.is_empty() => {
+            let tenant = observed.tenants[tenant % observed.tenants.len()];
             let issued = world.reissue(tenant).await.unwrap();
             assert_eq!(issued.tenant_id, tenant, "a re-issue changed the tenant");
-            told.codes.push((issued.code, tenant));
+            observed.codes.push((issued.code, tenant));
         }
-        Event::Revoke { tenant } if !told.tenants.is_empty() => {
-            let tenant = told.tenants[tenant % told.tenants.len()];
+        Event::Revoke { tenant } if !observed.tenants.is_empty() => {
+            let tenant = observed.tenants[tenant % observed.tenants.len()];
             let shown = world.registry.tenant_show(tenant).await.unwrap();
             if let Some(entitlement) = shown.entitlement {
                 let selector = EntitlementSelector::Id(entitlement.id);
@@ -112,20 +115,20 @@ async fn happen(world: &World, told: &mut Observed, event: Event) {
                 );
             }
         }
-        Event::Pass { hours } => world.clock.advance(TimeDelta::hours(hours.into())),
+        Event::PassTime { hours } => world.clock.advance(TimeDelta::hours(hours.into())),
         Event::FailSigning(failing) => world.signer.fail(failing),
         Event::Redeem { .. } | Event::Reissue { .. } | Event::Revoke { .. } => {}
     }
 }
 
-async fn check(world: &World, told: &Observed) {
+async fn check(world: &World, observed: &Observed) {
     assert!(
-        told.winners.values().all(|&count| count == 1),
-        "a code had several winners: {:?}",
-        told.winners
+        observed.redemptions.values().all(|&count| count == 1),
+        "a code was redeemed more than once: {:?}",
+        observed.redemptions
     );
     let mut consumed = 0;
-    let mut tenants = told.tenants.clone();
+    let mut tenants = observed.tenants.clone();
     tenants.sort();
     tenants.dedup();
     for tenant in tenants {
@@ -145,7 +148,7 @@ async fn check(world: &World, told: &Observed) {
             let lines = audit.iter().filter(|line| {
                 line.code_id == Some(*id) && line.action.as_str() == "code_redeemed"
             });
-            assert_eq!(lines.count(), 1, "a consumed code has its audit line");
+            assert_eq!(lines.count(), 1, "a consumed code has one audit entry");
         }
         let issued = audit
             .iter()
@@ -154,30 +157,45 @@ async fn check(world: &World, told: &Observed) {
                     && line.action.as_str().ends_with("issued")
             })
             .count();
-        assert_eq!(issued, record.codes.len(), "every code has its audit line");
-        assert_eq!(world.mails(tenant).await.len(), record.codes.len(), "and its mail");
+        assert_eq!(issued, record.codes.len(), "every code has an audit entry");
+        assert_eq!(world.mails(tenant).await.len(), record.codes.len(), "every code has a mail");
     }
-    assert_eq!(consumed, told.winners.len(), "what was answered is what was written");
+    assert_eq!(consumed, observed.redemptions.len(), "stored and reported redemptions differ");
 }
 
 fn run(store: Arc<dyn Store>, events: Vec<Event>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(live(&World::over(store), events));
+    runtime.block_on(play(&World::over(store), events));
+}
+
+/// Failing cases are saved in `invariants.proptest-regressions` beside this file, and each run
+/// replays them before it generates new ones. Commit that file. A failure found with one store is
+/// replayed with the other, too.
+fn config(cases: u32) -> ProptestConfig {
+    // Not the default `SourceParallel`: it looks for `lib.rs` or `main.rs` above the test, finds
+    // none above `tests`, and prints a warning.
+    let regressions = FileFailurePersistence::WithSource("proptest-regressions");
+    ProptestConfig {
+        cases,
+        failure_persistence: Some(Box::new(regressions)),
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(300))]
+    /// R-codes-7, R-register-tenant-4.
     #[test]
-    fn the_invariants_hold_in_memory(events in proptest::collection::vec(event(), 1..60)) {
+    fn invariants_hold_in_memory(events in proptest::collection::vec(event(), 1..60)) {
         run(Arc::new(MemoryStore::default()), events);
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(40))]
     #[test]
-    fn the_invariants_hold_on_sqlite(events in proptest::collection::vec(event(), 1..60)) {
+    fn invariants_hold_on_sqlite(events in proptest::collection::vec(event(), 1..60)) {
         let folder = tempfile::tempdir().unwrap();
         run(Arc::new(SqliteStore::open(&folder.path().join("registry.db")).unwrap()), events);
     }

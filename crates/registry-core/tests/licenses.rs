@@ -1,5 +1,4 @@
-//! Licenses over time: an appliance that embeds the verifier, a registry whose clock is set by
-//! hand.
+//! Licenses over time: an appliance that embeds the verifier, and a registry with a manual clock.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -25,7 +24,7 @@ use registry_license::{Ring, RingPlan, Signer, ed25519_pem, p256_pem};
 use registry_testkit::{World, actor};
 use serde_json::{Value, json};
 
-/// A running appliance: what it holds, and what it knows of the registry's keys.
+/// A running appliance, with its license and the registry's public keys at its last check-in.
 struct Appliance {
     tenant: TenantId,
     credential: PlainCredential,
@@ -62,21 +61,21 @@ impl Appliance {
         }
     }
 
-    /// Checks in: takes over a new license, and the keys as they are now.
+    /// Checks in, and stores the new license, if any, and the registry's present keys.
     async fn check_in(&mut self, registry: &Registry) -> CheckedIn {
         let source = Source::of([192, 0, 2, 1].into());
-        let asked = CheckIn {
+        let request = CheckIn {
             credential: self.credential.clone(),
             current_license_sub: None,
             source,
             key: None,
         };
-        let answer = registry.check_in(asked).await.unwrap();
-        if let LicenseStatus::Licensed(Some((token, _))) = &answer.status {
+        let checked_in = registry.check_in(request).await.unwrap();
+        if let LicenseStatus::Licensed(Some((token, _))) = &checked_in.status {
             self.token = token.expose().to_owned();
         }
         self.jwks = jwks(&registry.public_keys());
-        answer
+        checked_in
     }
 
     fn state(&self, world: &World) -> LicenseState {
@@ -102,17 +101,18 @@ async fn edit(world: &World, appliance: &Appliance, edit: EntitlementEdit) {
     world.registry.entitlement_edit(selector, edit, None, actor()).await.unwrap();
 }
 
+/// R-check-in-1, R-check-in-6.
 #[tokio::test]
-async fn an_appliance_that_checks_in_when_it_is_told_is_never_unlicensed() {
+async fn punctual_appliance_is_always_licensed() {
     let world = World::in_memory();
     let mut appliance = Appliance::install(&world, &world.registry).await;
     let begun = world.now();
     let mut renewals = 0;
     while world.now() - begun < TimeDelta::days(90) {
         let before = appliance.token.clone();
-        let answer = appliance.check_in(&world.registry).await;
+        let checked_in = appliance.check_in(&world.registry).await;
         renewals += usize::from(appliance.token != before);
-        let pause = answer.next_check_in_at - world.now();
+        let pause = checked_in.next_check_in_at - world.now();
         for _ in 0..10 {
             assert!(
                 matches!(appliance.state(&world), LicenseState::Licensed(_)),
@@ -122,11 +122,11 @@ async fn an_appliance_that_checks_in_when_it_is_told_is_never_unlicensed() {
             world.clock.advance(pause / 10);
         }
     }
-    assert!((40..=100).contains(&renewals), "about daily: {renewals}");
+    assert!((40..=100).contains(&renewals), "expected about one renewal a day, got {renewals}");
 }
 
 #[tokio::test]
-async fn an_appliance_that_was_offline_for_thirty_days_comes_back() {
+async fn offline_appliance_recovers_at_check_in() {
     let world = World::in_memory();
     let mut appliance = Appliance::install(&world, &world.registry).await;
     world.clock.advance(TimeDelta::days(30));
@@ -137,25 +137,25 @@ async fn an_appliance_that_was_offline_for_thirty_days_comes_back() {
     );
     appliance.check_in(&world.registry).await;
     assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)));
-    // And after its license has ended, too.
+    // The same after the license has expired.
     world.clock.advance(TimeDelta::days(45));
     assert!(matches!(appliance.state(&world), LicenseState::Expired { .. }));
     appliance.check_in(&world.registry).await;
     assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)));
 }
 
+/// R-check-in-2, R-check-in-3.
 #[tokio::test]
-async fn a_subscription_that_ends_leaves_the_license_to_its_end_and_a_restored_one_is_licensed_at_once()
- {
+async fn revoked_entitlement_has_a_grace_period() {
     let world = World::in_memory();
     let mut appliance = Appliance::install(&world, &world.registry).await;
     world.clock.advance(TimeDelta::days(3));
     appliance.check_in(&world.registry).await;
     edit(&world, &appliance, EntitlementEdit::Revoke).await;
     for day in 0..31 {
-        let answer = appliance.check_in(&world.registry).await;
-        assert!(matches!(answer.status, LicenseStatus::Revoked));
-        assert!(appliance.is_licensed(&world), "grace on day {day}");
+        let checked_in = appliance.check_in(&world.registry).await;
+        assert!(matches!(checked_in.status, LicenseStatus::Revoked));
+        assert!(appliance.is_licensed(&world), "no grace on day {day}");
         world.clock.advance(TimeDelta::days(1));
     }
     world.clock.advance(TimeDelta::minutes(2));
@@ -169,8 +169,9 @@ async fn a_subscription_that_ends_leaves_the_license_to_its_end_and_a_restored_o
     assert!(matches!(appliance.state(&world), LicenseState::Licensed(_)));
 }
 
+/// R-check-in-6.
 #[tokio::test]
-async fn seats_change_at_the_next_check_in_and_not_at_the_renewal_date() {
+async fn seats_change_at_the_next_check_in() {
     let world = World::in_memory();
     let mut appliance = Appliance::install(&world, &world.registry).await;
     for seats in [Some(50), None, Some(1)] {
@@ -182,10 +183,10 @@ async fn seats_change_at_the_next_check_in_and_not_at_the_renewal_date() {
     }
 }
 
-/// A ring that a test changes as an operator would.
-struct Turning(RwLock<Arc<Ring>>);
+/// A signer whose key ring can be replaced during a test, as an operator would.
+struct ReplaceableRing(RwLock<Arc<Ring>>);
 
-impl LicenseSigner for Turning {
+impl LicenseSigner for ReplaceableRing {
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
         self.0.read().unwrap().sign(claims)
     }
@@ -200,7 +201,7 @@ impl LicenseSigner for Turning {
 }
 
 #[tokio::test]
-async fn a_rotation_takes_every_appliance_over_and_refuses_no_valid_license_on_the_way() {
+async fn key_rotation_keeps_every_license_valid() {
     let world = World::in_memory();
     let pems = [ed25519_pem(&[1; 32]), p256_pem(&[2; 32]).unwrap()];
     let [old, new] =
@@ -213,23 +214,23 @@ async fn a_rotation_takes_every_appliance_over_and_refuses_no_valid_license_on_t
         });
         Arc::new(Ring::new(keys.collect()).unwrap())
     };
-    let turning = Arc::new(Turning(RwLock::new(ring(&plan))));
-    let ports = Ports { signer: turning.clone(), ..world.ports.clone() };
+    let signer = Arc::new(ReplaceableRing(RwLock::new(ring(&plan))));
+    let ports = Ports { signer: signer.clone(), ..world.ports.clone() };
     let registry = Registry::new(ports, world.registry.settings().clone());
     let mut daily = Appliance::install(&world, &registry).await;
-    // One that is offline for a month checks in last before the new key is published.
+    // The rare one is offline for a month: its last check-in is before the new key is published.
     let mut rare = Appliance::install(&world, &registry).await;
     for hour in 0..24 * 40 {
         match hour {
             24 => plan.publish(new.clone(), "1".to_owned(), world.now()).unwrap(),
             71 => assert!(
                 plan.activate(&new, world.now(), false).is_err(),
-                "nobody may have seen it yet"
+                "appliances may not have the new key yet"
             ),
             72 => plan.activate(&new, world.now(), false).unwrap(),
             _ => {}
         }
-        *turning.0.write().unwrap() = ring(&plan);
+        *signer.0.write().unwrap() = ring(&plan);
         if hour % 24 == 5 {
             daily.check_in(&registry).await;
         }
@@ -238,14 +239,15 @@ async fn a_rotation_takes_every_appliance_over_and_refuses_no_valid_license_on_t
         }
         assert!(daily.is_licensed(&world), "hour {hour}: {:?}", daily.state(&world));
         assert!(rare.is_licensed(&world), "hour {hour}: {:?}", rare.state(&world));
-        // Who starts now with the keys of now must be able to tell as well.
-        let fresh = TrustedKeys::from_jwks(&jwks(&registry.public_keys())).unwrap();
+        // An appliance that starts now, with the present keys, must verify the license too.
+        let present_keys = TrustedKeys::from_jwks(&jwks(&registry.public_keys())).unwrap();
         let (now, tenant) = (world.now().timestamp().try_into().unwrap(), daily.tenant.to_string());
-        let state = Verifier::new(fresh, "appliance-registry", &tenant).state(&daily.token, now);
+        let state =
+            Verifier::new(present_keys, "appliance-registry", &tenant).state(&daily.token, now);
         assert!(matches!(state, LicenseState::Licensed(_)), "hour {hour}: {state:?}");
         world.clock.advance(TimeDelta::hours(1));
     }
-    assert_eq!((daily.kid(), rare.kid()), (new.clone(), new.clone()), "all have gone over");
+    assert_eq!((daily.kid(), rare.kid()), (new.clone(), new.clone()), "all use the new key");
     let kids: Vec<String> = registry.public_keys().into_iter().map(|key| key.kid).collect();
-    assert_eq!(kids, [new], "the old key went when its last license had ended");
+    assert_eq!(kids, [new], "the old key is gone after its last license expired");
 }

@@ -1,4 +1,4 @@
-//! The rules of a redemption, as the wire contract's table of refusals has them ("POST /register").
+//! Rules of redemption, after the table of refusals in the wire contract ("POST /register").
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -41,11 +41,12 @@ fn refusal(result: Result<Redeemed, Error>) -> Refusal {
 }
 
 fn other_tenant(world: &World) -> TenantId {
-    TenantId(world.registry.draw_id())
+    TenantId(world.registry.new_id())
 }
 
+/// R-codes-4.
 #[tokio::test]
-async fn what_cannot_be_a_code_is_invalid_and_never_reaches_the_store() {
+async fn malformed_code_is_invalid() {
     let world = World::in_memory();
     for typed in ["", "short", "K7QP-M2RX-9TD!", "🚀🚀🚀🚀🚀🚀🚀🚀"] {
         assert_eq!(
@@ -56,18 +57,16 @@ async fn what_cannot_be_a_code_is_invalid_and_never_reaches_the_store() {
     assert_eq!(audit(&*world.ports.store, None).await, []);
 }
 
+/// R-guessing-1, R-guessing-2.
 #[tokio::test]
-async fn an_unknown_code_is_invalid_and_after_thirty_the_source_has_to_wait() {
+async fn unknown_codes_are_rate_limited() {
     let world = World::in_memory();
     let issued = world.register("Acme", "pro").await;
-    let unknown = PlainCode::read("AAAA-BBBB-CCCC").unwrap();
+    let unknown = PlainCode::parse("AAAA-BBBB-CCCC").unwrap();
     for _ in 0..30 {
         assert_eq!(refusal(world.redeem(&unknown, "a").await), Refusal::CodeInvalid);
     }
-    assert!(matches!(
-        refusal(world.redeem(&issued.code, "a").await),
-        Refusal::TooManyGuesses { .. }
-    ));
+    assert!(matches!(refusal(world.redeem(&issued.code, "a").await), Refusal::RateLimited { .. }));
     let lines = audit(&*world.ports.store, None).await;
     assert_eq!(
         lines
@@ -81,8 +80,9 @@ async fn an_unknown_code_is_invalid_and_after_thirty_the_source_has_to_wait() {
     world.redeem(&issued.code, "a").await.unwrap();
 }
 
+/// R-codes-5, R-guessing-1.
 #[tokio::test]
-async fn used_expired_and_superseded_codes_say_so_and_do_not_count_as_guesses() {
+async fn known_codes_are_not_guesses() {
     let world = World::in_memory();
     let used = world.register("Used", "pro").await;
     world.redeem(&used.code, "a").await.unwrap();
@@ -110,8 +110,9 @@ async fn used_expired_and_superseded_codes_say_so_and_do_not_count_as_guesses() 
     }
 }
 
+/// R-register-18, R-register-22.
 #[tokio::test]
-async fn another_tenants_code_is_a_mismatch_and_stays_live() {
+async fn code_of_another_tenant_is_refused() {
     for edition in ["pro", "essentials"] {
         let world = World::in_memory();
         let issued = world.register("Acme", edition).await;
@@ -124,8 +125,9 @@ async fn another_tenants_code_is_a_mismatch_and_stays_live() {
     }
 }
 
+/// R-register-19, R-register-22.
 #[tokio::test]
-async fn an_essentials_install_code_activates_nothing_that_is_running_and_stays_live() {
+async fn essentials_code_activates_no_running_appliance() {
     let world = World::in_memory();
     let issued = world.register("Acme", "essentials").await;
     for requester in [Requester::Running(None), Requester::Running(Some(issued.tenant_id))] {
@@ -138,17 +140,18 @@ async fn an_essentials_install_code_activates_nothing_that_is_running_and_stays_
 }
 
 #[tokio::test]
-async fn a_pro_install_code_may_be_typed_into_a_running_appliance_of_its_tenant() {
-    for named in [false, true] {
+async fn running_appliance_may_redeem_pro_code() {
+    for names_tenant in [false, true] {
         let world = World::in_memory();
         let issued = world.register("Acme", "pro").await;
-        let requester = Requester::Running(named.then_some(issued.tenant_id));
+        let requester = Requester::Running(names_tenant.then_some(issued.tenant_id));
         assert!(world.redeem_as(&issued.code, "a", requester).await.unwrap().licensed.is_some());
     }
 }
 
+/// R-register-22.
 #[tokio::test]
-async fn a_suspended_or_cancelled_tenant_is_refused_and_its_code_stays_live() {
+async fn closed_tenant_is_refused() {
     for status in [TenantStatus::Suspended, TenantStatus::Cancelled] {
         let world = World::in_memory();
         let issued = world.register("Acme", "pro").await;
@@ -163,8 +166,9 @@ async fn a_suspended_or_cancelled_tenant_is_refused_and_its_code_stays_live() {
     }
 }
 
+/// R-register-9, R-reissue-4.
 #[tokio::test]
-async fn after_a_revocation_an_install_code_is_an_essentials_one() {
+async fn revoked_entitlement_redeems_as_essentials() {
     let world = World::in_memory();
     let issued = world.register("Acme", "pro").await;
     revoke(&world, issued.tenant_id).await;
@@ -175,8 +179,9 @@ async fn after_a_revocation_an_install_code_is_an_essentials_one() {
     assert!(world.redeem(&again.code, "a").await.unwrap().licensed.is_none());
 }
 
+/// R-register-10.
 #[tokio::test]
-async fn an_activation_code_whose_entitlement_was_revoked_is_refused_and_stays_live() {
+async fn activation_code_of_revoked_entitlement_is_refused() {
     let world = World::in_memory();
     let (code, id) = world.activation_code(None).await;
     world
@@ -185,14 +190,16 @@ async fn an_activation_code_whose_entitlement_was_revoked_is_refused_and_stays_l
         .await
         .unwrap();
     let tenant = Requester::Running(Some(other_tenant(&world)));
+    // The second attempt gets the same refusal: the first one does not consume the code.
     for _ in 0..2 {
         let refused = refusal(world.redeem_as(&code, "a", tenant).await);
         assert_eq!(refused, Refusal::EntitlementRevoked { since: world.now() });
     }
 }
 
+/// R-register-12, R-register-16.
 #[tokio::test]
-async fn an_activation_code_adopts_a_tenant_the_registry_does_not_know() {
+async fn activation_code_adopts_unknown_tenant() {
     let world = World::in_memory();
     let (code, _) = world.activation_code(None).await;
     assert_eq!(refusal(world.redeem(&code, "a").await), Refusal::TenantRequired);
@@ -211,8 +218,9 @@ async fn an_activation_code_adopts_a_tenant_the_registry_does_not_know() {
     assert_eq!(shown.entitlement.unwrap().tenant_id, Some(id));
 }
 
+/// R-register-14.
 #[tokio::test]
-async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_second_owner() {
+async fn tenant_gets_no_second_entitlement() {
     let world = World::in_memory();
     let paid = world.register("Paid", "pro").await;
     let (code, _) = world.activation_code(None).await;
@@ -223,11 +231,15 @@ async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_secon
     );
     let free = world.register("Free", "essentials").await;
     world.redeem_as(&code, "a", running(free.tenant_id)).await.unwrap();
+}
 
+/// R-register-11, R-register-14.
+#[tokio::test]
+async fn entitlement_gets_no_second_tenant() {
     let world = World::in_memory();
     let free = world.register("Free", "essentials").await;
     let (code, _) = world.activation_code(Some(free.tenant_id)).await;
-    let other = running(other_tenant(&world));
+    let other = Requester::Running(Some(other_tenant(&world)));
     assert_eq!(refusal(world.redeem_as(&code, "a", other).await), Refusal::TenantMismatch);
     assert_eq!(
         world.redeem_as(&code, "a", Requester::Running(None)).await.unwrap().tenant_id,
@@ -235,18 +247,20 @@ async fn an_activation_code_never_gives_a_tenant_a_second_entitlement_or_a_secon
     );
 }
 
+/// R-register-15.
 #[tokio::test]
-async fn where_the_vendor_demands_it_an_unbound_activation_code_is_refused() {
+async fn setting_refuses_unbound_activation_codes() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-    let world = World::with(store, |settings| settings.activation_needs_bound_tenant = true);
+    let world = World::with(store, |settings| settings.codes.activation_needs_bound_tenant = true);
     let free = world.register("Free", "essentials").await;
     let (code, _) = world.activation_code(None).await;
     let running = Requester::Running(Some(free.tenant_id));
     assert_eq!(refusal(world.redeem_as(&code, "a", running).await), Refusal::CodeNotBound);
 }
 
+/// R-register-2.
 #[tokio::test]
-async fn one_appliance_id_under_two_tenants_is_two_appliances() {
+async fn appliance_ids_are_unique_per_tenant() {
     let world = World::in_memory();
     let (acme, bolt) = (world.register("Acme", "pro").await, world.register("Bolt", "pro").await);
     for issued in [&acme, &bolt] {
@@ -261,7 +275,7 @@ async fn one_appliance_id_under_two_tenants_is_two_appliances() {
 }
 
 #[tokio::test]
-async fn an_appliance_id_must_be_given() {
+async fn invalid_appliance_id_is_refused() {
     let world = World::in_memory();
     let issued = world.register("Acme", "pro").await;
     for id in ["", "  ", "a\u{0}b", &"x".repeat(256)] {
@@ -272,7 +286,7 @@ async fn an_appliance_id_must_be_given() {
 }
 
 #[tokio::test]
-async fn an_activation_code_of_one_tenant_never_brings_the_entitlement_of_another() {
+async fn code_and_entitlement_must_share_a_tenant() {
     let world = World::in_memory();
     let (acme, bolt) =
         (world.register("Acme", "essentials").await, world.register("Bolt", "essentials").await);
@@ -290,7 +304,7 @@ async fn an_activation_code_of_one_tenant_never_brings_the_entitlement_of_anothe
 }
 
 #[tokio::test]
-async fn a_revoked_appliance_that_is_installed_anew_gets_a_credential_and_loses_its_old_ones() {
+async fn reinstalling_a_revoked_appliance_deletes_its_credentials() {
     for revoked in [false, true] {
         let world = World::in_memory();
         let issued = world.register("Acme", "pro").await;
@@ -320,7 +334,7 @@ async fn a_revoked_appliance_that_is_installed_anew_gets_a_credential_and_loses_
             .appliances
             .remove(0);
         assert_eq!(appliance.revoked_at, None);
-        // Digests are unique: the old one can be inserted again only where it was deleted.
+        // Digests are unique: the old credential can be inserted again only if it was deleted.
         let old = Credential {
             digest: first.credential.digest(),
             tenant_id: issued.tenant_id,

@@ -1,4 +1,4 @@
-//! The rules of a registration ("POST /register-tenant").
+//! Rules of registration ("POST /register-tenant" in the wire contract).
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,13 +12,13 @@ use registry_testkit::{World, actor};
 
 async fn register(world: &World, edition: &str, subscription: &str) -> Result<Issued, Error> {
     let mut new = World::new_tenant("Acme", edition);
-    new.stripe_sub_id = Some(subscription.to_owned());
+    new.subscription_id = Some(subscription.to_owned());
     world.clock.advance(TimeDelta::seconds(1));
     world.registry.tenant_register(new, actor()).await
 }
 
-/// An entitlement of this subscription that no tenant has yet.
-async fn unbound(world: &World, subscription: &str, revoked: bool) {
+/// Creates an entitlement of this subscription that is not bound to a tenant.
+async fn unbound_entitlement(world: &World, subscription: &str, revoked: bool) {
     let (_, id) = world.activation_code(None).await;
     let selector = EntitlementSelector::Id(id);
     let mut entitlement = world
@@ -31,26 +31,29 @@ async fn unbound(world: &World, subscription: &str, revoked: bool) {
     world.write(vec![Write::PutEntitlement(Box::new(entitlement))]).await.unwrap();
 }
 
+/// R-register-tenant-7.
 #[tokio::test]
-async fn an_entitlement_that_was_there_first_is_bound_to_the_tenant_and_not_granted_twice() {
+async fn existing_entitlement_is_bound() {
     let world = World::in_memory();
-    unbound(&world, "sub_1", false).await;
+    unbound_entitlement(&world, "sub_1", false).await;
     let issued = register(&world, "pro", "sub_1").await.unwrap();
     let record = world.ports.store.tenant_show(issued.tenant_id).await.unwrap().unwrap();
     assert_eq!((record.entitlements.len(), record.entitlements[0].seats), (1, Some(5)));
     assert!(world.redeem(&issued.code, "a").await.unwrap().licensed.is_some());
 }
 
+/// R-register-tenant-13.
 #[tokio::test]
-async fn a_revoked_entitlement_is_not_bound_and_the_code_is_an_essentials_one() {
+async fn revoked_entitlement_is_not_bound() {
     let world = World::in_memory();
-    unbound(&world, "sub_1", true).await;
+    unbound_entitlement(&world, "sub_1", true).await;
     let issued = register(&world, "pro", "sub_1").await.unwrap();
     assert!(world.redeem(&issued.code, "a").await.unwrap().licensed.is_none());
 }
 
+/// R-register-tenant-4, R-register-tenant-5.
 #[tokio::test]
-async fn a_free_tenant_that_registers_paid_with_its_subscription_is_upgraded() {
+async fn paid_registration_upgrades_a_free_tenant() {
     let world = World::in_memory();
     let free = register(&world, "essentials", "sub_1").await.unwrap();
     let paid = register(&world, "pro", "sub_1").await.unwrap();
@@ -61,8 +64,7 @@ async fn a_free_tenant_that_registers_paid_with_its_subscription_is_upgraded() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_was_upgraded_by_another_subscription_registers_again_without_a_second_entitlement()
- {
+async fn entitled_tenant_gets_no_second_entitlement() {
     let world = World::in_memory();
     let free = register(&world, "essentials", "sub_1").await.unwrap();
     world.activation_code(Some(free.tenant_id)).await;

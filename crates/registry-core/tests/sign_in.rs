@@ -1,4 +1,4 @@
-//! Signing in to the pages, from the mail to the end of the session.
+//! Sign-in to the web pages, from the mail to the end of the session.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use registry_core::audit::{Action, Actor};
 use registry_core::rate_limit::Source;
 use registry_core::registry::reissue::Reissue;
-use registry_core::registry::sign_in::{Asked, OpenedSession};
+use registry_core::registry::sign_in::{MailRequest, OpenedSession};
 use registry_core::registry::tenant_admin::TenantEdit;
 use registry_core::registry::timeline::Event;
 use registry_core::secret::SignInToken;
@@ -20,9 +20,9 @@ fn source() -> Source {
     Source::of([192, 0, 2, 1].into())
 }
 
-/// Asks for a link, and takes it out of the mail.
-async fn asked(world: &World, email: &str) -> SignInToken {
-    // Lines of the audit at the same time stand in any order.
+/// Requests a sign-in link, and returns the token from the mail.
+async fn mailed_link(world: &World, email: &str) -> SignInToken {
+    // Audit entries of the same time have no defined order, so each request gets its own time.
     world.clock.advance(TimeDelta::seconds(1));
     world.registry.sign_in_mail(EmailAddress::parse(email).unwrap(), source()).await.unwrap();
     world.deliver().await;
@@ -35,11 +35,11 @@ async fn asked(world: &World, email: &str) -> SignInToken {
 }
 
 async fn signed_in(world: &World, email: &str) -> OpenedSession {
-    let link = asked(world, email).await;
+    let link = mailed_link(world, email).await;
     world.registry.sign_in(&link, None, source()).await.unwrap()
 }
 
-async fn lives(world: &World, session: &OpenedSession) -> bool {
+async fn is_open(world: &World, session: &OpenedSession) -> bool {
     world.registry.session(&session.token).await.unwrap().is_some()
 }
 
@@ -47,12 +47,13 @@ fn customer() -> Actor {
     Actor { name: "customer:acme@example.com".to_owned(), source: source().to_string() }
 }
 
-async fn audited(world: &World) -> Vec<(Action, String, String)> {
-    let lines = audit(&*world.ports.store, None).await.into_iter();
-    let ours = lines.filter(|it| {
+/// Returns the audit entries about sign-ins: action, actor and detail.
+async fn sign_in_audit(world: &World) -> Vec<(Action, String, String)> {
+    let entries = audit(&*world.ports.store, None).await.into_iter();
+    let about_sign_in = entries.filter(|it| {
         matches!(it.action, Action::SignInAsked | Action::SignedIn | Action::SignedOut)
     });
-    ours.map(|it| (it.action, it.actor.name, it.detail)).collect()
+    about_sign_in.map(|it| (it.action, it.actor.name, it.detail.to_string())).collect()
 }
 
 fn is_refused(opened: &Result<OpenedSession, Error>) -> bool {
@@ -60,19 +61,21 @@ fn is_refused(opened: &Result<OpenedSession, Error>) -> bool {
 }
 
 #[tokio::test]
-async fn a_link_signs_in_once_ends_the_others_and_every_step_is_audited() {
+async fn unknown_address_gets_no_link() {
     let world = World::in_memory();
-    let tenant = world.register("Acme", "essentials").await.tenant_id;
+    world.register("Acme", "essentials").await;
     world.deliver().await;
-    world
-        .registry
-        .sign_in_mail(EmailAddress::parse("nobody@example.com").unwrap(), source())
-        .await
-        .unwrap();
-    assert!(world.deliver().await.is_empty(), "an unknown address gets nothing");
+    let unknown = EmailAddress::parse("nobody@example.com").unwrap();
+    world.registry.sign_in_mail(unknown, source()).await.unwrap();
+    assert!(world.deliver().await.is_empty());
+}
 
-    let (older, link) =
-        (asked(&world, "acme@example.com").await, asked(&world, "ACME@example.com").await);
+#[tokio::test]
+async fn link_signs_in_once() {
+    let world = World::in_memory();
+    world.register("Acme", "essentials").await;
+    let older = mailed_link(&world, "acme@example.com").await;
+    let link = mailed_link(&world, "ACME@example.com").await;
     let session = world.registry.sign_in(&link, None, source()).await.unwrap();
     assert_eq!(
         (session.principal.role, session.principal.name.as_str()),
@@ -81,67 +84,79 @@ async fn a_link_signs_in_once_ends_the_others_and_every_step_is_audited() {
     assert!(is_refused(&world.registry.sign_in(&link, None, source()).await), "used");
     assert!(
         is_refused(&world.registry.sign_in(&older, None, source()).await),
-        "a used one ends the others"
+        "using a link ends the contact's other links"
     );
     assert!(
         is_refused(&world.registry.sign_in(&session.token, None, source()).await),
-        "a session is no link"
+        "a session's token is not a link"
     );
+    let unused = mailed_link(&world, "acme@example.com").await;
     assert!(
-        world.registry.session(&asked(&world, "acme@example.com").await).await.unwrap().is_none()
+        world.registry.session(&unused).await.unwrap().is_none(),
+        "a link's token is not a session"
     );
-
-    world
-        .registry
-        .sign_out(&session.token, session.principal.clone(), false, customer())
-        .await
-        .unwrap();
-    world
-        .registry
-        .sign_out(&session.token, session.principal.clone(), false, customer())
-        .await
-        .unwrap();
-    assert!(!lives(&world, &session).await);
-    let said = |action, name: &str| (action, name.to_owned(), String::new());
-    let expected = [
-        said(Action::SignInAsked, "portal"),
-        said(Action::SignInAsked, "portal"),
-        said(Action::SignedIn, "customer:acme@example.com"),
-        said(Action::SignInAsked, "portal"),
-        said(Action::SignedOut, "customer:acme@example.com"),
-    ];
-    assert_eq!(audited(&world).await, expected);
-    let (timeline, next) = world.registry.tenant_timeline(tenant, 100, None).await.unwrap();
-    let is_told = |action| {
-        timeline.iter().any(|it| matches!(it, Event::Audited(entry) if entry.action == action))
-    };
-    assert!(is_told(Action::SignedIn) && next.is_none(), "{timeline:?}");
-    let mails = timeline.iter().filter(|it| matches!(it, Event::Mailed(_)));
-    assert_eq!(mails.count(), 4, "the code, and the links");
 }
 
 #[tokio::test]
-async fn a_late_link_opens_nothing_and_a_session_ends_idle_and_at_its_end() {
+async fn sign_in_and_sign_out_are_audited() {
+    let world = World::in_memory();
+    let tenant = world.register("Acme", "essentials").await.tenant_id;
+    let session = signed_in(&world, "acme@example.com").await;
+    world.clock.advance(TimeDelta::seconds(1));
+    // The second sign-out has no effect.
+    for _ in 0..2 {
+        world
+            .registry
+            .sign_out(&session.token, session.principal.clone(), false, customer())
+            .await
+            .unwrap();
+    }
+    assert!(!is_open(&world, &session).await);
+    mailed_link(&world, "acme@example.com").await;
+    let entry = |action, name: &str| (action, name.to_owned(), String::new());
+    let expected = [
+        entry(Action::SignInAsked, "portal"),
+        entry(Action::SignedIn, "customer:acme@example.com"),
+        entry(Action::SignedOut, "customer:acme@example.com"),
+        entry(Action::SignInAsked, "portal"),
+    ];
+    assert_eq!(sign_in_audit(&world).await, expected);
+    let (timeline, next) = world.registry.tenant_timeline(tenant, 100, None).await.unwrap();
+    let shows = |action| {
+        timeline.iter().any(|it| matches!(it, Event::Audited(entry) if entry.action == action))
+    };
+    assert!(shows(Action::SignedIn) && next.is_none(), "{timeline:?}");
+    let mails = timeline.iter().filter(|it| matches!(it, Event::Mailed(_)));
+    assert_eq!(mails.count(), 3, "the code, and two links");
+}
+
+#[tokio::test]
+async fn link_expires_after_fifteen_minutes() {
     let world = World::in_memory();
     world.register("Acme", "essentials").await;
-    let link = asked(&world, "acme@example.com").await;
+    let link = mailed_link(&world, "acme@example.com").await;
     world.clock.advance(TimeDelta::minutes(15));
     assert!(is_refused(&world.registry.sign_in(&link, None, source()).await));
+}
 
+#[tokio::test]
+async fn session_ends_when_idle_or_old() {
+    let world = World::in_memory();
+    world.register("Acme", "essentials").await;
     let session = signed_in(&world, "acme@example.com").await;
     for _ in 0..23 {
         world.clock.advance(TimeDelta::minutes(30));
-        assert!(lives(&world, &session).await, "each use keeps it for half an hour");
+        assert!(is_open(&world, &session).await, "each use extends the session by half an hour");
     }
     world.clock.advance(TimeDelta::minutes(30));
-    assert!(!lives(&world, &session).await, "it is twelve hours old");
+    assert!(!is_open(&world, &session).await, "the session is twelve hours old");
     let session = signed_in(&world, "acme@example.com").await;
     world.clock.advance(TimeDelta::minutes(31));
-    assert!(!lives(&world, &session).await, "nobody used it");
+    assert!(!is_open(&world, &session).await, "the session was idle for 31 minutes");
 }
 
 #[tokio::test]
-async fn signing_out_everywhere_ends_the_contacts_sessions_and_links_and_no_others() {
+async fn sign_out_everywhere_spares_other_principals() {
     let world = World::in_memory();
     world.register("Acme", "essentials").await;
     world.register("Bolt", "essentials").await;
@@ -150,26 +165,27 @@ async fn signing_out_everywhere_ends_the_contacts_sessions_and_links_and_no_othe
     let other = signed_in(&world, "bolt@example.com").await;
     let ann = Actor { name: "operator:ann".to_owned(), source: source().to_string() };
     let operator = world.registry.operator_sign_in("acme@example.com", None, ann).await.unwrap();
-    let link = asked(&world, "acme@example.com").await;
+    let link = mailed_link(&world, "acme@example.com").await;
     world.registry.sign_out(&first.token, first.principal.clone(), true, customer()).await.unwrap();
-    assert!(!lives(&world, &first).await && !lives(&world, &second).await);
-    assert!(lives(&world, &other).await && lives(&world, &operator).await);
+    assert!(!is_open(&world, &first).await && !is_open(&world, &second).await);
+    assert!(is_open(&world, &other).await && is_open(&world, &operator).await);
     assert!(is_refused(&world.registry.sign_in(&link, None, source()).await));
-    let lines = audited(&world).await;
-    let named =
-        |name: &str, detail: &str| lines.iter().any(|(_, it, why)| it == name && why == detail);
+    let entries = sign_in_audit(&world).await;
+    let has_entry = |actor: &str, detail: &str| {
+        entries.iter().any(|(_, name, text)| name == actor && text == detail)
+    };
     assert!(
-        named("customer:acme@example.com", "everywhere") && named("operator:ann", ""),
-        "{lines:?}"
+        has_entry("customer:acme@example.com", "everywhere") && has_entry("operator:ann", ""),
+        "{entries:?}"
     );
 }
 
 #[tokio::test]
-async fn wrong_tokens_and_mails_that_are_asked_for_are_counted_apart() {
+async fn failed_logins_do_not_limit_mails() {
     let world = World::in_memory();
     while world.registry.count_failed_operator_login(source()).is_ok() {}
     let refused = world.registry.count_failed_operator_login(source()).unwrap_err();
-    assert!(matches!(refused, Refusal::TooOften { .. }), "{refused:?}");
+    assert!(matches!(refused, Refusal::RateLimited { .. }), "{refused:?}");
     let contact = EmailAddress::parse("acme@example.com").unwrap();
     assert_eq!(
         world.registry.count_mail_request(source(), MailRequest::Link(&contact), None),
@@ -178,7 +194,7 @@ async fn wrong_tokens_and_mails_that_are_asked_for_are_counted_apart() {
 }
 
 #[tokio::test]
-async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_ask_for() {
+async fn form_is_counted_once() {
     let world = World::in_memory();
     let contact = EmailAddress::parse("acme@example.com").unwrap();
     let from = |last: u8| Source::of([198, 51, 100, last].into());
@@ -186,7 +202,7 @@ async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_
         assert_eq!(
             world.registry.count_mail_request(from(1), MailRequest::Link(&contact), Some([7; 32])),
             Ok(()),
-            "it is the same form"
+            "the same form again"
         );
     }
     for last in 2..11 {
@@ -199,20 +215,35 @@ async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_
         .registry
         .count_mail_request(from(11), MailRequest::Link(&contact), Some([8; 32]))
         .unwrap_err();
-    assert!(matches!(late, Refusal::TooOften { .. }), "{late:?}");
+    assert!(matches!(late, Refusal::RateLimited { .. }), "{late:?}");
     let again = world
         .registry
         .count_mail_request(from(11), MailRequest::Link(&contact), Some([8; 32]))
         .unwrap_err();
     assert!(
-        matches!(again, Refusal::TooOften { .. }),
-        "what was refused is no form that was counted: {again:?}"
+        matches!(again, Refusal::RateLimited { .. }),
+        "a refused form does not count as a counted one: {again:?}"
     );
-    // Each kind is counted by itself, and a session's wherever it comes from.
+}
+
+#[tokio::test]
+async fn each_kind_of_mail_has_its_limit() {
+    let world = World::in_memory();
+    let contact = EmailAddress::parse("acme@example.com").unwrap();
+    let from = |last: u8| Source::of([198, 51, 100, last].into());
+    for last in 1..11 {
+        assert_eq!(
+            world.registry.count_mail_request(from(last), MailRequest::Link(&contact), None),
+            Ok(())
+        );
+    }
+    let links = world.registry.count_mail_request(from(11), MailRequest::Link(&contact), None);
+    assert!(matches!(links, Err(Refusal::RateLimited { .. })), "{links:?}");
     assert_eq!(
         world.registry.count_mail_request(from(12), MailRequest::Registration(&contact), None),
         Ok(())
     );
+    // Re-issues are requested in a session: the address is limited, and the source is not.
     for _ in 0..10 {
         assert_eq!(
             world.registry.count_mail_request(from(11), MailRequest::Reissue(&contact), None),
@@ -223,55 +254,56 @@ async fn a_form_is_counted_once_and_a_customers_reissues_apart_from_what_others_
         .registry
         .count_mail_request(from(13), MailRequest::Reissue(&contact), None)
         .unwrap_err();
-    assert!(matches!(many, Refusal::TooOften { .. }), "{many:?}");
+    assert!(matches!(many, Refusal::RateLimited { .. }), "{many:?}");
 }
 
 #[tokio::test]
-async fn signing_in_again_ends_the_browsers_earlier_session_and_closed_tenants_may_be_looked_at() {
+async fn sign_in_ends_the_browsers_previous_session() {
     let world = World::in_memory();
-    let tenant = world.register("Acme", "essentials").await.tenant_id;
+    world.register("Acme", "essentials").await;
     let (other, first) =
         (signed_in(&world, "acme@example.com").await, signed_in(&world, "acme@example.com").await);
-    let link = asked(&world, "acme@example.com").await;
+    let link = mailed_link(&world, "acme@example.com").await;
     let again = world.registry.sign_in(&link, Some(&first.token), source()).await.unwrap();
-    assert!(
-        !lives(&world, &first).await && lives(&world, &other).await && lives(&world, &again).await
-    );
+    assert!(!is_open(&world, &first).await);
+    assert!(is_open(&world, &other).await && is_open(&world, &again).await);
+}
+
+#[tokio::test]
+async fn suspended_customer_signs_in_without_downloads() {
+    let world = World::in_memory();
+    let tenant = world.register("Acme", "essentials").await.tenant_id;
     world.registry.tenant_edit(tenant, TenantEdit::Suspend, customer()).await.unwrap();
-    assert!(
-        lives(&world, &signed_in(&world, "acme@example.com").await).await,
-        "who is suspended may look"
-    );
+    assert!(is_open(&world, &signed_in(&world, "acme@example.com").await).await);
     let contact = EmailAddress::parse("acme@example.com").unwrap();
     world.publish("1.0", b"content").await.unwrap();
-    let refused = world.registry.download_offered(&contact, source()).await.unwrap_err();
+    let refused = world.registry.portal_download(&contact, source()).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantSuspended)), "{refused:?}");
 }
 
 #[tokio::test]
-async fn what_is_downloaded_from_the_portal_is_audited() {
+async fn portal_downloads_are_audited() {
     let world = World::in_memory();
     world.register("Acme", "essentials").await;
     let contact = EmailAddress::parse("acme@example.com").unwrap();
-    let refused = world.registry.download_offered(&contact, source()).await.unwrap_err();
+    let refused = world.registry.portal_download(&contact, source()).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::NothingToDownload)), "{refused:?}");
     world.publish("1.0", b"content").await.unwrap();
     for _ in 0..2 {
-        world.registry.download_offered(&contact, source()).await.unwrap();
+        world.registry.portal_download(&contact, source()).await.unwrap();
     }
     let lines = audit(&*world.ports.store, None).await;
     let started = lines.iter().find(|it| it.action == Action::DownloadStarted).unwrap();
     assert_eq!(
-        (started.count, started.detail.as_str(), started.code_id.is_some()),
+        (started.count, started.detail.to_string().as_str(), started.code_id.is_some()),
         (2, "1.0", true)
     );
 }
 
 #[tokio::test]
-async fn a_code_that_only_a_mail_would_show_is_not_minted_for_nobody() {
+async fn mail_only_reissue_needs_a_contact() {
     let world = World::in_memory();
-    let mut new = World::new_tenant("Acme", "essentials");
-    let issued = world.registry.tenant_register(new.clone(), actor()).await.unwrap();
+    let issued = world.register("Acme", "essentials").await;
     let reissue = |tenant, mail_only| Reissue {
         selector: TenantSelector::Id(tenant),
         strict: false,
@@ -280,9 +312,9 @@ async fn a_code_that_only_a_mail_would_show_is_not_minted_for_nobody() {
         key: None,
     };
     world.registry.code_reissue(reissue(issued.tenant_id, true), actor()).await.unwrap();
-    new.company_name = "Adopted".to_owned();
+    // An adopted tenant has no contact.
     let mut tenant = world.registry.tenant_show(issued.tenant_id).await.unwrap().record.tenant;
-    (tenant.id, tenant.contact_email) = (world.registry.draw_id().into(), None);
+    (tenant.id, tenant.contact_email) = (world.registry.new_id().into(), None);
     let id = tenant.id;
     world.write(vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
     let refused = world.registry.code_reissue(reissue(id, true), actor()).await.unwrap_err();

@@ -34,7 +34,7 @@ pub(crate) async fn change<L: Load, T: Send + 'static>(
     let pool = pool.clone();
     let task = tokio::spawn(async move { try_often(&pool, Arc::new(load), replay, decide).await });
     task.await
-        .map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
+        .map_err(|error| StoreError::Unavailable(format!("a transaction was aborted: {error}")))?
 }
 
 async fn try_often<L: Load, T: Send + 'static>(
@@ -74,7 +74,7 @@ async fn try_often<L: Load, T: Send + 'static>(
     })
 }
 
-const OVERTAKEN: &str = "changed by others meanwhile";
+const OVERTAKEN: &str = "other requests changed the same data";
 
 async fn guarded<L: Load, T>(
     connection: &mut AsyncPgConnection,

@@ -9,10 +9,11 @@ use registry_core::clock::Timestamp;
 use registry_core::secret::CredentialDigest;
 use registry_core::store::CredentialFacts;
 
-use crate::batch::{Columns, Statement};
+use crate::batch::Columns;
 use crate::facts::Load;
 use crate::failure::ChangeError;
 use crate::rows::{ApplianceRow, CredentialRow, EntitlementRow, Selected, TenantRow};
+use crate::statement::Statement;
 use crate::writes::{LockSet, Root};
 
 /// A credential, its appliance, the tenant with its version, and the tenant's active entitlement.

@@ -17,7 +17,7 @@ use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
 use registry_core::pagination::Cursor;
-use registry_core::store::{SilentAppliance, StoreError, TenantQuery, TenantRecord};
+use registry_core::store::{OverdueAppliance, StoreError, TenantQuery, TenantRecord};
 use registry_core::tenant::{Tenant, TenantStatus};
 use uuid::Uuid;
 
@@ -126,7 +126,7 @@ pub(crate) async fn silent(
     connection: &mut AsyncPgConnection,
     since: Timestamp,
     limit: u32,
-) -> Result<Vec<SilentAppliance>, StoreError> {
+) -> Result<Vec<OverdueAppliance>, StoreError> {
     let heard =
         || sql::<Timestamptz>("coalesce(appliances.last_check_in_at, appliances.registered_at)");
     let rows = appliances::table
@@ -144,7 +144,7 @@ pub(crate) async fn silent(
         .await
         .map_err(|error| failure(&error))?;
     let read = |(tenant, appliance)| {
-        Ok(SilentAppliance {
+        Ok(OverdueAppliance {
             tenant: Tenant::try_from(tenant)?,
             appliance: Appliance::try_from(appliance)?,
         })

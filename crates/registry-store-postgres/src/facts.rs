@@ -4,26 +4,20 @@ use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use registry_core::entitlement::Entitlement;
-use registry_core::id::{CodeId, MailId, TenantId};
+use registry_core::id::{CodeId, TenantId};
 use registry_core::install_code::InstallCode;
-use registry_core::mail::QueuedMail;
 use registry_core::refusal::Refusal;
-use registry_core::secret::{CodeDigest, KeyId, Sealed, SignInDigest};
-use registry_core::sign_in::SignIn;
+use registry_core::secret::{CodeDigest, KeyId, Sealed};
 use registry_core::store::{
     EntitlementFacts, EntitlementKey, EntitlementSelector, Outcome, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, StoreError, TenantFacts, TenantKey,
-    TenantSelector,
+    RegisterFacts, ReissueFacts, Replay, StoreError, TenantFacts, TenantKey, TenantSelector,
 };
 use registry_core::tenant::Tenant;
-use registry_core::text::{Channel, SubscriptionId};
+use registry_core::text::SubscriptionId;
 
 use crate::failure::{ChangeError, failure};
-use crate::records;
-use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, MailRow, SignInRow, TenantRow};
-use crate::schema::{
-    appliances, entitlements, install_codes, mails, releases, replays, sign_ins, tenants,
-};
+use crate::rows::{ApplianceRow, CodeRow, EntitlementRow, TenantRow};
+use crate::schema::{appliances, entitlements, install_codes, replays, tenants};
 use crate::writes::{LockSet, Root};
 
 /// What a change is decided on, and how it is found.
@@ -341,64 +335,6 @@ impl Load for TenantKey {
         let roots = LockSet { tenant: root(tenant.as_ref()), unbound: None };
         let appliance = appliance.map(TryFrom::try_from).transpose()?;
         Ok((TenantFacts { tenant: domain(tenant)?, appliance }, roots))
-    }
-}
-
-/// The channel whose releases are changed: they are held, since none of them has a version.
-pub(crate) struct OfChannel(pub(crate) Channel);
-
-impl Load for OfChannel {
-    type Facts = ReleaseFacts;
-
-    fn reads_roots_first(&self) -> bool {
-        false
-    }
-
-    async fn load(
-        &self,
-        connection: &mut AsyncPgConnection,
-    ) -> Result<(ReleaseFacts, LockSet), ChangeError> {
-        let held = releases::table
-            .filter(releases::channel.eq(self.0.as_str()))
-            .select(releases::id)
-            .for_update();
-        held.load::<uuid::Uuid>(connection).await?;
-        let releases = records::releases(connection, Some(&self.0)).await?;
-        Ok((ReleaseFacts { releases }, LockSet::default()))
-    }
-}
-
-impl Load for MailId {
-    type Facts = Option<QueuedMail>;
-
-    fn reads_roots_first(&self) -> bool {
-        false
-    }
-
-    async fn load(
-        &self,
-        connection: &mut AsyncPgConnection,
-    ) -> Result<(Option<QueuedMail>, LockSet), ChangeError> {
-        let row = mails::table.find(self.0).select(MailRow::as_select()).for_update();
-        let row = row.first(connection).await.optional()?;
-        Ok((row.map(QueuedMail::try_from).transpose()?, LockSet::default()))
-    }
-}
-
-impl Load for SignInDigest {
-    type Facts = Option<SignIn>;
-
-    fn reads_roots_first(&self) -> bool {
-        false
-    }
-
-    async fn load(
-        &self,
-        connection: &mut AsyncPgConnection,
-    ) -> Result<(Option<SignIn>, LockSet), ChangeError> {
-        let row = sign_ins::table.find(self.0.to_vec()).select(SignInRow::as_select()).for_update();
-        let row: Option<SignInRow> = row.first(connection).await.optional()?;
-        Ok((row.map(SignIn::try_from).transpose()?, LockSet::default()))
     }
 }
 

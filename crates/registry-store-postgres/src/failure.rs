@@ -76,7 +76,7 @@ pub(crate) fn failure(error: &DieselError) -> StoreError {
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
             if text.contains("does not exist") =>
         {
-            StoreError::Corrupt(format!("{text}; has `registryctl migrate` been run?"))
+            StoreError::Corrupt(format!("{text}; run `registryctl migrate`"))
         }
         DieselError::DatabaseError(_, _) | DieselError::BrokenTransactionManager => {
             StoreError::Unavailable(text)
@@ -90,11 +90,12 @@ pub(crate) fn no_connection(error: &PoolError) -> StoreError {
     use deadpool::managed::{PoolError as Reason, TimeoutType};
     match error {
         Reason::Timeout(TimeoutType::Wait) => {
-            StoreError::Contended("all its connections are taken (`database.pool_size`)".to_owned())
+            StoreError::Contended("all connections are in use (`database.pool_size`)".to_owned())
         }
-        Reason::Timeout(TimeoutType::Create) => {
-            StoreError::Unavailable("it cannot be reached in time".to_owned())
-        }
+        Reason::Timeout(TimeoutType::Create) => StoreError::Unavailable(
+            "the server did not accept a connection in time (`database.connect_timeout`)"
+                .to_owned(),
+        ),
         other => StoreError::Unavailable(other.to_string()),
     }
 }

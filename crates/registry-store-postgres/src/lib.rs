@@ -1,11 +1,12 @@
-//! The storage port on PostgreSQL: several processes on one database, which is the only limit.
+//! Storage on PostgreSQL: several processes share one database, which alone limits the throughput.
 //!
-//! This crate holds no rule: it loads facts, asks core's decision, applies the writes. How a change
-//! stays honest among many that race is in the module `change`; how many writes become one
-//! statement, in `batch`.
+//! This crate contains no rules: it loads facts, lets core decide, and applies the writes. The
+//! module `change` explains how concurrent changes stay correct, and `batch` how the writes of a
+//! change become one statement.
 //!
-//! To add a table: 1. a migration in `migrations/postgres` (and one of the same name for SQLite);
-//! 2. `schema`; 3. its row in `rows`; 4. its writes in `writes`. Nothing else changes.
+//! To add a table: 1. write a migration in `migrations/postgres`, and one of the same name for
+//! SQLite; 2. add the table to `schema`; 3. add its row to `rows`; 4. add its writes to `writes`.
+//! Nothing else changes.
 
 mod batch;
 mod change;
@@ -21,6 +22,8 @@ mod retention;
 mod rows;
 mod schema;
 mod sign_ins;
+mod single_facts;
+mod statement;
 mod target;
 mod tls;
 mod writes;
@@ -39,8 +42,8 @@ use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
     AuditQuery, CredentialFacts, Decide, EntitlementFacts, EntitlementKey, ListedRelease, Outcome,
-    RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay, RetentionKind,
-    SilentAppliance, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
+    OverdueAppliance, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
+    RetentionKind, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
     TenantSelector,
 };
 use registry_core::tenant::Tenant;
@@ -49,44 +52,47 @@ use registry_core::text::{Channel, SubscriptionId};
 pub use target::{PostgresOptions, UrlError};
 
 use crate::change::change;
-use crate::facts::OfChannel;
 use crate::failure::ChangeError;
 use crate::pool::Pool;
+use crate::single_facts::OfChannel;
 
-/// The store in one PostgreSQL database.
+/// A store in a PostgreSQL database.
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: Pool,
 }
 
 impl PostgresStore {
-    /// A store in the database that `options` name. Connects when it is first asked for something.
+    /// Returns a store in the database that `options` name. The first use of the store connects.
+    ///
+    /// # Errors
+    /// If the URL is invalid, or a file with certificates cannot be read.
     pub fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         Ok(Self { pool: Pool::new(options)? })
     }
 
-    /// Whether the database keeps texts as they are: anything but UTF-8 would refuse some names for
-    /// ever.
+    /// Checks that the encoding of the database is UTF-8. With any other encoding, it could not
+    /// store every name.
     pub async fn check_encoding(&self) -> Result<(), StoreError> {
         self.pool.run(|connection| records::check_encoding(connection).boxed()).await
     }
 
-    /// The names of the migrations that have not been run: none must be left before anything else
-    /// is asked for. Takes no more than the right to read.
+    /// Returns the names of the pending migrations. All migrations must have run before any other
+    /// use of the store. The database role only needs the right to read.
     pub async fn migrations_pending(&self) -> Result<Vec<String>, StoreError> {
         migrations::pending(&self.pool).await
     }
 
-    /// Runs the migrations that have not been run, and returns their names. Several processes may
-    /// do so at once. It needs a runtime with several threads.
+    /// Runs the pending migrations, and returns their names. Several processes may do so at the
+    /// same time. The async runtime must have several threads.
     pub async fn migrations_run(&self) -> Result<Vec<String>, StoreError> {
         migrations::run(&self.pool).await
     }
 
-    /// Makes any part of a name quick to find, where it is not yet, and says whether it had to. It
-    /// takes the extension `pg_trgm`, and on a large fleet some time, in which others may go on
-    /// writing. Where the server does not let us, searches find beginnings only, and nothing else
-    /// changes.
+    /// Creates the index for searches by any part of a name, with the extension `pg_trgm`. Returns
+    /// false if the index existed. On a large fleet this takes some time; other processes can write
+    /// meanwhile. If the server does not permit it, searches match only the beginning of a name,
+    /// and nothing else changes.
     pub async fn search_by_part_make(&self) -> Result<bool, StoreError> {
         migrations::make_search(&self.pool).await
     }
@@ -222,12 +228,12 @@ impl Store for PostgresStore {
         &self,
         id: MailId,
         until: Timestamp,
-        settlement: DeliveryOutcome,
+        outcome: DeliveryOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.pool
             .run(move |connection| {
-                async move { outbox::settle(connection, id, until, &settlement, now).await }.boxed()
+                async move { outbox::settle(connection, id, until, &outcome, now).await }.boxed()
             })
             .await
     }
@@ -244,11 +250,11 @@ impl Store for PostgresStore {
         change(&self.pool, id, None, decide).await
     }
 
-    async fn appliances_silent(
+    async fn appliances_overdue(
         &self,
         since: Timestamp,
         limit: u32,
-    ) -> Result<Vec<SilentAppliance>, StoreError> {
+    ) -> Result<Vec<OverdueAppliance>, StoreError> {
         self.pool.run(move |connection| directory::silent(connection, since, limit).boxed()).await
     }
 

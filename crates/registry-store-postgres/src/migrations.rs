@@ -64,8 +64,9 @@ async fn pending_on(connection: &mut AsyncPgConnection) -> Result<Vec<String>, S
         Vec::new()
     };
     let run: BTreeSet<String> = run.into_iter().map(|row| row.version).collect();
-    let all: Vec<Box<dyn Migration<Pg>>> =
-        TABLES.migrations().map_err(|error| StoreError::Corrupt(format!("migrating: {error}")))?;
+    let all: Vec<Box<dyn Migration<Pg>>> = TABLES
+        .migrations()
+        .map_err(|error| StoreError::Corrupt(format!("the migrations are unreadable: {error}")))?;
     let not_run = all.iter().filter(|it| !run.contains(&it.name().version().to_string()));
     Ok(not_run.map(|it| it.name().to_string()).collect())
 }
@@ -96,9 +97,9 @@ async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
         harness.run_pending_migrations(TABLES).map(drop).map_err(|error| error.to_string())
     };
     let ended = tokio::task::spawn_blocking(run).await;
-    let ended =
-        ended.map_err(|error| StoreError::Unavailable(format!("migrating broke off: {error}")))?;
-    ended.map_err(|error| StoreError::Corrupt(format!("migrating: {error}")))?;
+    let ended = ended
+        .map_err(|error| StoreError::Unavailable(format!("a migration was aborted: {error}")))?;
+    ended.map_err(|error| StoreError::Corrupt(format!("a migration failed: {error}")))?;
     Ok(pending)
 }
 
@@ -125,7 +126,8 @@ pub(crate) async fn make_search(pool: &Pool) -> Result<bool, StoreError> {
     match state {
         Some(true) => return Ok(false),
         Some(false) => {
-            let problem = "the index `tenants_by_part` is being built, or a build of it broke off: then drop it";
+            let problem = "the index `tenants_by_part` is incomplete. If no process is building it, \
+                           drop it and try again.";
             return Err(StoreError::Contended(problem.to_owned()));
         }
         None => {}

@@ -58,13 +58,13 @@ pub(crate) async fn settle(
     connection: &mut AsyncPgConnection,
     id: MailId,
     until: Timestamp,
-    settlement: &DeliveryOutcome,
+    outcome: &DeliveryOutcome,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mail = mails::table.find(id.0).filter(mails::state.eq("queued"));
     let ours = mail.filter(mails::due_at.eq(until));
     let tried = mails::attempts.eq(mails::attempts + 1);
-    let settled = match settlement {
+    let settled = match outcome {
         DeliveryOutcome::Sent => {
             let blanked =
                 (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));

@@ -40,7 +40,7 @@ impl Pool {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         let target = Target::parse(&options.url, options.connect_timeout);
         let target = target
-            .map_err(|error| StoreError::Unavailable(format!("its URL cannot be used: {error}")))?;
+            .map_err(|error| StoreError::Unavailable(format!("its URL is invalid: {error}")))?;
         let tls = tls::connector(&target.tls)?;
         let limits = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
@@ -84,7 +84,7 @@ impl Pool {
             return done;
         }
         drop(Pooled::take(connection));
-        Err(StoreError::Unavailable("it does not answer".to_owned()).into())
+        Err(StoreError::Unavailable("the server does not respond".to_owned()).into())
     }
 
     /// A connection without time limits, which does not come back to the pool: for what takes as

@@ -94,7 +94,7 @@ pub(crate) async fn audit_count(
         .bind::<Text, _>(entry.action.as_str())
         .bind::<Nullable<SqlUuid>, _>(entry.tenant_id.map(|id| id.0))
         .bind::<Nullable<SqlUuid>, _>(entry.code_id.map(|id| id.0))
-        .bind::<Text, _>(&entry.detail)
+        .bind::<Text, _>(entry.detail.to_stored())
         .execute(connection)
         .await;
     counted.map(drop).map_err(|error| failure(&error))
@@ -167,6 +167,6 @@ pub(crate) async fn check_encoding(connection: &mut AsyncPgConnection) -> Result
         return Ok(());
     }
     Err(StoreError::Corrupt(format!(
-        "its encoding is {encoding}, and has to be UTF8: names would be refused for ever"
+        "its encoding is {encoding} and must be UTF8, which can store every name"
     )))
 }

@@ -29,7 +29,7 @@ pub(crate) fn add(batch: &mut Batch, write: &SignInWrite) {
         SignInWrite::Use { session, at } => {
             batch.update("sign_ins", vec![("used_at", (*at).into())], |it| {
                 it.sql("digest = ").bind(session.0.to_vec());
-            })
+            });
         }
         SignInWrite::Delete(digest) => batch.delete("sign_ins", |it| {
             it.sql("digest = ").bind(digest.0.to_vec());

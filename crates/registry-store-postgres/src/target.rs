@@ -1,4 +1,4 @@
-//! Which database, and how it is reached: a URL as every PostgreSQL client takes it.
+//! The connection URL, with the syntax of other PostgreSQL clients.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,64 +8,64 @@ use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 use zeroize::Zeroizing;
 
-/// How the connections are made and bounded.
+/// Address of the database, and limits of the connections.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    /// `postgres://user:password@host:port/database?sslmode=…`. A secret: it may hold a password.
+    /// URL `postgres://user:password@host:port/database?sslmode=…`. It is a secret, since it can
+    /// contain a password.
     pub url: Zeroizing<String>,
-    /// How many connections there are at most. More than the server has cores for makes it slower.
+    /// Largest number of connections. Many more connections than the server has cores make it
+    /// slower.
     pub pool_size: usize,
-    /// How long a caller waits for a connection before it is told that the database is busy.
+    /// Time that a caller waits for a connection. Then the error is that the database is busy.
     pub pool_wait: Duration,
-    /// How long making a connection may take.
+    /// Time limit for opening a connection.
     pub connect_timeout: Duration,
-    /// How long a statement may take.
+    /// Time limit for a statement.
     pub statement_timeout: Duration,
-    /// How long a statement may wait for a lock.
+    /// Time that a statement waits for a lock.
     pub lock_timeout: Duration,
 }
 
-/// How far the server has to prove itself, as libpq's `sslmode` has it
+/// Verification of the server, with the levels of libpq's `sslmode`
 /// (PostgreSQL documentation, "SSL Support", table 34.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tls {
     /// `disable`: never encrypted.
     Off,
-    /// `prefer` and `require`: encrypted, with whoever answers.
+    /// `prefer` and `require`: encrypted, without verifying the server.
     Unverified,
-    /// `verify-ca`: the certificate is of a trusted authority.
+    /// `verify-ca`: a trusted authority has signed the certificate.
     Authority(Option<PathBuf>),
-    /// `verify-full`: and names the host.
+    /// `verify-full`: a trusted authority has signed it, and it names the host.
     Host(Option<PathBuf>),
 }
 
-/// A database as named by a URL.
+/// A parsed URL.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) config: Config,
     pub(crate) tls: Tls,
 }
 
-/// Why a URL names no database. Never holds the URL: it may hold a password.
+/// An error in the URL of a database. No text contains the URL, which can contain a password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is no URL of PostgreSQL's.
+    /// The text is not a PostgreSQL URL.
     #[error("it must look like postgres://user:password@host:5432/database?sslmode=verify-full")]
     NoUrl,
-    /// A password holds a character that ends it.
-    #[error(
-        "a `?` in its password must be written as %3F, a `/` as %2F, an `@` as %40, a `#` as %23"
-    )]
+    /// The password contains a character that must be percent-encoded.
+    #[error("in the password, write `?` as %3F, `/` as %2F, `@` as %40, and `#` as %23")]
     Unencoded,
-    /// A parameter has a value that it cannot have.
-    #[error("its parameter `{name}` must be one of: {allowed}")]
+    /// A parameter has an invalid value.
+    #[error("the parameter `{name}` must be one of: {allowed}")]
     Value {
-        /// The parameter.
+        /// Name of the parameter.
         name: &'static str,
-        /// What it may be.
+        /// Allowed values.
         allowed: &'static str,
     },
-    /// A parameter is not known.
+    /// A parameter is unknown or has an invalid value. The text names it.
     #[error("{0}")]
     Parameter(String),
 }
@@ -89,8 +89,8 @@ impl Target {
             }
         }
         let url = Zeroizing::new(format!("{base}?{}", others.join("&")));
-        // libpq's word for the authorities that the operating system trusts: everybody can have
-        // their certificate, so only the host's name proves anything (PostgreSQL documentation,
+        // `system` means the authorities that the operating system trusts. Anyone can get a
+        // certificate from them, so the host name must be verified (PostgreSQL documentation,
         // "sslrootcert").
         let system = authority.as_deref() == Some("system");
         let authority = authority.filter(|_| !system).map(PathBuf::from);
@@ -99,12 +99,12 @@ impl Target {
             (_, None) if system => {
                 return Err(UrlError::Value {
                     name: "sslmode",
-                    allowed: "verify-full, where sslrootcert is system",
+                    allowed: "verify-full, since sslrootcert is system",
                 });
             }
             ("disable", _) => (SslMode::Disable, Tls::Off),
             ("prefer", _) => (SslMode::Prefer, Tls::Unverified),
-            // As libpq: whoever names an authority wants it to be asked.
+            // As in libpq, `require` with an authority verifies the certificate.
             ("require", Some(path)) => (SslMode::Require, Tls::Authority(Some(path))),
             ("require", None) => (SslMode::Require, Tls::Unverified),
             ("verify-ca", path) => (SslMode::Require, Tls::Authority(path)),
@@ -113,7 +113,7 @@ impl Target {
                 return Err(UrlError::Value { name: "sslmode", allowed });
             }
         };
-        // The parser's own errors name a parameter, never a value.
+        // The parser's errors name a parameter, never a value.
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             UrlError::Parameter(source.unwrap_or_else(|| error.to_string()))
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn sslmode_means_what_it_means_to_libpq() {
+    fn sslmode_is_read_as_in_libpq() {
         let ca = || Some(PathBuf::from("/ca.pem"));
         for (query, mode, tls) in [
             ("", SslMode::Prefer, Tls::Unverified),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_database_is_refused_without_repeating_it() {
+    fn url_error_does_not_repeat_url() {
         for (url, part) in [
             ("hush", "must look like"),
             ("mysql://u:hush@h/db", "must look like"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_named_by_its_folder() {
+    fn socket_is_named_by_its_folder() {
         for url in [
             "postgres://registry@/registry?host=/run/postgresql",
             "postgresql://registry@%2Frun%2Fpostgresql/registry",

@@ -30,7 +30,8 @@ pub(crate) fn connector(tls: &Tls) -> Result<Option<MakeRustlsConnect>, StoreErr
     };
     let config =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| StoreError::Unavailable(format!("no TLS: {error}")))?;
+    let config = config
+        .map_err(|error| StoreError::Unavailable(format!("TLS cannot be set up: {error}")))?;
     let config =
         config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     Ok(Some(MakeRustlsConnect::new(config)))
@@ -43,7 +44,7 @@ fn authorities(
 ) -> Result<Arc<WebPkiServerVerifier>, StoreError> {
     let mut roots = RootCertStore::empty();
     let unusable = |problem: String| {
-        StoreError::Unavailable(format!("its certificate cannot be verified: {problem}"))
+        StoreError::Unavailable(format!("the server's certificate cannot be verified: {problem}"))
     };
     match path {
         Some(path) => {
@@ -62,7 +63,9 @@ fn authorities(
     }
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    verifier.map_err(|error| unusable(format!("{error}; name an authority with `sslrootcert`")))
+    verifier.map_err(|error| {
+        unusable(format!("{error}; set `sslrootcert` in the URL to a file with authorities"))
+    })
 }
 
 /// Takes certificates that `verify-full` would not: any at all (`prefer`, `require`: encrypted, and

@@ -93,6 +93,7 @@ fn is_in_guard(write: &Write, roots: LockSet) -> bool {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one short arm for each kind of write")]
 fn add(batch: &mut Batch, write: &Write, roots: LockSet) -> Result<(), StoreError> {
     match write {
         write if is_in_guard(write, roots) => {}
@@ -119,7 +120,7 @@ fn add(batch: &mut Batch, write: &Write, roots: LockSet) -> Result<(), StoreErro
         Write::PutAppliance(appliance) => {
             batch.insert(ApplianceRow::try_from(&**appliance)?, Conflict::Replace("tenant_id, id"));
         }
-        Write::ForgetLicenses { tenant } => {
+        Write::ClearLicenses { tenant } => {
             let none = vec![
                 ("license_sub", None::<String>.into()),
                 ("license_customer", None::<String>.into()),
@@ -138,7 +139,7 @@ fn add(batch: &mut Batch, write: &Write, roots: LockSet) -> Result<(), StoreErro
                 .bind(appliance.as_str());
         }),
         Write::InsertCredential(credential) => {
-            batch.insert(CredentialRow::from(credential), Conflict::Fail)
+            batch.insert(CredentialRow::from(credential), Conflict::Fail);
         }
         Write::UseCredential { credential, at } => {
             batch.update("credentials", vec![("first_used_at", (*at).into())], |it| {
@@ -185,7 +186,7 @@ fn add(batch: &mut Batch, write: &Write, roots: LockSet) -> Result<(), StoreErro
         }
         Write::SignIn(write) => sign_ins::add(batch, write),
         Write::PutRelease(release) => {
-            batch.insert(ReleaseRow::try_from(&**release)?, Conflict::Replace("id"))
+            batch.insert(ReleaseRow::try_from(&**release)?, Conflict::Replace("id"));
         }
         Write::SetCurrent { channel, release } => match release {
             Some(release) => {

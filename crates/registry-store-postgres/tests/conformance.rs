@@ -1,4 +1,4 @@
-//! PostgreSQL against the store's suite.
+//! The conformance suite of the store, on PostgreSQL.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,6 +9,6 @@ mod database;
 use registry_store_postgres::PostgresStore;
 
 registry_testkit::store_conformance!((
-    PostgresStore::new(&common::options(&database::fresh().await)).unwrap(),
+    PostgresStore::new(&common::options(&database::create().await)).unwrap(),
     ()
 ));

@@ -1,4 +1,4 @@
-//! TLS as `sslmode` asks for it, against a server that has a certificate.
+//! TLS with each `sslmode`, against servers with and without a certificate.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use registry_store_postgres::PostgresStore;
 use throwaway_postgres::{Cluster, Durability};
 
-/// A certificate authority, and a server that has its certificate for `localhost`.
+/// Starts a server with a certificate for `localhost`. Writes the certificate of its authority to
+/// `ca.pem`, and an unrelated one to `other.pem`.
 fn server(folder: &Path) -> Cluster {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -33,7 +34,7 @@ fn server(folder: &Path) -> Cluster {
     std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
     std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::set_permissions(folder.join("server.key"), PermissionsExt::from_mode(0o600)).unwrap();
-    // The server insists that the key is its own; where we are not root, it is already.
+    // The server's user must own the key. Unless the test runs as root, it does already.
     let _ = Command::new("chown").arg("postgres").arg(folder.join("server.key")).status();
     let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let certificate = format!("ssl_cert_file = {}", file("server.pem"));
@@ -45,7 +46,7 @@ fn server(folder: &Path) -> Cluster {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sslmode_is_honoured_and_a_failure_says_why() {
+async fn sslmode_decides_about_verification() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = server(folder.path());
     let ca = folder.path().join("ca.pem");
@@ -78,23 +79,25 @@ async fn sslmode_is_honoured_and_a_failure_says_why() {
             "postgres://postgres@{host}:{}/postgres?{query}&application_name=tested",
             cluster.port()
         );
-        let asked = match PostgresStore::new(&common::options(&url)) {
+        let result = match PostgresStore::new(&common::options(&url)) {
             Ok(store) => store.check_encoding().await.map(|()| {
-                let version = "SELECT coalesce(version, '') FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
-                               WHERE application_name = 'tested' ORDER BY backend_start DESC LIMIT 1";
+                let version = "SELECT coalesce(version, '') \
+                               FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                               WHERE application_name = 'tested' \
+                               ORDER BY backend_start DESC LIMIT 1";
                 let version = cluster.sql("postgres", version).unwrap();
                 drop(store);
                 version
             }),
             Err(error) => Err(error),
         };
-        match (asked, expected) {
+        match (result, expected) {
             (Ok(version), Ok(expected)) => assert_eq!(version, expected, "{host} {query}"),
             (Err(error), Err(expected)) => {
-                assert!(error.to_string().contains(expected), "{host} {query}: {error}")
+                assert!(error.to_string().contains(expected), "{host} {query}: {error}");
             }
-            (asked, expected) => assert_eq!(
-                asked.map_err(|error| error.to_string()),
+            (result, expected) => assert_eq!(
+                result.map_err(|error| error.to_string()),
                 expected.map(str::to_owned).map_err(str::to_owned),
                 "{host} {query}"
             ),
@@ -103,13 +106,13 @@ async fn sslmode_is_honoured_and_a_failure_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_tls_is_taken_by_prefer_only() {
+async fn only_prefer_accepts_server_without_tls() {
     let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
-    let ask = async |mode: &str| {
+    let connect = async |mode: &str| {
         let url = format!("{}?sslmode={mode}", cluster.url("postgres"));
         PostgresStore::new(&common::options(&url)).unwrap().check_encoding().await
     };
-    ask("prefer").await.unwrap();
-    let error = ask("require").await.unwrap_err().to_string();
+    connect("prefer").await.unwrap();
+    let error = connect("require").await.unwrap_err().to_string();
     assert!(error.contains("does not support TLS"), "{error}");
 }

@@ -64,8 +64,8 @@ impl Connections {
         // One transaction that nobody else writes beside: of two processes that start at once, one
         // migrates.
         let pending = writer.has_pending_migration(MIGRATIONS);
-        let pending =
-            pending.map_err(|error| StoreError::Unavailable(format!("reading {url}: {error}")))?;
+        let pending = pending
+            .map_err(|error| StoreError::Unavailable(format!("cannot read {url}: {error}")))?;
         if pending {
             transaction(&mut writer, LockMode::Everything, |writer| migrate(writer, &url))?;
         }
@@ -89,8 +89,8 @@ impl Connections {
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let waited = tokio::time::timeout(PATIENCE, self.writer.clone().lock_owned()).await;
-        let mut slot =
-            waited.map_err(|_| StoreError::Contended("its writer is taken".to_owned()))?;
+        let mut slot = waited
+            .map_err(|_| StoreError::Contended("the write connection is in use".to_owned()))?;
         let url = self.url.clone();
         blocking(move || {
             let mut connection = match slot.take() {
@@ -126,8 +126,8 @@ impl Connections {
     ) -> Result<T, StoreError> {
         let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok);
-        let place =
-            place.ok_or_else(|| StoreError::Contended("its readers are taken".to_owned()))?;
+        let place = place
+            .ok_or_else(|| StoreError::Contended("all read connections are in use".to_owned()))?;
         let readers = self.readers.clone();
         blocking(move || {
             let mut connection =
@@ -179,12 +179,14 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|error| StoreError::Unavailable(format!("a transaction broke off: {error}")))?
+    ended.map_err(|error| StoreError::Unavailable(format!("a transaction was aborted: {error}")))?
 }
 
 fn migrate(connection: &mut SqliteConnection, url: &str) -> Result<(), StoreError> {
     let migrated = connection.run_pending_migrations(MIGRATIONS);
-    migrated.map(drop).map_err(|error| StoreError::Corrupt(format!("migrating {url}: {error}")))
+    migrated
+        .map(drop)
+        .map_err(|error| StoreError::Corrupt(format!("a migration of {url} failed: {error}")))
 }
 
 /// Opens a connection. Switching a new file to WAL does not wait for others that do the same, so it
@@ -199,7 +201,7 @@ fn establish(url: &str) -> Result<SqliteConnection, StoreError> {
             Ok(()) => return Ok(connection),
         }
     }
-    Err(StoreError::Contended(format!("{url} is being opened by others")))
+    Err(StoreError::Contended(format!("other processes are opening {url}")))
 }
 
 /// What a failure of SQLite's means for a caller. SQLite has no codes in diesel, only the texts of

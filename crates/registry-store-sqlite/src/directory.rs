@@ -10,7 +10,7 @@ use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::TenantId;
 use registry_core::install_code::InstallCode;
-use registry_core::store::{SilentAppliance, StoreError, TenantQuery, TenantRecord};
+use registry_core::store::{OverdueAppliance, StoreError, TenantQuery, TenantRecord};
 use registry_core::tenant::{Tenant, TenantStatus};
 
 use crate::connection::failure;
@@ -123,7 +123,7 @@ pub(crate) fn silent(
     connection: &mut SqliteConnection,
     since: Timestamp,
     limit: u32,
-) -> Result<Vec<SilentAppliance>, StoreError> {
+) -> Result<Vec<OverdueAppliance>, StoreError> {
     let heard = || sql::<BigInt>("coalesce(appliances.last_check_in_at, appliances.registered_at)");
     let rows = appliances::table
         .inner_join(tenants::table.on(tenants::id.eq(appliances::tenant_id)))
@@ -139,7 +139,7 @@ pub(crate) fn silent(
         .load::<(TenantRow, ApplianceRow)>(connection)
         .map_err(|error| failure(&error))?;
     let read = |(tenant, appliance)| {
-        Ok(SilentAppliance {
+        Ok(OverdueAppliance {
             tenant: Tenant::try_from(tenant)?,
             appliance: Appliance::try_from(appliance)?,
         })

@@ -164,7 +164,7 @@ pub(crate) fn credential(
     let appliance: Option<Appliance> = one(row.first(connection).optional())?;
     let tenant = tenant(connection, credential.tenant_id)?;
     let entitlement = active_entitlement(connection, credential.tenant_id)?;
-    let damage = || StoreError::Corrupt("a credential without its appliance".to_owned());
+    let damage = || StoreError::Corrupt("a credential has no appliance".to_owned());
     let (appliance, tenant) = appliance.zip(tenant).ok_or_else(damage)?;
     Ok(Some(CredentialFacts { credential, appliance, tenant, entitlement }))
 }

@@ -1,8 +1,8 @@
-//! The storage port on SQLite: the embedded default, one file and no server.
+//! Storage on SQLite: the default, one file and no server.
 //!
-//! This crate holds no rule: it loads facts, asks core's decision, applies the writes. Every change
-//! is one `BEGIN IMMEDIATE` transaction on the one writer connection, so the facts are held while
-//! they are decided on, also against other processes on the same file.
+//! This crate contains no rules: it loads facts, lets core decide, and applies the writes. Each
+//! change is one `BEGIN IMMEDIATE` transaction on the only write connection, so nothing changes the
+//! facts during the decision, not even another process with the same file.
 
 mod connection;
 mod directory;
@@ -32,39 +32,40 @@ use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
     AuditQuery, CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey, ListedRelease,
-    Outcome, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
-    RetentionKind, SilentAppliance, Store, StoreError, TenantFacts, TenantKey, TenantQuery,
-    TenantRecord, TenantSelector,
+    Outcome, OverdueAppliance, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
+    Replay, RetentionKind, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
+    TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
 
 use crate::connection::Connections;
 
-/// The store in one SQLite file.
+/// A store in an SQLite file.
 #[derive(Clone)]
 pub struct SqliteStore {
     connections: Arc<Connections>,
 }
 
 impl SqliteStore {
-    /// Opens the database at `path`; makes and migrates it where needed. Blocks for as long as that
-    /// takes.
+    /// Opens the database at `path`. Creates the file if it does not exist, and runs pending
+    /// migrations. Blocks the thread meanwhile.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { connections: Arc::new(Connections::open(path)?) })
     }
 
-    /// Writes a copy of the database as it is in this moment to `path`, where nothing must be yet.
-    /// Others may go on writing meanwhile.
+    /// Writes a snapshot of the database to `path`, which must not exist. Other requests can write
+    /// meanwhile.
     pub async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
         let path = path
             .to_str()
-            .ok_or_else(|| StoreError::Unavailable("the path is not UTF-8".to_owned()))?
+            .ok_or_else(|| StoreError::Unavailable("the path of the copy is not UTF-8".to_owned()))?
             .to_owned();
         self.connections.copy_to(path).await
     }
 
-    /// The one pattern: replay, or load, decide, apply; committed together.
+    /// Runs a change in one transaction: returns the result of a replay, or loads the facts,
+    /// decides and applies the writes.
     async fn decide<F: 'static, T: Send + 'static>(
         &self,
         replay: Option<Replay>,
@@ -109,8 +110,8 @@ impl Store for SqliteStore {
         replay: Option<Replay>,
         decide: Decide<RedeemFacts, Redeemed>,
     ) -> Result<Outcome<Redeemed>, StoreError> {
-        // Whoever guesses keeps no writer waiting: where a reader finds no code and the decision
-        // writes nothing, that is it.
+        // A guessed code must not block writers: if a read finds no code and the decision writes
+        // nothing, no write transaction is needed.
         if replay.is_none() {
             let key = key.clone();
             let facts =
@@ -238,11 +239,11 @@ impl Store for SqliteStore {
         &self,
         id: MailId,
         until: Timestamp,
-        settlement: DeliveryOutcome,
+        outcome: DeliveryOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.connections
-            .write(move |connection| outbox::settle(connection, id, until, &settlement, now))
+            .write(move |connection| outbox::settle(connection, id, until, &outcome, now))
             .await
     }
 
@@ -258,11 +259,11 @@ impl Store for SqliteStore {
         self.decide(None, move |connection| outbox::show(connection, id), decide).await
     }
 
-    async fn appliances_silent(
+    async fn appliances_overdue(
         &self,
         since: Timestamp,
         limit: u32,
-    ) -> Result<Vec<SilentAppliance>, StoreError> {
+    ) -> Result<Vec<OverdueAppliance>, StoreError> {
         self.connections.read(move |connection| directory::silent(connection, since, limit)).await
     }
 

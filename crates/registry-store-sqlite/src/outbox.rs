@@ -66,13 +66,13 @@ pub(crate) fn settle(
     connection: &mut SqliteConnection,
     id: MailId,
     until: Timestamp,
-    settlement: &DeliveryOutcome,
+    outcome: &DeliveryOutcome,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mail = mails::table.find(id.to_string()).filter(mails::state.eq("queued"));
     let ours = mail.clone().filter(mails::due_at.eq(until.timestamp_micros()));
     let (now, tried) = (now.timestamp_micros(), mails::attempts.eq(mails::attempts + 1));
-    let settled = match settlement {
+    let settled = match outcome {
         DeliveryOutcome::Sent => {
             let blanked =
                 (mails::sealed.eq(None::<Vec<u8>>), mails::sealed_key_id.eq(None::<String>));

@@ -92,7 +92,7 @@ pub(crate) fn audit_count(
         .bind::<Text, _>(entry.action.as_str())
         .bind::<Nullable<Text>, _>(entry.tenant_id.map(|id| id.to_string()))
         .bind::<Nullable<Text>, _>(entry.code_id.map(|id| id.to_string()))
-        .bind::<Text, _>(&entry.detail)
+        .bind::<Text, _>(entry.detail.to_stored())
         .execute(connection);
     counted.map(drop).map_err(|error| failure(&error))
 }

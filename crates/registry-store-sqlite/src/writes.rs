@@ -20,6 +20,7 @@ pub(crate) fn apply(connection: &mut SqliteConnection, writes: &[Write]) -> Resu
     writes.iter().try_for_each(|write| apply_one(connection, write))
 }
 
+#[expect(clippy::too_many_lines, reason = "one short arm for each kind of write")]
 fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), StoreError> {
     match write {
         Write::PutTenant(tenant) => {
@@ -77,7 +78,7 @@ fn apply_one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Sto
                 .set(&row)
                 .execute(connection)
         }
-        Write::ForgetLicenses { tenant } => forget_licenses(connection, *tenant),
+        Write::ClearLicenses { tenant } => forget_licenses(connection, *tenant),
         Write::DeleteCredentials { tenant, appliance } => {
             let theirs = credentials::tenant_id
                 .eq(tenant.to_string())

@@ -1,4 +1,4 @@
-//! SQLite against the store's suite.
+//! The conformance suite of the store, on SQLite.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,6 +1,5 @@
-//! For tests of the registry, and of software that embeds it: every port in memory, a clock that is
-//! set by hand, randomness that repeats, and the suites that hold an adapter against its port's
-//! docs.
+//! Test kit for the registry, and for software that embeds it: every port in memory, a manual
+//! clock, seeded randomness, and conformance suites that check an adapter against its port's docs.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -14,10 +13,10 @@
 //! # });
 //! ```
 //!
-//! To hold a new store against its port, put one line into its tests, with an expression that makes
-//! an empty one and whatever has to outlive it:
-//! `registry_testkit::store_conformance!((MyStore::empty(), ()));`. The same goes for
-//! `blob_conformance!` and `mail_conformance!`.
+//! To test a new store, add one line to its tests:
+//! `registry_testkit::store_conformance!((MyStore::empty(), ()));`. The expression creates an empty
+//! store, and a guard that outlives it, such as a temporary folder. The macros
+//! [`blob_conformance`] and [`mail_conformance`] do the same for the other ports.
 
 pub mod conformance;
 pub mod memory;

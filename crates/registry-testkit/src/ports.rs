@@ -1,4 +1,4 @@
-//! The small ports: clock, randomness, mail, files, and a signer that can be made to fail.
+//! Test implementations of the small ports: clock, randomness, mail, files, and a failing signer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use registry_core::mail::{MailError, Mailer, Message, OutgoingMail};
 use registry_core::offline::OfflineAnswer;
 use registry_core::secret::{AnswerToken, DownloadLink, LicenseToken};
 
-/// A clock that stands still until it is told otherwise.
+/// A clock that stands still until a test advances it.
 pub struct ManualClock(Mutex<Timestamp>);
 
 impl Default for ManualClock {
@@ -25,7 +25,7 @@ impl Default for ManualClock {
 }
 
 impl ManualClock {
-    /// Lets time pass.
+    /// Moves the clock forward.
     pub fn advance(&self, by: TimeDelta) {
         let mut now = self.0.lock().unwrap();
         *now = truncate(*now + by);
@@ -38,11 +38,11 @@ impl Clock for ManualClock {
     }
 }
 
-/// Randomness that repeats with its seed (`SplitMix64`). For tests only.
+/// Randomness that is determined by a seed (`SplitMix64`). For tests only.
 pub struct SeededEntropy(Mutex<u64>);
 
 impl SeededEntropy {
-    /// Randomness of this seed.
+    /// Creates randomness from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new(seed))
@@ -62,20 +62,20 @@ impl Entropy for SeededEntropy {
     }
 }
 
-/// A real signer with a switch that makes it fail.
+/// A real signer that a test can make fail.
 pub struct FlakySigner {
     signer: Arc<dyn LicenseSigner>,
     failing: AtomicBool,
 }
 
 impl FlakySigner {
-    /// Signs with `signer`, until told to fail.
+    /// Creates a signer that signs with `signer` until a test makes it fail.
     #[must_use]
     pub fn new(signer: Arc<dyn LicenseSigner>) -> Self {
         Self { signer, failing: AtomicBool::new(false) }
     }
 
-    /// From now on signing fails, or works again.
+    /// Makes signing fail from now on, or work again.
     pub fn fail(&self, failing: bool) {
         self.failing.store(failing, Ordering::SeqCst);
     }
@@ -84,7 +84,7 @@ impl FlakySigner {
 impl LicenseSigner for FlakySigner {
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
         if self.failing.load(Ordering::SeqCst) {
-            return Err(SignError("told to fail".to_owned()));
+            return Err(SignError("failing on request of the test".to_owned()));
         }
         self.signer.sign(claims)
     }
@@ -98,42 +98,42 @@ impl LicenseSigner for FlakySigner {
     }
 }
 
-/// A mail as it was sent.
+/// A mail that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentMail {
-    /// Its id.
+    /// Id of the mail.
     pub id: String,
-    /// To whom.
+    /// Address of the recipient.
     pub to: String,
-    /// The install code in it; empty where it brings none.
+    /// Install code in the mail; empty if the mail has no code.
     pub code: String,
-    /// The link in it: to download, or to sign in.
+    /// Link in the mail: for the download, or to sign in.
     pub link: Option<String>,
 }
 
-/// Keeps the mails it is given, or refuses them.
+/// A mailer that records mails in memory, or fails on request.
 #[derive(Default)]
 pub struct MemoryMailer {
     sent: Mutex<Vec<SentMail>>,
     failure: Mutex<Option<MailError>>,
-    choosy: AtomicBool,
+    probe_succeeds: AtomicBool,
 }
 
 impl MemoryMailer {
-    /// What was sent so far.
+    /// Returns the mails sent so far.
     #[must_use]
     pub fn sent(&self) -> Vec<SentMail> {
         self.sent.lock().unwrap().clone()
     }
 
-    /// From now on every mail fails so, or is sent again.
+    /// Makes every mail fail with this error from now on, or be sent again if `None`.
     pub fn fail(&self, failure: Option<MailError>) {
         *self.failure.lock().unwrap() = failure;
     }
 
-    /// From now on it says that it can send, whatever becomes of the mails.
-    pub fn be_choosy(&self) {
-        self.choosy.store(true, Ordering::SeqCst);
+    /// Makes the probe succeed from now on, even while every mail fails.
+    pub fn keep_probe_healthy(&self) {
+        self.probe_succeeds.store(true, Ordering::SeqCst);
     }
 }
 
@@ -148,9 +148,6 @@ impl Mailer for MemoryMailer {
                 (message.code.grouped().to_string(), link)
             }
             Message::PortalLink(message) => (String::new(), Some(message.link.expose().to_owned())),
-            Message::RegistrationLink(message) => {
-                (String::new(), Some(message.link.expose().to_owned()))
-            }
         };
         self.sent.lock().unwrap().push(SentMail {
             id: mail.id.to_string(),
@@ -167,44 +164,44 @@ impl Mailer for MemoryMailer {
                 error @ (MailError::Unavailable(_)
                 | MailError::Unclear(_)
                 | MailError::Unreadable(_)),
-            ) if !self.choosy.load(Ordering::SeqCst) => Err(error),
+            ) if !self.probe_succeeds.load(Ordering::SeqCst) => Err(error),
             _ => Ok(()),
         }
     }
 
-    fn patience(&self) -> TimeDelta {
+    fn send_timeout(&self) -> TimeDelta {
         TimeDelta::seconds(10)
     }
 }
 
-/// Keeps files in memory. Its links are told apart by key and expiry, and lead nowhere.
+/// A blob store in memory. Its links contain the file's key and their expiry, and lead nowhere.
 #[derive(Clone, Default)]
 pub struct MemoryBlobs {
     files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     down: Arc<AtomicBool>,
-    losing: Arc<AtomicBool>,
+    truncating: Arc<AtomicBool>,
 }
 
 impl MemoryBlobs {
-    /// From now on the store is down, or up again.
+    /// Takes the store down from now on, or up again.
     pub fn fail(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
     }
 
-    /// From now on the last byte of every upload gets lost on the way.
-    pub fn lose_last_bytes(&self) {
-        self.losing.store(true, Ordering::SeqCst);
+    /// Drops the last byte of every upload from now on.
+    pub fn truncate_uploads(&self) {
+        self.truncating.store(true, Ordering::SeqCst);
     }
 
-    /// The content of a file.
+    /// Returns the content of a file.
     #[must_use]
     pub fn content(&self, key: &BlobKey) -> Option<Vec<u8>> {
         self.files.lock().unwrap().get(key.as_str()).cloned()
     }
 
-    fn up(&self) -> Result<(), BlobError> {
+    fn check_up(&self) -> Result<(), BlobError> {
         if self.down.load(Ordering::SeqCst) {
-            Err(BlobError::Unavailable("told to be down".to_owned()))
+            Err(BlobError::Unavailable("taken down by the test".to_owned()))
         } else {
             Ok(())
         }
@@ -220,14 +217,14 @@ struct MemoryUpload {
 #[async_trait]
 impl BlobUpload for MemoryUpload {
     async fn write(&mut self, part: &[u8]) -> Result<(), BlobError> {
-        self.blobs.up()?;
+        self.blobs.check_up()?;
         self.content.extend_from_slice(part);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
-        self.blobs.up()?;
-        if self.blobs.losing.load(Ordering::SeqCst) {
+        self.blobs.check_up()?;
+        if self.blobs.truncating.load(Ordering::SeqCst) {
             self.content.pop();
         }
         self.blobs.files.lock().unwrap().insert(self.key.to_string(), self.content);
@@ -246,12 +243,12 @@ impl BlobStore for MemoryBlobs {
         key: &BlobKey,
         _size: Option<u64>,
     ) -> Result<Box<dyn BlobUpload>, BlobError> {
-        self.up()?;
+        self.check_up()?;
         Ok(Box::new(MemoryUpload { blobs: self.clone(), key: key.clone(), content: Vec::new() }))
     }
 
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError> {
-        self.up()?;
+        self.check_up()?;
         let files = self.files.lock().unwrap();
         files
             .get(key.as_str())
@@ -260,7 +257,7 @@ impl BlobStore for MemoryBlobs {
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
-        self.up()?;
+        self.check_up()?;
         self.files.lock().unwrap().remove(key.as_str());
         Ok(())
     }
@@ -275,6 +272,6 @@ impl BlobStore for MemoryBlobs {
     }
 
     async fn probe(&self) -> Result<(), BlobError> {
-        self.up()
+        self.check_up()
     }
 }

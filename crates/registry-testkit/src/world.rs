@@ -1,7 +1,8 @@
-//! A whole registry for a test, with the handles to steer it.
+//! A complete registry for a test, and the handles that control it.
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use registry_core::audit::{Actor, AuditEntry};
 use registry_core::clock::Clock as _;
 use registry_core::edition::{EditionCatalogue, EditionName};
@@ -26,36 +27,39 @@ use registry_core::store::{
     AuditQuery, Decision, RedeemFacts, RedeemKey, Store, StoreError, TenantSelector, Write,
 };
 use registry_core::text::{ApplianceId, Channel, CompanyName, ProductCode};
-use registry_core::{Error, Ports, Refusal, Registry, Settings};
+use registry_core::{
+    CodeSettings, DownloadSettings, Error, Ports, RateLimitSettings, Refusal, Registry, Settings,
+    SignInSettings,
+};
 use registry_license::{ManifestKey, Signer, ed25519_pem};
 use registry_vault::{Key, KeyRing};
 
 use crate::memory::MemoryStore;
 use crate::ports::{FlakySigner, ManualClock, MemoryBlobs, MemoryMailer, SeededEntropy};
 
-/// A registry with everything in memory, or over a store that is being tested.
+/// A registry over the ports in memory, or over a store that is under test.
 pub struct World {
     /// The registry.
     pub registry: Registry,
-    /// Its ports.
+    /// The registry's ports.
     pub ports: Ports,
-    /// Its clock.
+    /// The registry's clock.
     pub clock: Arc<ManualClock>,
-    /// What it mails through.
+    /// The registry's mailer.
     pub mailer: Arc<MemoryMailer>,
-    /// Where its files are.
+    /// The registry's blob store.
     pub blobs: MemoryBlobs,
-    /// What it signs with.
+    /// The registry's license signer.
     pub signer: Arc<FlakySigner>,
 }
 
-/// The actor of the tests' requests.
+/// Returns the actor that tests make their requests as.
 #[must_use]
 pub fn actor() -> Actor {
     Actor { name: "test".to_owned(), source: "here".to_owned() }
 }
 
-/// The audit of a tenant, or all of it, oldest first.
+/// Returns the audit of a tenant, or all of it, oldest first.
 pub async fn audit(store: &dyn Store, tenant: Option<TenantId>) -> Vec<AuditEntry> {
     let query = AuditQuery { tenant, limit: u32::MAX, after: None };
     let mut entries = store.audit_list(query).await.expect("the audit");
@@ -64,28 +68,27 @@ pub async fn audit(store: &dyn Store, tenant: Option<TenantId>) -> Vec<AuditEntr
 }
 
 impl World {
-    /// A world in memory.
+    /// Creates a registry with everything in memory.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::over(Arc::new(MemoryStore::default()))
     }
 
-    /// A world over this store.
+    /// Creates a registry over this store.
     #[must_use]
     pub fn over(store: Arc<dyn Store>) -> Self {
         Self::with(store, |_| {})
     }
 
-    /// A world over this store, with settings changed.
+    /// Creates a registry over this store, and lets `change` change its settings.
     #[must_use]
     pub fn with(store: Arc<dyn Store>, change: impl FnOnce(&mut Settings)) -> Self {
         let clock = Arc::new(ManualClock::default());
         let mailer = Arc::new(MemoryMailer::default());
         let blobs = MemoryBlobs::default();
-        let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).expect("a key of our own");
+        let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).expect("a valid key");
         let signer = Arc::new(FlakySigner::new(Arc::new(signer)));
-        let vault =
-            KeyRing::parse(&KeyRing::render(&Key::new([9; 32]))).expect("a ring of our own");
+        let vault = KeyRing::parse(&KeyRing::render(&Key::new([9; 32]))).expect("a valid key ring");
         let ports = Ports {
             store,
             blobs: Arc::new(blobs.clone()),
@@ -93,35 +96,42 @@ impl World {
             vault: Arc::new(vault),
             signer: signer.clone(),
             manifests: Arc::new(
-                ManifestKey::from_pem(&ed25519_pem(&[5; 32])).expect("a key of our own"),
+                ManifestKey::from_pem(&ed25519_pem(&[5; 32])).expect("a valid key"),
             ),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
         };
         let mut settings = Settings {
             editions: EditionCatalogue::default(),
-            products: ProductCatalogue::new([ProductCode::from_stored("psa".to_owned())])
+            products: ProductCatalogue::new([ProductCode::from_stored("default".to_owned())])
                 .expect("a product"),
-            code_length: CodeLength::default(),
-            code_lifetime: chrono::TimeDelta::days(7),
-            sign_in_url: "https://registry.example/portal/sign-in".to_owned(),
-            sign_in_lifetime: chrono::TimeDelta::minutes(15),
-            session_idle: chrono::TimeDelta::minutes(30),
-            session_lifetime: chrono::TimeDelta::hours(12),
-            link_lifetime: chrono::TimeDelta::days(7),
-            channel: Channel::from_stored("stable".to_owned()),
-            download_url: "https://registry.example/download".to_owned(),
-            fresh_link_lifetime: chrono::TimeDelta::hours(1),
-            link_grace: chrono::TimeDelta::days(7),
+            codes: CodeSettings {
+                length: CodeLength::default(),
+                lifetime: TimeDelta::days(7),
+                activation_needs_bound_tenant: false,
+            },
+            sign_in: SignInSettings {
+                url: "https://registry.example/portal/sign-in".to_owned(),
+                link_lifetime: TimeDelta::minutes(15),
+                session_idle: TimeDelta::minutes(30),
+                session_lifetime: TimeDelta::hours(12),
+            },
+            rate_limit: RateLimitSettings {
+                code_guesses: RateLimit::default(),
+                mails: RateLimit { limit: 10, ..RateLimit::default() },
+            },
+            license: LicensePolicy::default(),
+            downloads: DownloadSettings {
+                url: "https://registry.example/download".to_owned(),
+                lifetime: TimeDelta::days(7),
+                fresh_lifetime: TimeDelta::hours(1),
+                after_redemption: TimeDelta::days(7),
+                channel: Channel::from_stored("stable".to_owned()),
+            },
             retention: Retention::default(),
+            replay_window: TimeDelta::days(1),
             check_in_url: "https://registry.example/check-in".to_owned(),
             portal_url: None,
-            guesses: RateLimit::default(),
-            asks: RateLimit { limit: 10, ..RateLimit::default() },
-            license: LicensePolicy::default(),
-            replay_window: chrono::TimeDelta::days(1),
-            check_in_interval: chrono::TimeDelta::days(1),
-            activation_needs_bound_tenant: false,
         };
         change(&mut settings);
         Self {
@@ -134,7 +144,7 @@ impl World {
         }
     }
 
-    /// A registration as most tests want it.
+    /// Returns the registration that most tests use: with a contact, a mail, and no subscription.
     #[must_use]
     pub fn new_tenant(company: &str, edition: &str) -> NewTenant {
         NewTenant {
@@ -163,20 +173,20 @@ impl World {
         self.registry.release_publish(upload).await
     }
 
-    /// Delivers what is due, and returns how each mail was settled.
+    /// Delivers the due mails until none is due or one is deferred. Returns each delivery.
     pub async fn deliver(&self) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
         while let Some(delivery) = self.registry.mail_deliver().await.expect("the outbox") {
-            let is_held = matches!(delivery.settlement, DeliveryOutcome::Deferred { .. });
+            let is_deferred = matches!(delivery.outcome, DeliveryOutcome::Deferred { .. });
             deliveries.push(delivery);
-            if is_held {
+            if is_deferred {
                 break;
             }
         }
         deliveries
     }
 
-    /// The mails of a tenant, oldest first.
+    /// Returns the mails of a tenant, oldest first.
     pub async fn mails(&self, tenant: TenantId) -> Vec<QueuedMail> {
         let query = MailQuery { tenant: Some(tenant), limit: 100, ..MailQuery::default() };
         let mut mails = self.ports.store.mail_list(query).await.expect("the outbox");
@@ -201,7 +211,7 @@ impl World {
         self.redeem_as(code, appliance, Requester::FirstBoot).await
     }
 
-    /// Redeems a code at a first boot, by another registry over the same ports.
+    /// Redeems a code at a first boot, through another registry over the same ports.
     pub async fn redeem_with(
         &self,
         registry: &Registry,
@@ -211,7 +221,7 @@ impl World {
         registry.code_redeem(redeem(code, appliance, Requester::FirstBoot)).await
     }
 
-    /// Redeems a code.
+    /// Redeems a code as this requester.
     pub async fn redeem_as(
         &self,
         code: &PlainCode,
@@ -221,7 +231,7 @@ impl World {
         self.registry.code_redeem(redeem(code, appliance, requester)).await
     }
 
-    /// Commits writes of the test's own, as a decision of core would.
+    /// Commits the given writes, as a decision of core would.
     pub async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let key = RedeemKey {
             digests: vec![],
@@ -235,10 +245,11 @@ impl World {
         self.ports.store.code_redeem(key, None, Arc::new(decide)).await.map(drop)
     }
 
-    /// Puts an activation code for `pro`, of an entitlement that is bound to `bound`.
+    /// Creates a `pro` entitlement, bound to the tenant `bound` if there is one, and an activation
+    /// code for it.
     pub async fn activation_code(&self, bound: Option<TenantId>) -> (PlainCode, EntitlementId) {
         let code = PlainCode::draw(&*self.ports.entropy, CodeLength::default());
-        let id = EntitlementId(self.registry.draw_id());
+        let id = EntitlementId(self.registry.new_id());
         let entitlement = Entitlement {
             id,
             tenant_id: bound,
@@ -251,7 +262,7 @@ impl World {
             revoked_at: None,
         };
         let row = InstallCode {
-            id: CodeId(self.registry.draw_id()),
+            id: CodeId(self.registry.new_id()),
             kind: CodeKind::Activation,
             tenant_id: bound,
             entitlement_id: Some(id),
@@ -268,7 +279,7 @@ impl World {
         (code, id)
     }
 
-    /// The time.
+    /// Returns the time of the clock.
     #[must_use]
     pub fn now(&self) -> registry_core::clock::Timestamp {
         self.clock.now()

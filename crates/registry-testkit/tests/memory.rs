@@ -1,4 +1,4 @@
-//! The in-memory adapters against the suites.
+//! Conformance of the in-memory adapters.
 
 registry_testkit::store_conformance!((registry_testkit::memory::MemoryStore::default(), ()));
 

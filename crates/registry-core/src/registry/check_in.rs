@@ -1,11 +1,11 @@
-//! Checking in: a running appliance shows its credential, and gets a new license where one is due.
+//! Check-in: a running appliance presents its credential and gets a new license if one is due.
 
 use std::sync::Arc;
 
 use chrono::{SubsecRound as _, TimeDelta};
 
 use crate::appliance::{Appliance, IssuedLicense};
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::license::{LicensePolicy, LicenseSigner, LicenseTerms};
@@ -18,30 +18,30 @@ use crate::secret::PlainCredential;
 use crate::store::{CredentialFacts, DecideError, Decision, Write};
 use crate::tenant::{Tenant, TenantStatus};
 
-/// A check-in as asked for.
+/// A check-in request.
 #[derive(Clone, Debug)]
 pub struct CheckIn {
-    /// What the appliance proves itself with.
+    /// The appliance's credential.
     pub credential: PlainCredential,
-    /// The `sub` of the license that it holds, where it says so.
+    /// The `sub` of the appliance's present license, if the appliance sends it.
     pub current_license_sub: Option<String>,
-    /// Where the request comes from.
+    /// The source of the request.
     pub source: Source,
-    /// Under which key the answer is recorded.
+    /// The idempotency key under which the response is recorded.
     pub key: Option<IdempotencyKey>,
 }
 
 impl Registry {
-    /// Checks an appliance in: records that it called, retires the credentials that are older than
-    /// the one it shows, and signs a new license where one is due.
+    /// Checks an appliance in: records the time of the check-in, retires the credentials older than
+    /// the one presented, and signs a new license if one is due.
     pub async fn check_in(&self, check_in: CheckIn) -> Result<CheckedIn, Error> {
         let change = self.change_context(Actor {
             name: "appliance".to_owned(),
             source: check_in.source.to_string(),
         });
         let (now, digest) = (change.now, check_in.credential.digest());
-        let next =
-            now + jittered(self.settings.check_in_interval, entropy::bytes(&*self.ports.entropy));
+        let interval = self.settings.license.check_in_interval;
+        let next = now + jittered(interval, entropy::bytes(&*self.ports.entropy));
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
         let context = Context {
             change,
@@ -53,14 +53,16 @@ impl Registry {
         let decide =
             Arc::new(move |facts: &Option<CredentialFacts>| decide(&context, facts.as_ref()));
         let owner = entropy::hex(&digest.0);
-        let (replay, decide, opening) =
-            self.recording(check_in.key, &owner, now, decide).into_parts();
-        self.answered(self.ports.store.check_in(digest, now, replay, decide).await?, &opening)
+        let store = &self.ports.store;
+        self.idempotent(check_in.key, &owner, now, decide, |replay, decide| {
+            store.check_in(digest, now, replay, decide)
+        })
+        .await
     }
 }
 
-/// Three to five quarters of the interval: a fleet that called at once is spread over half an
-/// interval by its next call, and evenly soon after.
+/// Returns a random time from three to five quarters of the interval. Appliances that all checked
+/// in at once are spread over half an interval at their next check-in, and evenly soon after.
 fn jittered(interval: TimeDelta, random: [u8; 2]) -> TimeDelta {
     let share = i64::from(u16::from_be_bytes(random));
     let seconds = interval.num_seconds();
@@ -76,8 +78,8 @@ struct Context {
 }
 
 impl Registry {
-    /// What a credential opens, for a service that was shown it. Writes nothing, and does not count
-    /// as a use.
+    /// Returns what a credential is good for, on behalf of a service that received it. Writes
+    /// nothing and does not count as a use of the credential.
     pub async fn credential_verify(
         &self,
         credential: &PlainCredential,
@@ -104,7 +106,11 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
     let CredentialFacts { credential, appliance, tenant, entitlement } = facts;
     let mut change = context.change.clone();
     if appliance.revoked_at.is_some() {
-        let entry = change.audit(Action::CheckInRefused, Some(tenant.id), appliance.id.as_str());
+        let entry = change.audit(
+            Action::CheckInRefused,
+            Some(tenant.id),
+            AuditDetail::appliance(&appliance.id),
+        );
         return refuse(Refusal::ApplianceRevoked, Some(entry));
     }
     let mut writes = Vec::new();
@@ -127,19 +133,19 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
         writes.push(Write::audit(change.audit(
             Action::TenantActive,
             Some(tenant.id),
-            appliance.id.as_str(),
+            AuditDetail::appliance(&appliance.id),
         )));
     }
     match status {
         Err(error) => Decision::Abort(error),
         Ok(status) => {
-            let answer = CheckedIn { status, next_check_in_at: context.next, now: change.now };
-            Decision::Commit { writes, outcome: Ok(answer) }
+            let result = CheckedIn { status, next_check_in_at: context.next, now: change.now };
+            Decision::Commit { writes, outcome: Ok(result) }
         }
     }
 }
 
-/// Signs a new license where one is due.
+/// Signs a new license if one is due.
 fn renew(
     context: &Context,
     change: &mut ChangeContext,
@@ -157,29 +163,29 @@ fn renew(
     ) else {
         return Ok(LicenseStatus::Licensed(None));
     };
-    let claims = policy.claims(terms, change.now, policy.connected_lifetime);
+    let claims = policy.claims(terms, change.now, policy.lifetime);
     let token = context.signer.sign(&claims)?;
     let expires_at = claims.expires_at.trunc_subsecs(0);
     let license = Some(IssuedLicense { terms: claims.terms, expires_at });
     let renewed = Appliance { license, ..appliance.clone() };
-    let detail = format!("{} for {}", due.as_str(), appliance.id);
+    let detail = AuditDetail::reason(due.as_str()).of(&appliance.id);
     writes.push(Write::audit(change.audit(
         Action::LicenseRenewed,
         Some(appliance.tenant_id),
-        &detail,
+        detail,
     )));
     writes.push(Write::PutAppliance(Box::new(renewed)));
     Ok(LicenseStatus::Licensed(Some((token, expires_at))))
 }
 
-/// Why a new license is due.
+/// The reason why a new license is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
-    /// None was issued yet, or the appliance holds another.
+    /// No license was issued yet, or the appliance has a license with another `sub`.
     First,
-    /// It says something else than the entitlement does.
+    /// The license's terms differ from those of the entitlement.
     Changed,
-    /// Enough of its life is over.
+    /// Too little of the license's lifetime is left.
     Aged,
 }
 
@@ -193,9 +199,10 @@ impl Due {
     }
 }
 
-/// The renewal rule (wire contract, R-check-in-6): due where less than (license days − 1) of life
-/// is left, or where tier, seats, customer or tenant differ from the entitlement. A license that
-/// lives for less than two days is renewed when half of it is over: else it never would be.
+/// The renewal rule (wire contract, R-check-in-6). A new license is due if less than (license
+/// days − 1) of the lifetime is left, or if tier, seats, customer or tenant differ from the
+/// entitlement. A license valid for less than two days is renewed after half of its lifetime:
+/// by the first rule it would never be.
 fn due(
     policy: &LicensePolicy,
     issued: Option<&IssuedLicense>,
@@ -203,16 +210,16 @@ fn due(
     current_license_sub: Option<&str>,
     now: Timestamp,
 ) -> Option<Due> {
-    let Some(issued) = issued.filter(|_| current_license_sub.is_none_or(|held| held == terms.sub))
+    let Some(issued) = issued.filter(|_| current_license_sub.is_none_or(|sub| sub == terms.sub))
     else {
         return Some(Due::First);
     };
     if issued.terms != *terms {
         return Some(Due::Changed);
     }
-    let lifetime = policy.connected_lifetime;
-    let needed = (lifetime - TimeDelta::days(1)).max(lifetime / 2);
-    (issued.expires_at - now < needed).then_some(Due::Aged)
+    let lifetime = policy.lifetime;
+    let minimum_left = (lifetime - TimeDelta::days(1)).max(lifetime / 2);
+    (issued.expires_at - now < minimum_left).then_some(Due::Aged)
 }
 
 #[cfg(test)]
@@ -236,15 +243,16 @@ mod tests {
         Timestamp::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::hours(hours)
     }
 
+    /// R-check-in-6, R-check-in-12.
     #[test]
-    fn a_license_is_due_by_time_and_by_difference() {
+    fn license_is_due_by_age_or_difference() {
         let policy = LicensePolicy::default();
         let issued = IssuedLicense { terms: terms(|_| {}), expires_at: at(31 * 24) };
-        for (name, now, terms, held, expected) in [
+        for (name, now, terms, current_sub, expected) in [
             ("just issued", at(0), terms(|_| {}), None, None),
             ("a day old to the second", at(24), terms(|_| {}), None, None),
             ("more than a day old", at(25), terms(|_| {}), None, Some(Due::Aged)),
-            ("ended", at(32 * 24), terms(|_| {}), None, Some(Due::Aged)),
+            ("expired", at(32 * 24), terms(|_| {}), None, Some(Due::Aged)),
             ("other seats", at(1), terms(|it| it.seats = Some(6)), None, Some(Due::Changed)),
             ("unlimited seats", at(1), terms(|it| it.seats = None), None, Some(Due::Changed)),
             ("other tier", at(1), terms(|it| it.tier = "max".into()), None, Some(Due::Changed)),
@@ -256,18 +264,23 @@ mod tests {
                 Some(Due::Changed),
             ),
             ("other tenant", at(1), terms(|it| it.tenant_id = None), None, Some(Due::Changed)),
-            ("it holds this one", at(1), terms(|_| {}), Some("lic_1"), None),
-            ("it holds another", at(1), terms(|_| {}), Some("lic_2"), Some(Due::First)),
+            ("the appliance has this license", at(1), terms(|_| {}), Some("lic_1"), None),
+            (
+                "the appliance has another license",
+                at(1),
+                terms(|_| {}),
+                Some("lic_2"),
+                Some(Due::First),
+            ),
         ] {
-            assert_eq!(due(&policy, Some(&issued), &terms, held, now), expected, "{name}");
+            assert_eq!(due(&policy, Some(&issued), &terms, current_sub, now), expected, "{name}");
         }
         assert_eq!(due(&policy, None, &terms(|_| {}), None, at(0)), Some(Due::First));
     }
 
     #[test]
-    fn a_license_of_an_hour_is_renewed_when_half_of_it_is_over() {
-        let policy =
-            LicensePolicy { connected_lifetime: TimeDelta::hours(2), ..LicensePolicy::default() };
+    fn short_license_is_renewed_at_half_time() {
+        let policy = LicensePolicy { lifetime: TimeDelta::hours(2), ..LicensePolicy::default() };
         let issued = IssuedLicense { terms: terms(|_| {}), expires_at: at(2) };
         assert_eq!(due(&policy, Some(&issued), &terms(|_| {}), None, at(1)), None);
         assert_eq!(
@@ -276,15 +289,16 @@ mod tests {
         );
     }
 
+    /// R-check-in-11.
     #[test]
-    fn the_next_check_in_is_spread_over_half_an_interval() {
+    fn next_check_in_spreads_over_half_an_interval() {
         let day = TimeDelta::hours(24);
         assert_eq!(jittered(day, [0, 0]), TimeDelta::hours(18));
         assert_eq!(jittered(day, [255, 255]), TimeDelta::hours(30));
         let middle = jittered(day, [128, 0]);
         assert!((TimeDelta::hours(23)..TimeDelta::hours(25)).contains(&middle));
-        // A fleet that came back in one second is spread evenly: no minute of the twelve hours gets
-        // more than its share.
+        // Appliances that all came back in one second are spread evenly: no minute of the twelve
+        // hours gets more than its share.
         let mut minutes = std::collections::BTreeMap::new();
         for number in 0..=u16::MAX {
             *minutes.entry(jittered(day, number.to_be_bytes()).num_minutes()).or_insert(0) += 1;

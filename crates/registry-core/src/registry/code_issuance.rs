@@ -1,6 +1,6 @@
-//! Minting a code for a tenant: what registering and re-issuing have in common.
+//! Issuing an install code for a tenant: the steps that registration and re-issue share.
 
-use crate::audit::Action;
+use crate::audit::{Action, AuditDetail};
 use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
 use crate::id::{CodeId, MailId};
@@ -12,19 +12,19 @@ use crate::secret::{CodeDigest, DownloadLink, Sealed};
 use crate::store::Write;
 use crate::tenant::Tenant;
 
-/// What becomes of a tenant's earlier codes.
+/// Handling of the tenant's earlier codes.
 #[derive(Clone, Copy)]
 pub(crate) enum PreviousCodes {
-    /// There are none.
+    /// The tenant has no earlier codes.
     None,
-    /// The unused ones die, and so do their unsent mails.
+    /// Unused codes are replaced, and their unsent mails are discarded.
     Superseded {
-        /// What the audit should say about it.
-        detail: &'static str,
+        /// Reason in the audit entry.
+        reason: Option<&'static str>,
     },
 }
 
-/// A code about to be minted, with all that had to be drawn or made before the transaction.
+/// A code to be issued, with everything that is generated before the transaction.
 pub(crate) struct PreparedCode {
     pub(crate) issued_code: PlainCode,
     pub(crate) expires_at: Timestamp,
@@ -35,37 +35,37 @@ pub(crate) struct PreparedCode {
 }
 
 impl Registry {
-    /// Draws a code, seals it for its mail, and makes the download link.
+    /// Generates a code, seals it for its mail, and creates the download link.
     pub(crate) async fn prepare_code(
         &self,
         change: &mut ChangeContext,
         send_email: bool,
     ) -> Result<PreparedCode, Error> {
-        let Settings { code_length, code_lifetime, link_lifetime, .. } = *self.settings;
+        let settings = &self.settings;
         let ports = &self.ports;
-        let code = PlainCode::draw(&*ports.entropy, code_length);
+        let code = PlainCode::draw(&*ports.entropy, settings.codes.length);
         let mail = send_email.then(|| {
-            let id: MailId = change.draw();
+            let id: MailId = change.next_id();
             let nonce = crate::entropy::bytes(&*ports.entropy);
             (id, ports.vault.seal(&id.to_string(), nonce, code.expose()))
         });
         let digest = ports.vault.code_digests(&code).swap_remove(0);
-        let link_expires_at = change.now + link_lifetime;
-        let release = ports.store.release_current(self.settings.channel.clone()).await?;
+        let link_expires_at = change.now + settings.downloads.lifetime;
+        let release = ports.store.release_current(self.settings.downloads.channel.clone()).await?;
         let download = match release {
             None => None,
-            // An install must not fail for a link: readiness tells the operator, and the mail makes
-            // its own link.
+            // A registration must not fail because of a link: readiness reports the problem to the
+            // operator, and the mail gets its own link when it is sent.
             Some(release) => {
                 self.download_link(&release, change.now, link_expires_at).await.ok().flatten()
             }
         };
-        let expires_at = change.now + code_lifetime;
+        let expires_at = change.now + settings.codes.lifetime;
         Ok(PreparedCode {
             issued_code: code,
             expires_at,
             download,
-            code_id: change.draw(),
+            code_id: change.next_id(),
             digest,
             mail,
         })
@@ -73,7 +73,7 @@ impl Registry {
 }
 
 impl PreparedCode {
-    /// What minting answers.
+    /// Returns the result of issuing the code.
     pub(crate) fn issued(&self, tenant: &Tenant) -> Issued {
         Issued {
             tenant_id: tenant.id,
@@ -83,7 +83,8 @@ impl PreparedCode {
         }
     }
 
-    /// The code with its mail and audit line, after what becomes of the earlier ones.
+    /// Returns the writes that issue the code, with its mail and audit entry. The writes that
+    /// replace earlier codes come first.
     pub(crate) fn writes(
         &self,
         change: &mut ChangeContext,
@@ -93,11 +94,11 @@ impl PreparedCode {
     ) -> Vec<Write> {
         let mut writes = Vec::new();
         let (action, detail) = match previous {
-            PreviousCodes::None => (Action::CodeIssued, ""),
-            PreviousCodes::Superseded { detail } => {
+            PreviousCodes::None => (Action::CodeIssued, AuditDetail::default()),
+            PreviousCodes::Superseded { reason } => {
                 writes.push(Write::SupersedeCodes { tenant: tenant.id, at: change.now });
                 writes.push(Write::DiscardMails { tenant: tenant.id, at: change.now });
-                (Action::CodeReissued, detail)
+                (Action::CodeReissued, reason.map(AuditDetail::reason).unwrap_or_default())
             }
         };
         writes.push(Write::InsertCode(Box::new(InstallCode {
@@ -130,7 +131,6 @@ impl PreparedCode {
                     contact_name: tenant.contact_name.clone(),
                     edition: edition.clone(),
                     code_expires_at: self.expires_at,
-                    link_expires_at: self.expires_at,
                     reissued: matches!(previous, PreviousCodes::Superseded { .. }),
                 },
                 sealed: Some(sealed.clone()),

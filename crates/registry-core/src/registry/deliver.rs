@@ -1,4 +1,4 @@
-//! Delivering the outbox: lease, send outside any transaction, settle.
+//! Delivery of the outbox: lease a mail, send it outside any transaction, settle it.
 
 use chrono::TimeDelta;
 
@@ -15,38 +15,39 @@ use crate::registry::{Error, Registry};
 use crate::secret::{DownloadLink, SignInLink};
 use crate::vault::OpenError;
 
-/// How much longer a mail is leased than sending it and asking whether the server answers at all
-/// may take: for composing it before, settling it after, and clocks of other machines that are
-/// ahead.
+/// Part of a lease beyond the time that sending the mail and probing the mail server may take. The
+/// margin covers composing the mail, settling it, and other machines whose clocks are ahead.
 const MARGIN: TimeDelta = TimeDelta::seconds(30);
 
-/// A mail that was tried.
+/// An attempt to deliver a mail.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The mail.
     pub id: MailId,
-    /// How it is settled.
-    pub settlement: DeliveryOutcome,
-    /// Until when it was leased.
+    /// Outcome of the attempt, with which the mail is settled.
+    pub outcome: DeliveryOutcome,
+    /// End of the lease.
     pub leased_until: Timestamp,
 }
 
 impl Registry {
-    /// How long a mail is leased: as long as anybody might be sending it.
+    /// Returns the duration of a mail's lease: the longest time that a process may be sending it.
     pub(crate) fn lease(&self) -> TimeDelta {
-        self.ports.mailer.patience() * 2 + MARGIN
+        self.ports.mailer.send_timeout() * 2 + MARGIN
     }
 
-    /// Sends the oldest mail that is due, and settles it; `None` where none is. One at a time, so
-    /// that whoever stops has one in flight at most, and mails go out in the order of their age.
+    /// Sends the oldest due mail and settles it. Returns `None` if no mail is due. A caller that
+    /// delivers one mail after the other sends them in the order of their age, and has at most one
+    /// in flight when it stops.
     pub async fn mail_deliver(&self) -> Result<Option<Delivery>, Error> {
-        let Some(delivery) = self.mail_try().await? else { return Ok(None) };
+        let Some(delivery) = self.mail_attempt().await? else { return Ok(None) };
         self.mail_settle(&delivery).await?;
         Ok(Some(delivery))
     }
 
-    /// Sends the oldest mail that is due. It has to be settled then.
-    pub async fn mail_try(&self) -> Result<Option<Delivery>, Error> {
+    /// Sends the oldest due mail. The caller must then settle it with
+    /// [`mail_settle`](Self::mail_settle).
+    pub async fn mail_attempt(&self) -> Result<Option<Delivery>, Error> {
         let now = self.now();
         let leased_until = now + self.lease();
         let Some(mail) = self.ports.store.mail_lease(now, leased_until).await? else {
@@ -54,61 +55,67 @@ impl Registry {
         };
         let (id, attempts) = (mail.id, mail.attempts);
         let sent = match self.compose(mail).await {
-            // Whoever composed for so long could still be sending when the next one begins.
-            Ok(_) if self.now() + self.ports.mailer.patience() * 2 > leased_until => {
-                Err(MailError::Unavailable("it took too long to make it".to_owned()))
+            // With so little of the lease left, another process could lease the mail while this one
+            // is still sending it.
+            Ok(_) if self.now() + self.ports.mailer.send_timeout() * 2 > leased_until => {
+                Err(MailError::Unavailable("composing the mail took too long".to_owned()))
             }
             Ok(outgoing) => self.send(&outgoing).await,
             Err(error) => Err(error),
         };
         let [jitter] = entropy::bytes(&*self.ports.entropy);
-        let settlement = match sent {
+        let outcome = match sent {
             Ok(()) => DeliveryOutcome::Sent,
             Err(error) => settle_failure(error, attempts, self.now(), jitter),
         };
-        Ok(Some(Delivery { id, settlement, leased_until }))
+        Ok(Some(Delivery { id, outcome, leased_until }))
     }
 
-    /// Records how a try ended. May be repeated until the lease ends.
+    /// Records the outcome of an attempt. May be repeated until the lease ends.
     pub async fn mail_settle(&self, delivery: &Delivery) -> Result<(), Error> {
-        let Delivery { id, settlement, leased_until } = delivery;
-        Ok(self.ports.store.mail_settle(*id, *leased_until, settlement.clone(), self.now()).await?)
+        let Delivery { id, outcome, leased_until } = delivery;
+        Ok(self.ports.store.mail_settle(*id, *leased_until, outcome.clone(), self.now()).await?)
     }
 
-    /// Sends a mail. Where what went wrong may be the server's fault or this mail's, the server is
-    /// asked without it: else a single mail that breaks connections would hold up all others, and a
-    /// server that is closed would give up all mails.
+    /// Sends a mail. If the error may be due either to the mail server or to this mail, the server
+    /// is probed without the mail. Otherwise one mail that breaks connections would block all
+    /// others, and a server that is down would turn every mail into a dead letter.
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError> {
         let Err(error) = self.ports.mailer.send(mail).await else { return Ok(()) };
         let error = redact(error, mail);
         if matches!(error, MailError::Transient(_) | MailError::Unavailable(_)) {
             return Err(error);
         }
-        let answers = self.ports.mailer.probe().await.is_ok();
-        Err(error.judged(answers))
+        let server_is_up = self.ports.mailer.probe().await.is_ok();
+        Err(error.judged(server_is_up))
     }
 
-    /// Why a code is not worth mailing any more.
-    async fn outdated(&self, code: CodeId) -> Result<Option<&'static str>, MailError> {
+    /// Returns why a code is not worth mailing, if that is so.
+    async fn reason_not_to_mail(&self, code: CodeId) -> Result<Option<&'static str>, MailError> {
         let found = self.ports.store.code_show(code).await;
         let found = found.map_err(|error| {
-            MailError::Transient(format!("its code cannot be looked at: {error}"))
+            MailError::Transient(format!("the install code cannot be read: {error}"))
         })?;
-        let Some((code, tenant)) = found else { return Ok(Some("its code is not there any more")) };
+        let Some((code, tenant)) = found else {
+            return Ok(Some("the install code no longer exists"));
+        };
         Ok(match code.state(self.now()) {
-            _ if tenant.status.is_closed() => Some("its tenant was suspended or cancelled"),
-            // Whoever used it had it from a service: the mail is still what the customer was
-            // promised, and its link works.
+            _ if tenant.status.is_closed() => Some("the tenant is suspended or cancelled"),
+            // A used code was taken from a service's response. The customer was still promised this
+            // mail, and its download link works.
             CodeState::Live | CodeState::Consumed(_) => None,
-            CodeState::Superseded(_) => Some("its code was replaced before it could be sent"),
-            CodeState::Expired(_) => Some("its code ended before it could be sent"),
+            CodeState::Superseded(_) => {
+                Some("the install code was replaced before the mail was sent")
+            }
+            CodeState::Expired(_) => Some("the install code expired before the mail was sent"),
         })
     }
 
-    /// Opens the mail's secret, and finds what there is to download.
+    /// Opens the mail's secret and adds the download, if there is one.
     async fn compose(&self, mail: QueuedMail) -> Result<OutgoingMail, MailError> {
-        let sealed =
-            mail.sealed.ok_or_else(|| MailError::Permanent("its secret is gone".to_owned()))?;
+        let sealed = mail.sealed.ok_or_else(|| {
+            MailError::Permanent("the mail's code or link is no longer stored".to_owned())
+        })?;
         let mut opened =
             self.ports.vault.open(&mail.id.to_string(), &sealed).map_err(|error| match error {
                 // The operator can put the key back.
@@ -120,10 +127,10 @@ impl Registry {
             QueuedMessage::PortalLink { expires_at } => {
                 if expires_at <= self.now() {
                     return Err(MailError::Permanent(
-                        "its link ended before it could be sent".to_owned(),
+                        "the sign-in link expired before the mail was sent".to_owned(),
                     ));
                 }
-                let link = SignInLink::new(format!("{}/{secret}", self.settings.sign_in_url));
+                let link = SignInLink::new(format!("{}/{secret}", self.settings.sign_in.url));
                 Message::PortalLink(PortalLinkMessage { link, expires_at })
             }
             QueuedMessage::InstallCode {
@@ -133,10 +140,9 @@ impl Registry {
                 edition,
                 reissued,
                 code_expires_at,
-                link_expires_at: _,
             } => {
-                if let Some(why) = self.outdated(code_id).await? {
-                    return Err(MailError::Permanent(why.to_owned()));
+                if let Some(reason) = self.reason_not_to_mail(code_id).await? {
+                    return Err(MailError::Permanent(reason.to_owned()));
                 }
                 let download = self.download(code_id, code_expires_at).await?;
                 let tenant_id = mail.tenant_id;
@@ -144,7 +150,7 @@ impl Registry {
                     tenant_id,
                     company_name,
                     contact_name,
-                    edition,
+                    edition: self.settings.editions.label(&edition).to_owned(),
                     code: PlainCode::new(secret),
                     code_expires_at,
                     download,
@@ -155,14 +161,15 @@ impl Registry {
         Ok(OutgoingMail { id: mail.id, to: mail.to, queued_at: mail.queued_at, message })
     }
 
-    /// What a mail offers for download: a link to us, which is good for whatever is current when it
-    /// is followed.
+    /// Returns the download that a mail offers: a link to the registry, which leads to the release
+    /// that is current when the link is followed.
     async fn download(
         &self,
         code: CodeId,
         expires_at: Timestamp,
     ) -> Result<Option<Download>, MailError> {
-        let current = self.ports.store.release_current(self.settings.channel.clone()).await;
+        let channel = self.settings.downloads.channel.clone();
+        let current = self.ports.store.release_current(channel).await;
         let current =
             current.map_err(|error| MailError::Transient(format!("no download link: {error}")))?;
         let Some(release) = current else { return Ok(None) };
@@ -170,7 +177,8 @@ impl Registry {
             return Ok(None);
         }
         let token = self.ports.vault.download_token(code);
-        let link = DownloadLink::new(format!("{}/{}", self.settings.download_url, token.expose()));
-        Ok(Some(Download { link, expires_at, after_redemption: self.settings.link_grace, release }))
+        let link = DownloadLink::new(format!("{}/{}", self.settings.downloads.url, token.expose()));
+        let after_redemption = self.settings.downloads.after_redemption;
+        Ok(Some(Download { link, expires_at, after_redemption, release }))
     }
 }

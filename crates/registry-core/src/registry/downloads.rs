@@ -1,11 +1,11 @@
-//! Downloads: links to the current image, only where its file is there, whole; and who may have
-//! them.
+//! Downloads: links to the current image, offered only if its file exists and is complete, and the
+//! rule for who may follow them.
 
 use std::sync::{Mutex, PoisonError};
 
 use chrono::TimeDelta;
 
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::blob::{BlobError, BlobKey};
 use crate::clock::{Timestamp, minute};
 use crate::id::{CodeId, TenantId};
@@ -18,38 +18,40 @@ use crate::secret::DownloadLink;
 use crate::tenant::Tenant;
 use crate::text::EmailAddress;
 
-/// How long it is believed that a file is there, or is not: asking may be a call over the network.
-const BELIEVED: TimeDelta = TimeDelta::seconds(10);
+/// Lifetime of a cached file check: a check may be a call over the network.
+const CACHED_FOR: TimeDelta = TimeDelta::seconds(10);
 
-/// What was last seen of a release's file.
+/// Result of the last check of a release's file: its key, the time, and whether it was complete.
 #[derive(Default)]
-pub(crate) struct LastLook(Mutex<Option<(BlobKey, Timestamp, bool)>>);
+pub(crate) struct FileCheckCache(Mutex<Option<(BlobKey, Timestamp, bool)>>);
 
-impl LastLook {
-    fn at(&self, key: &BlobKey, now: Timestamp) -> Option<bool> {
+impl FileCheckCache {
+    fn get(&self, key: &BlobKey, now: Timestamp) -> Option<bool> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh =
-            |it: &&(BlobKey, Timestamp, bool)| it.0 == *key && it.1 <= now && now - it.1 < BELIEVED;
-        last.as_ref().filter(fresh).map(|it| it.2)
+        let is_valid = |it: &&(BlobKey, Timestamp, bool)| {
+            it.0 == *key && it.1 <= now && now - it.1 < CACHED_FOR
+        };
+        last.as_ref().filter(is_valid).map(|it| it.2)
     }
 
-    fn note(&self, key: &BlobKey, now: Timestamp, is_whole: bool) {
+    fn put(&self, key: &BlobKey, now: Timestamp, is_whole: bool) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((key.clone(), now, is_whole));
     }
 }
 
-/// What a token was found to be good for.
-struct Asked {
+/// A request for a download, with the release to deliver or the refusal.
+struct DownloadRequest {
     code: CodeId,
     tenant: TenantId,
-    admitted: Result<Release, Refusal>,
+    release: Result<Release, Refusal>,
 }
 
-/// Who follows a mail's link.
+/// Name of the actor in audit entries about downloads.
 const CUSTOMER: &str = "customer";
 
 impl Registry {
-    /// A link to a release's file that ends at `expires_at`; `None` where the file is gone or torn.
+    /// Creates a link to a release's file that expires at `expires_at`. Returns `None` if the file
+    /// is missing or incomplete.
     pub(crate) async fn download_link(
         &self,
         release: &Release,
@@ -63,20 +65,20 @@ impl Registry {
         }
     }
 
-    /// Whether a release's file is there whole, as far as is known. Where the blob store does not
-    /// answer, it is taken to be: the store may answer by the time that somebody follows the link.
+    /// Returns true if a release's file is complete, as far as is known. If the blob store does not
+    /// respond, the file counts as complete: the store may be back when the link is followed.
     pub(crate) async fn seems_whole(&self, release: &Release, now: Timestamp) -> bool {
-        if let Some(is_whole) = self.last_look.at(&release.key, now) {
+        if let Some(is_whole) = self.file_checks.get(&release.key, now) {
             return is_whole;
         }
-        // A store that does not answer is not asked again at once either: each registration would
-        // wait for it.
+        // The result is cached even if the store does not respond. Otherwise each registration
+        // would wait for the store.
         let is_whole = self.is_whole(release).await.unwrap_or(true);
-        self.last_look.note(&release.key, now, is_whole);
+        self.file_checks.put(&release.key, now, is_whole);
         is_whole
     }
 
-    /// Whether a release's file is there with all of its bytes.
+    /// Returns true if a release's file exists with all of its bytes.
     pub(crate) async fn is_whole(&self, release: &Release) -> Result<bool, Error> {
         match self.ports.blobs.size(&release.key).await {
             Ok(size) => Ok(size == release.size),
@@ -85,18 +87,18 @@ impl Registry {
         }
     }
 
-    /// The release that customers download now: one whose file is lost is none.
+    /// Returns the release that customers download now, if its file exists.
     pub async fn release_offered(&self) -> Result<Option<Release>, Error> {
-        let Some(release) = self.ports.store.release_current(self.settings.channel.clone()).await?
-        else {
+        let channel = self.settings.downloads.channel.clone();
+        let Some(release) = self.ports.store.release_current(channel).await? else {
             return Ok(None);
         };
         Ok(self.seems_whole(&release, self.now()).await.then_some(release))
     }
 
-    /// A fresh link to it, for a customer who is signed in and has a tenant that is not closed;
-    /// audited with the newest one.
-    pub async fn download_offered(
+    /// Creates a link to the offered release for a signed-in customer. The customer needs a tenant
+    /// that is neither suspended nor cancelled. The newest such tenant gets the audit entry.
+    pub async fn portal_download(
         &self,
         contact: &EmailAddress,
         source: Source,
@@ -107,69 +109,77 @@ impl Registry {
         let release = self.release_offered().await?.ok_or(Refusal::NothingToDownload)?;
         let now = self.now();
         let link =
-            self.download_link(&release, now, now + self.settings.fresh_link_lifetime).await?;
+            self.download_link(&release, now, now + self.settings.downloads.fresh_lifetime).await?;
         let link = link.ok_or(Refusal::NothingToDownload)?;
         if let Some(code) = newest.codes.first() {
-            let asked = Asked { code: code.id, tenant: newest.tenant.id, admitted: Ok(release) };
-            self.note_download(&asked, None, source).await?;
+            let request =
+                DownloadRequest { code: code.id, tenant: newest.tenant.id, release: Ok(release) };
+            self.count_download(&request, None, source).await?;
         }
         Ok(link)
     }
 
-    /// A fresh link for the token of a mail's link, to the current image. Nothing changes but the
-    /// audit.
-    pub async fn download_start(&self, token: &str, source: Source) -> Result<DownloadLink, Error> {
-        let asked = self.download_asked(token).await?;
+    /// Exchanges the token of a mail's link for a link to the current image. Writes nothing but the
+    /// audit entry.
+    pub async fn mailed_download(
+        &self,
+        token: &str,
+        source: Source,
+    ) -> Result<DownloadLink, Error> {
+        let request = self.download_request(token).await?;
         let now = self.now();
-        let link = match &asked.admitted {
+        let link = match &request.release {
             Ok(release) => {
-                self.download_link(release, now, now + self.settings.fresh_link_lifetime).await?
+                let expires_at = now + self.settings.downloads.fresh_lifetime;
+                self.download_link(release, now, expires_at).await?
             }
             Err(_) => None,
         };
-        let outcome = asked.admitted.clone().and_then(|_| link.ok_or(Refusal::NothingToDownload));
-        self.note_download(&asked, outcome.as_ref().err(), source).await?;
+        let outcome = request.release.clone().and_then(|_| link.ok_or(Refusal::NothingToDownload));
+        self.count_download(&request, outcome.as_ref().err(), source).await?;
         Ok(outcome?)
     }
 
-    /// The release that the token of a mail's link is good for now. It is not audited: nothing is
-    /// downloaded.
+    /// Returns the release that the token of a mail's link leads to now. The call is not audited,
+    /// since nothing is downloaded.
     pub async fn download_show(&self, token: &str) -> Result<Release, Error> {
-        Ok(self.download_asked(token).await?.admitted?)
+        Ok(self.download_request(token).await?.release?)
     }
 
-    async fn download_asked(&self, token: &str) -> Result<Asked, Error> {
+    async fn download_request(&self, token: &str) -> Result<DownloadRequest, Error> {
         let code_id =
             self.ports.vault.download_token_read(token).ok_or(Refusal::DownloadLinkInvalid)?;
         let Some((code, tenant)) = self.ports.store.code_show(code_id).await? else {
             return Err(Refusal::DownloadLinkInvalid.into());
         };
-        let current = self.ports.store.release_current(self.settings.channel.clone()).await?;
-        let admitted = admit(&code, &tenant, self.now(), self.settings.link_grace);
-        let admitted = admitted.and_then(|()| current.ok_or(Refusal::NothingToDownload));
-        Ok(Asked { code: code_id, tenant: tenant.id, admitted })
+        let channel = self.settings.downloads.channel.clone();
+        let current = self.ports.store.release_current(channel).await?;
+        let grace = self.settings.downloads.after_redemption;
+        let release = check_link(&code, &tenant, self.now(), grace)
+            .and_then(|()| current.ok_or(Refusal::NothingToDownload));
+        Ok(DownloadRequest { code: code_id, tenant: tenant.id, release })
     }
 
-    async fn note_download(
+    async fn count_download(
         &self,
-        asked: &Asked,
+        request: &DownloadRequest,
         refusal: Option<&Refusal>,
         source: Source,
     ) -> Result<(), Error> {
-        let version = asked.admitted.as_ref().map(|release| release.version.as_str());
+        let version = request.release.as_ref().map(|release| release.version.as_str());
         let (action, detail) = match refusal {
-            None => (Action::DownloadStarted, version.unwrap_or_default()),
-            Some(refusal) => (Action::DownloadRefused, refusal.word()),
+            None => (Action::DownloadStarted, AuditDetail::value(version.unwrap_or_default())),
+            Some(refusal) => (Action::DownloadRefused, AuditDetail::reason(refusal.reason())),
         };
         let actor = Actor { name: CUSTOMER.to_owned(), source: source.to_string() };
-        let mut entry = self.change_context(actor).audit(action, Some(asked.tenant), detail);
-        (entry.at, entry.code_id) = (minute(self.now()), Some(asked.code));
+        let mut entry = self.change_context(actor).audit(action, Some(request.tenant), detail);
+        (entry.at, entry.code_id) = (minute(self.now()), Some(request.code));
         Ok(self.ports.store.audit_count(entry).await?)
     }
 
-    /// Whether the file behind a link of our own may still be had: one of a yanked release may not.
-    /// What no release names is none of ours to withhold.
-    pub async fn file_admit(&self, key: BlobKey) -> Result<(), Error> {
+    /// Refuses the file of a yanked release, for links that the registry serves itself. A file that
+    /// belongs to no release is not withheld.
+    pub async fn check_file_download(&self, key: BlobKey) -> Result<(), Error> {
         match self.ports.store.release_of_file(key).await? {
             Some(Release { yanked_at: Some(since), version, .. }) => {
                 Err(Refusal::ImageWithdrawn { version: version.to_string(), since }.into())
@@ -179,9 +189,9 @@ impl Registry {
     }
 }
 
-/// A link lives as long as its code, and a while longer where that was redeemed: a download may
-/// have to begin again.
-fn admit(
+/// Refuses a mail's link that has ended. A link works as long as its code can be redeemed. After a
+/// redemption it works for the `grace` period, since a download may have to start again.
+fn check_link(
     code: &InstallCode,
     tenant: &Tenant,
     now: Timestamp,
@@ -234,7 +244,7 @@ mod tests {
             contact_name: None,
             contact_email: None,
             edition: crate::edition::EditionName::new("pro"),
-            product: ProductCode::from_stored("psa".into()),
+            product: ProductCode::from_stored("default".into()),
             deployment: DeploymentType::Appliance,
             status,
             subscription: None,
@@ -246,24 +256,25 @@ mod tests {
         }
     }
 
+    /// R-download-1.
     #[test]
-    fn a_link_lives_as_long_as_its_code_and_a_while_after_it_was_redeemed() {
+    fn link_ends_with_its_code() {
         let open = tenant(TenantStatus::Registered);
         let grace = TimeDelta::days(3);
-        for (what, code, now, ended) in [
+        for (case, code, now, ended) in [
             ("live", code(None, None), 6, None),
             ("expired", code(None, None), 7, Some(7)),
             ("superseded", code(None, Some(2)), 3, Some(2)),
             ("just redeemed", code(Some(6), None), 6, None),
-            ("redeemed, and the code's own time over", code(Some(6), None), 8, None),
+            ("redeemed, after the code's own expiry", code(Some(6), None), 8, None),
             ("redeemed long ago", code(Some(1), None), 4, Some(4)),
         ] {
             let expected =
                 ended.map_or(Ok(()), |day| Err(Refusal::DownloadLinkEnded { since: at(day) }));
-            assert_eq!(admit(&code, &open, at(now), grace), expected, "{what}");
+            assert_eq!(check_link(&code, &open, at(now), grace), expected, "{case}");
         }
         for status in [TenantStatus::Suspended, TenantStatus::Cancelled] {
-            let refused = admit(&code(None, None), &tenant(status), at(1), grace);
+            let refused = check_link(&code(None, None), &tenant(status), at(1), grace);
             assert_eq!(refused, Err(Refusal::TenantSuspended));
         }
     }

@@ -1,8 +1,8 @@
-//! Ending what a customer has paid for, restoring it, and changing its seats.
+//! Changes of an entitlement by an operator or service: revoke it, restore it, change its seats.
 
 use std::sync::Arc;
 
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::entitlement::Entitlement;
 use crate::refusal::Refusal;
 use crate::registry::idempotency::IdempotencyKey;
@@ -10,19 +10,19 @@ use crate::registry::{ChangeContext, Error, Registry, refuse};
 use crate::results::EntitlementChanged;
 use crate::store::{Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Write};
 
-/// What becomes of an entitlement.
+/// A change of an entitlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntitlementEdit {
-    /// It holds no more.
+    /// The entitlement ends.
     Revoke,
-    /// It holds again.
+    /// A revoked entitlement becomes active again.
     Restore,
-    /// It has so many seats; `None` is unlimited.
+    /// New number of seats; `None` means unlimited.
     Seats(Option<u32>),
 }
 
 impl Registry {
-    /// An entitlement.
+    /// Returns an entitlement.
     pub async fn entitlement_show(
         &self,
         selector: EntitlementSelector,
@@ -30,17 +30,17 @@ impl Registry {
         let show = |facts: &EntitlementFacts| match facts.entitlement.clone() {
             None => refuse(Refusal::EntitlementNotFound, None),
             Some(entitlement) => {
-                let shown = EntitlementChanged { entitlement, license: None, code: None };
-                Decision::Commit { writes: vec![], outcome: Ok(shown) }
+                let unchanged = EntitlementChanged { entitlement, license: None, code: None };
+                Decision::Commit { writes: vec![], outcome: Ok(unchanged) }
             }
         };
         let key = EntitlementKey { selector, tenant_id: None };
-        let shown =
+        let unchanged =
             self.ports.store.entitlement_change(key, None, Arc::new(show)).await?.into_result()?;
-        Ok(shown.entitlement)
+        Ok(unchanged.entitlement)
     }
 
-    /// Changes an entitlement. Repeating it changes nothing, and answers the same.
+    /// Changes an entitlement. Repeating a change writes nothing and returns the same entitlement.
     pub async fn entitlement_edit(
         &self,
         selector: EntitlementSelector,
@@ -51,10 +51,12 @@ impl Registry {
         let change = self.change_context(actor);
         let now = change.now;
         let decide = Arc::new(move |facts: &EntitlementFacts| decide(change.clone(), edit, facts));
-        let (replay, decide, opening) = self.recording(key, "", now, decide).into_parts();
-        let key = EntitlementKey { selector, tenant_id: None };
-        let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
-        Ok(self.answered(outcome, &opening)?.entitlement)
+        let (entitlement, store) =
+            (EntitlementKey { selector, tenant_id: None }, &self.ports.store);
+        let changed = self.idempotent(key, "", now, decide, |replay, decide| {
+            store.entitlement_change(entitlement, replay, decide)
+        });
+        Ok(changed.await?.entitlement)
     }
 }
 
@@ -69,7 +71,11 @@ fn decide(
     let other = facts.tenant_entitlement.as_ref().filter(|other| other.id != before.id);
     if edit == EntitlementEdit::Restore && other.is_some() {
         let refusal = Refusal::AlreadyEntitled;
-        let entry = change.audit(Action::EntitlementRefused, before.tenant_id, refusal.word());
+        let entry = change.audit(
+            Action::EntitlementRefused,
+            before.tenant_id,
+            AuditDetail::reason(refusal.reason()),
+        );
         return refuse(refusal, Some(entry));
     }
     let (action, after) = match edit {
@@ -91,11 +97,15 @@ fn decide(
         let detail =
             if action == Action::EntitlementChanged { seats() } else { after.edition.to_string() };
         writes.push(Write::PutEntitlement(Box::new(after.clone())));
-        // An appliance that was told `revoked` is told otherwise by a new license (wire contract,
-        // R-check-in-3).
+        // After a restore, appliances that received `revoked` get a new license at their next
+        // check-in (wire contract, R-check-in-3).
         let restored = after.tenant_id.filter(|_| edit == EntitlementEdit::Restore);
-        writes.extend(restored.map(|tenant| Write::ForgetLicenses { tenant }));
-        writes.push(Write::audit(change.audit(action, after.tenant_id, &detail)));
+        writes.extend(restored.map(|tenant| Write::ClearLicenses { tenant }));
+        writes.push(Write::audit(change.audit(
+            action,
+            after.tenant_id,
+            AuditDetail::value(&detail),
+        )));
     }
     Decision::Commit {
         writes,

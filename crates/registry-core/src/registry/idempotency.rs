@@ -1,9 +1,10 @@
-//! Idempotency keys: the same request under the same key is answered from the record, sealed, for a
-//! set window.
+//! Idempotency keys: a repeated request under the same key gets the recorded response, for the
+//! length of the replay window. Recorded responses are sealed.
 //!
-//! The record is one of the decision's writes, so it exists exactly when its effects do. Refusals
-//! are not recorded.
+//! The record is one of the decision's writes, so it exists exactly when the change's effects
+//! exist. Refusals are not recorded.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,105 +17,115 @@ use crate::entitlement::Entitlement;
 use crate::entropy;
 use crate::id::{EntitlementId, TenantId};
 use crate::install_code::PlainCode;
+use crate::refusal::Refusal;
 use crate::registry::{Error, Registry};
 use crate::results::{CheckedIn, EntitlementChanged, Issued, LicenseStatus, Licensed, Redeemed};
-use crate::secret::{DownloadLink, LicenseToken, PlainCredential};
-use crate::store::{Decide, DecideError, Decision, Outcome, Replay, ReplayRecord, Write};
+use crate::secret::{DownloadLink, LicenseToken, PlainCredential, Sealed};
+use crate::store::{
+    Decide, DecideError, Decision, Outcome, Replay, ReplayRecord, StoreError, Write,
+};
 use crate::text::{CompanyName, SubscriptionId};
 
-/// A caller's promise that a request is the same one, however often it is sent.
+/// An idempotency key, with the fingerprint of the request that it was sent with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// Route and caller; what the code or the credential adds is added by the use case.
+    /// Route and caller. The use case adds the code or the credential.
     pub scope: String,
     /// SHA-256 of the key.
     pub digest: [u8; 32],
-    /// SHA-256 of the request, without its code: codes are short enough to be guessed from a
-    /// digest.
+    /// SHA-256 of the request without its code: a code is short enough to be guessed from a digest.
     pub fingerprint: [u8; 32],
 }
 
-/// A change that may be answered from a record: what the store has to know, and what opens the
-/// record.
-pub(crate) struct Recording<F, T> {
-    pub(crate) replay: Option<Replay>,
-    pub(crate) decide: Decide<F, T>,
-    context: String,
-}
-
 impl Registry {
-    /// Makes a decision record its answer, where the request came with a key. `owner` tells apart
-    /// what the scope does not.
-    pub(crate) fn recording<F: 'static, T: Recorded + 'static>(
+    /// Runs a change once for each idempotency key: `change` is the store method, called with the
+    /// replay to look up and the decision to make. The same request under the same key gets the
+    /// recorded response. `owner` separates requests that share the key's scope, such as the code
+    /// of a redemption. Without a key the change simply runs.
+    pub(crate) async fn idempotent<F, T, Change>(
         &self,
         key: Option<IdempotencyKey>,
         owner: &str,
         now: Timestamp,
         decide: Decide<F, T>,
-    ) -> Recording<F, T> {
-        let Some(key) = key else {
-            return Recording { replay: None, decide, context: String::new() };
-        };
+        change: impl FnOnce(Option<Replay>, Decide<F, T>) -> Change,
+    ) -> Result<T, Error>
+    where
+        F: 'static,
+        T: Recorded + 'static,
+        Change: Future<Output = Result<Outcome<T>, StoreError>>,
+    {
+        let Some(key) = key else { return change(None, decide).await?.into_result() };
         let scope = format!("{} {owner}", key.scope).trim_end().to_owned();
         let context = format!("replay {scope} {}", entropy::hex(&key.digest));
-        let request = Replay { scope, key_digest: key.digest, fingerprint: key.fingerprint, now };
-        let (vault, nonce) = (self.ports.vault.clone(), entropy::bytes(&*self.ports.entropy));
-        let (sealing, recorded) = (context.clone(), request.clone());
-        let expires_at = now + self.settings.replay_window;
-        let recording = move |facts: &F| match decide(facts) {
-            Decision::Commit { mut writes, outcome: Ok(answer) } => {
-                let answer_text = answer.to_record();
-                let sealed = vault.seal(&sealing, nonce, &answer_text);
-                let record = ReplayRecord { request: recorded.clone(), answer: sealed, expires_at };
-                writes.push(Write::PutReplay(Box::new(record)));
-                Decision::Commit { writes, outcome: Ok(answer) }
-            }
-            other => other,
-        };
-        Recording { replay: Some(request), decide: Arc::new(recording), context }
-    }
-
-    /// The answer, now or of then.
-    pub(crate) fn answered<T: Recorded>(
-        &self,
-        outcome: Outcome<T>,
-        context: &str,
-    ) -> Result<T, Error> {
-        match outcome {
-            Outcome::Done(done) => Ok(done),
-            Outcome::Refused(refusal) => Err(refusal.into()),
-            Outcome::Aborted(error) => Err(error.into()),
-            Outcome::Replayed(sealed) => {
-                let unreadable = |problem: String| Error::from(DecideError::Replay(problem));
-                let opened = self
-                    .ports
-                    .vault
-                    .open(context, &sealed)
-                    .map_err(|error| unreadable(error.to_string()))?;
-                T::from_record(&opened)
-                    .ok_or_else(|| unreadable("it was recorded by another version".to_owned()))
-            }
+        let replay = Replay { scope, key_digest: key.digest, fingerprint: key.fingerprint, now };
+        let decide = self.recording(replay.clone(), context.clone(), decide);
+        match change(Some(replay), decide).await? {
+            Outcome::Replayed(sealed) => self.recorded(&context, &sealed),
+            outcome => outcome.into_result(),
         }
     }
-}
 
-impl<F, T: Recorded> Recording<F, T> {
-    /// What the store needs, and what the answer is opened with.
-    pub(crate) fn into_parts(self) -> (Option<Replay>, Decide<F, T>, String) {
-        (self.replay, self.decide, self.context)
+    /// Makes the decision record its response, sealed under `context`, as one of its writes.
+    fn recording<F: 'static, T: Recorded + 'static>(
+        &self,
+        request: Replay,
+        context: String,
+        decide: Decide<F, T>,
+    ) -> Decide<F, T> {
+        let (vault, nonce) = (self.ports.vault.clone(), entropy::bytes(&*self.ports.entropy));
+        let expires_at = request.now + self.settings.replay_window;
+        Arc::new(move |facts: &F| match decide(facts) {
+            Decision::Commit { mut writes, outcome: Ok(result) } => {
+                let answer = vault.seal(&context, nonce, &result.to_record());
+                let record = ReplayRecord { request: request.clone(), answer, expires_at };
+                writes.push(Write::PutReplay(Box::new(record)));
+                Decision::Commit { writes, outcome: Ok(result) }
+            }
+            other => other,
+        })
+    }
+
+    /// Opens a recorded response.
+    fn recorded<T: Recorded>(&self, context: &str, sealed: &Sealed) -> Result<T, Error> {
+        let opened = self.ports.vault.open(context, sealed);
+        let opened = opened.map_err(|error| DecideError::Replay(error.to_string()))?;
+        let result = T::from_record(&opened).ok_or_else(|| {
+            DecideError::Replay("another version of the registry recorded it".to_owned())
+        })?;
+        Ok(result)
     }
 }
 
+/// Number of characters in a key (wire contract, R-idempotency-1).
+const KEY_LENGTHS: RangeInclusive<usize> = 16..=255;
+
 impl IdempotencyKey {
-    /// What a request is counted by: the same only where it is answered as it was.
+    /// The digest of the key in a request's headers, if there is one. Refuses a second key, and one
+    /// of another length or with other characters than visible ASCII.
+    pub fn digest_of(values: &[&[u8]]) -> Result<Option<[u8; 32]>, Refusal> {
+        let is_valid =
+            |key: &[u8]| KEY_LENGTHS.contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+        match values {
+            [] => Ok(None),
+            [key] if is_valid(key) => Ok(Some(Sha256::digest(key).into())),
+            _ => Err(Refusal::Invalid {
+                field: "Idempotency-Key",
+                problem: "must be sent once, with 16 to 255 visible ASCII characters".to_owned(),
+            }),
+        }
+    }
+
+    /// Returns a digest that rate limits count the request by. Two requests share it only if the
+    /// second one gets the first one's recorded response.
     #[must_use]
-    pub fn counted_by(&self) -> [u8; 32] {
+    pub fn dedupe_digest(&self) -> [u8; 32] {
         let parts = [self.scope.as_bytes(), &[0], &self.digest, &self.fingerprint];
         Sha256::digest(parts.concat()).into()
     }
 }
 
-/// An answer that can be recorded. The text holds secrets, and is sealed before it goes anywhere.
+/// A result that can be recorded. A record contains secrets and is sealed before it is stored.
 pub(crate) trait Recorded: Sized {
     fn to_record(&self) -> Zeroizing<String>;
 
@@ -122,7 +133,7 @@ pub(crate) trait Recorded: Sized {
 }
 
 fn text(value: &impl Serialize) -> Zeroizing<String> {
-    // None of these has a key that is no text, which is all that could fail.
+    // Serialising to JSON fails only for map keys that are not strings, and no record has any.
     Zeroizing::new(serde_json::to_string(value).unwrap_or_default())
 }
 

@@ -1,4 +1,4 @@
-//! The use cases: one file a group, each a few lines around a pure decision.
+//! The use cases, one file a group. Each is a few lines around a pure decision.
 
 mod change_context;
 pub mod check_in;
@@ -28,10 +28,10 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use self::change_context::{ChangeContext, refuse};
-use self::downloads::LastLook;
+use self::downloads::FileCheckCache;
 use self::retention::Retention;
 use crate::audit::Actor;
-use crate::blob::BlobStore;
+use crate::blob::{BlobError, BlobStore, LinkError};
 use crate::clock::{Clock, Timestamp};
 use crate::edition::EditionCatalogue;
 use crate::entropy::{self, Entropy};
@@ -39,16 +39,16 @@ use crate::install_code::CodeLength;
 use crate::license::{LicensePolicy, LicenseSigner};
 use crate::mail::Mailer;
 use crate::product::ProductCatalogue;
-use crate::rate_limit::{RateLimit, RateLimiter};
+use crate::rate_limit::{Limited, RateLimit, RateLimiter};
 use crate::refusal::Refusal;
 use crate::release::ManifestSigner;
 use crate::store::{DecideError, Outcome, Store, StoreError};
 use crate::text::Channel;
 use crate::vault::Vault;
 
-/// What the registry reaches the world through.
+/// The ports of the registry.
 #[derive(Clone)]
-#[expect(missing_docs, reason = "each port's own type says what it is")]
+#[expect(missing_docs, reason = "each port's type is documented")]
 pub struct Ports {
     pub store: Arc<dyn Store>,
     pub blobs: Arc<dyn BlobStore>,
@@ -60,146 +60,185 @@ pub struct Ports {
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// What a vendor sets.
+/// The vendor's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The editions.
     pub editions: EditionCatalogue,
     /// The products.
     pub products: ProductCatalogue,
-    /// The length of new codes.
-    pub code_length: CodeLength,
-    /// How long a code lives.
-    pub code_lifetime: TimeDelta,
-    /// Where the link in a mail signs in; the token is added to it.
-    pub sign_in_url: String,
-    /// How long that link is good.
-    pub sign_in_lifetime: TimeDelta,
-    /// How long a session lives without being used.
-    pub session_idle: TimeDelta,
-    /// How long a session lives at most.
-    pub session_lifetime: TimeDelta,
-    /// How long a download link lives.
-    pub link_lifetime: TimeDelta,
-    /// The channel whose current release is offered.
-    pub channel: Channel,
-    /// The absolute URL that the token of a mail's download link follows.
-    pub download_url: String,
-    /// How long a link lives that is made when a mail's link is followed.
-    pub fresh_link_lifetime: TimeDelta,
-    /// How long a mail's link works after its code was redeemed.
-    pub link_grace: TimeDelta,
-    /// How long what ended is kept.
-    pub retention: Retention,
-    /// The absolute URL that appliances check in at.
-    pub check_in_url: String,
-    /// Where customers re-issue codes, where the vendor has such a place.
-    pub portal_url: Option<String>,
-    /// How much guessing is too much.
-    pub guesses: RateLimit,
-    /// How often a source may ask for mails, and how often mails to one address may be asked for.
-    pub asks: RateLimit,
-    /// What all licenses share.
+    /// Install and activation codes, `codes.*`.
+    pub codes: CodeSettings,
+    /// Sign-in links and sessions, `sign_in.*`.
+    pub sign_in: SignInSettings,
+    /// Rate limits, `rate_limit.*`.
+    pub rate_limit: RateLimitSettings,
+    /// Licenses, `license.*`.
     pub license: LicensePolicy,
-    /// How long an answer is recorded under its idempotency key.
+    /// Download links, `downloads.*`.
+    pub downloads: DownloadSettings,
+    /// Retention of ended rows, `retention.*`.
+    pub retention: Retention,
+    /// Lifetime of a recorded response under its idempotency key, `http.replay_window`.
     pub replay_window: TimeDelta,
-    /// How often an appliance should check in.
-    pub check_in_interval: TimeDelta,
-    /// Whether an activation code whose entitlement was not bound beforehand is refused.
+    /// Absolute URL that appliances check in at.
+    pub check_in_url: String,
+    /// URL of the portal, `portal_url`: customers re-issue their codes there.
+    pub portal_url: Option<String>,
+}
+
+/// Settings of install and activation codes.
+#[derive(Clone, Debug)]
+pub struct CodeSettings {
+    /// Length of a new code.
+    pub length: CodeLength,
+    /// Lifetime of a new code.
+    pub lifetime: TimeDelta,
+    /// True if an activation code must be bound to a tenant before it is redeemed.
     pub activation_needs_bound_tenant: bool,
 }
 
-/// Why a use case did not answer with a result.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The answer is no.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The store did not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The decision could not be made: our trouble.
-    #[error(transparent)]
-    Decide(#[from] DecideError),
-    /// The blob store did not answer.
-    #[error(transparent)]
-    Blob(#[from] crate::blob::BlobError),
+/// Settings of sign-in links and sessions.
+#[derive(Clone, Debug)]
+pub struct SignInSettings {
+    /// Absolute URL of the sign-in page. A link adds its token to it.
+    pub url: String,
+    /// Lifetime of a sign-in link.
+    pub link_lifetime: TimeDelta,
+    /// Lifetime of a session that is not used.
+    pub session_idle: TimeDelta,
+    /// Lifetime of a session, however often it is used.
+    pub session_lifetime: TimeDelta,
 }
 
-/// The appliance registry: all use cases, over the ports.
+/// Rate limits by what they count.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimitSettings {
+    /// Unknown codes of one source, and failed operator logins of one source.
+    pub code_guesses: RateLimit,
+    /// Mails that one source requests, and mails that are requested for one recipient.
+    pub mails: RateLimit,
+}
+
+/// Settings of download links.
+#[derive(Clone, Debug)]
+pub struct DownloadSettings {
+    /// Absolute URL that the token of a mailed link is added to.
+    pub url: String,
+    /// Lifetime of the link in an API response.
+    pub lifetime: TimeDelta,
+    /// Lifetime of the link that a mailed link redirects to.
+    pub fresh_lifetime: TimeDelta,
+    /// Time that a mailed link works after its code was redeemed.
+    pub after_redemption: TimeDelta,
+    /// Channel whose current release is offered.
+    pub channel: Channel,
+}
+
+/// The reason why a use case has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request was refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The decision failed because of an internal error.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
+    /// The blob store failed.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Invalid => Refusal::DownloadLinkInvalid.into(),
+            LinkError::Expired(since) => Refusal::DownloadLinkEnded { since }.into(),
+            LinkError::Gone => Refusal::DownloadFileGone.into(),
+            LinkError::Unavailable(cause) => BlobError::Unavailable(cause).into(),
+        }
+    }
+}
+
+/// The appliance registry: all use cases over the ports.
 pub struct Registry {
     ports: Ports,
     settings: Arc<Settings>,
-    throttle: RateLimiter,
-    /// Of what anybody may ask for on the pages: mails, that is.
-    asks: RateLimiter,
-    /// Tokens at the operators' door.
-    proofs: RateLimiter,
-    /// Forms that were counted already: sent again, they cost nothing more.
-    forms: RateLimiter<[u8; 32]>,
-    /// The same by the address that they go to, which is known by its digest.
-    asks_for: RateLimiter<[u8; 32]>,
-    last_look: LastLook,
+    /// Unknown codes, by source.
+    code_guesses: RateLimiter,
+    /// Requested mails, by source.
+    mail_by_source: RateLimiter,
+    /// Requested mails, by the digest of the recipient.
+    mail_by_recipient: RateLimiter<[u8; 32]>,
+    /// Failed operator logins, by source.
+    operator_login: RateLimiter,
+    /// Digests of counted forms: a form that is sent again is not counted again.
+    form_dedupe: RateLimiter<[u8; 32]>,
+    /// Results of recent checks of a release's file.
+    file_checks: FileCheckCache,
 }
 
 impl Registry {
-    /// A registry over these ports.
+    /// Creates a registry over these ports.
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let (throttle, proofs) =
-            (RateLimiter::new(settings.guesses), RateLimiter::new(settings.guesses));
-        let (asks, asks_for) = (RateLimiter::new(settings.asks), RateLimiter::new(settings.asks));
-        let forms = RateLimiter::new(RateLimit { limit: 1, ..settings.asks });
+        let RateLimitSettings { code_guesses, mails } = settings.rate_limit;
         Self {
             ports,
             settings: Arc::new(settings),
-            throttle,
-            asks,
-            proofs,
-            forms,
-            asks_for,
-            last_look: LastLook::default(),
+            code_guesses: RateLimiter::new(Limited::UnknownCodes, code_guesses),
+            mail_by_source: RateLimiter::new(Limited::Requests, mails),
+            mail_by_recipient: RateLimiter::new(Limited::Requests, mails),
+            operator_login: RateLimiter::new(Limited::Requests, code_guesses),
+            form_dedupe: RateLimiter::new(Limited::Requests, RateLimit { limit: 1, ..mails }),
+            file_checks: FileCheckCache::default(),
         }
     }
 
-    /// The settings it runs with.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The time, by the registry's clock.
+    /// Returns the time of the registry's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ports.clock.now()
     }
 
-    /// A fresh time-ordered id, for requests and the like.
+    /// Returns a new time-ordered id, for example for a request.
     #[must_use]
-    pub fn draw_id(&self) -> Uuid {
+    pub fn new_id(&self) -> Uuid {
         entropy::uuid(&*self.ports.entropy, self.now())
     }
 
-    /// The keys that licenses can be verified with.
+    /// Returns the public keys that verify licenses.
     #[must_use]
     pub fn public_keys(&self) -> Vec<crate::license::PublicKey> {
         self.ports.signer.public_keys()
     }
 
-    /// What one change is made under: its time, its ids, and who asked.
+    /// Creates the context of one change: its time, its ids and its actor.
     fn change_context(&self, actor: Actor) -> ChangeContext {
         ChangeContext::new(self.now(), actor, entropy::bytes(&*self.ports.entropy))
     }
 }
 
 impl<T> Outcome<T> {
-    /// The result, where none of the calls carries an idempotency key.
+    /// Converts the outcome of a call that had no idempotency key.
     fn into_result(self) -> Result<T, Error> {
         match self {
             Self::Done(done) => Ok(done),
             Self::Refused(refusal) => Err(refusal.into()),
             Self::Aborted(error) => Err(error.into()),
-            Self::Replayed(_) => Err(DecideError::Replay("no key was sent".to_owned()).into()),
+            Self::Replayed(_) => {
+                let problem = "the request had no idempotency key".to_owned();
+                Err(DecideError::Replay(problem).into())
+            }
         }
     }
 }

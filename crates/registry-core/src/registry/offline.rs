@@ -1,5 +1,5 @@
-//! Redeeming a code for an appliance without a network: an operator carries its request here, and
-//! the answer back.
+//! Offline redemption: an appliance without a network writes a request, an operator brings it here
+//! and takes the signed response back.
 
 use sha2::{Digest as _, Sha256};
 
@@ -12,8 +12,8 @@ use crate::secret::{AnswerToken, TypedCode};
 use crate::store::DecideError;
 
 impl Registry {
-    /// Redeems a code for an appliance without a network, and signs the answer. The same request
-    /// with the same code is answered again for as long as answers are kept.
+    /// Redeems a code for an appliance without a network, and signs the response. The same request
+    /// with the same code gets the same result within the replay window.
     pub async fn offline_answer(
         &self,
         typed_code: TypedCode,

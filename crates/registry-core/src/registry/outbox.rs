@@ -1,54 +1,53 @@
-//! What operators do to the outbox: look, send again, discard. They never see a code.
+//! The outbox for operators: list mails, send one again, discard one. Operators never see a code.
 
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::id::MailId;
 use crate::mail::{MailQuery, MailState, QueuedMail, QueuedMessage};
 use crate::pagination::{Cursor, paginate};
 use crate::refusal::Refusal;
-use crate::registry::directory::after;
+use crate::registry::directory::parse_cursor;
 use crate::registry::{ChangeContext, Error, Registry, refuse};
 use crate::store::{Decision, Write};
 
-/// What becomes of a mail.
+/// A change of a mail in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailEdit {
-    /// Sent again, now.
+    /// Send the mail again, now.
     Retry,
-    /// Never sent.
+    /// Never send the mail.
     Discard,
 }
 
 impl Registry {
-    /// The mails that fit the query, newest first.
+    /// Returns the mails that match the query, newest first.
     pub async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, Error> {
         Ok(self.ports.store.mail_list(query).await?)
     }
 
-    /// A page of the mails that fit the query, after `cursor`; and what to ask for the next one
-    /// with.
+    /// Returns the page of matching mails after `cursor`, and the cursor of the next page.
     pub async fn mail_page(
         &self,
         query: MailQuery,
         cursor: Option<&str>,
     ) -> Result<(Vec<QueuedMail>, Option<String>), Error> {
-        let (limit, after) = (query.limit, cursor.map(after).transpose()?);
+        let (limit, after) = (query.limit, cursor.map(parse_cursor).transpose()?);
         let mut mails =
             self.ports.store.mail_list(MailQuery { limit: limit + 1, after, ..query }).await?;
         let next = paginate(&mut mails, limit, |mail| Cursor { at: mail.queued_at, id: mail.id });
         Ok((mails, next))
     }
 
-    /// One mail.
+    /// Returns one mail.
     pub async fn mail_show(&self, id: MailId) -> Result<QueuedMail, Error> {
         let query = MailQuery { id: Some(id), limit: 1, ..MailQuery::default() };
         Ok(self.ports.store.mail_list(query).await?.pop().ok_or(Refusal::MailNotFound)?)
     }
 
-    /// Sends a mail again, or discards it. Repeating it changes nothing.
+    /// Queues a mail again, or discards it. Repeating the change writes nothing.
     pub async fn mail_edit(
         &self,
         id: MailId,
@@ -81,11 +80,11 @@ fn decide(
         QueuedMessage::InstallCode { code_id, .. } => Some(*code_id),
         QueuedMessage::PortalLink { .. } => None,
     };
-    // Once somebody sends it again, sending it again once more changes nothing until it was tried.
-    let is_under_way =
+    // After a retry was requested, a second request changes nothing until the next attempt.
+    let is_already_due =
         mail.state == MailState::Queued && mail.attempts == 0 && mail.due_at <= now + lease;
     if edit == MailEdit::Retry
-        && is_under_way
+        && is_already_due
         && mail.last_error.is_none()
         && mail.brings_something_at(now)
     {
@@ -96,14 +95,19 @@ fn decide(
             return refuse(Refusal::MailOutdated { since: mail.message.ends_at() }, None);
         }
         MailEdit::Retry => {
-            // One that is due that soon may be being sent in this moment: then it is due when its
-            // lease ends.
-            let is_leased =
+            // A queued mail that becomes due within the time of a lease may be leased, and sent at
+            // this moment. It becomes due when that lease ends.
+            let may_be_leased =
                 mail.state == MailState::Queued && mail.due_at > now && mail.due_at <= now + lease;
-            let due_at = if is_leased { mail.due_at } else { now };
-            let (settled_at, last_error) = (None, None);
-            let anew = QueuedMail { state: MailState::Queued, attempts: 0, due_at, ..mail.clone() };
-            let after = QueuedMail { settled_at, last_error, ..anew };
+            let due_at = if may_be_leased { mail.due_at } else { now };
+            let after = QueuedMail {
+                state: MailState::Queued,
+                attempts: 0,
+                due_at,
+                settled_at: None,
+                last_error: None,
+                ..mail.clone()
+            };
             (Write::RequeueMail { mail: mail.id, at: due_at }, Action::MailRetried, after)
         }
         MailEdit::Discard => {
@@ -117,8 +121,11 @@ fn decide(
             (Write::DiscardMail { mail: mail.id, at: now }, Action::MailDiscarded, after)
         }
     };
-    let mut entry =
-        change.audit(action, Some(mail.tenant_id), mail.last_error.as_deref().unwrap_or_default());
+    let mut entry = change.audit(
+        action,
+        Some(mail.tenant_id),
+        AuditDetail::value(mail.last_error.as_deref().unwrap_or_default()),
+    );
     (entry.code_id, entry.mail_id) = (code_id, Some(mail.id));
     Decision::Commit { writes: vec![write, Write::audit(entry)], outcome: Ok(after) }
 }

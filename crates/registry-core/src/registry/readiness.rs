@@ -1,39 +1,40 @@
-//! Readiness: what works now, part by part.
+//! Readiness: the state of each part of the service.
 
 use crate::blob::BlobError;
 use crate::registry::Registry;
 
-/// A part of the service and how it is.
+/// A part of the service, and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its name on the wire.
+    /// Name of the part on the wire.
     pub name: &'static str,
-    /// Whether requests fail without it.
+    /// True if requests fail without the part.
     pub required: bool,
-    /// How it is.
+    /// State of the part.
     pub state: PartState,
 }
 
-/// How a part is.
+/// State of a part of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartState {
-    /// It works.
+    /// The part works.
     Ok,
-    /// It does not, by what an operator has done or left undone.
+    /// The part does not work because of something that an operator did or has not done yet.
     Down(String),
-    /// It failed; the cause may name what is nobody else's business, such as paths.
+    /// The part failed. The cause may contain private details such as paths.
     Failed(String),
 }
 
 impl Registry {
-    /// How every part is. Mail, files and a missing release are reported and fail no request: mail
-    /// waits in the outbox, and codes are minted without a link.
+    /// Returns the state of every part. Mail, files and a missing release are reported, but no
+    /// request fails because of them. Mail waits in the outbox, and codes are issued without a
+    /// link.
     pub async fn readiness(&self) -> Vec<Part> {
         let state = |problem: Option<String>| problem.map_or(PartState::Ok, PartState::Failed);
         let store = self.ports.store.probe().await.err().map(|error| error.to_string());
         let no_keys = self.ports.signer.public_keys().is_empty();
         let keys = if no_keys {
-            PartState::Down("there is no license key".to_owned())
+            PartState::Down("no license signing key exists".to_owned())
         } else {
             PartState::Ok
         };
@@ -50,7 +51,7 @@ impl Registry {
     }
 
     async fn release_state(&self) -> PartState {
-        let channel = &self.settings.channel;
+        let channel = &self.settings.downloads.channel;
         match self.ports.store.release_current(channel.clone()).await {
             Err(error) => PartState::Failed(error.to_string()),
             Ok(None) => PartState::Down(format!(
@@ -63,7 +64,7 @@ impl Registry {
                     release.version, release.size
                 )),
                 Err(BlobError::NotFound(_)) => {
-                    PartState::Down(format!("the file of {} is not there", release.version))
+                    PartState::Down(format!("the file of {} does not exist", release.version))
                 }
                 Err(error @ BlobError::Unavailable(_)) => PartState::Failed(error.to_string()),
             },

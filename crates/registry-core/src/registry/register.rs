@@ -1,8 +1,8 @@
-//! Registering a tenant.
+//! Registration of a tenant.
 
 use std::sync::Arc;
 
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::edition::Edition;
 use crate::entitlement::Entitlement;
 use crate::id::{EntitlementId, TenantId};
@@ -17,7 +17,7 @@ use crate::text::{
     BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId,
 };
 
-/// A registration as asked for, in the caller's words.
+/// The fields of a registration request, as the caller sent them.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the names say it; the wire contract lists their rules")]
 pub struct NewTenant {
@@ -27,17 +27,17 @@ pub struct NewTenant {
     pub edition: String,
     pub product_code: Option<String>,
     pub deployment_type: Option<String>,
-    pub stripe_customer_id: Option<String>,
-    pub stripe_sub_id: Option<String>,
+    pub billing_customer_id: Option<String>,
+    pub subscription_id: Option<String>,
     pub seats: Option<i64>,
     pub region: Option<String>,
-    /// Whether the code is mailed to the contact.
+    /// True if the code is mailed to the contact.
     pub send_email: bool,
-    /// Under which key the answer is recorded.
+    /// The idempotency key under which the response is recorded.
     pub key: Option<IdempotencyKey>,
 }
 
-/// A registration, parsed.
+/// A parsed registration request.
 struct Registration {
     company_name: CompanyName,
     contact_name: Option<PersonName>,
@@ -52,13 +52,12 @@ struct Registration {
 }
 
 impl Registry {
-    /// Registers a tenant: tenant, entitlement (paid editions), code, mail and audit in one
-    /// transaction. The subscription of an earlier registration brings *that* tenant back, with a
-    /// fresh code.
+    /// Registers a tenant: writes tenant, entitlement (paid editions), code, mail and audit in one
+    /// transaction. If the subscription already has a tenant, that tenant gets a new code instead.
     pub async fn tenant_register(&self, new: NewTenant, actor: Actor) -> Result<Issued, Error> {
         let registration = Registration::parse(&new, &self.settings)?;
         let mut change = self.change_context(actor);
-        let (tenant_id, entitlement_id) = (change.draw(), change.draw());
+        let (tenant_id, entitlement_id) = (change.next_id(), change.next_id());
         let prepared = self.prepare_code(&mut change, new.send_email).await?;
         let subscription = registration.subscription.clone();
         let context = Context {
@@ -71,11 +70,11 @@ impl Registry {
         };
         let now = context.change.now;
         let decide = Arc::new(move |facts: &RegisterFacts| decide(&context, facts));
-        let (replay, decide, opening) = self.recording(new.key, "", now, decide).into_parts();
-        self.answered(
-            self.ports.store.tenant_register(subscription, replay, decide).await?,
-            &opening,
-        )
+        let store = &self.ports.store;
+        self.idempotent(new.key, "", now, decide, |replay, decide| {
+            store.tenant_register(subscription, replay, decide)
+        })
+        .await
     }
 }
 
@@ -84,7 +83,7 @@ impl Registration {
         let invalid =
             |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
         let deployment =
-            new.deployment_type.as_deref().filter(|word| !word.is_empty()).unwrap_or("appliance");
+            new.deployment_type.as_deref().filter(|name| !name.is_empty()).unwrap_or("appliance");
         let seats = |seats: i64| {
             u32::try_from(seats).ok().filter(|seats| (1..=i32::MAX as u32).contains(seats))
         };
@@ -96,12 +95,12 @@ impl Registration {
             product: settings.products.find(new.product_code.as_deref())?.clone(),
             deployment: DeploymentType::from_name(deployment)
                 .ok_or_else(|| invalid("deployment_type", "must be one of: appliance, hosted"))?,
-            billing_customer: optional(new.stripe_customer_id.as_ref(), BillingCustomerId::parse)?,
-            subscription: optional(new.stripe_sub_id.as_ref(), SubscriptionId::parse)?,
+            billing_customer: optional(new.billing_customer_id.as_ref(), BillingCustomerId::parse)?,
+            subscription: optional(new.subscription_id.as_ref(), SubscriptionId::parse)?,
             seats: match new.seats {
                 None => None,
-                Some(given) => Some(
-                    seats(given)
+                Some(number) => Some(
+                    seats(number)
                         .ok_or_else(|| invalid("seats", "must be null or a positive integer"))?,
                 ),
             },
@@ -110,7 +109,7 @@ impl Registration {
     }
 }
 
-/// An optional text: an empty one is as good as none, which is what forms send.
+/// Parses an optional text. Forms send empty texts, so an empty text counts as absent.
 fn optional<T>(
     text: Option<&String>,
     parse: fn(&str) -> Result<T, Refusal>,
@@ -132,14 +131,22 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
     let known = facts.tenant.as_ref();
     if let Some(tenant) = known.filter(|tenant| tenant.status.is_closed()) {
         let refusal = Refusal::TenantSuspended;
-        let entry = change.audit(Action::RegisterRefused, Some(tenant.id), refusal.word());
+        let entry = change.audit(
+            Action::RegisterRefused,
+            Some(tenant.id),
+            AuditDetail::reason(refusal.reason()),
+        );
         return refuse(refusal, Some(entry));
     }
     let mut tenant = known.cloned().unwrap_or_else(|| context.new_tenant());
     let mut writes = Vec::new();
     let granted = context.entitlement(tenant.id, facts);
     if known.is_none() {
-        writes.push(Write::audit(change.audit(Action::TenantRegistered, Some(tenant.id), "")));
+        writes.push(Write::audit(change.audit(
+            Action::TenantRegistered,
+            Some(tenant.id),
+            AuditDetail::default(),
+        )));
     }
     if let Some(entitlement) = &granted {
         let action = match (&facts.entitlement, known) {
@@ -150,7 +157,7 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
         writes.push(Write::audit(change.audit(
             action,
             Some(tenant.id),
-            entitlement.edition.as_str(),
+            AuditDetail::value(entitlement.edition.as_str()),
         )));
         tenant.edition = entitlement.edition.clone();
         tenant.updated_at = change.now;
@@ -159,12 +166,13 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
         writes.insert(0, Write::PutTenant(Box::new(tenant.clone())));
     }
     writes.extend(granted.clone().map(|entitlement| Write::PutEntitlement(Box::new(entitlement))));
-    let carried = granted.as_ref().or(facts.tenant_entitlement.as_ref());
-    let previous = known
-        .map_or(PreviousCodes::None, |_| PreviousCodes::Superseded { detail: "registered again" });
+    let entitlement = granted.as_ref().or(facts.tenant_entitlement.as_ref());
+    let previous = known.map_or(PreviousCodes::None, |_| PreviousCodes::Superseded {
+        reason: Some("registered_again"),
+    });
     writes.extend(context.prepared.writes(
         &mut change,
-        (&tenant, carried),
+        (&tenant, entitlement),
         &context.settings,
         previous,
     ));
@@ -173,33 +181,33 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
 
 impl Context {
     fn new_tenant(&self) -> Tenant {
-        let asked = &self.registration;
+        let registration = &self.registration;
         Tenant {
             id: self.tenant_id,
-            company_name: asked.company_name.clone(),
-            contact_name: asked.contact_name.clone(),
-            contact_email: Some(asked.contact_email.clone()),
-            edition: asked.edition.name.clone(),
-            product: asked.product.clone(),
-            deployment: asked.deployment,
+            company_name: registration.company_name.clone(),
+            contact_name: registration.contact_name.clone(),
+            contact_email: Some(registration.contact_email.clone()),
+            edition: registration.edition.name.clone(),
+            product: registration.product.clone(),
+            deployment: registration.deployment,
             status: TenantStatus::Registered,
-            subscription: asked.subscription.clone(),
-            billing_customer: asked.billing_customer.clone(),
-            region: asked.region.clone(),
+            subscription: registration.subscription.clone(),
+            billing_customer: registration.billing_customer.clone(),
+            region: registration.region.clone(),
             registered_at: self.change.now,
             installed_at: None,
             updated_at: self.change.now,
         }
     }
 
-    /// The entitlement that this registration grants or binds; none where there is nothing to
-    /// change.
+    /// Returns the entitlement that this registration grants or binds, if any.
     fn entitlement(&self, tenant: TenantId, facts: &RegisterFacts) -> Option<Entitlement> {
         if facts.tenant_entitlement.is_some() {
             return None;
         }
         match &facts.entitlement {
-            // An active one that were bound already would be the tenant's.
+            // An active entitlement is unbound here: a bound one would have been loaded as the
+            // tenant's own.
             Some(existing) => existing
                 .is_active()
                 .then(|| Entitlement { tenant_id: Some(tenant), ..existing.clone() }),

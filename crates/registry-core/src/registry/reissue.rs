@@ -1,8 +1,8 @@
-//! Re-issuing a code: unused ones die, the new one brings the same tenant back.
+//! Re-issue of an install code: the tenant gets a new code, and its unused codes are replaced.
 
 use std::sync::Arc;
 
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::refusal::Refusal;
 use crate::registry::code_issuance::{PreparedCode, PreviousCodes};
 use crate::registry::idempotency::IdempotencyKey;
@@ -10,37 +10,37 @@ use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
 use crate::results::Issued;
 use crate::store::{Decision, ReissueFacts, TenantSelector};
 
-/// A re-issue as asked for.
+/// A request to re-issue a code.
 #[derive(Clone, Debug)]
 pub struct Reissue {
-    /// For which tenant. A contact means the newest of its tenants that is not cancelled.
+    /// The tenant. A contact selects the newest of the contact's tenants that is not cancelled.
     pub selector: TenantSelector,
-    /// Whether several tenants of one contact are refused instead.
+    /// True if a contact with several tenants is refused.
     pub strict: bool,
-    /// Whether the code is mailed to the contact.
+    /// True if the code is mailed to the contact.
     pub send_email: bool,
-    /// Whether it comes by mail only: whoever asks is not shown it.
+    /// True if the caller does not show the code, so that the mail is the only way to get it.
     pub mail_only: bool,
-    /// Under which key the answer is recorded.
+    /// The idempotency key under which the response is recorded.
     pub key: Option<IdempotencyKey>,
 }
 
 impl Registry {
-    /// Supersedes the tenant's unconsumed codes and mints one for the same tenant, with its active
-    /// entitlement, atomically against a racing redemption.
+    /// Supersedes the tenant's unconsumed codes and issues a new code with the tenant's active
+    /// entitlement. Both are one transaction, atomic against a racing redemption.
     pub async fn code_reissue(&self, reissue: Reissue, actor: Actor) -> Result<Issued, Error> {
         let mut change = self.change_context(actor);
         let prepared = self.prepare_code(&mut change, reissue.send_email).await?;
         let settings = self.settings.clone();
-        let (how, now) = ((reissue.strict, reissue.mail_only), change.now);
+        let (options, now) = ((reissue.strict, reissue.mail_only), change.now);
         let decide = Arc::new(move |facts: &ReissueFacts| {
-            decide(change.clone(), &prepared, how, &settings, facts)
+            decide(change.clone(), &prepared, options, &settings, facts)
         });
-        let (replay, decide, opening) = self.recording(reissue.key, "", now, decide).into_parts();
-        self.answered(
-            self.ports.store.code_reissue(reissue.selector, replay, decide).await?,
-            &opening,
-        )
+        let store = &self.ports.store;
+        self.idempotent(reissue.key, "", now, decide, |replay, decide| {
+            store.code_reissue(reissue.selector, replay, decide)
+        })
+        .await
     }
 }
 
@@ -58,23 +58,27 @@ fn decide(
     } else if tenant.status.is_closed() {
         Some(Refusal::TenantSuspended)
     } else if mail_only && tenant.contact_email.is_none() {
-        // The earlier codes would die, and nobody would see the new one.
-        let problem = "is missing: nobody would be mailed the code".to_owned();
+        // The earlier codes would be replaced, and nobody would see the new one.
+        let problem = "is missing, so the code cannot be mailed".to_owned();
         Some(Refusal::Invalid { field: "contact_email", problem })
     } else {
         None
     };
     if let Some(refusal) = refusal {
-        let entry = change.audit(Action::ReissueRefused, Some(tenant.id), refusal.word());
+        let entry = change.audit(
+            Action::ReissueRefused,
+            Some(tenant.id),
+            AuditDetail::reason(refusal.reason()),
+        );
         return refuse(refusal, Some(entry));
     }
-    let detail = if ambiguous { "the newest of several tenants of this contact" } else { "" };
+    let reason = ambiguous.then_some("newest_of_several");
     let entitlement = facts.entitlement.as_ref();
     let writes = prepared.writes(
         &mut change,
         (tenant, entitlement),
         settings,
-        PreviousCodes::Superseded { detail },
+        PreviousCodes::Superseded { reason },
     );
     Decision::Commit { writes, outcome: Ok(prepared.issued(tenant)) }
 }

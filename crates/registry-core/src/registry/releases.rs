@@ -1,11 +1,10 @@
-//! Releases: publishing an image (upload, check, sign, make it the current one), withdrawing it,
-//! going back.
+//! Releases: publish an image (upload, check, sign, make it current), yank it, roll back.
 
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::blob::{BlobError, BlobKey, BlobUpload};
 use crate::entropy;
 use crate::refusal::Refusal;
@@ -14,7 +13,7 @@ use crate::release::{Release, SignedManifest};
 use crate::store::{Decision, ListedRelease, ReleaseFacts, Write};
 use crate::text::{Channel, Version};
 
-/// An image being uploaded. Dropping it publishes nothing.
+/// An image that is being uploaded. Nothing is published if the upload is dropped.
 pub struct ReleaseUpload {
     actor: Actor,
     upload: Box<dyn BlobUpload>,
@@ -30,27 +29,27 @@ impl ReleaseUpload {
         Ok(self.upload.write(part).await?)
     }
 
-    /// Takes back what was uploaded.
+    /// Aborts the upload and removes what was uploaded.
     pub async fn abort(self) -> Result<(), Error> {
         Ok(self.upload.abort().await?)
     }
 }
 
-/// An image to be published.
+/// A release to be published.
 #[derive(Clone, Debug, Default)]
 pub struct NewRelease {
-    /// Its version.
+    /// Version of the release.
     pub version: String,
-    /// The channel; the one that is offered where none is named.
+    /// Channel; the channel offered to customers if `None`.
     pub channel: Option<String>,
-    /// What it is called, and downloaded as.
+    /// File name of the image, in storage and for downloads.
     pub file_name: String,
-    /// How many bytes it will have, where that is known.
+    /// Size of the image in bytes, if known beforehand.
     pub size: Option<u64>,
 }
 
 impl Registry {
-    /// Starts to publish an image. Nothing is visible before
+    /// Starts the upload of an image. Nothing is visible before
     /// [`release_publish`](Self::release_publish).
     pub async fn release_begin(
         &self,
@@ -63,8 +62,9 @@ impl Registry {
         check_plain("channel", channel.as_str())?;
         let file_name = plain_name(&new.file_name);
         let mut change = self.change_context(actor.clone());
-        let id = change.draw();
-        // One folder an upload: publishing again never touches a file that links already point to.
+        let id = change.next_id();
+        // Each upload has its own folder: publishing again never touches a file that existing links
+        // point to.
         let key = BlobKey::parse(&format!("{}/{id}/{file_name}", plain_name(channel.as_str())));
         let key = key.ok_or(Refusal::Invalid {
             field: "file",
@@ -88,9 +88,9 @@ impl Registry {
         Ok(ReleaseUpload { actor, upload, hash: Sha256::new(), release })
     }
 
-    /// Makes the uploaded image visible, checks that it is there whole, signs its manifest, and
-    /// makes it the current one of its channel, in this order. Publishing the same content under
-    /// the same version again is no error.
+    /// Makes the uploaded image visible, checks that it arrived complete, signs its manifest, and
+    /// makes it the current release of its channel, in this order. Publishing the same content
+    /// under the same version again is not an error.
     pub async fn release_publish(&self, upload: ReleaseUpload) -> Result<Release, Error> {
         let ReleaseUpload { actor, upload, hash, mut release } = upload;
         release.sha256 = entropy::hex(&hash.finalize());
@@ -104,7 +104,8 @@ impl Registry {
             Err(error) => Some(error),
         };
         if let Some(problem) = problem {
-            // The first problem is the one to tell; a store that is away cannot delete either.
+            // Report the first problem, not a failed deletion: a store that is down cannot delete
+            // either.
             drop(self.ports.blobs.delete(&key).await);
             return Err(problem.into());
         }
@@ -112,17 +113,18 @@ impl Registry {
         let signature = self.ports.manifests.sign(text.as_bytes());
         release.manifest = Some(SignedManifest { text, signature });
         let listed = self.ports.store.release_list(Some(release.channel.clone())).await?;
-        let mend = match find(&listed, &release.version) {
+        let is_repair = match find(&listed, &release.version) {
             Some(previous) => !self.is_whole(&previous.release).await.unwrap_or(true),
             None => false,
         };
-        let result = self.publish(&actor, &release, mend).await;
-        // Only where the store has surely not taken the file: after an unclear failure it may have.
-        let superfluous = match &result {
+        let result = self.publish(&actor, &release, is_repair).await;
+        // Delete the file only if the release certainly does not use it. After any other error the
+        // database may have committed the release.
+        let is_unused = match &result {
             Ok(published) => published.key != key,
             Err(error) => matches!(error, Error::Refused(_)),
         };
-        if superfluous {
+        if is_unused {
             self.ports.blobs.delete(&key).await?;
         }
         result
@@ -132,22 +134,23 @@ impl Registry {
         &self,
         actor: &Actor,
         release: &Release,
-        mend: bool,
+        is_repair: bool,
     ) -> Result<Release, Error> {
         let channel = release.channel.clone();
         let (change, release) = (self.change_context(actor.clone()), release.clone());
-        let decide =
-            Arc::new(move |facts: &ReleaseFacts| decide(change.clone(), &release, mend, facts));
+        let decide = Arc::new(move |facts: &ReleaseFacts| {
+            decide(change.clone(), &release, is_repair, facts)
+        });
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
 
-    /// All releases, of a channel or of all, newest first.
+    /// Returns the releases of a channel, or of all channels, newest first.
     pub async fn release_list(&self, channel: Option<&str>) -> Result<Vec<ListedRelease>, Error> {
         let channel = channel.map(Channel::parse).transpose()?;
         Ok(self.ports.store.release_list(channel).await?)
     }
 
-    /// The release of a version.
+    /// Returns the release with this version.
     pub async fn release_show(
         &self,
         version: &str,
@@ -158,9 +161,9 @@ impl Registry {
         Ok(find(&listed, &version).cloned().ok_or(Refusal::ReleaseNotFound)?)
     }
 
-    /// Withdraws a release: no link to it is made any more, and those of our own that are out end.
-    /// Where it is the current one, the newest earlier one takes its place, or else the oldest
-    /// later one. Repeating it changes nothing.
+    /// Yanks a release: no new links to it are created, and existing links that the registry serves
+    /// itself stop working. If the release is current, the newest earlier release becomes current,
+    /// or else the oldest later one. Repeating the call changes nothing.
     pub async fn release_yank(
         &self,
         version: &str,
@@ -174,8 +177,8 @@ impl Registry {
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
 
-    /// Makes an earlier release the current one: the named one, or the newest that is older than
-    /// the current one.
+    /// Makes another release the current one: the named version, or else the newest release that is
+    /// older than the current one.
     pub async fn release_rollback(
         &self,
         version: Option<&str>,
@@ -187,28 +190,29 @@ impl Registry {
         if let Some(version) = &version {
             let listed = self.ports.store.release_list(Some(channel.clone())).await?;
             let named = find(&listed, version).map(|it| &it.release);
-            // A store that does not answer is no reason to keep customers on a bad image.
+            // If the blob store does not respond, the rollback still goes ahead. Otherwise
+            // customers would stay on a bad image.
             if let Some(named) = named
                 && !self.is_whole(named).await.unwrap_or(true)
             {
                 return Err(BlobError::NotFound(named.key.clone()).into());
             }
         }
-        let asked = channel.clone();
+        let name = channel.clone();
         let decide = Arc::new(move |facts: &ReleaseFacts| {
-            decide_rollback(change.clone(), version.as_ref(), &asked, facts)
+            decide_rollback(change.clone(), version.as_ref(), &name, facts)
         });
         self.ports.store.release_change(channel, decide).await?.into_result()
     }
 
-    /// The key that manifests can be verified with, as a PEM text.
+    /// Returns the public key that verifies manifests, in PEM.
     #[must_use]
     pub fn manifest_key_pem(&self) -> String {
         self.ports.manifests.public_key_pem()
     }
 
     fn channel(&self, named: Option<&str>) -> Result<Channel, Refusal> {
-        named.map_or_else(|| Ok(self.settings.channel.clone()), Channel::parse)
+        named.map_or_else(|| Ok(self.settings.downloads.channel.clone()), Channel::parse)
     }
 }
 
@@ -225,12 +229,12 @@ fn not_yanked(listed: Option<&ListedRelease>) -> Result<(), Refusal> {
     }
 }
 
-/// `mend`: the file of an earlier publication is lost, and this one takes its place; so it does
-/// where the earlier one has no manifest.
+/// Publishes a release. `is_repair` means that the file of an earlier publication is lost: the new
+/// file replaces it. The new file also replaces an earlier publication that has no manifest.
 fn decide(
     mut change: ChangeContext,
     release: &Release,
-    mend: bool,
+    is_repair: bool,
     facts: &ReleaseFacts,
 ) -> Decision<Release> {
     let existing = find(&facts.releases, &release.version);
@@ -242,7 +246,7 @@ fn decide(
         Some(existing) if existing.sha256 != release.sha256 => {
             return refuse(Refusal::ReleaseExists { version: release.version.to_string() }, None);
         }
-        Some(existing) if mend || existing.manifest.is_none() => {
+        Some(existing) if is_repair || existing.manifest.is_none() => {
             &Release { id: existing.id, ..release.clone() }
         }
         Some(existing) => existing,
@@ -250,7 +254,11 @@ fn decide(
     };
     let mut writes = vec![
         Write::SetCurrent { channel: published.channel.clone(), release: Some(published.id) },
-        Write::audit(change.audit(Action::ReleasePublished, None, published.version.as_str())),
+        Write::audit(change.audit(
+            Action::ReleasePublished,
+            None,
+            AuditDetail::value(published.version.as_str()),
+        )),
     ];
     if existing != Some(published) {
         writes.insert(0, Write::PutRelease(Box::new(published.clone())));
@@ -272,7 +280,7 @@ fn decide_yank(
     let yanked = Release { yanked_at: Some(change.now), ..listed.release.clone() };
     let mut writes = vec![Write::PutRelease(Box::new(yanked.clone()))];
     if listed.is_current {
-        // An earlier one rather than a later one, which may have been rolled back from.
+        // Prefer earlier releases: a later one may be the release that was rolled back.
         let at = facts.releases.iter().position(|it| it.is_current).unwrap_or_default();
         let (later, previous) = facts.releases.split_at(at);
         let mut others = previous.iter().skip(1).chain(later.iter().rev()).map(|it| &it.release);
@@ -282,7 +290,11 @@ fn decide_yank(
             release: next.map(|it| it.id),
         });
     }
-    writes.push(Write::audit(change.audit(Action::ReleaseYanked, None, yanked.version.as_str())));
+    writes.push(Write::audit(change.audit(
+        Action::ReleaseYanked,
+        None,
+        AuditDetail::value(yanked.version.as_str()),
+    )));
     Decision::Commit { writes, outcome: Ok(yanked) }
 }
 
@@ -309,7 +321,11 @@ fn decide_rollback(
     }
     let writes = vec![
         Write::SetCurrent { channel: release.channel.clone(), release: Some(release.id) },
-        Write::audit(change.audit(Action::ReleaseRolledBack, None, release.version.as_str())),
+        Write::audit(change.audit(
+            Action::ReleaseRolledBack,
+            None,
+            AuditDetail::value(release.version.as_str()),
+        )),
     ];
     Decision::Commit { writes, outcome: Ok(release) }
 }
@@ -318,7 +334,7 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+')
 }
 
-/// What stands in mails, tables and links is what it looks like.
+/// Refuses characters that could look different in mails, tables and links than they are.
 fn check_plain(field: &'static str, text: &str) -> Result<(), Refusal> {
     if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_plain) {
         return Ok(());
@@ -329,11 +345,11 @@ fn check_plain(field: &'static str, text: &str) -> Result<(), Refusal> {
     Err(Refusal::Invalid { field, problem })
 }
 
-/// A file name that every file system, URL and header takes as it is.
+/// Turns a file name into one that every file system, URL and header accepts unchanged.
 fn plain_name(name: &str) -> String {
     let name: String = name.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
     let start = name.len().saturating_sub(128);
-    // A file that begins so is hidden, or an option to whoever checks it.
+    // A leading dot hides a file, and a leading dash looks like an option of a command.
     let name = name[start..].trim_start_matches(['.', '-']);
     if name.is_empty() { "image".to_owned() } else { name.to_owned() }
 }
@@ -343,8 +359,8 @@ mod tests {
     use super::{check_plain, plain_name};
 
     #[test]
-    fn a_version_is_what_it_looks_like() {
-        for (text, is_fine) in [
+    fn only_plain_versions_are_accepted() {
+        for (text, is_valid) in [
             ("1.2.0", true),
             ("2026.11+build-7_rc1", true),
             ("v1", true),
@@ -355,13 +371,13 @@ mod tests {
             ("1 beta", false),
             ("", false),
         ] {
-            assert_eq!(check_plain("version", text).is_ok(), is_fine, "{text:?}");
+            assert_eq!(check_plain("version", text).is_ok(), is_valid, "{text:?}");
         }
     }
 
     #[test]
-    fn a_file_name_becomes_one_that_every_system_takes() {
-        for (given, plain) in [
+    fn file_names_become_portable() {
+        for (name, plain) in [
             ("appliance-1.2.iso", "appliance-1.2.iso"),
             ("my image (1).iso", "my-image--1-.iso"),
             ("..", "image"),
@@ -370,7 +386,7 @@ mod tests {
             ("ü.iso", "iso"),
             ("", "image"),
         ] {
-            assert_eq!(plain_name(given), plain, "{given:?}");
+            assert_eq!(plain_name(name), plain, "{name:?}");
         }
         assert_eq!(plain_name(&"x".repeat(300)).len(), 128);
     }

@@ -1,4 +1,4 @@
-//! Retention: what ended is kept for a while, and then deleted, a bounded batch at a time.
+//! Retention: rows that have ended are deleted after a while, in batches of bounded size.
 
 use chrono::TimeDelta;
 
@@ -6,17 +6,18 @@ use crate::clock::Timestamp;
 use crate::registry::{Error, Registry};
 use crate::store::RetentionKind;
 
-/// How many rows one transaction deletes at most: few enough that nobody waits for it.
+/// Most rows that one transaction deletes: few enough that no other transaction waits for long.
 pub const BATCH: u32 = 500;
 
-/// How long what ended is kept.
+/// Retention periods, counted from the time when a row ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Mails that were sent, given up or discarded.
     pub mails: TimeDelta,
-    /// Codes that nobody redeemed. Redeemed ones are kept: they say who has the identity.
+    /// Codes that were never redeemed. Redeemed codes are not deleted: they record which appliance
+    /// has the identity.
     pub codes: TimeDelta,
-    /// Lines of the audit.
+    /// Audit entries.
     pub audit: TimeDelta,
 }
 
@@ -28,32 +29,32 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Until when rows of a kind must have ended to go at `now`.
-    fn horizon(&self, kind: RetentionKind, now: Timestamp) -> Timestamp {
-        let kept = match kind {
+    /// Returns the time before which a row of this kind must have ended to be deleted at `now`.
+    fn cutoff(&self, kind: RetentionKind, now: Timestamp) -> Timestamp {
+        let period = match kind {
             RetentionKind::Replays | RetentionKind::SignIns => TimeDelta::zero(),
             RetentionKind::Mails => self.mails,
             RetentionKind::Codes => self.codes,
             RetentionKind::Audit => self.audit,
         };
-        now.checked_sub_signed(kept).unwrap_or(Timestamp::MIN_UTC)
+        now.checked_sub_signed(period).unwrap_or(Timestamp::MIN_UTC)
     }
 }
 
 impl Registry {
-    /// How many rows of a kind would go now.
-    pub async fn sweep_count(&self, kind: RetentionKind) -> Result<u64, Error> {
+    /// Returns the number of rows of a kind that can be deleted now.
+    pub async fn expired_count(&self, kind: RetentionKind) -> Result<u64, Error> {
         Ok(self
             .ports
             .store
-            .count_expired(kind, self.settings.retention.horizon(kind, self.now()))
+            .count_expired(kind, self.settings.retention.cutoff(kind, self.now()))
             .await?)
     }
 
-    /// Deletes one batch of a kind, and returns how many rows went: fewer than [`BATCH`] where none
-    /// is left.
-    pub async fn sweep_batch(&self, kind: RetentionKind) -> Result<u64, Error> {
-        let before = self.settings.retention.horizon(kind, self.now());
+    /// Deletes one batch of a kind, and returns the number of deleted rows. Fewer than [`BATCH`]
+    /// means that no more rows are left to delete.
+    pub async fn delete_expired_batch(&self, kind: RetentionKind) -> Result<u64, Error> {
+        let before = self.settings.retention.cutoff(kind, self.now());
         Ok(self.ports.store.delete_expired(kind, before, BATCH).await?)
     }
 }
@@ -63,17 +64,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_its_own_horizon_and_the_longest_one_never_comes() {
+    fn each_kind_has_its_own_cutoff() {
         let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let retention = Retention { audit: TimeDelta::MAX, ..Retention::default() };
-        for (kind, horizon) in [
+        for (kind, cutoff) in [
             (RetentionKind::Replays, now),
             (RetentionKind::Mails, now - TimeDelta::days(90)),
             (RetentionKind::Codes, now - TimeDelta::days(90)),
+            // A period of `TimeDelta::MAX` never ends.
             (RetentionKind::Audit, Timestamp::MIN_UTC),
             (RetentionKind::SignIns, now),
         ] {
-            assert_eq!(retention.horizon(kind, now), horizon, "{kind}");
+            assert_eq!(retention.cutoff(kind, now), cutoff, "{kind}");
         }
     }
 }

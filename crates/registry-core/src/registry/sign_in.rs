@@ -1,17 +1,16 @@
-//! Signing in to the pages: a link is asked for, mailed, and exchanged for a session; a session
-//! ends.
+//! Sign-in to the web pages: a link is requested, mailed, and exchanged for a session, which ends.
 
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::audit::{Action, Actor, AuditEntry};
+use crate::audit::{Action, Actor, AuditDetail, AuditEntry};
 use crate::clock::Timestamp;
 use crate::id::{MailId, TenantId};
 use crate::mail::{MailState, QueuedMail, QueuedMessage};
 use crate::rate_limit::Source;
 use crate::refusal::Refusal;
-use crate::registry::directory::after;
+use crate::registry::directory::parse_cursor;
 use crate::registry::{Error, Registry, refuse};
 use crate::secret::SignInToken;
 use crate::sign_in::{Principal, Role, SignIn, SignInKind};
@@ -19,57 +18,51 @@ use crate::store::{Decision, SignInWrite, TenantQuery, TenantRecord, Write};
 use crate::tenant::Tenant;
 use crate::text::EmailAddress;
 
-/// How many tenants of one contact a page shows.
+/// Number of tenants on a page of one contact's tenants.
 const TENANTS: u32 = 20;
 
-/// What is asked for: it is mailed to this address. Each kind is counted by itself, so that what
-/// anybody asks for in a customer's name keeps the customer from nothing else.
+/// A request for a mail to this address. Each kind has its own rate limit. Otherwise a stranger who
+/// requests one kind in a customer's name could use up the customer's limit of the others.
 #[derive(Clone, Copy, Debug)]
 pub enum MailRequest<'a> {
     /// A registration.
     Registration(&'a EmailAddress),
-    /// A link that signs in: each of those that were mailed does, so whoever has the inbox is not
-    /// kept out.
+    /// A sign-in link. Every mailed link signs in, so too many requests by a stranger do not lock
+    /// the owner of the mailbox out.
     Link(&'a EmailAddress),
-    /// A fresh code, in a session of the customer: from where does not count.
+    /// A new code, requested in a session of the customer. Only the address is rate-limited, not
+    /// the source.
     Reissue(&'a EmailAddress),
 }
 
-/// An open session, and what its browser keeps.
+/// A new session, with the token for the browser's cookie.
 #[derive(Clone, Debug)]
 pub struct OpenedSession {
-    /// The session's token.
+    /// Token of the session.
     pub token: SignInToken,
-    /// Whose it is.
+    /// The person who signed in.
     pub principal: Principal,
 }
 
-/// What is counted here is no guess at a code.
-fn too_often(refusal: Refusal) -> Refusal {
-    match refusal {
-        Refusal::TooManyGuesses { retry_after } => Refusal::TooOften { retry_after },
-        other => other,
-    }
-}
-
 impl Registry {
-    /// Mails a link that signs in, where the address is a contact's, also one of closed tenants;
-    /// else does nothing. Whoever asked learns neither: the caller MUST answer the same, and
-    /// without waiting for this, and [`ask`](Self::ask) first.
+    /// Mails a sign-in link if the address is a contact of a tenant, even of a suspended or
+    /// cancelled one. Otherwise does nothing. A stranger must not learn which of the two happened:
+    /// the caller MUST respond the same in both cases, without waiting for this call, and MUST call
+    /// [`count_mail_request`](Self::count_mail_request) first.
     pub async fn sign_in_mail(&self, contact: EmailAddress, source: Source) -> Result<(), Error> {
         let Some(newest) = self.newest(&contact).await? else { return Ok(()) };
         let mut change =
             self.change_context(Actor { name: "portal".to_owned(), source: source.to_string() });
         let token = SignInToken::draw(&*self.ports.entropy);
-        let id: MailId = change.draw();
+        let id: MailId = change.next_id();
         let nonce = crate::entropy::bytes(&*self.ports.entropy);
-        let expires_at = change.now + self.settings.sign_in_lifetime;
+        let expires_at = change.now + self.settings.sign_in.link_lifetime;
         let principal = Principal { role: Role::Customer, name: contact.folded() };
         let link = SignIn::new(token.digest(), SignInKind::Link, principal, change.now, expires_at);
         let mail = QueuedMail {
             id,
             tenant_id: newest.id,
-            // As it was registered, and not as somebody types it.
+            // The address as registered, not as it was typed now.
             to: newest.contact_email.unwrap_or(contact),
             message: QueuedMessage::PortalLink { expires_at },
             sealed: Some(self.ports.vault.seal(&id.to_string(), nonce, token.expose())),
@@ -80,17 +73,17 @@ impl Registry {
             settled_at: None,
             last_error: None,
         };
-        let asked = AuditEntry {
+        let entry = AuditEntry {
             mail_id: Some(id),
-            ..change.audit(Action::SignInAsked, Some(newest.id), "")
+            ..change.audit(Action::SignInAsked, Some(newest.id), AuditDetail::default())
         };
-        self.sign_in_new(link, vec![Write::EnqueueMail(Box::new(mail)), Write::audit(asked)])
+        self.sign_in_insert(link, vec![Write::EnqueueMail(Box::new(mail)), Write::audit(entry)])
             .await
             .map(drop)
     }
 
-    /// Keeps a link or a session that was made now, together with other writes.
-    async fn sign_in_new(&self, new: SignIn, others: Vec<Write>) -> Result<SignIn, Error> {
+    /// Stores a new link or session, together with other writes.
+    async fn sign_in_insert(&self, new: SignIn, others: Vec<Write>) -> Result<SignIn, Error> {
         let digest = new.digest;
         let decide = move |_: &Option<SignIn>| {
             let writes = std::iter::once(SignInWrite::Insert(Box::new(new.clone())).into())
@@ -101,39 +94,40 @@ impl Registry {
         self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result()
     }
 
-    /// Counts what anybody may ask for: each costs somebody a mail. A source that asks often is
-    /// refused, and so is what is often asked for the same address, known or not. A form that was
-    /// counted before (`form` is the digest of its mark and of what is in it) is not counted again:
-    /// sent twice, it is answered as it was, and costs no further mail.
+    /// Counts a request that leads to a mail, against the limits of its source and of its address.
+    /// Both are refused if they have too many, and unknown addresses count like known ones. `form`
+    /// is the digest of a form's id and its content. The same form sent again is not counted again:
+    /// it gets the first response and causes no second mail.
     pub fn count_mail_request(
         &self,
         source: Source,
-        asked: MailRequest<'_>,
+        request: MailRequest<'_>,
         form: Option<[u8; 32]>,
     ) -> Result<(), Refusal> {
         let now = self.now();
-        if form.is_some_and(|form| self.forms.check(form, now).is_err()) {
+        if form.is_some_and(|form| self.form_dedupe.check(form, now).is_err()) {
             return Ok(());
         }
-        let (what, contact, from) = match asked {
+        let (kind, contact, limited_source) = match request {
             MailRequest::Registration(contact) => ("registration", contact, Some(source)),
             MailRequest::Link(contact) => ("link", contact, Some(source)),
             MailRequest::Reissue(contact) => ("reissue", contact, None),
         };
-        let digest = Sha256::digest(format!("{what} {}", contact.folded())).into();
-        let counted = from.map_or(Ok(()), |from| self.asks.note(from, now));
-        counted.and_then(|()| self.asks_for.note(digest, now)).map_err(too_often)?;
-        form.map_or(Ok(()), |form| self.forms.note(form, now)).map_err(too_often)
+        let digest = Sha256::digest(format!("{kind} {}", contact.folded())).into();
+        let counted =
+            limited_source.map_or(Ok(()), |source| self.mail_by_source.record(source, now));
+        counted.and_then(|()| self.mail_by_recipient.record(digest, now))?;
+        form.map_or(Ok(()), |form| self.form_dedupe.record(form, now))
     }
 
-    /// Counts a token at the operators' door that is none of ours; a source that goes on is
-    /// refused. What customers ask for from there is counted by itself.
+    /// Counts a sign-in with an unknown operator token, and refuses the source if it has too many.
+    /// Mail requests from the same source are counted separately.
     pub fn count_failed_operator_login(&self, source: Source) -> Result<(), Refusal> {
-        self.proofs.note(source, self.now()).map_err(too_often)
+        self.operator_login.record(source, self.now())
     }
 
-    /// Exchanges a link's token for a session. The contact's other links end, and so does the
-    /// session that the browser had `previous`: nobody could end that one any more.
+    /// Exchanges a link's token for a session. The contact's other links end. The browser's
+    /// `previous` session ends too: the browser forgets its token, so nobody could sign it out.
     pub async fn sign_in(
         &self,
         link: &SignInToken,
@@ -160,7 +154,11 @@ impl Registry {
                 principal: session.principal.clone(),
                 kind: Some(SignInKind::Link),
             };
-            let entry = Write::audit(change.clone().audit(Action::SignedIn, tenant, ""));
+            let entry = Write::audit(change.clone().audit(
+                Action::SignedIn,
+                tenant,
+                AuditDetail::default(),
+            ));
             let session_write = SignInWrite::Insert(Box::new(session.clone()));
             let mut writes = vec![links.into(), session_write.into(), entry];
             writes.extend(previous.map(|previous| SignInWrite::Delete(previous).into()));
@@ -172,12 +170,12 @@ impl Registry {
 
     fn session_for(&self, principal: Principal, now: Timestamp) -> (SignInToken, SignIn) {
         let token = SignInToken::draw(&*self.ports.entropy);
-        let expires_at = now + self.settings.session_lifetime;
+        let expires_at = now + self.settings.sign_in.session_lifetime;
         let session = SignIn::new(token.digest(), SignInKind::Session, principal, now, expires_at);
         (token, session)
     }
 
-    /// The tenant whose timeline tells of a principal's sign-ins.
+    /// Returns the tenant whose timeline shows a principal's sign-ins.
     async fn tenant_for(&self, principal: &Principal) -> Result<Option<TenantId>, Error> {
         match principal.role {
             Role::Customer => {
@@ -189,9 +187,9 @@ impl Registry {
         }
     }
 
-    /// Opens a session for an operator, who proved to be this one. With a name that is made of the
-    /// operator's token, a session can end with the token. The session that the browser had
-    /// `previous` ends.
+    /// Opens a session for an operator whose token the caller has verified. If `name` is derived
+    /// from the token, the session can be ended together with the token. The browser's `previous`
+    /// session ends.
     pub async fn operator_sign_in(
         &self,
         name: &str,
@@ -201,20 +199,20 @@ impl Registry {
         let mut change = self.change_context(actor);
         let principal = Principal { role: Role::Operator, name: name.to_owned() };
         let (token, session) = self.session_for(principal.clone(), change.now);
-        let entry = Write::audit(change.audit(Action::SignedIn, None, ""));
+        let entry = Write::audit(change.audit(Action::SignedIn, None, AuditDetail::default()));
         let previous = previous.map(|previous| SignInWrite::Delete(previous.digest()).into());
-        self.sign_in_new(session, previous.into_iter().chain([entry]).collect()).await?;
+        self.sign_in_insert(session, previous.into_iter().chain([entry]).collect()).await?;
         Ok(OpenedSession { token, principal })
     }
 
-    /// Whose session this is; `None` where it has ended.
+    /// Returns the principal of a session, or `None` if the session has ended.
     pub async fn session(&self, token: &SignInToken) -> Result<Option<Principal>, Error> {
-        let (now, idle, digest) = (self.now(), self.settings.session_idle, token.digest());
+        let (now, idle, digest) = (self.now(), self.settings.sign_in.session_idle, token.digest());
         let found = self.ports.store.sign_in_show(digest).await?;
         let Some(session) = found.filter(|it| it.is_live_session(now, idle)) else {
             return Ok(None);
         };
-        if session.is_used_anew(now) {
+        if session.must_record_use(now) {
             let decide = move |session: &Option<SignIn>| {
                 let Some(session) = session else {
                     return refuse(Refusal::SignInLinkInvalid, None);
@@ -230,7 +228,8 @@ impl Registry {
         Ok(Some(session.principal))
     }
 
-    /// Ends a session of a principal; or everywhere, with the links that were not used yet.
+    /// Ends one session of a principal. If `everywhere` is set, ends all of the principal's
+    /// sessions, and the sign-in links that were not used yet.
     pub async fn sign_out(
         &self,
         token: &SignInToken,
@@ -243,51 +242,59 @@ impl Registry {
         let decide = move |session: &Option<SignIn>| {
             let Some(session) = session else { return refuse(Refusal::SignInLinkInvalid, None) };
             let (end, detail) = if everywhere {
-                (SignInWrite::DeleteAll { principal: principal.clone(), kind: None }, "everywhere")
+                let all = SignInWrite::DeleteAll { principal: principal.clone(), kind: None };
+                (all, AuditDetail::reason("everywhere"))
             } else {
-                (SignInWrite::Delete(digest), "")
+                (SignInWrite::Delete(digest), AuditDetail::default())
             };
             let entry = Write::audit(change.clone().audit(Action::SignedOut, tenant, detail));
             Decision::Commit { writes: vec![end.into(), entry], outcome: Ok(session.clone()) }
         };
         match self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result() {
-            // It is over already.
+            // The session has already ended.
             Err(Error::Refused(_)) => Ok(()),
             ended => ended.map(drop),
         }
     }
 
-    /// A page of a contact's tenants, newest first, and what to ask for the next page with.
+    /// Returns a page of a contact's tenants, newest first, and the cursor of the next page.
     pub async fn tenants_of(
         &self,
         contact: &EmailAddress,
         cursor: Option<&str>,
     ) -> Result<(Vec<TenantRecord>, Option<String>), Error> {
-        let after = cursor.map(after).transpose()?;
+        let after = cursor.map(parse_cursor).transpose()?;
         let contact = Some(contact.clone());
         self.tenant_page(TenantQuery { contact, limit: TENANTS, after, ..TenantQuery::default() })
             .await
     }
 
-    /// A contact's tenant; `None` where it is another's, or none.
-    pub async fn tenant_of(
+    /// Returns a contact's tenant that is neither suspended nor cancelled. Somebody else's tenant
+    /// is refused like one that does not exist.
+    pub async fn open_tenant_of(
         &self,
         contact: &EmailAddress,
         id: TenantId,
-    ) -> Result<Option<TenantRecord>, Error> {
+    ) -> Result<TenantRecord, Error> {
         let record = self.ports.store.tenant_show(id).await?;
-        Ok(record.filter(|record| record.tenant.is_contact(contact)))
+        let record = record.filter(|record| record.tenant.is_contact(contact));
+        open(record.ok_or(Refusal::TenantNotFound)?)
     }
 
-    /// The newest tenant of a contact.
+    /// Returns a tenant that can get a new code: neither suspended nor cancelled.
+    pub async fn open_tenant(&self, id: TenantId) -> Result<TenantRecord, Error> {
+        open(self.ports.store.tenant_show(id).await?.ok_or(Refusal::TenantNotFound)?)
+    }
+
+    /// Returns the newest tenant of a contact.
     async fn newest(&self, contact: &EmailAddress) -> Result<Option<Tenant>, Error> {
         let query =
             TenantQuery { contact: Some(contact.clone()), limit: 1, ..TenantQuery::default() };
         Ok(self.ports.store.tenant_list(query).await?.pop().map(|record| record.tenant))
     }
 
-    /// The newest tenant of a contact that is not closed: anybody may register others in the
-    /// contact's name.
+    /// Returns the newest tenant of a contact that is neither suspended nor cancelled. Closed ones
+    /// are skipped, because anybody may register further tenants in the contact's name.
     pub(crate) async fn newest_open(
         &self,
         contact: &EmailAddress,
@@ -302,4 +309,8 @@ impl Registry {
             cursor = next;
         }
     }
+}
+
+fn open(record: TenantRecord) -> Result<TenantRecord, Error> {
+    if record.tenant.status.is_closed() { Err(Refusal::TenantSuspended.into()) } else { Ok(record) }
 }

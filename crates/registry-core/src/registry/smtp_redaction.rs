@@ -1,31 +1,30 @@
-//! What is kept of a mail server's answer: short, printable, and nothing of the mail.
+//! Redaction of a mail server's response: one short printable line without any part of the mail.
 //!
-//! A server is free to quote the mail that it refuses, in any spelling. So its words are kept only
-//! where nothing in them looks like the code or the link, however it is broken, spaced, encoded or
-//! cut; else only what kind of answer it was.
+//! A server may quote the mail that it refuses, in any spelling. Its response is stored only if
+//! nothing in it looks like the code or the link, however broken, spaced, encoded or cut. Otherwise
+//! only the kind of the error is stored.
 
 use crate::mail::{MailError, Message, OutgoingMail};
 
-/// How many characters are kept.
+/// Number of characters of a response that are stored.
 const LENGTH: usize = 300;
 
-/// How many characters of a code are too many: a group of it.
+/// Number of consecutive characters of a code that count as a quote: one group of the code.
 const CODE_PIECE: usize = 4;
 
-/// How many characters of a link's secret part are too many.
+/// Number of consecutive characters of a link's secret part that count as a quote.
 const LINK_PIECE: usize = 8;
 
-/// A word that long, of letters and digits, may be anything, encoded.
+/// Length from which a word of mixed letters and digits may be an encoded code or link.
 const ENCODED: usize = 16;
 
-/// The error as it may be logged, stored and shown.
+/// Returns the error in a form that may be logged, stored and shown.
 pub(super) fn redact(error: MailError, mail: &OutgoingMail) -> MailError {
     let (code, link) = match &mail.message {
         Message::InstallCode(message) => (
             message.code.expose(),
             message.download.as_ref().map(|download| download.link.expose()),
         ),
-        Message::RegistrationLink(message) => ("", Some(message.link.expose())),
         Message::PortalLink(message) => ("", Some(message.link.expose())),
     };
     let secret_part = link.and_then(|link| link.rsplit(['/', '=']).next()).unwrap_or_default();
@@ -37,7 +36,7 @@ pub(super) fn redact(error: MailError, mail: &OutgoingMail) -> MailError {
                 .next()
                 .filter(|kind| kind.len() < 40 && !quotes(kind, code, secret_part));
             return format!(
-                "{}: the answer is not kept, since it may quote the mail",
+                "{}: the response is not stored, since it may quote the mail",
                 kind.unwrap_or("refused")
             );
         }
@@ -45,7 +44,7 @@ pub(super) fn redact(error: MailError, mail: &OutgoingMail) -> MailError {
     })
 }
 
-/// Whether anything in the text looks like a piece of the code or of the link.
+/// Returns true if anything in the text looks like a piece of the code or of the link.
 fn quotes(text: &str, code: &str, secret_part: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
     let folded = letters.to_ascii_uppercase();
@@ -54,14 +53,15 @@ fn quotes(text: &str, code: &str, secret_part: &str) -> bool {
         || text.split(|c: char| c.is_whitespace() || "()<>[]\"',;:".contains(c)).any(looks_encoded)
 }
 
-/// Whether the text has so many characters of the secret in a row.
+/// Returns true if the text contains `length` consecutive characters of the secret.
 fn has_piece(text: &str, secret: &str, length: usize) -> bool {
     secret.is_ascii()
         && secret.len() >= length
         && (0..=secret.len() - length).any(|at| text.contains(&secret[at..at + length]))
 }
 
-/// Letters of both cases and digits, without a dot as names have: base64, say.
+/// Returns true if a word may be encoded, for example in base64: it has digits and letters of both
+/// cases, and no dot or `@` as host names and addresses have.
 fn looks_encoded(word: &str) -> bool {
     let has = |kind: fn(&char) -> bool| word.chars().any(|c| kind(&c));
     word.len() >= ENCODED
@@ -75,7 +75,6 @@ fn looks_encoded(word: &str) -> bool {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::edition::EditionName;
     use crate::id::{MailId, TenantId};
     use crate::install_code::PlainCode;
     use crate::mail::InstallCodeMessage;
@@ -83,7 +82,7 @@ mod tests {
 
     const TOKEN: &str = "AaITsuzGfwOywNE5lcDAu4rSmQtsVfb2CsLAS9TWlwg";
 
-    fn kept(said: &str) -> String {
+    fn redacted(response: &str) -> String {
         let mail = OutgoingMail {
             id: MailId(uuid::Uuid::nil()),
             to: EmailAddress::from_stored("a@example.com".into()),
@@ -92,32 +91,32 @@ mod tests {
                 tenant_id: TenantId(uuid::Uuid::nil()),
                 company_name: CompanyName::from_stored("Acme".into()),
                 contact_name: None,
-                edition: EditionName::new("pro"),
+                edition: "pro".to_owned(),
                 code: PlainCode::new("K7QPM2RX9TDV".into()),
                 code_expires_at: Timestamp::default(),
                 download: None,
                 reissued: false,
             })),
         };
-        redact(MailError::Permanent(said.to_owned()), &mail).to_string()
+        redact(MailError::Permanent(response.to_owned()), &mail).to_string()
     }
 
     #[test]
-    fn what_a_server_says_is_kept_on_one_line_and_in_short() {
-        for said in [
+    fn response_is_one_short_line() {
+        for response in [
             "permanent error (550): 5.1.1 no such user",
             "transient error (451): 4.7.1 Greylisted, see https://postgrey.example/help/a-b.html",
             "connection error: Connection refused (os error 111)",
             "permanent error (552): 5.2.2 Mailbox full 20261125T174300",
         ] {
-            assert_eq!(kept(said), said);
+            assert_eq!(redacted(response), response);
         }
-        assert_eq!(kept(&"x".repeat(1_000)).chars().count(), LENGTH);
-        assert_eq!(kept("a\u{0}b\u{1b}[31mc\nd"), "a b [31mc d");
+        assert_eq!(redacted(&"x".repeat(1_000)).chars().count(), LENGTH);
+        assert_eq!(redacted("a\u{0}b\u{1b}[31mc\nd"), "a b [31mc d");
     }
 
     #[test]
-    fn a_code_in_any_spelling_is_not_kept() {
+    fn code_in_any_spelling_is_redacted() {
         let padding = "y".repeat(LENGTH - 5);
         for quoted in [
             "K7QP-M2RX-9TDV",
@@ -131,16 +130,17 @@ mod tests {
             "SzdRUC1NMlJYLTlURFY=",
             &format!("{padding}K7QP-M2RX-9TDV"),
         ] {
-            let text = kept(&format!("permanent error (550): {quoted}"));
+            let text = redacted(&format!("permanent error (550): {quoted}"));
             assert_eq!(
-                text, "permanent error (550): the answer is not kept, since it may quote the mail",
+                text,
+                "permanent error (550): the response is not stored, since it may quote the mail",
                 "{quoted}"
             );
         }
     }
 
     #[test]
-    fn a_piece_of_a_link_is_not_kept() {
+    fn piece_of_a_link_is_redacted() {
         for quoted in [TOKEN, &TOKEN[..40], &format!("{}=\r\n{}", &TOKEN[..20], &TOKEN[20..])] {
             assert!(quotes(quoted, "K7QPM2RX9TDV", TOKEN), "{quoted}");
         }

@@ -1,14 +1,14 @@
-//! What a store does for a subscription: grant its entitlement and sign a license, or mint an
-//! activation code.
+//! Requests of the vendor's shop about a subscription: grant its entitlement and sign a license, or
+//! issue an activation code.
 //!
-//! Both may name a tenant, which then is what the entitlement is bound to; one that the registry
-//! does not know is adopted.
+//! Both requests may name a tenant, to which the entitlement is then bound. A tenant that the
+//! registry does not know is adopted.
 
 use std::sync::Arc;
 
 use chrono::{SubsecRound as _, TimeDelta};
 
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::entitlement::Entitlement;
@@ -27,22 +27,22 @@ use crate::string_enum::string_enum;
 use crate::tenant::Tenant;
 use crate::text::{CompanyName, SubscriptionId};
 
-/// How an appliance is reached, which says how long its license has to live.
+/// The way an appliance renews its license, which determines the license's lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// It checks in daily.
+    /// The appliance checks in regularly.
     Connected,
-    /// It never does.
+    /// The appliance never checks in.
     Airgap,
 }
 
 string_enum!(Transport { Connected = "connected", Airgap = "airgap" });
 
-/// A license as asked for, in the caller's words.
+/// The fields of a request to sign a license, as the caller sent them.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the names say it; the wire contract lists their rules")]
 pub struct SignLicense {
-    pub stripe_sub_id: String,
+    pub subscription_id: String,
     pub customer: String,
     pub tier: String,
     pub seats: Option<i64>,
@@ -51,40 +51,44 @@ pub struct SignLicense {
     pub key: Option<IdempotencyKey>,
 }
 
-/// What every decision here needs.
+/// Input of every decision in this file, besides the facts.
 struct Context {
     change: ChangeContext,
-    named: Option<TenantId>,
+    named_tenant: Option<TenantId>,
     settings: Arc<Settings>,
 }
 
 impl Registry {
-    /// Grants or updates the entitlement of a subscription, and signs a license for it. The `sub`
-    /// stays the same.
+    /// Grants or updates the entitlement of a subscription, and signs a license for it. The
+    /// license's `sub` never changes.
     pub async fn license_sign(
         &self,
-        asked: SignLicense,
+        request: SignLicense,
         actor: Actor,
     ) -> Result<SignedLicense, Error> {
         let mut change = self.change_context(actor);
-        let grant = Grant::parse(&asked, &self.settings, change.draw())?;
+        let grant = Grant::parse(&request, &self.settings, change.next_id())?;
         let now = change.now;
-        let key = key_of(&grant.subscription, asked.tenant_id);
-        let context = Context { change, named: asked.tenant_id, settings: self.settings.clone() };
+        let key = key_of(&grant.subscription, request.tenant_id);
+        let (named_tenant, settings) = (request.tenant_id, self.settings.clone());
+        let context = Context { change, named_tenant, settings };
         let signer = self.ports.signer.clone();
         let decide = Arc::new(move |facts: &EntitlementFacts| {
             decide_sign(&context, &grant, &*signer, facts)
         });
-        let (replay, decide, opening) = self.recording(asked.key, "", now, decide).into_parts();
-        let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
-        let changed = self.answered(outcome, &opening)?;
+        let store = &self.ports.store;
+        let changed = self.idempotent(request.key, "", now, decide, |replay, decide| {
+            store.entitlement_change(key, replay, decide)
+        });
+        let changed = changed.await?;
         let sub = changed.entitlement.license_sub;
         let (token, expires_at) =
-            changed.license.ok_or(DecideError::Damaged("signed, and no license"))?;
+            changed.license.ok_or(DecideError::Damaged("the recorded result has no license"))?;
         Ok(SignedLicense { token, expires_at, sub })
     }
 
-    /// Mints an activation code for the entitlement of a subscription; its unclaimed ones die.
+    /// Issues an activation code for the entitlement of a subscription. The entitlement's unused
+    /// codes are replaced.
     pub async fn activation_code_issue(
         &self,
         subscription: &str,
@@ -94,23 +98,25 @@ impl Registry {
     ) -> Result<IssuedActivation, Error> {
         let subscription = SubscriptionId::parse(subscription)?;
         let mut change = self.change_context(actor);
-        let code = PlainCode::draw(&*self.ports.entropy, self.settings.code_length);
-        let (now, expires_at) = (change.now, change.now + self.settings.code_lifetime);
-        let minted = Minted {
-            id: change.draw(),
+        let code = PlainCode::draw(&*self.ports.entropy, self.settings.codes.length);
+        let (now, expires_at) = (change.now, change.now + self.settings.codes.lifetime);
+        let new_code = NewCode {
+            id: change.next_id(),
             digest: self.ports.vault.code_digests(&code).swap_remove(0),
             code,
             expires_at,
         };
         let key = key_of(&subscription, tenant_id);
-        let context = Context { change, named: tenant_id, settings: self.settings.clone() };
+        let context = Context { change, named_tenant: tenant_id, settings: self.settings.clone() };
         let decide =
-            Arc::new(move |facts: &EntitlementFacts| decide_code(&context, &minted, facts));
-        let (replay, decide, opening) =
-            self.recording(idempotency_key, "", now, decide).into_parts();
-        let outcome = self.ports.store.entitlement_change(key, replay, decide).await?;
-        let code = self.answered(outcome, &opening)?.code;
-        let (code, expires_at) = code.ok_or(DecideError::Damaged("minted, and no code"))?;
+            Arc::new(move |facts: &EntitlementFacts| decide_code(&context, &new_code, facts));
+        let store = &self.ports.store;
+        let changed = self.idempotent(idempotency_key, "", now, decide, |replay, decide| {
+            store.entitlement_change(key, replay, decide)
+        });
+        let code = changed.await?.code;
+        let (code, expires_at) =
+            code.ok_or(DecideError::Damaged("the recorded result has no code"))?;
         Ok(IssuedActivation { code, expires_at })
     }
 }
@@ -119,9 +125,9 @@ fn key_of(subscription: &SubscriptionId, tenant_id: Option<TenantId>) -> Entitle
     EntitlementKey { selector: EntitlementSelector::Subscription(subscription.clone()), tenant_id }
 }
 
-/// What is granted, parsed.
+/// A parsed request for a license.
 struct Grant {
-    fresh_id: EntitlementId,
+    new_id: EntitlementId,
     subscription: SubscriptionId,
     customer: CompanyName,
     edition: EditionName,
@@ -131,50 +137,51 @@ struct Grant {
 
 impl Grant {
     fn parse(
-        asked: &SignLicense,
+        request: &SignLicense,
         settings: &Settings,
-        fresh_id: EntitlementId,
+        new_id: EntitlementId,
     ) -> Result<Self, Refusal> {
         let invalid =
             |field, problem: &str| Refusal::Invalid { field, problem: problem.to_owned() };
-        let named = |field| {
+        let for_field = |field| {
             move |refusal| match refusal {
                 Refusal::Invalid { problem, .. } => Refusal::Invalid { field, problem },
                 other => other,
             }
         };
-        let edition = settings.editions.find(&asked.tier).map_err(named("tier"))?;
+        let edition = settings.editions.find(&request.tier).map_err(for_field("tier"))?;
         if edition.tier.is_none() {
-            return Err(invalid("tier", "must be a paid one: a free tier has no licenses"));
+            return Err(invalid("tier", "must be a paid tier: a free tier has no licenses"));
         }
         let seats = |seats: i64| {
             u32::try_from(seats).ok().filter(|seats| (1..=i32::MAX as u32).contains(seats))
         };
         Ok(Self {
-            fresh_id,
-            subscription: SubscriptionId::parse(&asked.stripe_sub_id)?,
-            customer: CompanyName::parse(&asked.customer).map_err(named("customer"))?,
+            new_id,
+            subscription: SubscriptionId::parse(&request.subscription_id)?,
+            customer: CompanyName::parse(&request.customer).map_err(for_field("customer"))?,
             edition: edition.name.clone(),
-            seats: match asked.seats {
+            seats: match request.seats {
                 None => None,
-                Some(asked) => Some(
-                    seats(asked).ok_or_else(|| invalid("seats", "must be from 1 to 2147483647"))?,
+                Some(number) => Some(
+                    seats(number)
+                        .ok_or_else(|| invalid("seats", "must be from 1 to 2147483647"))?,
                 ),
             },
-            transport: Transport::from_name(&asked.transport)
+            transport: Transport::from_name(&request.transport)
                 .ok_or_else(|| invalid("transport", "must be connected or airgap"))?,
         })
     }
 
     fn applied_to(&self, known: Option<&Entitlement>, now: Timestamp) -> Entitlement {
-        let fresh = || Entitlement {
-            id: self.fresh_id,
+        let new = || Entitlement {
+            id: self.new_id,
             tenant_id: None,
             subscription: Some(self.subscription.clone()),
             customer: self.customer.clone(),
             edition: self.edition.clone(),
             seats: self.seats,
-            license_sub: format!("lic_{}", self.fresh_id.0.as_simple()),
+            license_sub: format!("lic_{}", self.new_id.0.as_simple()),
             created_at: now,
             revoked_at: None,
         };
@@ -183,7 +190,7 @@ impl Grant {
             edition: self.edition.clone(),
             seats: self.seats,
             revoked_at: None,
-            ..known.cloned().unwrap_or_else(fresh)
+            ..known.cloned().unwrap_or_else(new)
         }
     }
 }
@@ -208,17 +215,17 @@ fn decide_sign(
         Err(refusal) => return refuse_known(&mut change, refusal, facts),
     };
     let lifetime = match grant.transport {
-        Transport::Connected => context.settings.license.connected_lifetime,
+        Transport::Connected => context.settings.license.lifetime,
         Transport::Airgap => context.settings.license.airgap_lifetime,
     };
     match sign(context, &entitlement, signer, change.now, lifetime) {
         Err(error) => Decision::Abort(error),
         Ok(license) => {
-            let detail = format!("{} until {}", grant.transport, license.1.to_rfc3339());
+            let lifetime = format!("{} until {}", grant.transport, license.1.to_rfc3339());
             writes.push(Write::audit(change.audit(
                 Action::LicenseSigned,
                 entitlement.tenant_id,
-                &detail,
+                AuditDetail::value(&lifetime),
             )));
             Decision::Commit {
                 writes,
@@ -240,8 +247,8 @@ fn sign(
     Ok((signer.sign(&claims)?, claims.expires_at.trunc_subsecs(0)))
 }
 
-/// A code about to be minted.
-struct Minted {
+/// A code to be issued.
+struct NewCode {
     id: CodeId,
     digest: CodeDigest,
     code: PlainCode,
@@ -250,7 +257,7 @@ struct Minted {
 
 fn decide_code(
     context: &Context,
-    minted: &Minted,
+    new_code: &NewCode,
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
     let mut change = context.change.clone();
@@ -265,42 +272,49 @@ fn decide_code(
             Ok(bound) => bound,
             Err(refusal) => return refuse_known(&mut change, refusal, facts),
         };
-    let mut entry = change.audit(Action::CodeIssued, entitlement.tenant_id, "activation");
-    entry.code_id = Some(minted.id);
+    let mut entry =
+        change.audit(Action::CodeIssued, entitlement.tenant_id, AuditDetail::value("activation"));
+    entry.code_id = Some(new_code.id);
     writes.push(Write::SupersedeActivationCodes { entitlement: entitlement.id, at: change.now });
     writes.push(Write::InsertCode(Box::new(InstallCode {
-        id: minted.id,
+        id: new_code.id,
         kind: CodeKind::Activation,
         tenant_id: entitlement.tenant_id,
         entitlement_id: Some(entitlement.id),
-        digest: minted.digest.clone(),
-        last_four: minted.code.last_four(),
+        digest: new_code.digest.clone(),
+        last_four: new_code.code.last_four(),
         issued_at: change.now,
-        expires_at: minted.expires_at,
+        expires_at: new_code.expires_at,
         consumed: None,
         superseded_at: None,
     })));
     writes.push(Write::audit(entry));
-    let code = Some((minted.code.clone(), minted.expires_at));
+    let code = Some((new_code.code.clone(), new_code.expires_at));
     Decision::Commit {
         writes,
         outcome: Ok(EntitlementChanged { entitlement, license: None, code }),
     }
 }
 
+/// Refuses a change, with an audit entry if the tenant is known.
 fn refuse_known(
     change: &mut ChangeContext,
     refusal: Refusal,
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
     let known = facts.tenant.as_ref().map(|tenant| tenant.id);
-    let entry =
-        known.map(|tenant| change.audit(Action::EntitlementRefused, Some(tenant), refusal.word()));
+    let entry = known.map(|tenant| {
+        change.audit(
+            Action::EntitlementRefused,
+            Some(tenant),
+            AuditDetail::reason(refusal.reason()),
+        )
+    });
     refuse(refusal, entry)
 }
 
-/// Binds an entitlement to the tenant that the caller names, where it has none yet. `action` is
-/// what happens to it besides. Returns it with all that has to be written for it.
+/// Binds an entitlement to the tenant that the caller names, if it has no tenant yet. `action` is
+/// any other change of the entitlement, for the audit. Returns the entitlement and its writes.
 fn bind(
     context: &Context,
     change: &mut ChangeContext,
@@ -308,10 +322,10 @@ fn bind(
     action: Option<Action>,
     facts: &EntitlementFacts,
 ) -> Result<(Entitlement, Vec<Write>), Refusal> {
-    if granted.tenant_id.zip(context.named).is_some_and(|(bound, named)| bound != named) {
+    if granted.tenant_id.zip(context.named_tenant).is_some_and(|(bound, named)| bound != named) {
         return Err(Refusal::TenantMismatch);
     }
-    let owner = granted.tenant_id.or(context.named);
+    let owner = granted.tenant_id.or(context.named_tenant);
     if facts.tenant.as_ref().is_some_and(|tenant| tenant.status.is_closed()) {
         return Err(Refusal::TenantSuspended);
     }
@@ -328,16 +342,20 @@ fn bind(
         writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
     }
     if action == Some(Action::EntitlementRestored) {
-        writes.extend(owner.map(|tenant| Write::ForgetLicenses { tenant }));
+        writes.extend(owner.map(|tenant| Write::ClearLicenses { tenant }));
     }
     let bound = (owner.is_some() && !was_bound).then_some(Action::EntitlementBound);
     for action in action.into_iter().chain(bound) {
-        writes.push(Write::audit(change.audit(action, owner, entitlement.edition.as_str())));
+        writes.push(Write::audit(change.audit(
+            action,
+            owner,
+            AuditDetail::value(entitlement.edition.as_str()),
+        )));
     }
     Ok((entitlement, writes))
 }
 
-/// What becomes of the tenant that an entitlement is bound to: adopted, upgraded, or nothing.
+/// Returns the writes that adopt or upgrade the tenant that an entitlement is bound to, if any.
 fn tenant_writes(
     context: &Context,
     change: &mut ChangeContext,
@@ -359,6 +377,6 @@ fn tenant_writes(
         }
         Some(_) => return Vec::new(),
     };
-    let entry = change.audit(action, Some(id), entitlement.edition.as_str());
+    let entry = change.audit(action, Some(id), AuditDetail::value(entitlement.edition.as_str()));
     vec![Write::PutTenant(Box::new(tenant)), Write::audit(entry)]
 }

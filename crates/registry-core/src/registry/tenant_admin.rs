@@ -1,9 +1,9 @@
-//! What operators do to a tenant and its appliances: suspend, resume, cancel, revoke.
+//! Changes that operators make to a tenant and its appliances: suspend, resume, cancel, revoke.
 
 use std::sync::Arc;
 
 use crate::appliance::Appliance;
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::id::TenantId;
 use crate::refusal::Refusal;
 use crate::registry::{ChangeContext, Error, Registry, refuse};
@@ -11,19 +11,21 @@ use crate::store::{Decision, TenantFacts, TenantKey, Write};
 use crate::tenant::{Tenant, TenantStatus};
 use crate::text::ApplianceId;
 
-/// What becomes of a tenant.
+/// A change of a tenant's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantEdit {
-    /// Put on hold: no code is redeemed or re-issued, check-ins answer `revoked`.
+    /// Suspend the tenant: its codes are not redeemed or re-issued, and check-ins return `revoked`.
     Suspend,
-    /// As it was before it was suspended or cancelled.
+    /// Restore the status from before the tenant was suspended or cancelled.
     Resume,
-    /// Ended: as suspended, and passed over where a contact is asked for.
+    /// Cancel the tenant: like a suspension, and the tenant is skipped when a contact selects the
+    /// tenant for a re-issue.
     Cancel,
 }
 
 impl Registry {
-    /// Suspends, resumes or cancels a tenant. Repeating it changes nothing, and answers the same.
+    /// Suspends, resumes or cancels a tenant. Repeating a change writes nothing and returns the
+    /// same tenant.
     pub async fn tenant_edit(
         &self,
         id: TenantId,
@@ -36,7 +38,7 @@ impl Registry {
         self.ports.store.tenant_change(key, decide).await?.into_result()
     }
 
-    /// Revokes an appliance and all of its credentials. Repeating it changes nothing.
+    /// Revokes an appliance and all of its credentials. Repeating the call writes nothing.
     pub async fn appliance_revoke(
         &self,
         id: TenantId,
@@ -52,7 +54,7 @@ impl Registry {
 
 fn decide(mut change: ChangeContext, edit: TenantEdit, facts: &TenantFacts) -> Decision<Tenant> {
     let Some(before) = &facts.tenant else { return refuse(Refusal::TenantNotFound, None) };
-    // A tenant that was active before is active again at its next check-in.
+    // A tenant that was active before becomes active again at its next check-in.
     let open = if before.installed_at.is_some() {
         TenantStatus::Installed
     } else {
@@ -68,7 +70,7 @@ fn decide(mut change: ChangeContext, edit: TenantEdit, facts: &TenantFacts) -> D
         return Decision::Commit { writes: vec![], outcome: Ok(before.clone()) };
     }
     let after = Tenant { status, updated_at: change.now, ..before.clone() };
-    let entry = change.audit(action, Some(after.id), before.status.as_str());
+    let entry = change.audit(action, Some(after.id), AuditDetail::value(before.status.as_str()));
     let writes = vec![Write::PutTenant(Box::new(after.clone())), Write::audit(entry)];
     Decision::Commit { writes, outcome: Ok(after) }
 }
@@ -79,9 +81,13 @@ fn decide_revoke(mut change: ChangeContext, facts: &TenantFacts) -> Decision<Ten
     let mut writes = Vec::new();
     if appliance.revoked_at.is_none() {
         let revoked = Appliance { revoked_at: Some(change.now), ..appliance.clone() };
-        let entry = change.audit(Action::ApplianceRevoked, Some(tenant.id), revoked.id.as_str());
-        // Its credentials stay, and are refused because of it: so the refusal can be told from a
-        // guess in the audit.
+        let entry = change.audit(
+            Action::ApplianceRevoked,
+            Some(tenant.id),
+            AuditDetail::appliance(&revoked.id),
+        );
+        // The credentials stay stored and are refused because the appliance is revoked. This way
+        // the audit shows a revoked appliance, and not an unknown credential.
         writes = vec![Write::PutAppliance(Box::new(revoked)), Write::audit(entry)];
     }
     Decision::Commit { writes, outcome: Ok(tenant.clone()) }

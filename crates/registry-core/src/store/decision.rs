@@ -1,4 +1,4 @@
-//! Decisions: what core decides, and what comes of it.
+//! Decisions, and their outcomes.
 
 use std::sync::Arc;
 
@@ -7,49 +7,49 @@ use crate::refusal::Refusal;
 use crate::secret::Sealed;
 use crate::store::write::Write;
 
-/// What a decision comes to.
+/// The result of a decision function.
 #[derive(Debug)]
 pub enum Decision<T> {
-    /// Write these, even where the outcome is a refusal: its audit must last.
+    /// Commit these writes. A refusal may have writes, too: its audit entry must persist.
     Commit {
         /// The writes, in order.
         writes: Vec<Write>,
-        /// What the caller gets.
+        /// The result for the caller.
         outcome: Result<T, Refusal>,
     },
-    /// Write nothing; the caller answers 5xx and nothing was spent.
+    /// Write nothing. The caller responds with a 5xx status, and nothing is consumed.
     Abort(DecideError),
 }
 
-/// A decision function. It is called again where a transaction has to be tried again, so whatever
-/// it needs that is not a fact (ids, secrets, the time) is drawn before and captured.
+/// A decision function. The store calls it again if it has to retry the transaction. All inputs
+/// that are not facts (ids, secrets, the time) are therefore drawn beforehand and captured.
 pub type Decide<F, T> = Arc<dyn Fn(&F) -> Decision<T> + Send + Sync>;
 
-/// Why a decision could not be made. Our trouble, never the caller's.
+/// Reasons why a decision could not be made. The fault is the registry's, never the caller's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecideError {
-    /// Signing failed.
+    /// Signing a license failed.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// An entitlement names an edition without a tier.
+    /// The configuration has no license tier for the edition of an entitlement.
     #[error(transparent)]
     NoTier(#[from] NoTier),
     /// The rows contradict each other.
     #[error("the database is damaged: {0}")]
     Damaged(&'static str),
-    /// The answer to be replayed could not be sealed or read.
-    #[error("the stored answer cannot be replayed: {0}")]
+    /// The response to be replayed could not be sealed or opened.
+    #[error("the stored response cannot be replayed: {0}")]
     Replay(String),
 }
 
-/// What came of a store method that decides.
+/// The outcome of a store method that takes a decision.
 #[derive(Debug)]
 pub enum Outcome<T> {
-    /// Done now.
+    /// The decision was made and committed now.
     Done(T),
-    /// Done before, under the same idempotency key: the sealed answer of then.
+    /// The request was handled before, under the same idempotency key. Holds the sealed response.
     Replayed(Sealed),
-    /// Refused.
+    /// The decision refused the request.
     Refused(Refusal),
     /// The decision aborted; nothing was written.
     Aborted(DecideError),

@@ -1,4 +1,4 @@
-//! Facts: what decisions are made on, how it is asked for, and what the directory reads.
+//! Facts: the inputs of decisions, the keys that select them, and the records of the directory.
 
 use crate::appliance::{Appliance, Credential};
 use crate::edition::EditionName;
@@ -13,11 +13,11 @@ use crate::string_enum::string_enum;
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
 use crate::text::{ApplianceId, EmailAddress, ProductCode, SubscriptionId};
 
-/// What a registration is decided on.
+/// Input of the decision on a registration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegisterFacts {
-    /// The tenant of the subscription: the one registered with it, or the one its entitlement is
-    /// bound to.
+    /// The tenant that the subscription's entitlement is bound to, or else the tenant that was
+    /// registered with the subscription.
     pub tenant: Option<Tenant>,
     /// The subscription's entitlement.
     pub entitlement: Option<Entitlement>,
@@ -25,35 +25,36 @@ pub struct RegisterFacts {
     pub tenant_entitlement: Option<Entitlement>,
 }
 
-/// What a redemption is about.
+/// Selects the facts of a redemption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedeemKey {
-    /// The code's digests, one a master key.
+    /// Digests of the code, one per master key.
     pub digests: Vec<CodeDigest>,
-    /// The tenant that the appliance names.
+    /// The tenant that the appliance named.
     pub tenant_id: Option<TenantId>,
     /// The appliance.
     pub appliance_id: ApplianceId,
 }
 
-/// What a redemption is decided on.
+/// Input of the decision on a redemption.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedeemFacts {
-    /// The code with one of the digests.
+    /// The code that has one of the digests.
     pub code: Option<InstallCode>,
-    /// The code's tenant; where it has none, its entitlement's; where that has none, the one that
-    /// the appliance names.
+    /// The tenant of the code, or else of its entitlement, or else the one that the appliance
+    /// named.
     pub tenant: Option<Tenant>,
     /// The code's entitlement.
     pub entitlement: Option<Entitlement>,
     /// The active entitlement of `tenant`.
     pub tenant_entitlement: Option<Entitlement>,
-    /// The appliance of that id under `tenant`.
+    /// The appliance with this id under `tenant`.
     pub appliance: Option<Appliance>,
 }
 
 impl TenantSelector {
-    /// Reads what a caller says: the id goes before the contact, and one of them must be there.
+    /// Creates a selector from the fields of a request. The id takes precedence over the contact,
+    /// and one of them is required.
     pub fn parse(
         tenant_id: Option<TenantId>,
         contact_email: Option<&str>,
@@ -63,44 +64,44 @@ impl TenantSelector {
             (None, Some(contact)) => Ok(Self::Contact(EmailAddress::parse(contact)?)),
             (None, None) => Err(Refusal::Invalid {
                 field: "tenant_id",
-                problem: "or `contact_email` must be given".to_owned(),
+                problem: "or `contact_email` is required".to_owned(),
             }),
         }
     }
 }
 
-/// Which tenant a re-issue is for.
+/// Selects the tenant of a re-issue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TenantSelector {
     /// The tenant with this id.
     Id(TenantId),
-    /// The tenants of this contact, in any case.
+    /// The tenants with this contact, in any case.
     Contact(EmailAddress),
 }
 
-/// What a re-issue is decided on.
+/// Input of the decision on a re-issue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReissueFacts {
-    /// By id: that tenant. By contact: the newest two that are not cancelled, newest first.
+    /// By id: that tenant. By contact: the newest two tenants that are not cancelled, newest first.
     pub tenants: Vec<Tenant>,
-    /// The active entitlement of the first.
+    /// The active entitlement of the first tenant.
     pub entitlement: Option<Entitlement>,
 }
 
-/// What a credential opens.
+/// A credential with its appliance, tenant and entitlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialFacts {
     /// The credential.
     pub credential: Credential,
-    /// Its appliance.
+    /// The appliance of the credential.
     pub appliance: Appliance,
-    /// The tenant of that.
+    /// The tenant of the appliance.
     pub tenant: Tenant,
-    /// The tenant's active entitlement.
+    /// The active entitlement of the tenant.
     pub entitlement: Option<Entitlement>,
 }
 
-/// A tenant that an operator changes, or an appliance of it.
+/// Selects the tenant that an operator changes, and optionally one of its appliances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantKey {
     /// The tenant.
@@ -109,127 +110,133 @@ pub struct TenantKey {
     pub appliance: Option<ApplianceId>,
 }
 
-/// What an operator's change is decided on.
+/// Input of the decision on an operator's change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TenantFacts {
     /// The tenant.
     pub tenant: Option<Tenant>,
-    /// Its appliance.
+    /// The appliance, if the key names one.
     pub appliance: Option<Appliance>,
 }
 
-/// Which entitlement.
+/// Selects an entitlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntitlementSelector {
-    /// The one with this id.
+    /// The entitlement with this id.
     Id(EntitlementId),
-    /// The one of this subscription.
+    /// The entitlement of this subscription.
     Subscription(SubscriptionId),
 }
 
-/// An entitlement that is to be changed, and the tenant that the caller names.
+/// Selects the facts of a change to an entitlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntitlementKey {
-    /// Which entitlement.
+    /// The entitlement to change.
     pub selector: EntitlementSelector,
-    /// The tenant to bind it to, where the caller names one.
+    /// The tenant to bind the entitlement to, if the caller named one.
     pub tenant_id: Option<TenantId>,
 }
 
-/// What a change to an entitlement is decided on.
+/// Input of the decision on a change to an entitlement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntitlementFacts {
     /// The entitlement.
     pub entitlement: Option<Entitlement>,
-    /// Its tenant; where it has none, the one that the caller names.
+    /// The tenant of the entitlement, or else the one that the caller named.
     pub tenant: Option<Tenant>,
     /// The active entitlement of `tenant`.
     pub tenant_entitlement: Option<Entitlement>,
 }
 
-/// What a change to a channel's releases is decided on: all of them, newest first.
+/// Input of the decision on a change to a channel's releases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReleaseFacts {
-    /// The releases.
+    /// All releases of the channel, newest first.
     pub releases: Vec<ListedRelease>,
 }
 
-/// A release, and whether it is the one that customers download.
+/// A release, marked as current or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedRelease {
     /// The release.
     pub release: Release,
-    /// Whether it is the current one of its channel.
+    /// True if the release is the current one of its channel.
     pub is_current: bool,
 }
 
-/// What is kept for a while after it ended.
+/// The kinds of rows that are deleted some time after their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RetentionKind {
-    /// Answers recorded for replay, by when they are forgotten.
+    /// Recorded responses for replay. They end when they expire.
     Replays,
-    /// Mails that were sent, given up or discarded, by when that was.
+    /// Mails that were sent, given up or discarded. They end at that time.
     Mails,
-    /// Codes that nobody redeemed, by when they ended.
+    /// Codes that were never redeemed. They end when they expire.
     Codes,
-    /// Lines of the audit, by when they were written.
+    /// Audit entries. They end when they are written.
     Audit,
-    /// Links that sign in, and sessions, by when they ended.
+    /// Sign-in links and sessions. They end when they expire.
     SignIns,
 }
 
-string_enum!(RetentionKind { Replays = "replays", Mails = "mails", Codes = "codes", Audit = "audit", SignIns = "sign_ins" });
+string_enum!(RetentionKind {
+    Replays = "replays",
+    Mails = "mails",
+    Codes = "codes",
+    Audit = "audit",
+    SignIns = "sign_ins",
+});
 
-/// A tenant with all that hangs on it.
+/// A tenant with everything that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantRecord {
     /// The tenant.
     pub tenant: Tenant,
-    /// Its entitlements.
+    /// The entitlements of the tenant.
     pub entitlements: Vec<Entitlement>,
-    /// Its codes, newest first.
+    /// The codes of the tenant, newest first.
     pub codes: Vec<InstallCode>,
-    /// Its appliances, in order of their registration.
+    /// The appliances of the tenant, in order of registration.
     pub appliances: Vec<Appliance>,
 }
 
-/// An appliance that was not heard of for a while.
+/// An appliance that has not checked in for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SilentAppliance {
-    /// Its tenant.
+pub struct OverdueAppliance {
+    /// The tenant of the appliance.
     pub tenant: Tenant,
     /// The appliance.
     pub appliance: Appliance,
 }
 
-/// Which lines of the audit to list.
+/// Filter and page of a list of audit entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditQuery {
-    /// Only those about this tenant.
+    /// Only entries about this tenant.
     pub tenant: Option<TenantId>,
-    /// At most so many.
+    /// Maximum number of entries.
     pub limit: u32,
-    /// Only those that come after this place.
+    /// Only entries after this position.
     pub after: Option<Cursor<AuditId>>,
 }
 
-/// Which tenants to list.
+/// Filter and page of a list of tenants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TenantQuery {
-    /// Only those that run there.
+    /// Only tenants with this deployment.
     pub deployment: Option<DeploymentType>,
-    /// Only those of this contact, in any case.
+    /// Only tenants with this contact, in any case.
     pub contact: Option<EmailAddress>,
-    /// Only those whose company or e-mail contains this text, which is folded.
+    /// Only tenants whose company or email address contains this text, which must be folded.
     pub text: Option<String>,
-    /// Only those of this edition.
+    /// Only tenants with this edition.
     pub edition: Option<EditionName>,
-    /// Only those of this product.
+    /// Only tenants with this product.
     pub product: Option<ProductCode>,
-    /// Only those with this status.
+    /// Only tenants with this status.
     pub status: Option<TenantStatus>,
-    /// At most so many.
+    /// Maximum number of tenants.
     pub limit: u32,
-    /// Only those that come after this place.
+    /// Only tenants after this position.
     pub after: Option<Cursor<TenantId>>,
 }

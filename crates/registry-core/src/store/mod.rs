@@ -1,16 +1,16 @@
-//! The storage port: coarse methods, each one transaction, each around a pure decision.
+//! The storage port. Each method is coarse: one transaction around one pure decision.
 //!
-//! What every implementation MUST do, whatever the method:
-//! - behave as if the facts were held while the decision runs: by locks in the order tenant,
-//!   entitlement, code, appliance, or by a guarded write that lands only if the facts still hold,
-//!   else decides again (at most 3 times, then [`StoreError::Contended`]);
-//! - apply all writes of [`Decision::Commit`] in their order, or none, and none of a
+//! For every method, an implementation MUST:
+//! - behave as if the facts were locked while the decision runs. Either it locks rows in the order
+//!   tenant, entitlement, code, appliance; or it guards its writes to apply only if the facts are
+//!   unchanged, and otherwise decides again (at most 3 times, then [`StoreError::Contended`]);
+//! - apply all writes of a [`Decision::Commit`] in order, or none of them, and none of a
 //!   [`Decision::Abort`];
-//! - finish what it began when the caller goes away;
+//! - complete a transaction that it has begun, even if the caller is cancelled;
 //! - await nothing but the database between begin and commit.
 //!
-//! The conformance suite of registry-testkit holds every implementation against these, and the
-//! MUSTs below.
+//! The conformance suite of registry-testkit checks these rules and every MUST below on each
+//! implementation.
 
 mod decision;
 mod facts;
@@ -36,31 +36,30 @@ pub use decision::{Decide, DecideError, Decision, Outcome};
 
 pub use facts::{
     AuditQuery, CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector,
-    ListedRelease, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts,
-    RetentionKind, SilentAppliance, TenantFacts, TenantKey, TenantQuery, TenantRecord,
-    TenantSelector,
+    ListedRelease, OverdueAppliance, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts,
+    ReleaseFacts, RetentionKind, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 pub use write::{Replay, ReplayRecord, SignInWrite, Write};
 
-/// Why the store did not answer.
+/// Errors of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Others were in the way, too often or too long; trying again helps.
+    /// Other transactions interfered too often or for too long. A retry helps.
     #[error("the database is busy: {0}")]
     Contended(String),
-    /// It cannot be reached.
+    /// The database cannot be reached.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// It holds what it must not hold, or a write broke one of its constraints.
-    #[error("the database refused or is damaged: {0}")]
+    /// The database has invalid content, or a write violated one of its constraints.
+    #[error("the database rejected the change or is damaged: {0}")]
     Corrupt(String),
 }
 
-/// The store.
+/// The port to persistent storage.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Registers a tenant, or finds it again by its subscription. Two registrations of one
-    /// subscription MUST see each other: the second decides with the first one's tenant.
+    /// Registers a tenant, or finds it by its subscription. Of two registrations of one
+    /// subscription, the second MUST decide with the tenant of the first.
     async fn tenant_register(
         &self,
         subscription: Option<SubscriptionId>,
@@ -68,8 +67,8 @@ pub trait Store: Send + Sync {
         decide: Decide<RegisterFacts, Issued>,
     ) -> Result<Outcome<Issued>, StoreError>;
 
-    /// Redeems a code. However many race for one, exactly one decision that consumes it MUST be
-    /// committed.
+    /// Redeems a code. However many callers race for a code, exactly one decision that consumes it
+    /// MUST be committed.
     async fn code_redeem(
         &self,
         key: RedeemKey,
@@ -77,7 +76,7 @@ pub trait Store: Send + Sync {
         decide: Decide<RedeemFacts, Redeemed>,
     ) -> Result<Outcome<Redeemed>, StoreError>;
 
-    /// Re-issues a tenant's code. It MUST be atomic against a racing redemption.
+    /// Re-issues a tenant's code. MUST be atomic against a concurrent redemption.
     async fn code_reissue(
         &self,
         selector: TenantSelector,
@@ -85,7 +84,8 @@ pub trait Store: Send + Sync {
         decide: Decide<ReissueFacts, Issued>,
     ) -> Result<Outcome<Issued>, StoreError>;
 
-    /// Changes an entitlement, or grants one. Two changes of one subscription MUST see each other.
+    /// Grants or changes an entitlement. Of two changes of one subscription, the second MUST see
+    /// the first.
     async fn entitlement_change(
         &self,
         key: EntitlementKey,
@@ -93,16 +93,16 @@ pub trait Store: Send + Sync {
         decide: Decide<EntitlementFacts, EntitlementChanged>,
     ) -> Result<Outcome<EntitlementChanged>, StoreError>;
 
-    /// Changes a tenant, or an appliance of it.
+    /// Changes a tenant or one of its appliances.
     async fn tenant_change(
         &self,
         key: TenantKey,
         decide: Decide<TenantFacts, Tenant>,
     ) -> Result<Outcome<Tenant>, StoreError>;
 
-    /// Checks an appliance in. MUST record `now` as its last check-in, unless it was later,
-    /// whatever is decided; the facts are those after that. Where the decision aborts, that record
-    /// MAY last.
+    /// Checks an appliance in. Before it loads the facts, this MUST record `now` as the time of the
+    /// last check-in, unless a later time is recorded. That record MUST persist even if the
+    /// decision refuses, and MAY persist if it aborts.
     async fn check_in(
         &self,
         digest: CredentialDigest,
@@ -111,109 +111,111 @@ pub trait Store: Send + Sync {
         decide: Decide<Option<CredentialFacts>, CheckedIn>,
     ) -> Result<Outcome<CheckedIn>, StoreError>;
 
-    /// What a credential opens. MUST write nothing.
+    /// Returns a credential with its appliance, tenant and entitlement. MUST NOT write.
     async fn credential_show(
         &self,
         digest: CredentialDigest,
     ) -> Result<Option<CredentialFacts>, StoreError>;
 
-    /// Changes the releases of a channel. Two changes of one channel MUST see each other.
+    /// Changes the releases of a channel. Of two changes of one channel, the second MUST see the
+    /// first.
     async fn release_change(
         &self,
         channel: Channel,
         decide: Decide<ReleaseFacts, Release>,
     ) -> Result<Outcome<Release>, StoreError>;
 
-    /// The current release of a channel. MUST NOT be one that was yanked.
+    /// Returns the current release of a channel. MUST NOT return a yanked one.
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError>;
 
-    /// All releases, of a channel or of all, newest first (ties by descending id).
+    /// Lists the releases of a channel, or of all, newest first (ties by descending id).
     async fn release_list(
         &self,
         channel: Option<Channel>,
     ) -> Result<Vec<ListedRelease>, StoreError>;
 
-    /// The release whose file has this key.
+    /// Returns the release whose file has this key.
     async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError>;
 
-    /// The install code with this id, and its tenant. MUST write nothing.
+    /// Returns the install code with this id, and its tenant. MUST NOT write.
     async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError>;
 
-    /// The tenants that fit the query, newest registration first (ties by descending id), at most
-    /// `query.limit`, after `query.after`. Of the codes each record has the newest install code
-    /// only. Paging MUST NOT skip or repeat a tenant that was there all the time.
+    /// Lists the tenants that match the query, newest registration first (ties by descending id),
+    /// at most `query.limit`, after `query.after`. Each record has only the newest install code.
+    /// Pagination MUST NOT skip or repeat a tenant that exists throughout.
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError>;
 
-    /// One tenant with everything.
+    /// Returns a tenant with everything that belongs to it.
     async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError>;
 
-    /// Licensed appliances that are not revoked, of tenants that are not closed, and were not heard
-    /// of since `since`: by their last check-in, or else their registration. Those that were silent
-    /// for longest come first (ties by tenant and id), at most `limit`.
-    async fn appliances_silent(
+    /// Lists licensed, unrevoked appliances that have not checked in since `since` (or, without any
+    /// check-in, were registered before it). Leaves out suspended and cancelled tenants. The
+    /// longest silence comes first (ties by tenant and id), at most `limit`.
+    async fn appliances_overdue(
         &self,
         since: Timestamp,
         limit: u32,
-    ) -> Result<Vec<SilentAppliance>, StoreError>;
+    ) -> Result<Vec<OverdueAppliance>, StoreError>;
 
-    /// The lines of the audit that fit the query, newest first (ties by descending id), at most
+    /// Lists the audit entries that match the query, newest first (ties by descending id), at most
     /// `query.limit`.
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Counts an event into the one line of its action, source, code and time, and adds the line
-    /// where there is none. Its action MUST be one that
-    /// [`Action::is_counted`](crate::audit::Action::is_counted).
+    /// Adds one to the count of the audit entry with the same action, source, code and time, or
+    /// inserts the entry if there is no such one. The action MUST be one that
+    /// [`is_counted`](crate::audit::Action::is_counted).
     async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError>;
 
-    /// Leases the oldest of the queued mails that are due at `now`: no other lease MUST return it
-    /// before `until`, or before it is settled.
+    /// Leases the oldest queued mail that is due at `now`. Another lease MUST NOT return this mail
+    /// before `until`, unless the mail is settled first.
     async fn mail_lease(
         &self,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<QueuedMail>, StoreError>;
 
-    /// Settles a mail that was leased until `until`. A sent one MUST lose its secret, and what an
-    /// earlier try said. One that was discarded meanwhile stays discarded, unless it was sent. One
-    /// that others have leased meanwhile MUST NOT become due by it.
+    /// Settles a mail that was leased until `until`. A sent mail MUST lose its secret and its last
+    /// error. A mail that was discarded in the meantime stays discarded, unless it was sent. A mail
+    /// that another worker has leased in the meantime MUST NOT become due through this call.
     async fn mail_settle(
         &self,
         id: MailId,
         until: Timestamp,
-        settlement: DeliveryOutcome,
+        outcome: DeliveryOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// The mails that fit the query, newest first (ties by descending id), at most `query.limit`.
+    /// Lists the mails that match the query, newest first (ties by descending id), at most
+    /// `query.limit`.
     async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError>;
 
-    /// Changes a mail of the outbox.
+    /// Changes a mail in the outbox.
     async fn mail_change(
         &self,
         id: MailId,
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError>;
 
-    /// A link or a session, also one that has ended. MUST write nothing.
+    /// Returns a sign-in link or session, even if it has expired. MUST NOT write.
     async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError>;
 
-    /// Changes a link or a session, or makes one. Two changes of one MUST see each other: of those
-    /// who race for a link, exactly one finds it.
+    /// Creates or changes a sign-in link or session. Of two changes of one, the second MUST see the
+    /// first: of several callers that race for a link, exactly one finds it.
     async fn sign_in_change(
         &self,
         digest: SignInDigest,
         decide: Decide<Option<SignIn>, SignIn>,
     ) -> Result<Outcome<SignIn>, StoreError>;
 
-    /// How many rows of this kind ended before `before`.
+    /// Counts the rows of this kind that ended before `before`.
     async fn count_expired(
         &self,
         kind: RetentionKind,
         before: Timestamp,
     ) -> Result<u64, StoreError>;
 
-    /// Deletes up to `limit` rows of this kind that ended before `before`, and returns how many.
-    /// MUST be one short transaction.
+    /// Deletes up to `limit` rows of this kind that ended before `before`, and returns their
+    /// number. MUST be one short transaction.
     async fn delete_expired(
         &self,
         kind: RetentionKind,
@@ -221,14 +223,14 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<u64, StoreError>;
 
-    /// The master keys that unconsumed codes were digested and unsent mails were sealed under.
+    /// Returns the ids of the master keys behind unconsumed codes and unsent mails.
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError>;
 
-    /// Records the first of `ring` as the master key that codes are digested under now, and returns
-    /// `None`. Where one is recorded that is not in `ring`, it MUST change nothing, and return
-    /// that: of processes with different keys that start at once, one wins.
+    /// Records the first key of `ring` as the master key for new code digests, and returns `None`.
+    /// If a key is recorded that is not in `ring`, this MUST change nothing and return the recorded
+    /// key: of several processes that start at once with different keys, one wins.
     async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError>;
 
-    /// Whether the store answers, and takes a write.
+    /// Checks that the store responds and accepts a write.
     async fn probe(&self) -> Result<(), StoreError>;
 }

@@ -1,4 +1,4 @@
-//! Writes: the changes to rows that a decision asks for.
+//! Writes: the changes to rows that a decision returns.
 
 use crate::appliance::{Appliance, Credential};
 use crate::audit::AuditEntry;
@@ -7,138 +7,156 @@ use crate::entitlement::Entitlement;
 use crate::id::{CodeId, EntitlementId, MailId, ReleaseId, TenantId};
 use crate::install_code::{Consumption, InstallCode};
 use crate::mail::QueuedMail;
+use crate::refusal::Refusal;
 use crate::release::Release;
 use crate::secret::{Sealed, SignInDigest};
 use crate::sign_in::{Principal, SignIn, SignInKind};
+use crate::store::Outcome;
 use crate::tenant::Tenant;
 use crate::text::{ApplianceId, Channel};
 
-/// A request that came with an idempotency key.
+/// A request with an idempotency key.
 ///
-/// A store MUST, before it loads any fact, look for a record under `(scope, key_digest)` that has
-/// not ended at `now`: with the same fingerprint it answers [`Outcome::Replayed`], with another one
-/// refuses with [`Refusal::KeyReused`]. The record is a write like any other
-/// ([`Write::PutReplay`]), so it exists exactly when its effects do. Of two twins in flight, the
-/// second MUST wait for the first, then replay.
+/// Before it loads any fact, a store MUST look for a record under `(scope, key_digest)` that has
+/// not expired at `now`. If the record has the same fingerprint, the outcome is
+/// [`Outcome::Replayed`]; otherwise it is a refusal with [`Refusal::KeyReused`]. The record is a
+/// write like any other ([`Write::PutReplay`]), so it exists if and only if the effects of the
+/// request do. Of two concurrent requests with the same key, the second MUST wait for the first,
+/// then replay.
 ///
 /// [`Outcome::Replayed`]: crate::store::Outcome::Replayed
 /// [`Refusal::KeyReused`]: crate::refusal::Refusal::KeyReused
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
-    /// Route and caller that the key belongs to.
+    /// The route and the caller that the key belongs to.
     pub scope: String,
     /// SHA-256 of the key.
     pub key_digest: [u8; 32],
     /// SHA-256 of the request.
     pub fingerprint: [u8; 32],
-    /// When it was asked.
+    /// Time of the request.
     pub now: Timestamp,
 }
 
-/// A recorded answer.
+/// A recorded response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayRecord {
-    /// What it answers.
+    /// The request.
     pub request: Replay,
-    /// The answer.
+    /// The sealed response.
     pub answer: Sealed,
-    /// When it is forgotten.
+    /// Expiry of the record.
     pub expires_at: Timestamp,
 }
 
-/// One change to a row. Where it says *put*, the row is inserted, or replaced whole under its id.
+impl ReplayRecord {
+    /// Returns what the record answers to a request under its key: the recorded response to the
+    /// same request, a refusal of a different one. `None` if the record has expired.
+    #[must_use]
+    pub fn outcome<T>(&self, request: &Replay) -> Option<Outcome<T>> {
+        if self.expires_at <= request.now {
+            None
+        } else if self.request.fingerprint == request.fingerprint {
+            Some(Outcome::Replayed(self.answer.clone()))
+        } else {
+            Some(Outcome::Refused(Refusal::KeyReused))
+        }
+    }
+}
+
+/// One change to a row. *Put* inserts the row, or replaces the whole row with the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Puts a tenant.
     PutTenant(Box<Tenant>),
-    /// Puts an entitlement. MUST fail where the tenant has another active one, or the subscription
-    /// is another's.
+    /// Puts an entitlement. MUST fail if the tenant has another active one, or if another
+    /// entitlement has the subscription.
     PutEntitlement(Box<Entitlement>),
-    /// Inserts a code. MUST fail where its tenant (an activation code's: its entitlement) has one
-    /// that is neither consumed nor superseded, or where the digest is taken.
+    /// Inserts a code. MUST fail if the digest exists, or if the tenant (for an activation code,
+    /// the entitlement) has a code that is neither consumed nor superseded.
     InsertCode(Box<InstallCode>),
-    /// Marks a code as redeemed. MUST fail where it already is, or is superseded.
+    /// Marks a code as redeemed. MUST fail if the code is consumed or superseded.
     ConsumeCode {
         /// The code.
         code: CodeId,
-        /// When and by whom.
+        /// The time and the appliance of the redemption.
         consumption: Consumption,
-        /// The tenant it is now of.
+        /// The tenant that the code belongs to from now on.
         tenant: TenantId,
     },
     /// Marks the unconsumed install codes of a tenant as superseded.
     SupersedeCodes {
         /// The tenant.
         tenant: TenantId,
-        /// When.
+        /// Time of the replacement.
         at: Timestamp,
     },
     /// Marks the unconsumed activation codes of an entitlement as superseded.
     SupersedeActivationCodes {
         /// The entitlement.
         entitlement: EntitlementId,
-        /// When.
+        /// Time of the replacement.
         at: Timestamp,
     },
     /// Puts an appliance, under (tenant, appliance id).
     PutAppliance(Box<Appliance>),
-    /// Forgets which licenses the tenant's appliances were issued, so that each gets one at its
+    /// Clears the licenses recorded for the tenant's appliances, so that each gets a new one at its
     /// next check-in.
-    ForgetLicenses {
-        /// Whose they are.
+    ClearLicenses {
+        /// The tenant of the appliances.
         tenant: TenantId,
     },
     /// Deletes all credentials of an appliance.
     DeleteCredentials {
-        /// Whose it is.
+        /// The tenant of the appliance.
         tenant: TenantId,
         /// The appliance.
         appliance: ApplianceId,
     },
     /// Inserts a credential.
     InsertCredential(Credential),
-    /// Marks a credential as used, where it is not yet, and deletes the appliance's credentials
-    /// that were issued no later than it: whoever uses the new one has it.
+    /// Marks a credential as used, unless it already is, and deletes the appliance's other
+    /// credentials that were issued no later: an appliance that uses this one has received it.
     UseCredential {
         /// The credential.
         credential: Credential,
-        /// When it was first used.
+        /// Time of the first use.
         at: Timestamp,
     },
     /// Puts a mail into the outbox.
     EnqueueMail(Box<QueuedMail>),
     /// Discards the tenant's mails with codes that were not sent, queued or given up, and blanks
-    /// their secrets.
+    /// Discards the tenant's queued and dead mails with codes, and blanks their secrets.
     DiscardMails {
         /// The tenant.
         tenant: TenantId,
-        /// When.
+        /// Time of the discard.
         at: Timestamp,
     },
-    /// Queues a mail again that was given up, or makes a queued one due, and counts its tries anew:
-    /// the last one's error goes. Nothing where it was sent or discarded.
+    /// Makes a dead or queued mail due, resets its number of attempts, and clears its last error.
+    /// Does nothing if the mail was sent or discarded.
     RequeueMail {
         /// The mail.
         mail: MailId,
-        /// When it is due.
+        /// Time at which the mail is due.
         at: Timestamp,
     },
     /// Discards a mail that was not sent, and blanks its secret.
     DiscardMail {
         /// The mail.
         mail: MailId,
-        /// When.
+        /// Time of the discard.
         at: Timestamp,
     },
-    /// Inserts an audit line.
+    /// Appends an audit entry.
     AppendAudit(Box<AuditEntry>),
-    /// Records an answer for replay, over one that has ended.
+    /// Records a response for replay. Replaces an expired record of the same key.
     PutReplay(Box<ReplayRecord>),
-    /// Puts a release. MUST fail where its channel has this version under another id.
+    /// Puts a release. MUST fail if the channel has the same version under another id.
     PutRelease(Box<Release>),
-    /// Changes links and sessions.
+    /// Changes sign-in links and sessions.
     SignIn(SignInWrite),
-    /// Makes a release the current one of its channel, or none.
+    /// Makes a release the current one of its channel. `None` leaves the channel without one.
     SetCurrent {
         /// The channel.
         channel: Channel,
@@ -147,25 +165,25 @@ pub enum Write {
     },
 }
 
-/// One change to the links and sessions.
+/// One change to sign-in links and sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignInWrite {
-    /// Inserts a link or a session. MUST fail where its digest is taken.
+    /// Inserts a link or session. MUST fail if the digest exists.
     Insert(Box<SignIn>),
     /// Marks a session as used.
     Use {
         /// The session.
         session: SignInDigest,
-        /// When.
+        /// Time of the use.
         at: Timestamp,
     },
     /// Deletes one link or session.
     Delete(SignInDigest),
-    /// Deletes a principal's links and sessions, or those of one kind.
+    /// Deletes a principal's links and sessions.
     DeleteAll {
-        /// Whose.
+        /// The principal.
         principal: Principal,
-        /// Which; both, where there is none.
+        /// The kind to delete; `None` deletes both.
         kind: Option<SignInKind>,
     },
 }
@@ -177,7 +195,7 @@ impl From<SignInWrite> for Write {
 }
 
 impl Write {
-    /// An audit line as a write.
+    /// Wraps an audit entry as a write.
     #[must_use]
     pub fn audit(entry: AuditEntry) -> Self {
         Self::AppendAudit(Box::new(entry))

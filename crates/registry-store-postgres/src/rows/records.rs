@@ -1,6 +1,6 @@
 //! What happened and what is to happen: mails, audit, recorded answers, releases.
 
-use registry_core::audit::{Action, Actor, AuditEntry};
+use registry_core::audit::{Action, Actor, AuditDetail, AuditEntry};
 use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
 use registry_core::mail::{MailState, QueuedMail};
@@ -100,7 +100,7 @@ impl TryFrom<&AuditEntry> for AuditRow {
             tenant_id: entry.tenant_id.map(|id| id.0),
             code_id: entry.code_id.map(|id| id.0),
             mail_id: entry.mail_id.map(|id| id.0),
-            detail: entry.detail.clone(),
+            detail: entry.detail.to_stored(),
             count: number(entry.count)?,
         })
     }
@@ -118,7 +118,7 @@ impl TryFrom<AuditRow> for AuditEntry {
             tenant_id: row.tenant_id.map(Into::into),
             code_id: row.code_id.map(Into::into),
             mail_id: row.mail_id.map(Into::into),
-            detail: row.detail,
+            detail: AuditDetail::from_stored(&row.detail),
             count: number(row.count)?,
         })
     }

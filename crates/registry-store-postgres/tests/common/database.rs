@@ -1,4 +1,4 @@
-//! A database of its own for each test, in the cluster that `cargo xtask test` starts.
+//! A separate database for each test, in the cluster that `cargo xtask test` starts.
 
 use std::fs::File;
 
@@ -7,21 +7,21 @@ use throwaway_postgres::{TEST_CLUSTER, sql};
 
 use crate::common::options;
 
-/// What every database is a copy of.
+/// Name of the migrated database that each test copies.
 const TEMPLATE: &str = "registry_template";
 
-/// The address of a fresh, migrated database.
-pub(crate) async fn fresh() -> String {
+/// Creates a migrated database, and returns its URL.
+pub(crate) async fn create() -> String {
     let cluster = throwaway_postgres::test_cluster();
     let url = |database: &str| format!("{cluster}/{database}");
-    // Each test is a process of its own, so the turn to make the template is taken by a file's
-    // lock.
-    let turn = std::env::temp_dir()
+    // nextest runs each test in a separate process, so a file lock decides which one creates the
+    // template.
+    let lock = std::env::temp_dir()
         .join(format!("{TEST_CLUSTER}-{}.lock", cluster.replace(['/', ':'], "-")));
-    let turn = File::create(turn).unwrap();
-    turn.lock().unwrap();
-    let there = format!("SELECT count(*) FROM pg_database WHERE datname = '{TEMPLATE}'");
-    if sql(&url("postgres"), &there).unwrap() == "0" {
+    let lock = File::create(lock).unwrap();
+    lock.lock().unwrap();
+    let exists = format!("SELECT count(*) FROM pg_database WHERE datname = '{TEMPLATE}'");
+    if sql(&url("postgres"), &exists).unwrap() == "0" {
         sql(&url("postgres"), "CREATE DATABASE registry_making").unwrap();
         let store = PostgresStore::new(&options(&url("registry_making"))).unwrap();
         store.migrations_run().await.unwrap();
@@ -33,7 +33,7 @@ pub(crate) async fn fresh() -> String {
     }
     let name = format!("t{}", uuid());
     sql(&url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).unwrap();
-    drop(turn);
+    drop(lock);
     url(&name)
 }
 

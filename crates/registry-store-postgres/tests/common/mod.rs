@@ -1,4 +1,4 @@
-//! What every test's store is opened with.
+//! Options for the stores of the tests.
 
 use std::time::Duration;
 

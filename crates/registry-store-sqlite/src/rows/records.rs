@@ -1,7 +1,7 @@
 //! What happened and what is to happen: mails, audit, recorded answers, releases.
 
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
-use registry_core::audit::{Action, Actor, AuditEntry};
+use registry_core::audit::{Action, Actor, AuditDetail, AuditEntry};
 use registry_core::blob::BlobKey;
 use registry_core::mail::{MailState, QueuedMail};
 use registry_core::release::{Release, SignedManifest};
@@ -99,7 +99,7 @@ impl TryFrom<&AuditEntry> for AuditRow {
             tenant_id: entry.tenant_id.map(|id| id.to_string()),
             code_id: entry.code_id.map(|id| id.to_string()),
             mail_id: entry.mail_id.map(|id| id.to_string()),
-            detail: entry.detail.clone(),
+            detail: entry.detail.to_stored(),
             count: number(entry.count)?,
         })
     }
@@ -117,7 +117,7 @@ impl TryFrom<AuditRow> for AuditEntry {
             tenant_id: ids(row.tenant_id.as_ref())?,
             code_id: ids(row.code_id.as_ref())?,
             mail_id: ids(row.mail_id.as_ref())?,
-            detail: row.detail,
+            detail: AuditDetail::from_stored(&row.detail),
             count: number(row.count)?,
         })
     }

@@ -1,26 +1,26 @@
-//! What every blob store must do: a case for each MUST in `registry_core::blob`.
+//! Conformance of blob stores: a case for each MUST in `registry_core::blob`.
 
 use registry_core::blob::{BlobError, BlobKey, BlobStore};
 use registry_core::clock::Timestamp;
 
-/// Stamps the suite on a blob store: `$fresh` is an expression that makes an empty one, or
-/// something that derefs to it.
+/// Creates the conformance tests of a blob store. `$new` is an expression that creates an empty
+/// blob store, or something that derefs to one.
 #[macro_export]
 macro_rules! blob_conformance {
-    ($fresh:expr) => {
-        $crate::blob_conformance!(@cases $fresh;
-            a_file_is_visible_when_it_is_finished_and_not_before,
-            an_upload_that_is_dropped_or_aborted_leaves_nothing,
-            finishing_again_replaces_the_file_whole,
-            deleting_twice_is_no_error,
-            a_link_is_made_without_asking_for_the_file,
+    ($new:expr) => {
+        $crate::blob_conformance!(@cases $new;
+            file_is_visible_once_finished,
+            unfinished_upload_leaves_nothing,
+            second_upload_replaces_the_file,
+            deleting_twice_succeeds,
+            link_needs_no_file,
         );
     };
-    (@cases $fresh:expr; $($case:ident),+ $(,)?) => {$(
+    (@cases $new:expr; $($case:ident),+ $(,)?) => {$(
         #[tokio::test]
         async fn $case() {
-            let fresh = $fresh;
-            $crate::conformance::blob::$case(&*fresh).await;
+            let blobs = $new;
+            $crate::conformance::blob::$case(&*blobs).await;
         }
     )+};
 }
@@ -37,8 +37,8 @@ async fn put(blobs: &dyn BlobStore, key: &BlobKey, parts: &[&[u8]]) {
     upload.finish().await.unwrap();
 }
 
-/// Visibility.
-pub async fn a_file_is_visible_when_it_is_finished_and_not_before(blobs: &dyn BlobStore) {
+/// A file is visible once its upload is finished, and not before.
+pub async fn file_is_visible_once_finished(blobs: &dyn BlobStore) {
     blobs.probe().await.unwrap();
     let key = key("stable/1.0/image.iso");
     let mut upload = blobs.upload(&key, None).await.unwrap();
@@ -51,8 +51,8 @@ pub async fn a_file_is_visible_when_it_is_finished_and_not_before(blobs: &dyn Bl
     blobs.probe().await.unwrap();
 }
 
-/// Leftovers.
-pub async fn an_upload_that_is_dropped_or_aborted_leaves_nothing(blobs: &dyn BlobStore) {
+/// An upload that is dropped or aborted leaves no file.
+pub async fn unfinished_upload_leaves_nothing(blobs: &dyn BlobStore) {
     let key = key("a");
     let mut upload = blobs.upload(&key, None).await.unwrap();
     upload.write(b"content").await.unwrap();
@@ -64,8 +64,8 @@ pub async fn an_upload_that_is_dropped_or_aborted_leaves_nothing(blobs: &dyn Blo
     assert!(matches!(blobs.size(&key).await, Err(BlobError::NotFound(_))));
 }
 
-/// Replacement.
-pub async fn finishing_again_replaces_the_file_whole(blobs: &dyn BlobStore) {
+/// A second upload replaces the whole file, also with a shorter or an empty one.
+pub async fn second_upload_replaces_the_file(blobs: &dyn BlobStore) {
     let key = key("a/b");
     put(blobs, &key, &[b"long content"]).await;
     put(blobs, &key, &[b"short"]).await;
@@ -74,20 +74,20 @@ pub async fn finishing_again_replaces_the_file_whole(blobs: &dyn BlobStore) {
     assert_eq!(blobs.size(&key).await.unwrap(), 0);
 }
 
-/// Deletion.
-pub async fn deleting_twice_is_no_error(blobs: &dyn BlobStore) {
-    let (gone, stays) = (key("a/gone"), key("a/stays"));
-    put(blobs, &gone, &[b"x"]).await;
-    put(blobs, &stays, &[b"x"]).await;
-    blobs.delete(&gone).await.unwrap();
-    blobs.delete(&gone).await.unwrap();
-    assert!(matches!(blobs.size(&gone).await, Err(BlobError::NotFound(_))));
-    assert_eq!(blobs.size(&stays).await.unwrap(), 1);
+/// Deleting a file twice succeeds, and other files stay.
+pub async fn deleting_twice_succeeds(blobs: &dyn BlobStore) {
+    let (deleted, other) = (key("a/deleted"), key("a/other"));
+    put(blobs, &deleted, &[b"x"]).await;
+    put(blobs, &other, &[b"x"]).await;
+    blobs.delete(&deleted).await.unwrap();
+    blobs.delete(&deleted).await.unwrap();
+    assert!(matches!(blobs.size(&deleted).await, Err(BlobError::NotFound(_))));
+    assert_eq!(blobs.size(&other).await.unwrap(), 1);
 }
 
-/// Links.
-pub async fn a_link_is_made_without_asking_for_the_file(blobs: &dyn BlobStore) {
+/// A link is created without checking that the file exists.
+pub async fn link_needs_no_file(blobs: &dyn BlobStore) {
     let at = |seconds: i64| Timestamp::from_timestamp(1_800_000_000 + seconds, 0).unwrap();
-    let link = blobs.link(&key("stable/not-there.iso"), at(0), at(60)).await.unwrap();
-    assert!(link.expose().contains("stable/not-there.iso"), "it names the file");
+    let link = blobs.link(&key("stable/missing.iso"), at(0), at(60)).await.unwrap();
+    assert!(link.expose().contains("stable/missing.iso"), "the link contains the file's key");
 }

@@ -1,9 +1,8 @@
-//! What every mailer must do: a case for each MUST in `registry_core::mail`, held against the raw
-//! mails it delivered.
+//! Conformance of mailers: a case for each MUST in `registry_core::mail`, checked on the raw mails
+//! that were delivered.
 
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
-use registry_core::edition::EditionName;
 use registry_core::id::{MailId, ReleaseId, TenantId};
 use registry_core::install_code::PlainCode;
 use registry_core::mail::{Download, InstallCodeMessage, Mailer, Message, OutgoingMail};
@@ -12,22 +11,22 @@ use registry_core::secret::DownloadLink;
 use registry_core::text::{Channel, CompanyName, EmailAddress, PersonName, Version};
 use uuid::Uuid;
 
-/// Stamps the suite on a mailer: `$fresh` is an expression that makes one with an empty inbox
-/// behind it, as `(mailer, inbox)`, where `inbox()` returns the raw mails delivered so far.
+/// Creates the conformance tests of a mailer. `$new` is an expression that creates `(mailer,
+/// inbox)`: a mailer and an empty inbox. `inbox()` returns the raw mails delivered so far.
 #[macro_export]
 macro_rules! mail_conformance {
-    ($fresh:expr) => {
-        $crate::mail_conformance!(@cases $fresh;
-            a_mail_arrives_with_code_link_and_both_dates,
-            sending_again_carries_the_same_message_id,
-            a_mail_without_a_release_says_so,
+    ($new:expr) => {
+        $crate::mail_conformance!(@cases $new;
+            mail_has_code_link_and_dates,
+            resent_mail_keeps_its_message_id,
+            mail_without_release_says_so,
             hostile_names_stay_text,
         );
     };
-    (@cases $fresh:expr; $($case:ident),+ $(,)?) => {$(
+    (@cases $new:expr; $($case:ident),+ $(,)?) => {$(
         #[tokio::test]
         async fn $case() {
-            let (mailer, inbox) = $fresh;
+            let (mailer, inbox) = $new;
             $crate::conformance::mail::$case(&mailer, &inbox).await;
         }
     )+};
@@ -44,7 +43,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
 }
 
-/// A mail as the registry sends it, to the company and contact named.
+/// Returns a mail with an install code, as the registry sends it, to this company and contact.
 #[must_use]
 pub fn example(company: &str, contact: Option<&str>) -> OutgoingMail {
     let release = Release {
@@ -70,8 +69,8 @@ pub fn example(company: &str, contact: Option<&str>) -> OutgoingMail {
             tenant_id: TenantId(Uuid::from_u128(8)),
             company_name: CompanyName::from_stored(company.to_owned()),
             contact_name: contact.map(|name| PersonName::from_stored(name.to_owned())),
-            edition: EditionName::new("pro"),
-            code: PlainCode::read(CODE).unwrap(),
+            edition: "pro".to_owned(),
+            code: PlainCode::parse(CODE).unwrap(),
             code_expires_at: at(604_800),
             download: Some(download),
             reissued: false,
@@ -89,11 +88,9 @@ fn parse(raw: &[u8]) -> mail_parser::Message<'_> {
     mail_parser::MessageParser::default().parse(raw).expect("a mail")
 }
 
-/// The mail a customer gets.
-pub async fn a_mail_arrives_with_code_link_and_both_dates(
-    mailer: &dyn Mailer,
-    inbox: &dyn Fn() -> Vec<Vec<u8>>,
-) {
+/// The mail contains the code, the download link and both expiry dates, in text and HTML. The
+/// subject contains no code. R-register-tenant-9.
+pub async fn mail_has_code_link_and_dates(mailer: &dyn Mailer, inbox: &dyn Fn() -> Vec<Vec<u8>>) {
     mailer.probe().await.unwrap();
     mailer.send(&example("Ünïcode & Söhne <Ltd>", Some("Ada Lovelace"))).await.unwrap();
     let raw = only(inbox);
@@ -101,7 +98,7 @@ pub async fn a_mail_arrives_with_code_link_and_both_dates(
     assert_eq!(mail.to().unwrap().first().unwrap().address(), Some("ada@example.com"));
     assert_eq!(mail.date().unwrap().to_timestamp(), at(0).timestamp());
     assert!(mail.subject().unwrap().contains("Ünïcode & Söhne <Ltd>"), "{:?}", mail.subject());
-    assert!(!mail.subject().unwrap().contains("K7QP"), "subjects show on locked screens");
+    assert!(!mail.subject().unwrap().contains("K7QP"), "a locked phone shows subjects");
     let text = mail.body_text(0).unwrap().into_owned();
     let html = mail.body_html(0).unwrap().replace("&#x2f;", "/");
     for (body, link) in [(&text, LINK.to_owned()), (&html, LINK.replace('&', "&amp;"))] {
@@ -117,14 +114,14 @@ pub async fn a_mail_arrives_with_code_link_and_both_dates(
             assert!(body.contains(part), "{part} is missing in {body}");
         }
     }
-    assert!(text.lines().any(|line| line.trim() == CODE), "the code stands on a line of its own");
-    assert!(text.lines().any(|line| line.trim() == LINK), "the link stands on a line of its own");
+    assert!(text.lines().any(|line| line.trim() == CODE), "the code has its own line");
+    assert!(text.lines().any(|line| line.trim() == LINK), "the link has its own line");
     assert!(html.contains("Ünïcode &amp; Söhne &lt;Ltd&gt;"));
     assert_eq!(mail.header("Auto-Submitted").and_then(|it| it.as_text()), Some("auto-generated"));
 }
 
-/// Repetition.
-pub async fn sending_again_carries_the_same_message_id(
+/// A mail that is sent again has the same message id, so that mail clients can show it once.
+pub async fn resent_mail_keeps_its_message_id(
     mailer: &dyn Mailer,
     inbox: &dyn Fn() -> Vec<Vec<u8>>,
 ) {
@@ -137,11 +134,8 @@ pub async fn sending_again_carries_the_same_message_id(
     assert!(ids[0].contains(&mail.id.to_string()));
 }
 
-/// Nothing to download yet.
-pub async fn a_mail_without_a_release_says_so(
-    mailer: &dyn Mailer,
-    inbox: &dyn Fn() -> Vec<Vec<u8>>,
-) {
+/// A mail without a release has no link and says that there is no image yet.
+pub async fn mail_without_release_says_so(mailer: &dyn Mailer, inbox: &dyn Fn() -> Vec<Vec<u8>>) {
     let mut mail = example("Acme", None);
     let Message::InstallCode(message) = &mut mail.message else { panic!("an install code") };
     (message.download, message.reissued) = (None, true);
@@ -153,7 +147,7 @@ pub async fn a_mail_without_a_release_says_so(
     assert!(text.contains("no image") && text.contains("replaces"), "{text}");
 }
 
-/// Names that try to be more than names.
+/// Names of companies and contacts never become headers, markup or template code.
 pub async fn hostile_names_stay_text(mailer: &dyn Mailer, inbox: &dyn Fn() -> Vec<Vec<u8>>) {
     let script = "<script>alert(1)</script> {{ 7*7 }} Bcc: eve@example.com";
     let long = "שלום ".repeat(40);

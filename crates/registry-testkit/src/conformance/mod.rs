@@ -1,4 +1,5 @@
-//! The suites: public functions over a port, stamped on an adapter by one macro line in its tests.
+//! The conformance suites: public functions over a port. One macro in an adapter's tests creates a
+//! test for each function.
 
 pub mod blob;
 pub mod mail;

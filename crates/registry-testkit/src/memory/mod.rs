@@ -1,7 +1,7 @@
-//! The storage port in memory: one lock, a copy to work on, put in place only when every write went
-//! well.
+//! The storage port in memory. A change holds one lock and works on a copy of the tables, which
+//! replaces them only if every write succeeds.
 
-mod records;
+mod retention;
 mod tables;
 
 use std::sync::{Arc, Mutex};
@@ -14,35 +14,24 @@ use registry_core::clock::Timestamp;
 use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::{CodeKind, InstallCode};
 use registry_core::mail::{DeliveryOutcome, MailQuery, MailState, QueuedMail};
-use registry_core::refusal::Refusal;
 use registry_core::release::Release;
 use registry_core::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
     AuditQuery, CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey,
-    EntitlementSelector, ListedRelease, Outcome, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Replay, RetentionKind, SilentAppliance, Store, StoreError,
+    EntitlementSelector, ListedRelease, Outcome, OverdueAppliance, RedeemFacts, RedeemKey,
+    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, RetentionKind, Store, StoreError,
     TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
 
-use self::tables::Tables;
+use self::tables::{Tables, matches_query};
 
 /// A store in memory, for tests.
 #[derive(Default)]
 pub struct MemoryStore(Mutex<Tables>);
-
-fn fits(query: &TenantQuery, tenant: &Tenant) -> bool {
-    query.deployment.is_none_or(|deployment| tenant.deployment == deployment)
-        && query.status.is_none_or(|status| tenant.status == status)
-        && query.edition.as_ref().is_none_or(|edition| tenant.edition == *edition)
-        && query.product.as_ref().is_none_or(|product| tenant.product == *product)
-        && query.contact.as_ref().is_none_or(|contact| tenant.is_contact(contact))
-        && query.text.as_ref().is_none_or(|text| tenant.search_text().contains(text))
-        && query.after.is_none_or(|place| (tenant.registered_at, tenant.id) < (place.at, place.id))
-}
 
 impl MemoryStore {
     fn decide<F, T>(
@@ -54,7 +43,8 @@ impl MemoryStore {
         self.change_and_decide(replay, |_| {}, load, decide)
     }
 
-    /// Changes the tables, and then decides; both last, or neither.
+    /// Changes the tables, and then decides on the changed facts. The change and the decision's
+    /// writes are committed together, or not at all.
     fn change_and_decide<F, T>(
         &self,
         replay: Option<&Replay>,
@@ -63,16 +53,11 @@ impl MemoryStore {
         decide: &Decide<F, T>,
     ) -> Result<Outcome<T>, StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let recorded = replay
-            .and_then(|it| tables.replays.get(&(it.scope.clone(), it.key_digest)).zip(Some(it)));
-        if let Some((record, asked)) =
-            recorded.filter(|(record, asked)| record.expires_at > asked.now)
-        {
-            return Ok(if record.request.fingerprint == asked.fingerprint {
-                Outcome::Replayed(record.answer.clone())
-            } else {
-                Outcome::Refused(Refusal::KeyReused)
-            });
+        let recorded = replay.and_then(|request| {
+            tables.replays.get(&(request.scope.clone(), request.key_digest))?.outcome(request)
+        });
+        if let Some(outcome) = recorded {
+            return Ok(outcome);
         }
         let mut changed = tables.clone();
         change(&mut changed);
@@ -100,9 +85,10 @@ impl Store for MemoryStore {
             let entitlement =
                 tables.entitlement(&EntitlementSelector::Subscription(subscription.clone()));
             let bound = entitlement.as_ref().and_then(|entitlement| entitlement.tenant_id);
-            let is_it = |tenant: &&Arc<Tenant>| tenant.subscription.as_ref() == Some(&subscription);
+            let matches =
+                |tenant: &&Arc<Tenant>| tenant.subscription.as_ref() == Some(&subscription);
             let registered =
-                || tables.tenants.values().find(is_it).map(|tenant| (**tenant).clone());
+                || tables.tenants.values().find(matches).map(|tenant| (**tenant).clone());
             let tenant = bound.map_or_else(registered, |id| tables.tenant(id));
             let tenant_entitlement =
                 tenant.as_ref().and_then(|tenant| tables.active_entitlement(tenant.id));
@@ -153,10 +139,10 @@ impl Store for MemoryStore {
         replay: Option<Replay>,
         decide: Decide<Option<CredentialFacts>, CheckedIn>,
     ) -> Result<Outcome<CheckedIn>, StoreError> {
-        let touch = |tables: &mut Tables| tables.touch(digest, now);
+        let record = |tables: &mut Tables| tables.record_check_in(digest, now);
         self.change_and_decide(
             replay.as_ref(),
-            touch,
+            record,
             |tables| tables.credential_facts(digest),
             &decide,
         )
@@ -176,13 +162,13 @@ impl Store for MemoryStore {
     ) -> Result<Outcome<Release>, StoreError> {
         self.decide(
             None,
-            |tables| ReleaseFacts { releases: tables.listed(Some(&channel)) },
+            |tables| ReleaseFacts { releases: tables.list_releases(Some(&channel)) },
             &decide,
         )
     }
 
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
-        let listed = self.0.lock().unwrap().listed(Some(&channel));
+        let listed = self.0.lock().unwrap().list_releases(Some(&channel));
         Ok(listed.into_iter().find(|it| it.is_current).map(|it| it.release))
     }
 
@@ -190,7 +176,7 @@ impl Store for MemoryStore {
         &self,
         channel: Option<Channel>,
     ) -> Result<Vec<ListedRelease>, StoreError> {
-        Ok(self.0.lock().unwrap().listed(channel.as_ref()))
+        Ok(self.0.lock().unwrap().list_releases(channel.as_ref()))
     }
 
     async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
@@ -210,8 +196,9 @@ impl Store for MemoryStore {
 
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
         let tables = self.0.lock().unwrap();
-        let fitting = tables.newest_first().into_iter().filter(|tenant| fits(&query, tenant));
-        let records = fitting.take(query.limit as usize).map(|tenant| {
+        let tenants = tables.newest_first().into_iter();
+        let matching = tenants.filter(|tenant| matches_query(&query, tenant));
+        let records = matching.take(query.limit as usize).map(|tenant| {
             let mut record = tables.record(tenant);
             record.codes.retain(|code| code.kind == CodeKind::Install);
             record.codes.truncate(1);
@@ -227,12 +214,12 @@ impl Store for MemoryStore {
 
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
         let tables = self.0.lock().unwrap();
-        let fits = |entry: &&Arc<AuditEntry>| {
+        let matches = |entry: &&Arc<AuditEntry>| {
             (query.tenant.is_none() || entry.tenant_id == query.tenant)
-                && query.after.is_none_or(|place| (entry.at, entry.id) < (place.at, place.id))
+                && query.after.is_none_or(|after| (entry.at, entry.id) < (after.at, after.id))
         };
         let mut entries: Vec<_> =
-            tables.audit.values().filter(fits).map(|entry| (**entry).clone()).collect();
+            tables.audit.values().filter(matches).map(|entry| (**entry).clone()).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse((entry.at, entry.id)));
         entries.truncate(query.limit as usize);
         Ok(entries)
@@ -271,31 +258,31 @@ impl Store for MemoryStore {
         &self,
         id: MailId,
         until: Timestamp,
-        settlement: DeliveryOutcome,
+        outcome: DeliveryOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tables = self.0.lock().unwrap();
-        let was_sent = settlement == DeliveryOutcome::Sent;
+        let was_sent = outcome == DeliveryOutcome::Sent;
         let settles =
             |state| state == MailState::Queued || (was_sent && state == MailState::Discarded);
         let Some(mail) = tables.mails.get_mut(&id).filter(|mail| settles(mail.state)) else {
             return Ok(());
         };
-        let (ours, mail) = (mail.due_at == until, Arc::make_mut(mail));
+        let (is_own_lease, mail) = (mail.due_at == until, Arc::make_mut(mail));
         let attempts = mail.attempts + 1;
-        match settlement {
+        match outcome {
             DeliveryOutcome::Sent => {
                 (mail.state, mail.settled_at, mail.attempts) =
                     (MailState::Sent, Some(now), attempts);
                 (mail.sealed, mail.last_error) = (None, None);
             }
-            DeliveryOutcome::Retry { due_at, error } if ours => {
+            DeliveryOutcome::Retry { due_at, error } if is_own_lease => {
                 (mail.due_at, mail.last_error, mail.attempts) = (due_at, Some(error), attempts);
             }
-            DeliveryOutcome::Deferred { error } if ours => {
-                (mail.due_at, mail.last_error) = (now, Some(error))
+            DeliveryOutcome::Deferred { error } if is_own_lease => {
+                (mail.due_at, mail.last_error) = (now, Some(error));
             }
-            DeliveryOutcome::Dead { error } if ours => {
+            DeliveryOutcome::Dead { error } if is_own_lease => {
                 (mail.state, mail.settled_at, mail.last_error) =
                     (MailState::Dead, Some(now), Some(error));
                 mail.attempts = attempts;
@@ -309,14 +296,14 @@ impl Store for MemoryStore {
 
     async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
         let tables = self.0.lock().unwrap();
-        let fits = |mail: &&Arc<QueuedMail>| {
+        let matches = |mail: &&Arc<QueuedMail>| {
             query.id.is_none_or(|id| mail.id == id)
                 && query.tenant.is_none_or(|tenant| mail.tenant_id == tenant)
                 && query.state.is_none_or(|state| mail.state == state)
-                && query.after.is_none_or(|place| (mail.queued_at, mail.id) < (place.at, place.id))
+                && query.after.is_none_or(|after| (mail.queued_at, mail.id) < (after.at, after.id))
         };
         let mut mails: Vec<_> =
-            tables.mails.values().filter(fits).map(|mail| (**mail).clone()).collect();
+            tables.mails.values().filter(matches).map(|mail| (**mail).clone()).collect();
         mails.sort_by_key(|mail| std::cmp::Reverse((mail.queued_at, mail.id)));
         mails.truncate(query.limit as usize);
         Ok(mails)
@@ -330,22 +317,22 @@ impl Store for MemoryStore {
         self.decide(None, |tables| tables.mails.get(&id).map(|mail| (**mail).clone()), &decide)
     }
 
-    async fn appliances_silent(
+    async fn appliances_overdue(
         &self,
         since: Timestamp,
         limit: u32,
-    ) -> Result<Vec<SilentAppliance>, StoreError> {
+    ) -> Result<Vec<OverdueAppliance>, StoreError> {
         let tables = self.0.lock().unwrap();
-        let heard = |it: &Appliance| it.last_check_in_at.unwrap_or(it.registered_at);
+        let last_seen = |it: &Appliance| it.last_check_in_at.unwrap_or(it.registered_at);
         let is_silent = |it: &&Arc<Appliance>| {
-            it.license.is_some() && it.revoked_at.is_none() && heard(it) < since
+            it.license.is_some() && it.revoked_at.is_none() && last_seen(it) < since
         };
         let silent = tables.appliances.values().filter(is_silent).filter_map(|it| {
             let tenant = tables.tenant(it.tenant_id).filter(|tenant| !tenant.status.is_closed())?;
-            Some(SilentAppliance { tenant, appliance: (**it).clone() })
+            Some(OverdueAppliance { tenant, appliance: (**it).clone() })
         });
         let mut silent: Vec<_> = silent.collect();
-        silent.sort_by_key(|it| (heard(&it.appliance), it.tenant.id, it.appliance.id.clone()));
+        silent.sort_by_key(|it| (last_seen(&it.appliance), it.tenant.id, it.appliance.id.clone()));
         silent.truncate(limit as usize);
         Ok(silent)
     }
@@ -367,7 +354,7 @@ impl Store for MemoryStore {
         kind: RetentionKind,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
-        Ok(self.0.lock().unwrap().clone().delete_ended(kind, before, u32::MAX))
+        Ok(self.0.lock().unwrap().clone().delete_expired(kind, before, u32::MAX))
     }
 
     async fn delete_expired(
@@ -376,7 +363,7 @@ impl Store for MemoryStore {
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        Ok(self.0.lock().unwrap().delete_ended(kind, before, limit))
+        Ok(self.0.lock().unwrap().delete_expired(kind, before, limit))
     }
 
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
@@ -393,10 +380,10 @@ impl Store for MemoryStore {
 
     async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
         let mut tables = self.0.lock().unwrap();
-        match (&tables.ring, ring.first()) {
-            (Some(recorded), _) if !ring.contains(recorded) => Ok(Some(recorded.clone())),
+        match (&tables.master_key, ring.first()) {
+            (Some(registered), _) if !ring.contains(registered) => Ok(Some(registered.clone())),
             (_, current) => {
-                tables.ring = current.cloned();
+                tables.master_key = current.cloned();
                 Ok(None)
             }
         }

@@ -1,4 +1,4 @@
-//! The rows, their constraints, and the facts found in them.
+//! The tables with their constraints, and the facts loaded from them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, RedeemFacts, RedeemKey,
-    ReissueFacts, ReplayRecord, SignInWrite, StoreError, TenantFacts, TenantKey, TenantRecord,
-    TenantSelector, Write,
+    CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector, ListedRelease,
+    RedeemFacts, RedeemKey, ReissueFacts, ReplayRecord, SignInWrite, StoreError, TenantFacts,
+    TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::{Tenant, TenantStatus};
-use registry_core::text::ApplianceId;
+use registry_core::text::{ApplianceId, Channel};
 
 type Table<K, V> = BTreeMap<K, Arc<V>>;
 
@@ -36,14 +36,14 @@ pub(super) struct Tables {
     pub(super) replays: Table<(String, [u8; 32]), ReplayRecord>,
     pub(super) releases: Table<ReleaseId, Release>,
     pub(super) current: BTreeMap<String, ReleaseId>,
-    pub(super) ring: Option<KeyId>,
+    pub(super) master_key: Option<KeyId>,
 }
 
 fn require(holds: bool, constraint: &str) -> Result<(), StoreError> {
     if holds {
         Ok(())
     } else {
-        Err(StoreError::Corrupt(format!("constraint broken: {constraint}")))
+        Err(StoreError::Corrupt(format!("constraint violated: {constraint}")))
     }
 }
 
@@ -56,6 +56,7 @@ fn discard(mail: &mut QueuedMail, at: Timestamp) {
 }
 
 impl Tables {
+    #[expect(clippy::too_many_lines, reason = "one short arm for each kind of write")]
     pub(super) fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
         match write {
             Write::PutTenant(tenant) => {
@@ -64,7 +65,7 @@ impl Tables {
                 };
                 let clash = tenant.subscription.is_some()
                     && self.tenants.values().any(|other| clash(other));
-                require(!clash, "one tenant a subscription")?;
+                require(!clash, "one tenant per subscription")?;
                 self.tenants.insert(tenant.id, Arc::new((**tenant).clone()));
             }
             Write::PutEntitlement(entitlement) => self.put_entitlement(entitlement)?,
@@ -93,7 +94,7 @@ impl Tables {
                 let key = (appliance.tenant_id, appliance.id.clone());
                 self.appliances.insert(key, Arc::new((**appliance).clone()));
             }
-            Write::ForgetLicenses { tenant } => {
+            Write::ClearLicenses { tenant } => {
                 for appliance in self.appliances.values_mut().filter(|it| it.tenant_id == *tenant) {
                     Arc::make_mut(appliance).license = None;
                 }
@@ -124,14 +125,14 @@ impl Tables {
                 require(before.is_none(), "unique mail ids")?;
             }
             Write::DiscardMails { tenant, at } => {
-                let dies = |mail: &QueuedMail| {
+                let is_obsolete = |mail: &QueuedMail| {
                     mail.tenant_id == *tenant
                         && matches!(mail.state, MailState::Queued | MailState::Dead)
                         && matches!(mail.message, QueuedMessage::InstallCode { .. })
                 };
                 self.mails
                     .values_mut()
-                    .filter(|mail| dies(mail))
+                    .filter(|mail| is_obsolete(mail))
                     .for_each(|mail| discard(Arc::make_mut(mail), *at));
             }
             Write::RequeueMail { mail, at } => {
@@ -175,8 +176,9 @@ impl Tables {
         Ok(())
     }
 
-    fn supersede(&mut self, at: Timestamp, dies: impl Fn(&InstallCode) -> bool) {
-        for code in self.codes.values_mut().filter(|code| dies(code) && is_unused(code)) {
+    /// Supersedes the unused codes that `selects` selects.
+    fn supersede(&mut self, at: Timestamp, selects: impl Fn(&InstallCode) -> bool) {
+        for code in self.codes.values_mut().filter(|code| selects(code) && is_unused(code)) {
             Arc::make_mut(code).superseded_at = Some(at);
         }
     }
@@ -191,11 +193,11 @@ impl Tables {
         let same = others().any(|other| {
             other.subscription.is_some() && other.subscription == entitlement.subscription
         });
-        require(!same, "one entitlement a subscription")?;
+        require(!same, "one entitlement per subscription")?;
         let bound = entitlement.is_active() && entitlement.tenant_id.is_some();
         let second =
             others().any(|other| other.is_active() && other.tenant_id == entitlement.tenant_id);
-        require(!(bound && second), "one active entitlement a tenant")?;
+        require(!(bound && second), "one active entitlement per tenant")?;
         self.entitlements.insert(entitlement.id, Arc::new(entitlement.clone()));
         Ok(())
     }
@@ -205,9 +207,9 @@ impl Tables {
             CodeKind::Install => other.tenant_id == code.tenant_id,
             CodeKind::Activation => other.entitlement_id == code.entitlement_id,
         };
-        let live_twin =
+        let is_rival =
             |other: &InstallCode| other.kind == code.kind && is_unused(other) && same_owner(other);
-        require(!self.codes.values().any(|other| live_twin(other)), "one live code an owner")?;
+        require(!self.codes.values().any(|other| is_rival(other)), "one live code per owner")?;
         require(
             !self.codes.values().any(|other| other.digest == code.digest),
             "unique code digests",
@@ -220,7 +222,7 @@ impl Tables {
         match write {
             SignInWrite::Insert(sign_in) => {
                 let before = self.sign_ins.insert(sign_in.digest.0, Arc::new((**sign_in).clone()));
-                return require(before.is_none(), "unique digests of sign-ins");
+                return require(before.is_none(), "unique sign-in digests");
             }
             SignInWrite::Use { session, at } => {
                 if let Some(session) = self.sign_ins.get_mut(&session.0) {
@@ -248,20 +250,20 @@ impl Tables {
     }
 
     pub(super) fn entitlement(&self, selector: &EntitlementSelector) -> Option<Entitlement> {
-        let is_it = |entitlement: &&Arc<Entitlement>| match selector {
+        let is_selected = |entitlement: &&Arc<Entitlement>| match selector {
             EntitlementSelector::Id(id) => entitlement.id == *id,
             EntitlementSelector::Subscription(subscription) => {
                 entitlement.subscription.as_ref() == Some(subscription)
             }
         };
-        self.entitlements.values().find(is_it).map(|entitlement| (**entitlement).clone())
+        self.entitlements.values().find(is_selected).map(|entitlement| (**entitlement).clone())
     }
 
     pub(super) fn active_entitlement(&self, tenant: TenantId) -> Option<Entitlement> {
-        let is_it = |entitlement: &&Arc<Entitlement>| {
+        let is_selected = |entitlement: &&Arc<Entitlement>| {
             entitlement.tenant_id == Some(tenant) && entitlement.is_active()
         };
-        self.entitlements.values().find(is_it).map(|entitlement| (**entitlement).clone())
+        self.entitlements.values().find(is_selected).map(|entitlement| (**entitlement).clone())
     }
 
     pub(super) fn redeem_facts(&self, key: &RedeemKey) -> RedeemFacts {
@@ -300,8 +302,8 @@ impl Tables {
         }
     }
 
-    /// Records a check-in.
-    pub(super) fn touch(&mut self, digest: CredentialDigest, now: Timestamp) {
+    /// Records the time of a check-in.
+    pub(super) fn record_check_in(&mut self, digest: CredentialDigest, now: Timestamp) {
         let Some(credential) = self.credentials.get(&digest.0) else { return };
         let key = (credential.tenant_id, credential.appliance_id.clone());
         if let Some(appliance) = self.appliances.get_mut(&key) {
@@ -322,6 +324,24 @@ impl Tables {
         })
     }
 
+    /// Returns the releases of a channel, or of all channels, newest first.
+    pub(super) fn list_releases(&self, channel: Option<&Channel>) -> Vec<ListedRelease> {
+        let releases = self
+            .releases
+            .values()
+            .filter(|release| channel.is_none_or(|channel| release.channel == *channel));
+        let mut listed: Vec<_> = releases
+            .map(|release| ListedRelease {
+                is_current: release.yanked_at.is_none()
+                    && self.current.get(release.channel.as_str()) == Some(&release.id),
+                release: (**release).clone(),
+            })
+            .collect();
+        listed.sort_by_key(|it| std::cmp::Reverse((it.release.published_at, it.release.id)));
+        listed
+    }
+
+    /// Returns the tenants, newest registration first.
     pub(super) fn newest_first(&self) -> Vec<&Arc<Tenant>> {
         let mut tenants: Vec<_> = self.tenants.values().collect();
         tenants.sort_by_key(|tenant| std::cmp::Reverse((tenant.registered_at, tenant.id)));
@@ -366,4 +386,15 @@ impl Tables {
             appliances: appliances.into_iter().map(|it| (**it).clone()).collect(),
         }
     }
+}
+
+/// True if the tenant fits the query.
+pub(super) fn matches_query(query: &TenantQuery, tenant: &Tenant) -> bool {
+    query.deployment.is_none_or(|deployment| tenant.deployment == deployment)
+        && query.status.is_none_or(|status| tenant.status == status)
+        && query.edition.as_ref().is_none_or(|edition| tenant.edition == *edition)
+        && query.product.as_ref().is_none_or(|product| tenant.product == *product)
+        && query.contact.as_ref().is_none_or(|contact| tenant.is_contact(contact))
+        && query.text.as_ref().is_none_or(|text| tenant.search_text().contains(text))
+        && query.after.is_none_or(|after| (tenant.registered_at, tenant.id) < (after.at, after.id))
 }

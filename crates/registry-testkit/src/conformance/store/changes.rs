@@ -1,4 +1,4 @@
-//! One change at a time.
+//! Changes, one at a time.
 
 use std::sync::Arc;
 
@@ -12,14 +12,13 @@ use registry_core::store::{Outcome, RedeemFacts, RedeemKey, Store, Write};
 use registry_core::tenant::TenantStatus;
 use registry_core::{Error, Refusal};
 
-use super::{abort, actions, appliance, decide_so};
+use super::{abort, actions, appliance, run_decision};
 use crate::World;
 use crate::world::{actor, audit};
 
-/// A registration is one transaction.
-pub async fn registering_writes_tenant_entitlement_code_mail_and_audit_together(
-    store: Arc<dyn Store>,
-) {
+/// A registration writes tenant, entitlement (paid editions), code, mail and audit entries in one
+/// transaction. R-register-tenant-1, R-register-tenant-3.
+pub async fn registration_is_one_transaction(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let pro = world.register("Acme", "pro").await;
     let record = store.tenant_show(pro.tenant_id).await.unwrap().unwrap();
@@ -42,12 +41,13 @@ pub async fn registering_writes_tenant_entitlement_code_mail_and_audit_together(
     assert_eq!(actions(&store, essentials.tenant_id).await, ["tenant_registered", "code_issued"]);
 }
 
-/// The same subscription is the same tenant.
-pub async fn a_subscription_brings_its_tenant_back_with_a_fresh_code(store: Arc<dyn Store>) {
+/// A second registration of a subscription finds the first one's tenant. The tenant gets a new
+/// code, and its earlier code is replaced. R-register-tenant-4.
+pub async fn known_subscription_gets_a_new_code(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     for edition in ["pro", "essentials"] {
         let mut new = World::new_tenant("Acme", edition);
-        new.stripe_sub_id = Some(format!("sub_{edition}"));
+        new.subscription_id = Some(format!("sub_{edition}"));
         let first = world.registry.tenant_register(new.clone(), actor()).await.unwrap();
         world.clock.advance(TimeDelta::seconds(1));
         let second = world.registry.tenant_register(new, actor()).await.unwrap();
@@ -58,10 +58,9 @@ pub async fn a_subscription_brings_its_tenant_back_with_a_fresh_code(store: Arc<
     }
 }
 
-/// A redemption is one transaction.
-pub async fn redeeming_pro_writes_appliance_and_license_and_essentials_does_not(
-    store: Arc<dyn Store>,
-) {
+/// A redemption consumes the code, installs the tenant, and adds appliance, license and audit entry
+/// in one transaction. For essentials it adds no appliance. R-register-7, R-register-20.
+pub async fn redemption_is_one_transaction(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let pro = world.register("Acme", "pro").await;
     let redeemed = world.redeem(&pro.code, "appliance-1").await.unwrap();
@@ -83,10 +82,9 @@ pub async fn redeeming_pro_writes_appliance_and_license_and_essentials_does_not(
     assert_eq!((record.tenant.status, record.appliances.len()), (TenantStatus::Installed, 0));
 }
 
-/// A re-issue is one transaction.
-pub async fn a_reissue_kills_unused_codes_and_unsent_mails_and_keeps_the_tenant(
-    store: Arc<dyn Store>,
-) {
+/// A re-issue replaces the tenant's unused codes and discards their unsent mails in one
+/// transaction. The tenant stays the same. R-reissue-4, R-reissue-6.
+pub async fn reissue_replaces_codes_and_unsent_mails(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let first = world.register("Acme", "pro").await;
     world.clock.advance(TimeDelta::seconds(1));
@@ -102,8 +100,8 @@ pub async fn a_reissue_kills_unused_codes_and_unsent_mails_and_keeps_the_tenant(
     assert_eq!((redeemed.tenant_id, redeemed.licensed.is_some()), (first.tenant_id, true));
 }
 
-/// Where signing fails, nothing is spent.
-pub async fn a_failed_signature_leaves_the_code_live(store: Arc<dyn Store>) {
+/// If signing fails, nothing is written, and the code can still be redeemed. R-register-6.
+pub async fn failed_signature_leaves_the_code_live(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "pro").await;
     let before = store.tenant_show(issued.tenant_id).await.unwrap();
@@ -117,22 +115,22 @@ pub async fn a_failed_signature_leaves_the_code_live(store: Arc<dyn Store>) {
     world.redeem(&issued.code, "a").await.unwrap();
 }
 
-/// Where the last of many writes fails, the first ones are undone.
-pub async fn a_failed_write_leaves_everything_as_it_was(store: Arc<dyn Store>) {
+/// If the last of several writes fails, the earlier ones are rolled back.
+pub async fn failed_write_rolls_everything_back(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let (acme, bolt) = (world.register("Acme", "pro").await, world.register("Bolt", "pro").await);
     let before = store.tenant_show(acme.tenant_id).await.unwrap().unwrap();
     let (mails, audit) = (world.mails(acme.tenant_id).await, actions(&store, acme.tenant_id).await);
-    let taken = store.tenant_show(bolt.tenant_id).await.unwrap().unwrap().codes.remove(0);
+    let duplicate = store.tenant_show(bolt.tenant_id).await.unwrap().unwrap().codes.remove(0);
     let mut mail = mails[0].clone();
-    mail.id = world.registry.draw_id().into();
+    mail.id = world.registry.new_id().into();
     let consumption =
         registry_core::install_code::Consumption { at: world.now(), by: appliance("a") };
     let writes = vec![
         Write::PutTenant(Box::new(before.tenant.installed(world.now()))),
         Write::ConsumeCode { code: before.codes[0].id, consumption, tenant: acme.tenant_id },
         Write::EnqueueMail(Box::new(mail)),
-        Write::InsertCode(Box::new(taken)),
+        Write::InsertCode(Box::new(duplicate)),
     ];
     world.write(writes).await.unwrap_err();
     assert_eq!(store.tenant_show(acme.tenant_id).await.unwrap().unwrap(), before);
@@ -141,34 +139,33 @@ pub async fn a_failed_write_leaves_everything_as_it_was(store: Arc<dyn Store>) {
     world.redeem(&acme.code, "a").await.unwrap();
 }
 
-/// An abort is reported and writes nothing.
-pub async fn an_abort_writes_nothing(store: Arc<dyn Store>) {
-    let outcome = decide_so(&store, abort).await.unwrap();
+/// An aborted decision is reported as aborted, and writes nothing.
+pub async fn abort_writes_nothing(store: Arc<dyn Store>) {
+    let outcome = run_decision(&store, abort).await.unwrap();
     assert!(matches!(outcome, Outcome::Aborted(_)));
     assert_eq!(audit(&*store, None).await, []);
 }
 
-/// A refusal of a known code leaves a line.
-pub async fn a_refusal_keeps_its_audit(store: Arc<dyn Store>) {
+/// A refusal commits its audit entry, and the code stays live. R-register-22.
+pub async fn refusal_commits_its_audit_entry(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "pro").await;
-    let other = Requester::Running(Some(TenantId(world.registry.draw_id())));
+    let other = Requester::Running(Some(TenantId(world.registry.new_id())));
     let refused = world.redeem_as(&issued.code, "a", other).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantMismatch)));
     let audit = audit(&*store, Some(issued.tenant_id)).await;
     let last = audit.last().unwrap();
     assert_eq!(
-        (last.action.as_str(), last.detail.as_str()),
-        ("redeem_refused", "tenant_mismatch for a")
+        (last.action.as_str(), last.detail.to_string().as_str()),
+        ("redeem_refused", "tenant_mismatch, a")
     );
     assert!(last.code_id.is_some());
     world.redeem(&issued.code, "a").await.unwrap();
 }
 
-/// An activation code whose entitlement has no tenant yet takes the one that the appliance names.
-pub async fn an_unbound_activation_code_finds_the_tenant_the_appliance_names(
-    store: Arc<dyn Store>,
-) {
+/// An activation code whose entitlement has no tenant is loaded with the tenant that the appliance
+/// names, and upgrades it. R-register-13, R-register-16.
+pub async fn unbound_activation_code_uses_the_named_tenant(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let known = world.register("Acme", "essentials").await;
     let (code, _) = world.activation_code(None).await;
@@ -183,8 +180,9 @@ pub async fn an_unbound_activation_code_finds_the_tenant_the_appliance_names(
     assert!(actions(&store, known.tenant_id).await.contains(&"tenant_upgraded"));
 }
 
-/// A code is looked up under all of its digests.
-pub async fn a_code_is_found_under_any_master_key_of_the_ring(store: Arc<dyn Store>) {
+/// A code is found by any of the given digests, which are one for each master key. Both key id and
+/// bytes must match.
+pub async fn code_is_found_by_any_digest(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let real = world.ports.vault.code_digests(&issued.code).remove(0);
@@ -193,14 +191,14 @@ pub async fn a_code_is_found_under_any_master_key_of_the_ring(store: Arc<dyn Sto
         let (store, key) =
             (store.clone(), RedeemKey { digests, tenant_id: None, appliance_id: appliance("a") });
         async move {
-            let seen = Arc::new(std::sync::Mutex::new(None));
-            let shared = seen.clone();
+            let loaded = Arc::new(std::sync::Mutex::new(None));
+            let shared = loaded.clone();
             let decide = move |facts: &RedeemFacts| {
                 *shared.lock().unwrap() = facts.code.clone();
                 abort()
             };
             store.code_redeem(key, None, Arc::new(decide)).await.unwrap();
-            seen.lock().unwrap().take().is_some()
+            loaded.lock().unwrap().take().is_some()
         }
     };
     assert!(found(vec![newer.clone(), real.clone()]).await);

@@ -1,4 +1,4 @@
-//! Checking in.
+//! Check-ins, credentials, and the changes of operators that affect them.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ fn has_token(checked_in: &CheckedIn) -> bool {
     matches!(checked_in.status, LicenseStatus::Licensed(Some(_)))
 }
 
-/// Installs an appliance of a fresh paid tenant.
+/// Installs an appliance of a new paid tenant.
 async fn installed(world: &World, company: &str) -> (TenantId, PlainCredential) {
     let issued = world.register(company, "pro").await;
     let redeemed = world.redeem(&issued.code, "appliance-1").await.expect("a redemption");
@@ -49,8 +49,9 @@ async fn appliance(store: &Arc<dyn Store>, tenant: TenantId) -> Appliance {
     store.tenant_show(tenant).await.unwrap().unwrap().appliances.remove(0)
 }
 
-/// A day in the life of an appliance.
-pub async fn a_check_in_is_recorded_and_renews_what_is_due(store: Arc<dyn Store>) {
+/// A check-in records its time, makes the tenant active, and renews the license if one is due. The
+/// time is recorded even if the entitlement was revoked. R-check-in-1, R-check-in-2.
+pub async fn check_in_renews_a_due_license(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let (tenant, credential) = installed(&world, "Acme").await;
     world.clock.advance(TimeDelta::hours(1));
@@ -86,12 +87,13 @@ pub async fn a_check_in_is_recorded_and_renews_what_is_due(store: Arc<dyn Store>
     assert_eq!(
         appliance(&store, tenant).await.last_check_in_at,
         Some(world.now()),
-        "it called all the same"
+        "the time is recorded despite the revocation"
     );
 }
 
-/// Overlapping credentials.
-pub async fn the_newest_credential_retires_the_older_ones_at_its_first_use(store: Arc<dyn Store>) {
+/// The first use of a credential retires the older ones. A used credential is never retired for an
+/// unused one. R-check-in-10, R-credential-2, R-credential-3, R-credential-4, R-register-23.
+pub async fn first_use_retires_older_credentials(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let (tenant, first) = installed(&world, "Acme").await;
     let mut credentials = vec![first];
@@ -102,20 +104,21 @@ pub async fn the_newest_credential_retires_the_older_ones_at_its_first_use(store
         credentials.push(redeemed.licensed.unwrap().credential);
     }
     let works = async |credential: &PlainCredential| check_in(&world, credential).await.is_ok();
-    assert!(works(&credentials[0]).await, "the old one keeps working");
-    assert!(works(&credentials[1]).await, "the next one too, and retires the first");
+    assert!(works(&credentials[0]).await, "the first credential keeps working");
+    assert!(works(&credentials[1]).await, "the second works too, and retires the first");
     assert!(!works(&credentials[0]).await);
     assert!(
         works(&credentials[1]).await,
-        "the last used one is not dropped for one that is unused"
+        "the last used credential is not retired for an unused one"
     );
     assert!(works(&credentials[2]).await);
     assert!(!works(&credentials[1]).await && works(&credentials[2]).await);
     assert_eq!(store.tenant_show(tenant).await.unwrap().unwrap().appliances.len(), 1);
 }
 
-/// One refusal for both.
-pub async fn an_unknown_and_a_revoked_credential_are_refused_alike(store: Arc<dyn Store>) {
+/// An unknown credential and one of a revoked appliance get the same refusal. Only the audit shows
+/// the difference. R-check-in-5, R-credential-5, R-verify-appliance-1.
+pub async fn unknown_and_revoked_credentials_look_alike(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let (tenant, credential) = installed(&world, "Acme").await;
     let unknown = PlainCredential::new("0".repeat(64));
@@ -135,7 +138,8 @@ pub async fn an_unknown_and_a_revoked_credential_are_refused_alike(store: Arc<dy
     assert!(actions(&store, tenant).await.contains(&"check_in_refused"));
 }
 
-/// Looking is no use.
+/// Verifying a credential writes nothing, and does not count as its first use. The result tells if
+/// the entitlement is active. R-credential-3, R-verify-appliance-2, R-verify-appliance-3.
 pub async fn verifying_a_credential_writes_nothing(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let (tenant, old) = installed(&world, "Acme").await;
@@ -172,8 +176,9 @@ pub async fn verifying_a_credential_writes_nothing(store: Arc<dyn Store>) {
     );
 }
 
-/// Races.
-pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<dyn Store>) {
+/// Check-ins that race each other and a revocation all succeed, and at most one of them renews the
+/// license.
+pub async fn racing_check_ins_renew_once(store: Arc<dyn Store>) {
     let world = Arc::new(World::over(store.clone()));
     let (tenant, credential) = installed(&world, "Acme").await;
     let entitlement = store.tenant_show(tenant).await.unwrap().unwrap().entitlements[0].id;
@@ -192,9 +197,9 @@ pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<
             check_in(&world, &credential).await.unwrap()
         })
     });
-    let answers: Vec<_> = join_all(racers).await.into_iter().map(|it| it.unwrap()).collect();
-    assert!(answers.iter().filter(|it| has_token(it)).count() <= 1, "one renewal is enough");
-    assert!(answers.iter().any(|it| matches!(it.status, LicenseStatus::Revoked)));
+    let results: Vec<_> = join_all(racers).await.into_iter().map(|it| it.unwrap()).collect();
+    assert!(results.iter().filter(|it| has_token(it)).count() <= 1, "more than one renewal");
+    assert!(results.iter().any(|it| matches!(it.status, LicenseStatus::Revoked)));
     let renewals =
         actions(&store, tenant).await.iter().filter(|&&it| it == "license_renewed").count();
     assert!(renewals <= 1);
@@ -202,8 +207,9 @@ pub async fn check_ins_racing_each_other_and_a_revocation_all_answer(store: Arc<
     assert!(matches!(last.status, LicenseStatus::Revoked));
 }
 
-/// Operators.
-pub async fn a_suspended_tenant_is_refused_until_it_is_resumed(store: Arc<dyn Store>) {
+/// While a tenant is suspended or cancelled, check-ins return `revoked` and re-issues are refused.
+/// Repeating a change writes no second audit entry. R-check-in-9.
+pub async fn suspended_tenant_is_refused_until_resumed(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let (tenant, credential) = installed(&world, "Acme").await;
     assert!(check_in(&world, &credential).await.is_ok());
@@ -227,22 +233,22 @@ pub async fn a_suspended_tenant_is_refused_until_it_is_resumed(store: Arc<dyn St
         store.tenant_show(tenant).await.unwrap().unwrap().tenant.status,
         TenantStatus::Active
     );
-    let done = actions(&store, tenant).await;
-    for (action, count) in [("tenant_suspended", 1), ("tenant_cancelled", 1), ("tenant_resumed", 1)]
-    {
-        assert_eq!(done.iter().filter(|&&it| it == action).count(), count, "{action}");
+    let actions = actions(&store, tenant).await;
+    for action in ["tenant_suspended", "tenant_cancelled", "tenant_resumed"] {
+        assert_eq!(actions.iter().filter(|&&it| it == action).count(), 1, "{action}");
     }
-    let nobody = TenantId(world.registry.draw_id());
+    let nobody = TenantId(world.registry.new_id());
     let refused =
         world.registry.tenant_edit(nobody, TenantEdit::Suspend, actor()).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::TenantNotFound)));
 }
 
-/// Who does not call any more.
-pub async fn appliances_are_silent_from_their_last_check_in_on(store: Arc<dyn Store>) {
+/// Licensed appliances that stopped checking in are listed, longest silence first. Revoked
+/// appliances and appliances of suspended tenants are not.
+pub async fn silent_appliances_are_listed(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut installs = Vec::new();
-    for company in ["Never", "Long ago", "Lately", "Revoked", "Suspended"] {
+    for company in ["Never", "Long ago", "Recent", "Revoked", "Suspended"] {
         installs.push(installed(&world, company).await);
     }
     let free = world.register("Free", "essentials").await;
@@ -258,21 +264,21 @@ pub async fn appliances_are_silent_from_their_last_check_in_on(store: Arc<dyn St
         .unwrap();
     world.registry.tenant_edit(installs[4].0, TenantEdit::Suspend, actor()).await.unwrap();
     let silent = async |limit| {
-        let found = world.registry.appliances_silent(2, limit).await.unwrap();
+        let found = world.registry.appliances_overdue(2, limit).await.unwrap();
         found.iter().map(|it| it.tenant.company_name.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(silent(10).await, ["Never", "Long ago"], "longest silent first");
+    assert_eq!(silent(10).await, ["Never", "Long ago"], "longest silence first");
     assert_eq!(silent(1).await, ["Never"]);
-    let found = world.registry.appliances_silent(2, 1).await.unwrap().remove(0);
+    let found = world.registry.appliances_overdue(2, 1).await.unwrap().remove(0);
     assert_eq!(found.appliance, appliance(&store, installs[0].0).await);
     world.clock.advance(TimeDelta::days(2));
     assert_eq!(
         silent(10).await,
         ["Never", "Long ago"],
-        "exactly two check-ins ago is not silent yet"
+        "an appliance is silent after more than two intervals, not after exactly two"
     );
     world.clock.advance(TimeDelta::microseconds(1));
-    assert_eq!(silent(10).await, ["Never", "Long ago", "Lately"]);
+    assert_eq!(silent(10).await, ["Never", "Long ago", "Recent"]);
     check_in(&world, &installs[0].1).await.unwrap();
-    assert_eq!(silent(10).await, ["Long ago", "Lately"]);
+    assert_eq!(silent(10).await, ["Long ago", "Recent"]);
 }

@@ -1,11 +1,12 @@
-//! Rules that a row can hold are held by the store itself, whatever a decision says; and recorded
-//! answers.
+//! Constraints that the store enforces itself, even against a wrong decision, and the replay of
+//! recorded responses.
 
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use registry_core::Refusal;
+use registry_core::entitlement::Entitlement;
 use registry_core::id::{CodeId, EntitlementId, ReleaseId};
 use registry_core::install_code::Consumption;
 use registry_core::results::Redeemed;
@@ -19,12 +20,12 @@ use super::{abort, appliance};
 use crate::World;
 use crate::world::actor;
 
-/// One live code a tenant.
-pub async fn a_tenant_has_one_live_code(store: Arc<dyn Store>) {
+/// A tenant has at most one live install code. R-codes-7.
+pub async fn tenant_has_one_live_code(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let mut code = store.tenant_show(issued.tenant_id).await.unwrap().unwrap().codes.remove(0);
-    code.id = CodeId(world.registry.draw_id());
+    code.id = CodeId(world.registry.new_id());
     code.digest = CodeDigest { bytes: [1; 32], ..code.digest };
     let second = vec![Write::InsertCode(Box::new(code.clone()))];
     assert!(matches!(world.write(second.clone()).await, Err(StoreError::Corrupt(_))));
@@ -32,8 +33,8 @@ pub async fn a_tenant_has_one_live_code(store: Arc<dyn Store>) {
     world.write([vec![supersede], second].concat()).await.unwrap();
 }
 
-/// One consumption a code.
-pub async fn a_code_is_consumed_once(store: Arc<dyn Store>) {
+/// A consumed code cannot be consumed again.
+pub async fn code_is_consumed_once(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let code = store.tenant_show(issued.tenant_id).await.unwrap().unwrap().codes.remove(0).id;
@@ -47,48 +48,60 @@ pub async fn a_code_is_consumed_once(store: Arc<dyn Store>) {
     assert_eq!(record.codes[0].consumed.as_ref().unwrap().by.as_str(), "a");
 }
 
-/// No two codes with one digest.
+/// No two codes have the same digest.
 pub async fn code_digests_are_unique(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let (acme, bolt) =
         (world.register("Acme", "essentials").await, world.register("Bolt", "essentials").await);
     let mut code = store.tenant_show(acme.tenant_id).await.unwrap().unwrap().codes.remove(0);
-    (code.id, code.tenant_id) = (CodeId(world.registry.draw_id()), Some(bolt.tenant_id));
+    (code.id, code.tenant_id) = (CodeId(world.registry.new_id()), Some(bolt.tenant_id));
     let supersede = Write::SupersedeCodes { tenant: bolt.tenant_id, at: world.now() };
     let writes = vec![supersede, Write::InsertCode(Box::new(code))];
     assert!(matches!(world.write(writes).await, Err(StoreError::Corrupt(_))));
     world.redeem(&bolt.code, "a").await.unwrap();
 }
 
-/// Entitlements.
-pub async fn a_tenant_has_one_active_entitlement_and_a_subscription_one_entitlement(
-    store: Arc<dyn Store>,
-) {
-    let world = World::over(store.clone());
+/// Registers a tenant with a subscription. Returns a copy of its entitlement under another id.
+async fn second_entitlement(world: &World) -> Entitlement {
     let mut new = World::new_tenant("Acme", "pro");
-    new.stripe_sub_id = Some("sub_1".to_owned());
+    new.subscription_id = Some("sub_1".to_owned());
     let issued = world.registry.tenant_register(new, actor()).await.unwrap();
-    let first = store.tenant_show(issued.tenant_id).await.unwrap().unwrap().entitlements.remove(0);
-    let mut second = first.clone();
-    second.id = EntitlementId(world.registry.draw_id());
-    second.license_sub = "lic_2".to_owned();
-    let put = |entitlement: &registry_core::entitlement::Entitlement| {
-        vec![Write::PutEntitlement(Box::new(entitlement.clone()))]
-    };
-    second.tenant_id = None;
-    assert!(world.write(put(&second)).await.is_err(), "the subscription is taken");
-    (second.tenant_id, second.subscription) =
-        (first.tenant_id, SubscriptionId::parse("sub_2").ok());
-    assert!(world.write(put(&second)).await.is_err(), "the tenant has an active one");
-    second.revoked_at = Some(world.now());
-    world.write(put(&second)).await.unwrap();
+    let record = world.ports.store.tenant_show(issued.tenant_id).await.unwrap().unwrap();
+    Entitlement {
+        id: EntitlementId(world.registry.new_id()),
+        license_sub: "lic_2".to_owned(),
+        ..record.entitlements[0].clone()
+    }
 }
 
-/// Releases.
-pub async fn a_version_is_published_once(store: Arc<dyn Store>) {
+fn put(entitlement: Entitlement) -> Vec<Write> {
+    vec![Write::PutEntitlement(Box::new(entitlement))]
+}
+
+/// No two entitlements have the same subscription.
+pub async fn subscription_has_one_entitlement(store: Arc<dyn Store>) {
+    let world = World::over(store);
+    let unbound = Entitlement { tenant_id: None, ..second_entitlement(&world).await };
+    assert!(world.write(put(unbound.clone())).await.is_err());
+    let subscription = SubscriptionId::parse("sub_2").ok();
+    world.write(put(Entitlement { subscription, ..unbound })).await.unwrap();
+}
+
+/// A tenant has at most one active entitlement.
+pub async fn tenant_has_one_active_entitlement(store: Arc<dyn Store>) {
+    let world = World::over(store);
+    let subscription = SubscriptionId::parse("sub_2").ok();
+    let active = Entitlement { subscription, ..second_entitlement(&world).await };
+    assert!(world.write(put(active.clone())).await.is_err());
+    let revoked_at = Some(world.now());
+    world.write(put(Entitlement { revoked_at, ..active })).await.unwrap();
+}
+
+/// No two releases of a channel have the same version.
+pub async fn version_is_published_once(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut release = world.publish("1.0", b"").await.unwrap();
-    release.id = ReleaseId(world.registry.draw_id());
+    release.id = ReleaseId(world.registry.new_id());
     assert!(world.write(vec![Write::PutRelease(Box::new(release))]).await.is_err());
 }
 
@@ -98,12 +111,13 @@ fn replay(world: &World, fingerprint: u8) -> Replay {
 }
 
 fn record(request: Replay) -> Write {
-    let answer = Sealed { key_id: KeyId("k".to_owned()), bytes: b"the answer".to_vec() };
+    let answer = Sealed { key_id: KeyId("k".to_owned()), bytes: b"the response".to_vec() };
     let expires_at = request.now + TimeDelta::hours(24);
     Write::PutReplay(Box::new(ReplayRecord { request, answer, expires_at }))
 }
 
-async fn ask(
+/// Runs a decision under a replay key.
+async fn run(
     store: &Arc<dyn Store>,
     replay: Replay,
     decision: impl Fn() -> Decision<Redeemed> + Send + Sync + 'static,
@@ -119,45 +133,47 @@ fn recording(request: Replay) -> impl Fn() -> Decision<Redeemed> + Send + Sync +
     }
 }
 
-/// The same key and request is answered from the record, another request is refused, and after its
-/// time it is new.
-pub async fn a_recorded_answer_is_replayed_until_it_ends(store: Arc<dyn Store>) {
+/// A request with the same key and fingerprint gets the recorded response, and is not decided
+/// again. The same key with another fingerprint is refused. After the record has expired, the key
+/// can be used again. R-idempotency-2, R-idempotency-3, R-idempotency-5.
+pub async fn recorded_response_is_replayed_until_expiry(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let first = ask(&store, replay(&world, 7), recording(replay(&world, 7))).await;
+    let first = run(&store, replay(&world, 7), recording(replay(&world, 7))).await;
     assert!(matches!(first, Outcome::Refused(Refusal::TenantRequired)));
     world.clock.advance(TimeDelta::hours(24) - TimeDelta::microseconds(1));
-    let again = ask(&store, replay(&world, 7), || panic!("decided again")).await;
-    assert!(matches!(again, Outcome::Replayed(sealed) if sealed.bytes == b"the answer"));
-    let other = ask(&store, replay(&world, 8), || panic!("decided again")).await;
+    let again = run(&store, replay(&world, 7), || panic!("decided again")).await;
+    assert!(matches!(again, Outcome::Replayed(sealed) if sealed.bytes == b"the response"));
+    let other = run(&store, replay(&world, 8), || panic!("decided again")).await;
     assert!(matches!(other, Outcome::Refused(Refusal::KeyReused)));
-    let mut elsewhere = replay(&world, 8);
-    elsewhere.scope = "/elsewhere".to_owned();
-    assert!(matches!(ask(&store, elsewhere, abort).await, Outcome::Aborted(_)));
+    let mut other_scope = replay(&world, 8);
+    other_scope.scope = "/other".to_owned();
+    assert!(matches!(run(&store, other_scope, abort).await, Outcome::Aborted(_)));
     world.clock.advance(TimeDelta::microseconds(1));
-    let ended = ask(&store, replay(&world, 8), recording(replay(&world, 8))).await;
-    assert!(matches!(ended, Outcome::Refused(Refusal::TenantRequired)));
-    let renewed = ask(&store, replay(&world, 8), || panic!("decided again")).await;
+    let expired = run(&store, replay(&world, 8), recording(replay(&world, 8))).await;
+    assert!(matches!(expired, Outcome::Refused(Refusal::TenantRequired)));
+    let renewed = run(&store, replay(&world, 8), || panic!("decided again")).await;
     assert!(matches!(renewed, Outcome::Replayed(_)));
 }
 
-/// What was not committed is not replayed.
-pub async fn a_recorded_answer_exists_exactly_when_its_effects_do(store: Arc<dyn Store>) {
+/// A record whose transaction was rolled back is not replayed. R-idempotency-6.
+pub async fn rolled_back_response_is_not_recorded(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let code = store.tenant_show(issued.tenant_id).await.unwrap().unwrap().codes.remove(0);
     let broken = vec![record(replay(&world, 7)), Write::InsertCode(Box::new(code))];
     world.write(broken).await.unwrap_err();
-    assert!(matches!(ask(&store, replay(&world, 7), abort).await, Outcome::Aborted(_)));
+    assert!(matches!(run(&store, replay(&world, 7), abort).await, Outcome::Aborted(_)));
 }
 
-/// Of many with one key, one is decided.
-pub async fn twins_in_flight_are_one(store: Arc<dyn Store>) {
+/// Of concurrent requests with the same key, one is decided. The others wait and get its response.
+/// R-idempotency-4.
+pub async fn concurrent_requests_with_one_key_run_once(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let twins = (0..16).map(|_| {
+    let requests = (0..16).map(|_| {
         let (store, request) = (store.clone(), replay(&world, 7));
-        tokio::spawn(async move { ask(&store, request.clone(), recording(request)).await })
+        tokio::spawn(async move { run(&store, request.clone(), recording(request)).await })
     });
-    let outcomes: Vec<_> = join_all(twins).await.into_iter().map(|it| it.unwrap()).collect();
+    let outcomes: Vec<_> = join_all(requests).await.into_iter().map(|it| it.unwrap()).collect();
     let decided = outcomes
         .iter()
         .filter(|it| matches!(it, Outcome::Refused(Refusal::TenantRequired)))

@@ -1,4 +1,5 @@
-//! What every store must do: a case for each MUST in `registry_core::store`.
+//! Conformance of stores: a case for each MUST in `registry_core::store`. Each case's doc is the
+//! requirement.
 
 mod changes;
 mod check_in;
@@ -31,82 +32,83 @@ use registry_core::text::ApplianceId;
 
 use crate::world::audit;
 
-/// Stamps the suite on a store: `$fresh` is an expression that makes an empty one, as `(store,
-/// guard)`, where the guard is what has to outlive it (a temporary folder, say).
+/// Creates the conformance tests of a store. `$new` is an expression that creates `(store,
+/// guard)`: an empty store, and a guard that outlives it, such as a temporary folder.
 #[macro_export]
 macro_rules! store_conformance {
-    ($fresh:expr) => {
-        $crate::store_conformance!(@cases $fresh;
-            registering_writes_tenant_entitlement_code_mail_and_audit_together,
-            a_subscription_brings_its_tenant_back_with_a_fresh_code,
-            redeeming_pro_writes_appliance_and_license_and_essentials_does_not,
-            a_reissue_kills_unused_codes_and_unsent_mails_and_keeps_the_tenant,
-            a_failed_signature_leaves_the_code_live,
-            a_failed_write_leaves_everything_as_it_was,
-            an_abort_writes_nothing,
-            a_refusal_keeps_its_audit,
-            an_unbound_activation_code_finds_the_tenant_the_appliance_names,
-            a_code_is_found_under_any_master_key_of_the_ring,
-            publishing_makes_a_release_current_and_never_replaces_a_version,
-            publishing_again_signs_a_release_that_has_no_manifest,
-            a_yanked_release_is_never_current_again,
-            rolling_back_goes_to_the_newest_older_release_or_the_named_one,
-            a_rollback_racing_a_yank_never_offers_what_was_withdrawn,
-            what_ended_long_ago_is_deleted_and_the_rest_is_kept,
-            a_sweep_is_bounded,
-            a_link_is_found_by_one,
-            signing_out_ends_one_session_or_all_of_a_visitor,
-            a_link_and_its_mail_are_kept_together,
-            of_16_redeemers_of_each_of_200_codes_exactly_one_wins,
-            a_reissue_racing_a_redemption_never_leaves_two_live_codes,
-            racing_registrations_of_one_subscription_are_one_tenant,
-            a_caller_that_goes_away_leaves_all_or_nothing,
-            a_tenant_has_one_live_code,
-            a_code_is_consumed_once,
+    ($new:expr) => {
+        $crate::store_conformance!(@cases $new;
+            registration_is_one_transaction,
+            known_subscription_gets_a_new_code,
+            redemption_is_one_transaction,
+            reissue_replaces_codes_and_unsent_mails,
+            failed_signature_leaves_the_code_live,
+            failed_write_rolls_everything_back,
+            abort_writes_nothing,
+            refusal_commits_its_audit_entry,
+            unbound_activation_code_uses_the_named_tenant,
+            code_is_found_by_any_digest,
+            published_release_becomes_current,
+            republishing_adds_a_missing_manifest,
+            yanked_release_is_never_current,
+            rollback_selects_another_release,
+            racing_rollback_never_offers_yanked_release,
+            only_expired_rows_are_deleted,
+            deletion_is_bounded,
+            racing_sign_ins_use_a_link_once,
+            sign_out_ends_only_own_sessions,
+            link_and_mail_are_stored_together,
+            racing_redemptions_have_one_winner,
+            racing_reissue_leaves_one_live_code,
+            racing_registrations_share_one_tenant,
+            cancelled_caller_leaves_all_or_nothing,
+            tenant_has_one_live_code,
+            code_is_consumed_once,
             code_digests_are_unique,
-            a_tenant_has_one_active_entitlement_and_a_subscription_one_entitlement,
-            a_version_is_published_once,
-            a_recorded_answer_is_replayed_until_it_ends,
-            a_recorded_answer_exists_exactly_when_its_effects_do,
-            twins_in_flight_are_one,
-            a_leased_mail_is_nobody_elses_until_the_lease_ends,
-            a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded_unless_it_was_sent,
-            a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replaced,
-            a_worker_whose_lease_ended_takes_nothing_from_the_next_one,
-            due_mails_are_leased_oldest_first_and_listed_newest_first,
-            a_mail_is_sent_again_or_discarded_by_an_operator,
-            what_an_open_endpoint_writes_is_one_line_a_source_and_minute,
+            subscription_has_one_entitlement,
+            tenant_has_one_active_entitlement,
+            version_is_published_once,
+            recorded_response_is_replayed_until_expiry,
+            rolled_back_response_is_not_recorded,
+            concurrent_requests_with_one_key_run_once,
+            mail_is_leased_to_one_worker,
+            sent_mail_loses_its_secret,
+            discarded_mail_stays_discarded_unless_sent,
+            dead_letter_keeps_its_secret,
+            late_failure_keeps_the_next_lease,
+            mails_are_leased_and_listed_in_order,
+            operator_retries_and_discards_mails,
+            counted_events_share_an_audit_entry,
             pages_neither_skip_nor_repeat,
-            the_audit_is_paged_newest_first,
-            a_timeline_has_every_line_and_every_mail_once,
-            filters_and_search_find_what_they_name,
-            a_contact_means_its_newest_tenants_that_are_not_cancelled,
-            a_tenant_is_shown_with_everything,
-            the_keys_that_live_codes_and_unsent_mails_need_are_known,
-            a_check_in_is_recorded_and_renews_what_is_due,
-            the_newest_credential_retires_the_older_ones_at_its_first_use,
-            an_unknown_and_a_revoked_credential_are_refused_alike,
+            audit_is_paged_newest_first,
+            timeline_has_every_event_once,
+            filters_and_search_select_tenants,
+            contact_selects_newest_uncancelled_tenant,
+            tenant_is_shown_in_full,
+            master_keys_in_use_are_listed,
+            check_in_renews_a_due_license,
+            first_use_retires_older_credentials,
+            unknown_and_revoked_credentials_look_alike,
             verifying_a_credential_writes_nothing,
-            appliances_are_silent_from_their_last_check_in_on,
-            check_ins_racing_each_other_and_a_revocation_all_answer,
-            a_suspended_tenant_is_refused_until_it_is_resumed,
-            a_master_key_that_others_do_not_have_is_not_recorded,
-            what_is_not_there_is_not_found,
+            silent_appliances_are_listed,
+            racing_check_ins_renew_once,
+            suspended_tenant_is_refused_until_resumed,
+            unknown_master_key_is_not_registered,
+            missing_rows_are_not_errors,
         );
     };
-    (@cases $fresh:expr; $($case:ident),+ $(,)?) => {$(
+    (@cases $new:expr; $($case:ident),+ $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
-            let (store, _guard) = $fresh;
+            let (store, _guard) = $new;
             let store: std::sync::Arc<dyn registry_core::store::Store> = std::sync::Arc::new(store);
             $crate::conformance::store::$case(store).await;
         }
     )+};
 }
 
-/// Runs writes of the suite's own through the store, as a decision that then aborts, refuses or
-/// answers.
-async fn decide_so(
+/// Runs a given decision through the store.
+async fn run_decision(
     store: &Arc<dyn Store>,
     decision: impl Fn() -> Decision<Redeemed> + Send + Sync + 'static,
 ) -> Result<Outcome<Redeemed>, StoreError> {
@@ -115,7 +117,7 @@ async fn decide_so(
 }
 
 fn abort() -> Decision<Redeemed> {
-    Decision::Abort(DecideError::Replay("told to".to_owned()))
+    Decision::Abort(DecideError::Replay("aborted by the test".to_owned()))
 }
 
 fn appliance(id: &str) -> ApplianceId {

@@ -1,10 +1,10 @@
-//! The outbox, and the lines that stand for several events.
+//! The outbox, and audit entries that count several events.
 
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use registry_core::audit::{Action, Actor, AuditEntry};
+use registry_core::audit::{Action, Actor, AuditDetail, AuditEntry};
 use registry_core::clock::Timestamp;
 use registry_core::id::{AuditId, CodeId, MailId, TenantId};
 use registry_core::mail::{DeliveryOutcome, MailQuery, MailState, QueuedMail};
@@ -28,8 +28,8 @@ async fn only(world: &World, tenant: TenantId) -> QueuedMail {
     world.mails(tenant).await.remove(0)
 }
 
-/// Leases exclude each other.
-pub async fn a_leased_mail_is_nobody_elses_until_the_lease_ends(store: Arc<dyn Store>) {
+/// A leased mail is not leased again before its lease ends, however many workers compete.
+pub async fn mail_is_leased_to_one_worker(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     for number in 0..20 {
         world.register(&format!("Company {number}"), "essentials").await;
@@ -50,10 +50,9 @@ pub async fn a_leased_mail_is_nobody_elses_until_the_lease_ends(store: Arc<dyn S
     assert_eq!(again(until).await, 20);
 }
 
-/// Settling.
-pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded_unless_it_was_sent(
-    store: Arc<dyn Store>,
-) {
+/// A failed attempt is recorded with its error, and the mail keeps its secret. A sent mail loses
+/// its secret and its last error.
+pub async fn sent_mail_loses_its_secret(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
@@ -70,32 +69,29 @@ pub async fn a_sent_mail_loses_its_secret_and_a_discarded_one_stays_discarded_un
     let mail = only(&world, issued.tenant_id).await;
     assert_eq!((mail.state, mail.attempts, mail.settled_at), (MailState::Sent, 2, Some(later)));
     assert_eq!((mail.sealed, mail.last_error), (None, None));
-
-    let bolt = world.register("Bolt", "essentials").await;
-    let id = lease(now, later).await;
-    world.reissue(bolt.tenant_id).await.unwrap();
-    let state = async || {
-        let mails = world.mails(bolt.tenant_id).await;
-        mails.iter().find(|mail| mail.id == id).unwrap().state
-    };
-    store
-        .mail_settle(
-            id,
-            later,
-            DeliveryOutcome::Retry { due_at: now, error: "busy".to_owned() },
-            now,
-        )
-        .await
-        .unwrap();
-    assert_eq!(state().await, MailState::Discarded);
-    store.mail_settle(id, later, DeliveryOutcome::Sent, now).await.unwrap();
-    assert_eq!(state().await, MailState::Sent, "what was sent was sent");
 }
 
-/// Giving up.
-pub async fn a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replaced(
-    store: Arc<dyn Store>,
-) {
+/// A mail that was discarded during its lease stays discarded, unless it was sent.
+pub async fn discarded_mail_stays_discarded_unless_sent(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let issued = world.register("Acme", "essentials").await;
+    let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
+    let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
+    world.reissue(issued.tenant_id).await.unwrap();
+    let state = async || {
+        let mails = world.mails(issued.tenant_id).await;
+        mails.iter().find(|mail| mail.id == id).unwrap().state
+    };
+    let busy = DeliveryOutcome::Retry { due_at: now, error: "busy".to_owned() };
+    store.mail_settle(id, later, busy, now).await.unwrap();
+    assert_eq!(state().await, MailState::Discarded);
+    store.mail_settle(id, later, DeliveryOutcome::Sent, now).await.unwrap();
+    assert_eq!(state().await, MailState::Sent, "a sent mail is recorded as sent");
+}
+
+/// A mail that was given up keeps its secret, so that an operator can send it again. Once its code
+/// is replaced, the mail is discarded and loses its secret.
+pub async fn dead_letter_keeps_its_secret(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let dead = world.register("Cog", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
@@ -113,12 +109,13 @@ pub async fn a_mail_that_was_given_up_keeps_its_secret_until_its_code_is_replace
     assert_eq!(
         (mail.state, &mail.sealed),
         (MailState::Discarded, &None),
-        "not with a dead code in it"
+        "a mail with a replaced code cannot be sent again"
     );
 }
 
-/// A worker that was away for longer than its lease.
-pub async fn a_worker_whose_lease_ended_takes_nothing_from_the_next_one(store: Arc<dyn Store>) {
+/// A worker whose lease has ended cannot release or give up a mail that another worker has leased
+/// since. It can still record that it sent the mail.
+pub async fn late_failure_keeps_the_next_lease(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let (start, first) = (world.now(), world.now() + TimeDelta::minutes(5));
@@ -143,18 +140,18 @@ pub async fn a_worker_whose_lease_ended_takes_nothing_from_the_next_one(store: A
     assert_eq!(
         (mail.due_at, mail.attempts, mail.last_error.as_deref()),
         (first, 0, Some("timed out")),
-        "held"
+        "deferred without counting an attempt"
     );
     store.mail_settle(id, start, DeliveryOutcome::Sent, first).await.unwrap();
     assert_eq!(
         only(&world, issued.tenant_id).await.state,
         MailState::Sent,
-        "what was sent was sent"
+        "a sent mail is recorded as sent"
     );
 }
 
-/// Order.
-pub async fn due_mails_are_leased_oldest_first_and_listed_newest_first(store: Arc<dyn Store>) {
+/// Due mails are leased oldest first. Lists are newest first, and paged.
+pub async fn mails_are_leased_and_listed_in_order(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut tenants = Vec::new();
     for number in 0..5 {
@@ -170,19 +167,20 @@ pub async fn due_mails_are_leased_oldest_first_and_listed_newest_first(store: Ar
     assert_eq!(list(MailQuery { limit: 10, ..MailQuery::default() }).await, tenants);
     assert_eq!(list(MailQuery { limit: 2, ..MailQuery::default() }).await, tenants[..2]);
     let all = store.mail_list(MailQuery { limit: 10, ..MailQuery::default() }).await.unwrap();
-    for (seen, mail) in all.iter().enumerate() {
+    for (index, mail) in all.iter().enumerate() {
         let after = Some(Cursor { at: mail.queued_at, id: mail.id });
         assert_eq!(
             list(MailQuery { limit: 2, after, ..MailQuery::default() }).await,
-            tenants[seen + 1..].iter().copied().take(2).collect::<Vec<_>>()
+            tenants[index + 1..].iter().copied().take(2).collect::<Vec<_>>()
         );
     }
     let dead = MailQuery { state: Some(MailState::Dead), limit: 10, ..MailQuery::default() };
     assert_eq!(list(dead).await, []);
 }
 
-/// What operators do.
-pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Store>) {
+/// An operator can queue an unsent mail again, or discard it. Repeating either changes nothing.
+/// Discarded mails, and mails with expired codes, cannot be sent again.
+pub async fn operator_retries_and_discards_mails(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
@@ -198,12 +196,12 @@ pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Sto
         (mail.state, mail.attempts, mail.due_at, mail.settled_at),
         (MailState::Queued, 0, now, None)
     );
-    assert_eq!(mail.last_error, None, "its tries begin anew");
+    assert_eq!(mail.last_error, None, "the attempts start again");
     edit(id, MailEdit::Retry).await.unwrap();
     let until = now + TimeDelta::seconds(30);
     assert_eq!(store.mail_lease(now, until).await.unwrap().map(|mail| mail.id), Some(id));
     edit(id, MailEdit::Retry).await.unwrap();
-    assert_eq!(store.mail_lease(now, until).await.unwrap(), None, "it is being sent");
+    assert_eq!(store.mail_lease(now, until).await.unwrap(), None, "the mail is being sent");
     world.clock.advance(TimeDelta::seconds(1));
     edit(id, MailEdit::Discard).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;
@@ -217,7 +215,7 @@ pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Sto
         matches!(again, Error::Refused(Refusal::MailSettled { state: MailState::Discarded })),
         "{again:?}"
     );
-    let missing = edit(MailId(world.registry.draw_id()), MailEdit::Retry).await.unwrap_err();
+    let missing = edit(MailId(world.registry.new_id()), MailEdit::Retry).await.unwrap_err();
     assert!(matches!(missing, Error::Refused(Refusal::MailNotFound)), "{missing:?}");
     let bolt = world.register("Bolt", "essentials").await;
     world.clock.advance(TimeDelta::days(8));
@@ -228,12 +226,13 @@ pub async fn a_mail_is_sent_again_or_discarded_by_an_operator(store: Arc<dyn Sto
     assert_eq!(
         changes.collect::<Vec<_>>(),
         ["mail_retried", "mail_discarded"],
-        "repeating it changes nothing"
+        "repeating a change writes no audit entry"
     );
 }
 
-/// Aggregation.
-pub async fn what_an_open_endpoint_writes_is_one_line_a_source_and_minute(store: Arc<dyn Store>) {
+/// Events of one action, source, code and minute are counted in one audit entry: anybody can cause
+/// such events, so each must not add a row. R-download-3.
+pub async fn counted_events_share_an_audit_entry(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let minute = world.now();
     let next = minute + TimeDelta::minutes(1);
@@ -250,8 +249,8 @@ pub async fn what_an_open_endpoint_writes_is_one_line_a_source_and_minute(store:
     ] {
         for _ in 0..expected {
             let actor = Actor { name: "anyone".to_owned(), source: source.to_owned() };
-            let id = AuditId(world.registry.draw_id());
-            let (tenant_id, mail_id, detail) = (None, None, "1.0".to_owned());
+            let id = AuditId(world.registry.new_id());
+            let (tenant_id, mail_id, detail) = (None, None, AuditDetail::value("1.0"));
             let entry =
                 AuditEntry { id, at, actor, action, tenant_id, code_id, mail_id, detail, count: 1 };
             store.audit_count(entry).await.unwrap();
@@ -266,5 +265,7 @@ pub async fn what_an_open_endpoint_writes_is_one_line_a_source_and_minute(store:
     found.sort();
     counts.sort();
     assert_eq!(found, counts);
-    assert!(lines.iter().all(|it| it.actor.name == "anyone" && it.detail == "1.0"));
+    assert!(
+        lines.iter().all(|it| it.actor.name == "anyone" && it.detail == AuditDetail::value("1.0"))
+    );
 }

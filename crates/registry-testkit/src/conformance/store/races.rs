@@ -1,4 +1,4 @@
-//! Many at once.
+//! Concurrent changes.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use super::actions;
 use crate::World;
 use crate::world::actor;
 
-/// However many race for one code, one wins.
-pub async fn of_16_redeemers_of_each_of_200_codes_exactly_one_wins(store: Arc<dyn Store>) {
+/// If many appliances race for one code, exactly one of them redeems it: 16 for each of 200 codes.
+/// R-register-21.
+pub async fn racing_redemptions_have_one_winner(store: Arc<dyn Store>) {
     let world = Arc::new(World::over(store.clone()));
     let mut issued = Vec::new();
     for number in 0..200 {
@@ -49,8 +50,9 @@ pub async fn of_16_redeemers_of_each_of_200_codes_exactly_one_wins(store: Arc<dy
     }
 }
 
-/// Re-issue against redemption.
-pub async fn a_reissue_racing_a_redemption_never_leaves_two_live_codes(store: Arc<dyn Store>) {
+/// Re-issues that race redemptions leave exactly one live code, and at most one redemption of the
+/// first code succeeds. R-reissue-5.
+pub async fn racing_reissue_leaves_one_live_code(store: Arc<dyn Store>) {
     let world = Arc::new(World::over(store.clone()));
     for round in 0..40 {
         let first = world.register(&format!("Company {round}"), "pro").await;
@@ -65,7 +67,7 @@ pub async fn a_reissue_racing_a_redemption_never_leaves_two_live_codes(store: Ar
         };
         let (a, b, c, d) = tokio::join!(redeem("a"), reissue(), redeem("b"), reissue());
         let won = [a.unwrap(), c.unwrap()].iter().filter(|result| result.is_ok()).count();
-        assert!(won <= 1, "{won} redeemers won");
+        assert!(won <= 1, "{won} redemptions succeeded");
         let reissued = [b.unwrap().unwrap(), d.unwrap().unwrap()];
         let record = store.tenant_show(first.tenant_id).await.unwrap().unwrap();
         let count = |state: fn(&CodeState) -> bool| {
@@ -73,21 +75,22 @@ pub async fn a_reissue_racing_a_redemption_never_leaves_two_live_codes(store: Ar
         };
         assert_eq!(count(|state| *state == CodeState::Live), 1);
         assert_eq!(count(|state| matches!(state, CodeState::Consumed(_))), won);
-        let mut alive = 0;
+        let mut redeemed = 0;
         for reissued in reissued {
-            alive += usize::from(world.redeem(&reissued.code, "c").await.is_ok());
+            redeemed += usize::from(world.redeem(&reissued.code, "c").await.is_ok());
         }
-        assert_eq!(alive, 1);
+        assert_eq!(redeemed, 1);
     }
 }
 
-/// One subscription, many registrations.
-pub async fn racing_registrations_of_one_subscription_are_one_tenant(store: Arc<dyn Store>) {
+/// Registrations of one subscription that race each other find the same tenant. One entitlement is
+/// granted, and one code is live. R-register-tenant-4.
+pub async fn racing_registrations_share_one_tenant(store: Arc<dyn Store>) {
     let world = Arc::new(World::over(store.clone()));
     let racers = (0..16).map(|_| {
         let world = world.clone();
         let mut new = World::new_tenant("Acme", "pro");
-        new.stripe_sub_id = Some("sub_1".to_owned());
+        new.subscription_id = Some("sub_1".to_owned());
         tokio::spawn(async move { world.registry.tenant_register(new, actor()).await.unwrap() })
     });
     let issued: Vec<_> = join_all(racers).await.into_iter().map(|issued| issued.unwrap()).collect();
@@ -99,8 +102,9 @@ pub async fn racing_registrations_of_one_subscription_are_one_tenant(store: Arc<
     assert_eq!(live, 1);
 }
 
-/// A hang-up in the middle of a redemption.
-pub async fn a_caller_that_goes_away_leaves_all_or_nothing(store: Arc<dyn Store>) {
+/// A caller that is cancelled in the middle of a redemption leaves all of the change or nothing of
+/// it, and the store keeps working.
+pub async fn cancelled_caller_leaves_all_or_nothing(store: Arc<dyn Store>) {
     let world = Arc::new(World::over(store.clone()));
     for round in 0..30 {
         let issued = world.register(&format!("Company {round}"), "pro").await;
@@ -111,7 +115,7 @@ pub async fn a_caller_that_goes_away_leaves_all_or_nothing(store: Arc<dyn Store>
         }
         caller.abort();
         drop(caller.await);
-        // The store still serves; whatever the caller began has ended, one way or the other.
+        // By now the cancelled caller's transaction has been committed or rolled back.
         let again = world.redeem(&issued.code, "b").await;
         let record = store.tenant_show(issued.tenant_id).await.unwrap().unwrap();
         assert_eq!(record.appliances.len(), 1);

@@ -1,4 +1,4 @@
-//! Listing and showing.
+//! Queries: lists, pages and single records.
 
 use std::sync::Arc;
 
@@ -17,13 +17,14 @@ use registry_core::{Error, Refusal};
 use crate::World;
 use crate::world::{actor, audit};
 
-async fn names(world: &World, asked: ListTenants) -> Vec<String> {
-    let page = world.registry.tenant_list(asked).await.unwrap();
+async fn names(world: &World, parameters: ListTenants) -> Vec<String> {
+    let page = world.registry.tenant_list(parameters).await.unwrap();
     page.items.iter().map(|item| item.record.tenant.company_name.to_string()).collect()
 }
 
-/// The audit, of all and of one tenant, also where lines are of one moment.
-pub async fn the_audit_is_paged_newest_first(store: Arc<dyn Store>) {
+/// The pages of the audit, of one tenant or all of it, have each entry once, newest first. Entries
+/// of the same time are not skipped or repeated either.
+pub async fn audit_is_paged_newest_first(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let acme = world.register("Acme", "essentials").await.tenant_id;
     world.register("Bolt", "essentials").await;
@@ -49,8 +50,9 @@ pub async fn the_audit_is_paged_newest_first(store: Arc<dyn Store>) {
     }
 }
 
-/// What happened to a tenant, from two tables, also where much is of one moment.
-pub async fn a_timeline_has_every_line_and_every_mail_once(store: Arc<dyn Store>) {
+/// The pages of a timeline have each audit entry and each mail of the tenant once, newest first.
+/// Events of the same time are not skipped or repeated either.
+pub async fn timeline_has_every_event_once(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let tenant = world.register("Acme", "essentials").await.tenant_id;
     world.register("Bolt", "essentials").await;
@@ -58,7 +60,7 @@ pub async fn a_timeline_has_every_line_and_every_mail_once(store: Arc<dyn Store>
         world.reissue(tenant).await.unwrap();
         world.clock.advance(TimeDelta::seconds(number % 2));
     }
-    let (lines, mails) =
+    let (entries, mails) =
         (audit(&*store, Some(tenant)).await.len(), world.mails(tenant).await.len());
     let (mut seen, mut cursor) = (Vec::new(), None::<String>);
     loop {
@@ -75,14 +77,15 @@ pub async fn a_timeline_has_every_line_and_every_mail_once(store: Arc<dyn Store>
     let is_mail = |event: &&Event| matches!(event, Event::Mailed(_));
     assert_eq!(
         (seen.len() - seen.iter().filter(is_mail).count(), seen.iter().filter(is_mail).count()),
-        (lines, mails)
+        (entries, mails)
     );
     for (position, event) in seen.iter().enumerate() {
         assert!(!seen[position + 1..].contains(event), "twice: {event:?}");
     }
 }
 
-/// Paging, also among tenants of one moment and with new ones coming in between.
+/// The pages of a tenant list neither skip nor repeat a tenant, even if several were registered at
+/// the same time, or new ones are registered between two pages. R-tenants-5.
 pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn Store>) {
     let world = World::over(store);
     for number in 0..25 {
@@ -98,8 +101,9 @@ pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn Store>) {
     assert!(everything[0].starts_with("Company 2"), "newest first");
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {
-        let asked = ListTenants { limit: Some("7".to_owned()), cursor, ..ListTenants::default() };
-        let page = world.registry.tenant_list(asked).await.unwrap();
+        let parameters =
+            ListTenants { limit: Some("7".to_owned()), cursor, ..ListTenants::default() };
+        let page = world.registry.tenant_list(parameters).await.unwrap();
         assert!(page.items.len() == 7 || page.next_cursor.is_none());
         seen.extend(page.items.iter().map(|item| item.record.tenant.company_name.to_string()));
         world.register("Latecomer", "essentials").await;
@@ -109,8 +113,9 @@ pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn Store>) {
     assert_eq!(seen, everything);
 }
 
-/// Filters.
-pub async fn filters_and_search_find_what_they_name(store: Arc<dyn Store>) {
+/// A filter selects the tenants with exactly its value. A search finds parts of company name and
+/// address, in any case, and takes `%`, `_` and quotes literally.
+pub async fn filters_and_search_select_tenants(store: Arc<dyn Store>) {
     let world = World::over(store);
     for (company, edition) in
         [("Müller & Söhne", "pro"), ("100% Acme_Corp", "essentials"), ("Bolt", "essentials")]
@@ -131,9 +136,9 @@ pub async fn filters_and_search_find_what_they_name(store: Arc<dyn Store>) {
     assert_eq!(names(&world, query("%")).await, ["100% Acme_Corp"]);
     assert_eq!(names(&world, query("'; DROP TABLE tenants; --")).await, [""; 0]);
     let by = |change: fn(&mut ListTenants)| {
-        let mut asked = ListTenants::default();
-        change(&mut asked);
-        asked
+        let mut parameters = ListTenants::default();
+        change(&mut parameters);
+        parameters
     };
     assert_eq!(
         names(&world, by(|it| it.edition = Some("premium".into()))).await,
@@ -141,12 +146,13 @@ pub async fn filters_and_search_find_what_they_name(store: Arc<dyn Store>) {
     );
     assert_eq!(names(&world, by(|it| it.deployment_type = Some("hosted".into()))).await, ["Bolt"]);
     assert_eq!(names(&world, by(|it| it.status = Some("installed".into()))).await, [""; 0]);
-    assert_eq!(names(&world, by(|it| it.product_code = Some("psa".into()))).await.len(), 3);
+    assert_eq!(names(&world, by(|it| it.product_code = Some("default".into()))).await.len(), 3);
     assert_eq!(names(&world, by(|it| it.product_code = Some("other".into()))).await, [""; 0]);
 }
 
-/// Contacts.
-pub async fn a_contact_means_its_newest_tenants_that_are_not_cancelled(store: Arc<dyn Store>) {
+/// A contact, in any case, selects its newest tenant that is not cancelled. `strict` refuses a
+/// contact with several such tenants. R-reissue-1, R-reissue-2.
+pub async fn contact_selects_newest_uncancelled_tenant(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut tenants = Vec::new();
     for company in ["Old", "New", "Cancelled"] {
@@ -180,13 +186,14 @@ pub async fn a_contact_means_its_newest_tenants_that_are_not_cancelled(store: Ar
     assert!(matches!(reissue(false).await, Err(Error::Refused(Refusal::TenantNotFound))));
 }
 
-/// The whole record.
-pub async fn a_tenant_is_shown_with_everything(store: Arc<dyn Store>) {
+/// A tenant is shown with all of its fields, entitlements, codes and appliances. A list shows only
+/// its newest install code.
+pub async fn tenant_is_shown_in_full(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut new = World::new_tenant("Acme", "pro");
     new.contact_name = Some("Ada Lovelace".to_owned());
-    new.stripe_customer_id = Some("cus_1".to_owned());
-    new.stripe_sub_id = Some("sub_1".to_owned());
+    new.billing_customer_id = Some("cus_1".to_owned());
+    new.subscription_id = Some("sub_1".to_owned());
     (new.seats, new.region) = (Some(25), Some("eu".to_owned()));
     let issued = world.registry.tenant_register(new, actor()).await.unwrap();
     world.clock.advance(TimeDelta::seconds(1));
@@ -212,8 +219,8 @@ pub async fn a_tenant_is_shown_with_everything(store: Arc<dyn Store>) {
     assert_eq!(listed.record.appliances, shown.record.appliances);
 }
 
-/// What must not be lost.
-pub async fn the_keys_that_live_codes_and_unsent_mails_need_are_known(store: Arc<dyn Store>) {
+/// The store lists the master keys that it needs: those of unconsumed codes and of unsent mails.
+pub async fn master_keys_in_use_are_listed(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     assert_eq!(store.key_ids_in_use().await.unwrap(), []);
     let issued = world.register("Acme", "essentials").await;
@@ -225,28 +232,29 @@ pub async fn the_keys_that_live_codes_and_unsent_mails_need_are_known(store: Arc
     assert_eq!(store.key_ids_in_use().await.unwrap(), []);
 }
 
-/// One ring for all processes.
-pub async fn a_master_key_that_others_do_not_have_is_not_recorded(store: Arc<dyn Store>) {
+/// A process cannot register its master key if it does not have the key registered before: all
+/// processes must share one key ring.
+pub async fn unknown_master_key_is_not_registered(store: Arc<dyn Store>) {
     let ring = |ids: &[&str]| ids.iter().map(|&id| KeyId(id.to_owned())).collect::<Vec<_>>();
-    let record = async |ids| store.register_master_key(ring(ids)).await.unwrap();
-    assert_eq!(record(&["one"]).await, None);
-    assert_eq!(record(&["one"]).await, None, "again");
-    assert_eq!(record(&["two"]).await, Some(KeyId("one".to_owned())));
-    assert_eq!(record(&["two", "one"]).await, None, "rotated");
-    assert_eq!(record(&["two"]).await, None, "the old one is gone");
-    assert_eq!(record(&["one"]).await, Some(KeyId("two".to_owned())));
+    let register = async |ids| store.register_master_key(ring(ids)).await.unwrap();
+    assert_eq!(register(&["one"]).await, None);
+    assert_eq!(register(&["one"]).await, None, "the same key again");
+    assert_eq!(register(&["two"]).await, Some(KeyId("one".to_owned())));
+    assert_eq!(register(&["two", "one"]).await, None, "a rotation");
+    assert_eq!(register(&["two"]).await, None, "after the rotation");
+    assert_eq!(register(&["one"]).await, Some(KeyId("two".to_owned())));
 }
 
-/// Absence is no error of the store's.
-pub async fn what_is_not_there_is_not_found(store: Arc<dyn Store>) {
+/// A missing row is an empty result, not an error.
+pub async fn missing_rows_are_not_errors(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
-    let nobody = TenantId(world.registry.draw_id());
-    assert_eq!(store.tenant_show(nobody).await.unwrap(), None);
-    assert!(matches!(world.reissue(nobody).await, Err(Error::Refused(Refusal::TenantNotFound))));
+    let unknown = TenantId(world.registry.new_id());
+    assert_eq!(store.tenant_show(unknown).await.unwrap(), None);
+    assert!(matches!(world.reissue(unknown).await, Err(Error::Refused(Refusal::TenantNotFound))));
     assert_eq!(names(&world, ListTenants::default()).await, [""; 0]);
     assert_eq!(store.mail_lease(world.now(), world.now()).await.unwrap(), None);
     assert_eq!(store.release_list(None).await.unwrap(), []);
-    assert_eq!(store.code_show(CodeId(world.registry.draw_id())).await.unwrap(), None);
+    assert_eq!(store.code_show(CodeId(world.registry.new_id())).await.unwrap(), None);
     assert_eq!(
         store.release_of_file(BlobKey::parse("stable/1/image.iso").unwrap()).await.unwrap(),
         None

@@ -1,4 +1,4 @@
-//! Releases: publishing, withdrawing, going back.
+//! Releases: publishing, yanking, rolling back.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use registry_core::{Error, Refusal};
 use crate::World;
 use crate::world::actor;
 
-/// The version that customers download.
+/// Returns the version that customers download.
 async fn current(world: &World) -> Option<String> {
-    let channel = world.registry.settings().channel.clone();
+    let channel = world.registry.settings().downloads.channel.clone();
     world
         .ports
         .store
@@ -34,10 +34,9 @@ async fn roll_back(world: &World, version: Option<&str>) -> Result<(), Error> {
     world.registry.release_rollback(version, None, actor()).await.map(drop)
 }
 
-/// Publishing.
-pub async fn publishing_makes_a_release_current_and_never_replaces_a_version(
-    store: Arc<dyn Store>,
-) {
+/// A published release becomes current. Other content under the same version is refused, and the
+/// same content is accepted. Publishing again replaces a lost file.
+pub async fn published_release_becomes_current(store: Arc<dyn Store>) {
     let world = World::over(store);
     assert_eq!(current(&world).await, None);
     let one = world.publish("1.0", b"one").await.unwrap();
@@ -53,27 +52,27 @@ pub async fn publishing_makes_a_release_current_and_never_replaces_a_version(
     assert_eq!(world.blobs.content(&one.key).as_deref(), Some(&b"one"[..]));
     world.clock.advance(TimeDelta::seconds(1));
     world.ports.blobs.delete(&one.key).await.unwrap();
-    let mended = world.publish("1.0", b"one").await.unwrap();
+    let repaired = world.publish("1.0", b"one").await.unwrap();
     assert_eq!(
-        (mended.id, current(&world).await.as_deref()),
+        (repaired.id, current(&world).await.as_deref()),
         (one.id, Some("1.0")),
-        "a lost file is brought back"
+        "a lost file is replaced"
     );
-    assert_eq!(world.blobs.content(&mended.key).as_deref(), Some(&b"one"[..]));
+    assert_eq!(world.blobs.content(&repaired.key).as_deref(), Some(&b"one"[..]));
     let listed = world.registry.release_list(Some("stable")).await.unwrap();
     let shown: Vec<_> =
         listed.iter().map(|it| (it.release.version.as_str(), it.is_current)).collect();
-    assert_eq!(shown, [("1.0", true), ("2.0", false)], "newest first, and the mended one is new");
+    assert_eq!(shown, [("1.0", true), ("2.0", false)], "the repaired release is the newest");
     assert_eq!(listed[1].release, two);
     assert_eq!(world.registry.release_list(Some("beta")).await.unwrap(), []);
     assert_eq!(world.ports.store.release_of_file(two.key.clone()).await.unwrap(), Some(two));
 }
 
-/// From before manifests were signed.
-pub async fn publishing_again_signs_a_release_that_has_no_manifest(store: Arc<dyn Store>) {
+/// Publishing a release again adds a manifest if it was published before manifests were signed.
+pub async fn republishing_adds_a_missing_manifest(store: Arc<dyn Store>) {
     let world = World::over(store);
     let signed = world.publish("1.0", b"one").await.unwrap();
-    let old = Release { manifest: None, id: ReleaseId(world.registry.draw_id()), ..signed.clone() };
+    let old = Release { manifest: None, id: ReleaseId(world.registry.new_id()), ..signed.clone() };
     let (version, key) =
         (Version::parse("0.9").unwrap(), BlobKey::parse("stable/old/image.iso").unwrap());
     let old = Release { version, key: key.clone(), ..old };
@@ -86,28 +85,29 @@ pub async fn publishing_again_signs_a_release_that_has_no_manifest(store: Arc<dy
     assert_eq!(world.registry.release_show("0.9", None).await.unwrap().release, again);
 }
 
-/// Withdrawing.
-pub async fn a_yanked_release_is_never_current_again(store: Arc<dyn Store>) {
+/// A yanked release is not current, and cannot become current again by publishing or rollback. The
+/// newest release that is left becomes current.
+pub async fn yanked_release_is_never_current(store: Arc<dyn Store>) {
     let world = World::over(store);
     for version in ["1.0", "2.0", "3.0"] {
         world.publish(version, version.as_bytes()).await.unwrap();
         world.clock.advance(TimeDelta::seconds(1));
     }
     yank(&world, "2.0").await.unwrap();
-    assert_eq!(current(&world).await.as_deref(), Some("3.0"), "another one was withdrawn");
+    assert_eq!(current(&world).await.as_deref(), Some("3.0"), "another release was yanked");
     yank(&world, "3.0").await.unwrap();
-    assert_eq!(current(&world).await.as_deref(), Some("1.0"), "the newest that is left");
+    assert_eq!(current(&world).await.as_deref(), Some("1.0"), "the newest release that is left");
     let since = world.registry.release_show("3.0", None).await.unwrap().release.yanked_at;
     world.clock.advance(TimeDelta::seconds(1));
     yank(&world, "3.0").await.unwrap();
     assert_eq!(
         world.registry.release_show("3.0", None).await.unwrap().release.yanked_at,
         since,
-        "repeated"
+        "a second yank changes nothing"
     );
     for attempt in [
         world.publish("3.0", b"3.0").await.map(drop),
-        world.publish("2.0", b"mended").await.map(drop),
+        world.publish("2.0", b"fixed").await.map(drop),
         roll_back(&world, Some("3.0")).await,
     ] {
         assert!(
@@ -116,27 +116,24 @@ pub async fn a_yanked_release_is_never_current_again(store: Arc<dyn Store>) {
         );
     }
     yank(&world, "1.0").await.unwrap();
-    assert_eq!(current(&world).await, None, "none is left");
+    assert_eq!(current(&world).await, None, "no release is left");
     assert!(matches!(yank(&world, "9.9").await, Err(Error::Refused(Refusal::ReleaseNotFound))));
     world.publish("4.0", b"4.0").await.unwrap();
     assert_eq!(current(&world).await.as_deref(), Some("4.0"));
 }
 
-/// Going back.
-pub async fn rolling_back_goes_to_the_newest_older_release_or_the_named_one(store: Arc<dyn Store>) {
+/// A rollback makes the newest older release current that is not yanked, or else the named release.
+pub async fn rollback_selects_another_release(store: Arc<dyn Store>) {
     let world = World::over(store);
-    let nothing = roll_back(&world, None).await;
-    assert!(
-        matches!(nothing, Err(Error::Refused(Refusal::NoEarlierRelease { .. }))),
-        "{nothing:?}"
-    );
+    let empty = roll_back(&world, None).await;
+    assert!(matches!(empty, Err(Error::Refused(Refusal::NoEarlierRelease { .. }))), "{empty:?}");
     for version in ["1.0", "2.0", "3.0", "4.0"] {
         world.publish(version, version.as_bytes()).await.unwrap();
         world.clock.advance(TimeDelta::seconds(1));
     }
     yank(&world, "3.0").await.unwrap();
     roll_back(&world, None).await.unwrap();
-    assert_eq!(current(&world).await.as_deref(), Some("2.0"), "over the yanked one");
+    assert_eq!(current(&world).await.as_deref(), Some("2.0"), "the yanked release is skipped");
     roll_back(&world, None).await.unwrap();
     assert_eq!(current(&world).await.as_deref(), Some("1.0"));
     let end = roll_back(&world, None).await;
@@ -147,8 +144,8 @@ pub async fn rolling_back_goes_to_the_newest_older_release_or_the_named_one(stor
     assert!(matches!(missing, Err(Error::Refused(Refusal::ReleaseNotFound))), "{missing:?}");
 }
 
-/// Two operators at once.
-pub async fn a_rollback_racing_a_yank_never_offers_what_was_withdrawn(store: Arc<dyn Store>) {
+/// If a rollback to a release races a yank of the same release, the release does not stay current.
+pub async fn racing_rollback_never_offers_yanked_release(store: Arc<dyn Store>) {
     let world = Arc::new(World::over(store));
     for round in 0..10 {
         let (old, new) = (format!("{round}.0"), format!("{round}.1"));
@@ -165,11 +162,11 @@ pub async fn a_rollback_racing_a_yank_never_offers_what_was_withdrawn(store: Arc
                 }
             })
         });
-        for ended in join_all(tasks).await {
-            let ended = ended.unwrap();
-            let refused = matches!(ended, Err(Error::Refused(Refusal::ReleaseYanked { .. })));
-            assert!(ended.is_ok() || refused, "{ended:?}");
+        for result in join_all(tasks).await {
+            let result = result.unwrap();
+            let refused = matches!(result, Err(Error::Refused(Refusal::ReleaseYanked { .. })));
+            assert!(result.is_ok() || refused, "{result:?}");
         }
-        assert_ne!(current(&world).await, Some(old), "it was yanked");
+        assert_ne!(current(&world).await, Some(old), "the yanked release is current");
     }
 }

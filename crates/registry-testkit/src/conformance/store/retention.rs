@@ -1,4 +1,4 @@
-//! Retention: what goes, and what stays.
+//! Retention: deletion of expired rows.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::world::{actor, audit};
 async fn counts(world: &World) -> [u64; 5] {
     let mut counts = [0; 5];
     for (count, kind) in counts.iter_mut().zip(RetentionKind::ALL) {
-        *count = world.registry.sweep_count(*kind).await.unwrap();
+        *count = world.registry.expired_count(*kind).await.unwrap();
     }
     counts
 }
 
-/// Each kind goes when its time is over, and nothing else does.
-pub async fn what_ended_long_ago_is_deleted_and_the_rest_is_kept(store: Arc<dyn Store>) {
+/// Rows of each kind are deleted after their retention period, and no other rows are.
+pub async fn only_expired_rows_are_deleted(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut keyed = World::new_tenant("Keyed", "essentials");
     keyed.key =
@@ -35,38 +35,38 @@ pub async fn what_ended_long_ago_is_deleted_and_the_rest_is_kept(store: Arc<dyn 
     world.redeem(&used.code, "appliance").await.unwrap();
     let sent = world.deliver().await;
     assert!(
-        sent.len() >= 4 && sent.iter().all(|it| it.settlement == DeliveryOutcome::Sent),
+        sent.len() >= 4 && sent.iter().all(|it| it.outcome == DeliveryOutcome::Sent),
         "{sent:?}"
     );
     let waiting = world.register(waiting, "pro").await;
-    assert_eq!(counts(&world).await, [0; 5], "nothing has ended yet");
+    assert_eq!(counts(&world).await, [0; 5], "nothing has expired yet");
 
     world.clock.advance(TimeDelta::days(2));
-    assert_eq!(counts(&world).await, [1, 0, 0, 0, 0], "the recorded answer is over");
+    assert_eq!(counts(&world).await, [1, 0, 0, 0, 0], "the recorded response has expired");
     world.clock.advance(TimeDelta::days(89));
-    // Five: two of the tenant whose code was replaced, of which one was discarded.
+    // Five mails: the tenant whose code was replaced has two, of which one was discarded.
     assert_eq!(counts(&world).await, [1, 5, 0, 0, 0]);
     world.clock.advance(TimeDelta::days(7));
-    // Of the five tenants' six codes one was redeemed.
+    // Five codes: the five tenants have six, of which one was redeemed.
     assert_eq!(counts(&world).await, [1, 5, 5, 0, 0]);
-    let lines = audit(&*store, None).await.len() as u64;
+    let entries = audit(&*store, None).await.len() as u64;
     for (kind, expected) in RetentionKind::ALL.iter().zip([1, 5, 5, 0, 0]) {
-        assert_eq!(world.registry.sweep_batch(*kind).await.unwrap(), expected, "{kind}");
-        assert_eq!(world.registry.sweep_batch(*kind).await.unwrap(), 0, "{kind}, again");
+        assert_eq!(world.registry.delete_expired_batch(*kind).await.unwrap(), expected, "{kind}");
+        assert_eq!(world.registry.delete_expired_batch(*kind).await.unwrap(), 0, "{kind}, again");
     }
-    assert_eq!(world.mails(waiting.tenant_id).await.len(), 1, "what was not sent stays");
+    assert_eq!(world.mails(waiting.tenant_id).await.len(), 1, "an unsent mail is not deleted");
     let codes = async |tenant| store.tenant_show(tenant).await.unwrap().unwrap().codes.len();
     assert_eq!((codes(used.tenant_id).await, codes(unused.tenant_id).await), (1, 0));
     world.reissue(unused.tenant_id).await.unwrap();
     world.clock.advance(TimeDelta::days(730));
-    assert_eq!(world.registry.sweep_batch(RetentionKind::Audit).await.unwrap(), lines);
+    assert_eq!(world.registry.delete_expired_batch(RetentionKind::Audit).await.unwrap(), entries);
     let left: Vec<_> = audit(&*store, None).await.iter().map(|it| it.action.as_str()).collect();
     assert_eq!(left, ["code_reissued"]);
     assert_eq!(store.tenant_show(used.tenant_id).await.unwrap().unwrap().appliances.len(), 1);
 }
 
-/// Batches.
-pub async fn a_sweep_is_bounded(store: Arc<dyn Store>) {
+/// One call deletes at most `limit` rows.
+pub async fn deletion_is_bounded(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     for number in 0..7 {
         let issued = world.register(&format!("Company {number}"), "essentials").await;
@@ -74,11 +74,11 @@ pub async fn a_sweep_is_bounded(store: Arc<dyn Store>) {
         world.registry.mail_edit(mail.id, MailEdit::Discard, actor()).await.unwrap();
     }
     let later = world.now() + TimeDelta::days(1);
-    let mut swept = Vec::new();
+    let mut deleted = Vec::new();
     for _ in 0..4 {
-        swept.push(store.delete_expired(RetentionKind::Mails, later, 3).await.unwrap());
+        deleted.push(store.delete_expired(RetentionKind::Mails, later, 3).await.unwrap());
     }
-    assert_eq!(swept, [3, 3, 1, 0]);
+    assert_eq!(deleted, [3, 3, 1, 0]);
     assert_eq!(
         store
             .delete_expired(RetentionKind::Codes, later + TimeDelta::days(7), BATCH)

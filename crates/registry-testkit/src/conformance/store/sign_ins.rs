@@ -1,4 +1,4 @@
-//! Links that sign in, and the sessions that they open.
+//! Sign-in links, and the sessions that they open.
 
 use std::sync::Arc;
 
@@ -40,15 +40,16 @@ fn session(world: &World, number: u8, principal: Principal) -> SignIn {
     )
 }
 
-/// Writes these, where there is what `digest` names, or nothing, as `is_there` says.
+/// Commits the writes if a link or session with this digest exists, or does not, as `expects_row`
+/// says. Refuses otherwise.
 async fn change(
     store: &dyn Store,
     digest: SignInDigest,
-    is_there: bool,
+    expects_row: bool,
     (outcome, writes): (SignIn, Vec<Write>),
 ) -> Result<Outcome<SignIn>, StoreError> {
     let decide = move |found: &Option<SignIn>| {
-        let (writes, outcome) = if found.is_some() == is_there {
+        let (writes, outcome) = if found.is_some() == expects_row {
             (writes.clone(), Ok(outcome.clone()))
         } else {
             (vec![], Err(Refusal::SignInLinkInvalid))
@@ -69,21 +70,21 @@ async fn put(store: &dyn Store, sign_in: SignIn) {
     assert_eq!(store.sign_in_show(sign_in.digest).await.unwrap(), Some(sign_in));
 }
 
-/// A link is found by one of those who race for it.
-pub async fn a_link_is_found_by_one(store: Arc<dyn Store>) {
+/// Digests are unique. If many sign-ins race for a link, exactly one of them uses it. A use of a
+/// session is recorded.
+pub async fn racing_sign_ins_use_a_link_once(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let principal = customer("a@example.com");
     let first = link(&world, 1, principal.clone());
     put(&*store, first.clone()).await;
-    let taken = SignIn { digest: SignInDigest([2; 32]), ..first.clone() };
-    let again =
-        change(&*store, taken.digest, false, (taken.clone(), vec![insert(&first), insert(&taken)]))
-            .await;
-    assert!(again.is_err(), "its digest is taken");
+    let second = SignIn { digest: SignInDigest([2; 32]), ..first.clone() };
+    let writes = vec![insert(&first), insert(&second)];
+    let duplicate = change(&*store, second.digest, false, (second.clone(), writes)).await;
+    assert!(duplicate.is_err(), "the first one's digest is taken");
     assert_eq!(
-        store.sign_in_show(taken.digest).await.unwrap(),
+        store.sign_in_show(second.digest).await.unwrap(),
         None,
-        "and nothing of that was written"
+        "no write of the failed change is committed"
     );
 
     let racers = (10..26_u8).map(|number| {
@@ -116,8 +117,9 @@ pub async fn a_link_is_found_by_one(store: Arc<dyn Store>) {
     assert_eq!(store.sign_in_show(used.digest).await.unwrap(), Some(used));
 }
 
-/// Signing out ends a session; everywhere ends all of a principal's, and nobody else's.
-pub async fn signing_out_ends_one_session_or_all_of_a_visitor(store: Arc<dyn Store>) {
+/// A sign-out ends one session, or all links and sessions of a principal. Principals with another
+/// role or name are not affected.
+pub async fn sign_out_ends_only_own_sessions(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let principal = customer("a@example.com");
     let same_name = Principal { role: Role::Operator, name: "a@example.com".to_owned() };
@@ -157,26 +159,26 @@ pub async fn signing_out_ends_one_session_or_all_of_a_visitor(store: Arc<dyn Sto
     assert_eq!(store.delete_expired(RetentionKind::SignIns, later, 10).await.unwrap(), 3);
 }
 
-/// The link and its mail are kept together; and a contact's tenants are found in any case.
-pub async fn a_link_and_its_mail_are_kept_together(store: Arc<dyn Store>) {
+/// A link and its mail are stored in one transaction. A re-issue discards the mail of the replaced
+/// code, but not the mail of a link. A contact's tenants are found by an address in any case.
+pub async fn link_and_mail_are_stored_together(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let issued = world.register("Acme", "essentials").await;
     let mut mail = world.mails(issued.tenant_id).await.remove(0);
-    mail.id = world.registry.draw_id().into();
+    mail.id = world.registry.new_id().into();
     mail.message = QueuedMessage::PortalLink { expires_at: world.now() };
-    let keep = async |number: u8| {
+    let store_both = async |number: u8| {
         let link = link(&world, number, customer("acme@example.com"));
         let writes = vec![insert(&link), Write::EnqueueMail(Box::new(mail.clone()))];
         change(&*store, link.digest, false, (link, writes)).await
     };
-    keep(1).await.unwrap();
+    store_both(1).await.unwrap();
     let queued = world.mails(issued.tenant_id).await;
-    let kept: Vec<&QueuedMail> = queued.iter().filter(|it| it.id == mail.id).collect();
+    let stored: Vec<&QueuedMail> = queued.iter().filter(|it| it.id == mail.id).collect();
     assert_eq!(
-        (kept.len(), kept[0].state, &kept[0].message),
+        (stored.len(), stored[0].state, &stored[0].message),
         (1, MailState::Queued, &mail.message)
     );
-    // A fresh code takes the place of earlier ones, and not of the link.
     world.reissue(issued.tenant_id).await.unwrap();
     let states = async || {
         world
@@ -188,8 +190,8 @@ pub async fn a_link_and_its_mail_are_kept_together(store: Arc<dyn Store>) {
     };
     let discarded = states().await.into_iter().filter(|(_, state)| *state == MailState::Discarded);
     assert_eq!(discarded.collect::<Vec<_>>(), [("install_code", MailState::Discarded)]);
-    // The mail's id is taken: neither is kept.
-    assert!(keep(2).await.is_err());
+    // The mail's id is taken, so neither the mail nor the link is stored.
+    assert!(store_both(2).await.is_err());
     assert_eq!(store.sign_in_show(SignInDigest([2; 32])).await.unwrap(), None);
 
     world.register("Bolt", "essentials").await;

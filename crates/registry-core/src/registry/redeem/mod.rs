@@ -1,49 +1,50 @@
-//! Redeeming a code: the one moment in which an appliance gets its identity.
+//! Redemption: an appliance presents a code and gets its identity.
+
+mod commit;
 
 use std::sync::Arc;
 
-use chrono::{SubsecRound as _, TimeDelta};
+use chrono::TimeDelta;
 
-use crate::appliance::{Appliance, Credential, IssuedLicense};
-use crate::audit::{Action, Actor};
+use crate::audit::{Action, Actor, AuditDetail};
 use crate::clock::{Timestamp, minute};
 use crate::entitlement::Entitlement;
 use crate::entropy;
 use crate::id::TenantId;
-use crate::install_code::{CodeKind, CodeState, Consumption, InstallCode, PlainCode};
-use crate::license::{LicensePolicy, LicenseSigner, LicenseTerms};
+use crate::install_code::{CodeKind, CodeState, InstallCode, PlainCode};
+use crate::license::{LicensePolicy, LicenseSigner};
 use crate::rate_limit::Source;
 use crate::refusal::Refusal;
 use crate::registry::idempotency::IdempotencyKey;
 use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
-use crate::results::{Licensed, Redeemed};
-use crate::secret::{LicenseToken, PlainCredential, TypedCode};
-use crate::store::{DecideError, Decision, RedeemFacts, RedeemKey, Write};
+use crate::results::Redeemed;
+use crate::secret::{PlainCredential, TypedCode};
+use crate::store::{DecideError, Decision, RedeemFacts, RedeemKey};
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
 use crate::text::ApplianceId;
 
-/// A redemption as asked for.
+/// A redemption request.
 #[derive(Clone, Debug)]
 pub struct Redeem {
     /// The code as typed.
     pub typed_code: TypedCode,
-    /// The appliance.
+    /// Id of the appliance.
     pub appliance_id: String,
-    /// Who asks: a first boot, or an appliance that is running already.
+    /// The kind of appliance: one at its first boot, or one that already runs.
     pub requester: Requester,
-    /// Who brings it.
+    /// The way the code reached the registry.
     pub channel: RedemptionChannel,
-    /// Under which key the answer is recorded.
+    /// The idempotency key under which the response is recorded.
     pub key: Option<IdempotencyKey>,
 }
 
-/// Who brings a code.
+/// The way a code reaches the registry.
 #[derive(Clone, Debug)]
 pub enum RedemptionChannel {
-    /// The appliance, over the network; a source that guesses is throttled.
+    /// The appliance sends the code over the network. Unknown codes are rate-limited by source.
     Network(Source),
-    /// An operator, for an appliance without a network: its license lives as long as an air-gapped
-    /// one's.
+    /// An operator brings the code of an appliance without a network. The license gets the lifetime
+    /// of air-gapped licenses.
     Operator(Actor),
 }
 
@@ -59,18 +60,18 @@ impl RedemptionChannel {
 
     fn lifetime(&self, policy: &LicensePolicy) -> TimeDelta {
         match self {
-            Self::Network(_) => policy.connected_lifetime,
+            Self::Network(_) => policy.lifetime,
             Self::Operator(_) => policy.airgap_lifetime,
         }
     }
 }
 
-/// Who redeems.
+/// The appliance that redeems a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requester {
-    /// A machine at its first boot.
+    /// An appliance at its first boot.
     FirstBoot,
-    /// A running appliance, and the tenant it names.
+    /// A running appliance, with the tenant that it names.
     Running(Option<TenantId>),
 }
 
@@ -84,19 +85,20 @@ impl Requester {
 }
 
 impl Registry {
-    /// Redeems a code: code consumed, tenant installed, appliance, credential and audit in one
-    /// transaction. Sources that guess are refused before the store is asked.
+    /// Redeems a code. Consuming the code, installing the tenant, and adding the appliance, its
+    /// credential and the audit entry are one transaction. A source over the rate limit for unknown
+    /// codes is refused before the store is queried.
     pub async fn code_redeem(&self, redeem: Redeem) -> Result<Redeemed, Error> {
         let Redeem { typed_code, appliance_id, requester, channel, key: idempotency_key } = redeem;
         let appliance_id = ApplianceId::parse(&appliance_id)?;
         let change = self.change_context(channel.actor());
         let now = change.now;
         if let RedemptionChannel::Network(source) = channel {
-            self.throttle.check(source, now)?;
+            self.code_guesses.check(source, now)?;
         }
-        let code = PlainCode::read(typed_code.expose()).ok_or(Refusal::CodeInvalid)?;
-        if PlainCode::read(appliance_id.as_str()).is_some_and(|id| id.expose() == code.expose()) {
-            // The audit names the appliance, and must never name the code.
+        let code = PlainCode::parse(typed_code.expose()).ok_or(Refusal::CodeInvalid)?;
+        if PlainCode::parse(appliance_id.as_str()).is_some_and(|id| id.expose() == code.expose()) {
+            // The audit contains the appliance's id, and must never contain a code.
             let problem = "must not be the install code".to_owned();
             return Err(Refusal::Invalid { field: "appliance_id", problem }.into());
         }
@@ -113,22 +115,25 @@ impl Registry {
         let decide = Arc::new(move |facts: &RedeemFacts| decide(&context, facts));
         let owner =
             key.digests.first().map(|digest| entropy::hex(&digest.bytes)).unwrap_or_default();
-        let (replay, decide, opening) =
-            self.recording(idempotency_key, &owner, now, decide).into_parts();
-        let result =
-            self.answered(self.ports.store.code_redeem(key, replay, decide).await?, &opening);
+        let store = &self.ports.store;
+        let result = self
+            .idempotent(idempotency_key, &owner, now, decide, |replay, decide| {
+                store.code_redeem(key, replay, decide)
+            })
+            .await;
         if let (Err(Error::Refused(Refusal::CodeInvalid)), RedemptionChannel::Network(source)) =
             (&result, channel)
         {
-            self.note_guess(source, now).await?;
+            self.count_unknown_code(source, now).await?;
         }
         result
     }
 
-    async fn note_guess(&self, source: Source, now: Timestamp) -> Result<(), Error> {
-        let counted = self.throttle.note(source, now);
+    async fn count_unknown_code(&self, source: Source, now: Timestamp) -> Result<(), Error> {
+        let counted = self.code_guesses.record(source, now);
         let actor = Actor { name: "appliance".to_owned(), source: source.to_string() };
-        let mut entry = self.change_context(actor).audit(Action::UnknownCodes, None, "");
+        let mut entry =
+            self.change_context(actor).audit(Action::UnknownCodes, None, AuditDetail::default());
         entry.at = minute(now);
         self.ports.store.audit_count(entry).await?;
         Ok(counted?)
@@ -153,29 +158,29 @@ fn decide(context: &Context, facts: &RedeemFacts) -> Decision<Redeemed> {
         Err(Stop::Abort(error)) => return Decision::Abort(error),
         Err(Stop::Refuse(refusal)) => {
             let tenant = code.tenant_id.or(facts.tenant.as_ref().map(|tenant| tenant.id));
-            let detail = format!("{} for {}", refusal.word(), context.appliance_id);
-            let mut entry = change.audit(Action::RedeemRefused, tenant, &detail);
+            let detail = AuditDetail::reason(refusal.reason()).of(&context.appliance_id);
+            let mut entry = change.audit(Action::RedeemRefused, tenant, detail);
             entry.code_id = Some(code.id);
             return refuse(refusal, Some(entry));
         }
     };
-    match commit(context, &mut change, code, facts.appliance.as_ref(), admitted) {
+    match commit::commit(context, &mut change, code, facts.appliance.as_ref(), admitted) {
         Ok((writes, redeemed)) => Decision::Commit { writes, outcome: Ok(redeemed) },
         Err(error) => Decision::Abort(error),
     }
 }
 
-/// A redemption that may go ahead.
+/// A redemption that passed all checks.
 struct Admitted {
-    /// The tenant as it is to be written, but for its being installed.
+    /// The tenant to be written, before it is marked as installed.
     tenant: Tenant,
     /// The active entitlement that the code brings.
     entitlement: Option<Entitlement>,
-    /// What has to change besides, as its audit line names it.
+    /// Audit action of the change that binds the entitlement to the tenant, if one is needed.
     binding: Option<Action>,
 }
 
-/// Why a redemption does not go ahead.
+/// The reason why a redemption is not committed.
 enum Stop {
     Refuse(Refusal),
     Abort(DecideError),
@@ -187,8 +192,8 @@ impl From<Refusal> for Stop {
     }
 }
 
-/// Whether the code may be redeemed, and for which tenant. Everything that could make the appliance
-/// the wrong one's is refused here, before anything is consumed.
+/// Decides whether the code may be redeemed, and for which tenant. Everything that could give the
+/// appliance to the wrong tenant is refused here, before anything is consumed.
 fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<Admitted, Stop> {
     match code.state(context.change.now) {
         CodeState::Live => {}
@@ -230,8 +235,8 @@ fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<A
     }
 }
 
-/// An activation code brings its entitlement to a tenant: the one it is bound to, or the one the
-/// appliance names.
+/// Admits an activation code. The code brings its entitlement to a tenant: the one that the
+/// entitlement is bound to, or else the one that the appliance names.
 fn activate(
     context: &Context,
     entitlement: &Entitlement,
@@ -241,7 +246,7 @@ fn activate(
     if let Some(since) = entitlement.revoked_at {
         return Err(Refusal::EntitlementRevoked { since });
     }
-    if owner.is_none() && context.settings.activation_needs_bound_tenant {
+    if owner.is_none() && context.settings.codes.activation_needs_bound_tenant {
         return Err(Refusal::CodeNotBound);
     }
     let id = owner.or(context.requester.tenant()).ok_or(Refusal::TenantRequired)?;
@@ -259,8 +264,8 @@ fn activate(
             (tenant.clone(), None)
         }
         Some(tenant) => {
-            let raised = tenant.edition != entitlement.edition;
-            let action = if raised { Action::TenantUpgraded } else { Action::EntitlementBound };
+            let is_upgrade = tenant.edition != entitlement.edition;
+            let action = if is_upgrade { Action::TenantUpgraded } else { Action::EntitlementBound };
             (Tenant { edition: entitlement.edition.clone(), ..tenant.clone() }, Some(action))
         }
     };
@@ -268,7 +273,8 @@ fn activate(
     Ok(Admitted { tenant, entitlement: Some(entitlement), binding })
 }
 
-/// The tenant that somebody else named first, under the id it was named by.
+/// Creates the record of a tenant that the registry does not know yet, under the id that an
+/// appliance or a service named.
 pub(crate) fn adopted(
     id: TenantId,
     entitlement: &Entitlement,
@@ -290,117 +296,5 @@ pub(crate) fn adopted(
         registered_at: now,
         installed_at: None,
         updated_at: now,
-    }
-}
-
-impl Context {
-    /// Signs the first license.
-    fn license(
-        &self,
-        entitlement: &Entitlement,
-        tenant: TenantId,
-    ) -> Result<(LicenseToken, IssuedLicense), DecideError> {
-        let terms = LicenseTerms::of(entitlement, Some(tenant), &self.settings.editions)?;
-        let claims = self.settings.license.claims(terms, self.change.now, self.lifetime);
-        let token = self.signer.sign(&claims)?;
-        Ok((
-            token,
-            IssuedLicense { expires_at: claims.expires_at.trunc_subsecs(0), terms: claims.terms },
-        ))
-    }
-}
-
-fn commit(
-    context: &Context,
-    change: &mut ChangeContext,
-    code: &InstallCode,
-    known: Option<&Appliance>,
-    admitted: Admitted,
-) -> Result<(Vec<Write>, Redeemed), DecideError> {
-    let Admitted { tenant, entitlement, binding } = admitted;
-    let (now, tenant) = (change.now, tenant.installed(change.now));
-    let edition =
-        entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();
-    let consumption = Consumption { at: now, by: context.appliance_id.clone() };
-    let mut writes = vec![
-        Write::PutTenant(Box::new(tenant.clone())),
-        Write::ConsumeCode { code: code.id, consumption, tenant: tenant.id },
-    ];
-    if let (Some(action), Some(entitlement)) = (binding, &entitlement) {
-        writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
-        writes.push(Write::audit(change.audit(
-            action,
-            Some(tenant.id),
-            entitlement.edition.as_str(),
-        )));
-    }
-    let mut licensed = None;
-    if let Some(entitlement) = &entitlement {
-        let (token, issued) = context.license(entitlement, tenant.id)?;
-        let (appliance, credential) = context.appliance(known, tenant.id, issued);
-        if known.is_some_and(|known| known.revoked_at.is_some()) {
-            // A revoked appliance that is installed anew is admitted again; its old credentials are
-            // not.
-            writes.push(Write::DeleteCredentials {
-                tenant: tenant.id,
-                appliance: appliance.id.clone(),
-            });
-        }
-        writes.push(Write::PutAppliance(Box::new(appliance)));
-        writes.push(Write::InsertCredential(credential));
-        let check_in_url = context.settings.check_in_url.clone();
-        licensed = Some(Licensed { token, credential: context.credential.clone(), check_in_url });
-    }
-    let mut entry = change.audit(
-        Action::CodeRedeemed,
-        Some(tenant.id),
-        &format!("by {}", context.appliance_id),
-    );
-    entry.code_id = Some(code.id);
-    writes.push(Write::audit(entry));
-    let redeemed = Redeemed {
-        tenant_id: tenant.id,
-        edition,
-        company_name: tenant.company_name.to_string(),
-        contact_email: tenant.contact_email.map(|email| email.to_string()).unwrap_or_default(),
-        licensed,
-    };
-    Ok((writes, redeemed))
-}
-
-impl Context {
-    /// The appliance as redeemed, with a fresh credential beside its older ones: those keep working
-    /// until a check-in first uses the new one.
-    fn appliance(
-        &self,
-        known: Option<&Appliance>,
-        tenant: TenantId,
-        issued: IssuedLicense,
-    ) -> (Appliance, Credential) {
-        let (now, id) = (self.change.now, self.appliance_id.clone());
-        let fresh = Appliance {
-            tenant_id: tenant,
-            id: id.clone(),
-            registered_at: now,
-            last_check_in_at: None,
-            revoked_at: None,
-            license: None,
-        };
-        let appliance = Appliance {
-            revoked_at: None,
-            license: Some(issued),
-            ..known.cloned().unwrap_or(fresh)
-        };
-        let digest = self.credential.digest();
-        (
-            appliance,
-            Credential {
-                digest,
-                tenant_id: tenant,
-                appliance_id: id,
-                issued_at: now,
-                first_used_at: None,
-            },
-        )
     }
 }

@@ -1,22 +1,21 @@
-//! What stands for itself: releases, and what ended.
+//! Deletion of expired rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use registry_core::clock::Timestamp;
 use registry_core::mail::MailState;
-use registry_core::store::{ListedRelease, RetentionKind};
-use registry_core::text::Channel;
+use registry_core::store::RetentionKind;
 
 use super::tables::Tables;
 
-/// Removes up to `limit` rows of which `ended` says yes, and returns how many.
+/// Removes up to `limit` expired rows, and returns their number.
 fn remove<K: Ord + Clone, V>(
     table: &mut BTreeMap<K, Arc<V>>,
     limit: u32,
-    ended: impl Fn(&V) -> bool,
+    is_expired: impl Fn(&V) -> bool,
 ) -> u64 {
-    let keys = table.iter().filter(|(_, row)| ended(row)).map(|(key, _)| key.clone());
+    let keys = table.iter().filter(|(_, row)| is_expired(row)).map(|(key, _)| key.clone());
     let keys: Vec<K> = keys.take(limit as usize).collect();
     for key in &keys {
         table.remove(key);
@@ -25,24 +24,7 @@ fn remove<K: Ord + Clone, V>(
 }
 
 impl Tables {
-    /// The releases, newest first.
-    pub(super) fn listed(&self, channel: Option<&Channel>) -> Vec<ListedRelease> {
-        let fits = self
-            .releases
-            .values()
-            .filter(|release| channel.is_none_or(|channel| release.channel == *channel));
-        let mut listed: Vec<_> = fits
-            .map(|release| ListedRelease {
-                is_current: release.yanked_at.is_none()
-                    && self.current.get(release.channel.as_str()) == Some(&release.id),
-                release: (**release).clone(),
-            })
-            .collect();
-        listed.sort_by_key(|it| std::cmp::Reverse((it.release.published_at, it.release.id)));
-        listed
-    }
-
-    pub(super) fn delete_ended(
+    pub(super) fn delete_expired(
         &mut self,
         kind: RetentionKind,
         before: Timestamp,

@@ -1,4 +1,4 @@
-//! What a caller sees when the database is busy, gone, back again, or not to be trusted.
+//! The store when the database is busy, down, back again, or unusable.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -19,9 +19,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-/// Longer than any wait that the tests set, shorter than the server's own limits.
+/// Time limit of a test's operation: longer than the timeouts of [`impatient`], shorter than the
+/// server's own.
 const BOUND: Duration = Duration::from_secs(5);
 
+/// Returns options with short timeouts.
 fn impatient(url: &str) -> PostgresOptions {
     PostgresOptions {
         pool_size: 2,
@@ -36,12 +38,12 @@ fn impatient(url: &str) -> PostgresOptions {
 async fn within_bound<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(BOUND, work)
         .await
-        .unwrap_or_else(|_| panic!("it took more than {BOUND:?}"))
+        .unwrap_or_else(|_| panic!("the operation took more than {BOUND:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_others_hold_is_waited_for_within_bounds_and_then_it_is_busy() {
-    let url = database::fresh().await;
+async fn wait_for_lock_is_bounded() {
+    let url = database::create().await;
     let world = World::over(Arc::new(PostgresStore::new(&impatient(&url)).unwrap()));
     let issued = world.register("Acme", "pro").await;
     let holder = {
@@ -55,15 +57,15 @@ async fn a_lock_that_others_hold_is_waited_for_within_bounds_and_then_it_is_busy
     {
         sleep(Duration::from_millis(10)).await;
     }
-    let refused = within_bound(world.redeem(&issued.code, "a")).await.unwrap_err().to_string();
-    assert!(refused.contains("busy"), "{refused}");
+    let error = within_bound(world.redeem(&issued.code, "a")).await.unwrap_err().to_string();
+    assert!(error.contains("busy"), "{error}");
     holder.join().unwrap().unwrap();
     world.redeem(&issued.code, "a").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_all_connections_are_taken_a_caller_is_told_so_within_bounds() {
-    let url = database::fresh().await;
+async fn wait_for_connection_is_bounded() {
+    let url = database::create().await;
     let store = Arc::new(PostgresStore::new(&impatient(&url)).unwrap());
     let world = Arc::new(World::over(store.clone()));
     world.register("Acme", "pro").await;
@@ -78,7 +80,7 @@ async fn when_all_connections_are_taken_a_caller_is_told_so_within_bounds() {
     {
         sleep(Duration::from_millis(10)).await;
     }
-    let begun = Instant::now();
+    let start = Instant::now();
     let waiting: Vec<_> = (0..6)
         .map(|_| {
             tokio::spawn({
@@ -87,20 +89,20 @@ async fn when_all_connections_are_taken_a_caller_is_told_so_within_bounds() {
             })
         })
         .collect();
-    let mut taken = 0;
+    let mut without_connection = 0;
     for probe in waiting {
         let error = within_bound(probe).await.unwrap().unwrap_err();
         assert!(matches!(error, StoreError::Contended(_)), "{error}");
-        taken += usize::from(error.to_string().contains("database.pool_size"));
+        without_connection += usize::from(error.to_string().contains("database.pool_size"));
     }
-    assert!(taken >= 1, "somebody found no connection");
-    assert!(begun.elapsed() < BOUND);
+    assert!(without_connection >= 1, "no request waited for a connection in vain");
+    assert!(start.elapsed() < BOUND);
     holder.join().unwrap().unwrap();
     store.probe().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_down_is_unavailable_and_found_again_without_a_restart() {
+async fn restarted_server_is_found_again() {
     let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
     cluster.sql("postgres", "CREATE DATABASE registry").unwrap();
     let store = PostgresStore::new(&impatient(&cluster.url("registry"))).unwrap();
@@ -115,16 +117,16 @@ async fn a_server_that_is_down_is_unavailable_and_found_again_without_a_restart(
             "{error:?}"
         );
     }
-    cluster.start_again().unwrap();
-    let begun = Instant::now();
+    cluster.restart().unwrap();
+    let start = Instant::now();
     while let Err(error) = world.redeem(&issued.code, "a").await {
-        assert!(begun.elapsed() < BOUND, "it is not found again: {error}");
+        assert!(start.elapsed() < BOUND, "the server is not found again: {error}");
         sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_a_free_connection_is_unavailable() {
+async fn server_without_free_connection_is_unavailable() {
     let cluster = Cluster::start(
         Durability::Quick,
         &["max_connections = 4", "superuser_reserved_connections = 0"],
@@ -137,7 +139,7 @@ async fn a_server_without_a_free_connection_is_unavailable() {
             std::thread::spawn(move || sql(&url, "SELECT pg_sleep(2)"))
         })
         .collect();
-    // Nobody can ask whether all four are there; they are there for longer than this.
+    // No connection is left to check that all four are open. They stay open for longer than this.
     sleep(Duration::from_millis(700)).await;
     let store = PostgresStore::new(&impatient(&cluster.url("registry"))).unwrap();
     let error = store.probe().await.unwrap_err();
@@ -152,7 +154,7 @@ async fn a_server_without_a_free_connection_is_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_without_tables_says_what_to_run() {
+async fn error_without_tables_names_migrate() {
     let cluster = throwaway_postgres::test_cluster();
     let store = PostgresStore::new(&impatient(&format!("{cluster}/postgres"))).unwrap();
     let error = store.probe().await.unwrap_err().to_string();
@@ -160,9 +162,9 @@ async fn a_database_without_tables_says_what_to_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_processes_may_migrate_at_once() {
+async fn several_processes_can_migrate_at_once() {
     let cluster = throwaway_postgres::test_cluster();
-    let name = throwaway_postgres::fresh_name("migrating");
+    let name = throwaway_postgres::unique_name("migrating");
     sql(&format!("{cluster}/postgres"), &format!("CREATE DATABASE {name}")).unwrap();
     let url = format!("{cluster}/{name}");
     let migrating: Vec<_> = (0..6)
@@ -180,18 +182,19 @@ async fn several_processes_may_migrate_at_once() {
     }
 }
 
+/// R-tenants-7.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_optional_index_searches_find_beginnings() {
-    let url = database::fresh().await;
+async fn search_without_index_finds_beginnings() {
+    let url = database::create().await;
     let world = World::over(Arc::new(PostgresStore::new(&common::options(&url)).unwrap()));
     world.register("Acme Ltd", "essentials").await;
     world.register("Bolt Acme", "essentials").await;
     let names = async |query: &str| {
-        let asked = registry_core::registry::directory::ListTenants {
+        let request = registry_core::registry::directory::ListTenants {
             query: Some(query.to_owned()),
             ..Default::default()
         };
-        let page = world.registry.tenant_list(asked).await.unwrap();
+        let page = world.registry.tenant_list(request).await.unwrap();
         page.items
             .iter()
             .map(|item| item.record.tenant.company_name.to_string())
@@ -200,43 +203,46 @@ async fn without_the_optional_index_searches_find_beginnings() {
     assert_eq!(names("acme").await, ["Bolt Acme", "Acme Ltd"]);
     sql(&url, "DROP INDEX tenants_by_part").unwrap();
     assert_eq!(names("acme").await, ["Acme Ltd"]);
-    assert_eq!(names("BOLT-acme@").await, ["Bolt Acme"], "by the beginning of the address too");
+    assert_eq!(names("BOLT-acme@").await, ["Bolt Acme"], "the beginning of an address matches");
 }
 
-/// Passes connections on to a server, until it is told to swallow what those it has by then say.
-async fn black_hole(port: u16) -> (u16, Arc<AtomicBool>) {
+/// Starts a proxy to a server, and returns its port and a switch. When the switch is set, the proxy
+/// silently drops all data of the connections that are open.
+async fn start_proxy(port: u16) -> (u16, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (own, swallow) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
-    let told = swallow.clone();
+    let proxy_port = listener.local_addr().unwrap().port();
+    let drop_data = Arc::new(AtomicBool::new(false));
+    let switch = drop_data.clone();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            // Those that come after the network is well again are not swallowed.
-            let swallow = if told.load(Ordering::SeqCst) { Arc::default() } else { told.clone() };
+            // Connections that are opened after the switch was set work.
+            let is_broken = switch.load(Ordering::SeqCst);
+            let drop_data = if is_broken { Arc::default() } else { switch.clone() };
             let ((from_client, to_client), (from_server, to_server)) =
                 (client.into_split(), server.into_split());
-            tokio::spawn(pass(from_client, to_server, swallow.clone()));
-            tokio::spawn(pass(from_server, to_client, swallow));
+            tokio::spawn(forward(from_client, to_server, drop_data.clone()));
+            tokio::spawn(forward(from_server, to_client, drop_data));
         }
     });
-    (own, swallow)
+    (proxy_port, drop_data)
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallow: Arc<AtomicBool>) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, drop_data: Arc<AtomicBool>) {
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if !swallow.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).await.is_err() {
+        if !drop_data.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_were_lost_without_a_word_are_replaced() {
-    let url = database::fresh().await;
+async fn silently_lost_connection_is_replaced() {
+    let url = database::create().await;
     let (address, name) =
         url.strip_prefix("postgres://postgres@127.0.0.1:").unwrap().split_once('/').unwrap();
-    let (port, swallow) = black_hole(address.parse().unwrap()).await;
+    let (port, drop_data) = start_proxy(address.parse().unwrap()).await;
     let options = PostgresOptions {
         statement_timeout: Duration::from_millis(500),
         ..impatient(&format!("postgres://postgres@127.0.0.1:{port}/{name}"))
@@ -254,26 +260,26 @@ async fn connections_that_were_lost_without_a_word_are_replaced() {
     for number in 0..4 {
         register(number).await.unwrap().unwrap();
     }
-    swallow.store(true, Ordering::SeqCst);
+    drop_data.store(true, Ordering::SeqCst);
     let lost: Vec<_> = (4..8).map(register).collect();
     let mut errors = Vec::new();
     for lost in lost {
         errors.extend(within_bound(lost).await.unwrap().err().map(|error| error.to_string()));
     }
-    // Those that came first waited in vain; those that came later had a fresh connection already.
-    assert!(errors.iter().any(|error| error.contains("does not answer")), "{errors:?}");
+    // The first requests waited in vain; later ones already had a new connection.
+    assert!(errors.iter().any(|error| error.contains("does not respond")), "{errors:?}");
     within_bound(register(8)).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_may_only_read_and_write_rows_is_enough_once_the_tables_are_there() {
-    let url = database::fresh().await;
-    let role = throwaway_postgres::fresh_name("dml");
-    let granted = format!(
+async fn migrated_database_needs_no_ddl_rights() {
+    let url = database::create().await;
+    let role = throwaway_postgres::unique_name("dml");
+    let grants = format!(
         "CREATE ROLE {role} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
     );
-    sql(&url, &granted).unwrap();
+    sql(&url, &grants).unwrap();
     let store =
         PostgresStore::new(&common::options(&url.replace("postgres@", &format!("{role}@"))))
             .unwrap();
@@ -286,8 +292,8 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough_once_the_tables_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_is_not_whole_is_not_searched_and_not_taken_for_made() {
-    let url = database::fresh().await;
+async fn incomplete_index_is_not_used() {
+    let url = database::create().await;
     let store = PostgresStore::new(&common::options(&url)).unwrap();
     sql(
         &url,
@@ -298,19 +304,19 @@ async fn an_index_that_is_not_whole_is_not_searched_and_not_taken_for_made() {
     assert!(error.contains("tenants_by_part"), "{error}");
     let world = World::over(Arc::new(store));
     world.register("Bolt Acme", "essentials").await;
-    let asked = registry_core::registry::directory::ListTenants {
+    let request = registry_core::registry::directory::ListTenants {
         query: Some("acme".to_owned()),
         ..Default::default()
     };
-    assert!(world.registry.tenant_list(asked).await.unwrap().items.is_empty());
+    assert!(world.registry.tenant_list(request).await.unwrap().items.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_cannot_hold_every_name_is_refused() {
+async fn database_without_utf8_is_refused() {
     let cluster = throwaway_postgres::test_cluster();
-    let name = throwaway_postgres::fresh_name("latin");
-    let made = format!("CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0");
-    sql(&format!("{cluster}/postgres"), &made).unwrap();
+    let name = throwaway_postgres::unique_name("latin");
+    let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0");
+    sql(&format!("{cluster}/postgres"), &create).unwrap();
     let store = PostgresStore::new(&common::options(&format!("{cluster}/{name}"))).unwrap();
     let error = store.check_encoding().await.unwrap_err().to_string();
     assert!(error.contains("LATIN1") && error.contains("UTF8"), "{error}");

@@ -1,0 +1,123 @@
+//! The writes of a redemption that was admitted.
+
+use chrono::SubsecRound as _;
+
+use super::{Admitted, Context};
+use crate::appliance::{Appliance, Credential, IssuedLicense};
+use crate::audit::{Action, AuditDetail};
+use crate::entitlement::Entitlement;
+use crate::id::TenantId;
+use crate::install_code::{Consumption, InstallCode};
+use crate::license::LicenseTerms;
+use crate::registry::ChangeContext;
+use crate::results::{Licensed, Redeemed};
+use crate::secret::LicenseToken;
+use crate::store::{DecideError, Write};
+
+impl Context {
+    /// Signs the license of a redemption.
+    fn license(
+        &self,
+        entitlement: &Entitlement,
+        tenant: TenantId,
+    ) -> Result<(LicenseToken, IssuedLicense), DecideError> {
+        let terms = LicenseTerms::of(entitlement, Some(tenant), &self.settings.editions)?;
+        let claims = self.settings.license.claims(terms, self.change.now, self.lifetime);
+        let token = self.signer.sign(&claims)?;
+        Ok((
+            token,
+            IssuedLicense { expires_at: claims.expires_at.trunc_subsecs(0), terms: claims.terms },
+        ))
+    }
+}
+
+pub(super) fn commit(
+    context: &Context,
+    change: &mut ChangeContext,
+    code: &InstallCode,
+    known: Option<&Appliance>,
+    admitted: Admitted,
+) -> Result<(Vec<Write>, Redeemed), DecideError> {
+    let Admitted { tenant, entitlement, binding } = admitted;
+    let (now, tenant) = (change.now, tenant.installed(change.now));
+    let edition =
+        entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();
+    let consumption = Consumption { at: now, by: context.appliance_id.clone() };
+    let mut writes = vec![
+        Write::PutTenant(Box::new(tenant.clone())),
+        Write::ConsumeCode { code: code.id, consumption, tenant: tenant.id },
+    ];
+    if let (Some(action), Some(entitlement)) = (binding, &entitlement) {
+        writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
+        writes.push(Write::audit(change.audit(
+            action,
+            Some(tenant.id),
+            AuditDetail::value(entitlement.edition.as_str()),
+        )));
+    }
+    let mut licensed = None;
+    if let Some(entitlement) = &entitlement {
+        let (token, issued) = context.license(entitlement, tenant.id)?;
+        let (appliance, credential) = context.appliance(known, tenant.id, issued);
+        if known.is_some_and(|known| known.revoked_at.is_some()) {
+            // A revoked appliance may be installed again, but its old credentials stay revoked.
+            writes.push(Write::DeleteCredentials {
+                tenant: tenant.id,
+                appliance: appliance.id.clone(),
+            });
+        }
+        writes.push(Write::PutAppliance(Box::new(appliance)));
+        writes.push(Write::InsertCredential(credential));
+        let check_in_url = context.settings.check_in_url.clone();
+        licensed = Some(Licensed { token, credential: context.credential.clone(), check_in_url });
+    }
+    let mut entry = change.audit(
+        Action::CodeRedeemed,
+        Some(tenant.id),
+        AuditDetail::appliance(&context.appliance_id),
+    );
+    entry.code_id = Some(code.id);
+    writes.push(Write::audit(entry));
+    let redeemed = Redeemed {
+        tenant_id: tenant.id,
+        edition,
+        company_name: tenant.company_name.to_string(),
+        contact_email: tenant.contact_email.map(|email| email.to_string()).unwrap_or_default(),
+        licensed,
+    };
+    Ok((writes, redeemed))
+}
+
+impl Context {
+    /// Returns the appliance after the redemption, and its new credential. Older credentials keep
+    /// working until a check-in first uses the new one.
+    fn appliance(
+        &self,
+        known: Option<&Appliance>,
+        tenant: TenantId,
+        issued: IssuedLicense,
+    ) -> (Appliance, Credential) {
+        let (now, id) = (self.change.now, self.appliance_id.clone());
+        let new = Appliance {
+            tenant_id: tenant,
+            id: id.clone(),
+            registered_at: now,
+            last_check_in_at: None,
+            revoked_at: None,
+            license: None,
+        };
+        let appliance =
+            Appliance { revoked_at: None, license: Some(issued), ..known.cloned().unwrap_or(new) };
+        let digest = self.credential.digest();
+        (
+            appliance,
+            Credential {
+                digest,
+                tenant_id: tenant,
+                appliance_id: id,
+                issued_at: now,
+                first_used_at: None,
+            },
+        )
+    }
+}
