@@ -6,15 +6,20 @@ use anyhow::{Context as _, ensure};
 use registry_wiring::config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 
-/// Starts the log as configured.
-pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
+/// Returns the filter for the configured level.
+pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
     let known = ["off", "error", "warn", "info", "debug", "trace"];
     let words = log.level.split([',', '=']).map(str::trim);
     ensure!(
         words.map(str::to_lowercase).any(|word| known.contains(&&*word)),
-        "`log.level` names none of {known:?}"
+        "`log.level` must contain one of {known:?}"
     );
-    let filter = EnvFilter::try_new(&log.level).context("`log.level` cannot be read")?;
+    EnvFilter::try_new(&log.level).context("`log.level` is not a level or a list of directives")
+}
+
+/// Starts the log.
+pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
+    let filter = filter(log)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,8 +1,9 @@
 //! `registryd`: the registry as a service.
 //!
-//! Standard output carries one line, when it listens; everything else goes to the log on standard
-//! error.
+//! Standard output gets one line, with the address on which the service listens. Everything else
+//! goes to the log on standard error.
 
+mod check;
 mod logging;
 mod serve;
 
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 /// The Appliance Registry's HTTP service. Without a configuration it listens on 127.0.0.1:8080 and
-/// keeps everything in ./registry-data.
+/// stores its data in ./registry-data.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -26,19 +27,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Serves (the default).
+    /// Runs the service (the default).
     Serve(Options),
+    /// Checks the configuration: prints every setting with its origin, and everything that is
+    /// wrong. Changes nothing, and connects to nothing.
+    Check(Options),
 }
 
 #[derive(Args, Clone)]
 struct Options {
-    /// The data folder.
+    /// Path of the data folder.
     #[arg(long, env = "REGISTRY_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The address to listen on.
+    /// Address to listen on.
     #[arg(long, env = "REGISTRY_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// The configuration file.
+    /// Path of the configuration file.
     #[arg(long, env = "REGISTRY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -49,14 +53,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let Cli { task, options } = Cli::parse();
-    let options = match task {
-        Some(Task::Serve(options)) => options,
-        None => options,
+    let ended = match task {
+        Some(Task::Serve(options)) => serve::run(options),
+        Some(Task::Check(options)) => check::run(options),
+        None => serve::run(options),
     };
-    match serve::run(options) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not through the log: that may be what is set wrong.
+            // Not through the log, whose configuration may be the error.
             drop(writeln!(std::io::stderr(), "registryd: {error:#}"));
             ExitCode::FAILURE
         }

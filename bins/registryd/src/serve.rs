@@ -1,9 +1,9 @@
-//! Puts the service together and runs it until it is told to stop.
+//! Starts the service, and runs it until SIGTERM or SIGINT.
 
 use std::io::Write as _;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow};
 use axum::http::HeaderName;
 use registry_core::signup::{BlockedDomains, SelfService};
 use registry_http::{AdmittedToken, AppState, HttpSettings, ServiceTokens, WebPages, WebSettings};
@@ -19,25 +19,30 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let Options { data, listen, config } = options;
     let config = Config::load_over(config.as_deref(), data, listen)?;
     logging::start(&config.log)?;
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in Config::unknown_variables(names) {
-        tracing::warn!("{name} is in the environment and is no key of the configuration");
+    for name in unknown_variables() {
+        tracing::warn!("the environment variable {name} is not a configuration key");
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("the async runtime cannot be started")?;
     runtime.block_on(serve(config))
+}
+
+/// Returns the environment variables that look like configuration keys and are not.
+pub(crate) fn unknown_variables() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    Config::unknown_variables(names)
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let listen = config.listen;
     let listener = TcpListener::bind(listen).await;
     let listener = listener
-        .with_context(|| format!("{listen} cannot be listened on (`listen`, REGISTRY_LISTEN)"))?;
-    let address = listener.local_addr().context("no address")?;
+        .with_context(|| format!("cannot listen on {listen} (`listen`, REGISTRY_LISTEN)"))?;
+    let address = listener.local_addr().context("the listening address cannot be read")?;
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let settings = Arc::new(http_settings(&config)?);
     let wired = registry_wiring::build(&config, &public_url).await?;
-    wired.data.note_public_url(&public_url)?;
+    wired.data.store_public_url(&public_url)?;
     let mut stopped = stop_signal()?;
     let mut workers = JoinSet::new();
     for _ in 0..if config.mail.worker { config.mail.parallel } else { 0 } {
@@ -56,26 +61,27 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     if let Some(ring) = wired.ring.clone() {
         let mut stop = stopped.clone();
-        tokio::spawn(watch("the license keys", move || ring.look(), async move {
-            wait(&mut stop).await
+        tokio::spawn(watch("the license keys", move || ring.reload(), async move {
+            wait(&mut stop).await;
         }));
     }
     let tokens = Arc::new(ServiceTokens::default());
     admit(&config, &tokens)?;
     let (admitted, mut stop) = (tokens.clone(), stopped.clone());
     let watched = config.clone();
-    let look = move || admit(&watched, &admitted);
-    tokio::spawn(watch("the tokens", look, async move { wait(&mut stop).await }));
-    let door = config.door.enabled.then(|| door(&config, &public_url)).transpose()?;
+    let reload = move || admit(&watched, &admitted);
+    tokio::spawn(watch("the tokens", reload, async move { wait(&mut stop).await }));
+    let pages = config.web.enabled.then(|| web_pages(&config, &public_url)).transpose()?;
     announce(&config, &wired, &format!("http://{address}"))?;
     let app = AppState::new(wired.registry, wired.files, tokens, settings.clone());
-    let app = match door {
-        Some(door) => app.with_web(door),
+    let app = match pages {
+        Some(pages) => app.with_web(pages),
         None => app,
     };
     if public_url.starts_with("https://") && config.http.trusted_proxies.is_empty() {
         tracing::warn!(
-            "`public_url` is https, and `http.trusted_proxies` names no proxy: all clients count as one source"
+            "`public_url` is https, and `http.trusted_proxies` is empty: all clients count as one \
+             source for rate limits"
         );
     }
     tokio::spawn(report(app.clone()));
@@ -85,17 +91,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             .await;
     app.finish().await;
     while let Some(ended) = workers.join_next().await {
-        ended.context("a worker broke off")?;
+        ended.context("a worker failed")?;
     }
     if finished {
-        tracing::info!("stopped; every request was answered");
+        tracing::info!("stopped; every request got its response");
         Ok(())
     } else {
         Err(anyhow!("stopped after {:?} with requests still open", settings.shutdown_timeout))
     }
 }
 
-/// Admits the tokens of the data folder as they are now.
+/// Replaces the admitted tokens with those in the data folder.
 fn admit(config: &Config, tokens: &ServiceTokens) -> anyhow::Result<()> {
     let known = Tokens::open(config)?;
     let admitted = known
@@ -106,7 +112,7 @@ fn admit(config: &Config, tokens: &ServiceTokens) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
+pub(crate) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
     let http = &config.http;
     Ok(HttpSettings {
         body_limit: http.body_limit,
@@ -116,48 +122,37 @@ fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
         connections: http.connections,
         trusted_proxies: http.trusted_proxies.clone(),
         source_header: HeaderName::try_from(&http.source_header)
-            .context("`http.source_header` is no header's name")?,
+            .context("`http.source_header` is not a header name")?,
     })
 }
 
-/// The customer's pages.
-fn door(config: &Config, public_url: &str) -> anyhow::Result<WebPages> {
+/// Builds the web pages of customers and operators.
+pub(crate) fn web_pages(config: &Config, public_url: &str) -> anyhow::Result<WebPages> {
     let catalogue = config.catalogue()?;
-    let self_service =
-        config.door.self_service.clone().unwrap_or_else(|| vec![catalogue.free().to_string()]);
-    for edition in &self_service {
-        let known = catalogue.find(edition).map(|found| found.name.as_str() == edition);
-        ensure!(
-            matches!(known, Ok(true)),
-            "`door.self_service` names `{edition}`, which is no edition"
-        );
-    }
-    ensure!(
-        !self_service.is_empty(),
-        "`door.self_service` names no edition; to serve no pages, set `door.enabled`"
-    );
-    let blocked = BlockedDomains::new(&config.door.blocked_domains)
-        .map_err(|domain| anyhow!("`door.blocked_domains`: `{domain}` is no domain"))?;
-    let self_service =
-        SelfService { editions: self_service, products: config.products.clone(), blocked };
+    let editions =
+        config.web.self_service.clone().unwrap_or_else(|| vec![catalogue.free().to_string()]);
+    let blocked = BlockedDomains::new(&config.web.blocked_domains)
+        .map_err(|domain| anyhow!("`web.blocked_domains` has `{domain}`, which is not a domain"))?;
+    let self_service = SelfService { editions, products: config.products.clone(), blocked };
     let settings = WebSettings {
         brand: serde_json::to_value(registry_wiring::brand(config, public_url)?)
-            .context("the branding cannot be shown")?,
+            .context("the branding cannot be serialized")?,
+        editions: catalogue,
         self_service,
-        checkout_url: config.door.checkout_url.clone(),
+        checkout_url: config.web.checkout_url.clone(),
         public_url: public_url.to_owned(),
     };
     Ok(WebPages::new(settings)?)
 }
 
-/// Says what does not work at the start: nobody asks for readiness on a small machine.
+/// Logs the parts that do not work at the start. On a small machine nothing polls `/readyz`.
 async fn report(app: AppState) {
     for (part, problem) in app.not_ready().await {
-        tracing::warn!(part, problem, "at the start");
+        tracing::warn!(part, problem, "not ready at the start");
     }
 }
 
-/// Says where everything is, and, on standard output, that it listens.
+/// Logs where everything is, and prints the listening address on standard output.
 fn announce(config: &Config, wired: &App, address: &str) -> anyhow::Result<()> {
     let data = &wired.data;
     tracing::info!("data folder    {}", data.path().display());
@@ -171,7 +166,7 @@ fn announce(config: &Config, wired: &App, address: &str) -> anyhow::Result<()> {
     }
     tracing::info!("service token  {}", wired.service_token_file.display());
     tracing::info!("API to try     {address}/docs");
-    if config.door.enabled {
+    if config.web.enabled {
         tracing::info!(
             "pages          {address}/ to register, {address}/portal, {address}/console"
         );
@@ -182,11 +177,11 @@ fn announce(config: &Config, wired: &App, address: &str) -> anyhow::Result<()> {
         .context("standard output is closed")
 }
 
-/// Turns true at SIGTERM or SIGINT.
+/// Returns a receiver that becomes true at SIGTERM or SIGINT.
 fn stop_signal() -> anyhow::Result<Receiver<bool>> {
     let (sender, receiver) = channel(false);
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: finishing the requests in flight"),
@@ -197,7 +192,8 @@ fn stop_signal() -> anyhow::Result<Receiver<bool>> {
     Ok(receiver)
 }
 
+/// Waits for the stop signal.
 async fn wait(stop: &mut Receiver<bool>) {
-    // The sender lives until it has sent; an error would mean the same.
+    // An error means that the sender is gone, which also ends the service.
     drop(stop.wait_for(|stopped| *stopped).await);
 }

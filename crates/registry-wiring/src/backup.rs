@@ -1,9 +1,11 @@
-//! Backup and restore of the embedded default: the database, the keys and the files, in one folder.
+//! Backup and restore of the embedded default: the database, the keys and the images, in one
+//! folder.
 //!
-//! The database is copied as it is in one moment, while registryd goes on. The manifest is written
-//! last and names every file with its SHA-256: a folder without one is no backup, and what does not
-//! fit it is not restored. Mails that were delivered into the mailbox are left out: they hold codes
-//! in clear, and those not yet sent are in the database.
+//! The copy of the database is consistent, and registryd keeps running meanwhile. The manifest is
+//! written last and names every file with its SHA-256: a folder without a manifest is not a backup,
+//! and a file that differs from the manifest is not restored. The backup leaves out the mails that
+//! were delivered into the mailbox, because they hold codes in clear text. Unsent mails are in the
+//! database.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -24,26 +26,26 @@ use crate::os::OsClock;
 const MANIFEST: &str = "backup.json";
 const DATABASE: &str = "registry.db";
 
-/// What is copied as it is, where it is there.
+/// Files and folders that are copied unchanged if they exist.
 const COPIED: [&str; 5] = ["keys", "service-token", "tokens.json", "public-url", "files"];
 
-/// What a backup holds.
+/// The manifest of a backup.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// When it was made, ISO 8601 in UTC.
+    /// Time of the backup, ISO 8601 in UTC.
     pub made_at: String,
-    /// Its files.
+    /// The files of the backup.
     pub files: Vec<BackedUp>,
 }
 
 /// A file of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackedUp {
-    /// Where it is, from the folder on.
+    /// Path of the file, relative to the folder of the backup.
     pub path: String,
-    /// Its size in bytes.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// Its SHA-256, 64 hex digits.
+    /// SHA-256 of the file, 64 hex digits.
     pub sha256: String,
 }
 
@@ -51,22 +53,23 @@ pub struct BackedUp {
 pub async fn backup(config: &Config, target: &Path) -> anyhow::Result<Manifest> {
     if config.database.is_postgres() {
         bail!(
-            "the database is PostgreSQL: back it up with its own tools, and the keys beside it (docs/operations.md)"
+            "the database is PostgreSQL: back it up with `pg_dump`, and copy the keys separately \
+             (docs/operations.md)"
         );
     }
     let data = DataFolder::existing(&config.data)?;
-    make_empty(target)?;
+    create_empty(target)?;
     let database = target.join(DATABASE);
     let store = SqliteStore::open(&data.database()).context("the database cannot be opened")?;
     store.copy_to(&database).await.context("the database cannot be copied")?;
     fs::set_permissions(&database, Permissions::from_mode(0o600))
-        .context("the copy is open to others")?;
-    let mut files = vec![described(target, &database)?];
+        .context("the copy of the database cannot be made private")?;
+    let mut files = vec![describe(target, &database)?];
     for name in COPIED {
         let from = data.path().join(name);
         if from.exists() {
             copy_all(&from, &target.join(name), &mut |path| {
-                files.push(described(target, path)?);
+                files.push(describe(target, path)?);
                 Ok(())
             })?;
         }
@@ -77,54 +80,55 @@ pub async fn backup(config: &Config, target: &Path) -> anyhow::Result<Manifest> 
     Ok(manifest)
 }
 
-/// Restores a backup into the data folder, where no database must be.
+/// Restores a backup into the data folder, which must not hold a registry.
 pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
     if config.database.is_postgres() {
         bail!(
-            "the database is PostgreSQL: restore it with its own tools, and the keys beside it (docs/operations.md)"
+            "the database is PostgreSQL: restore it with `pg_restore`, and copy the keys back \
+             separately (docs/operations.md)"
         );
     }
-    let shown = source.display();
+    let backup = source.display();
     let manifest = fs::read_to_string(source.join(MANIFEST));
     let manifest = manifest
-        .with_context(|| format!("{shown} holds no finished backup: {MANIFEST} cannot be read"))?;
+        .with_context(|| format!("{backup} holds no finished backup: {MANIFEST} cannot be read"))?;
     let manifest: Manifest = serde_json::from_str(&manifest)
-        .with_context(|| format!("{shown}: {MANIFEST} is damaged"))?;
+        .with_context(|| format!("{backup}: {MANIFEST} is damaged"))?;
     for file in &manifest.files {
-        let plain = Path::new(&file.path)
+        let is_inside = Path::new(&file.path)
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_)));
-        ensure!(plain, "{MANIFEST} names a file outside of its folder");
-        let found = described(source, &source.join(&file.path))?;
-        ensure!(found == *file, "{} is not as it was backed up", file.path);
+        ensure!(is_inside, "{MANIFEST} names a file outside of the backup's folder");
+        let found = describe(source, &source.join(&file.path))?;
+        ensure!(found == *file, "{} differs from the one that was backed up", file.path);
     }
     ensure!(
         manifest.files.iter().any(|file| file.path == DATABASE),
         "{MANIFEST} names no {DATABASE}"
     );
-    // Whatever of a registry is left there: its keys must not be lost, and its write-ahead log
+    // Keys that are left in the folder must not be lost, and a write-ahead log that is left there
     // would be replayed.
-    if let Some(left) = left_of_a_registry(&config.data) {
-        bail!("{} holds a registry ({left}): restore into a new folder", config.data.display());
+    if let Some(leftover) = leftover_of_registry(&config.data) {
+        bail!("{} holds a registry ({leftover}): restore into a new folder", config.data.display());
     }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&config.data)
-        .context("the data folder cannot be made")?;
-    // The database last: without it nothing starts on half of a backup.
+        .with_context(|| format!("{} cannot be created", config.data.display()))?;
+    // The database comes last: without it, nothing starts on a half-restored backup.
     let (database, others): (Vec<_>, Vec<_>) =
         manifest.files.iter().partition(|file| file.path == DATABASE);
     for file in others.into_iter().chain(database) {
         let to = config.data.join(&file.path);
-        make_parent(&to)?;
+        create_parent(&to)?;
         copy_durably(&source.join(&file.path), &to)?;
     }
     Ok(manifest)
 }
 
-/// The first thing in a data folder that a registry made.
-fn left_of_a_registry(data: &Path) -> Option<String> {
+/// Returns the first file of a registry that the data folder holds.
+fn leftover_of_registry(data: &Path) -> Option<String> {
     let names = [
         "registry.db",
         "registry.db-wal",
@@ -136,47 +140,49 @@ fn left_of_a_registry(data: &Path) -> Option<String> {
     names.into_iter().find(|name| data.join(name).exists()).map(str::to_owned)
 }
 
-fn make_empty(folder: &Path) -> anyhow::Result<()> {
-    let shown = folder.display();
+/// Creates the folder of a backup. The folder may exist if it is empty.
+fn create_empty(folder: &Path) -> anyhow::Result<()> {
+    let path = folder.display();
     match fs::read_dir(folder) {
         Ok(mut entries) => {
-            ensure!(entries.next().is_none(), "{shown} is not empty: name a new folder")
+            ensure!(entries.next().is_none(), "{path} is not empty: name a new folder");
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(folder)
-                .with_context(|| format!("{shown} cannot be made"))?;
+                .with_context(|| format!("{path} cannot be created"))?;
         }
-        Err(error) => return Err(error).with_context(|| format!("{shown} cannot be read")),
+        Err(error) => return Err(error).with_context(|| format!("{path} cannot be read")),
     }
     Ok(fs::set_permissions(folder, Permissions::from_mode(0o700))?)
 }
 
-fn make_parent(path: &Path) -> anyhow::Result<()> {
+fn create_parent(path: &Path) -> anyhow::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(parent)
-        .with_context(|| format!("{} cannot be made", parent.display()))
+        .with_context(|| format!("{} cannot be created", parent.display()))
 }
 
-/// Copies a file, or a folder with all that is in it, uploads that are not finished aside.
+/// Copies a file, or a folder with its contents, and calls `done` with each copy. Skips names that
+/// begin with a dot: those are unfinished uploads.
 fn copy_all(
     from: &Path,
     to: &Path,
     done: &mut impl FnMut(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     if from.is_file() {
-        make_parent(to)?;
+        create_parent(to)?;
         copy_durably(from, to)?;
         return done(to);
     }
     let mut entries: Vec<PathBuf> = fs::read_dir(from)
         .with_context(|| format!("{} cannot be read", from.display()))?
-        .map(|it| Ok(it?.path()))
+        .map(|entry| Ok(entry?.path()))
         .collect::<std::io::Result<_>>()?;
     entries.sort();
     for entry in entries {
@@ -195,7 +201,6 @@ fn copy_durably(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 fn write_durably(path: &Path, content: &mut impl Read) -> anyhow::Result<()> {
-    let shown = path.display();
     let write = |content: &mut dyn Read| {
         use std::os::unix::fs::OpenOptionsExt as _;
         let mut file =
@@ -204,20 +209,21 @@ fn write_durably(path: &Path, content: &mut impl Read) -> anyhow::Result<()> {
         file.flush()?;
         file.sync_all()
     };
-    write(content).with_context(|| format!("{shown} cannot be written"))
+    write(content).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn described(folder: &Path, path: &Path) -> anyhow::Result<BackedUp> {
+/// Returns the size and the SHA-256 of a file in `folder`.
+fn describe(folder: &Path, path: &Path) -> anyhow::Result<BackedUp> {
     let mut file =
         File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let (mut hash, mut size, mut part) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    let (mut hash, mut size, mut chunk) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
         let read =
-            file.read(&mut part).with_context(|| format!("{} cannot be read", path.display()))?;
+            file.read(&mut chunk).with_context(|| format!("{} cannot be read", path.display()))?;
         if read == 0 {
             break;
         }
-        hash.update(&part[..read]);
+        hash.update(&chunk[..read]);
         size += read as u64;
     }
     let path = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! Where the images are: the data folder, or a bucket.
+//! The store of the images: the data folder, or a bucket.
 
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use registry_core::blob::{BlobStore, LinkedFiles};
 use registry_vault::KeyRing;
 
 use crate::config::{Config, S3};
-use crate::data::{DataFolder, made, read_public, secret};
+use crate::data::{DataFolder, configured_secret, ensure_folder, read_public};
 
-/// The images, and those that registryd serves itself.
+/// The store of the images, and its files if registryd serves them itself.
 pub(crate) type Blobs = (Arc<dyn BlobStore>, Option<Arc<dyn LinkedFiles>>);
 
+/// Opens the store that `config` names.
 pub(crate) fn open(
     config: &Config,
     public_url: &str,
@@ -25,14 +26,19 @@ pub(crate) fn open(
         return Ok((Arc::new(blobs), None));
     }
     let keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
-    let folder = made(data.files())?;
+    let folder = ensure_folder(data.files())?;
     let blobs = LocalBlobs::open(folder.clone(), format!("{public_url}/files"), keys);
     let blobs = Arc::new(blobs.with_context(|| format!("{} cannot be used", folder.display()))?);
     Ok((blobs.clone(), Some(blobs)))
 }
 
+/// Reads the files of `s3.*`.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    config.s3.as_ref().map(settings).transpose().map(drop)
+}
+
 fn settings(s3: &S3) -> anyhow::Result<S3Settings> {
-    let key = secret(
+    let key = configured_secret(
         "s3.secret_access_key",
         s3.secret_access_key.as_ref(),
         s3.secret_access_key_file.as_deref(),

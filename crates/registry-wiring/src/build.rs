@@ -13,7 +13,9 @@ use registry_core::registry::retention::Retention;
 use registry_core::secret::KeyId;
 use registry_core::store::Store;
 use registry_core::text::{Channel, ProductCode};
-use registry_core::{Ports, Registry, Settings};
+use registry_core::{
+    CodeSettings, DownloadSettings, Ports, RateLimitSettings, Registry, Settings, SignInSettings,
+};
 use registry_license::ManifestKey;
 use registry_vault::KeyRing;
 
@@ -107,47 +109,49 @@ fn manifest_key(config: &Config, data: &DataFolder) -> anyhow::Result<ManifestKe
 fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
     let products = config.products.iter().map(|product| ProductCode::parse(product));
     let products = products.collect::<Result<Vec<_>, _>>().context("`products` cannot be used")?;
+    let rate_limit =
+        |limit| RateLimit { limit, window: config.rate_limit.window.0, ..RateLimit::default() };
     Ok(Settings {
         editions: config.catalogue()?,
         products: ProductCatalogue::new(products)
             .context("`products` is empty or names one twice")?,
-        code_length: CodeLength::new(config.codes.length)
-            .context("`codes.length` must be from 8 to 32")?,
-        code_lifetime: config.codes.lifetime.0,
-        link_lifetime: config.downloads.lifetime.unwrap_or(config.codes.lifetime).0,
-        channel: Channel::parse(&config.downloads.channel)
-            .context("`downloads.channel` cannot be used")?,
-        download_url: format!("{public_url}/download"),
-        fresh_link_lifetime: config.downloads.fresh_lifetime.0,
-        link_grace: config.downloads.after_redemption.0,
+        codes: CodeSettings {
+            length: CodeLength::new(config.codes.length)
+                .context("`codes.length` must be from 8 to 32")?,
+            lifetime: config.codes.lifetime.0,
+            activation_needs_bound_tenant: config.codes.activation_needs_bound_tenant,
+        },
+        sign_in: SignInSettings {
+            url: format!("{public_url}/portal/sign-in"),
+            link_lifetime: config.sign_in.link_lifetime.0,
+            session_idle: config.sign_in.session_idle.0,
+            session_lifetime: config.sign_in.session_lifetime.0,
+        },
+        rate_limit: RateLimitSettings {
+            code_guesses: rate_limit(config.rate_limit.code_guesses),
+            mails: rate_limit(config.rate_limit.mails),
+        },
+        license: LicensePolicy {
+            issuer: config.license.issuer.clone(),
+            lifetime: config.license.lifetime.0,
+            airgap_lifetime: config.license.airgap_lifetime.0,
+            check_in_interval: config.license.check_in_interval.0,
+        },
+        downloads: DownloadSettings {
+            url: format!("{public_url}/download"),
+            lifetime: config.downloads.lifetime.unwrap_or(config.codes.lifetime).0,
+            fresh_lifetime: config.downloads.fresh_lifetime.0,
+            after_redemption: config.downloads.after_redemption.0,
+            channel: Channel::parse(&config.downloads.channel)
+                .context("`downloads.channel` cannot be used")?,
+        },
         retention: Retention {
             mails: config.retention.mails.0,
             codes: config.retention.codes.0,
             audit: config.retention.audit.0,
         },
-        check_in_url: format!("{public_url}/check-in"),
-        sign_in_url: format!("{public_url}/portal/sign-in"),
-        sign_in_lifetime: config.door.link_lifetime.0,
-        session_idle: config.door.session_idle.0,
-        session_lifetime: config.door.session_lifetime.0,
-        asks: RateLimit {
-            limit: config.door.asks,
-            window: config.guesses.window.0,
-            ..RateLimit::default()
-        },
-        portal_url: config.portal(public_url),
-        guesses: RateLimit {
-            limit: config.guesses.limit,
-            window: config.guesses.window.0,
-            ..RateLimit::default()
-        },
-        license: LicensePolicy {
-            issuer: config.license.issuer.clone(),
-            connected_lifetime: config.license.lifetime.0,
-            airgap_lifetime: config.license.airgap_lifetime.0,
-        },
         replay_window: config.http.replay_window.0,
-        check_in_interval: config.license.check_in_interval.0,
-        activation_needs_bound_tenant: config.codes.activation_needs_bound_tenant,
+        check_in_url: format!("{public_url}/check-in"),
+        portal_url: config.portal(public_url),
     })
 }

@@ -1,8 +1,8 @@
-//! The data folder: where everything is, and the secrets that are made on first start.
+//! The data folder: its layout, and the secrets that are created at the first start.
 //!
-//! A secret's file is written whole, flushed, and then linked into its place, which fails where one
-//! is there already: two processes starting at once end up with the same secret, and one that is
-//! killed leaves none half-written.
+//! A secret's file is written under a temporary name, flushed, and then linked under its own name,
+//! which fails if that exists. So two processes that start at once use the same secret, and a
+//! process that is killed leaves no half-written secret.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -22,74 +22,74 @@ use crate::config::{Algorithm, SecretText};
 pub struct DataFolder(PathBuf);
 
 impl DataFolder {
-    /// Opens the folder, and makes it where there is none, for its owner only.
+    /// Opens the folder. Creates it with mode 0700 if it does not exist.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let shown = path.display();
-        make_own(path).with_context(|| format!("the data folder {shown} cannot be made"))?;
+        create_private(path)
+            .with_context(|| format!("the data folder {} cannot be created", path.display()))?;
         let path = path
             .canonicalize()
-            .with_context(|| format!("the data folder {shown} cannot be read"))?;
+            .with_context(|| format!("the data folder {} cannot be read", path.display()))?;
         let folder = Self(path);
-        made(folder.keys())?;
+        ensure_folder(folder.keys())?;
         Ok(folder)
     }
 
-    /// Opens a folder that holds a registry, and makes nothing.
+    /// Opens a folder that holds a registry. Creates nothing.
     pub fn existing(path: &Path) -> anyhow::Result<Self> {
         let folder = Self(path.to_owned());
         if !folder.database().exists() {
-            bail!("there is no registry in {}: name its data folder with --data", path.display());
+            bail!("there is no registry in {}: set its data folder with --data", path.display());
         }
         Ok(folder)
     }
 
-    /// The folder itself.
+    /// Path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The database.
+    /// Path of the SQLite database.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.0.join("registry.db")
     }
 
-    /// The keys.
+    /// Path of the folder with the keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.0.join("keys")
     }
 
-    /// The images.
+    /// Path of the folder with the images.
     #[must_use]
     pub fn files(&self) -> PathBuf {
         self.0.join("files")
     }
 
-    /// The mails.
+    /// Path of the folder that mails are delivered into without a mail server.
     #[must_use]
     pub fn mailbox(&self) -> PathBuf {
         self.0.join("mailbox")
     }
 
-    /// Waits until nobody else changes the keys or the tokens; the next one waits until what this
-    /// returns is dropped.
-    pub(crate) fn turn(&self) -> anyhow::Result<File> {
-        let shown = self.0.display();
-        let folder = File::open(&self.0).with_context(|| format!("{shown} cannot be read"))?;
-        folder.lock().with_context(|| format!("{shown} cannot be locked"))?;
+    /// Locks the folder for a change of the keys or the tokens. Waits for other processes that have
+    /// the lock. The lock ends when the returned file is dropped.
+    pub(crate) fn lock(&self) -> anyhow::Result<File> {
+        let path = self.0.display();
+        let folder = File::open(&self.0).with_context(|| format!("{path} cannot be read"))?;
+        folder.lock().with_context(|| format!("{path} cannot be locked"))?;
         Ok(folder)
     }
 
-    /// The token of the first service.
+    /// Path of the file with the first service token.
     #[must_use]
     pub fn service_token(&self) -> PathBuf {
         self.0.join("service-token")
     }
 
-    /// Notes how the registry is reached, so that the admin command line mints the same links.
-    pub fn note_public_url(&self, url: &str) -> anyhow::Result<()> {
+    /// Stores the registry's public URL, because the admin command line makes the same links.
+    pub fn store_public_url(&self, url: &str) -> anyhow::Result<()> {
         let path = self.0.join("public-url");
         let write = || {
             let mut file = NamedTempFile::new_in(&self.0)?;
@@ -100,98 +100,101 @@ impl DataFolder {
         write().map(drop).with_context(|| format!("{} cannot be written", path.display()))
     }
 
-    /// How the registry was reached when it last started.
+    /// Returns the public URL that the registry had when it last started.
     #[must_use]
-    pub fn noted_public_url(&self) -> Option<String> {
-        let noted = std::fs::read_to_string(self.0.join("public-url")).ok()?;
-        Some(noted.trim().to_owned()).filter(|url| !url.is_empty())
+    pub fn stored_public_url(&self) -> Option<String> {
+        let stored = std::fs::read_to_string(self.0.join("public-url")).ok()?;
+        Some(stored.trim().to_owned()).filter(|url| !url.is_empty())
     }
 
-    /// The master key.
+    /// Returns the master key. Creates it in a new folder.
     pub(crate) fn master_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
-        let make = || registry_vault::KeyRing::render(&Zeroizing::new(entropy::bytes(entropy)));
-        self.key("master.key", "every live code is lost", make)
+        let create = || registry_vault::KeyRing::render(&Zeroizing::new(entropy::bytes(entropy)));
+        self.key("master.key", "every live code is lost", create)
     }
 
-    /// A key that is made with the folder. One that is missing later is not silently replaced:
-    /// `lost` says what would be.
+    /// Returns a key that is created with the folder. A key that is missing later is an error,
+    /// which names the `loss`: the key is not silently replaced.
     fn key(
         &self,
         name: &str,
-        lost: &str,
-        make: impl FnOnce() -> Zeroizing<String>,
+        loss: &str,
+        create: impl FnOnce() -> Zeroizing<String>,
     ) -> anyhow::Result<Zeroizing<String>> {
         let path = self.keys().join(name);
-        // Keys are made before the database: asked in the other order, a process that starts beside
-        // this one and makes both in between would look like a lost key.
+        // Keys are created before the database, so the database is checked first. In the other
+        // order, a second process that creates both in between would look like a lost key.
         let has_database = self.database().exists();
         if has_database && !path.exists() {
             let (path, database) = (path.display(), self.database());
             bail!(
-                "{path} is missing, and {} was made with it: restore it from a backup, or {lost}",
+                "{path} is missing, but {} was created with it: restore {path} from a backup; \
+                 without it, {loss}",
                 database.display()
             );
         }
-        read_or_make(&path, make)
+        read_or_create(&path, create)
     }
 
-    /// The database's file, made for the owner only where there is none; what SQLite puts beside it
-    /// inherits that.
-    pub(crate) fn own_database(&self) -> anyhow::Result<PathBuf> {
+    /// Returns the path of the SQLite database, with mode 0600. Creates the file if it does not
+    /// exist. The files that SQLite creates beside it inherit the mode.
+    pub(crate) fn private_database(&self) -> anyhow::Result<PathBuf> {
         let path = self.database();
         let opened =
             File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let opened = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
         if opened.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
-            let tightened = opened.set_permissions(Permissions::from_mode(0o600));
-            tightened.with_context(|| format!("{} is open to others", path.display()))?;
+            let private = opened.set_permissions(Permissions::from_mode(0o600));
+            private.with_context(|| format!("{} cannot be made private", path.display()))?;
         }
         Ok(path)
     }
 
-    /// The first license key, of this kind where it has to be made.
+    /// Returns the first license key. Creates it in a new folder, with this algorithm.
     pub(crate) fn license_key(
         &self,
         entropy: &dyn Entropy,
         algorithm: Algorithm,
     ) -> anyhow::Result<Zeroizing<String>> {
-        let lost = "no license in the field can be verified any more";
-        self.key("license.pem", lost, || new_license_key(entropy, algorithm))
+        let loss = "licenses in the field can no longer be verified";
+        self.key("license.pem", loss, || new_license_key(entropy, algorithm))
     }
 
-    /// The key that release manifests are signed with. A folder of an earlier version has none yet.
+    /// Returns the key that signs release manifests. Creates it if it is missing, since a folder of
+    /// an earlier version has no such key.
     pub(crate) fn manifest_key(&self, entropy: &dyn Entropy) -> anyhow::Result<Zeroizing<String>> {
-        read_or_make(&self.keys().join("release.pem"), || {
+        read_or_create(&self.keys().join("release.pem"), || {
             registry_license::ed25519_pem(&entropy::bytes(entropy))
         })
     }
 
-    /// The token of the first service.
+    /// Returns the first service token. Creates it if it is missing.
     pub(crate) fn default_service_token(
         &self,
         entropy: &dyn Entropy,
     ) -> anyhow::Result<Zeroizing<String>> {
-        let make = || Zeroizing::new(format!("{}\n", ServiceToken::draw(entropy).expose()));
-        read_or_make(&self.service_token(), make)
+        let create = || Zeroizing::new(format!("{}\n", ServiceToken::draw(entropy).expose()));
+        read_or_create(&self.service_token(), create)
     }
 }
 
-/// Makes a part of the data folder where there is none. Who does not need a part does not fail for
-/// it: tokens are revoked also where no mailbox can be made.
-pub(crate) fn made(path: PathBuf) -> anyhow::Result<PathBuf> {
-    make_own(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+/// Creates a part of the data folder if it does not exist. Each part is created only where it is
+/// used, so a token can be revoked even if the mailbox cannot be created.
+pub(crate) fn ensure_folder(path: PathBuf) -> anyhow::Result<PathBuf> {
+    create_private(&path).with_context(|| format!("{} cannot be created", path.display()))?;
     Ok(path)
 }
 
-/// Makes a folder for its owner only, and those above it.
-fn make_own(path: &Path) -> std::io::Result<()> {
+/// Creates a folder, and the folders above it, with mode 0700.
+fn create_private(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Returns a new private key as PEM.
 pub(crate) fn new_license_key(entropy: &dyn Entropy, algorithm: Algorithm) -> Zeroizing<String> {
     match algorithm {
         Algorithm::EdDsa => registry_license::ed25519_pem(&entropy::bytes(entropy)),
-        // One value in 2^32 is no key: then the next one is.
+        // One value in 2^32 is not a valid key: then the next value is used.
         Algorithm::Es256 => {
             std::iter::repeat_with(|| registry_license::p256_pem(&entropy::bytes(entropy)))
                 .find_map(std::convert::identity)
@@ -200,8 +203,9 @@ pub(crate) fn new_license_key(entropy: &dyn Entropy, algorithm: Algorithm) -> Ze
     }
 }
 
-/// A secret of the configuration, as itself or in a file; `key` is its name.
-pub(crate) fn secret(
+/// Returns a secret of the configuration, from its value or its file. `key` is the name of the
+/// setting.
+pub(crate) fn configured_secret(
     key: &str,
     text: Option<&SecretText>,
     file: Option<&Path>,
@@ -209,50 +213,50 @@ pub(crate) fn secret(
     match (text, file) {
         (Some(text), _) => Ok(Some(text.expose().clone())),
         (None, Some(path)) => {
-            let read = read_secret(path).with_context(|| format!("`{key}_file` cannot be used"))?;
-            Ok(Some(Zeroizing::new(read.trim().to_owned())))
+            let text = read_secret(path).with_context(|| format!("`{key}_file` cannot be used"))?;
+            Ok(Some(Zeroizing::new(text.trim().to_owned())))
         }
         (None, None) => Ok(None),
     }
 }
 
-/// Reads a file that is no secret; `key` names it.
+/// Reads a file that is not secret. `key` is the setting that names the file.
 pub(crate) fn read_public(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("`{key}`: {} cannot be read", path.display()))
 }
 
-/// Reads a secret's file. One that others may read or write is refused.
+/// Reads the file of a secret. Refuses a file that group or others have any permission on.
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
-    let shown = path.display();
-    let mut file = File::open(path).with_context(|| format!("{shown} cannot be read"))?;
-    let mode =
-        file.metadata().with_context(|| format!("{shown} cannot be read"))?.permissions().mode()
-            & 0o777;
+    let file_name = path.display();
+    let mut file = File::open(path).with_context(|| format!("{file_name} cannot be read"))?;
+    let metadata = file.metadata().with_context(|| format!("{file_name} cannot be read"))?;
+    let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         bail!(
-            "{shown} holds a secret and has mode {mode:o}: others may read it. Say `chmod 600 {shown}`"
+            "{file_name} holds a secret and others have access to it (mode {mode:o}): \
+             run `chmod 600 {file_name}`"
         );
     }
     let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).with_context(|| format!("{shown} cannot be read"))?;
+    file.read_to_string(&mut text).with_context(|| format!("{file_name} cannot be read"))?;
     if text.trim().is_empty() {
-        bail!("{shown} is empty");
+        bail!("{file_name} is empty: it must hold a secret");
     }
     Ok(text)
 }
 
-fn read_or_make(
+fn read_or_create(
     path: &Path,
-    make: impl FnOnce() -> Zeroizing<String>,
+    create: impl FnOnce() -> Zeroizing<String>,
 ) -> anyhow::Result<Zeroizing<String>> {
     if !path.exists() {
-        write_new(path, &make())
+        write_new(path, &create())
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     read_secret(path)
 }
 
-/// Writes a file with mode 0600, unless there is one by then.
+/// Writes a file with mode 0600. An existing file is left unchanged, which is not an error.
 pub(crate) fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder)?;
@@ -264,7 +268,7 @@ pub(crate) fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Replaces a file, whole or not at all, with mode 0600.
+/// Replaces a file atomically, with mode 0600.
 pub(crate) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder)?;
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_made_once_for_the_owner_only() {
+    fn secret_is_created_once_and_private() {
         let (folder, _root) = folder();
         let token = folder.default_service_token(&OsEntropy).unwrap();
         assert_eq!(token.trim().len(), 64);
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_others_may_read_is_refused() {
+    fn secret_readable_by_others_is_refused() {
         let (folder, _root) = folder();
         folder.default_service_token(&OsEntropy).unwrap();
         let permissions = std::fs::Permissions::from_mode(0o640);
@@ -307,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_key_is_not_silently_replaced() {
+    fn lost_key_is_not_replaced() {
         let (folder, _root) = folder();
         folder.master_key(&OsEntropy).unwrap();
         folder.license_key(&OsEntropy, Algorithm::EdDsa).unwrap();

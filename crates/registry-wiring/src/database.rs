@@ -1,4 +1,4 @@
-//! Which database: SQLite in the data folder, or PostgreSQL where a URL is given.
+//! The database: SQLite in the data folder, or PostgreSQL if a URL is configured.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use registry_store_postgres::{PostgresOptions, PostgresStore};
 use registry_store_sqlite::SqliteStore;
 
 use crate::config::{Config, Database};
-use crate::data::{DataFolder, secret};
+use crate::data::{DataFolder, configured_secret};
 
-/// Opens the database, its tables up to date.
+/// Opens the database and makes sure that all migrations have run.
 pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<Arc<dyn Store>> {
     let Some(store) = postgres(&config.database)? else {
-        let path = data.own_database()?;
+        let path = data.private_database()?;
         let store = SqliteStore::open(&path)
             .with_context(|| format!("{} cannot be opened", path.display()))?;
         return Ok(Arc::new(store));
@@ -21,30 +21,35 @@ pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<A
     store.check_encoding().await.context(UNUSABLE)?;
     if config.database.migrate {
         if let Some(problem) = run_migrations(&store, &config.database).await?.search {
-            tracing::warn!(problem, "searches find beginnings only (`database.search_by_part`)");
+            tracing::warn!(
+                problem,
+                "searches match only the beginning of a name or an address \
+                 (`database.search_by_part`)"
+            );
         }
         return Ok(Arc::new(store));
     }
     let pending = store.migrations_pending().await.context(UNUSABLE)?;
     if !pending.is_empty() {
         bail!(
-            "the database is not up to date (`database.migrate` is off): run `registryctl migrate` first"
+            "the database has pending migrations and `database.migrate` is off: \
+             run `registryctl migrate` first"
         );
     }
     Ok(Arc::new(store))
 }
 
-/// What migrating did.
+/// Result of running the migrations.
 #[derive(Clone, Debug)]
 pub struct Migrated {
-    /// The names of the migrations that were run.
+    /// Names of the migrations that ran.
     pub names: Vec<String>,
-    /// Why any part of a name is not quick to find, where that was asked for.
+    /// Error of creating the index for searches by any part of a name, if it was configured.
     pub search: Option<String>,
 }
 
-/// Brings PostgreSQL's tables up to date. `None` where the database is SQLite, which is brought up
-/// to date whenever it is opened.
+/// Runs the pending migrations of a PostgreSQL database. Returns `None` for SQLite, which is
+/// migrated whenever it is opened.
 pub async fn migrate(config: &Config) -> anyhow::Result<Option<Migrated>> {
     match postgres(&config.database)? {
         None => Ok(None),
@@ -70,8 +75,14 @@ async fn run_migrations(store: &PostgresStore, database: &Database) -> anyhow::R
     Ok(Migrated { names, search })
 }
 
+/// Checks the URL, and reads the file that it is in.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    postgres(&config.database).map(drop)
+}
+
 fn postgres(database: &Database) -> anyhow::Result<Option<PostgresStore>> {
-    let url = secret("database.url", database.url.as_ref(), database.url_file.as_deref())?;
+    let url =
+        configured_secret("database.url", database.url.as_ref(), database.url_file.as_deref())?;
     let Some(url) = url else { return Ok(None) };
     let options = PostgresOptions {
         url,

@@ -1,14 +1,15 @@
-//! The ring of license keys in the data folder: `keys/ring.json` names them, beside their files. A
-//! folder that has only `license.pem` is a ring of that one.
+//! The ring of license keys in the data folder. `keys/ring.json` lists the keys; each key is in a
+//! file beside it. A folder with only `license.pem` is a ring of this one key.
 //!
-//! registryd looks at the ring every few seconds, so that an operator's change takes hold in every
-//! process on the folder.
+//! registryd reloads the ring every few seconds, so an operator's change takes effect in every
+//! process that uses the folder.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context as _, bail};
+use chrono::TimeDelta;
 use registry_core::clock::{Clock as _, Timestamp, truncate};
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
 use registry_core::offline::OfflineAnswer;
@@ -19,39 +20,44 @@ use crate::config::{Algorithm, Config};
 use crate::data::{DataFolder, new_license_key, read_secret, replace, write_new};
 use crate::os::{OsClock, OsEntropy};
 
-const PLAN: &str = "ring.json";
-const FIRST: &str = "license.pem";
+const PLAN_FILE: &str = "ring.json";
+const FIRST_KEY_FILE: &str = "license.pem";
 
-/// The license keys of a registry, and what can be done to them.
+/// The license keys of a registry, opened to be changed.
 pub struct LicenseKeys {
     folder: PathBuf,
     plan: RingPlan,
-    longest: chrono::TimeDelta,
-    /// What keeps others from changing the ring meanwhile.
-    _turn: File,
+    /// Longest lifetime of a license.
+    longest_lifetime: TimeDelta,
+    /// Lock that keeps other processes from changing the ring.
+    _lock: File,
 }
 
 impl LicenseKeys {
-    /// The ring of a data folder; whoever else opens it waits until this is dropped. Refused where
-    /// the configuration names a key itself.
+    /// Opens the ring of the data folder. Other processes that open it wait until the returned
+    /// value is dropped. Fails if the configuration names a license key.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         if config.license.key_file.is_some() {
-            bail!("`license.key_file` names the license key: there is no ring to change");
+            bail!(
+                "`license.key_file` names the only license key, so there is no ring of keys: \
+                 unset it to use a ring"
+            );
         }
         let data = DataFolder::open(&config.data)?;
-        let turn = data.turn()?;
+        let lock = data.lock()?;
         data.license_key(&OsEntropy, config.license.algorithm)?;
         let plan = read_plan(&data.keys())?;
-        Ok(Self { folder: data.keys(), plan, longest: longest(config), _turn: turn })
+        let longest_lifetime = longest_lifetime(config);
+        Ok(Self { folder: data.keys(), plan, longest_lifetime, _lock: lock })
     }
 
-    /// The keys.
+    /// The keys and their states.
     #[must_use]
     pub fn plan(&self) -> &RingPlan {
         &self.plan
     }
 
-    /// Makes a key and publishes it; returns its `kid`.
+    /// Creates a key, publishes it, and returns its `kid`.
     pub fn generate(&mut self, algorithm: Algorithm) -> anyhow::Result<String> {
         let pem = new_license_key(&OsEntropy, algorithm);
         let kid = Signer::from_pem(&pem, None)?.public_key().kid.clone();
@@ -63,47 +69,51 @@ impl LicenseKeys {
         Ok(kid)
     }
 
-    /// Has a key sign from now on.
+    /// Makes a key the active one. Without `force`, the key must have been published long enough.
     pub fn activate(&mut self, kid: &str, force: bool) -> anyhow::Result<()> {
         self.plan.activate(kid, OsClock.now(), force)?;
         self.save()
     }
 
-    /// Takes a key away that does not sign.
+    /// Retires a key that is not the active one.
     pub fn retire(&mut self, kid: &str) -> anyhow::Result<()> {
         self.plan.retire(kid, OsClock.now())?;
         self.save()
     }
 
-    /// The keys that verify something now.
+    /// Returns the published keys.
     pub fn public_keys(&self) -> anyhow::Result<Vec<PublicKey>> {
-        Ok(load(&self.folder, &self.plan, self.longest, OsClock.now())?.public_keys())
+        Ok(load(&self.folder, &self.plan, self.longest_lifetime, OsClock.now())?.public_keys())
     }
 
-    /// Nothing is saved that registryd would not take.
+    /// Saves the ring, unless registryd could not load it.
     fn save(&self) -> anyhow::Result<()> {
-        load(&self.folder, &self.plan, self.longest, OsClock.now())?;
+        load(&self.folder, &self.plan, self.longest_lifetime, OsClock.now())?;
         let text =
             serde_json::to_string_pretty(&self.plan).context("the ring cannot be written")?;
-        replace(&self.folder.join(PLAN), &text).with_context(|| format!("{PLAN} cannot be written"))
+        replace(&self.folder.join(PLAN_FILE), &text)
+            .with_context(|| format!("{PLAN_FILE} cannot be written"))
     }
 }
 
-fn longest(config: &Config) -> chrono::TimeDelta {
+fn longest_lifetime(config: &Config) -> TimeDelta {
     config.license.lifetime.0.max(config.license.airgap_lifetime.0)
 }
 
 fn read_plan(folder: &Path) -> anyhow::Result<RingPlan> {
-    let path = folder.join(PLAN);
+    let path = folder.join(PLAN_FILE);
     if !path.exists() {
-        let first = Signer::from_pem(&read_secret(&folder.join(FIRST))?, None)
-            .context("the license key cannot be used")?;
-        let made = folder.join(FIRST).metadata().and_then(|metadata| metadata.modified());
-        let made = Timestamp::from(made.with_context(|| format!("{FIRST} cannot be read"))?);
+        let first_key = folder.join(FIRST_KEY_FILE);
+        let signer = Signer::from_pem(&read_secret(&first_key)?, None)
+            .with_context(|| format!("{} cannot be used", first_key.display()))?;
+        let created = first_key
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .with_context(|| format!("{} cannot be read", first_key.display()))?;
         return Ok(RingPlan::of_one(
-            first.public_key().kid.clone(),
-            FIRST.to_owned(),
-            truncate(made),
+            signer.public_key().kid.clone(),
+            FIRST_KEY_FILE.to_owned(),
+            truncate(Timestamp::from(created)),
         ));
     }
     serde_json::from_str(&read_secret(&path)?)
@@ -113,11 +123,11 @@ fn read_plan(folder: &Path) -> anyhow::Result<RingPlan> {
 fn load(
     folder: &Path,
     plan: &RingPlan,
-    longest: chrono::TimeDelta,
+    longest_lifetime: TimeDelta,
     now: Timestamp,
 ) -> anyhow::Result<Ring> {
     let mut keys = Vec::new();
-    for key in plan.in_use(now, longest) {
+    for key in plan.in_use(now, longest_lifetime) {
         let path = folder.join(&key.file);
         let signer = Signer::from_pem(&read_secret(&path)?, Some(key.kid.clone()));
         keys.push((
@@ -128,17 +138,18 @@ fn load(
     Ring::new(keys).context("the license keys cannot be used")
 }
 
-/// The ring as it is now, also when an operator changes it.
+/// The ring of license keys, which can be reloaded while it is in use.
 pub struct WatchedRing {
     folder: PathBuf,
-    longest: chrono::TimeDelta,
+    /// Longest lifetime of a license.
+    longest_lifetime: TimeDelta,
     ring: RwLock<Arc<Ring>>,
 }
 
 impl WatchedRing {
-    /// The ring that `config` describes: of its own key, or of the data folder.
+    /// Opens the ring: the one key that `config` names, or the ring of the data folder.
     pub(crate) fn open(config: &Config, data: &DataFolder) -> anyhow::Result<Self> {
-        let (folder, longest) = (data.keys(), longest(config));
+        let (folder, longest_lifetime) = (data.keys(), longest_lifetime(config));
         let ring = if let Some(path) = &config.license.key_file {
             let pem = read_secret(path).context("`license.key_file` cannot be used")?;
             let signer = Signer::from_pem(&pem, config.license.kid.clone())
@@ -146,18 +157,19 @@ impl WatchedRing {
             Ring::new(vec![(signer, KeyState::Active)])?
         } else {
             data.license_key(&OsEntropy, config.license.algorithm)?;
-            load(&folder, &read_plan(&folder)?, longest, OsClock.now())?
+            load(&folder, &read_plan(&folder)?, longest_lifetime, OsClock.now())?
         };
-        Ok(Self { folder, longest, ring: RwLock::new(Arc::new(ring)) })
+        Ok(Self { folder, longest_lifetime, ring: RwLock::new(Arc::new(ring)) })
     }
 
     fn ring(&self) -> Arc<Ring> {
         self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes over what an operator changed; on an error the ring stays as it was.
-    pub fn look(&self) -> anyhow::Result<()> {
-        let ring = load(&self.folder, &read_plan(&self.folder)?, self.longest, OsClock.now())?;
+    /// Reloads the ring from the data folder. On an error, the ring stays unchanged.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        let plan = read_plan(&self.folder)?;
+        let ring = load(&self.folder, &plan, self.longest_lifetime, OsClock.now())?;
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
         Ok(())
     }

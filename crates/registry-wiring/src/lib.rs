@@ -1,11 +1,12 @@
-//! Puts the registry together: configuration, the data folder with its keys, the operating system's
-//! clock and entropy, the adapters, and the workers beside the requests.
+//! Wires the registry: the configuration, the data folder with its keys, the operating system's
+//! clock and entropy, the adapters, and the background workers.
 //!
-//! This is the one place that knows which adapter stands behind which port.
+//! Only this crate knows which adapter implements which port.
 
 mod backup;
 mod blobs;
 mod build;
+mod check;
 pub mod config;
 mod data;
 mod database;
@@ -18,6 +19,7 @@ mod worker;
 
 pub use backup::{BackedUp, Manifest, backup, restore};
 pub use build::{App, build};
+pub use check::check;
 pub use config::{Algorithm, Config};
 pub use data::DataFolder;
 pub use database::{Migrated, migrate};

@@ -1,4 +1,4 @@
-//! Which mailer: a mail server, or a folder of files.
+//! The mailer: a mail server, or a folder of files.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use registry_mail_smtp::{
 };
 
 use crate::config::{Config, Smtp, TlsMode};
-use crate::data::{DataFolder, made, read_public, secret};
+use crate::data::{DataFolder, configured_secret, ensure_folder, read_public};
 
-/// What renders the mails of this configuration.
+/// Returns the renderer of the configured mails.
 fn renderer(config: &Config, public_url: &str) -> anyhow::Result<Renderer> {
     let sender = Sender { address: config.mail.from.clone(), brand: brand(config, public_url)? };
     let templates = config.mail.templates.as_deref();
     Renderer::new(sender, templates).context("`mail.from` or `mail.templates` cannot be used")
 }
 
-/// The branding, as templates see it.
+/// Returns the configured branding for the templates.
 pub fn brand(config: &Config, public_url: &str) -> anyhow::Result<Brand> {
     let branding = &config.branding;
     Ok(Brand::new(BrandSettings {
@@ -32,7 +32,7 @@ pub fn brand(config: &Config, public_url: &str) -> anyhow::Result<Brand> {
     })?)
 }
 
-/// A mail with made-up contents, as customers of this configuration would see it.
+/// Renders a mail with made-up contents as customers would see it.
 pub fn preview(
     config: &Config,
     public_url: &str,
@@ -42,6 +42,7 @@ pub fn preview(
     Ok(renderer(config, public_url)?.preview(kind, company)?)
 }
 
+/// Opens the mailer that `config` names.
 pub(crate) fn mailer(
     config: &Config,
     public_url: &str,
@@ -53,14 +54,23 @@ pub(crate) fn mailer(
             SmtpMailer::new(settings(smtp)?, renderer).context("`mail.smtp` cannot be used")?;
         return Ok(Arc::new(mailer));
     }
-    let mailbox = made(data.mailbox())?;
+    let mailbox = ensure_folder(data.mailbox())?;
     let mailer = FolderMailer::open(&mailbox, renderer);
     Ok(Arc::new(mailer.with_context(|| format!("{} cannot be used", mailbox.display()))?))
 }
 
+/// Renders the templates, and reads the files of `mail.smtp.*`.
+pub(crate) fn check(config: &Config, public_url: &str) -> anyhow::Result<()> {
+    renderer(config, public_url)?;
+    config.mail.smtp.as_ref().map(settings).transpose().map(drop)
+}
+
 fn settings(smtp: &Smtp) -> anyhow::Result<SmtpSettings> {
-    let password =
-        secret("mail.smtp.password", smtp.password.as_ref(), smtp.password_file.as_deref())?;
+    let password = configured_secret(
+        "mail.smtp.password",
+        smtp.password.as_ref(),
+        smtp.password_file.as_deref(),
+    )?;
     Ok(SmtpSettings {
         host: smtp.host.clone(),
         port: smtp.port,

@@ -1,4 +1,4 @@
-//! The operating system's clock and entropy: the only place that asks it for either.
+//! The operating system's clock and entropy. Nothing else in the service reads either.
 
 use chrono::Utc;
 use registry_core::clock::{Clock, Timestamp, truncate};
@@ -8,7 +8,7 @@ use registry_core::entropy::Entropy;
 pub(crate) struct OsClock;
 
 impl Clock for OsClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else asks")]
+    #[expect(clippy::disallowed_methods, reason = "everything else uses this `Clock`")]
     fn now(&self) -> Timestamp {
         truncate(Utc::now())
     }
@@ -18,8 +18,8 @@ impl Clock for OsClock {
 pub(crate) struct OsEntropy;
 
 impl Entropy for OsEntropy {
-    #[expect(clippy::disallowed_methods, reason = "this is the source that everything else asks")]
-    #[expect(clippy::panic, reason = "a secret must never be made of a buffer that was not filled")]
+    #[expect(clippy::disallowed_methods, reason = "everything else uses this `Entropy`")]
+    #[expect(clippy::panic, reason = "a secret must never come from a buffer that was not filled")]
     fn fill(&self, buffer: &mut [u8]) {
         if let Err(error) = getrandom::fill(buffer) {
             panic!("the operating system gives no random bytes: {error}");

@@ -1,8 +1,8 @@
-//! The tokens that services and operators call with: `tokens.json` in the data folder holds the
-//! digest of each, beside the token that was made with the folder.
+//! The API tokens of services and operators. `tokens.json` in the data folder holds a digest of
+//! each; `service-token` holds the first token, which is created with the folder.
 //!
-//! registryd looks at the file every few seconds, so that a new token works, and a revoked one
-//! stops, without a restart.
+//! registryd reloads the tokens every few seconds, so it accepts a new token and refuses a revoked
+//! one without a restart.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -17,44 +17,44 @@ use crate::config::Config;
 use crate::data::{DataFolder, read_secret, replace};
 use crate::os::{OsClock, OsEntropy};
 
-const FILE: &str = "tokens.json";
+const TOKENS_FILE: &str = "tokens.json";
 
-/// The name of the token that is made with the data folder.
-const DEFAULT: &str = "default";
+/// Name of the token that is created with the data folder.
+const DEFAULT_NAME: &str = "default";
 
-/// A service token has at least this many characters: it is guessed at over the network.
-const SHORTEST: usize = 32;
+/// Smallest length of a token, in characters: attackers can guess tokens over the network.
+const MIN_TOKEN_LENGTH: usize = 32;
 
-/// Names are for people and for the audit.
-const LONGEST_NAME: usize = 64;
+/// Largest length of a token's name, in bytes.
+const MAX_NAME_LENGTH: usize = 64;
 
-/// Whose a token is: what the audit says before its name.
+/// The kind of a token's holder. The audit shows it before the token's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenRole {
-    /// A program's.
+    /// A program.
     Service,
-    /// A person's.
+    /// A person.
     Operator,
 }
 
-/// A token, without itself.
+/// A stored token: its digest, without the token itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenEntry {
-    /// Its name; among those that are not revoked there is one of each.
+    /// Name of the token, unique among the tokens that are not revoked.
     pub name: String,
-    /// Whose it is.
+    /// Kind of the holder.
     pub role: TokenRole,
     /// SHA-256 of the token, 64 hex digits.
     pub sha256: String,
-    /// When it was made; `None` for the one that was made with the folder.
+    /// Time of the creation; `None` for the token that was created with the data folder.
     pub created_at: Option<Timestamp>,
-    /// Since when it is not admitted any more.
+    /// Time of the revocation; `None` for a token that is accepted.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl TokenEntry {
-    /// Whom the audit names when the token is used.
+    /// Returns the actor that the audit names for requests with this token.
     #[must_use]
     pub fn actor(&self) -> String {
         match self.role {
@@ -63,29 +63,29 @@ impl TokenEntry {
         }
     }
 
-    /// The digest; `None` where the file holds something else.
+    /// Returns the digest, or `None` if `sha256` is malformed.
     #[must_use]
     pub fn digest(&self) -> Option<ServiceTokenDigest> {
         ServiceTokenDigest::from_hex(&self.sha256)
     }
 }
 
-/// The tokens of a registry, and what can be done to them.
+/// The tokens of a registry, opened to be read or to be changed.
 pub struct Tokens {
     path: PathBuf,
-    /// The one that was made with the folder, where it is not revoked.
+    /// The token that was created with the data folder, unless it is revoked.
     default: Option<TokenEntry>,
     entries: Vec<TokenEntry>,
-    /// What keeps others from changing them meanwhile.
-    turn: Option<File>,
+    /// Lock that keeps other processes from changing the tokens; `None` if opened to be read.
+    lock: Option<File>,
 }
 
 impl Tokens {
-    /// Reads the tokens, and makes the first where there is none.
+    /// Opens the tokens to be read. Creates the first token if it does not exist.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let data = DataFolder::open(&config.data)?;
         let (token, _) = default_token(config, &data)?;
-        let path = data.path().join(FILE);
+        let path = data.path().join(TOKENS_FILE);
         let entries: Vec<TokenEntry> = if path.exists() {
             let text = read_secret(&path)?;
             serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?
@@ -93,56 +93,63 @@ impl Tokens {
             Vec::new()
         };
         ensure!(
-            entries.iter().all(|it| it.digest().is_some()),
-            "{} is damaged: a digest",
+            entries.iter().all(|entry| entry.digest().is_some()),
+            "{} is damaged: it holds a malformed digest",
             path.display()
         );
         let sha256 = token.digest().to_hex();
         let default = TokenEntry {
-            name: DEFAULT.to_owned(),
+            name: DEFAULT_NAME.to_owned(),
             role: TokenRole::Service,
             sha256,
             created_at: None,
             revoked_at: None,
         };
-        let default =
-            Some(default).filter(|it| entries.iter().all(|known| known.sha256 != it.sha256));
-        Ok(Self { path, default, entries, turn: None })
+        let is_listed = entries.iter().any(|entry| entry.sha256 == default.sha256);
+        let default = Some(default).filter(|_| !is_listed);
+        Ok(Self { path, default, entries, lock: None })
     }
 
-    /// All tokens, also those that are revoked.
+    /// Returns all tokens, revoked ones included.
     pub fn entries(&self) -> impl Iterator<Item = &TokenEntry> {
         self.default.iter().chain(&self.entries)
     }
 
-    /// The tokens that are admitted.
+    /// Returns the tokens that are not revoked.
     pub fn admitted(&self) -> impl Iterator<Item = &TokenEntry> {
-        self.entries().filter(|it| it.revoked_at.is_none())
+        self.entries().filter(|entry| entry.revoked_at.is_none())
     }
 
-    /// Reads the tokens to change them: whoever else wants to waits until this is dropped.
+    /// Opens the tokens to be changed. Other processes that do so wait until the returned value is
+    /// dropped.
     pub fn open_to_change(config: &Config) -> anyhow::Result<Self> {
-        let turn = DataFolder::open(&config.data)?.turn()?;
-        Ok(Self { turn: Some(turn), ..Self::open(config)? })
+        let lock = DataFolder::open(&config.data)?.lock()?;
+        Ok(Self { lock: Some(lock), ..Self::open(config)? })
     }
 
-    /// Makes a token under a name that no other has. It is not kept, and cannot be shown again.
+    /// Creates a token with a name that no accepted token has. Only a digest is stored, so the
+    /// token cannot be shown again.
     pub fn create(&mut self, name: &str, role: TokenRole) -> anyhow::Result<ServiceToken> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
         if name.is_empty()
             || name.starts_with('-')
-            || name.len() > LONGEST_NAME
-            || !name.bytes().all(plain)
+            || name.len() > MAX_NAME_LENGTH
+            || !name.bytes().all(is_allowed)
         {
             bail!(
-                "a name has 1 to {LONGEST_NAME} letters, digits and `-_.@`, no `-` first: `{}` has not",
+                "`{}` is not a token name: use 1 to {MAX_NAME_LENGTH} letters, digits and `-_.@`, \
+                 not beginning with `-`",
                 name.escape_debug()
             );
         }
-        ensure!(name != DEFAULT, "`{DEFAULT}` is the token that was made with the data folder");
         ensure!(
-            self.admitted().all(|it| it.name != name),
-            "there is a token `{name}`: revoke it, or choose another name"
+            name != DEFAULT_NAME,
+            "`{DEFAULT_NAME}` is the token that was created with the data folder: \
+             choose another name"
+        );
+        ensure!(
+            self.admitted().all(|entry| entry.name != name),
+            "token `{name}` exists already: revoke it, or choose another name"
         );
         let token = ServiceToken::draw(&OsEntropy);
         self.entries.push(TokenEntry {
@@ -156,24 +163,27 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Admits a token no more. The one that was made with the folder is revoked as what its file
-    /// holds: another one in that file is admitted.
+    /// Revokes a token. Revoking the token that was created with the data folder revokes the
+    /// current content of its file: another token in that file is accepted.
     pub fn revoke(&mut self, name: &str) -> anyhow::Result<()> {
         let now = OsClock.now().trunc_subsecs(0);
-        if name == DEFAULT
+        if name == DEFAULT_NAME
             && let Some(default) = self.default.take()
         {
             self.entries.push(TokenEntry { revoked_at: Some(now), ..default });
             return self.save();
         }
-        let entry = self.entries.iter_mut().find(|it| it.name == name && it.revoked_at.is_none());
-        entry.with_context(|| format!("there is no token `{name}` that is admitted"))?.revoked_at =
-            Some(now);
+        let entry = self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.name == name && entry.revoked_at.is_none())
+            .with_context(|| format!("token `{name}` does not exist, or is revoked already"))?;
+        entry.revoked_at = Some(now);
         self.save()
     }
 
     fn save(&self) -> anyhow::Result<()> {
-        ensure!(self.turn.is_some(), "the tokens were opened to be read");
+        ensure!(self.lock.is_some(), "the tokens are opened to be read, not to be changed");
         let text =
             serde_json::to_string_pretty(&self.entries).context("the tokens cannot be written")?;
         replace(&self.path, &text)
@@ -181,7 +191,8 @@ impl Tokens {
     }
 }
 
-/// The token that is made with the data folder, or that the configuration names, and its file.
+/// Returns the token that is created with the data folder, or that the configuration names, and the
+/// path of its file.
 pub(crate) fn default_token(
     config: &Config,
     data: &DataFolder,
@@ -192,13 +203,16 @@ pub(crate) fn default_token(
         }
         None => (data.default_service_token(&OsEntropy)?, data.service_token()),
     };
-    let token = ServiceToken::new(token.trim().to_owned());
-    let text = token.expose();
-    if text.len() < SHORTEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        bail!(
-            "{} must hold one service token of at least {SHORTEST} visible ASCII characters",
-            file.display()
-        );
-    }
-    Ok((token, file))
+    check(&token).with_context(|| format!("{} cannot be used", file.display()))?;
+    Ok((ServiceToken::new(token.trim().to_owned()), file))
+}
+
+/// Checks the text of a file with a service token.
+pub(crate) fn check(text: &str) -> anyhow::Result<()> {
+    let token = text.trim();
+    ensure!(
+        token.len() >= MIN_TOKEN_LENGTH && token.bytes().all(|byte| byte.is_ascii_graphic()),
+        "a service token must have at least {MIN_TOKEN_LENGTH} visible ASCII characters"
+    );
+    Ok(())
 }

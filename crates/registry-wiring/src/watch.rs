@@ -1,13 +1,13 @@
-//! Taking over what an operator changes in the data folder while registryd runs.
+//! Reloading of the files in the data folder that an operator changes while registryd runs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often is looked.
-const RELOAD: Duration = Duration::from_secs(2);
+/// Interval between two reloads.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Looks every two seconds, until `stop` is ready. What cannot be taken over is logged, and `what`
-/// stays as it was.
+/// Calls `reload` every two seconds, until `stop` is ready. A failed reload is logged, and `what`
+/// stays unchanged.
 pub async fn watch(
     what: &'static str,
     reload: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static,
@@ -19,15 +19,15 @@ pub async fn watch(
         tokio::select! {
             biased;
             () = &mut stop => return,
-            () = tokio::time::sleep(RELOAD) => {}
+            () = tokio::time::sleep(RELOAD_INTERVAL) => {}
         }
         let reload = reload.clone();
         match tokio::task::spawn_blocking(move || reload()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(error = format!("{error:#}"), "{what} stay as they were")
+                tracing::error!(error = format!("{error:#}"), "{what} stay as they were");
             }
-            Err(error) => tracing::error!(%error, "looking at {what} broke off"),
+            Err(error) => tracing::error!(%error, "reloading {what} did not finish"),
         }
     }
 }

@@ -1,231 +1,293 @@
-//! Refuses what is half-set or cannot be, and names the key.
+//! What a value must be beyond its type. Every problem names its key, and all of them are reported
+//! at once.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::bail;
-use registry_blob_s3::LONGEST_LINK;
+use registry_blob_s3::MAX_LINK_LIFETIME;
 use registry_core::blob::BlobKey;
+use registry_core::install_code::CodeLength;
+use registry_core::product::ProductCatalogue;
+use registry_core::signup::BlockedDomains;
+use registry_core::text::{Channel, ProductCode};
 
-use super::{Config, TlsMode};
+use super::{Config, S3, Smtp, Span, TlsMode};
 
-/// An http or https URL; what comes after the scheme.
-fn check_url<'a>(key: &str, url: &'a str) -> anyhow::Result<&'a str> {
-    let rest =
-        url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
-    if rest.is_empty() || rest.starts_with('/') || url.contains(['?', '#', '@', ' ', '"', '<', '>'])
-    {
-        bail!("`{key}` must be an http or https URL without user, query or fragment");
-    }
-    Ok(rest)
-}
+/// The problems found so far: the key, and a sentence that names the key.
+#[derive(Default)]
+struct Problems(Vec<(&'static str, String)>);
 
-/// Of two things that go together one must not be alone, and a secret is set in one way.
-fn check_pair(
-    section: &str,
-    user: (&str, bool),
-    secret: (&str, bool),
-    file: bool,
-) -> anyhow::Result<()> {
-    let ((user_key, user), (secret_key, secret)) = (user, secret);
-    if secret && file {
-        bail!(
-            "`{section}.{secret_key}` and `{section}.{secret_key}_file` are both set: set one of them"
-        );
-    }
-    match (user, secret || file) {
-        (true, false) => {
-            bail!("`{section}.{secret_key}` is missing (or `{section}.{secret_key}_file`)")
+impl Problems {
+    /// Adds a problem, which continues the key's name, if `is_fine` is false.
+    fn require(&mut self, is_fine: bool, key: &'static str, problem: impl AsRef<str>) {
+        if !is_fine {
+            self.0.push((key, format!("`{key}` {}", problem.as_ref())));
         }
-        (false, true) => bail!("`{section}.{user_key}` is missing"),
-        _ => Ok(()),
+    }
+
+    fn require_span(
+        &mut self,
+        key: &'static str,
+        span: Span,
+        (least, most): (Duration, Duration),
+        bounds: &str,
+    ) {
+        let is_fine = (least..=most).contains(&span.to_std());
+        self.require(is_fine, key, format!("must be from {bounds}"));
+    }
+
+    /// Two keys that need each other, the second of which may also be in a file.
+    fn require_pair(
+        &mut self,
+        (user_key, user): (&'static str, bool),
+        (secret_key, secret): (&'static str, bool),
+        (file_key, file): (&'static str, bool),
+    ) {
+        let both = format!("and `{file_key}` are both set: set one of them");
+        self.require(!(secret && file), secret_key, both);
+        let missing = format!("is missing (or `{file_key}`): `{user_key}` needs it");
+        self.require(!user || secret || file, secret_key, missing);
+        let missing = format!("is missing: `{secret_key}` needs it");
+        self.require(user || !(secret || file), user_key, missing);
     }
 }
+
+/// The part of an http or https URL after the scheme, if the URL has no user, query or fragment.
+fn after_scheme(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let is_fine = !rest.is_empty()
+        && !rest.starts_with('/')
+        && !url.contains(['?', '#', '@', ' ', '"', '<', '>']);
+    is_fine.then_some(rest)
+}
+
+const PLAIN_URL: &str = "must be an http or https URL without user, query or fragment";
 
 impl Config {
-    pub(super) fn check(&self) -> anyhow::Result<()> {
-        if self.public_url.is_none() && !self.listen.ip().is_loopback() {
-            bail!(
-                "`public_url` is missing: {} is not loopback, and links and the check-in URL must be reachable from \
-                 outside (REGISTRY_PUBLIC_URL)",
-                self.listen
+    /// Everything that is wrong with the values: the key, and a sentence for an operator.
+    pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Problems::default();
+        self.check_urls(&mut problems);
+        self.check_catalogues(&mut problems);
+        self.check_limits(&mut problems);
+        self.check_database(&mut problems);
+        self.check_web(&mut problems);
+        self.check_sign_in(&mut problems);
+        problems.require((1..=64).contains(&self.mail.parallel), "mail.parallel", FROM_1_TO_64);
+        if let Some(smtp) = &self.mail.smtp {
+            check_smtp(smtp, &mut problems);
+        }
+        if let Some(s3) = &self.s3 {
+            check_s3(s3, &mut problems);
+            self.check_links(&mut problems);
+        }
+        problems.0
+    }
+
+    fn check_urls(&self, problems: &mut Problems) {
+        let missing = format!(
+            "is missing: {} is not a loopback address, and links and the check-in URL must be \
+             reachable from outside (REGISTRY_PUBLIC_URL)",
+            self.listen
+        );
+        let is_local = self.listen.ip().is_loopback();
+        problems.require(self.public_url.is_some() || is_local, "public_url", missing);
+        if let Some(url) = &self.public_url {
+            let rest = after_scheme(url);
+            problems.require(rest.is_some(), "public_url", PLAIN_URL);
+            let has_path = rest.is_some_and(|rest| rest.trim_end_matches('/').contains('/'));
+            let problem = "must not have a path: clients in the field know the origin only";
+            problems.require(!has_path, "public_url", problem);
+        }
+        if let Some(url) = &self.portal_url {
+            problems.require(after_scheme(url).is_some(), "portal_url", PLAIN_URL);
+        }
+    }
+
+    fn check_catalogues(&self, problems: &mut Problems) {
+        if let Err(error) = self.catalogue() {
+            problems.require(
+                false,
+                "editions",
+                format!("cannot be used: {:#}", error.root_cause()),
             );
         }
-        for (key, url) in [("public_url", &self.public_url), ("portal_url", &self.portal_url)] {
-            let Some(url) = url else { continue };
-            let rest = check_url(key, url)?;
-            if key == "public_url" && rest.trim_end_matches('/').contains('/') {
-                bail!(
-                    "`public_url` must not have a path: clients in the field know the origin only"
-                );
+        let parsed: Result<Vec<_>, _> =
+            self.products.iter().map(|product| ProductCode::parse(product)).collect();
+        match parsed {
+            Err(refusal) => {
+                problems.require(false, "products", format!("cannot be used: {refusal}"));
+            }
+            Ok(products) => {
+                let catalogue = ProductCatalogue::new(products);
+                problems.require(catalogue.is_some(), "products", "is empty, or names one twice");
             }
         }
-        if !(1..=65_536).contains(&self.http.connections) {
-            bail!("`http.connections` must be from 1 to 65536");
+        if let Err(refusal) = Channel::parse(&self.downloads.channel) {
+            problems.require(false, "downloads.channel", format!("cannot be used: {refusal}"));
         }
-        if self.http.body_limit < 1_024 {
-            bail!("`http.body_limit` must be at least 1024");
-        }
-        if self.guesses.limit == 0 {
-            bail!("`guesses.limit` must be at least 1");
-        }
-        if self.license.issuer.trim().is_empty() {
-            bail!("`license.issuer` must not be empty");
-        }
-        if self.database.url.is_some() && self.database.url_file.is_some() {
-            bail!("`database.url` and `database.url_file` are both set: name the database once");
-        }
-        if !(1..=1_024).contains(&self.database.pool_size) {
-            bail!("`database.pool_size` must be from 1 to 1024");
-        }
+    }
+
+    fn check_limits(&self, problems: &mut Problems) {
+        let http = &self.http;
+        let is_fine = (1..=65_536).contains(&http.connections);
+        problems.require(is_fine, "http.connections", "must be from 1 to 65536");
+        problems.require(http.body_limit >= 1_024, "http.body_limit", "must be at least 1024");
+        let is_token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
+        let is_name = !http.source_header.is_empty() && http.source_header.bytes().all(is_token);
+        problems.require(is_name, "http.source_header", "must be the name of a header");
+        let length = CodeLength::new(self.codes.length);
+        problems.require(length.is_some(), "codes.length", "must be from 8 to 32");
+        let limit = &self.rate_limit;
+        problems.require(limit.code_guesses > 0, "rate_limit.code_guesses", AT_LEAST_1);
+        problems.require(limit.mails > 0, "rate_limit.mails", AT_LEAST_1);
+        let license = &self.license;
+        let has_issuer = !license.issuer.trim().is_empty();
+        problems.require(has_issuer, "license.issuer", "must not be empty");
+        let has_key = license.kid.is_none() || license.key_file.is_some();
+        let missing = "is missing: `license.kid` is the id of the key in it";
+        problems.require(has_key, "license.key_file", missing);
+    }
+
+    fn check_database(&self, problems: &mut Problems) {
         let database = &self.database;
+        let once = database.url.is_none() || database.url_file.is_none();
+        let both = "and `database.url` are both set: set one of them";
+        problems.require(once, "database.url_file", both);
+        let is_fine = (1..=1_024).contains(&database.pool_size);
+        problems.require(is_fine, "database.pool_size", "must be from 1 to 1024");
         for (key, span) in [
-            ("pool_wait", database.pool_wait),
-            ("connect_timeout", database.connect_timeout),
-            ("statement_timeout", database.statement_timeout),
-            ("lock_timeout", database.lock_timeout),
+            ("database.pool_wait", database.pool_wait),
+            ("database.connect_timeout", database.connect_timeout),
+            ("database.statement_timeout", database.statement_timeout),
+            ("database.lock_timeout", database.lock_timeout),
         ] {
-            if !(Duration::from_millis(1)..=Duration::from_hours(1)).contains(&span.to_std()) {
-                bail!("`database.{key}` must be from 1ms to 1h");
-            }
+            let bounds = (Duration::from_millis(1), Duration::from_hours(1));
+            problems.require_span(key, span, bounds, "1ms to 1h");
         }
-        self.check_door()?;
-        self.check_mail()?;
-        self.check_s3()?;
-        if self.license.kid.is_some() && self.license.key_file.is_none() {
-            bail!("`license.key_file` is missing: `license.kid` names the key in it");
-        }
-        Ok(())
     }
 
-    fn check_door(&self) -> anyhow::Result<()> {
-        let door = &self.door;
-        if door.asks == 0 {
-            bail!("`door.asks` must be at least 1");
+    fn check_web(&self, problems: &mut Problems) {
+        let web = &self.web;
+        if let Some(url) = &web.checkout_url {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            let is_host = |rest: &str| rest.starts_with(|first: char| first.is_alphanumeric());
+            let is_unsafe = |c: char| c.is_whitespace() || c.is_control() || "\"<>".contains(c);
+            let is_fine = rest.is_some_and(is_host) && !url.contains(is_unsafe);
+            problems.require(is_fine, "web.checkout_url", "must be an http or https URL");
         }
-        let is_web = |url: &str| {
-            let rest = url
-                .strip_prefix("https://")
-                .or_else(|| url.strip_prefix("http://"))
-                .unwrap_or_default();
-            rest.starts_with(|first: char| first.is_alphanumeric())
-                && !url
-                    .contains(|c: char| c.is_whitespace() || c.is_control() || "\"<>".contains(c))
-        };
-        if door.checkout_url.as_deref().is_some_and(|url| !is_web(url)) {
-            bail!("`door.checkout_url` must be an http or https URL");
+        if let Err(domain) = BlockedDomains::new(&web.blocked_domains) {
+            let problem = format!("has `{domain}`, which is not a domain");
+            problems.require(false, "web.blocked_domains", problem);
         }
-        let editions = door.self_service.iter().flatten();
-        if editions.clone().collect::<std::collections::BTreeSet<_>>().len() < editions.count() {
-            bail!("`door.self_service` names an edition twice");
+        let Some(editions) = &web.self_service else { return };
+        let key = "web.self_service";
+        problems.require(
+            !editions.is_empty(),
+            key,
+            "is empty. Set `web.enabled` to serve no pages",
+        );
+        let distinct: BTreeSet<_> = editions.iter().collect();
+        problems.require(distinct.len() == editions.len(), key, "names an edition twice");
+        let Ok(catalogue) = self.catalogue() else { return };
+        for edition in editions {
+            let is_known =
+                catalogue.find(edition).is_ok_and(|known| known.name.as_str() == edition);
+            problems.require(is_known, key, format!("has `{edition}`, which is not an edition"));
         }
-        // Else a link that was mailed ends before another may be asked for; and a form that is not
-        // counted again would be sent again.
-        if self.guesses.window.to_std() > door.link_lifetime.to_std() {
-            bail!("`guesses.window` must not be longer than `door.link_lifetime`");
-        }
-        if self.guesses.window.to_std() > self.http.replay_window.to_std() {
-            bail!("`guesses.window` must not be longer than `http.replay_window`");
-        }
-        let (idle, lifetime) = (door.session_idle.to_std(), door.session_lifetime.to_std());
-        if !(Duration::from_mins(1)..=Duration::from_hours(24))
-            .contains(&door.link_lifetime.to_std())
-        {
-            bail!("`door.link_lifetime` must be from 1m to 1d");
-        }
-        // Uses within a minute count as one.
-        if idle < Duration::from_mins(2) || lifetime < idle {
-            bail!(
-                "`door.session_idle` must be at least 2m, and `door.session_lifetime` no shorter than it"
-            );
-        }
-        Ok(())
     }
 
-    fn check_mail(&self) -> anyhow::Result<()> {
-        if !(1..=64).contains(&self.mail.parallel) {
-            bail!("`mail.parallel` must be from 1 to 64");
-        }
-        let Some(smtp) = &self.mail.smtp else { return Ok(()) };
-        if smtp.host.is_empty() {
-            bail!("`mail.smtp.host` is missing");
-        }
-        let is_name =
-            |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
-        let is_host = |name: &str| is_name(name) || name.parse::<std::net::IpAddr>().is_ok();
-        if !is_host(&smtp.host) {
-            bail!(
-                "`mail.smtp.host` must be the name or the address of a host; `mail.smtp.port` is its port"
-            );
-        }
-        if smtp.port == Some(0) {
-            bail!("`mail.smtp.port` must not be 0");
-        }
-        if smtp.hello_name.as_deref().is_some_and(|name| name.is_empty() || !is_name(name)) {
-            bail!("`mail.smtp.hello_name` must be the name of a host");
-        }
-        let (user, password) = (smtp.username.is_some(), smtp.password.is_some());
-        check_pair(
-            "mail.smtp",
-            ("username", user),
-            ("password", password),
-            smtp.password_file.is_some(),
-        )?;
-        if user
-            && smtp.tls == TlsMode::None
-            && !matches!(smtp.host.as_str(), "localhost" | "127.0.0.1" | "::1")
-        {
-            bail!("`mail.smtp.tls` is \"none\": the password would go to {} in clear", smtp.host);
-        }
-        if smtp.connections == 0 {
-            bail!("`mail.smtp.connections` must be at least 1");
-        }
-        if !(Duration::from_secs(1)..=Duration::from_mins(5)).contains(&smtp.timeout.to_std()) {
-            bail!("`mail.smtp.timeout` must be from 1s to 5m");
-        }
-        Ok(())
+    fn check_sign_in(&self, problems: &mut Problems) {
+        let (sign_in, window) = (&self.sign_in, self.rate_limit.window);
+        let day = Duration::from_hours(24);
+        let bounds = (Duration::from_mins(1), day);
+        problems.require_span("sign_in.link_lifetime", sign_in.link_lifetime, bounds, "1m to 1d");
+        // A session records at most one use a minute.
+        let is_fine = sign_in.session_idle.to_std() >= Duration::from_mins(2);
+        problems.require(is_fine, "sign_in.session_idle", "must be at least 2m");
+        let is_fine = sign_in.session_lifetime.to_std() >= sign_in.session_idle.to_std();
+        let problem = "must not be shorter than `sign_in.session_idle`";
+        problems.require(is_fine, "sign_in.session_lifetime", problem);
+        // Otherwise a mailed link expires before the customer may request another one.
+        let is_fine = window.to_std() <= sign_in.link_lifetime.to_std();
+        let problem = "must not be longer than `sign_in.link_lifetime`";
+        problems.require(is_fine, "rate_limit.window", problem);
+        // Otherwise a form that is not counted twice is executed twice.
+        let is_fine = window.to_std() <= self.http.replay_window.to_std();
+        let problem = "must not be longer than `http.replay_window`";
+        problems.require(is_fine, "rate_limit.window", problem);
     }
 
-    fn check_s3(&self) -> anyhow::Result<()> {
-        let Some(s3) = &self.s3 else { return Ok(()) };
-        if s3.bucket.is_empty() {
-            bail!("`s3.bucket` is missing");
-        }
-        // Names from before 2018 may have capitals and underscores (Amazon S3 User Guide, "Bucket
-        // naming rules").
-        let is_fine = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-        if !(3..=255).contains(&s3.bucket.len()) || !s3.bucket.chars().all(is_fine) {
-            bail!("`s3.bucket` is no bucket's name: 3 or more letters, digits, `.`, `-` and `_`");
-        }
-        if s3.prefix.as_deref().is_some_and(|prefix| BlobKey::parse(prefix).is_none()) {
-            bail!("`s3.prefix` must be names joined by `/`, with none at either end");
-        }
-        for (key, url) in
-            [("s3.endpoint", &s3.endpoint), ("s3.public_endpoint", &s3.public_endpoint)]
-        {
-            url.as_ref().map(|url| check_url(key, url)).transpose()?;
-        }
-        let (id, secret) = (s3.access_key_id.is_some(), s3.secret_access_key.is_some());
-        if s3.session_token.is_some() && !id {
-            bail!("`s3.access_key_id` is missing: `s3.session_token` goes with it");
-        }
-        check_pair(
-            "s3",
-            ("access_key_id", id),
-            ("secret_access_key", secret),
-            s3.secret_access_key_file.is_some(),
-        )?;
+    /// S3 refuses presigned links that live too long.
+    fn check_links(&self, problems: &mut Problems) {
         let downloads = &self.downloads;
+        let lifetime = downloads.lifetime.unwrap_or(self.codes.lifetime);
         for (key, span) in [
-            ("lifetime", downloads.lifetime.unwrap_or(self.codes.lifetime)),
-            ("fresh_lifetime", downloads.fresh_lifetime),
+            ("downloads.lifetime", lifetime),
+            ("downloads.fresh_lifetime", downloads.fresh_lifetime),
         ] {
-            if span.0 > LONGEST_LINK {
-                let days = LONGEST_LINK.num_days();
-                bail!(
-                    "`downloads.{key}` must be at most {days}d: S3 takes no links that live longer"
-                );
-            }
+            let days = MAX_LINK_LIFETIME.num_days();
+            let problem = format!("must be at most {days}d: S3 takes no links that live longer");
+            problems.require(span.0 <= MAX_LINK_LIFETIME, key, problem);
         }
-        Ok(())
     }
+}
+
+const AT_LEAST_1: &str = "must be at least 1";
+const FROM_1_TO_64: &str = "must be from 1 to 64";
+
+fn check_smtp(smtp: &Smtp, problems: &mut Problems) {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
+    };
+    let is_host = is_name(&smtp.host) || smtp.host.parse::<IpAddr>().is_ok();
+    let problem = if smtp.host.is_empty() {
+        "is missing"
+    } else {
+        "must be the name or the address of a host. The port is `mail.smtp.port`"
+    };
+    problems.require(is_host, "mail.smtp.host", problem);
+    problems.require(smtp.port != Some(0), "mail.smtp.port", "must not be 0");
+    let is_fine = smtp.hello_name.as_deref().is_none_or(is_name);
+    problems.require(is_fine, "mail.smtp.hello_name", "must be the name of a host");
+    problems.require_pair(
+        ("mail.smtp.username", smtp.username.is_some()),
+        ("mail.smtp.password", smtp.password.is_some()),
+        ("mail.smtp.password_file", smtp.password_file.is_some()),
+    );
+    let is_here = matches!(smtp.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+    let is_safe = smtp.username.is_none() || smtp.tls != TlsMode::None || is_here;
+    let problem = format!("is \"none\": the password would go to {} in clear", smtp.host);
+    problems.require(is_safe, "mail.smtp.tls", problem);
+    problems.require(smtp.connections > 0, "mail.smtp.connections", AT_LEAST_1);
+    let bounds = (Duration::from_secs(1), Duration::from_mins(5));
+    problems.require_span("mail.smtp.timeout", smtp.timeout, bounds, "1s to 5m");
+}
+
+fn check_s3(s3: &S3, problems: &mut Problems) {
+    // Names from before 2018 may have capitals and underscores (Amazon S3 User Guide, "Bucket
+    // naming rules").
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let is_bucket = (3..=255).contains(&s3.bucket.len()) && s3.bucket.chars().all(is_plain);
+    let problem = if s3.bucket.is_empty() {
+        "is missing"
+    } else {
+        "is not the name of a bucket: 3 or more letters, digits, `.`, `-` and `_`"
+    };
+    problems.require(is_bucket, "s3.bucket", problem);
+    let is_fine = s3.prefix.as_deref().is_none_or(|prefix| BlobKey::parse(prefix).is_some());
+    problems.require(is_fine, "s3.prefix", "must be names joined by `/`, with none at either end");
+    for (key, url) in [("s3.endpoint", &s3.endpoint), ("s3.public_endpoint", &s3.public_endpoint)] {
+        let is_fine = url.as_deref().is_none_or(|url| after_scheme(url).is_some());
+        problems.require(is_fine, key, PLAIN_URL);
+    }
+    let id = s3.access_key_id.is_some();
+    let problem = "is missing: `s3.session_token` needs it";
+    problems.require(id || s3.session_token.is_none(), "s3.access_key_id", problem);
+    problems.require_pair(
+        ("s3.access_key_id", id),
+        ("s3.secret_access_key", s3.secret_access_key.is_some()),
+        ("s3.secret_access_key_file", s3.secret_access_key_file.is_some()),
+    );
 }

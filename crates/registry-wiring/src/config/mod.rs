@@ -1,12 +1,14 @@
-//! The configuration: one TOML file, every key also as an environment variable, defaults that need
-//! no set-up.
+//! The configuration: one TOML file, each key also as an environment variable, and a default for
+//! every key that can have one.
 //!
-//! `a.b` in the file is `REGISTRY_A_B` in the environment, which goes before the file. Lists and
-//! tables are written in the environment as TOML values. Unknown keys are refused: a misspelt one
-//! would else be a default in disguise.
+//! `a.b` in the file is `REGISTRY_A_B` in the environment, and the environment takes precedence. An
+//! unknown key is an error: a misspelt key would silently leave the default in force.
 
 mod check;
 mod load;
+mod page;
+mod renamed;
+mod schema;
 mod sections;
 
 use std::fmt;
@@ -16,90 +18,79 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use chrono::TimeDelta;
 use registry_core::edition::{Edition, EditionCatalogue};
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+use self::schema::{Describe, section};
+pub use load::{Loaded, Origin};
+pub use page::page;
+pub use schema::{Entry, Value};
 pub use sections::{
-    Branding, Codes, Database, Downloads, Guesses, Http, License, Log, Mail, Retention, S3, Smtp,
-    WebPages,
+    Branding, Codes, Database, Downloads, Http, License, Log, Mail, RateLimit, Retention, S3,
+    SignIn, Smtp, Web,
 };
 
-/// The whole configuration.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The data folder.
-    pub data: PathBuf,
-    /// Where registryd listens.
-    pub listen: SocketAddr,
-    /// How customers and appliances reach it; required where `listen` is not loopback.
-    pub public_url: Option<String>,
-    /// Where customers re-issue codes, where the vendor has such a place of its own.
-    pub portal_url: Option<String>,
-    /// A file with the service token, instead of the generated one.
-    pub service_token_file: Option<PathBuf>,
-    /// A file with the master key, instead of the generated one.
-    pub master_key_file: Option<PathBuf>,
-    /// The database.
-    pub database: Database,
-    /// Install codes.
-    pub codes: Codes,
-    /// The throttle of guesses.
-    pub guesses: Guesses,
-    /// The pages for customers.
-    pub door: WebPages,
-    /// Licenses.
-    pub license: License,
-    /// Downloads.
-    pub downloads: Downloads,
-    /// The bucket that the images are in, if not the data folder.
-    pub s3: Option<S3>,
-    /// Mail.
-    pub mail: Mail,
-    /// How mails look.
-    pub branding: Branding,
-    /// How long what ended is kept.
-    pub retention: Retention,
-    /// HTTP.
-    pub http: Http,
-    /// The log.
-    pub log: Log,
-    /// The editions; `essentials` and `pro` unless given.
-    pub editions: Option<Vec<Edition>>,
-    /// The products, the first for whoever names none.
-    pub products: Vec<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            data: "registry-data".into(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            public_url: None,
-            portal_url: None,
-            service_token_file: None,
-            master_key_file: None,
-            database: Database::default(),
-            codes: Codes::default(),
-            guesses: Guesses::default(),
-            door: WebPages::default(),
-            license: License::default(),
-            downloads: Downloads::default(),
-            s3: None,
-            mail: Mail::default(),
-            branding: Branding::default(),
-            retention: Retention::default(),
-            http: Http::default(),
-            log: Log::default(),
-            editions: None,
-            products: vec!["psa".to_owned(), "algadesk".to_owned()],
-        }
+section!(
+    /// The whole configuration.
+    Config {
+        /// Data folder.
+        data: PathBuf = "registry-data".into(),
+        /// Address and port that registryd listens on.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+        /// URL at which customers and appliances reach registryd, without a path. Links and the
+        /// check-in URL are made of it. By default `http://` and the listening address; required
+        /// if that is not a loopback address.
+        public_url: Option<String> = None,
+        /// URL at which customers re-issue their codes: refusals and mails name it. By default the
+        /// portal of these pages.
+        portal_url: Option<String> = None,
+        /// File with the service token, at least 32 visible ASCII characters, mode 0600. It
+        /// replaces the generated token.
+        service_token_file: Option<PathBuf> = None,
+        /// File with the master key, 64 hexadecimal digits a line, the current key first and older
+        /// keys after it, mode 0600. It replaces the generated key.
+        master_key_file: Option<PathBuf> = None,
+        /// Products. A request that names no product gets the first one. The pages show no product
+        /// if there is only one.
+        products: Vec<String> = vec!["default".to_owned()],
+        /// Editions, each a table with a `name`; a `tier` if licenses are signed for it; a `label`
+        /// that people read, by default the name; and `aliases`, other names that are accepted.
+        /// By default the free edition `essentials` and the paid edition `pro`, with the tier
+        /// `pro` and the alias `premium`. The first edition without a tier is the one that a
+        /// tenant falls back to when its entitlement ends.
+        editions: Option<Vec<Edition>> = None,
+        /// The database.
+        database: Database = Database::default(),
+        /// Codes.
+        codes: Codes = Codes::default(),
+        /// Rate limits.
+        rate_limit: RateLimit = RateLimit::default(),
+        /// Pages.
+        web: Web = Web::default(),
+        /// Sign-in links and sessions.
+        sign_in: SignIn = SignIn::default(),
+        /// Licenses.
+        license: License = License::default(),
+        /// Download links.
+        downloads: Downloads = Downloads::default(),
+        /// The bucket of the images.
+        s3: Option<S3> = None,
+        /// Mail.
+        mail: Mail = Mail::default(),
+        /// Branding.
+        branding: Branding = Branding::default(),
+        /// Retention.
+        retention: Retention = Retention::default(),
+        /// The HTTP server.
+        http: Http = Http::default(),
+        /// The log.
+        log: Log = Log::default(),
     }
-}
+);
 
-/// A secret of the configuration.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
+/// A secret in the configuration.
+#[derive(Clone)]
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
@@ -107,6 +98,35 @@ impl SecretText {
     #[must_use]
     pub fn expose(&self) -> &Zeroizing<String> {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretText {
+    /// An error never repeats the value, whatever its type is.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = SecretText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text in quotes")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretText, E> {
+                Ok(SecretText(Zeroizing::new(text.to_owned())))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<SecretText, E> {
+                Err(E::custom("a secret must be text in quotes"))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<SecretText, E> {
+                Err(E::custom("a secret must be text in quotes"))
+            }
+        }
+
+        deserializer.deserialize_any(Text)
     }
 }
 
@@ -177,6 +197,20 @@ impl Span {
     }
 }
 
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+        let (mut rest, mut space) = (self.0.num_milliseconds(), "");
+        for (unit, size) in units {
+            if rest >= size {
+                write!(f, "{space}{}{unit}", rest / size)?;
+                (rest, space) = (rest % size, " ");
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
@@ -196,11 +230,19 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 impl Config {
+    /// Every section and key, in the order of `docs/configuration.md`, with its value here.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        self.describe("", "", &mut entries);
+        entries
+    }
+
     /// Where customers re-issue codes: where it says, or on the pages that are served at this
     /// address.
     pub(crate) fn portal(&self, public_url: &str) -> Option<String> {
         let own =
-            || self.door.enabled.then(|| format!("{}/portal", public_url.trim_end_matches('/')));
+            || self.web.enabled.then(|| format!("{}/portal", public_url.trim_end_matches('/')));
         self.portal_url.clone().or_else(own)
     }
 

@@ -1,98 +1,100 @@
-//! The configuration's sections, each with its defaults.
+//! The sections of the configuration. The documentation of a field is its row in
+//! `docs/configuration.md`: write it for an operator.
 
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::schema::{Describe, Entry, section};
 use super::{Algorithm, LogFormat, SecretText, Span, TlsMode};
 
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $type,)+
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $default),+ }
-            }
-        }
-    };
-}
-
 section!(
-    /// The database: SQLite in the data folder, or PostgreSQL where a URL is given.
+    /// The database: SQLite in the data folder, or PostgreSQL if a URL is set. See
+    /// [operations.md](operations.md#postgresql).
     Database {
-        /// PostgreSQL's URL.
+        /// URL of a PostgreSQL database, such as
+        /// `postgres://registry:…@db.example/registry?sslmode=verify-full`. `sslmode` is `disable`,
+        /// `prefer` (the default), `require`, `verify-ca` or `verify-full`; `sslrootcert` is a PEM
+        /// file, or `system`.
         url: Option<SecretText> = None,
-        /// A file with that URL.
+        /// File with that URL, mode 0600.
         url_file: Option<PathBuf> = None,
-        /// How many connections to PostgreSQL there are at most.
+        /// Largest number of PostgreSQL connections of one process, 1 to 1024.
         pool_size: usize = 16,
-        /// How long a request waits for a connection.
+        /// Time that a request waits for a free connection. Then the response is 503.
         pool_wait: Span = Span::seconds(5),
-        /// How long making a connection may take.
+        /// Time limit for opening a connection.
         connect_timeout: Span = Span::seconds(5),
-        /// How long a statement may take.
+        /// Time limit for one statement.
         statement_timeout: Span = Span::seconds(10),
-        /// How long a statement may wait for a lock.
+        /// Time that a statement waits for a lock.
         lock_timeout: Span = Span::seconds(5),
-        /// Whether migrations are run at start; else `registryctl migrate` runs them.
+        /// If true, registryd runs pending migrations at the start. If false, run
+        /// `registryctl migrate`.
         migrate: bool = true,
-        /// Whether migrating also makes any part of a name quick to find, which takes the extension
-        /// `pg_trgm`.
+        /// If true, a search finds any part of a name. The index takes the PostgreSQL extension
+        /// `pg_trgm`. If false, a search finds the beginning of a name.
         search_by_part: bool = true,
     }
 );
 
 section!(
-    /// Install codes.
+    /// Install codes and activation codes.
     Codes {
-        /// How many characters, 8 to 32.
+        /// Length of a new code, 8 to 32 characters. A code of more than 8 characters is shown in
+        /// groups of four.
         length: usize = 12,
-        /// How long a code lives.
+        /// Lifetime of a new code.
         lifetime: Span = Span::days(7),
-        /// Whether an activation code whose entitlement was not bound to a tenant beforehand is
-        /// refused.
+        /// If true, an activation code is refused unless its entitlement was bound to a tenant
+        /// beforehand.
         activation_needs_bound_tenant: bool = false,
     }
 );
 
 section!(
-    /// The throttle of guesses.
-    Guesses {
-        /// How many unknown codes one source may try within the window; and how many wrong tokens
-        /// at the console.
-        limit: u32 = 30,
-        /// The window.
+    /// Rate limits. Each registryd process counts separately.
+    RateLimit {
+        /// Window in which requests are counted. It starts with the first request. It must not be
+        /// longer than `sign_in.link_lifetime` or `http.replay_window`.
         window: Span = Span::minutes(10),
+        /// Largest number of unknown codes from one source (an IPv4 address, or the /64 of an IPv6
+        /// address) in a window. Then the response is 429. Failed logins to the console have the
+        /// same limit and a count of their own.
+        code_guesses: u32 = 30,
+        /// Largest number of mails that one source may request in a window, and the largest number
+        /// for one recipient. Registrations, sign-in links and new codes are counted separately. A
+        /// form that is sent twice counts once.
+        mails: u32 = 10,
     }
 );
 
 section!(
-    /// The pages: for customers to register on, and the portal; and the operators' console.
-    WebPages {
-        /// Whether they are served.
+    /// The web pages: `/signup` and `/portal` for customers, `/console` for operators.
+    Web {
+        /// If false, registryd serves no pages.
         enabled: bool = true,
-        /// The editions that customers register for by themselves; the first one without a license
-        /// unless given.
+        /// Editions that customers can register for on the sign-up page. By default the first
+        /// edition without a tier. A paid edition in this list is given away.
         self_service: Option<Vec<String>> = None,
-        /// Where customers buy the other ones.
+        /// URL at which customers buy the other editions. `{edition}` is replaced by the edition's
+        /// name.
         checkout_url: Option<String> = None,
-        /// Domains whose addresses are not registered, nor those of domains below them.
+        /// Mail domains that cannot register, and their subdomains. International names are read in
+        /// either spelling.
         blocked_domains: Vec<String> = Vec::new(),
-        /// How many mails one source may ask for within `guesses.window`, and how many to one
-        /// address.
-        asks: u32 = 10,
-        /// How long the link that signs in is good.
+    }
+);
+
+section!(
+    /// Sign-in links and sessions of the portal and the console.
+    SignIn {
+        /// Lifetime of a mailed sign-in link, 1m to 1d.
         link_lifetime: Span = Span::minutes(15),
-        /// How long a session lives without being used.
+        /// Lifetime of a session that is not used, at least 2m.
         session_idle: Span = Span::minutes(30),
-        /// How long a session lives at most.
+        /// Lifetime of a session, however often it is used.
         session_lifetime: Span = Span::hours(12),
     }
 );
@@ -100,160 +102,171 @@ section!(
 section!(
     /// Licenses.
     License {
-        /// The `iss` of every license.
+        /// Value of `iss` in every license.
         issuer: String = "appliance-registry".to_owned(),
-        /// A PKCS#8 PEM file with the signing key (Ed25519 or P-256), instead of the generated one.
+        /// PKCS#8 PEM file with the signing key, Ed25519 (`EdDSA`) or P-256 (`ES256`), mode 0600.
+        /// It replaces the generated keys.
         key_file: Option<PathBuf> = None,
-        /// The key's id, instead of its RFC 7638 thumbprint.
+        /// Key id, by default the RFC 7638 thumbprint. It needs `license.key_file`.
         kid: Option<String> = None,
-        /// Which kind of key is made for a new data folder: `EdDSA` (Ed25519) or `ES256` (P-256).
+        /// Algorithm of the key that is generated for a new data folder.
         algorithm: Algorithm = Algorithm::EdDsa,
-        /// How long a connected appliance's license lives.
+        /// Lifetime of a connected appliance's license.
         lifetime: Span = Span::days(31),
-        /// How long an air-gapped appliance's license lives.
+        /// Lifetime of an air-gapped appliance's license.
         airgap_lifetime: Span = Span::days(365),
-        /// How often appliances are asked to check in, give or take a quarter.
+        /// Interval between check-ins. Each interval is spread by a quarter in either direction.
         check_in_interval: Span = Span::days(1),
     }
 );
 
 section!(
-    /// Downloads.
+    /// Download links.
     Downloads {
-        /// How long the link in an API's answer lives; as long as a code unless given.
+        /// Lifetime of the link in an API response (`download_url`), by default `codes.lifetime`.
+        /// With S3 at most 7d.
         lifetime: Option<Span> = None,
-        /// How long a link lives that is made when the one in a mail is followed.
+        /// Lifetime of the link that a mailed link redirects to. A download that has started may
+        /// take longer. With S3 at most 7d.
         fresh_lifetime: Span = Span::hours(1),
-        /// How long the link in a mail works after its code was redeemed.
+        /// Time that a mailed link still works after its code was redeemed.
         after_redemption: Span = Span::days(7),
-        /// The channel whose current release is offered.
+        /// Channel whose current release is offered.
         channel: String = "stable".to_owned(),
-        /// A PKCS#8 PEM file with the Ed25519 key that signs manifests, instead of the generated
-        /// one.
+        /// PKCS#8 PEM file with the Ed25519 key that signs release manifests, mode 0600. It
+        /// replaces `keys/release.pem`.
         manifest_key_file: Option<PathBuf> = None,
     }
 );
 
 section!(
-    /// A bucket of an S3-compatible store for the images, instead of the data folder.
+    /// A bucket of an S3-compatible store for the images. Without this section the images are in
+    /// the data folder. See [operations.md](operations.md#images-in-a-bucket).
     S3 {
-        /// The bucket.
+        /// Name of the bucket. Required.
         bucket: String = String::new(),
-        /// The region.
+        /// Region, by default `AWS_REGION` or `us-east-1`.
         region: Option<String> = None,
-        /// Where the store is, if it is not Amazon's.
+        /// URL of the store, if it is not Amazon's.
         endpoint: Option<String> = None,
-        /// Where customers reach it, if not at `endpoint`.
+        /// URL at which customers reach the store, by default `s3.endpoint`.
         public_endpoint: Option<String> = None,
-        /// Whether the bucket is in the path, and not in the host's name; so unless it is Amazon's.
+        /// If true, URLs are `https://host/bucket/key`. If false, `https://bucket.host/key`. By
+        /// default true if `s3.endpoint` is set.
         path_style: Option<bool> = None,
-        /// What goes before every key.
+        /// Prefix of every key.
         prefix: Option<String> = None,
-        /// The access key's id; else the environment says who we are, as AWS's tools have it.
+        /// Id of the access key. By default the credentials come from the environment, as AWS tools
+        /// read them: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, a web identity, or the
+        /// machine's role.
         access_key_id: Option<String> = None,
-        /// The access key.
+        /// Secret access key.
         secret_access_key: Option<SecretText> = None,
-        /// A file with the access key.
+        /// File with the secret access key, mode 0600.
         secret_access_key_file: Option<PathBuf> = None,
-        /// The session's token, of temporary credentials.
+        /// Session token of temporary credentials. Links expire together with these credentials, so
+        /// keep `downloads.lifetime` shorter.
         session_token: Option<SecretText> = None,
-        /// A PEM file with a certificate authority to trust beside the system's.
+        /// PEM file with a certificate authority to trust, beside the system's.
         ca_file: Option<PathBuf> = None,
     }
 );
 
 section!(
-    /// Mail.
+    /// Mail. See [operations.md](operations.md#mail).
     Mail {
-        /// The address that mails come from.
+        /// Sender address.
         from: String = "registry@localhost".to_owned(),
-        /// Whether this process sends what waits in the outbox.
+        /// If true, this process delivers the mails in the outbox.
         worker: bool = true,
-        /// How many mails it sends at once. With one, they go out in the order of their age.
+        /// Number of mails that this process delivers at once, 1 to 64. With 1, mails are delivered
+        /// in the order of their age.
         parallel: usize = 1,
-        /// A folder with templates of the vendor's own.
+        /// Folder with your own mail templates.
         templates: Option<PathBuf> = None,
-        /// The mail server; without one mails are written into the data folder's mailbox.
+        /// The mail server. Without this section mails are files in the data folder's mailbox.
         smtp: Option<Smtp> = None,
     }
 );
 
 section!(
-    /// A mail server.
+    /// The mail server. Without this section mails are `.eml` files in the data folder's mailbox.
     Smtp {
-        /// Its name.
+        /// Host name or address of the server. Its certificate must have this name. Required.
         host: String = String::new(),
-        /// Its port; 587, 465 or 25 by `tls` unless given.
+        /// Port, by default 587 (`starttls`), 465 (`implicit`) or 25 (`none`).
         port: Option<u16> = None,
-        /// How the connection is protected.
+        /// Protection of the connection. `none` allows no password, except to this machine.
         tls: TlsMode = TlsMode::StartTls,
-        /// Who we are to it.
+        /// User name.
         username: Option<String> = None,
-        /// The password.
+        /// Password.
         password: Option<SecretText> = None,
-        /// A file with the password.
+        /// File with the password, mode 0600.
         password_file: Option<PathBuf> = None,
-        /// A PEM file with the only certificate authority to trust, instead of the system's.
+        /// PEM file with the only certificate authority to trust, instead of the system's.
         ca_file: Option<PathBuf> = None,
-        /// What we call ourselves; the machine's name unless given.
+        /// Host name in `EHLO`, by default the machine's name.
         hello_name: Option<String> = None,
-        /// How many connections are kept open at most.
+        /// Largest number of open connections.
         connections: u32 = 2,
-        /// How long sending one mail may take.
+        /// Time limit for one mail, from connecting to the server's last reply; 1s to 5m.
         timeout: Span = Span::minutes(1),
     }
 );
 
 section!(
-    /// How mails look.
+    /// Branding of the mails and the pages.
     Branding {
-        /// What the product is called.
+        /// Name of the product.
         product: String = "Appliance".to_owned(),
-        /// Who sells it.
+        /// Name of the vendor.
         vendor: Option<String> = None,
-        /// The colour of buttons and links.
+        /// Color of buttons and links. Text on it is white or black, whichever is readable.
         color: String = "#1d4ed8".to_owned(),
-        /// A picture, at an https address.
+        /// URL of the logo, https. It is shown at most 200 by 40 pixels large.
         logo_url: Option<String> = None,
-        /// Where customers find help: an e-mail address, or an https address.
+        /// Address for help: a mail address, to which replies go as well, or an https URL.
         support: Option<String> = None,
     }
 );
 
 section!(
-    /// How long what ended is kept.
+    /// Retention of rows that have ended. Recorded responses are deleted when they expire
+    /// (`http.replay_window`).
     Retention {
-        /// Mails that were sent, given up or discarded.
+        /// Retention of mails that were sent, given up or discarded. Queued mails stay.
         mails: Span = Span::days(90),
-        /// Codes that nobody redeemed.
+        /// Retention of codes that ended without a redemption. Redeemed codes stay.
         codes: Span = Span::days(90),
-        /// Lines of the audit.
+        /// Retention of audit entries.
         audit: Span = Span::days(730),
-        /// How often it is looked for; see `sweeper`.
+        /// Interval between two sweeps.
         sweep_every: Span = Span::hours(1),
-        /// Whether this process deletes it.
+        /// If true, this process deletes what has expired. If false, run `registryctl sweep`.
         sweeper: bool = true,
     }
 );
 
 section!(
-    /// HTTP.
+    /// The HTTP server.
     Http {
-        /// The largest request body, in bytes.
+        /// Largest request body in bytes, at least 1024. A form of the pages has at most 7168
+        /// bytes.
         body_limit: usize = 65_536,
-        /// How long a request may take.
+        /// Time limit for one request. Then the response is 503.
         request_timeout: Span = Span::seconds(30),
-        /// How long a client may take to send its headers or its body.
+        /// Time limit for a client's headers, and for its body.
         read_timeout: Span = Span::seconds(15),
-        /// How long requests in flight have to finish at shutdown.
+        /// Time that requests in flight have to finish after SIGTERM.
         shutdown_timeout: Span = Span::seconds(30),
-        /// How many connections are served at once.
+        /// Largest number of connections served at once, 1 to 65536. Further connections wait.
         connections: usize = 512,
-        /// How long an answer can be had again under its `Idempotency-Key`.
+        /// Time that a response can be replayed under its `Idempotency-Key`.
         replay_window: Span = Span::days(1),
-        /// The proxies whose header is believed.
+        /// Networks of the proxies whose `http.source_header` is trusted.
         trusted_proxies: Vec<IpNet> = Vec::new(),
-        /// The header that names the client behind a trusted proxy.
+        /// Header in which a trusted proxy names the client.
         source_header: String = "x-forwarded-for".to_owned(),
     }
 );
@@ -261,16 +274,16 @@ section!(
 section!(
     /// The log, on standard error.
     Log {
-        /// `human` or `json`.
+        /// Format of a line.
         format: LogFormat = LogFormat::Human,
-        /// What is logged: `error`, `warn`, `info`, `debug`, or directives such as
+        /// Level: `error`, `warn`, `info`, `debug`, or directives such as
         /// `info,registry_http=debug`.
         level: String = "info".to_owned(),
     }
 );
 
 impl Database {
-    /// Whether it is PostgreSQL.
+    /// True if the database is PostgreSQL.
     #[must_use]
     pub fn is_postgres(&self) -> bool {
         self.url.is_some() || self.url_file.is_some()
