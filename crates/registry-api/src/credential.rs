@@ -1,79 +1,86 @@
-//! What appliances and services do with a credential. Credentials are secrets: no `Debug`.
+//! Check-in of an appliance, and verification of its credential. Types that hold a credential have
+//! no `Debug`, because a credential is a secret.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// `POST /check-in`
+/// Request of `POST /check-in`.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "appliance_credential": "9f2b6c0d4e8a1f3b5c7d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d",
     "current_license_sub": "lic_019ab3c45d6e7f809a1b2c3d4e5f6071"
 }))]
 pub struct CheckInRequest {
-    /// What `/register` answered.
+    /// Credential from the response of `POST /register`, 64 hexadecimal digits.
     pub appliance_credential: String,
-    /// The `sub` of the license that the appliance holds.
+    /// The `sub` claim of the license that the appliance holds. If it is missing or outdated, the
+    /// response holds a new license.
     pub current_license_sub: Option<String>,
 }
 
-/// How an appliance stands.
+/// Entitlement status of an appliance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckInStatus {
-    /// It is entitled.
+    /// The appliance is entitled to a license.
     Ok,
-    /// What it was entitled to has ended; it keeps its license to that one's end.
+    /// The entitlement was revoked, or the tenant was suspended or cancelled. The appliance's
+    /// license stays valid until it expires.
     Revoked,
 }
 
-/// The answer of `POST /check-in`.
+/// Response of `POST /check-in`.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "status": "ok", "jwt": "eyJhbGciOiJFZERTQSIs", "exp": 1_798_773_840,
     "next_check_in_at": "2026-12-02T03:51:09Z", "server_time": "2026-12-01T03:24:00Z"
 }))]
 pub struct CheckInResponse {
-    /// How the appliance stands.
+    /// Entitlement status of the appliance: `ok` or `revoked`.
     pub status: CheckInStatus,
-    /// A new license, where one is due.
+    /// New license token (compact JWS), if one is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<String>,
-    /// When it ends, in seconds since 1970.
+    /// Expiry of the new license, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
-    /// When to call again.
+    /// Time of the next check-in, ISO 8601 in UTC.
     pub next_check_in_at: DateTime<Utc>,
-    /// The registry's time: an appliance whose clock is off can tell.
+    /// Time of the registry's clock, ISO 8601 in UTC. An appliance can compare its own clock with
+    /// it.
     pub server_time: DateTime<Utc>,
 }
 
-/// `POST /verify-appliance`
+/// Request of `POST /verify-appliance`.
 #[derive(Clone, Deserialize, ToSchema)]
-#[schema(example = json!({ "credential": "9f2b6c0d4e8a1f3b5c7d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d" }))]
+#[schema(example = json!({
+    "credential": "9f2b6c0d4e8a1f3b5c7d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
+}))]
 pub struct VerifyApplianceRequest {
-    /// The credential that the service was shown.
+    /// Credential that an appliance presented to the service, 64 hexadecimal digits.
     pub credential: String,
 }
 
-/// The answer of `POST /verify-appliance`.
+/// Response of `POST /verify-appliance`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
-    "tenant_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "edition": "pro", "appliance_id": "appliance-0123456789abcdef",
+    "tenant_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "edition": "pro",
+    "appliance_id": "appliance-0123456789abcdef",
     "appliance_revoked": false, "entitlement_active": true, "connected_eligible": true
 }))]
 pub struct VerifyApplianceResponse {
-    /// The tenant of the appliance.
+    /// ID of the appliance's tenant.
     pub tenant_id: Uuid,
-    /// The edition that the tenant is entitled to now.
+    /// Edition that the tenant is entitled to at the moment.
     pub edition: String,
-    /// What the appliance calls itself.
+    /// ID of the appliance, unique within its tenant.
     pub appliance_id: String,
     /// Always false: the credential of a revoked appliance is not valid.
     pub appliance_revoked: bool,
-    /// Whether the tenant has an active entitlement.
+    /// True if the tenant has an active entitlement.
     pub entitlement_active: bool,
-    /// Whether the appliance may use connected services.
+    /// True if the appliance may use connected services.
     pub connected_eligible: bool,
 }

@@ -1,4 +1,5 @@
-//! The one form of every error (`docs/wire-contract.md`, "Errors"), on top of RFC 9457.
+//! The format of all error responses: RFC 9457 with additional members (`docs/wire-contract.md`,
+//! "Errors").
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,10 +7,11 @@ use utoipa::ToSchema;
 
 use crate::tenants::ReadyPart;
 
-/// What a client can branch on. Stable: a code is never renamed, and never used for something else.
+/// Stable code of an error, for clients to branch on. A code is never renamed and never reused for
+/// another error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the contract's table of errors says what each means")]
+#[expect(missing_docs, reason = "the table of errors in the wire contract defines them")]
 pub enum ErrorCode {
     InvalidRequest,
     Unauthorized,
@@ -50,34 +52,34 @@ pub enum ErrorCode {
     InternalError,
 }
 
-/// An error, as `application/problem+json`.
+/// Error response, as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// `about:blank`: the status says what kind of problem it is.
+    /// Always `about:blank`: `code` identifies the error.
     pub r#type: String,
-    /// The status in words.
+    /// Reason phrase of the HTTP status.
     pub title: String,
-    /// The status.
+    /// HTTP status.
     pub status: u16,
-    /// What happened and what to do, fit for an operator's screen.
+    /// Explanation of the error with the next step, fit to be shown to an operator.
     pub detail: String,
-    /// The same text as `detail`, where clients in the field look for it.
+    /// Copy of `detail`, which clients in the field read.
     pub error: String,
-    /// What a client can branch on.
+    /// Stable code of the error, for clients to branch on.
     pub code: ErrorCode,
-    /// More about `code`: the field of a refused value, say.
+    /// Subdivision of `code`. For `invalid_request`, the name of the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Whether the same request may succeed later.
+    /// True if the same request may succeed later.
     pub retryable: bool,
-    /// What to do, by itself.
+    /// Next step for the reader, with which `detail` ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_step: Option<String>,
-    /// The parts of the service, where it is not ready.
+    /// Parts of the service with their states, for `not_ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Vec<ReadyPart>>,
-    /// The registry's time: a client whose clock is off can tell.
+    /// Time of the registry's clock, ISO 8601 in UTC. A client can compare its own clock with it.
     pub server_time: DateTime<Utc>,
-    /// Names the request in the registry's log.
+    /// ID of the request in the registry's log.
     pub request_id: String,
 }

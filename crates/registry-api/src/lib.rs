@@ -1,8 +1,8 @@
-//! The wire contract as types (`docs/wire-contract.md`): what clients send, what they read, and the
-//! error form.
+//! Types of the wire contract (`docs/wire-contract.md`): requests, responses and errors. Their doc
+//! comments are the descriptions in the OpenAPI document.
 //!
-//! Wire types are not domain types: they are converted by hand, so that a change inside never
-//! changes the wire.
+//! Wire types are separate from domain types and are converted explicitly: a change of the domain
+//! cannot change the wire by accident.
 
 mod credential;
 mod error;

@@ -1,70 +1,87 @@
-//! What the vendor's store does for a subscription.
+//! Calls of the vendor's store for a subscription.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// `POST /sign`
+/// Request of `POST /sign`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[expect(missing_docs, reason = "the contract says what each field means")]
 #[schema(example = json!({
-    "stripe_sub_id": "sub_1", "customer": "Acme Ltd", "tier": "pro", "seats": 25, "transport": "connected"
+    "stripe_sub_id": "sub_1", "customer": "Acme Ltd", "tier": "pro", "seats": 25,
+    "transport": "connected"
 }))]
 pub struct SignRequest {
-    pub stripe_sub_id: String,
+    /// ID of the subscription, 1 to 255 characters, opaque to the registry. Required, under this
+    /// name or as `subscription_id`.
+    pub stripe_sub_id: Option<String>,
+    /// Neutral name of `stripe_sub_id`. If a request has both, they must be equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription_id: Option<String>,
+    /// Name of the customer, 1 to 200 characters.
     pub customer: String,
+    /// License tier: a paid edition from the registry's catalogue, for example `pro`.
     pub tier: String,
-    /// `null` is unlimited.
+    /// Number of seats, 1 to 2147483647; `null` is unlimited.
     pub seats: Option<i64>,
-    /// `connected` or `airgap`.
+    /// `connected` for an appliance that checks in, or `airgap` for one that never does.
     pub transport: String,
-    /// Binds the entitlement to this tenant.
+    /// ID of the tenant to bind the entitlement to.
     pub tenant_id: Option<Uuid>,
 }
 
-/// The answer of `POST /sign`.
+/// Response of `POST /sign`.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
-    "jwt": "eyJhbGciOiJFZERTQSIs", "exp": 1_798_773_840, "sub": "lic_019ab3c45d6e7f809a1b2c3d4e5f6071"
+    "jwt": "eyJhbGciOiJFZERTQSIs", "exp": 1_798_773_840,
+    "sub": "lic_019ab3c45d6e7f809a1b2c3d4e5f6071"
 }))]
 pub struct SignResponse {
-    /// The license.
+    /// License token (compact JWS).
     pub jwt: String,
-    /// When it ends, in seconds since 1970.
+    /// Expiry of the license, in Unix seconds.
     pub exp: i64,
-    /// The same for all licenses of the subscription.
+    /// The `sub` claim, the same for all licenses of the subscription.
     pub sub: String,
 }
 
-/// `POST /claim-codes`
+/// Request of `POST /claim-codes`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[expect(missing_docs, reason = "the contract says what each field means")]
 #[schema(example = json!({ "stripe_sub_id": "sub_1" }))]
 pub struct ClaimCodeRequest {
-    pub stripe_sub_id: String,
-    /// Binds the entitlement to this tenant.
+    /// ID of the subscription, 1 to 255 characters, opaque to the registry. Required, under this
+    /// name or as `subscription_id`.
+    pub stripe_sub_id: Option<String>,
+    /// Neutral name of `stripe_sub_id`. If a request has both, they must be equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription_id: Option<String>,
+    /// ID of the tenant to bind the entitlement to.
     pub tenant_id: Option<Uuid>,
 }
 
-/// The answer of `POST /claim-codes`: the only time the code is shown.
+/// Response of `POST /claim-codes`. The API shows the code only here.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "code": "K7QP-M2RX-9TDV", "expires_at": 1_795_490_640 }))]
 pub struct ClaimCodeResponse {
-    /// The activation code; the unclaimed ones before it are dead.
+    /// New activation code, in groups of four characters. It replaces the entitlement's unclaimed
+    /// codes.
     pub code: String,
-    /// When it ends, in seconds since 1970.
+    /// Expiry of the code, in Unix seconds.
     pub expires_at: i64,
 }
 
-/// `POST /revoke`
+/// Request of `POST /revoke`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[expect(missing_docs, reason = "the contract says what each field means")]
 #[schema(example = json!({ "stripe_sub_id": "sub_1" }))]
 pub struct RevokeRequest {
-    pub stripe_sub_id: String,
+    /// ID of the subscription, 1 to 255 characters, opaque to the registry. Required, under this
+    /// name or as `subscription_id`.
+    pub stripe_sub_id: Option<String>,
+    /// Neutral name of `stripe_sub_id`. If a request has both, they must be equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription_id: Option<String>,
 }
 
-/// The answer of `POST /revoke`.
+/// Response of `POST /revoke`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "status": "revoked" }))]
 pub struct RevokeResponse {

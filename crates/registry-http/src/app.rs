@@ -1,4 +1,4 @@
-//! What handlers share.
+//! State that all handlers share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,37 +18,37 @@ use crate::problem::ApiError;
 use crate::tokens::ServiceTokens;
 use crate::web::pages::WebPages;
 
-/// How the service speaks HTTP.
+/// Settings of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// The largest request body, in bytes.
+    /// Largest request body, in bytes.
     pub body_limit: usize,
-    /// How long a request may take before it is answered with a 503. Downloads stream as long as
-    /// they need.
+    /// Time limit of a request, after which its response is a 503. The body of a download is not
+    /// limited.
     pub request_timeout: Duration,
-    /// How long a client may take to send its headers or its body.
+    /// Time limit for a client to send its headers or its body.
     pub read_timeout: Duration,
-    /// How long requests in flight have to finish at shutdown.
+    /// Time limit for requests in flight to finish at shutdown.
     pub shutdown_timeout: Duration,
-    /// How many connections are served at once; more wait to be accepted.
+    /// Most connections that are served at once. Further ones wait to be accepted.
     pub connections: usize,
-    /// The proxies whose header is believed.
+    /// Proxies whose `source_header` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// The header that names the client behind a trusted proxy.
+    /// Header in which trusted proxies name the client.
     pub source_header: HeaderName,
 }
 
-/// How long an answer about readiness is given again: asking costs a write, and the path is open to
-/// anyone.
-const READINESS: TimeDelta = TimeDelta::seconds(1);
+/// Time for which a readiness result is reused: each check costs a write, and `/readyz` needs no
+/// authentication.
+const READINESS_LIFETIME: TimeDelta = TimeDelta::seconds(1);
 
-/// How the parts were, and when.
+/// The result of the last readiness check.
 struct Readiness {
     at: Timestamp,
     parts: Vec<Part>,
 }
 
-/// What handlers share.
+/// State that all handlers share.
 #[derive(Clone)]
 pub struct AppState {
     pub(crate) registry: Arc<Registry>,
@@ -57,13 +57,13 @@ pub struct AppState {
     pub(crate) settings: Arc<HttpSettings>,
     pub(crate) metrics: Arc<Metrics>,
     web: Option<Arc<WebPages>>,
-    later: TaskTracker,
+    background: TaskTracker,
     readiness: Arc<Mutex<Option<Readiness>>>,
 }
 
 impl AppState {
-    /// The registry over HTTP: `files` are those behind links of our own, where the blob store is a
-    /// local one; `tokens` say who may call as a service.
+    /// The state without web pages. `files` are the files of a local blob store, which `/files`
+    /// serves; `tokens` are the service tokens that are admitted.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
@@ -79,28 +79,29 @@ impl AppState {
             settings,
             metrics,
             web: None,
-            later: TaskTracker::new(),
+            background: TaskTracker::new(),
             readiness: Arc::default(),
         }
     }
 
-    /// With the pages of customers and operators.
+    /// Adds the pages of customers and operators.
     #[must_use]
     pub fn with_web(self, web: WebPages) -> Self {
         Self { web: Some(Arc::new(web)), ..self }
     }
 
-    /// Does something that no answer waits for, and that a shutdown does.
+    /// Runs a task in the background. Responses do not wait for it, but a shutdown does.
     pub(crate) fn do_later(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.later.spawn(task);
+        self.background.spawn(task);
     }
 
-    /// Waits until everything is done that was left for later; no longer than requests in flight
-    /// have.
+    /// Waits until all background tasks are done, at most `shutdown_timeout`.
     pub async fn finish(&self) {
-        self.later.close();
-        if tokio::time::timeout(self.settings.shutdown_timeout, self.later.wait()).await.is_err() {
-            tracing::warn!("stopped with mails that were asked for not queued");
+        self.background.close();
+        let finished =
+            tokio::time::timeout(self.settings.shutdown_timeout, self.background.wait()).await;
+        if finished.is_err() {
+            tracing::warn!("stopped before all requested mails were queued");
         }
     }
 
@@ -108,12 +109,12 @@ impl AppState {
         self.web.is_some()
     }
 
-    /// The pages; their paths are there only where they are.
+    /// Returns the pages, or 404 if they are turned off.
     pub(crate) fn web(&self) -> Result<&WebPages, ApiError> {
         self.web.as_deref().ok_or_else(|| ApiError::of_status(StatusCode::NOT_FOUND))
     }
 
-    /// The parts that do not work now, and why.
+    /// Returns the parts that do not work now, each with its problem.
     pub async fn not_ready(&self) -> Vec<(&'static str, String)> {
         let parts = self.registry.readiness().await.into_iter();
         let problem = |part: Part| match part.state {
@@ -123,11 +124,11 @@ impl AppState {
         parts.filter_map(problem).collect()
     }
 
-    /// How every part is, or was a moment ago. What failed, and why, goes to the log.
+    /// Returns the state of every part, at most a second old. Failures are logged with their cause.
     pub(crate) async fn readiness(&self) -> Vec<Part> {
         let mut last = self.readiness.lock().await;
         let now = self.registry.now();
-        if let Some(last) = last.as_ref().filter(|last| now - last.at < READINESS) {
+        if let Some(last) = last.as_ref().filter(|last| now - last.at < READINESS_LIFETIME) {
             return last.parts.clone();
         }
         let parts = self.registry.readiness().await;

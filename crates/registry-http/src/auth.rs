@@ -1,4 +1,4 @@
-//! Service bearers: who calls as a service has to prove it.
+//! Authentication of services, by a bearer token.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -9,7 +9,7 @@ use crate::app::AppState;
 use crate::problem::ApiError;
 use crate::source::client_source;
 
-/// A service that proved itself: what audit lines name.
+/// An authenticated service, as the actor of audit entries.
 pub(crate) struct Service(pub(crate) Actor);
 
 impl FromRequestParts<AppState> for Service {

@@ -1,5 +1,7 @@
-//! Reading JSON: 413 over the limit, 415 for another kind of content, 400 where it is no JSON, 422
-//! where a value has the wrong type. Texts name the field, never its value: it may be a code.
+//! Reads JSON requests: 413 if the body is over the limit, 415 for another content type, 400 if it
+//! is not JSON, 422 if a field is missing or has the wrong type.
+//!
+//! Error texts name the field, never its value: the value may be a code.
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -12,11 +14,11 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::app::AppState;
 use crate::problem::ApiError;
 
-/// So many limits' worth of a body that is too large is read before it is refused: a client that is
-/// still sending would else see its connection break, and not why.
-const PATIENCE: usize = 64;
+/// Factor of the limit up to which a body that is too large is read before it is refused. Without
+/// it, a client that is still sending would get a broken connection and no error.
+const READ_BEYOND: usize = 64;
 
-/// A request's body as `T`.
+/// A request's body, parsed as `T`.
 pub(crate) struct ApiJson<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<AppState> for ApiJson<T> {
@@ -29,7 +31,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for ApiJson<T> {
     }
 }
 
-/// `application/json` or `…+json`. No content type at all is taken for JSON.
+/// Accepts `application/json`, `application/…+json`, and requests without a content type.
 fn check_type(request: &Request) -> Result<(), ApiError> {
     let kind = request
         .headers()
@@ -48,7 +50,7 @@ fn check_type(request: &Request) -> Result<(), ApiError> {
     }
 }
 
-/// A body, at most so many bytes, within the time that clients have for it.
+/// Reads a body of at most `limit` bytes, within the read timeout.
 pub(crate) async fn read_in_time(
     body: Body,
     limit: usize,
@@ -59,32 +61,33 @@ pub(crate) async fn read_in_time(
 }
 
 async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let (mut kept, mut seen) = (BytesMut::new(), 0_usize);
+    let (mut bytes, mut length) = (BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
         let broken = |_| ApiError::of_status(StatusCode::BAD_REQUEST);
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        seen = seen.saturating_add(data.remaining());
-        if seen <= limit {
-            kept.extend_from_slice(&data);
-        } else if seen > limit.saturating_mul(PATIENCE) {
+        length = length.saturating_add(data.remaining());
+        if length <= limit {
+            bytes.extend_from_slice(&data);
+        } else if length > limit.saturating_mul(READ_BEYOND) {
             break;
         }
     }
-    if seen > limit {
+    if length > limit {
         let text = format!("The request is too large: at most {limit} bytes.");
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::PayloadTooLarge, text));
     }
-    Ok(kept.freeze())
+    Ok(bytes.freeze())
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let refused = |status, text: String| ApiError::new(status, ErrorCode::InvalidRequest, text);
-    let unparsable = || refused(StatusCode::BAD_REQUEST, "The request is not JSON.".to_owned());
+    let unparsable =
+        || refused(StatusCode::BAD_REQUEST, "The request body is not JSON.".to_owned());
     let text = std::str::from_utf8(body).map_err(|_| unparsable())?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|_| unparsable())?;
-    // Else a list of values would be taken for an object, by the order of its fields.
+    // serde would also accept an array, as the fields in their order.
     if !text.trim_start().starts_with('{') {
-        let text = "The request must be a JSON object.".to_owned();
+        let text = "The request body must be a JSON object.".to_owned();
         return Err(refused(StatusCode::UNPROCESSABLE_ENTITY, text));
     }
     let mut json = serde_json::Deserializer::from_str(text);
@@ -106,8 +109,9 @@ mod tests {
     use super::*;
     use registry_api::RegisterRequest;
 
+    /// R-errors-1, R-errors-7.
     #[test]
-    fn what_cannot_be_read_names_the_field_and_never_the_value() {
+    fn error_names_field_but_not_value() {
         for (body, status, reason) in [
             ("", 400, None),
             ("{", 400, None),
@@ -127,7 +131,10 @@ mod tests {
                 Some("appliance_id"),
             ),
             (
-                r#"{"claim_code": "K7QPM2RX9TDV", "appliance_id": "a", "tenant_id": "K7QPM2RX9TDV"}"#,
+                concat!(
+                    r#"{"claim_code": "K7QPM2RX9TDV", "appliance_id": "a", "#,
+                    r#""tenant_id": "K7QPM2RX9TDV"}"#
+                ),
                 422,
                 Some("tenant_id"),
             ),
@@ -142,14 +149,15 @@ mod tests {
         }
     }
 
+    /// R-register-3, R-general-4.
     #[test]
-    fn a_null_tenant_is_told_from_an_absent_one_and_unknown_fields_are_ignored() {
+    fn null_tenant_differs_from_absent_tenant() {
         let tenant = |rest: &str| {
             let body =
                 format!(r#"{{"claim_code": "x", "appliance_id": "a", "unknown": 1 {rest}}}"#);
             parse::<RegisterRequest>(body.as_bytes()).ok().unwrap().tenant_id
         };
-        assert_eq!(tenant(""), None);
+        assert_eq!(tenant(""), None, "unknown fields are ignored");
         assert_eq!(tenant(r#", "tenant_id": null"#), Some(None));
         let id = "019AB3C4-5d6e-7f80-9a1b-2c3d4e5f6071";
         assert_eq!(tenant(&format!(r#", "tenant_id": "{id}""#)), Some(Some(id.parse().unwrap())));

@@ -1,12 +1,12 @@
-//! The registry over HTTP: the JSON API of `docs/wire-contract.md`, the download links of a local
-//! blob store, OpenAPI.
+//! The registry over HTTP: the JSON API of `docs/wire-contract.md` with its OpenAPI description,
+//! the download links of a local blob store, and the web pages.
 //!
-//! Handlers hold no rule: they turn wire types into a use case's words, and its result or refusal
-//! back. Every answer that is an error leaves in one form, whoever made it (the module `frame`).
+//! Handlers contain no rules. They convert a request into the types of a use case, and its result
+//! or refusal into a response. `middleware::errors` gives all errors the same form.
 //!
-//! To add an endpoint: 1. its wire types in registry-api; 2. a file in `endpoints` with its handler
-//! and its `#[utoipa::path]`; 3. one `routes!` line in `endpoints::routes`; 4. its section in
-//! `docs/wire-contract.md`, and tests that cite it.
+//! To add an endpoint: 1. add its wire types to registry-api; 2. add a file to `api` with its
+//! handler and its `#[utoipa::path]`; 3. add one `routes!` line to `api::routes`; 4. add its
+//! section to `docs/wire-contract.md`, and tests that cite the section's rules.
 
 mod api;
 mod app;

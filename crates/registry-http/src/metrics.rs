@@ -1,4 +1,4 @@
-//! Figures for monitoring, as `OpenMetrics` text.
+//! Metrics for monitoring, as `OpenMetrics` text.
 
 use std::time::Duration;
 
@@ -13,19 +13,20 @@ use registry_core::registry::readiness::{Part, PartState};
 /// The content type of `OpenMetrics` 1.0.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The upper ends of the buckets of a request's duration, in seconds.
+/// Upper bounds of the duration histogram's buckets, in seconds.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-/// Paths are patterns, so that there are few of them, and none holds a secret.
+/// The labels of a response. `path` is the route's pattern: there are few patterns, and none
+/// contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct ResponseLabels {
     method: String,
     path: String,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
+struct PathLabel {
     path: String,
 }
 
@@ -34,11 +35,11 @@ struct PartLabel {
     part: &'static str,
 }
 
-/// What has been counted since the process started.
+/// All metrics since the process started.
 pub(crate) struct Metrics {
     catalogue: Catalogue,
-    requests: Family<Answered, Counter>,
-    durations: Family<Asked, Histogram>,
+    requests: Family<ResponseLabels, Counter>,
+    durations: Family<PathLabel, Histogram>,
     in_flight: Gauge,
     parts: Family<PartLabel, Gauge>,
 }
@@ -46,40 +47,38 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut catalogue = Catalogue::with_prefix("registry");
-        let requests = Family::<Answered, Counter>::default();
+        let requests = Family::<ResponseLabels, Counter>::default();
         let durations =
-            Family::<Asked, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
+            Family::<PathLabel, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         let (in_flight, parts) = (Gauge::default(), Family::<PartLabel, Gauge>::default());
-        catalogue.register("http_requests", "Requests that were answered", requests.clone());
-        let help = "How long requests took";
+        catalogue.register("http_requests", "Responses sent", requests.clone());
+        let help = "Duration of requests";
         catalogue.register_with_unit(
             "http_request_duration",
             help,
             Unit::Seconds,
             durations.clone(),
         );
-        catalogue.register(
-            "http_requests_in_flight",
-            "Requests that are being answered",
-            in_flight.clone(),
-        );
-        catalogue.register("part_up", "1 where a part works, as at /readyz", parts.clone());
+        catalogue.register("http_requests_in_flight", "Requests being handled", in_flight.clone());
+        let help = "1 if the part works, 0 if it does not; the parts of /readyz";
+        catalogue.register("part_up", help, parts.clone());
         Self { catalogue, requests, durations, in_flight, parts }
     }
 
-    /// Counts a request as being answered, until the guard is dropped.
+    /// Counts a request as in flight until the guard is dropped.
     pub(crate) fn begin(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    pub(crate) fn answered(&self, method: &str, path: &str, status: u16, took: Duration) {
+    /// Counts a response and its duration.
+    pub(crate) fn record(&self, method: &str, path: &str, status: u16, took: Duration) {
         let (method, path) = (method.to_owned(), path.to_owned());
-        self.durations.get_or_create(&Asked { path: path.clone() }).observe(took.as_secs_f64());
-        self.requests.get_or_create(&Answered { method, path, status }).inc();
+        self.durations.get_or_create(&PathLabel { path: path.clone() }).observe(took.as_secs_f64());
+        self.requests.get_or_create(&ResponseLabels { method, path, status }).inc();
     }
 
-    /// Everything, with how the parts are now.
+    /// Returns all metrics as text, with the current state of the parts.
     pub(crate) fn text(&self, parts: &[Part]) -> Result<String, std::fmt::Error> {
         for part in parts {
             let up = i64::from(part.state == PartState::Ok);
@@ -91,7 +90,7 @@ impl Metrics {
     }
 }
 
-/// A request that is being answered. One whose client went away is dropped, and counted no more.
+/// Guard of a request in flight. It is dropped, too, if the client disconnects.
 pub(crate) struct InFlight(Gauge);
 
 impl Drop for InFlight {
@@ -105,11 +104,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_counted_by_what_they_were_answered_with() {
+    fn responses_are_counted_by_status() {
         let metrics = Metrics::new();
-        let begun = metrics.begin();
+        let in_flight = metrics.begin();
         for status in [200, 200, 404] {
-            metrics.answered("POST", "/register", status, Duration::from_millis(3));
+            metrics.record("POST", "/register", status, Duration::from_millis(3));
         }
         let parts = [
             Part { name: "database", required: true, state: PartState::Ok },
@@ -129,7 +128,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
         }
-        drop(begun);
+        drop(in_flight);
         assert!(metrics.text(&[]).unwrap().contains("in_flight 0"));
     }
 }

@@ -1,29 +1,30 @@
-//! Errors on their way out: what handlers return, and how refusals and failures map to status and
-//! code (`docs/wire-contract.md`, "Errors").
+//! The error type of handlers, and how refusals and failures map to status and code
+//! (`docs/wire-contract.md`, "Errors").
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use registry_api::{ErrorCode, ReadyPart};
 use registry_core::blob::{BlobError, LinkError};
+use registry_core::refusal::RefusalKind;
 use registry_core::store::StoreError;
 use registry_core::{Error, Refusal};
 
-/// How long clients are asked to wait where we cannot say better, in seconds.
+/// The default of `Retry-After`, in seconds.
 const RETRY_AFTER: i64 = 2;
 
-/// An error that has not got its form yet: [`crate::middleware`] adds the request's id, the time and the
-/// next step.
+/// An error as a handler returns it. [`crate::middleware`] adds the request id, the time and the
+/// next step, and makes the response of it.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) code: ErrorCode,
     pub(crate) text: String,
     pub(crate) reason: Option<String>,
-    /// Set where the rules said no: they know the next step.
+    /// The refusal, if the error is one. The refusal knows the next step.
     pub(crate) refusal: Option<Refusal>,
-    /// What the log says and the client does not.
+    /// Cause for the log. The client does not see it.
     pub(crate) cause: Option<String>,
-    /// The parts of the service, where readiness is asked.
+    /// The parts of the service, in a response of `/readyz`.
     pub(crate) parts: Option<Vec<ReadyPart>>,
     header: Option<(HeaderName, HeaderValue)>,
 }
@@ -67,41 +68,43 @@ impl ApiError {
         error.header(header::RETRY_AFTER, RETRY_AFTER.into()).cause(cause)
     }
 
-    /// The service is not ready: these parts say why.
+    /// The service is not ready; `parts` has the details.
     pub(crate) fn not_ready(parts: Vec<ReadyPart>) -> Self {
-        let text = "The service is not ready. `parts` says what is down.";
+        let text = "The service is not ready. `parts` lists what is down.";
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::NotReady, text);
         Self { parts: Some(parts), ..error }.header(header::RETRY_AFTER, RETRY_AFTER.into())
     }
 
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
-        let text = "The service failed. The operator finds the reason in its log.";
+        let text = "Internal error. The service's log has the cause, under the request ID.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::InternalError, text).cause(cause)
     }
 
-    /// An answer that no handler of ours made: the framework's, or a library's.
+    /// The error for a response that only has a status: the framework or a library made it.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let (code, text) = match status {
-            StatusCode::NOT_FOUND => (ErrorCode::NotFound, "There is nothing at this path."),
+            StatusCode::NOT_FOUND => (ErrorCode::NotFound, "This path does not exist."),
             StatusCode::METHOD_NOT_ALLOWED => {
-                (ErrorCode::MethodNotAllowed, "This path does not take this method.")
+                (ErrorCode::MethodNotAllowed, "This path does not support this method.")
             }
             StatusCode::PAYLOAD_TOO_LARGE => {
                 (ErrorCode::PayloadTooLarge, "The request is too large.")
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                (ErrorCode::UnsupportedMediaType, "Send application/json.")
+                (ErrorCode::UnsupportedMediaType, "The content type must be application/json.")
             }
             StatusCode::PRECONDITION_FAILED => {
-                (ErrorCode::PreconditionFailed, "The file is not the one that If-Match names.")
+                (ErrorCode::PreconditionFailed, "The file does not match If-Match.")
             }
             StatusCode::REQUEST_TIMEOUT => {
                 (ErrorCode::RequestTimeout, "The request took too long to arrive.")
             }
             status if status.is_client_error() => {
-                (ErrorCode::InvalidRequest, "The request cannot be read.")
+                (ErrorCode::InvalidRequest, "The request is malformed.")
             }
-            _ => return Self { status, ..Self::internal(format!("an unexplained {status}")) },
+            _ => {
+                return Self { status, ..Self::internal(format!("an unexpected status {status}")) };
+            }
         };
         Self::new(status, code, text)
     }
@@ -133,7 +136,7 @@ impl From<Error> for ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        let (status, code) = status_and_code(&refusal);
+        let (status, code) = (status(refusal.kind()), code(&refusal));
         let error =
             Self { refusal: Some(refusal.clone()), ..Self::new(status, code, refusal.to_string()) };
         match &refusal {
@@ -142,7 +145,7 @@ impl From<Refusal> for ApiError {
             Refusal::CodeSuperseded { .. } => error.reason("superseded"),
             Refusal::AlreadyEntitled => error.reason("already_entitled"),
             Refusal::CodeNotBound => error.reason("code_not_bound"),
-            Refusal::TooManyGuesses { retry_after } | Refusal::TooOften { retry_after } => {
+            Refusal::RateLimited { retry_after, .. } => {
                 error.header(header::RETRY_AFTER, (retry_after.num_seconds() + 1).into())
             }
             Refusal::CodeInvalid
@@ -166,6 +169,7 @@ impl From<Refusal> for ApiError {
             | Refusal::NoEarlierRelease { .. }
             | Refusal::DownloadLinkInvalid
             | Refusal::DownloadLinkEnded { .. }
+            | Refusal::DownloadFileGone
             | Refusal::ImageWithdrawn { .. }
             | Refusal::NothingToDownload
             | Refusal::MailNotFound
@@ -175,61 +179,53 @@ impl From<Refusal> for ApiError {
     }
 }
 
-fn status_and_code(refusal: &Refusal) -> (StatusCode, ErrorCode) {
+fn status(kind: RefusalKind) -> StatusCode {
+    match kind {
+        RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        RefusalKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+        RefusalKind::NotFound => StatusCode::NOT_FOUND,
+        RefusalKind::Conflict => StatusCode::CONFLICT,
+        RefusalKind::Gone => StatusCode::GONE,
+        RefusalKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+/// The stable code of a refusal on the wire.
+fn code(refusal: &Refusal) -> ErrorCode {
     use ErrorCode as Code;
     match refusal {
-        Refusal::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidRequest),
-        Refusal::CodeInvalid | Refusal::NotAnActivationCode => {
-            (StatusCode::NOT_FOUND, Code::InvalidClaimCode)
-        }
-        Refusal::CodeExpired { .. } => (StatusCode::GONE, Code::ExpiredClaimCode),
-        Refusal::CodeConsumed { .. } => (StatusCode::CONFLICT, Code::ConsumedClaimCode),
-        Refusal::CodeSuperseded { .. } => (StatusCode::CONFLICT, Code::SupersededClaimCode),
-        Refusal::TenantMismatch | Refusal::AlreadyEntitled => {
-            (StatusCode::CONFLICT, Code::TenantMismatch)
-        }
-        Refusal::TenantSuspended => (StatusCode::FORBIDDEN, Code::TenantSuspended),
-        Refusal::EntitlementRevoked { .. } => (StatusCode::FORBIDDEN, Code::EntitlementRevoked),
-        Refusal::TenantRequired | Refusal::CodeNotBound => {
-            (StatusCode::UNPROCESSABLE_ENTITY, Code::TenantRequired)
-        }
-        Refusal::TenantNotFound => (StatusCode::NOT_FOUND, Code::TenantNotFound),
-        Refusal::AmbiguousContact => (StatusCode::CONFLICT, Code::AmbiguousContact),
-        Refusal::ApplianceRevoked => (StatusCode::UNAUTHORIZED, Code::RevokedAppliance),
-        Refusal::ApplianceNotFound => (StatusCode::NOT_FOUND, Code::ApplianceNotFound),
-        Refusal::CredentialInvalid => (StatusCode::UNAUTHORIZED, Code::InvalidCredential),
-        Refusal::EntitlementNotFound => (StatusCode::NOT_FOUND, Code::EntitlementNotFound),
-        Refusal::TooManyGuesses { .. } | Refusal::TooOften { .. } => {
-            (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts)
-        }
-        Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyKeyReused),
-        Refusal::ReleaseExists { .. } | Refusal::ReleaseYanked { .. } => {
-            (StatusCode::CONFLICT, Code::ReleaseExists)
-        }
-        Refusal::ReleaseNotFound | Refusal::NoEarlierRelease { .. } => {
-            (StatusCode::NOT_FOUND, Code::ReleaseNotFound)
-        }
-        Refusal::DownloadLinkInvalid | Refusal::SignInLinkInvalid => {
-            (StatusCode::FORBIDDEN, Code::InvalidLink)
-        }
-        Refusal::DownloadLinkEnded { .. } => (StatusCode::FORBIDDEN, Code::ExpiredLink),
-        Refusal::ImageWithdrawn { .. } => (StatusCode::GONE, Code::ImageWithdrawn),
-        Refusal::NothingToDownload => (StatusCode::NOT_FOUND, Code::NoRelease),
-        Refusal::MailNotFound => (StatusCode::NOT_FOUND, Code::MailNotFound),
-        Refusal::MailSettled { .. } | Refusal::MailOutdated { .. } => {
-            (StatusCode::CONFLICT, Code::MailSettled)
-        }
+        Refusal::Invalid { .. } => Code::InvalidRequest,
+        Refusal::CodeInvalid | Refusal::NotAnActivationCode => Code::InvalidClaimCode,
+        Refusal::CodeExpired { .. } => Code::ExpiredClaimCode,
+        Refusal::CodeConsumed { .. } => Code::ConsumedClaimCode,
+        Refusal::CodeSuperseded { .. } => Code::SupersededClaimCode,
+        Refusal::TenantMismatch | Refusal::AlreadyEntitled => Code::TenantMismatch,
+        Refusal::TenantSuspended => Code::TenantSuspended,
+        Refusal::EntitlementRevoked { .. } => Code::EntitlementRevoked,
+        Refusal::TenantRequired | Refusal::CodeNotBound => Code::TenantRequired,
+        Refusal::TenantNotFound => Code::TenantNotFound,
+        Refusal::AmbiguousContact => Code::AmbiguousContact,
+        Refusal::ApplianceRevoked => Code::RevokedAppliance,
+        Refusal::ApplianceNotFound => Code::ApplianceNotFound,
+        Refusal::CredentialInvalid => Code::InvalidCredential,
+        Refusal::EntitlementNotFound => Code::EntitlementNotFound,
+        Refusal::RateLimited { .. } => Code::TooManyAttempts,
+        Refusal::KeyReused => Code::IdempotencyKeyReused,
+        Refusal::ReleaseExists { .. } | Refusal::ReleaseYanked { .. } => Code::ReleaseExists,
+        Refusal::ReleaseNotFound | Refusal::NoEarlierRelease { .. } => Code::ReleaseNotFound,
+        Refusal::DownloadLinkInvalid | Refusal::SignInLinkInvalid => Code::InvalidLink,
+        Refusal::DownloadLinkEnded { .. } => Code::ExpiredLink,
+        Refusal::DownloadFileGone => Code::LinkGone,
+        Refusal::ImageWithdrawn { .. } => Code::ImageWithdrawn,
+        Refusal::NothingToDownload => Code::NoRelease,
+        Refusal::MailNotFound => Code::MailNotFound,
+        Refusal::MailSettled { .. } | Refusal::MailOutdated { .. } => Code::MailSettled,
     }
 }
 
 impl From<LinkError> for ApiError {
     fn from(error: LinkError) -> Self {
-        let (status, code) = match error {
-            LinkError::Invalid => (StatusCode::FORBIDDEN, ErrorCode::InvalidLink),
-            LinkError::Expired(_) => (StatusCode::FORBIDDEN, ErrorCode::ExpiredLink),
-            LinkError::Gone => (StatusCode::NOT_FOUND, ErrorCode::LinkGone),
-            LinkError::Unavailable(cause) => return Self::overloaded(cause),
-        };
-        Self::new(status, code, format!("{error} Ask for a fresh one with a new install code."))
+        Error::from(error).into()
     }
 }

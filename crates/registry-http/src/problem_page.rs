@@ -1,4 +1,4 @@
-//! The page that a person sees who follows a link that cannot be followed.
+//! The error page of download links. Programs get the same error as `application/problem+json`.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -11,8 +11,8 @@ use crate::problem::ApiError;
 
 const TEMPLATE: &str = include_str!("../templates/problem.html");
 
-/// The paths that mails and answers link to, and people follow.
-const FOLLOWED: [&str; 3] = ["/download/{token}", "/download/{token}/{part}", "/files/{*key}"];
+/// Paths of download links, which people open in a browser.
+const LINK_PATHS: [&str; 3] = ["/download/{token}", "/download/{token}/{part}", "/files/{*key}"];
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -23,20 +23,21 @@ struct View<'a> {
     request_id: &'a str,
 }
 
-/// Where a browser asks for something that people follow links to: what a refusal is titled.
+/// Returns the title of a refusal's page, if a browser opens a download link.
 pub(crate) fn title(path: &str, headers: &HeaderMap) -> Option<&'static str> {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut kinds = accepted.flat_map(|value| value.split(','));
     let is_browser =
         kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html"));
-    (is_browser && FOLLOWED.contains(&path)).then_some("This download is not available")
+    (is_browser && LINK_PATHS.contains(&path)).then_some("This download is not available")
 }
 
-/// A problem as a page; `text` is what happened, without the next step.
-pub(crate) fn render(refused: &str, problem: &Problem, text: &str) -> Response {
+/// Renders a problem as a page. `text` says what happened, without the next step.
+pub(crate) fn render(refusal_title: &str, problem: &Problem, text: &str) -> Response {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
-    let title = if problem.status < 500 { refused } else { "Try again in a moment" };
+    let title =
+        if problem.status < 500 { refusal_title } else { "Service temporarily unavailable" };
     let next_step = problem.next_step.as_deref();
     let view =
         View { title, text, next_step, status: problem.status, request_id: &problem.request_id };
@@ -49,10 +50,8 @@ pub(crate) fn render(refused: &str, problem: &Problem, text: &str) -> Response {
             response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
             response
         }
-        Err(error) => {
-            ApiError::internal(format!("the page of a problem cannot be rendered: {error}"))
-                .into_response()
-        }
+        Err(error) => ApiError::internal(format!("the error page cannot be rendered: {error}"))
+            .into_response(),
     }
 }
 
@@ -60,8 +59,9 @@ pub(crate) fn render(refused: &str, problem: &Problem, text: &str) -> Response {
 mod tests {
     use super::*;
 
+    /// R-download-5.
     #[test]
-    fn only_a_browser_that_follows_a_link_gets_a_page() {
+    fn only_browsers_get_a_page() {
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
         for (path, accept, expected) in [
             ("/download/{token}", browser, true),

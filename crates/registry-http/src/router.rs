@@ -1,4 +1,4 @@
-//! The router over all endpoints.
+//! The router of all endpoints and pages.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -8,9 +8,9 @@ use crate::app::AppState;
 use crate::middleware::{errors, logging, request_id, timeout};
 use crate::{api, web};
 
-/// All endpoints behind the middleware.
+/// Builds the router of all endpoints and pages, behind the middleware.
 pub fn router(app: AppState) -> Router {
-    let (router, description) = api::described();
+    let (router, description) = api::routes_and_description();
     let router = if app.has_web() { router.merge(web::routes(&app)) } else { router };
     router
         .merge(api::docs::routes(description))

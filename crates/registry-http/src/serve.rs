@@ -1,4 +1,5 @@
-//! Accepts connections and serves them, until told to stop; then lets requests in flight finish.
+//! The server loop: accepts and serves connections until shutdown, then lets requests in flight
+//! finish.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use tower::ServiceExt as _;
 
 use crate::app::HttpSettings;
 
-/// After a failed accept (no file descriptors left, say) others get time to close theirs.
+/// Pause after a failed accept. If no file descriptors are left, connections can close meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` until `stop` is ready, then takes no more connections and waits for requests in
-/// flight, at most the configured time. Returns whether all of them finished.
+/// Serves `router` until `stop` is ready. Then accepts no further connections, and waits for
+/// requests in flight, at most `shutdown_timeout`. Returns true if all of them finished.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -29,36 +30,36 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> bool {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(settings.connections));
+    let permits = Arc::new(Semaphore::new(settings.connections));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(settings.read_timeout);
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, peer, place)) = accepted else {
+        let Some((stream, peer, permit)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let router = router.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = router.clone().oneshot(request.map(axum::body::Body::new) as Request);
-            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            let response = router.clone().oneshot(request.map(axum::body::Body::new) as Request);
+            async move { Ok::<_, Infallible>(response.await.unwrap_or_else(|never| match never {})) }
         });
-        // A client that takes nothing of its answer for this long gives its place up; a slow one
-        // keeps it.
+        // A client that reads nothing of its response for this long is disconnected. A client that
+        // reads slowly is not.
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(settings.read_timeout));
         let connection =
             graceful.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke off");
+                tracing::debug!(%error, "a connection failed");
             }
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
@@ -67,18 +68,18 @@ pub async fn serve(
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> Option<(TcpStream, std::net::SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
+    let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {
             if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "no TCP_NODELAY");
+                tracing::debug!(%error, "TCP_NODELAY cannot be set");
             }
-            Some((stream, peer, place))
+            Some((stream, peer, permit))
         }
         Err(error) => {
-            tracing::warn!(%error, "a connection was not accepted");
+            tracing::warn!(%error, "a connection cannot be accepted");
             None
         }
     }

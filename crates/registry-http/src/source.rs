@@ -1,5 +1,5 @@
-//! Where a request comes from. Behind proxies, the header counts only as far as trusted proxies
-//! wrote it.
+//! The source address of a request. Of the forwarding header, only the entries that trusted proxies
+//! wrote are used.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -36,8 +36,8 @@ pub(crate) fn client_source(
     Source::of(resolve(peer, &forwarded, &settings.trusted_proxies))
 }
 
-/// Walks from the peer back through the proxies as long as each is trusted; the first that is not
-/// is the client. An entry that is no address ends the walk: nobody trusted can have meant it.
+/// Returns the client: the last address on the way to us that is not a trusted proxy. An entry that
+/// is not an address ends the search, since no trusted proxy writes one.
 fn resolve(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
     let is_trusted =
         |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
@@ -54,9 +54,9 @@ fn resolve(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
     client
 }
 
-/// An address as proxies write it: alone, with a port, an IPv6 one also in brackets.
+/// Parses an address as proxies write it: with or without a port, IPv6 also in brackets.
 fn address(entry: &str) -> Option<IpAddr> {
-    let alone = || {
+    let without_port = || {
         entry
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'))
@@ -64,15 +64,16 @@ fn address(entry: &str) -> Option<IpAddr> {
             .parse()
             .ok()
     };
-    entry.parse::<SocketAddr>().ok().map(|address| address.ip()).or_else(alone)
+    entry.parse::<SocketAddr>().ok().map(|address| address.ip()).or_else(without_port)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// R-guessing-4.
     #[test]
-    fn the_header_counts_only_as_far_as_trusted_proxies_wrote_it() {
+    fn only_trusted_proxies_name_the_client() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         for (peer, forwarded, client) in [
             ("203.0.113.7", "", "203.0.113.7"),

@@ -1,35 +1,37 @@
-//! Bearer tokens: named, several at once, known by their digests, compared in constant time.
+//! The bearer tokens of services and operators. Only digests are stored, and they are compared in
+//! constant time.
 
 use std::sync::{PoisonError, RwLock};
 
 use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use subtle::ConstantTimeEq as _;
 
-/// A token that is admitted, and whom the audit names when it is used.
+/// An admitted token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmittedToken {
-    /// Such as `service:store`.
+    /// Name of the actor in the audit, such as `service:store`.
     pub actor: String,
-    /// The token's digest.
+    /// Digest of the token.
     pub digest: ServiceTokenDigest,
 }
 
-/// The tokens that may be called with. They can be exchanged while requests come in.
+/// The admitted tokens. They can be replaced while requests are served.
 #[derive(Default)]
 pub struct ServiceTokens(RwLock<Vec<AdmittedToken>>);
 
 impl ServiceTokens {
-    /// Admits these tokens, and no other any more.
+    /// Admits these tokens, instead of all earlier ones.
     pub fn admit(&self, tokens: Vec<AdmittedToken>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
-    /// Whose token this is. Every token is compared, whatever fits first.
+    /// Returns the actor of this token. All tokens are compared, also after a match, so the time
+    /// taken reveals nothing.
     pub(crate) fn actor(&self, token: &str) -> Option<String> {
         self.actor_by_digest(&ServiceToken::new(token.to_owned()).digest())
     }
 
-    /// Whose token has this digest.
+    /// Returns the actor of the token with this digest.
     pub(crate) fn actor_by_digest(&self, digest: &ServiceTokenDigest) -> Option<String> {
         let mut found = None;
         for known in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -46,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_known_by_its_actor_until_others_are_admitted() {
+    fn only_admitted_tokens_have_an_actor() {
         let admitted = |actor: &str, text: &str| AdmittedToken {
             actor: actor.to_owned(),
             digest: ServiceToken::new(text.to_owned()).digest(),

@@ -1,22 +1,22 @@
-//! How the mails look, and whom they are from in words: the vendor's branding.
+//! The vendor's branding: the names, colours and links in mails and web pages.
 
 use lettre::Address;
 use serde::Serialize;
 
-/// What a vendor sets. All of it is checked by [`Brand::new`].
+/// The branding as the vendor sets it. [`Brand::new`] checks it.
 #[derive(Clone, Debug)]
 pub struct BrandSettings {
-    /// What the product is called.
+    /// Name of the product.
     pub product: String,
-    /// Who sells it.
+    /// Name of the vendor.
     pub vendor: Option<String>,
-    /// The colour of buttons and links, as `#rrggbb`.
+    /// Colour of buttons and links, as `#rrggbb`.
     pub color: String,
-    /// A picture, at an https address.
+    /// URL of the logo, https only.
     pub logo_url: Option<String>,
-    /// Where customers find help: an e-mail address, or an https address.
+    /// Contact for customers' questions: an email address or an https URL.
     pub support: Option<String>,
-    /// Where customers re-issue codes.
+    /// URL of the portal, at which customers request new install codes.
     pub portal_url: Option<String>,
 }
 
@@ -33,17 +33,17 @@ impl Default for BrandSettings {
     }
 }
 
-/// A setting that cannot be used.
+/// An invalid branding setting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` {problem}")]
 pub struct BrandError {
-    /// The setting's name.
+    /// Name of the setting.
     pub key: &'static str,
-    /// What is wrong with it.
+    /// Problem with the value.
     pub problem: &'static str,
 }
 
-/// A branding that was checked, as the templates see it.
+/// A checked branding, as templates see it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Brand {
     pub(crate) product: String,
@@ -57,32 +57,29 @@ pub struct Brand {
 }
 
 impl Brand {
-    /// Checks a branding.
+    /// Checks the settings, and adds the text colour for `color` and the link to `support`.
     pub fn new(settings: BrandSettings) -> Result<Self, BrandError> {
         let BrandSettings { product, vendor, color, logo_url, support, portal_url } = settings;
-        name("branding.product", Some(&product))?;
-        name("branding.vendor", vendor.as_ref())?;
+        check_name("branding.product", Some(&product))?;
+        check_name("branding.vendor", vendor.as_ref())?;
         let color = color.to_ascii_lowercase();
-        let wrong_color =
+        let invalid_color =
             BrandError { key: "branding.color", problem: "must be a colour such as `#1d4ed8`" };
-        let on_color = readable_on(rgb(&color).ok_or(wrong_color)?);
+        let on_color = readable_on(rgb(&color).ok_or(invalid_color)?);
         if logo_url.as_ref().is_some_and(|url| !is_https(url)) {
-            return Err(BrandError {
-                key: "branding.logo_url",
-                problem: "must be an https address",
-            });
+            return Err(BrandError { key: "branding.logo_url", problem: "must be an https URL" });
         }
         let support_link = support.as_ref().map(|support| support_link(support)).transpose()?;
         Ok(Self { product, vendor, color, on_color, logo_url, support, support_link, portal_url })
     }
 
-    /// Where answers to a mail go: to support, where that is an address.
+    /// Returns the address for `Reply-To`: the support contact, if it is an email address.
     pub(crate) fn reply_to(&self) -> Option<Address> {
         self.support.as_ref()?.parse().ok()
     }
 }
 
-fn name(key: &'static str, text: Option<&String>) -> Result<(), BrandError> {
+fn check_name(key: &'static str, text: Option<&String>) -> Result<(), BrandError> {
     match text {
         Some(text) if text.trim().is_empty() => {
             Err(BrandError { key, problem: "must not be empty" })
@@ -107,7 +104,7 @@ fn support_link(support: &str) -> Result<String, BrandError> {
     if support.parse::<Address>().is_ok() {
         return Ok(format!("mailto:{support}"));
     }
-    let problem = "must be an e-mail address or an https address";
+    let problem = "must be an email address or an https URL";
     if is_https(support) {
         Ok(support.to_owned())
     } else {
@@ -124,8 +121,8 @@ fn rgb(color: &str) -> Option<[u8; 3]> {
     Some([red, green, blue])
 }
 
-/// White or black, whichever has the higher contrast (WCAG 2.2, "relative luminance" and "contrast
-/// ratio").
+/// Returns white or black: the one with the higher contrast on this colour (WCAG 2.2, "relative
+/// luminance" and "contrast ratio").
 fn readable_on(rgb: [u8; 3]) -> &'static str {
     let linear = |channel: u8| {
         let channel = f64::from(channel) / 255.0;
@@ -141,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_on_the_colour_is_readable() {
+    fn text_contrasts_with_colour() {
         for (color, on_color) in [
             ("#1d4ed8", "#ffffff"),
             ("#FFFF00", "#000000"),
@@ -159,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn what_could_break_out_of_a_mail_is_refused_by_its_key() {
-        let of = |change: fn(&mut BrandSettings)| {
+    fn unsafe_setting_is_refused() {
+        let check = |change: fn(&mut BrandSettings)| {
             let mut settings = BrandSettings::default();
             change(&mut settings);
             Brand::new(settings).map(drop).map_err(|error| error.key)
         };
-        assert_eq!(of(|it| it.support = Some("help@vendor.example".into())), Ok(()));
-        assert_eq!(of(|it| it.support = Some("https://vendor.example/help".into())), Ok(()));
+        assert_eq!(check(|it| it.support = Some("help@vendor.example".into())), Ok(()));
+        assert_eq!(check(|it| it.support = Some("https://vendor.example/help".into())), Ok(()));
         for (change, key) in [
             ((|it| it.product = " ".into()) as fn(&mut BrandSettings), "branding.product"),
             (|it| it.product = "Product\r\nBcc: eve@example.com".into(), "branding.product"),
@@ -178,12 +175,12 @@ mod tests {
             (|it| it.logo_url = Some("https://".into()), "branding.logo_url"),
             (|it| it.support = Some("javascript:alert(1)".into()), "branding.support"),
         ] {
-            assert_eq!(of(change), Err(key));
+            assert_eq!(check(change), Err(key));
         }
     }
 
     #[test]
-    fn answers_go_to_a_support_address() {
+    fn replies_go_to_the_support_address() {
         let brand = |support: &str| {
             Brand::new(BrandSettings { support: Some(support.into()), ..BrandSettings::default() })
                 .unwrap()

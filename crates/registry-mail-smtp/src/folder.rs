@@ -1,4 +1,4 @@
-//! Delivers into a folder: one `.eml` file a mail, named by the mail's id.
+//! Delivers mails into a folder, each as an `.eml` file that is named by the mail's id.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -12,8 +12,8 @@ use tempfile::NamedTempFile;
 
 use crate::render::Renderer;
 
-/// Longer than any disk should take to write a small file.
-const PATIENCE: TimeDelta = TimeDelta::seconds(30);
+/// Time limit of a write: more than any disk needs for a small file.
+const TIMEOUT: TimeDelta = TimeDelta::seconds(30);
 
 /// Writes mails into a folder.
 pub struct FolderMailer {
@@ -22,7 +22,7 @@ pub struct FolderMailer {
 }
 
 impl FolderMailer {
-    /// Opens the folder, and makes it where there is none.
+    /// Opens the folder, and creates it if it does not exist.
     pub fn open(folder: impl Into<PathBuf>, renderer: Renderer) -> io::Result<Self> {
         let folder = folder.into();
         std::fs::create_dir_all(&folder)?;
@@ -30,8 +30,8 @@ impl FolderMailer {
     }
 }
 
-/// Writes the whole file or none, and flushes it to the disk: only then is the mail delivered. What
-/// a killed delivery left behind is written over by the next one of the same mail.
+/// Writes the whole file or nothing. The mail counts as delivered once the file is flushed to the
+/// disk. The partial file of a killed delivery is overwritten by the next attempt.
 fn deliver(folder: &Path, name: &str, raw: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let partial = folder.join(format!(".{name}.partial"));
@@ -43,8 +43,8 @@ fn deliver(folder: &Path, name: &str, raw: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Whether a mail of some size could be written now. An empty file would be taken by a full disk.
-fn try_out(folder: &Path) -> io::Result<()> {
+/// Writes and removes a file of a mail's size. An empty file would not detect a full disk.
+fn probe(folder: &Path) -> io::Result<()> {
     let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(&[0; 4096])?;
     file.as_file().sync_all()?;
@@ -53,12 +53,17 @@ fn try_out(folder: &Path) -> io::Result<()> {
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), MailError> {
     let work = tokio::task::spawn_blocking(work);
-    let ended = tokio::time::timeout(PATIENCE.to_std().unwrap_or_default(), work).await;
-    let ended = ended.map_err(|_| {
-        MailError::Unavailable("the mailbox folder's disk does not answer".to_owned())
+    let result = tokio::time::timeout(TIMEOUT.to_std().unwrap_or_default(), work).await;
+    let result = result.map_err(|_| {
+        let seconds = TIMEOUT.num_seconds();
+        MailError::Unavailable(format!(
+            "the mailbox folder's disk did not respond within {seconds} seconds"
+        ))
     })?;
-    let ended = ended.map_err(|error| MailError::Unavailable(error.to_string()))?;
-    ended.map_err(|error| MailError::Unavailable(format!("the mailbox folder: {error}")))
+    let result = result.map_err(|error| MailError::Unavailable(error.to_string()))?;
+    result.map_err(|error| {
+        MailError::Unavailable(format!("the mailbox folder cannot be written: {error}"))
+    })
 }
 
 #[async_trait]
@@ -71,10 +76,10 @@ impl Mailer for FolderMailer {
 
     async fn probe(&self) -> Result<(), MailError> {
         let folder = self.folder.clone();
-        blocking(move || try_out(&folder)).await
+        blocking(move || probe(&folder)).await
     }
 
-    fn patience(&self) -> TimeDelta {
-        PATIENCE
+    fn send_timeout(&self) -> TimeDelta {
+        TIMEOUT
     }
 }

@@ -1,6 +1,8 @@
-//! The mail port: renders mails from templates, and delivers them to a mail server, or as `.eml`
-//! files into a folder, which is the embedded default: what a customer would receive can be opened
-//! with any mail reader.
+//! The mail port: renders mails from templates and delivers them, either to a mail server or as
+//! `.eml` files into a folder.
+//!
+//! The folder is the default, which needs no setup. Any mail program opens its files and shows them
+//! as a customer would see them.
 
 mod brand;
 mod folder;

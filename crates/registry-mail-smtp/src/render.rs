@@ -1,5 +1,5 @@
-//! Mails from templates: plain text and HTML side by side (RFC 2046 §5.1.4), the code in neither
-//! subject nor headers.
+//! Renders mails from templates, as plain text and as HTML (RFC 2046 §5.1.4). The code is neither
+//! in the subject nor in a header.
 
 use std::path::Path;
 
@@ -13,24 +13,24 @@ use registry_core::mail::{MailError, Message, OutgoingMail};
 use crate::brand::Brand;
 use crate::sample::{self, MailKind};
 use crate::templates::{Rendered, TemplateError, Templates};
-use crate::view::{InstallCodeView, PortalLinkView, RegistrationLinkView};
+use crate::view::{InstallCodeView, PortalLinkView};
 
-/// Who the mails are from.
+/// The sender of all mails.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    /// The address they come from.
+    /// The sender's email address.
     pub address: String,
-    /// What they look like.
+    /// The sender's branding.
     pub brand: Brand,
 }
 
-/// Why mails cannot be rendered.
+/// Reasons why a [`Renderer`] cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// The sender's address is none.
-    #[error("`{0}` is not an e-mail address to send from")]
+    /// The sender's address is invalid.
+    #[error("the sender `{0}` is not an email address")]
     Sender(String),
-    /// A template cannot be used.
+    /// A template is invalid.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
@@ -43,8 +43,8 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer for this sender; `folder` holds templates of the vendor's own. Every mail is
-    /// tried out, so that a broken template is found before a customer waits for it.
+    /// Loads the templates; those in `folder`, the vendor's own, replace the embedded ones. Renders
+    /// a sample of every mail, so a broken template is found at the start.
     pub fn new(sender: Sender, folder: Option<&Path>) -> Result<Self, RenderError> {
         let Sender { address, brand } = sender;
         let address: Address = address.parse().map_err(|_| RenderError::Sender(address))?;
@@ -52,30 +52,30 @@ impl Renderer {
         let renderer = Self { templates: Templates::load(folder)?, from, brand };
         for kind in MailKind::ALL {
             renderer.preview(*kind, None)?;
-            let words = renderer.words(&sample::message(*kind, None, false))?;
+            let sample = renderer.render_message(&sample::message(*kind, None, false))?;
             if matches!(kind, MailKind::InstallCode | MailKind::InstallCodeReissued) {
-                check_code(&words)?;
+                check_code(&sample)?;
             }
         }
         Ok(renderer)
     }
 
-    /// A mail with made-up contents, to look at.
+    /// Renders a mail with sample contents.
     pub fn preview(
         &self,
         kind: MailKind,
         company: Option<&str>,
     ) -> Result<Rendered, TemplateError> {
-        self.words(&sample::message(kind, company, true))
+        self.render_message(&sample::message(kind, company, true))
     }
 
-    /// The mail as it goes over the wire (RFC 5322). Its `Message-ID` is made of its id.
+    /// Renders the mail as it is sent (RFC 5322). Its `Message-ID` is derived from its id.
     pub(crate) fn render(&self, mail: &OutgoingMail) -> Result<Email, MailError> {
         let permanent = |error: &dyn std::fmt::Display| {
-            MailError::Permanent(format!("it cannot be rendered: {error}"))
+            MailError::Permanent(format!("the mail cannot be rendered: {error}"))
         };
         let Rendered { subject, text, html } =
-            self.words(&mail.message).map_err(|error| permanent(&error))?;
+            self.render_message(&mail.message).map_err(|error| permanent(&error))?;
         let to: Address = mail.to.deliverable().parse().map_err(|error| permanent(&error))?;
         let mut email = Email::builder()
             .from(self.from.clone())
@@ -92,15 +92,12 @@ impl Renderer {
         email.multipart(parts).map_err(|error| permanent(&error))
     }
 
-    fn words(&self, message: &Message) -> Result<Rendered, TemplateError> {
+    fn render_message(&self, message: &Message) -> Result<Rendered, TemplateError> {
         let (templates, brand) = (&self.templates, &self.brand);
         match message {
             Message::InstallCode(message) => {
                 let code = message.code.grouped();
                 templates.render("install_code", &InstallCodeView::of(brand, message, &code))
-            }
-            Message::RegistrationLink(message) => {
-                templates.render("registration_link", &RegistrationLinkView::of(brand, message))
             }
             Message::PortalLink(message) => {
                 templates.render("portal_link", &PortalLinkView::of(brand, message))
@@ -109,9 +106,8 @@ impl Renderer {
     }
 }
 
-/// The plain part. Where it may go as it is (RFC 5322 §2.1.1: ASCII, lines of at most 998), it
-/// does: links that are longer than a line stay whole in the file, for whoever copies them out of
-/// it.
+/// The plain text part. If RFC 5322 §2.1.1 allows it (ASCII, lines of at most 998 characters), the
+/// text is not encoded. So long links stay whole for people who copy them out of a file.
 fn plain(text: &str) -> SinglePart {
     let part = SinglePart::builder().header(ContentType::TEXT_PLAIN);
     let lines: Vec<&str> = text.lines().collect();
@@ -126,9 +122,10 @@ fn plain(text: &str) -> SinglePart {
     part.body(text.to_owned())
 }
 
-/// The mail that brings a code brings it, and not where it shows on a locked screen.
-fn check_code(words: &Rendered) -> Result<(), TemplateError> {
-    let problem = match words {
+/// Checks that the templates show the code in both bodies, and not in the subject: a locked screen
+/// shows subjects.
+fn check_code(rendered: &Rendered) -> Result<(), TemplateError> {
+    let problem = match rendered {
         Rendered { text, .. } if !text.contains(sample::CODE) => {
             "`install_code.txt` does not show `{{ code }}`"
         }
@@ -143,7 +140,7 @@ fn check_code(words: &Rendered) -> Result<(), TemplateError> {
     Err(TemplateError::Broken(problem.to_owned()))
 }
 
-/// Tells automatic answers that nobody reads them (RFC 3834 §5).
+/// The header that keeps automatic replies away (RFC 3834 §5).
 #[derive(Clone)]
 struct AutoSubmitted;
 
@@ -175,23 +172,23 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_is_no_address_is_refused() {
+    fn invalid_sender_is_refused() {
         assert!(matches!(Renderer::new(sender("nobody"), None), Err(RenderError::Sender(_))));
     }
 
     #[test]
-    fn a_template_of_the_vendors_own_goes_before_the_one_compiled_in() {
+    fn vendors_template_replaces_embedded_one() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("portal_link.txt"), "Go to {{ link }}").unwrap();
         std::fs::write(folder.path().join(".portal_link.txt.swp"), "an editor's").unwrap();
         let rendered =
             renderer(folder.path()).unwrap().preview(MailKind::PortalLink, None).unwrap();
         assert!(rendered.text.starts_with("Go to https://"), "{}", rendered.text);
-        assert!(rendered.html.contains("<h1"), "the others stay");
+        assert!(rendered.html.contains("<h1"), "other templates stay");
     }
 
     #[test]
-    fn a_broken_template_is_found_at_the_start_and_named() {
+    fn broken_template_is_named_at_start() {
         for (name, text, part) in [
             ("install_code.txt", "{{ code", "install_code.txt"),
             ("install_code.html", "line\n{{ cod }}", "`install_code.html` is broken, line 2"),
@@ -199,11 +196,11 @@ mod tests {
             ("install_code.txt", "Your code is on its way", "does not show `{{ code }}`"),
             ("install_code.subject", "{{ code }}", "`install_code.subject` shows"),
             ("install_code.txt", "{{ contact|upper }}{{ contact + 'x' }}", "install_code.txt"),
-            ("registration_link.html", "{% if %}", "registration_link.html"),
+            ("portal_link.html", "{% if %}", "portal_link.html"),
             (
                 "instal_code.txt",
                 "",
-                "is not a template; they are layout.html, install_code.subject",
+                "is not a mail template; known are layout.html, install_code.subject",
             ),
         ] {
             let folder = tempfile::tempdir().unwrap();
@@ -216,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_link_stays_whole_where_it_may() {
+    fn long_link_stays_whole_if_allowed() {
         let long = format!("https://registry.example/{}", "a".repeat(900));
         for (text, whole) in [
             (long.clone(), true),
@@ -234,29 +231,29 @@ mod tests {
                 .body_text(0)
                 .unwrap()
                 .into_owned();
-            assert_eq!(read.replace("\r\n", "\n").trim_end(), text, "as it was, either way");
+            assert_eq!(read.replace("\r\n", "\n").trim_end(), text, "decoding restores the text");
         }
     }
 
     #[test]
-    fn every_mail_says_what_it_must_in_text_and_in_html() {
+    fn text_and_html_have_the_same_facts() {
         let renderer = Renderer::new(sender("registry@vendor.example"), None).unwrap();
         for (kind, parts) in [
             (
                 MailKind::InstallCode,
                 &["Acme", "pro", sample::CODE, "works until", "1.23 GB", "works once"][..],
             ),
-            (MailKind::InstallCodeReissued, &["replaces every unused code", sample::CODE]),
+            (MailKind::InstallCodeReissued, &["replaces all unused codes", sample::CODE]),
             (MailKind::InstallCodeWithoutImage, &["no image to download yet", sample::CODE]),
-            (MailKind::RegistrationLink, &["Acme", "If it was not you", "works until"]),
             (MailKind::PortalLink, &["works once", "Do not forward"]),
         ] {
-            let words = renderer.preview(kind, Some("Acme")).unwrap();
+            let mail = renderer.preview(kind, Some("Acme")).unwrap();
+            let Rendered { subject, text, html } = mail;
             for part in parts {
-                assert!(words.text.contains(part), "{kind}: {part} is missing in {}", words.text);
-                assert!(words.html.contains(part), "{kind}: {part} is missing in {}", words.html);
+                assert!(text.contains(part), "{kind}: {part} is missing in {text}");
+                assert!(html.contains(part), "{kind}: {part} is missing in {html}");
             }
-            assert!(!words.subject.contains(sample::CODE));
+            assert!(!subject.contains(sample::CODE), "{kind}: {subject}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Mails with made-up contents: what templates are tried out with, and what a vendor looks at.
+//! Sample mails, to check templates at the start and for `registryctl mail preview`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,52 +6,45 @@ use std::str::FromStr;
 use chrono::TimeDelta;
 use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
-use registry_core::edition::EditionName;
 use registry_core::id::{ReleaseId, TenantId};
 use registry_core::install_code::PlainCode;
-use registry_core::mail::{
-    Download, InstallCodeMessage, Message, PortalLinkMessage, RegistrationLinkMessage,
-};
+use registry_core::mail::{Download, InstallCodeMessage, Message, PortalLinkMessage};
 use registry_core::release::Release;
 use registry_core::secret::{DownloadLink, SignInLink};
 use registry_core::text::{Channel, CompanyName, PersonName, Version};
 
-/// The code in them; it was never minted.
+/// The code in sample mails. It was never issued.
 pub(crate) const CODE: &str = "K7QP-M2RX-9TDV";
 
 /// A kind of mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailKind {
-    /// A first install code.
+    /// A tenant's first install code.
     InstallCode,
-    /// A re-issued one.
+    /// A re-issued install code.
     InstallCodeReissued,
-    /// One while no image is published.
+    /// An install code while no image is published.
     InstallCodeWithoutImage,
-    /// The link that goes on with a registration.
-    RegistrationLink,
-    /// The link that signs in to the portal.
+    /// A sign-in link for the portal.
     PortalLink,
 }
 
 impl MailKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: &[Self] = &[
         Self::InstallCode,
         Self::InstallCodeReissued,
         Self::InstallCodeWithoutImage,
-        Self::RegistrationLink,
         Self::PortalLink,
     ];
 
-    /// Its name.
+    /// Name of the kind, as `registryctl mail preview` takes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InstallCode => "install-code",
             Self::InstallCodeReissued => "install-code-reissued",
             Self::InstallCodeWithoutImage => "install-code-without-image",
-            Self::RegistrationLink => "registration-link",
             Self::PortalLink => "portal-link",
         }
     }
@@ -69,15 +62,15 @@ impl FromStr for MailKind {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
-            format!("the kinds are: {}", names.join(", "))
+            format!("unknown kind of mail; known are: {}", names.join(", "))
         })
     }
 }
 
-/// A mail of this kind, to this company, and to somebody whose name is known or not.
-pub(crate) fn message(kind: MailKind, company: Option<&str>, named: bool) -> Message {
+/// Returns a sample mail of this kind, with or without the contact's name.
+pub(crate) fn message(kind: MailKind, company: Option<&str>, with_contact: bool) -> Message {
     let company_name = CompanyName::from_stored(company.unwrap_or("Acme & Sons Ltd").to_owned());
-    let contact_name = named.then(|| PersonName::from_stored("Ada Lovelace".to_owned()));
+    let contact_name = with_contact.then(|| PersonName::from_stored("Ada Lovelace".to_owned()));
     let now = Timestamp::from_timestamp(1_795_618_800, 0).unwrap_or_default();
     let expires_at = now + TimeDelta::days(7);
     let link = |path: &str| {
@@ -95,19 +88,13 @@ pub(crate) fn message(kind: MailKind, company: Option<&str>, named: bool) -> Mes
                 )),
                 company_name,
                 contact_name,
-                edition: EditionName::new("pro"),
+                edition: "pro".to_owned(),
                 code: PlainCode::new(CODE.replace('-', "")),
                 code_expires_at: expires_at,
                 download: download.flatten(),
                 reissued: kind == MailKind::InstallCodeReissued,
             }))
         }
-        MailKind::RegistrationLink => Message::RegistrationLink(RegistrationLinkMessage {
-            company_name,
-            contact_name,
-            link: link("signup/confirm"),
-            expires_at: now + TimeDelta::hours(24),
-        }),
         MailKind::PortalLink => Message::PortalLink(PortalLinkMessage {
             link: link("portal/sign-in"),
             expires_at: now + TimeDelta::minutes(15),

@@ -1,5 +1,5 @@
-//! Delivers to a mail server (RFC 5321), over TLS: STARTTLS (RFC 3207) or from the first byte (RFC
-//! 8314).
+//! Delivers mails to a mail server (RFC 5321), over TLS: by STARTTLS (RFC 3207) or from the first
+//! byte (RFC 8314).
 
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -18,20 +18,20 @@ use zeroize::Zeroizing;
 
 use crate::render::Renderer;
 
-/// How the connection is protected.
+/// Encryption of the connection to the mail server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmtpTls {
-    /// Begins in clear and is upgraded before anything is said; a server that does not offer it is
-    /// not used.
+    /// STARTTLS: the connection is encrypted before any credentials or mails are sent. A server
+    /// without STARTTLS is not used.
     StartTls,
-    /// From the first byte.
+    /// TLS from the first byte.
     Implicit,
-    /// Not at all.
+    /// No encryption.
     None,
 }
 
 impl SmtpTls {
-    /// The port that such a server listens on.
+    /// Returns the default port.
     #[must_use]
     pub fn port(self) -> u16 {
         match self {
@@ -42,28 +42,28 @@ impl SmtpTls {
     }
 }
 
-/// Which server, and how.
+/// Settings of the connection to the mail server.
 #[derive(Clone)]
 pub struct SmtpSettings {
-    /// The server's name, which its certificate must bear.
+    /// Name of the server, which its certificate must have.
     pub host: String,
-    /// The port; the usual one of `tls` unless given.
+    /// Port of the server; default: [`SmtpTls::port`].
     pub port: Option<u16>,
-    /// How the connection is protected.
+    /// Encryption of the connection.
     pub tls: SmtpTls,
-    /// The user and the password, where the server wants some.
+    /// User name and password, if the server requires them.
     pub credentials: Option<(String, Zeroizing<String>)>,
-    /// The certificate authority, as PEM, instead of those of the system.
+    /// Certificate authority in PEM, which replaces those of the system.
     pub ca_pem: Option<Vec<u8>>,
-    /// What we call ourselves; the machine's name unless given.
+    /// Our name in EHLO; default: the machine's host name.
     pub hello_name: Option<String>,
-    /// How many connections are kept open at most.
+    /// Most connections in the pool.
     pub connections: u32,
-    /// How long sending one mail may take, from connecting to the server's last word.
+    /// Time limit of one mail, from connecting to the server's final reply.
     pub timeout: Duration,
 }
 
-/// Sends mails through a server.
+/// Delivers mails to a mail server.
 pub struct SmtpMailer {
     builder: AsyncSmtpTransportBuilder,
     transport: RwLock<Transport>,
@@ -73,16 +73,16 @@ pub struct SmtpMailer {
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
-/// How long asking whether the server answers may take: somebody waits for it.
-const PROBE: Duration = Duration::from_secs(5);
+/// Time limit of a probe. It is short, since the client of `/readyz` waits for the result.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why the server cannot be used as it is set.
+/// An invalid setting of the mail server.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SmtpError(String);
 
 impl SmtpMailer {
-    /// Prepares to send; connects when the first mail is sent.
+    /// Checks the settings. The mailer connects when it sends the first mail.
     pub fn new(settings: SmtpSettings, renderer: Renderer) -> Result<Self, SmtpError> {
         let SmtpSettings { host, port, tls, credentials, ca_pem, hello_name, connections, timeout } =
             settings;
@@ -108,34 +108,35 @@ impl SmtpMailer {
         self.transport.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Bounds what the server may take: a lease on the mail ends some time after. A connection that
-    /// was left in the middle of something must never be used again, since what comes late would be
-    /// taken for the answer to something else; so all of them are given up.
-    async fn within(
+    /// Runs `work` with a time limit: the lease of the mail expires some time after it. After a
+    /// timeout all connections are closed: the late reply on a reused one would be taken for the
+    /// reply to the next command.
+    async fn with_timeout(
         &self,
-        patience: Duration,
+        timeout: Duration,
         work: impl AsyncFnOnce(&Transport) -> Result<(), MailError>,
     ) -> Result<(), MailError> {
         let transport = self.transport();
-        if let Ok(done) = tokio::time::timeout(patience, work(&transport)).await {
-            return done;
+        if let Ok(result) = tokio::time::timeout(timeout, work(&transport)).await {
+            return result;
         }
         *self.transport.write().unwrap_or_else(PoisonError::into_inner) =
             self.builder.clone().build();
         transport.shutdown().await;
-        Err(MailError::Unclear(format!("the mail server took longer than {patience:?}")))
+        Err(MailError::Unclear(format!("the mail server took longer than {timeout:?}")))
     }
 }
 
 fn parameters(host: &str, ca_pem: Option<&[u8]>) -> Result<TlsParameters, SmtpError> {
     let mut builder = TlsParameters::builder(host.to_owned());
     if let Some(pem) = ca_pem {
-        // Without this, a file of anything else would be an authority that nobody is certified by.
+        // Without this check, a file without a certificate would be accepted as an authority that
+        // has issued none.
         if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") {
             return Err(SmtpError("`mail.smtp.ca_file` has no certificate in PEM".to_owned()));
         }
         let certificate = Certificate::from_pem(pem)
-            .map_err(|error| SmtpError(format!("no certificate: {error}")))?;
+            .map_err(|error| SmtpError(format!("`mail.smtp.ca_file` is invalid: {error}")))?;
         builder =
             builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
     }
@@ -147,7 +148,7 @@ impl Mailer for SmtpMailer {
     async fn send(&self, mail: &OutgoingMail) -> Result<(), MailError> {
         let email = self.renderer.render(mail)?;
         let (envelope, raw) = (email.envelope(), email.formatted());
-        self.within(self.timeout, async |transport| {
+        self.with_timeout(self.timeout, async |transport| {
             let sent = transport.send_raw(envelope, &raw).await;
             sent.map(drop).map_err(|error| classify(&error, envelope))
         })
@@ -155,42 +156,42 @@ impl Mailer for SmtpMailer {
     }
 
     async fn probe(&self) -> Result<(), MailError> {
-        self.within(self.timeout.min(PROBE), async |transport| {
+        self.with_timeout(self.timeout.min(PROBE_TIMEOUT), async |transport| {
             match transport.test_connection().await {
                 Ok(true) => Ok(()),
                 Ok(false) => {
-                    Err(MailError::Unavailable("the mail server does not answer".to_owned()))
+                    Err(MailError::Unavailable("the mail server does not respond".to_owned()))
                 }
-                Err(error) => Err(MailError::Unavailable(words(&error))),
+                Err(error) => Err(MailError::Unavailable(describe(&error))),
             }
         })
         .await
     }
 
-    fn patience(&self) -> TimeDelta {
+    fn send_timeout(&self) -> TimeDelta {
         TimeDelta::from_std(self.timeout).unwrap_or(TimeDelta::MAX)
     }
 }
 
-/// What a failure means for the mail. Replies to us, about who we are and whether the server serves
-/// at all, say nothing about it.
+/// Returns the meaning of a failure for the mail. Replies about our login or about the server's
+/// state are not about the mail: they are `Unavailable`.
 fn classify(error: &smtp::Error, envelope: &Envelope) -> MailError {
-    let text = words(error);
+    let text = describe(error);
     match error.status().map(u16::from) {
-        Some(status) => of_status(status)(text),
+        Some(status) => classify_status(status)(text),
         None if error.is_client()
             && envelope.to().iter().any(|it| !AsRef::<str>::as_ref(it).is_ascii()) =>
         {
-            MailError::Permanent(format!("the mail server does not take such addresses: {text}"))
+            MailError::Permanent(format!("the mail server accepts only ASCII in addresses: {text}"))
         }
-        None if error.is_response() || is_not_text(error) => MailError::Unreadable(text),
+        None if error.is_response() || is_not_utf8(error) => MailError::Unreadable(text),
         None => MailError::Unclear(text),
     }
 }
 
-/// Whether the server's answer was none in UTF-8. (A certificate that is not trusted is invalid
-/// data too.)
-fn is_not_text(error: &smtp::Error) -> bool {
+/// True if the server's reply was not UTF-8. The kind of the error is not enough: an untrusted
+/// certificate is `InvalidData`, too.
+fn is_not_utf8(error: &smtp::Error) -> bool {
     let io =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| {
@@ -198,10 +199,10 @@ fn is_not_text(error: &smtp::Error) -> bool {
     })
 }
 
-/// RFC 5321 §4.2.1: 4yz may be tried again, 5yz may not. 421 is the server closing down (§3.8);
-/// 432, 454, 530, 534, 535 and 538 are about our authentication (RFC 4954 §6, RFC 3207 §4.1), which
-/// an operator mends.
-fn of_status(status: u16) -> fn(String) -> MailError {
+/// Classifies a reply by its status. RFC 5321 §4.2.1: after 4yz the mail may be sent again, after
+/// 5yz not. 421 is a server that shuts down (§3.8). 432, 454, 530, 534, 535 and 538 are about our
+/// authentication (RFC 4954 §6, RFC 3207 §4.1), which an operator has to fix.
+fn classify_status(status: u16) -> fn(String) -> MailError {
     match status {
         421 | 432 | 454 | 530 | 534 | 535 | 538 => MailError::Unavailable,
         400..500 => MailError::Transient,
@@ -209,8 +210,8 @@ fn of_status(status: u16) -> fn(String) -> MailError {
     }
 }
 
-/// The error and what is behind it, on one line.
-fn words(error: &smtp::Error) -> String {
+/// Returns the error and its causes, on one line.
+fn describe(error: &smtp::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -228,8 +229,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_is_about_the_mail_or_about_us() {
-        let kind = |status| match of_status(status)(String::new()) {
+    fn replies_are_classified() {
+        let kind = |status| match classify_status(status)(String::new()) {
             MailError::Transient(_) => "transient",
             MailError::Permanent(_) => "permanent",
             MailError::Unavailable(_) => "unavailable",

@@ -1,4 +1,4 @@
-//! The templates: those compiled in, and a folder of the vendor's own that goes before them.
+//! The mail templates. Those in the vendor's folder replace the embedded ones.
 
 use std::path::{Path, PathBuf};
 
@@ -13,28 +13,30 @@ macro_rules! embedded {
     };
 }
 
-/// Every template, by the name that one of the vendor's own has too.
+/// The embedded templates, with their file names.
 const EMBEDDED: &[(&str, &str)] = embedded![
     "layout.html",
     "install_code.subject",
     "install_code.txt",
     "install_code.html",
-    "registration_link.subject",
-    "registration_link.txt",
-    "registration_link.html",
     "portal_link.subject",
     "portal_link.txt",
     "portal_link.html",
 ];
 
-/// Why templates cannot be used.
+/// Reasons why the templates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The folder of the vendor's own cannot be read.
+    /// The vendor's folder cannot be read.
     #[error("{path} cannot be read: {error}", path = .0.display(), error = .1)]
     Unreadable(PathBuf, std::io::Error),
-    /// It has a file that is none of the templates: misspelt, it would silently not be used.
-    #[error("{path} is not a template; they are {names}", path = .0.display(), names = names())]
+    /// The vendor's folder has a file that is not a template. A misspelt template would otherwise
+    /// be ignored silently.
+    #[error(
+        "{path} is not a mail template; known are {names}",
+        path = .0.display(),
+        names = names()
+    )]
     Unknown(PathBuf),
     /// A template is broken.
     #[error("the mail template {0}")]
@@ -45,21 +47,21 @@ fn names() -> String {
     EMBEDDED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-/// A mail in words.
+/// A rendered mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// Its subject, on one line.
+    /// Subject, on one line.
     pub subject: String,
-    /// Its plain text.
+    /// Plain text body.
     pub text: String,
-    /// The same as HTML.
+    /// HTML body.
     pub html: String,
 }
 
 pub(crate) struct Templates(Environment<'static>);
 
 impl Templates {
-    /// The templates compiled in, with those of `folder` in their place where it has some.
+    /// Loads the embedded templates, and then those in `folder`, which replace them.
     pub(crate) fn load(folder: Option<&Path>) -> Result<Self, TemplateError> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -105,7 +107,7 @@ fn broken(name: &str, error: &minijinja::Error) -> TemplateError {
     TemplateError::Broken(format!("`{name}` is broken{line}: {}{detail}", error.kind()))
 }
 
-/// The vendor's own templates.
+/// Reads the vendor's templates.
 fn read(folder: &Path) -> Result<Vec<(&'static str, String)>, TemplateError> {
     let unreadable = |path: &Path, error| TemplateError::Unreadable(path.to_owned(), error);
     let mut found = Vec::new();
@@ -125,11 +127,10 @@ fn read(folder: &Path) -> Result<Vec<(&'static str, String)>, TemplateError> {
     Ok(found)
 }
 
-/// A header has one line, whatever a company is called.
+/// Joins the lines of a text, for a header.
 fn one_line(text: &str) -> String {
-    // What looks like an encoded word (RFC 2047) would be decoded by whoever reads it, and a
-    // company's name could say anything in the vendor's own words: with a word joiner inside it is
-    // plain text, and is encoded as that.
+    // A mail program would decode an encoded word (RFC 2047), so a company's name could forge a
+    // subject. With a word joiner inside, it is plain text.
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace("=?", "=\u{2060}?")
 }
 
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_an_encoded_word_stays_text() {
+    fn encoded_word_stays_text() {
         let subject = one_line("Acme =?utf-8?q?Call_1-900?=\r\nLtd");
         assert_eq!(subject, "Acme =\u{2060}?utf-8?q?Call_1-900?= Ltd");
         let mail = Email::builder()

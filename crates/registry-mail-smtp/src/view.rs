@@ -1,11 +1,9 @@
-//! What the templates see of a mail, in words.
+//! The values of the mail templates. Vendors' templates use them, too, so their names are stable.
 
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
-use registry_core::mail::{
-    Download, InstallCodeMessage, PortalLinkMessage, RegistrationLinkMessage,
-};
-use registry_core::release::size_in_words;
+use registry_core::mail::{Download, InstallCodeMessage, PortalLinkMessage};
+use registry_core::release::format_size;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -36,32 +34,25 @@ struct DownloadView<'a> {
 }
 
 #[derive(Serialize)]
-pub(crate) struct RegistrationLinkView<'a> {
-    brand: &'a Brand,
-    company: String,
-    contact: Option<String>,
-    link: &'a str,
-    ends: String,
-}
-
-#[derive(Serialize)]
 pub(crate) struct PortalLinkView<'a> {
     brand: &'a Brand,
     link: &'a str,
     ends: String,
 }
 
-/// A name that no mail program makes a link of: anybody may have anybody mailed, and choose the
-/// names. Where an address would go on, it is interrupted by a word joiner (U+2060), which nobody
-/// sees.
+/// Characters in addresses, with the full stops that IDNA accepts.
+const SEPARATORS: [char; 7] = ['.', ':', '/', '@', '\u{3002}', '\u{ff0e}', '\u{ff61}'];
+
+/// Returns a name that mail programs do not turn into a link. Anybody can register somebody else's
+/// address and choose the names, so a name could be an advertisement. An invisible word joiner
+/// (U+2060) is put behind each separator inside a word.
 fn unlinked(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     let mut letters = name.chars().peekable();
     while let Some(letter) = letters.next() {
         plain.push(letter);
-        let goes_on = letters.peek().is_some_and(|next| !next.is_whitespace());
-        if goes_on && matches!(letter, '.' | ':' | '/' | '@' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
-        {
+        let is_last = letters.peek().is_none_or(|next| next.is_whitespace());
+        if !is_last && SEPARATORS.contains(&letter) {
             plain.push('\u{2060}');
         }
     }
@@ -79,9 +70,9 @@ impl<'a> InstallCodeView<'a> {
             company: unlinked(message.company_name.as_str()),
             contact: message.contact_name.as_ref().map(|name| unlinked(name.as_str())),
             tenant_id: message.tenant_id.to_string(),
-            edition: message.edition.as_str(),
+            edition: &message.edition,
             code,
-            code_ends: in_words(message.code_expires_at),
+            code_ends: date_time(message.code_expires_at),
             reissued: message.reissued,
             download: message.download.as_ref().map(DownloadView::of),
         }
@@ -92,45 +83,33 @@ impl<'a> DownloadView<'a> {
     fn of(download: &'a Download) -> Self {
         Self {
             link: download.link.expose(),
-            ends: in_words(download.expires_at),
-            after: span_in_words(download.after_redemption),
+            ends: date_time(download.expires_at),
+            after: duration(download.after_redemption),
             file_name: &download.release.file_name,
             version: download.release.version.as_str(),
-            size: size_in_words(download.release.size),
+            size: format_size(download.release.size),
             sha256: &download.release.sha256,
-        }
-    }
-}
-
-impl<'a> RegistrationLinkView<'a> {
-    pub(crate) fn of(brand: &'a Brand, message: &'a RegistrationLinkMessage) -> Self {
-        Self {
-            brand,
-            company: unlinked(message.company_name.as_str()),
-            contact: message.contact_name.as_ref().map(|name| unlinked(name.as_str())),
-            link: message.link.expose(),
-            ends: in_words(message.expires_at),
         }
     }
 }
 
 impl<'a> PortalLinkView<'a> {
     pub(crate) fn of(brand: &'a Brand, message: &'a PortalLinkMessage) -> Self {
-        Self { brand, link: message.link.expose(), ends: in_words(message.expires_at) }
+        Self { brand, link: message.link.expose(), ends: date_time(message.expires_at) }
     }
 }
 
 /// `22 January 2027, 08:00 UTC`.
-fn in_words(moment: Timestamp) -> String {
+fn date_time(moment: Timestamp) -> String {
     moment.format("%-d %B %Y, %H:%M UTC").to_string()
 }
 
-/// `7 days`: in the largest unit that says it exactly.
-fn span_in_words(span: TimeDelta) -> String {
+/// A duration in the largest unit without a remainder, such as `7 days`.
+fn duration(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
-    let fits = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0);
-    let (unit, name) = fits.unwrap_or((1, "second"));
+    let largest = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0);
+    let (unit, name) = largest.unwrap_or((1, "second"));
     let count = seconds / unit;
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
@@ -140,22 +119,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_shown_as_they_are_and_are_no_links() {
-        for (name, shown) in [
+    fn names_are_not_links() {
+        for (name, expected) in [
             ("Acme Inc.", "Acme Inc."),
             ("Ada & Söhne", "Ada & Söhne"),
             ("evil.example/x", "evil.\u{2060}example/\u{2060}x"),
             ("at https://evil.example", "at https:\u{2060}/\u{2060}/\u{2060}evil.\u{2060}example"),
             ("mailto:eve@evil。example", "mailto:\u{2060}eve@\u{2060}evil。\u{2060}example"),
         ] {
-            assert_eq!(unlinked(name), shown);
-            assert_eq!(shown.replace('\u{2060}', ""), name);
+            assert_eq!(unlinked(name), expected);
+            assert_eq!(expected.replace('\u{2060}', ""), name);
         }
     }
 
     #[test]
-    fn spans_are_in_the_largest_unit_that_says_them() {
-        for (seconds, words) in [
+    fn durations_have_the_largest_exact_unit() {
+        for (seconds, expected) in [
             (7 * 86_400, "7 days"),
             (86_400, "1 day"),
             (36 * 3_600, "36 hours"),
@@ -163,7 +142,7 @@ mod tests {
             (61, "61 seconds"),
             (0, "0 seconds"),
         ] {
-            assert_eq!(span_in_words(TimeDelta::seconds(seconds)), words);
+            assert_eq!(duration(TimeDelta::seconds(seconds)), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The folder against the mail port's docs.
+//! The mail port's conformance suite for the folder, and cases of the folder alone.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ fn mailer() -> (FolderMailer, tempfile::TempDir) {
     )
 }
 
-fn fresh() -> (FolderMailer, impl Fn() -> Vec<Vec<u8>>) {
+fn new_mailer() -> (FolderMailer, impl Fn() -> Vec<Vec<u8>>) {
     let (mailer, folder) = mailer();
     let inbox = move || {
         let files = std::fs::read_dir(folder.path().join("mailbox")).unwrap();
@@ -32,10 +32,10 @@ fn fresh() -> (FolderMailer, impl Fn() -> Vec<Vec<u8>>) {
     (mailer, inbox)
 }
 
-registry_testkit::mail_conformance!(fresh());
+registry_testkit::mail_conformance!(new_mailer());
 
 #[tokio::test]
-async fn a_mail_is_a_file_named_by_its_id() {
+async fn file_is_named_by_the_mails_id() {
     let (mailer, folder) = mailer();
     let mail = example("Acme", None);
     mailer.send(&mail).await.unwrap();
@@ -43,13 +43,13 @@ async fn a_mail_is_a_file_named_by_its_id() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_gone_is_made_again_and_one_that_cannot_be_is_a_transient_failure() {
+async fn missing_folder_is_created_again() {
     let (mailer, folder) = mailer();
     let mailbox = folder.path().join("mailbox");
     std::fs::remove_dir(&mailbox).unwrap();
     assert!(matches!(mailer.probe().await, Err(MailError::Unavailable(_))));
     mailer.send(&example("Acme", None)).await.unwrap();
     std::fs::remove_dir_all(&mailbox).unwrap();
-    std::fs::write(&mailbox, "in the way").unwrap();
+    std::fs::write(&mailbox, "a file instead of the folder").unwrap();
     assert!(matches!(mailer.send(&example("Acme", None)).await, Err(MailError::Unavailable(_))));
 }

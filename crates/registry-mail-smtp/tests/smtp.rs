@@ -1,4 +1,4 @@
-//! Sending through a mail server with STARTTLS and AUTH, and what each of its answers means.
+//! Delivery through a mail server with STARTTLS and AUTH, and the meaning of its replies.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -49,21 +49,21 @@ fn mail_to(address: &str) -> OutgoingMail {
     OutgoingMail { to: EmailAddress::parse(address).unwrap(), ..example("Acme", None) }
 }
 
-fn fresh() -> (SmtpMailer, impl Fn() -> Vec<Vec<u8>>) {
+fn new_mailer() -> (SmtpMailer, impl Fn() -> Vec<Vec<u8>>) {
     let server = server();
     let mailer = mailer(settings(&server));
     (mailer, move || server.received().into_iter().map(|mail| mail.raw.into_bytes()).collect())
 }
 
-registry_testkit::mail_conformance!(fresh());
+registry_testkit::mail_conformance!(new_mailer());
 
 #[tokio::test]
-async fn mails_go_over_starttls_with_our_name_and_share_a_connection() {
+async fn mails_share_a_starttls_connection() {
     let server = server();
     let mailer = mailer(settings(&server));
     for _ in 0..5 {
         mailer.send(&mail_to("ada@example.com")).await.unwrap();
-        // A connection is given back aside, after its mail is sent.
+        // The connection returns to the pool in the background, after `send` has returned.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let received = server.received();
@@ -80,7 +80,7 @@ async fn mails_go_over_starttls_with_our_name_and_share_a_connection() {
 }
 
 #[tokio::test]
-async fn mails_go_over_tls_from_the_first_byte() {
+async fn implicit_tls_is_used() {
     let options = SmtpOptions { implicit_tls: true, user: Some(user()), ..SmtpOptions::default() };
     let server = SmtpServer::start(options).unwrap();
     let mailer = mailer(SmtpSettings { tls: SmtpTls::Implicit, ..settings(&server) });
@@ -90,38 +90,40 @@ async fn mails_go_over_tls_from_the_first_byte() {
 }
 
 #[tokio::test]
-async fn what_the_server_answers_decides_whether_a_mail_is_tried_again() {
+async fn replies_decide_about_retries() {
     let server = server();
     let mailer = mailer(settings(&server));
     let send = async |to: &str| mailer.send(&mail_to(to)).await;
-    let Err(MailError::Transient(text)) = send("busy-1@example.com").await else { panic!("busy") };
+    let Err(MailError::Transient(text)) = send("busy-1@example.com").await else {
+        panic!("a busy server")
+    };
     assert!(text.contains("try again later"), "{text}");
     send("busy-1@example.com").await.unwrap();
     let Err(MailError::Permanent(text)) = send("unknown@example.com").await else {
-        panic!("unknown")
+        panic!("an unknown recipient")
     };
     assert!(text.contains("no such user"), "{text}");
     let quoted = send("quoting@example.com").await;
     assert!(matches!(&quoted, Err(MailError::Permanent(_))), "{quoted:?}");
     assert!(
         matches!(send("deaf@example.com").await, Err(MailError::Unclear(_))),
-        "the answer got lost"
+        "the reply got lost"
     );
-    assert!(matches!(send("odd@example.com").await, Err(MailError::Unreadable(_))), "Latin-1");
+    assert!(matches!(send("odd@example.com").await, Err(MailError::Unreadable(_))), "not UTF-8");
     mailer.probe().await.unwrap();
     assert_eq!(
         server.received().len(),
         3,
-        "the busy one, the one whose answer got lost, and the odd one"
+        "the retried mail, and those with a lost and an unreadable reply"
     );
     let Err(MailError::Permanent(text)) = send("grüße@example.com").await else {
-        panic!("not ASCII")
+        panic!("an address that is not ASCII")
     };
-    assert!(text.contains("does not take such addresses"), "{text}");
+    assert!(text.contains("accepts only ASCII"), "{text}");
 }
 
 #[tokio::test]
-async fn whoever_does_not_let_us_in_or_is_not_there_is_told_apart_from_who_does_not_take_a_mail() {
+async fn failed_login_or_connection_is_unavailable() {
     let server = server();
     let other_authority = throwaway_servers::Certificate::make().unwrap().ca_pem.into_bytes();
     let plain = SmtpServer::start(SmtpOptions { plain: true, ..SmtpOptions::default() }).unwrap();
@@ -151,14 +153,14 @@ async fn whoever_does_not_let_us_in_or_is_not_there_is_told_apart_from_who_does_
             SmtpSettings { credentials: None, ..settings(&plain) },
             "STARTTLS is not supported",
         ),
-        ("nobody there", settings(&down), "refused"),
-        ("no such host", SmtpSettings { host: "mail.invalid".into(), ..settings(&server) }, ""),
+        ("a server that is down", settings(&down), "refused"),
+        ("an unknown host", SmtpSettings { host: "mail.invalid".into(), ..settings(&server) }, ""),
     ] {
         let mailer = mailer(settings);
         let sent = mailer.send(&mail_to("ada@example.com")).await;
         let text = match sent {
             Err(MailError::Unavailable(text)) => text,
-            // Where there was no reply, core asks whether the server answers at all.
+            // After an unclear failure, core probes the server.
             Err(MailError::Unclear(text)) if mailer.probe().await.is_err() => text,
             sent => panic!("{what}: {sent:?}"),
         };
@@ -172,7 +174,7 @@ async fn whoever_does_not_let_us_in_or_is_not_there_is_told_apart_from_who_does_
 }
 
 #[tokio::test]
-async fn a_server_that_takes_too_long_is_left() {
+async fn slow_server_times_out() {
     let server = server();
     let mailer = mailer(SmtpSettings { timeout: Duration::from_millis(700), ..settings(&server) });
     mailer.probe().await.unwrap();
@@ -181,9 +183,9 @@ async fn a_server_that_takes_too_long_is_left() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_too_late_is_not_taken_for_the_answer_to_the_next_mail() {
+async fn late_reply_is_discarded() {
     let server = server();
-    // The server takes two seconds: its answer comes while the next thing is asked.
+    // The server takes two seconds: its reply arrives during the next command.
     let mailer =
         mailer(SmtpSettings { timeout: Duration::from_millis(1_500), ..settings(&server) });
     let late = mailer.send(&mail_to("slow@example.com")).await;
@@ -197,7 +199,7 @@ async fn an_answer_that_comes_too_late_is_not_taken_for_the_answer_to_the_next_m
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_is_found() {
+async fn restarted_server_is_used_again() {
     let mut server = server();
     let mailer = mailer(settings(&server));
     mailer.send(&mail_to("ada@example.com")).await.unwrap();
@@ -208,7 +210,7 @@ async fn a_server_that_comes_back_is_found() {
 }
 
 #[test]
-fn a_certificate_that_is_none_is_refused() {
+fn invalid_certificate_is_refused() {
     let server = server();
     let settings = SmtpSettings { ca_pem: Some(b"not PEM".to_vec()), ..settings(&server) };
     let sender = Sender {

@@ -1,4 +1,4 @@
-//! `/openapi.json`, and `/docs` to read and try it in a browser.
+//! `/openapi.json`, and `/docs`: the API's documentation for a browser.
 
 use axum::Router;
 use utoipa::openapi::OpenApi;

@@ -1,5 +1,5 @@
-//! `GET /files/{key}`: downloads behind links of our own, with `Range`, `ETag` and HEAD (RFC 9110
-//! §13, §14).
+//! `GET /files/{key}`: downloads from a local blob store by signed links, with `Range`, `ETag` and
+//! HEAD (RFC 9110 §13, §14).
 
 use std::io::{self, SeekFrom};
 
@@ -9,39 +9,42 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use registry_api::{ErrorCode, Problem};
-use registry_core::blob::{BlobKey, LinkError};
+use registry_core::blob::{BlobKey, LinkError, LinkedFile};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use super::ServerProblems;
+use super::{ServerProblems, path_text};
 use crate::app::AppState;
 use crate::problem::ApiError;
 
-/// How much of a file is read at once, in bytes.
+/// Size of the chunks in which a file is read, in bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// Downloads a file. The link is the only proof; it is minted at registration and re-issue.
+/// Downloads a file. The signed link is the only authentication.
 #[utoipa::path(
     get, path = "/files/{*key}", tag = "customers",
     params(
         ("key" = String, Path, description = "The file's key, with slashes"),
-        ("expires" = i64, Query, description = "When the link ends, in seconds since 1970"),
-        ("key_id" = String, Query, description = "The key it is signed with"),
+        ("expires" = i64, Query, description = "Expiry of the link, in Unix seconds"),
+        ("key_id" = String, Query, description = "The key that signed the link"),
         ("signature" = String, Query, description = "The signature"),
     ),
     responses(
         (status = 200, description = "The file", content_type = "application/octet-stream"),
-        (status = 206, description = "The part asked for with Range", content_type = "application/octet-stream"),
+        (status = 206, description = "The part requested with Range",
+         content_type = "application/octet-stream"),
         (status = 304, description = "Not modified since the ETag in If-None-Match"),
-        (status = 403, description = "`invalid_link`, `expired_link`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 404, description = "`link_gone`", body = Problem, content_type = "application/problem+json"),
-        (status = 410, description = "`image_withdrawn`: the vendor yanked it", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 412, description = "`precondition_failed`: the file is not the one in If-Match", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 416, description = "`range_not_satisfiable`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`invalid_link`, `expired_link`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`link_gone`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "`image_withdrawn`: the vendor withdrew the image",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition_failed`: the file does not match If-Match",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 416, description = "`range_not_satisfiable`",
+         body = Problem, content_type = "application/problem+json"),
         ServerProblems,
     )
 )]
@@ -51,40 +54,21 @@ pub(crate) async fn download(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let files = app.files.clone().ok_or(LinkError::Invalid)?;
-    let Path(key) = key.map_err(|_| LinkError::Invalid)?;
-    let now = app.registry.now();
-    let open = move || files.open(&key, query.as_deref().unwrap_or_default(), now);
-    let linked = tokio::task::spawn_blocking(open)
-        .await
-        .map_err(|error| ApiError::internal(error.to_string()))??;
-    app.registry.file_admit(linked.key.clone()).await?;
+    let linked = verify_link(&app, path_text(key), query).await?;
+    app.registry.check_file_download(linked.key.clone()).await?;
     let file = File::open(&linked.path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => LinkError::Gone,
         _ => LinkError::Unavailable(error.to_string()),
     })?;
     let length =
         file.metadata().await.map_err(|error| ApiError::internal(error.to_string()))?.len();
-    // A key is written once and never again with other content, so it is as good a validator as the
-    // content; the length tells a file apart that was cut off by hand.
+    // A key is never written again with other content, so the key validates the content. The length
+    // detects a file that somebody truncated.
     let etag = format!("\"{}:{length}\"", linked.key);
     match choose(&headers, &etag, length) {
-        Choice::NotModified => {
-            let etag = HeaderValue::from_str(&etag)
-                .map_err(|error| ApiError::internal(error.to_string()))?;
-            Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response())
-        }
+        Choice::NotModified => not_modified(&etag),
         Choice::PreconditionFailed => Err(ApiError::of_status(StatusCode::PRECONDITION_FAILED)),
-        Choice::Unsatisfiable => {
-            let text = format!("The file has {length} bytes; the range asked for lies outside.");
-            let error = ApiError::new(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                ErrorCode::RangeNotSatisfiable,
-                text,
-            );
-            let value = HeaderValue::from_str(&format!("bytes */{length}"));
-            Err(value.map_or(error.clone(), |value| error.header(header::CONTENT_RANGE, value)))
-        }
+        Choice::Unsatisfiable => Err(unsatisfiable(length)),
         Choice::Whole => stream(file, 0, length, &linked.key, &etag, None).await,
         Choice::Part { first, last } => {
             let range = format!("bytes {first}-{last}/{length}");
@@ -93,7 +77,35 @@ pub(crate) async fn download(
     }
 }
 
-/// What of the file is sent.
+async fn verify_link(
+    app: &AppState,
+    key: String,
+    query: Option<String>,
+) -> Result<LinkedFile, ApiError> {
+    let files = app.files.clone().ok_or(LinkError::Invalid)?;
+    let now = app.registry.now();
+    let open = move || files.open(&key, query.as_deref().unwrap_or_default(), now);
+    let linked = tokio::task::spawn_blocking(open)
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))??;
+    Ok(linked)
+}
+
+fn not_modified(etag: &str) -> Result<Response, ApiError> {
+    let etag =
+        HeaderValue::from_str(etag).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response())
+}
+
+fn unsatisfiable(length: u64) -> ApiError {
+    let text = format!("The requested range is outside the file, which has {length} bytes.");
+    let code = ErrorCode::RangeNotSatisfiable;
+    let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, code, text);
+    let value = HeaderValue::from_str(&format!("bytes */{length}"));
+    value.map_or(error.clone(), |value| error.header(header::CONTENT_RANGE, value))
+}
+
+/// The part of the file that is sent.
 #[derive(Debug, PartialEq, Eq)]
 enum Choice {
     NotModified,
@@ -103,22 +115,22 @@ enum Choice {
     Part { first: u64, last: u64 },
 }
 
-/// Reads If-Match, If-None-Match, If-Range and Range, in this order (RFC 9110 §13.2.2). Several
-/// ranges, and what cannot be read, get the whole file, as RFC 9110 §14.2 allows.
+/// Evaluates If-Match, If-None-Match, If-Range and Range, in this order (RFC 9110 §13.2.2). For
+/// several ranges, or a malformed one, the whole file is sent, as RFC 9110 §14.2 allows.
 fn choose(headers: &HeaderMap, etag: &str, length: u64) -> Choice {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let same = |candidate: &str| {
+    let matches_weakly = |candidate: &str| {
         candidate.trim() == "*" || candidate.trim().trim_start_matches("W/") == etag
     };
-    let exactly = |candidate: &str| candidate.trim() == "*" || candidate.trim() == etag;
-    if text(header::IF_MATCH).is_some_and(|list| !list.split(',').any(exactly)) {
+    let matches_strongly = |candidate: &str| candidate.trim() == "*" || candidate.trim() == etag;
+    if text(header::IF_MATCH).is_some_and(|list| !list.split(',').any(matches_strongly)) {
         return Choice::PreconditionFailed;
     }
-    if text(header::IF_NONE_MATCH).is_some_and(|list| list.split(',').any(same)) {
+    if text(header::IF_NONE_MATCH).is_some_and(|list| list.split(',').any(matches_weakly)) {
         return Choice::NotModified;
     }
-    let still_same = text(header::IF_RANGE).is_none_or(|validator| validator == etag);
-    let Some(range) = text(header::RANGE).filter(|_| still_same) else { return Choice::Whole };
+    let is_unchanged = text(header::IF_RANGE).is_none_or(|validator| validator == etag);
+    let Some(range) = text(header::RANGE).filter(|_| is_unchanged) else { return Choice::Whole };
     let Ok(parsed) = http_range_header::parse_range_header(range) else { return Choice::Whole };
     if range.contains(',') {
         return Choice::Whole;
@@ -162,9 +174,9 @@ async fn stream(
 mod tests {
     use super::*;
 
+    /// R-files-2, R-files-3.
     #[test]
-    fn what_is_sent_follows_rfc_9110() {
-        let (whole, whole_too) = (Choice::Whole, Choice::Whole);
+    fn conditions_and_ranges_follow_rfc_9110() {
         let part = |first, last| Choice::Part { first, last };
         for (name, value, choice) in [
             ("range", "bytes=0-4", part(0, 4)),
@@ -173,10 +185,10 @@ mod tests {
             ("range", "bytes=0-99", part(0, 9)),
             ("range", "bytes=10-", Choice::Unsatisfiable),
             ("range", "bytes=4-2", Choice::Whole),
-            ("range", "bytes=0-1,3-4", whole),
+            ("range", "bytes=0-1,3-4", Choice::Whole),
             ("range", "lines=1-2", Choice::Whole),
             ("range", "nonsense", Choice::Whole),
-            ("if-match", "\"k\"", whole_too),
+            ("if-match", "\"k\"", Choice::Whole),
             ("if-match", "W/\"k\"", Choice::PreconditionFailed),
             ("if-match", "\"x\"", Choice::PreconditionFailed),
             ("if-none-match", "\"k\"", Choice::NotModified),
@@ -190,8 +202,9 @@ mod tests {
         }
     }
 
+    /// R-files-3.
     #[test]
-    fn a_part_of_a_file_that_changed_meanwhile_is_the_whole_file() {
+    fn changed_file_is_sent_whole() {
         let mut headers = HeaderMap::new();
         headers.insert("range", HeaderValue::from_static("bytes=0-4"));
         headers.insert("if-range", HeaderValue::from_static("\"old\""));

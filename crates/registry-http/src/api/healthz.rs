@@ -3,7 +3,7 @@
 use axum::Json;
 use registry_api::Health;
 
-/// Whether the process is alive. It asks nothing else.
+/// Reports that the process is alive. Checks nothing else.
 #[utoipa::path(
     get, path = "/healthz", tag = "operation",
     responses((status = 200, description = "Alive", body = Health))

@@ -7,7 +7,7 @@ use registry_core::license::{JwkMaterial, PublicKey};
 
 use crate::app::AppState;
 
-/// The keys that licenses can be verified with.
+/// Returns the public keys that verify licenses.
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "appliances",
     responses((status = 200, description = "The keys", body = Jwks))

@@ -19,8 +19,8 @@ use crate::problem::ApiError;
     params(ListTenantsQuery),
     responses(
         (status = 200, description = "A page", body = TenantList),
-        (status = 422, description = "`invalid_request`; `reason` names the parameter", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`; `reason` names the parameter",
+         body = Problem, content_type = "application/problem+json"),
         ServerProblems, ServiceProblems,
     )
 )]
@@ -30,10 +30,10 @@ pub(crate) async fn list_tenants(
     query: Result<Query<ListTenantsQuery>, QueryRejection>,
 ) -> Result<Json<TenantList>, ApiError> {
     let Query(query) = query.map_err(|_| {
-        let text = "A query parameter is given twice, or cannot be read.";
+        let text = "A query parameter is invalid, or is given twice.";
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::InvalidRequest, text)
     })?;
-    let asked = ListTenants {
+    let list = ListTenants {
         deployment_type: query.deployment_type,
         query: query.query,
         edition: query.edition,
@@ -42,7 +42,7 @@ pub(crate) async fn list_tenants(
         limit: query.limit,
         cursor: query.cursor,
     };
-    let page = app.registry.tenant_list(asked).await?;
+    let page = app.registry.tenant_list(list).await?;
     Ok(Json(TenantList {
         items: page.items.iter().map(item).collect(),
         next_cursor: page.next_cursor,

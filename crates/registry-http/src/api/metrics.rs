@@ -8,15 +8,16 @@ use crate::app::AppState;
 use crate::metrics;
 use crate::problem::ApiError;
 
-/// Figures for monitoring, as `OpenMetrics` text: requests by path and status, how long they took,
-/// and which parts work.
+/// Returns metrics for monitoring, as `OpenMetrics` text: requests by path and status, their
+/// duration, and the parts that work.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation",
-    responses((status = 200, description = "The figures", body = String, content_type = metrics::CONTENT_TYPE))
+    responses((status = 200, description = "The metrics",
+         body = String, content_type = metrics::CONTENT_TYPE))
 )]
 pub(crate) async fn metrics(State(app): State<AppState>) -> Result<impl IntoResponse, ApiError> {
     let text = app.metrics.text(&app.readiness().await);
     let text = text
-        .map_err(|error| ApiError::internal(format!("the figures cannot be written: {error}")))?;
+        .map_err(|error| ApiError::internal(format!("the metrics cannot be encoded: {error}")))?;
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }

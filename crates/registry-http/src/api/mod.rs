@@ -1,6 +1,7 @@
-//! The JSON API: one file an endpoint, with its handler, its OpenAPI description and the conversion
-//! to and from the wire types.
+//! The JSON API: one file per endpoint, with its handler, its OpenAPI description and the
+//! conversion to and from the wire types.
 
+mod aliases;
 mod check_in;
 mod claim_codes;
 pub(crate) mod docs;
@@ -21,6 +22,8 @@ mod sign;
 mod verify_appliance;
 
 use axum::Json;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use registry_api::{IssuedCode, Problem};
 use registry_core::results::Issued;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -51,10 +54,10 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(jwks::jwks))
 }
 
-/// The routes, and the OpenAPI description of them.
-pub(crate) fn described() -> (axum::Router<AppState>, utoipa::openapi::OpenApi) {
+/// Returns the routes and their OpenAPI description.
+pub(crate) fn routes_and_description() -> (axum::Router<AppState>, utoipa::openapi::OpenApi) {
     let (router, mut api) = routes().split_for_parts();
-    // The router's pattern for a path with slashes is none of OpenAPI's.
+    // The router's pattern for a path with slashes is not valid in OpenAPI.
     if let Some(download) = api.paths.paths.remove("/files/{*key}") {
         api.paths.paths.insert("/files/{key}".to_owned(), download);
     }
@@ -64,12 +67,15 @@ pub(crate) fn described() -> (axum::Router<AppState>, utoipa::openapi::OpenApi) 
 /// The OpenAPI description of the whole API.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    described().1
+    routes_and_description().1
 }
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Appliance Registry", description = "Registers tenants, redeems install codes, re-issues them."),
+    info(
+        title = "Appliance Registry",
+        description = "Registers tenants, redeems install codes, re-issues them."
+    ),
     modifiers(&ServiceBearer),
     components(schemas(Problem))
 )]
@@ -88,9 +94,9 @@ impl Modify for ServiceBearer {
     }
 }
 
-/// What every endpoint that takes JSON may answer.
+/// Errors of every endpoint that takes JSON.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "it describes answers, it makes none")]
+#[expect(dead_code, reason = "only describes responses")]
 enum JsonProblems {
     #[response(
         status = 400,
@@ -118,9 +124,9 @@ enum JsonProblems {
     MediaType(Problem),
 }
 
-/// What every endpoint that asks the store may answer.
+/// Errors of every endpoint that uses the store.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "it describes answers, it makes none")]
+#[expect(dead_code, reason = "only describes responses")]
 enum ServerProblems {
     #[response(
         status = 500,
@@ -136,9 +142,9 @@ enum ServerProblems {
     Overloaded(Problem),
 }
 
-/// What every endpoint for services may answer.
+/// Errors of every endpoint for services.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "it describes answers, it makes none")]
+#[expect(dead_code, reason = "only describes responses")]
 enum ServiceProblems {
     #[response(
         status = 401,
@@ -148,7 +154,7 @@ enum ServiceProblems {
     Unauthorized(Problem),
 }
 
-/// What minting answers.
+/// The response with a new install code.
 fn issued_code(issued: Issued) -> Json<IssuedCode> {
     Json(IssuedCode {
         tenant_id: issued.tenant_id.0,
@@ -156,4 +162,10 @@ fn issued_code(issued: Issued) -> Json<IssuedCode> {
         download_url: issued.download.map(|link| link.expose().to_owned()).unwrap_or_default(),
         expires_at: issued.expires_at.timestamp(),
     })
+}
+
+/// The text in a path. Text that is not UTF-8 becomes empty, which core refuses like any other text
+/// that names nothing.
+fn path_text(path: Result<Path<String>, PathRejection>) -> String {
+    path.map(|Path(text)| text).unwrap_or_default()
 }

@@ -8,14 +8,14 @@ use registry_core::registry::readiness::{Part, PartState};
 use crate::app::AppState;
 use crate::problem::ApiError;
 
-/// What works now, part by part: `ready`; `degraded` where requests succeed and something is
-/// missing; 503 where they fail.
+/// Reports the state of every part: `ready`; `degraded` if an optional part is down; 503 if a
+/// required part is down, so requests fail.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation",
     responses(
         (status = 200, description = "`ready` or `degraded`", body = Readyz),
-        (status = 503, description = "`not_ready`; `parts` says what is down", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 503, description = "`not_ready`; `parts` lists what is down",
+         body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn readyz(State(app): State<AppState>) -> Result<Json<Readyz>, ApiError> {
@@ -36,7 +36,7 @@ fn ready_part(part: Part) -> ReadyPart {
         PartState::Ok => ("ok", None),
         PartState::Down(problem) => ("down", Some(problem)),
         PartState::Failed(_) => {
-            ("down", Some("it does not answer as it should; the log says why".to_owned()))
+            ("down", Some("it does not work; the log has the cause".to_owned()))
         }
     };
     ReadyPart {

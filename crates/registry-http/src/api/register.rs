@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use registry_api::{ErrorCode, Problem, RegisterRequest, RegisterResponse};
+use registry_core::rate_limit::Source;
 use registry_core::registry::redeem::{Redeem, RedemptionChannel, Requester};
+use registry_core::results::Redeemed;
 use registry_core::secret::TypedCode;
 
 use super::{JsonProblems, ServerProblems};
@@ -13,23 +15,26 @@ use crate::json::ApiJson;
 use crate::problem::ApiError;
 use crate::source::Client;
 
-/// Redeems a code: the appliance gets its identity and, for paid editions, license, credential and
-/// check-in URL.
+/// Redeems a code. The appliance gets its identity and, for paid editions, a license, a credential
+/// and a check-in URL.
 #[utoipa::path(
     post, path = "/register", tag = "appliances",
     request_body = RegisterRequest,
     responses(
         (status = 200, description = "Redeemed", body = RegisterResponse),
-        (status = 403, description = "`tenant_suspended`, `entitlement_revoked`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 404, description = "`invalid_claim_code`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`consumed_claim_code`, `superseded_claim_code`, `tenant_mismatch`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 410, description = "`expired_claim_code`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`, `tenant_required`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 429, description = "`too_many_attempts`, with Retry-After", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 403, description = "`tenant_suspended`, `entitlement_revoked`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`invalid_claim_code`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 409,
+         description = "`consumed_claim_code`, `superseded_claim_code`, `tenant_mismatch`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "`expired_claim_code`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`, `tenant_required`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_attempts`, with Retry-After",
+         body = Problem, content_type = "application/problem+json"),
         JsonProblems, ServerProblems,
     )
 )]
@@ -39,25 +44,32 @@ pub(crate) async fn register(
     idempotency: Idempotency,
     ApiJson(request): ApiJson<RegisterRequest>,
 ) -> Result<Json<RegisterResponse>, ApiError> {
-    // Without the code: it is part of the key's scope, as a keyed digest.
-    let fields = (
-        &request.appliance_id,
-        request.tenant_id.map(|named| named.map_or("null".to_owned(), |id| id.to_string())),
-    );
-    let key = idempotency.key("POST /register", "", &fields);
-    let requester = request
-        .tenant_id
-        .map_or(Requester::FirstBoot, |named| Requester::Running(named.map(Into::into)));
-    let typed_code = TypedCode::new(request.claim_code);
-    let redeem = Redeem {
-        typed_code,
-        appliance_id: request.appliance_id,
-        requester,
-        channel: RedemptionChannel::Network(source),
-        key,
-    };
+    let redeem = redeem(source, idempotency, request);
+    let requester = redeem.requester;
     let redeemed = app.registry.code_redeem(redeem).await;
     let redeemed = redeemed.map_err(|error| for_setup(error.into(), requester))?;
+    Ok(Json(response(redeemed)))
+}
+
+fn redeem(source: Source, idempotency: Idempotency, request: RegisterRequest) -> Redeem {
+    // The code is not among them: a keyed digest of it is part of the key's scope.
+    let fields = (
+        &request.appliance_id,
+        request.tenant_id.map(|id| id.map_or("null".to_owned(), |id| id.to_string())),
+    );
+    let key = idempotency.key("POST /register", "", &fields);
+    Redeem {
+        typed_code: TypedCode::new(request.claim_code),
+        appliance_id: request.appliance_id,
+        requester: request
+            .tenant_id
+            .map_or(Requester::FirstBoot, |id| Requester::Running(id.map(Into::into))),
+        channel: RedemptionChannel::Network(source),
+        key,
+    }
+}
+
+fn response(redeemed: Redeemed) -> RegisterResponse {
     let (first_jwt, appliance_credential, check_in_url) = match redeemed.licensed {
         None => (None, None, None),
         Some(licensed) => (
@@ -66,7 +78,7 @@ pub(crate) async fn register(
             Some(licensed.check_in_url),
         ),
     };
-    Ok(Json(RegisterResponse {
+    RegisterResponse {
         tenant_id: redeemed.tenant_id.0,
         edition: redeemed.edition.to_string(),
         company_name: redeemed.company_name,
@@ -74,11 +86,11 @@ pub(crate) async fn register(
         first_jwt,
         appliance_credential,
         check_in_url,
-    }))
+    }
 }
 
-/// The first-boot wizard does not know `superseded_claim_code`; it reopens its form at a consumed
-/// one.
+/// Replaces `superseded_claim_code`, which the first-boot wizard does not know, by
+/// `consumed_claim_code`, at which it opens its form again.
 fn for_setup(mut error: ApiError, requester: Requester) -> ApiError {
     if requester == Requester::FirstBoot && error.code == ErrorCode::SupersededClaimCode {
         error.code = ErrorCode::ConsumedClaimCode;

@@ -13,17 +13,21 @@ use crate::idempotency::Idempotency;
 use crate::json::ApiJson;
 use crate::problem::ApiError;
 
-/// Re-issues a tenant's code: unused ones die, the new one brings the same tenant back.
+/// Re-issues a tenant's install code. The new code installs the same tenant again, and replaces the
+/// tenant's unused codes.
 #[utoipa::path(
     post, path = "/install-codes/reissue", tag = "services", security(("service" = [])),
     request_body = ReissueRequest,
     responses(
         (status = 200, description = "Re-issued", body = IssuedCode),
-        (status = 403, description = "`tenant_suspended`", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`tenant_not_found`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`ambiguous_contact`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`; `reason` names the field", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 403, description = "`tenant_suspended`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`tenant_not_found`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`ambiguous_contact`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`; `reason` names the field",
+         body = Problem, content_type = "application/problem+json"),
         JsonProblems, ServerProblems, ServiceProblems,
     )
 )]

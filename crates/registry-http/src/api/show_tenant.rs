@@ -6,23 +6,25 @@ use axum::extract::{Path, State};
 use registry_api::{
     ApplianceItem, InstallCodeItem, Problem, TenantDetail, TenantEntitlement, TenantFields,
 };
-use registry_core::Refusal;
+use registry_core::id::TenantId;
 use registry_core::install_code::CodeState;
 use registry_core::registry::directory::TenantSummary;
 use registry_core::tenant::Tenant;
 
-use super::{ServerProblems, ServiceProblems};
+use super::{ServerProblems, ServiceProblems, path_text};
 use crate::app::AppState;
 use crate::auth::Service;
 use crate::problem::ApiError;
 
-/// Shows one tenant with its entitlement, codes and appliances; never a code, token or credential.
+/// Shows one tenant with its entitlement, codes and appliances. Codes are masked; tokens and
+/// credentials are never shown.
 #[utoipa::path(
     get, path = "/tenants/{tenant_id}", tag = "services", security(("service" = [])),
     params(("tenant_id" = String, Path, description = "The tenant's id")),
     responses(
         (status = 200, description = "The tenant", body = TenantDetail),
-        (status = 404, description = "`tenant_not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`tenant_not_found`",
+         body = Problem, content_type = "application/problem+json"),
         ServerProblems, ServiceProblems,
     )
 )]
@@ -31,7 +33,7 @@ pub(crate) async fn show_tenant(
     _service: Service,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TenantDetail>, ApiError> {
-    let id = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(Refusal::TenantNotFound)?;
+    let id = TenantId::parse(&path_text(id))?;
     Ok(Json(detail(&app.registry.tenant_show(id).await?)))
 }
 

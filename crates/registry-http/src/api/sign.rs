@@ -5,7 +5,7 @@ use axum::extract::State;
 use registry_api::{Problem, SignRequest, SignResponse};
 use registry_core::registry::subscriptions::SignLicense;
 
-use super::{JsonProblems, ServerProblems, ServiceProblems};
+use super::{JsonProblems, ServerProblems, ServiceProblems, aliases};
 use crate::app::AppState;
 use crate::auth::Service;
 use crate::idempotency::Idempotency;
@@ -18,10 +18,12 @@ use crate::problem::ApiError;
     request_body = SignRequest,
     responses(
         (status = 200, description = "Signed", body = SignResponse),
-        (status = 403, description = "`tenant_suspended`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`tenant_mismatch`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`; `reason` names the field", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 403, description = "`tenant_suspended`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`tenant_mismatch`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`; `reason` names the field",
+         body = Problem, content_type = "application/problem+json"),
         JsonProblems, ServerProblems, ServiceProblems,
     )
 )]
@@ -29,11 +31,12 @@ pub(crate) async fn sign(
     State(app): State<AppState>,
     Service(actor): Service,
     idempotency: Idempotency,
-    ApiJson(request): ApiJson<SignRequest>,
+    ApiJson(mut request): ApiJson<SignRequest>,
 ) -> Result<Json<SignResponse>, ApiError> {
+    aliases::subscription(&mut request.stripe_sub_id, &mut request.subscription_id)?;
     let key = idempotency.key("POST /sign", &actor.name, &request);
     let new_license = SignLicense {
-        stripe_sub_id: request.stripe_sub_id,
+        subscription_id: request.stripe_sub_id.unwrap_or_default(),
         customer: request.customer,
         tier: request.tier,
         seats: request.seats,

@@ -11,16 +11,17 @@ use crate::auth::Service;
 use crate::json::ApiJson;
 use crate::problem::ApiError;
 
-/// Tells a service whose credential it was shown. Writes nothing.
+/// Verifies a credential that an appliance has shown to a service. Writes nothing.
 #[utoipa::path(
     post, path = "/verify-appliance", tag = "services", security(("service" = [])),
     request_body = VerifyApplianceRequest,
     responses(
-        (status = 200, description = "Whose it is", body = VerifyApplianceResponse),
-        (status = 401, description = "`invalid_credential`; `unauthorized`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`; `reason` names the field", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 200, description = "The credential is valid: its tenant and appliance",
+         body = VerifyApplianceResponse),
+        (status = 401, description = "`invalid_credential`; `unauthorized`",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`; `reason` names the field",
+         body = Problem, content_type = "application/problem+json"),
         JsonProblems, ServerProblems,
     )
 )]

@@ -1,6 +1,7 @@
-//! One form for every error, whoever made it: a handler, the framework, or a panic.
+//! Gives all errors the same form, whether they come from a handler, from the framework or from a
+//! panic.
 //!
-//! A program gets `application/problem+json` (RFC 9457). A person in a browser gets a page.
+//! Programs get `application/problem+json` (RFC 9457). People in a browser get a page.
 
 use std::any::Any;
 
@@ -38,7 +39,7 @@ pub(crate) async fn errors(State(app): State<AppState>, request: Request, next: 
     };
     let cause = error.cause.clone().map(FailureCause);
     if needs_form {
-        response = formed(&app, &response, error, &id, page_title);
+        response = error_response(&app, &response, error, &id, page_title);
     }
     if let Some(cause) = cause {
         response.extensions_mut().insert(cause);
@@ -46,9 +47,9 @@ pub(crate) async fn errors(State(app): State<AppState>, request: Request, next: 
     response
 }
 
-/// The error as a problem, or as a page with this title. Headers of the original response stay, such
-/// as `Allow`, `Retry-After`, `WWW-Authenticate` and `Content-Range`.
-fn formed(
+/// The error as a problem, or as a page with this title. It keeps the headers of the original
+/// response, such as `Allow`, `Retry-After`, `WWW-Authenticate` and `Content-Range`.
+fn error_response(
     app: &AppState,
     original: &Response,
     error: ApiError,
@@ -75,22 +76,22 @@ fn formed(
         server_time: app.registry.now(),
         request_id: id.to_owned(),
     };
-    let mut formed = if let Some(title) = page_title {
+    let mut response = if let Some(title) = page_title {
         (status, problem_page::render(title, &problem, &error.text)).into_response()
     } else {
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (status, kind, Json(problem)).into_response()
     };
-    formed.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in original.headers() {
-        if *name != header::CONTENT_LENGTH && !formed.headers().contains_key(name) {
-            formed.headers_mut().insert(name, value.clone());
+        if *name != header::CONTENT_LENGTH && !response.headers().contains_key(name) {
+            response.headers_mut().insert(name, value.clone());
         }
     }
-    formed
+    response
 }
 
-/// Turns a panic in a handler into a 500. The process goes on.
+/// Turns a panic in a handler into a 500. The process continues.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that tower-http calls")]
 pub(crate) fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic

@@ -11,7 +11,8 @@ use super::request_id::RequestId;
 use crate::app::AppState;
 use crate::source::client_source;
 
-/// Why a request failed, for the log only. The errors middleware leaves it on the response.
+/// A response extension: the cause of a failure, for the log only. The errors middleware inserts
+/// it.
 #[derive(Clone)]
 pub(crate) struct FailureCause(pub(crate) String);
 
@@ -26,12 +27,12 @@ pub(crate) async fn logging(State(app): State<AppState>, request: Request, next:
     let mut response = next.run(request).await;
     let (status, took) = (response.status().as_u16(), started.elapsed());
     drop(in_flight);
-    app.metrics.answered(method, &path, status, took);
+    app.metrics.record(method, &path, status, took);
     let micros = took.as_micros();
     if let Some(FailureCause(cause)) = response.extensions_mut().remove() {
-        tracing::error!(method, path, status, request_id, %source, cause, micros, "failed");
+        tracing::error!(method, path, status, request_id, %source, cause, micros, "request failed");
     } else {
-        tracing::info!(method, path, status, request_id, %source, micros, "answered");
+        tracing::info!(method, path, status, request_id, %source, micros, "request completed");
     }
     response
 }

@@ -19,7 +19,7 @@ pub(crate) async fn request_id(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let id = from_client(&request).unwrap_or_else(|| app.registry.draw_id().to_string());
+    let id = from_client(&request).unwrap_or_else(|| app.registry.new_id().to_string());
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id) {

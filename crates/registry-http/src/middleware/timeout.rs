@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use crate::app::AppState;
 use crate::problem::ApiError;
 
-/// Answers 503 when the handler takes too long.
+/// Responds with 503 if the handler takes too long.
 pub(crate) async fn timeout(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let response = tokio::time::timeout(app.settings.request_timeout, next.run(request)).await;
     response.unwrap_or_else(|_| ApiError::overloaded("the request timed out").into_response())

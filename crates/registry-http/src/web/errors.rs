@@ -1,65 +1,100 @@
-//! What went wrong, as a page in the reader's language.
+//! Shows errors as pages, in the reader's language.
+//!
+//! Customers and operators read different texts for the same refusal: an operator can act on it.
 
 use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use registry_core::refusal::Refusal;
 
+use super::formatting::minutes;
 use super::language::Language;
-use super::pages::{AlreadyPage, Side, WebPages};
+use super::pages::{AlreadyPage, Audience, WebPages};
 use crate::app::AppState;
 use crate::problem::ApiError;
 
-/// What the pages' paths begin with.
+/// First segments of the pages' paths.
 pub(super) const PAGES: [&str; 3] = ["/signup", "/portal", "/console"];
 
-/// Why a refusal was, in the reader's language; by the rules' own words where it is none that pages
-/// come to.
-pub(super) fn why(web: &WebPages, language: Language, refusal: &Refusal) -> String {
-    let name = match refusal {
-        Refusal::TenantSuspended => "why_suspended",
-        Refusal::TenantNotFound => "why_no_tenant",
-        Refusal::KeyReused => "why_sent_before",
-        Refusal::MailNotFound => "why_no_mail",
-        Refusal::MailSettled { .. } => "why_settled",
-        Refusal::MailOutdated { .. } => "why_outdated",
-        Refusal::TooOften { retry_after } => {
-            let minutes = (retry_after.num_minutes() + 1).to_string();
-            return web.text(language, "too_often", &[("minutes", &minutes)]);
+/// Returns the text of a refusal, in the reader's language. Refusals that no page leads to have
+/// the English text of the core.
+pub(super) fn refusal_text(
+    web: &WebPages,
+    (language, audience): (Language, Audience),
+    refusal: &Refusal,
+) -> String {
+    let key = match refusal {
+        Refusal::RateLimited { retry_after, .. } => {
+            let key = audience.pick("rate_limited", "console_rate_limited");
+            let minutes = minutes(web, language, retry_after.num_minutes() + 1);
+            return web.text(language, key, &[("minutes", &minutes)]);
         }
-        Refusal::NothingToDownload => "download_none",
-        Refusal::Invalid { field: "contact_email", .. } => "why_no_contact",
-        Refusal::Invalid { .. } => "why_address",
-        other => return other.to_string(),
+        Refusal::TenantSuspended => {
+            audience.pick("refusal_tenant_suspended", "console_tenant_suspended")
+        }
+        Refusal::TenantNotFound => {
+            audience.pick("refusal_tenant_not_found", "console_tenant_not_found")
+        }
+        Refusal::KeyReused => "refusal_form_reused",
+        Refusal::NothingToDownload => "refusal_no_image",
+        Refusal::MailNotFound => "console_mail_not_found",
+        Refusal::MailSettled { .. } => "console_mail_settled",
+        Refusal::MailOutdated { .. } => "console_mail_outdated",
+        Refusal::Invalid { field: "contact_email", .. } => "console_no_contact",
+        Refusal::Invalid { .. } => audience.pick("refusal_invalid_query", "console_invalid_query"),
+        Refusal::CodeInvalid
+        | Refusal::NotAnActivationCode
+        | Refusal::CodeExpired { .. }
+        | Refusal::CodeConsumed { .. }
+        | Refusal::CodeSuperseded { .. }
+        | Refusal::TenantMismatch
+        | Refusal::AlreadyEntitled
+        | Refusal::EntitlementRevoked { .. }
+        | Refusal::TenantRequired
+        | Refusal::CodeNotBound
+        | Refusal::AmbiguousContact
+        | Refusal::ApplianceRevoked
+        | Refusal::CredentialInvalid
+        | Refusal::ApplianceNotFound
+        | Refusal::EntitlementNotFound
+        | Refusal::SignInLinkInvalid
+        | Refusal::ReleaseExists { .. }
+        | Refusal::ReleaseYanked { .. }
+        | Refusal::ReleaseNotFound
+        | Refusal::NoEarlierRelease { .. }
+        | Refusal::DownloadLinkInvalid
+        | Refusal::DownloadLinkEnded { .. }
+        | Refusal::DownloadFileGone
+        | Refusal::ImageWithdrawn { .. } => return refusal.to_string(),
     };
-    web.text(language, name, &[])
+    web.text(language, key, &[])
 }
 
-/// The page for a form that was not made for this session.
-pub(super) fn stale(
+/// The page for a form that does not belong to the session, with a link to open it again.
+pub(super) fn expired_form_page(
     web: &WebPages,
-    page_errors: (Language, Side),
-    again: &str,
+    (language, audience): (Language, Audience),
+    form_path: &str,
 ) -> Result<Response, ApiError> {
-    let text = web.text(page_errors.0, "stale", &[]);
+    let text = web.text(language, "form_expired", &[]);
     web.message(
-        page_errors,
+        (language, audience),
         StatusCode::FORBIDDEN,
-        ("stale_title", text),
-        Some((again, "stale_again")),
+        ("form_expired_title", text),
+        Some((form_path, "form_expired_reopen")),
     )
 }
 
-/// Whoever asked for a page: an error is shown to them as one.
+/// Facts about the request for a page, from which its errors become pages.
 pub(crate) struct PageErrors {
     language: Language,
-    side: Side,
+    audience: Audience,
     is_signup: bool,
     method: Method,
 }
 
 impl PageErrors {
-    /// Who asks; `None` where it is for no page.
+    /// Reads the facts from the request; `None` if the request is not for a page.
     pub(crate) fn of(app: &AppState, request: &Request) -> Option<Self> {
         let path = request.uri().path();
         let is_below = |start: &str| {
@@ -68,29 +103,29 @@ impl PageErrors {
         let is_page = app.has_web() && PAGES.into_iter().any(is_below);
         let page_errors = || Self {
             language: Language::of_headers(request.headers()),
-            side: Side::of(path),
+            audience: Audience::of_path(path),
             is_signup: path.starts_with("/signup"),
             method: request.method().clone(),
         };
         is_page.then(page_errors)
     }
 
-    /// An error that is no page yet becomes one. What the log says about it stays with it; `id`
-    /// names it there.
-    pub(crate) fn page_response(&self, web: &WebPages, id: &str, refused: Response) -> Response {
-        let status = refused.status();
-        let is_page = refused.extensions().get::<AlreadyPage>().is_some();
+    /// Turns an error response into a page; other responses stay as they are. The page keeps the
+    /// cause for the log, where `id`, the request id, finds it.
+    pub(crate) fn page_response(&self, web: &WebPages, id: &str, response: Response) -> Response {
+        let status = response.status();
+        let is_page = response.extensions().get::<AlreadyPage>().is_some();
         if is_page || !(status.is_client_error() || status.is_server_error()) {
-            return refused;
+            return response;
         }
-        let error = refused.extensions().get::<ApiError>().cloned();
+        let error = response.extensions().get::<ApiError>().cloned();
         let mut page = match self.page(web, status, error.as_ref(), id) {
-            Ok(page) => web.secured(page),
+            Ok(page) => web.with_page_headers(page),
             Err(error) => return error.into_response(),
         };
-        let kept = [header::ALLOW, header::RETRY_AFTER].into_iter();
+        let copied = [header::ALLOW, header::RETRY_AFTER].into_iter();
         page.headers_mut().extend(
-            kept.filter_map(|name| Some((name.clone(), refused.headers().get(&name)?.clone()))),
+            copied.filter_map(|name| Some((name.clone(), response.headers().get(&name)?.clone()))),
         );
         if let Some(error) = error {
             page.extensions_mut().insert(error);
@@ -105,50 +140,68 @@ impl PageErrors {
         error: Option<&ApiError>,
         id: &str,
     ) -> Result<Response, ApiError> {
-        let text = |name: &str, gaps: &[(&str, &str)]| web.text(self.language, name, gaps);
-        let refusal = error.and_then(|error| error.refusal.as_ref());
-        let (status, title, text) = match (status, refusal) {
-            (_, Some(refusal @ Refusal::TooOften { .. })) => {
-                (status, "too_often_title", why(web, self.language, refusal))
+        let reader = (self.language, self.audience);
+        let Some(refusal) = error.and_then(|error| error.refusal.as_ref()) else {
+            let (status, title, text) = self.failure(web, status, id);
+            return web.message(reader, status, (title, text), Some(self.start_page()));
+        };
+        let text = refusal_text(web, reader, refusal);
+        if matches!(refusal, Refusal::RateLimited { .. }) {
+            // Without a link: it would only invite further requests.
+            return web.message(reader, status, ("rate_limited_title", text), None);
+        }
+        web.message(reader, status, ("refused_title", text), Some(self.start_page()))
+    }
+
+    /// Returns the status, the title's key and the text for an error that is not a refusal.
+    fn failure(
+        &self,
+        web: &WebPages,
+        status: StatusCode,
+        id: &str,
+    ) -> (StatusCode, &'static str, String) {
+        let text = |key: &str| web.text(self.language, key, &[("id", id)]);
+        let pick = |customers, operators| text(self.audience.pick(customers, operators));
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => (status, "refused_title", text("form_too_large")),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                (status, "overloaded_title", pick("overloaded", "console_overloaded"))
             }
-            (_, Some(refusal)) => (status, "cannot_title", why(web, self.language, refusal)),
-            (StatusCode::PAYLOAD_TOO_LARGE, _) => {
-                (status, "cannot_title", text("form_too_large", &[]))
-            }
-            (StatusCode::SERVICE_UNAVAILABLE, _) => (status, "busy_title", text("busy", &[])),
             _ if status.is_server_error() => {
-                (status, "failed_title", text("failed", &[("id", id)]))
+                (status, "internal_error_title", pick("internal_error", "console_internal_error"))
             }
-            _ if self.method == Method::POST => {
-                (status, "cannot_title", text("form_unreadable", &[]))
+            _ if self.method == Method::POST => (status, "refused_title", text("form_unreadable")),
+            // A path whose id cannot be parsed is the path of no page.
+            StatusCode::BAD_REQUEST => {
+                (StatusCode::NOT_FOUND, "not_found_title", text("not_found"))
             }
-            // An address that is cut off in its id is one of nothing, too.
-            (StatusCode::BAD_REQUEST, _) => {
-                (StatusCode::NOT_FOUND, "nowhere_title", text("nowhere", &[]))
-            }
-            _ => (status, "nowhere_title", text("nowhere", &[])),
-        };
-        let home = match self.side {
-            // Whoever asked too often is led nowhere.
-            _ if matches!(refusal, Some(Refusal::TooOften { .. })) => None,
-            Side::Customers if self.is_signup => Some(("/signup", "register")),
-            Side::Customers => Some(("/portal", "portal")),
-            Side::Operators => Some(("/console", "console")),
-        };
-        web.message((self.language, self.side), status, (title, text), home)
+            _ => (status, "not_found_title", text("not_found")),
+        }
+    }
+
+    /// Returns the path of the page to start again from, and the key of its label.
+    fn start_page(&self) -> (&'static str, &'static str) {
+        match self.audience {
+            Audience::Customers if self.is_signup => ("/signup", "register"),
+            Audience::Customers => ("/portal", "portal"),
+            Audience::Operators => ("/console", "console"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use registry_core::edition::EditionCatalogue;
     use registry_core::signup::{BlockedDomains, SelfService};
 
     use super::*;
     use crate::web::pages::WebSettings;
 
     fn web() -> WebPages {
+        let logo = "https://cdn.example/logo.png";
         let settings = WebSettings {
-            brand: serde_json::json!({ "product": "Gate", "logo_url": "https://cdn.example/logo.png" }),
+            brand: serde_json::json!({ "product": "Gate", "logo_url": logo }),
+            editions: EditionCatalogue::default(),
             self_service: SelfService {
                 editions: vec![],
                 products: vec![],
@@ -161,38 +214,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fails_says_so_keeps_its_cause_for_the_log_and_names_the_request() {
+    async fn error_becomes_page_and_keeps_cause() {
         let page_errors = PageErrors {
             language: Language::German,
-            side: Side::Operators,
+            audience: Audience::Operators,
             is_signup: false,
             method: Method::POST,
         };
         for (error, status, title, part) in [
-            (ApiError::overloaded("locked"), 503, "Einen Moment bitte", "überlastet"),
-            (ApiError::internal("torn"), 500, "Hier ist etwas schiefgegangen", "request-7"),
-            (Refusal::KeyReused.into(), 422, "Das ging nicht", "für etwas anderes"),
+            (ApiError::overloaded("locked"), 503, "Dienst vorübergehend nicht", "überlastet"),
+            (ApiError::internal("torn"), 500, "Es ist ein Fehler aufgetreten", "request-7"),
+            (Refusal::KeyReused.into(), 422, "konnte nicht ausgeführt", "für eine andere Anfrage"),
         ] {
             let cause = error.cause.clone();
-            let shown = page_errors.page_response(&web(), "request-7", error.into_response());
-            assert_eq!(shown.status().as_u16(), status);
-            assert_eq!(shown.headers().contains_key("retry-after"), status == 503);
-            assert_eq!(shown.extensions().get::<ApiError>().unwrap().cause, cause);
-            let policy = shown.headers()["content-security-policy"].to_str().unwrap();
+            let page = page_errors.page_response(&web(), "request-7", error.into_response());
+            assert_eq!(page.status().as_u16(), status);
+            assert_eq!(page.headers().contains_key("retry-after"), status == 503);
+            assert_eq!(page.extensions().get::<ApiError>().unwrap().cause, cause);
+            let policy = page.headers()["content-security-policy"].to_str().unwrap();
             assert!(policy.contains("img-src 'self' https://cdn.example;"), "{policy}");
-            assert!(shown.headers().contains_key("strict-transport-security"));
-            let body = axum::body::to_bytes(shown.into_body(), 100_000).await.unwrap();
+            assert!(page.headers().contains_key("strict-transport-security"));
+            let body = axum::body::to_bytes(page.into_body(), 100_000).await.unwrap();
             let body = String::from_utf8(body.to_vec()).unwrap();
             assert!(body.contains(title) && body.contains(part), "{body}");
         }
     }
 
     #[test]
-    fn every_refusal_that_pages_come_to_has_a_text_of_its_own() {
+    fn refusals_of_pages_are_translated() {
         let since = registry_core::clock::Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let contact = Refusal::Invalid { field: "contact_email", problem: "is missing".to_owned() };
-        let address =
-            Refusal::Invalid { field: "cursor", problem: "is not one of ours".to_owned() };
+        let cursor = Refusal::Invalid { field: "cursor", problem: "is not valid".to_owned() };
         for refusal in [
             Refusal::TenantSuspended,
             Refusal::TenantNotFound,
@@ -202,11 +254,15 @@ mod tests {
             Refusal::MailOutdated { since },
             Refusal::NothingToDownload,
             contact,
-            address,
+            cursor,
         ] {
-            let texts = [Language::English, Language::German]
-                .map(|language| why(&web(), language, &refusal));
-            assert!(texts[0] != texts[1], "{texts:?}");
+            for audience in [Audience::Customers, Audience::Operators] {
+                let texts = [Language::English, Language::German]
+                    .map(|language| refusal_text(&web(), (language, audience), &refusal));
+                assert!(texts[0] != texts[1], "{texts:?}");
+                let is_operator = matches!(audience, Audience::Operators);
+                assert!(!(is_operator && texts[0].contains("your vendor")), "{texts:?}");
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Reading a page's form: bounded in size, so that what is shown again stays small, and in time.
+//! Reads a page's form, with limits on its size and its time. The size limit also bounds the page
+//! that shows the form again.
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -9,10 +10,10 @@ use crate::app::AppState;
 use crate::json::read_in_time;
 use crate::problem::ApiError;
 
-/// The largest form, in bytes: what the longest names and addresses come to, percent-encoded.
-const LARGEST: usize = 7 * 1024;
+/// The largest form, in bytes: enough for the longest names and addresses, percent-encoded.
+const LIMIT: usize = 7 * 1024;
 
-/// What a form holds.
+/// The fields of a form.
 pub(super) struct Form<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<AppState> for Form<T> {
@@ -20,7 +21,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Form<T> {
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let read = Request::from_parts(parts, Body::from(read_in_time(body, LARGEST, app).await?));
+        let read = Request::from_parts(parts, Body::from(read_in_time(body, LIMIT, app).await?));
         match axum::extract::Form::<T>::from_request(read, app).await {
             Ok(axum::extract::Form(form)) => Ok(Self(form)),
             Err(rejection) => Err(ApiError::of_status(rejection.into_response().status())),

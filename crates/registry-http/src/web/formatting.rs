@@ -1,4 +1,4 @@
-//! How things are shown on both sides of the door.
+//! Formats values for the pages of customers and operators.
 
 use registry_core::appliance::Appliance;
 use registry_core::clock::Timestamp;
@@ -8,47 +8,57 @@ use registry_core::store::TenantRecord;
 use super::language::{Catalogue, Language};
 use super::pages::WebPages;
 
-fn by(texts: &Catalogue, name: &str, form: &str, at: Timestamp) -> String {
-    at.format(texts.get(name).map_or(form, String::as_str)).to_string()
+fn format_time(texts: &Catalogue, key: &str, default_format: &str, at: Timestamp) -> String {
+    at.format(texts.get(key).map_or(default_format, String::as_str)).to_string()
 }
 
-/// A day in the reader's form.
-pub(super) fn day(texts: &Catalogue, at: Timestamp) -> String {
-    by(texts, "date", "%Y-%m-%d", at)
+/// A date in the reader's format.
+pub(super) fn date(texts: &Catalogue, at: Timestamp) -> String {
+    format_time(texts, "date", "%Y-%m-%d", at)
 }
 
-/// A moment in the reader's form, to the minute, in UTC.
-pub(super) fn minute(texts: &Catalogue, at: Timestamp) -> String {
-    by(texts, "minute", "%Y-%m-%d %H:%M UTC", at)
+/// A date and time in the reader's format, to the minute, in UTC.
+pub(super) fn date_time(texts: &Catalogue, at: Timestamp) -> String {
+    format_time(texts, "date_time", "%Y-%m-%d %H:%M UTC", at)
 }
 
-/// A tenant's edition, and whether its entitlement was revoked.
-pub(super) fn edition(texts: &Catalogue, record: &TenantRecord) -> String {
-    let edition = &record.tenant.edition;
-    match (entitlement::current(&record.entitlements), texts.get("revoked")) {
-        (Some(entitlement), Some(revoked)) if !entitlement.is_active() => {
-            format!("{edition} ({revoked})")
-        }
-        _ => edition.to_string(),
+/// A number of minutes, such as `10 minutes`.
+pub(super) fn minutes(web: &WebPages, language: Language, count: i64) -> String {
+    if count == 1 {
+        web.text(language, "minutes_one", &[])
+    } else {
+        web.text(language, "minutes", &[("count", &count.to_string())])
     }
 }
 
-/// When an appliance checked in last.
+/// A tenant's edition, marked if its entitlement is revoked.
+pub(super) fn edition(web: &WebPages, language: Language, record: &TenantRecord) -> String {
+    let edition = web.settings.editions.label(&record.tenant.edition);
+    let is_revoked =
+        entitlement::current(&record.entitlements).is_some_and(|current| !current.is_active());
+    if is_revoked {
+        web.text(language, "edition_revoked", &[("edition", edition)])
+    } else {
+        edition.to_owned()
+    }
+}
+
+/// Time of an appliance's last check-in.
 pub(super) fn last_check_in(web: &WebPages, language: Language, appliance: &Appliance) -> String {
-    let at = appliance.last_check_in_at.map(|at| minute(web.texts(language), at));
+    let at = appliance.last_check_in_at.map(|at| date_time(web.texts(language), at));
     at.unwrap_or_else(|| web.text(language, "never", &[]))
 }
 
-/// Until when an appliance's license holds.
+/// End of an appliance's license, or that the appliance is revoked.
 pub(super) fn license_until(web: &WebPages, language: Language, appliance: &Appliance) -> String {
     match (&appliance.license, appliance.revoked_at) {
         (_, Some(_)) => web.text(language, "revoked", &[]),
-        (Some(license), None) => minute(web.texts(language), license.expires_at),
+        (Some(license), None) => date_time(web.texts(language), license.expires_at),
         (None, None) => "–".to_owned(),
     }
 }
 
-/// How many appliances there are beyond the `shown` ones, where there are.
+/// A note about the appliances beyond the first `shown`, if there are more.
 pub(super) fn more_appliances(
     web: &WebPages,
     language: Language,
@@ -59,19 +69,19 @@ pub(super) fn more_appliances(
     Some(web.text(language, "more_appliances", &[("more", &more.to_string())]))
 }
 
-/// What a letter weighs in a page, in bytes: those of HTML's own are written out.
-fn weight(letter: char) -> usize {
+/// Size of a letter in a page, in bytes, with HTML's own letters escaped.
+fn escaped_len(letter: char) -> usize {
     if matches!(letter, '&' | '<' | '>' | '"' | '\'' | '/') { 6 } else { letter.len_utf8() }
 }
 
-/// So much of a text as a page has room for, in bytes as it is written.
-pub(super) fn truncate(text: &str, heaviest: usize) -> String {
+/// Cuts a text to at most `limit` bytes as they are written to the page.
+pub(super) fn truncate(text: &str, limit: usize) -> String {
     let mut total = 0;
-    let too_much = text.char_indices().find(|(_, letter)| {
-        total += weight(*letter);
-        total > heaviest
+    let first_beyond = text.char_indices().find(|(_, letter)| {
+        total += escaped_len(*letter);
+        total > limit
     });
-    match too_much {
+    match first_beyond {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
@@ -83,23 +93,23 @@ mod tests {
     use crate::web::language::catalogues;
 
     #[test]
-    fn moments_are_in_the_readers_form() {
+    fn times_have_the_readers_format() {
         let all = catalogues().unwrap();
         let at = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
-        for (language, shown_day, shown_minute) in [
+        for (language, expected_date, expected_time) in [
             (Language::English, "15 January 2027", "15 Jan 2027, 08:00 UTC"),
             (Language::German, "15.01.2027", "15.01.2027, 08:00 UTC"),
         ] {
             assert_eq!(
-                (day(&all[&language], at), minute(&all[&language], at)),
-                (shown_day.into(), shown_minute.into())
+                (date(&all[&language], at), date_time(&all[&language], at)),
+                (expected_date.into(), expected_time.into())
             );
         }
     }
 
     #[test]
-    fn a_long_text_is_cut_between_letters() {
-        for (text, longest, shown) in [
+    fn long_text_is_cut_between_letters() {
+        for (text, limit, expected) in [
             ("abc", 3, "abc"),
             ("abcd", 3, "abc…"),
             ("äöü€", 4, "äö…"),
@@ -107,7 +117,7 @@ mod tests {
             ("a'b", 6, "a…"),
             ("", 0, ""),
         ] {
-            assert_eq!(truncate(text, longest), shown);
+            assert_eq!(truncate(text, limit), expected);
         }
     }
 }

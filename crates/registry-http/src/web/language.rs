@@ -1,4 +1,4 @@
-//! The languages of the pages, and which one a reader wants.
+//! The languages of the pages, and the choice of one for each request.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,25 +20,25 @@ const ALL: [(Language, &str, &str); 2] = [
     (Language::German, "de", include_str!("../../catalogue/de.json")),
 ];
 
-/// All texts of a language, by their names.
+/// All texts of a language, by their keys.
 pub(crate) type Catalogue = BTreeMap<String, String>;
 
-/// The catalogues.
+/// Parses the catalogues of all languages.
 pub(crate) fn catalogues() -> Result<BTreeMap<Language, Catalogue>, serde_json::Error> {
     ALL.iter().map(|(language, _, text)| Ok((*language, serde_json::from_str(text)?))).collect()
 }
 
 impl Language {
-    /// What the reader's browser asks for.
+    /// Returns the language that the browser prefers.
     pub(super) fn of_headers(headers: &HeaderMap) -> Self {
         let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        Self::of(accepted.unwrap_or_default())
+        Self::of_accepted(accepted.unwrap_or_default())
     }
 
-    /// The first of the reader's languages, by their weight, that there is a catalogue for; else
+    /// Returns the language with a catalogue that has the highest weight in `Accept-Language`, or
     /// English.
-    fn of(accepted: &str) -> Self {
-        let mut wanted: Vec<(f32, &str)> = accepted
+    fn of_accepted(accepted: &str) -> Self {
+        let mut ranges: Vec<(f32, &str)> = accepted
             .split(',')
             .filter_map(|part| {
                 let (range, weight) = part.split_once(';').unwrap_or((part, "q=1"));
@@ -47,13 +47,13 @@ impl Language {
             })
             .filter(|(weight, _)| *weight > 0.0 && *weight <= 1.0)
             .collect();
-        // Stable: of the same weight, the first one named.
-        wanted.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+        // The sort is stable: of two with the same weight, the first in the header wins.
+        ranges.sort_by(|(left, _), (right, _)| right.total_cmp(left));
         let known = |range: &str| {
             let primary = range.split('-').next().unwrap_or_default().to_ascii_lowercase();
             ALL.iter().find(|(_, name, _)| *name == primary).map(|(language, ..)| *language)
         };
-        wanted.into_iter().find_map(|(_, range)| known(range)).unwrap_or(Self::English)
+        ranges.into_iter().find_map(|(_, range)| known(range)).unwrap_or(Self::English)
     }
 }
 
@@ -70,13 +70,13 @@ mod tests {
     use registry_core::audit::Action;
     use registry_core::mail::MailState;
     use registry_core::registry::directory::NewestCode;
-    use registry_core::signup::Mistake;
+    use registry_core::signup::FieldError;
     use registry_core::tenant::TenantStatus;
 
     use super::*;
 
     #[test]
-    fn the_reader_gets_the_first_language_there_is() {
+    fn preferred_language_is_chosen() {
         for (accepted, language) in [
             ("", Language::English),
             ("de", Language::German),
@@ -90,45 +90,46 @@ mod tests {
             ("en; q=0, de; q=1", Language::German),
             ("de;q=inf, en", Language::English),
         ] {
-            assert_eq!(Language::of(accepted), language, "{accepted}");
+            assert_eq!(Language::of_accepted(accepted), language, "{accepted}");
         }
     }
 
     #[test]
-    fn every_word_of_ours_has_a_text() {
+    fn every_enum_value_has_a_label() {
         let english = catalogues().unwrap().remove(&Language::English).unwrap();
-        let words: [(&str, Vec<&str>); 6] = [
+        let values: [(&str, Vec<&str>); 6] = [
             ("action", Action::ALL.iter().map(|it| it.as_str()).collect()),
             ("code", NewestCode::ALL.iter().map(|it| it.as_str()).collect()),
             ("mail", MailState::ALL.iter().map(|it| it.as_str()).collect()),
             ("status", TenantStatus::ALL.iter().map(|it| it.as_str()).collect()),
-            ("wrong", Mistake::ALL.iter().map(|it| it.as_str()).collect()),
+            ("mistake", FieldError::ALL.iter().map(|it| it.as_str()).collect()),
             ("kind", vec!["install_code", "install_code_reissued", "portal_link"]),
         ];
-        for (kind, words) in words {
-            for word in words {
-                assert!(english.contains_key(&format!("{kind}_{word}")), "{kind}_{word}");
+        for (kind, values) in values {
+            for value in values {
+                assert!(english.contains_key(&format!("{kind}_{value}")), "{kind}_{value}");
             }
         }
     }
 
     #[test]
-    fn every_text_stands_in_every_language() {
+    fn catalogues_have_the_same_keys_and_placeholders() {
         let catalogues = catalogues().unwrap();
-        let names = |language| catalogues[&language].keys().collect::<Vec<_>>();
-        assert_eq!(names(Language::English), names(Language::German));
-        let gaps = |text: &str| {
-            let mut gaps: Vec<_> = text
+        let keys = |language| catalogues[&language].keys().collect::<Vec<_>>();
+        assert_eq!(keys(Language::English), keys(Language::German));
+        let placeholders = |text: &str| {
+            let mut names: Vec<_> = text
                 .split('{')
                 .skip(1)
                 .map(|it| it.split('}').next().unwrap().to_owned())
                 .collect();
-            gaps.sort();
-            gaps
+            names.sort();
+            names
         };
-        for (name, text) in &catalogues[&Language::English] {
-            assert!(!text.trim().is_empty(), "{name}");
-            assert_eq!(gaps(text), gaps(&catalogues[&Language::German][name]), "{name}");
+        for (key, text) in &catalogues[&Language::English] {
+            let german = &catalogues[&Language::German][key];
+            assert!(!text.trim().is_empty() && !german.trim().is_empty(), "{key}");
+            assert_eq!(placeholders(text), placeholders(german), "{key}");
         }
     }
 }

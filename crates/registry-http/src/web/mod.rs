@@ -1,5 +1,6 @@
-//! The customer's door: the page to register on, and the portal; and the operators' console.
-//! Server-rendered; they work without JavaScript, and have none.
+//! The web pages: registration and portal for customers, and the console for operators.
+//!
+//! The pages are rendered on the server and contain no JavaScript.
 
 mod console;
 mod errors;
@@ -19,45 +20,46 @@ use axum::middleware::{self, from_fn_with_state};
 use axum::response::{Redirect, Response};
 use axum::routing::get;
 
-use self::errors::PAGES;
+use self::errors::{PAGES, expired_form_page};
 use self::language::Language;
-use self::pages::Side;
+use self::pages::Audience;
 use crate::app::AppState;
 use crate::problem::ApiError;
 
 pub(crate) use errors::PageErrors;
 pub use pages::{WebPages, WebPagesError, WebSettings};
 
-/// The pages' paths; none where the vendor has pages of its own.
+/// The routes of the pages.
 pub(crate) fn routes(app: &AppState) -> Router<AppState> {
     Router::new()
         .route("/", get(|| async { Redirect::to("/signup") }))
-        .route("/signup", get(signup::show).post(signup::register))
-        .route("/portal", get(portal::show))
-        .route("/portal/sign-in", get(portal::ask).post(portal::mail_link))
-        .route("/portal/sign-in/{token}", get(portal::link).post(portal::sign_in))
+        .route("/signup", get(signup::signup_page).post(signup::register))
+        .route("/portal", get(portal::portal_page))
+        .route("/portal/sign-in", get(portal::sign_in_page).post(portal::send_link))
+        .route("/portal/sign-in/{token}", get(portal::sign_in_link_page).post(portal::sign_in))
         .route("/portal/sign-out", get(|| async { Redirect::to("/portal") }).post(portal::sign_out))
         .route("/portal/download", get(portal::download))
         .route(
             "/portal/tenants/{tenant_id}/reissue",
-            get(portal::reissue).post(portal::reissue_now),
+            get(portal::reissue_page).post(portal::reissue),
         )
         .merge(console::routes())
-        .merge(with_a_slash())
-        .route("/assets/pages.css", get(style))
-        .route_layer(from_fn_with_state(app.clone(), guard))
+        .merge(trailing_slash_redirects())
+        .route("/assets/pages.css", get(stylesheet))
+        .route_layer(from_fn_with_state(app.clone(), protect))
 }
 
-/// A path with a slash at its end is the path without.
-fn with_a_slash() -> Router<AppState> {
+/// Redirects `/portal/` to `/portal`, and so on.
+fn trailing_slash_redirects() -> Router<AppState> {
     PAGES.into_iter().fold(Router::new(), |router, path| {
         router.route(&format!("{path}/"), get(move || async move { Redirect::to(path) }))
     })
 }
 
-/// Whether the page that sent a form is one of ours: browsers say so in `Sec-Fetch-Site` (W3C Fetch
-/// Metadata), and over plain http in `Origin` (RFC 6454). Programs send neither.
-fn is_own(headers: &HeaderMap, public_url: &str) -> bool {
+/// True if a form was sent from one of our pages, or by a program. Browsers name the sending site
+/// in `Sec-Fetch-Site` (W3C Fetch Metadata), over plain http in `Origin` (RFC 6454). Programs send
+/// neither header.
+fn is_same_origin(headers: &HeaderMap, public_url: &str) -> bool {
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = header("sec-fetch-site") {
         return matches!(site, "same-origin" | "none");
@@ -67,31 +69,33 @@ fn is_own(headers: &HeaderMap, public_url: &str) -> bool {
         let (_, rest) = url.split_once("://")?;
         rest.split('/').next().map(str::to_ascii_lowercase)
     };
-    let from = authority(origin);
-    from.is_some()
-        && (from == header("host").map(str::to_ascii_lowercase) || from == authority(public_url))
+    let sender = authority(origin);
+    sender.is_some()
+        && (sender == header("host").map(str::to_ascii_lowercase)
+            || sender == authority(public_url))
 }
 
-async fn style(State(app): State<AppState>) -> Result<Response, ApiError> {
-    app.web()?.style()
+async fn stylesheet(State(app): State<AppState>) -> Result<Response, ApiError> {
+    app.web()?.stylesheet()
 }
 
-/// What every page has in its headers; and no form of another site is taken.
-async fn guard(
+/// Refuses forms of other sites, and adds the headers that every page has.
+async fn protect(
     State(app): State<AppState>,
     request: Request,
     next: middleware::Next,
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let response = if request.method() == Method::POST
-        && !is_own(request.headers(), &web.settings.public_url)
-    {
-        let again = request.uri().path();
-        errors::stale(web, (Language::of_headers(request.headers()), Side::of(again)), again)?
+    let is_foreign_form = request.method() == Method::POST
+        && !is_same_origin(request.headers(), &web.settings.public_url);
+    let response = if is_foreign_form {
+        let path = request.uri().path();
+        let reader = (Language::of_headers(request.headers()), Audience::of_path(path));
+        expired_form_page(web, reader, path)?
     } else {
         next.run(request).await
     };
-    Ok(web.secured(response))
+    Ok(web.with_page_headers(response))
 }
 
 #[cfg(test)]
@@ -99,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms_of_other_sites_are_told_by_what_browsers_say() {
+    fn forms_of_other_sites_are_recognized() {
         for (site, origin, expected) in [
             ("", "", true),
             ("same-origin", "", true),
@@ -120,7 +124,8 @@ mod tests {
                     headers.insert(name, value.parse().unwrap());
                 }
             }
-            assert_eq!(is_own(&headers, "https://registry.example/"), expected, "{site} {origin}");
+            let public_url = "https://registry.example/";
+            assert_eq!(is_same_origin(&headers, public_url), expected, "{site} {origin}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The pages, out of their templates and catalogues.
+//! Renders the web pages from their templates and catalogues.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use registry_core::edition::EditionCatalogue;
 use registry_core::signup::SelfService;
 use serde_json::Value;
 
@@ -16,10 +17,10 @@ use crate::problem::ApiError;
 const TEMPLATES: [(&str, &str); 14] = [
     ("layout.html", include_str!("../../templates/web/layout.html")),
     ("signup.html", include_str!("../../templates/web/signup.html")),
-    ("done.html", include_str!("../../templates/web/done.html")),
+    ("signup_sent.html", include_str!("../../templates/web/signup_sent.html")),
     ("message.html", include_str!("../../templates/web/message.html")),
     ("sign_in.html", include_str!("../../templates/web/sign_in.html")),
-    ("link.html", include_str!("../../templates/web/link.html")),
+    ("sign_in_link.html", include_str!("../../templates/web/sign_in_link.html")),
     ("portal.html", include_str!("../../templates/web/portal.html")),
     ("reissue.html", include_str!("../../templates/web/reissue.html")),
     ("console_layout.html", include_str!("../../templates/web/console_layout.html")),
@@ -30,33 +31,35 @@ const TEMPLATES: [(&str, &str); 14] = [
     ("pages.css", include_str!("../../templates/web/pages.css")),
 ];
 
-/// What a vendor sets for the pages.
+/// The vendor's settings for the web pages.
 #[derive(Clone, Debug)]
 pub struct WebSettings {
-    /// The branding: `product`, `vendor`, `color`, `on_color`, `logo_url`, `support_link`, as mails
-    /// have it.
+    /// The branding, as the mail templates have it: `product`, `vendor`, `color`, `on_color`,
+    /// `logo_url`, `support_link`.
     pub brand: Value,
-    /// What customers register by themselves.
+    /// All editions, with the labels that people read.
+    pub editions: EditionCatalogue,
+    /// Editions and products that customers register without the vendor.
     pub self_service: SelfService,
-    /// Where customers buy other editions.
+    /// URL at which customers buy the other editions. `{edition}` in it is replaced.
     pub checkout_url: Option<String>,
-    /// Where the pages are reached. Where that is https, cookies go nowhere else.
+    /// URL of the pages. If it is https, cookies are sent over https only.
     pub public_url: String,
 }
 
 impl WebSettings {
-    /// Whether the pages are reached over https, and cookies go nowhere else.
+    /// True if the pages are reached over https.
     pub(super) fn is_secure(&self) -> bool {
         self.public_url.starts_with("https://")
     }
 }
 
-/// Why there are no pages.
+/// The web pages could not be loaded.
 #[derive(Debug, thiserror::Error)]
-#[error("the pages cannot be read: {0}")]
+#[error("the web pages cannot be loaded: {0}")]
 pub struct WebPagesError(String);
 
-/// The pages.
+/// The web pages of customers and operators.
 pub struct WebPages {
     pub(crate) settings: WebSettings,
     templates: Environment<'static>,
@@ -64,34 +67,39 @@ pub struct WebPages {
     headers: HeaderMap,
 }
 
-/// Which side of the door a page is on.
+/// The people that a page is written for.
 #[derive(Clone, Copy)]
-pub(crate) enum Side {
+pub(crate) enum Audience {
     Customers,
     Operators,
 }
 
-impl Side {
-    /// The side that a path is on.
-    pub(super) fn of(path: &str) -> Self {
+impl Audience {
+    /// Returns the audience of the page at this path.
+    pub(super) fn of_path(path: &str) -> Self {
         if path.starts_with("/console") { Self::Operators } else { Self::Customers }
     }
 
-    fn layout(self) -> &'static str {
+    /// Returns the first value for customers, the second for operators.
+    pub(super) fn pick<T>(self, for_customers: T, for_operators: T) -> T {
         match self {
-            Self::Customers => "layout.html",
-            Self::Operators => "console_layout.html",
+            Self::Customers => for_customers,
+            Self::Operators => for_operators,
         }
+    }
+
+    fn layout(self) -> &'static str {
+        self.pick("layout.html", "console_layout.html")
     }
 }
 
-/// A page is shown as it is, also where its status is an error's.
+/// A response extension: the response is a page already, also if its status is an error.
 #[derive(Clone, Copy)]
 pub(crate) struct AlreadyPage;
 
 /// The headers of every page.
 fn headers(settings: &WebSettings) -> HeaderMap {
-    // The logo is the only thing that comes from elsewhere.
+    // Only the logo is loaded from another host.
     let logo = settings
         .brand
         .get("logo_url")
@@ -104,7 +112,8 @@ fn headers(settings: &WebSettings) -> HeaderMap {
         .and_then(|url| Some(format!(" {}://{}", url.scheme_str()?, url.authority()?)))
         .filter(is_plain);
     let policy = format!(
-        "default-src 'none'; style-src 'self'; img-src 'self'{}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        "default-src 'none'; style-src 'self'; img-src 'self'{}; form-action 'self'; \
+         frame-ancestors 'none'; base-uri 'none'",
         origin.unwrap_or_default()
     );
     let mut headers = HeaderMap::new();
@@ -112,7 +121,7 @@ fn headers(settings: &WebSettings) -> HeaderMap {
         (header::CONTENT_SECURITY_POLICY, policy.as_str()),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // The browser says in `Origin` where our own forms come from, and tells others nothing.
+        // The browser sends `Origin` with our own forms, and no referrer to other sites.
         (header::REFERRER_POLICY, "same-origin"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::VARY, "accept-language"),
@@ -124,7 +133,7 @@ fn headers(settings: &WebSettings) -> HeaderMap {
             .filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))),
     );
     if settings.is_secure() {
-        // Browsers that were here once come by https only, for a year (RFC 6797).
+        // For a year, browsers use https only (RFC 6797).
         headers.insert(
             header::STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=31536000"),
@@ -133,27 +142,28 @@ fn headers(settings: &WebSettings) -> HeaderMap {
     headers
 }
 
-/// Fills the `{gaps}` of a text; what fills them is not looked through again.
-fn filled(text: &str, gaps: &[(&str, &str)]) -> String {
-    let (mut filled, mut rest) = (String::with_capacity(text.len()), text);
+/// Replaces the `{placeholders}` of a text by their values. Braces in a value stay as they are.
+fn interpolate(text: &str, values: &[(&str, &str)]) -> String {
+    let (mut result, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, after)) = rest.split_once('{') {
-        let gap = after.split_once('}').and_then(|(name, tail)| {
-            let (_, value) = gaps.iter().find(|(gap, _)| *gap == name)?;
+        let replacement = after.split_once('}').and_then(|(name, tail)| {
+            let (_, value) = values.iter().find(|(placeholder, _)| *placeholder == name)?;
             Some((*value, tail))
         });
-        let (value, tail) = gap.unwrap_or(("{", after));
-        filled.push_str(before);
-        filled.push_str(value);
+        let (value, tail) = replacement.unwrap_or(("{", after));
+        result.push_str(before);
+        result.push_str(value);
         rest = tail;
     }
-    filled + rest
+    result + rest
 }
 
 impl WebPages {
-    /// Reads the pages.
+    /// Loads the templates and the catalogues.
     pub fn new(settings: WebSettings) -> Result<Self, WebPagesError> {
         let mut templates = Environment::new();
-        // A text that is missing fails the page's test; whether something is there may be asked.
+        // A page with an undefined value fails, so its test finds it. Only an `if` may test an
+        // undefined value.
         templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         templates.set_auto_escape_callback(|name| {
             if name == "pages.css" { AutoEscape::None } else { AutoEscape::Html }
@@ -168,26 +178,26 @@ impl WebPages {
         Ok(Self { settings, templates, catalogues, headers })
     }
 
-    /// With what every page has in its headers, but for those that it has already.
-    pub(super) fn secured(&self, mut response: Response) -> Response {
+    /// Adds the headers of every page, except those that the response has already.
+    pub(super) fn with_page_headers(&self, mut response: Response) -> Response {
         for (name, value) in &self.headers {
             response.headers_mut().entry(name).or_insert_with(|| value.clone());
         }
         response
     }
 
-    /// The texts of a language.
+    /// The catalogue of a language.
     pub(crate) fn texts(&self, language: Language) -> &Catalogue {
-        // There is one of each: all are read when the door is made.
-        static NONE: Catalogue = Catalogue::new();
-        self.catalogues.get(&language).unwrap_or(&NONE)
+        // Never used: `new` loads the catalogue of every language.
+        static EMPTY: Catalogue = Catalogue::new();
+        self.catalogues.get(&language).unwrap_or(&EMPTY)
     }
 
-    /// A text with its gaps filled.
-    pub(crate) fn text(&self, language: Language, name: &str, gaps: &[(&str, &str)]) -> String {
-        let text = self.texts(language).get(name);
-        debug_assert!(text.is_some(), "no text is called {name}");
-        filled(text.map_or("", String::as_str), gaps)
+    /// Returns the text with this key, with its placeholders replaced.
+    pub(crate) fn text(&self, language: Language, key: &str, values: &[(&str, &str)]) -> String {
+        let text = self.texts(language).get(key);
+        debug_assert!(text.is_some(), "the catalogue has no text `{key}`");
+        interpolate(text.map_or("", String::as_str), values)
     }
 
     pub(crate) fn page(
@@ -197,51 +207,57 @@ impl WebPages {
         status: StatusCode,
         values: minijinja::Value,
     ) -> Result<Response, ApiError> {
-        let all = context! { t => Serde(self.texts(language)), brand => Serde(&self.settings.brand), ..values };
+        let all = context! {
+            t => Serde(self.texts(language)),
+            brand => Serde(&self.settings.brand),
+            ..values
+        };
         let rendered = self.templates.get_template(name).and_then(|template| template.render(all));
         let page = rendered.map_err(|error| {
-            ApiError::internal(format!("the page {name} cannot be shown: {error}"))
+            ApiError::internal(format!("the page {name} cannot be rendered: {error}"))
         })?;
         Ok((status, Extension(AlreadyPage), Html(page)).into_response())
     }
 
-    /// The style of all pages.
-    pub(crate) fn style(&self) -> Result<Response, ApiError> {
+    /// The stylesheet of all pages.
+    pub(crate) fn stylesheet(&self) -> Result<Response, ApiError> {
         let template = self.templates.get_template("pages.css");
-        let style = template.and_then(|template| {
+        let stylesheet = template.and_then(|template| {
             template.render(context! { brand => Serde(&self.settings.brand) })
         });
-        let style = style
-            .map_err(|error| ApiError::internal(format!("the style cannot be made: {error}")))?;
+        let stylesheet = stylesheet.map_err(|error| {
+            ApiError::internal(format!("the stylesheet cannot be rendered: {error}"))
+        })?;
         let headers = [
             (header::CONTENT_TYPE, "text/css; charset=utf-8"),
             (header::CACHE_CONTROL, "max-age=600"),
         ];
-        Ok((headers, style).into_response())
+        Ok((headers, stylesheet).into_response())
     }
 
-    /// A page that says one thing, on this side of the door.
+    /// A page with a title (by its key), a text and, optionally, a link: its path and the key of
+    /// its label.
     pub(crate) fn message(
         &self,
-        (language, side): (Language, Side),
+        (language, audience): (Language, Audience),
         status: StatusCode,
         (title, text): (&str, String),
         link: Option<(&str, &str)>,
     ) -> Result<Response, ApiError> {
         let (title, texts) = (self.text(language, title, &[]), self.texts(language));
         let (link, link_text) =
-            link.map(|(to, name)| (to.to_owned(), texts.get(name).cloned())).unzip();
-        let values = context! { layout => side.layout(), title, text, link, link_text };
+            link.map(|(path, label)| (path.to_owned(), texts.get(label).cloned())).unzip();
+        let values = context! { layout => audience.layout(), title, text, link, link_text };
         self.page("message.html", language, status, values)
     }
 
-    /// What one of our words is called: a status, an action. One that no text is written for is
-    /// shown as it is.
-    pub(crate) fn word(&self, language: Language, kind: &str, word: &str) -> String {
+    /// Returns the label of an enum's value, such as a status or an action. A value without a text
+    /// in the catalogue is its own label.
+    pub(crate) fn label(&self, language: Language, kind: &str, value: &str) -> String {
         self.texts(language)
-            .get(&format!("{kind}_{word}"))
+            .get(&format!("{kind}_{value}"))
             .cloned()
-            .unwrap_or_else(|| word.to_owned())
+            .unwrap_or_else(|| value.to_owned())
     }
 }
 
@@ -250,8 +266,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_are_filled_once() {
-        let gaps = [("company", "{email}"), ("email", "a@b")];
+    fn placeholders_are_replaced_once() {
+        let values = [("company", "{email}"), ("email", "a@b")];
         for (text, expected) in [
             ("For {company}: to {email}.", "For {email}: to a@b."),
             ("{email}{email}", "a@ba@b"),
@@ -259,7 +275,7 @@ mod tests {
             ("{{email}}", "{a@b}"),
             ("", ""),
         ] {
-            assert_eq!(filled(text, &gaps), expected);
+            assert_eq!(interpolate(text, &values), expected);
         }
     }
 }

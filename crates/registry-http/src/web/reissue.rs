@@ -1,4 +1,5 @@
-//! A fresh code, from either side of the door: it goes by mail, and no page shows it.
+//! Re-issues an install code from the portal or the console. The code is mailed, and no page shows
+//! it.
 
 use registry_core::audit::Actor;
 use registry_core::id::TenantId;

@@ -1,4 +1,4 @@
-//! Who looks at the portal or the console: the session in a cookie.
+//! Sessions of the portal and the console. The browser keeps a session's token in a cookie.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{COOKIE, SET_COOKIE};
@@ -19,9 +19,10 @@ use super::pages::WebPages;
 use crate::app::AppState;
 use crate::problem::ApiError;
 
-/// The cookie's name: one browser may be signed in in both roles. Over https, with the prefix by
-/// which browsers take it from this host only (RFC 6265bis §4.1.3.2).
-fn session(role: Role, is_secure: bool) -> &'static str {
+/// Returns the cookie's name. Each role has one, since a browser may be signed in in both roles.
+/// Over https, the name has the prefix of cookies that browsers accept from this host only (RFC
+/// 6265bis §4.1.3.2).
+fn cookie_name(role: Role, is_secure: bool) -> &'static str {
     match (role, is_secure) {
         (Role::Customer, true) => "__Host-registry-session",
         (Role::Customer, false) => "registry-session",
@@ -35,12 +36,12 @@ fn session(role: Role, is_secure: bool) -> &'static str {
 #[serde(default)]
 pub(super) struct SessionForm {
     pub(super) csrf: String,
-    /// Which form it is: sent twice, it is one change.
+    /// The form's id: a form that is sent twice is one change.
     pub(super) form: String,
     pub(super) everywhere: String,
 }
 
-/// Somebody who is signed in.
+/// A signed-in session.
 pub(crate) struct Session {
     pub(crate) principal: Principal,
     pub(crate) token: SignInToken,
@@ -53,34 +54,36 @@ pub(crate) struct Customer {
 }
 
 impl Session {
-    /// What every form of this session carries; another site does not know it.
+    /// The secret in every form of this session. Other sites do not know it.
     pub(crate) fn csrf(&self) -> String {
         hex(&Sha256::digest(format!("csrf {}", self.token.expose())))
     }
 
-    /// Who acts in a customer's session, for the audit.
-    pub(crate) fn acts_from(&self, source: Source) -> Actor {
+    /// True if a form carries this session's secret.
+    pub(crate) fn csrf_matches(&self, csrf: &str) -> bool {
+        self.csrf().as_bytes().ct_eq(csrf.as_bytes()).into()
+    }
+
+    /// The actor for the audit, in a customer's session.
+    pub(crate) fn customer_actor(&self, source: Source) -> Actor {
         Actor::customer(&self.principal.name, source)
     }
 
-    /// What a page is told with that something was done: no link that another made says so.
-    pub(crate) fn done(&self, what: &str) -> String {
-        hex(&Sha256::digest(format!("done {what} {}", self.token.expose())))[..16].to_owned()
-    }
-
-    pub(crate) fn has(&self, csrf: &str) -> bool {
-        self.csrf().as_bytes().ct_eq(csrf.as_bytes()).into()
+    /// The value of `?done=` after an action. It is a secret of the session, so a link from
+    /// somebody else cannot show the notice.
+    pub(crate) fn done_value(&self, action: &str) -> String {
+        hex(&Sha256::digest(format!("done {action} {}", self.token.expose())))[..16].to_owned()
     }
 }
 
-/// The customer, if somebody is signed in.
+/// The customer, if one is signed in.
 pub(crate) struct OptionalCustomer(pub(crate) Option<Customer>);
 
 impl FromRequestParts<AppState> for OptionalCustomer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let session = signed_in(parts, app, Role::Customer).await?;
+        let session = find_session(parts, app, Role::Customer).await?;
         let customer = |session: Session| Customer {
             contact: EmailAddress::from_stored(session.principal.name.clone()),
             session,
@@ -100,13 +103,14 @@ impl FromRequestParts<AppState> for Customer {
     }
 }
 
-/// Who is signed in in this role, if anybody is.
-pub(super) async fn signed_in(
+/// Finds the request's session in this role, if there is one.
+pub(super) async fn find_session(
     parts: &Parts,
     app: &AppState,
     role: Role,
 ) -> Result<Option<Session>, ApiError> {
-    for token in tokens(&parts.headers, session(role, app.web()?.settings.is_secure())) {
+    let name = cookie_name(role, app.web()?.settings.is_secure());
+    for token in cookie_tokens(&parts.headers, name) {
         if let Some(principal) = app.registry.session(&token).await?
             && principal.role == role
         {
@@ -116,24 +120,24 @@ pub(super) async fn signed_in(
     Ok(None)
 }
 
-/// Another page of this host may have set a cookie of the same name: each that looks like one of
-/// ours is tried, but not many.
-fn tokens(headers: &HeaderMap, cookie: &str) -> Vec<SignInToken> {
+/// Returns the tokens in cookies of this name, at most four. There may be several: another page of
+/// this host can set a cookie of the same name.
+fn cookie_tokens(headers: &HeaderMap, cookie: &str) -> Vec<SignInToken> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs =
         cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let ours = pairs.filter(|(name, value)| *name == cookie && value.len() == 64).take(4);
-    ours.map(|(_, value)| SignInToken::new(value.to_owned())).collect()
+    let tokens = pairs.filter(|(name, value)| *name == cookie && value.len() == 64).take(4);
+    tokens.map(|(_, value)| SignInToken::new(value.to_owned())).collect()
 }
 
-/// Goes to a path with the session's cookie, or with one that ends it.
-pub(super) fn with_cookie(
+/// Redirects to a path and sets the session's cookie, or deletes the cookie if `token` is `None`.
+pub(super) fn redirect_with_cookie(
     web: &WebPages,
     role: Role,
     token: Option<&SignInToken>,
-    to: &str,
+    path: &str,
 ) -> Response {
-    let mut response = Redirect::to(to).into_response();
+    let mut response = Redirect::to(path).into_response();
     if let Some(cookie) = cookie(role, token, web.settings.is_secure()) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
@@ -143,9 +147,9 @@ pub(super) fn with_cookie(
 fn cookie(role: Role, token: Option<&SignInToken>, is_secure: bool) -> Option<HeaderValue> {
     let value = token.map(SignInToken::expose).unwrap_or_default();
     let age = if token.is_some() { "" } else { "; Max-Age=0" };
-    let name = session(role, is_secure);
+    let name = cookie_name(role, is_secure);
     let secure = if is_secure { "; Secure" } else { "" };
-    // Hexadecimal digits are fit for a header.
+    // Never `None`: a token has hexadecimal digits only, which a header may contain.
     HeaderValue::from_str(&format!(
         "{name}={value}; Path=/; HttpOnly; SameSite=Strict{age}{secure}"
     ))

@@ -1,4 +1,5 @@
-//! `/signup`: a customer registers. The code goes by mail only, which proves the inbox.
+//! `/signup`: customers register a company. The install code is sent by mail only, which proves
+//! that the address is theirs.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -7,75 +8,83 @@ use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::audit::Actor;
 use registry_core::edition::EditionName;
+use registry_core::rate_limit::Source;
 use registry_core::refusal::Refusal;
 use registry_core::registry::idempotency::IdempotencyKey;
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::sign_in::MailRequest;
-use registry_core::signup::{self, Mistake, chosen};
+use registry_core::signup::{self, FieldError, chosen};
 use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 
-use super::errors::why;
+use super::errors::refusal_text;
 use super::form::Form;
 use super::language::Language;
-use super::pages::WebPages;
+use super::pages::{Audience, WebPages};
 use crate::app::AppState;
 use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
 
-/// What was typed.
+/// The fields of the registration form.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Typed {
-    form: String,
+pub(crate) struct SignupForm {
+    #[serde(rename = "form")]
+    id: String,
     company_name: String,
     contact_name: String,
     contact_email: String,
     edition: String,
     product_code: String,
-    /// Nobody sees this field; programs fill it in.
+    /// A field that people do not see, and that spam programs fill in.
     leave_empty: String,
 }
 
-/// A field as it is shown.
 #[derive(Serialize)]
-struct Field {
+struct FieldView {
     name: &'static str,
     label: String,
     hint: Option<String>,
     kind: &'static str,
     autocomplete: &'static str,
     value: String,
-    needed: bool,
-    options: Vec<String>,
+    required: bool,
+    options: Vec<ChoiceView>,
     problem: Option<String>,
 }
 
-/// Something that is wrong with the form: with a field of it, or with all of it.
+/// A problem with one field of the form, or with the form as a whole.
 #[derive(Serialize)]
-struct Problem {
+struct FormProblem {
     field: Option<&'static str>,
-    /// What the field is called.
+    /// Label of the field.
     label: Option<String>,
     text: String,
 }
 
-impl Problem {
+impl FormProblem {
     fn new(web: &WebPages, language: Language, field: Option<&'static str>, text: String) -> Self {
-        Self { field, label: field.map(|field| web.text(language, named(field), &[])), text }
+        Self { field, label: field.map(|field| web.text(language, label_key(field), &[])), text }
     }
 }
 
-/// An edition that is bought elsewhere.
+/// An option of a field.
 #[derive(Serialize)]
-struct Bought<'a> {
+struct ChoiceView {
+    value: String,
+    label: String,
+}
+
+/// An edition that customers buy at the vendor's checkout.
+#[derive(Serialize)]
+struct EditionOffer<'a> {
     name: &'a str,
     url: String,
 }
 
-/// The name of a field's label.
-fn named(field: &str) -> &'static str {
+/// Returns the catalogue key of a field's label.
+fn label_key(field: &str) -> &'static str {
     match field {
         "company_name" => "signup_company",
         "contact_name" => "signup_name",
@@ -85,169 +94,210 @@ fn named(field: &str) -> &'static str {
     }
 }
 
-pub(crate) async fn show(
+pub(crate) async fn signup_page(
     State(app): State<AppState>,
     language: Language,
 ) -> Result<Response, ApiError> {
-    let typed = Typed { form: app.registry.draw_id().to_string(), ..Typed::default() };
-    form(&app, language, &typed, StatusCode::OK, &[])
+    let form = SignupForm { id: app.registry.new_id().to_string(), ..SignupForm::default() };
+    form_page(&app, language, &form, StatusCode::OK, &[])
 }
 
 pub(crate) async fn register(
     State(app): State<AppState>,
     Client(source): Client,
     language: Language,
-    Form(typed): Form<Typed>,
+    Form(form): Form<SignupForm>,
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let problems = check(web, language, &typed);
+    let problems = check(web, language, &form);
     if !problems.is_empty() {
-        return form(&app, language, &typed, StatusCode::UNPROCESSABLE_ENTITY, &problems);
+        return form_page(&app, language, &form, StatusCode::UNPROCESSABLE_ENTITY, &problems);
     }
-    if !typed.leave_empty.is_empty() {
-        tracing::info!(%source, "a form with every field filled in, as programs do, was dropped");
-        return done(web, language, &typed);
+    if !form.leave_empty.is_empty() {
+        tracing::info!(%source, "a registration form filled in by a program was dropped");
+        return sent_page(web, language, &form);
     }
-    let new = new_tenant(web, &typed);
-    let contact = EmailAddress::parse(&typed.contact_email)?;
-    let counted = app.registry.count_mail_request(
-        source,
-        MailRequest::Registration(&contact),
-        new.key.as_ref().map(IdempotencyKey::counted_by),
-    );
-    if let Err(refusal) = counted {
-        return refused(&app, language, typed, refusal.into());
-    }
-    let actor = Actor { name: "signup".to_owned(), source: source.to_string() };
-    match app.registry.tenant_register(new, actor).await {
-        Ok(_) => done(web, language, &typed),
-        Err(error) => refused(&app, language, typed, error.into()),
+    match register_tenant(&app, source, &form).await {
+        Ok(()) => sent_page(web, language, &form),
+        Err(error) => refused_page(&app, language, form, error),
     }
 }
 
-/// What goes wrong is said above the form, with all that was typed: a mistake, too much, a form
-/// that was sent before with other contents, or a failure of ours.
-fn refused(
+async fn register_tenant(
+    app: &AppState,
+    source: Source,
+    form: &SignupForm,
+) -> Result<(), ApiError> {
+    let new = new_tenant(app.web()?, form);
+    let contact = EmailAddress::parse(&form.contact_email)?;
+    let dedupe_digest = new.key.as_ref().map(IdempotencyKey::dedupe_digest);
+    app.registry.count_mail_request(source, MailRequest::Registration(&contact), dedupe_digest)?;
+    let actor = Actor { name: "signup".to_owned(), source: source.to_string() };
+    app.registry.tenant_register(new, actor).await?;
+    Ok(())
+}
+
+/// The form again, with all entries and the problem above it. Errors that are not about the form
+/// are returned.
+fn refused_page(
     app: &AppState,
     language: Language,
-    typed: Typed,
+    form: SignupForm,
     error: ApiError,
 ) -> Result<Response, ApiError> {
-    let web = app.web()?;
-    let (field, text, typed) = match &error.refusal {
-        Some(Refusal::KeyReused) => {
-            let fresh = Typed { form: app.registry.draw_id().to_string(), ..typed };
-            (Some("company_name"), web.text(language, "wrong_again", &[]), fresh)
-        }
-        Some(Refusal::Invalid { field, .. }) => {
-            (Some(*field), web.text(language, "wrong_text", &[]), typed)
-        }
-        Some(refusal @ Refusal::TooOften { .. }) => (None, why(web, language, refusal), typed),
-        None if error.status == StatusCode::SERVICE_UNAVAILABLE => {
-            (None, web.text(language, "busy", &[]), typed)
-        }
-        Some(_) | None => return Err(error),
+    let Some(problem) = problem_of(app.web()?, language, &error) else { return Err(error) };
+    let form = if error.refusal == Some(Refusal::KeyReused) {
+        // Under its old id, the form would be refused forever.
+        SignupForm { id: app.registry.new_id().to_string(), ..form }
+    } else {
+        form
     };
-    let mut page =
-        form(app, language, &typed, error.status, &[Problem::new(web, language, field, text)])?;
-    let again = error.into_response().headers().get(header::RETRY_AFTER).cloned();
-    page.headers_mut().extend(again.map(|again| (header::RETRY_AFTER, again)));
+    let mut page = form_page(app, language, &form, error.status, &[problem])?;
+    let retry_after = error.into_response().headers().get(header::RETRY_AFTER).cloned();
+    page.headers_mut().extend(retry_after.map(|value| (header::RETRY_AFTER, value)));
     Ok(page)
 }
 
-fn new_tenant(web: &WebPages, typed: &Typed) -> NewTenant {
+/// Returns an error as a problem of the form: an invalid entry, a form sent before with other
+/// entries, a rate limit, or an overloaded service.
+fn problem_of(web: &WebPages, language: Language, error: &ApiError) -> Option<FormProblem> {
+    let problem = |field, text| Some(FormProblem::new(web, language, field, text));
+    let text = |key: &str| web.text(language, key, &[]);
+    let Some(refusal) = &error.refusal else {
+        let is_overloaded = error.status == StatusCode::SERVICE_UNAVAILABLE;
+        return if is_overloaded { problem(None, text("overloaded")) } else { None };
+    };
+    if *refusal == Refusal::KeyReused {
+        problem(Some("company_name"), text("signup_form_reused"))
+    } else if let Refusal::Invalid { field, .. } = refusal {
+        problem(Some(*field), text("mistake_text"))
+    } else if matches!(refusal, Refusal::RateLimited { .. }) {
+        problem(None, refusal_text(web, (language, Audience::Customers), refusal))
+    } else {
+        None
+    }
+}
+
+fn new_tenant(web: &WebPages, form: &SignupForm) -> NewTenant {
     let fields = [
-        &typed.company_name,
-        &typed.contact_name,
-        &typed.contact_email,
-        &typed.edition,
-        &typed.product_code,
+        &form.company_name,
+        &form.contact_name,
+        &form.contact_email,
+        &form.edition,
+        &form.product_code,
     ];
-    let all = fields.map(|field| field.trim()).join("\u{1f}");
+    let content = fields.map(|field| field.trim()).join("\u{1f}");
     let service = &web.settings.self_service;
     NewTenant {
-        company_name: typed.company_name.clone(),
-        contact_name: Some(typed.contact_name.clone()),
-        contact_email: typed.contact_email.clone(),
-        edition: chosen(&service.editions, &typed.edition).to_owned(),
-        product_code: Some(chosen(&service.products, &typed.product_code).to_owned()),
+        company_name: form.company_name.clone(),
+        contact_name: Some(form.contact_name.clone()),
+        contact_email: form.contact_email.clone(),
+        edition: chosen(&service.editions, &form.edition).to_owned(),
+        product_code: Some(chosen(&service.products, &form.product_code).to_owned()),
         send_email: true,
-        key: form_key("signup".to_owned(), &typed.form, &all),
+        key: form_key("signup".to_owned(), &form.id, &content),
         ..NewTenant::default()
     }
 }
 
-/// Every mistake at once, beside its field.
-fn check(web: &WebPages, language: Language, typed: &Typed) -> Vec<Problem> {
-    let typed = signup::Typed {
-        company_name: &typed.company_name,
-        contact_name: &typed.contact_name,
-        contact_email: &typed.contact_email,
-        edition: &typed.edition,
-        product_code: &typed.product_code,
+/// Returns all mistakes in the form, each with its field.
+fn check(web: &WebPages, language: Language, form: &SignupForm) -> Vec<FormProblem> {
+    let typed = signup::SignupEntries {
+        company_name: &form.company_name,
+        contact_name: &form.contact_name,
+        contact_email: &form.contact_email,
+        edition: &form.edition,
+        product_code: &form.product_code,
     };
-    let problem = |(field, mistake): (&'static str, Mistake)| {
-        Problem::new(
-            web,
-            language,
-            Some(field),
-            web.text(language, &format!("wrong_{mistake}"), &[]),
-        )
+    let problem = |(field, mistake): (&'static str, FieldError)| {
+        let text = web.text(language, &format!("mistake_{mistake}"), &[]);
+        FormProblem::new(web, language, Some(field), text)
     };
     web.settings.self_service.mistakes(&typed).into_iter().map(problem).collect()
 }
 
-fn form(
+fn form_page(
     app: &AppState,
     language: Language,
-    typed: &Typed,
+    form: &SignupForm,
     status: StatusCode,
-    problems: &[Problem],
+    problems: &[FormProblem],
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let label = |name: &str| web.text(language, name, &[]);
-    let problem =
-        |name: &str| problems.iter().find(|it| it.field == Some(name)).map(|it| it.text.clone());
-    let field = |name, kind, autocomplete, value: &str, needed| Field {
-        name,
-        label: label(named(name)),
-        hint: None,
-        kind,
-        autocomplete,
-        value: value.to_owned(),
-        needed,
-        options: Vec::new(),
-        problem: problem(name),
-    };
-    let email = field("contact_email", "email", "email", &typed.contact_email, true);
-    let mut fields = vec![
-        field("company_name", "text", "organization", &typed.company_name, true),
-        field("contact_name", "text", "name", &typed.contact_name, false),
-        Field { hint: Some(label("signup_email_hint")), ..email },
-    ];
-    let edition = field("edition", "text", "off", &typed.edition, true);
-    let product = field("product_code", "text", "off", &typed.product_code, true);
-    let service = &web.settings.self_service;
-    for (choice, options) in [(edition, &service.editions), (product, &service.products)] {
-        if options.len() > 1 {
-            fields.push(Field { options: options.clone(), ..choice });
-        }
-    }
-    let editions = app.registry.settings().editions.names().map(EditionName::as_str);
-    let others = editions.filter(|name| !service.editions.iter().any(|it| it == name));
-    let bought: Vec<_> = match &web.settings.checkout_url {
-        Some(url) => {
-            others.map(|name| Bought { name, url: url.replace("{edition}", name) }).collect()
-        }
-        None => Vec::new(),
-    };
+    let (fields, offers) = (fields(web, language, form, problems), offers(app, web));
     let values = context! {
-        form => typed.form.clone(), fields => Serde(&fields), problems => Serde(problems), bought => Serde(&bought),
+        form => form.id.clone(),
+        fields => Serde(&fields),
+        problems => Serde(problems),
+        offers => Serde(&offers),
     };
     web.page("signup.html", language, status, values)
 }
 
-fn done(web: &WebPages, language: Language, typed: &Typed) -> Result<Response, ApiError> {
-    let lead = web.text(language, "done_lead", &[("email", typed.contact_email.trim())]);
-    web.page("done.html", language, StatusCode::OK, context! { lead })
+/// The fields of the form. Editions and products are fields only if there are several to choose
+/// from.
+fn fields(
+    web: &WebPages,
+    language: Language,
+    form: &SignupForm,
+    problems: &[FormProblem],
+) -> Vec<FieldView> {
+    let text = |key: &str| web.text(language, key, &[]);
+    let problem =
+        |name: &str| problems.iter().find(|it| it.field == Some(name)).map(|it| it.text.clone());
+    let field = |name, kind, autocomplete, value: &str, required| FieldView {
+        name,
+        label: text(label_key(name)),
+        hint: None,
+        kind,
+        autocomplete,
+        value: value.to_owned(),
+        required,
+        options: Vec::new(),
+        problem: problem(name),
+    };
+    let email = field("contact_email", "email", "email", &form.contact_email, true);
+    let mut fields = vec![
+        field("company_name", "text", "organization", &form.company_name, true),
+        field("contact_name", "text", "name", &form.contact_name, false),
+        FieldView { hint: Some(text("signup_email_hint")), ..email },
+    ];
+    let edition = field("edition", "text", "off", &form.edition, true);
+    let product = field("product_code", "text", "off", &form.product_code, true);
+    let service = &web.settings.self_service;
+    let edition_label = |name: &str| {
+        let edition = EditionName::new(name);
+        web.settings.editions.label(&edition).to_owned()
+    };
+    if let Some(options) = options(&service.editions, edition_label) {
+        fields.push(FieldView { options, ..edition });
+    }
+    if let Some(options) = options(&service.products, str::to_owned) {
+        fields.push(FieldView { options, ..product });
+    }
+    fields
+}
+
+/// The options to choose from, if there are several.
+fn options(names: &[String], label: impl Fn(&str) -> String) -> Option<Vec<ChoiceView>> {
+    let option = |name: &String| ChoiceView { value: name.clone(), label: label(name) };
+    (names.len() > 1).then(|| names.iter().map(option).collect())
+}
+
+/// The editions that customers cannot register here, with their checkout links.
+fn offers<'a>(app: &'a AppState, web: &WebPages) -> Vec<EditionOffer<'a>> {
+    let Some(url) = &web.settings.checkout_url else { return Vec::new() };
+    let catalogue = &app.registry.settings().editions;
+    let self_service = &web.settings.self_service.editions;
+    let is_sold = |name: &&EditionName| !self_service.iter().any(|it| it == name.as_str());
+    let offer = |name: &'a EditionName| EditionOffer {
+        name: catalogue.label(name),
+        url: url.replace("{edition}", name.as_str()),
+    };
+    catalogue.names().filter(is_sold).map(offer).collect()
+}
+
+fn sent_page(web: &WebPages, language: Language, form: &SignupForm) -> Result<Response, ApiError> {
+    let lead = web.text(language, "signup_sent_lead", &[("email", form.contact_email.trim())]);
+    web.page("signup_sent.html", language, StatusCode::OK, context! { lead })
 }

@@ -1,4 +1,4 @@
-//! The lists: tenants, mails, releases, silent appliances.
+//! The console's lists: tenants, mails, releases, and appliances that do not check in.
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -8,29 +8,28 @@ use minijinja::value::Serde;
 use registry_core::clock::Timestamp;
 use registry_core::edition::EditionName;
 use registry_core::mail::{MailQuery, MailState, QueuedMail};
-use registry_core::refusal::Refusal;
 use registry_core::registry::directory::{ListTenants, TenantSummary};
-use registry_core::store::{ListedRelease, SilentAppliance};
+use registry_core::store::{ListedRelease, OverdueAppliance};
 use registry_core::tenant::TenantStatus;
 use serde::{Deserialize, Serialize};
 
 use super::{Cell, Operator};
 use crate::app::AppState;
 use crate::problem::ApiError;
-use crate::web::formatting::{day, edition, last_check_in, license_until, minute};
+use crate::web::formatting::{date, date_time, edition, last_check_in, license_until};
 use crate::web::language::Language;
 use crate::web::pages::WebPages;
 
 /// The most rows of a page.
 const ROWS: u32 = 60;
-/// So many check-ins are missed before an appliance counts as silent.
+/// Number of missed check-ins from which on an appliance is listed.
 const MISSED: u32 = 2;
 
-/// What a list is narrowed by.
+/// The query of a list page: filters, cursor, and the last action.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ListFilter {
-    /// What was done just now.
+    /// Proof that an action has just succeeded, see `Session::done_value`.
     done: String,
     query: String,
     status: String,
@@ -39,65 +38,76 @@ pub(super) struct ListFilter {
     pub(super) cursor: String,
 }
 
-/// Something that a list can be narrowed by.
+/// A field of the filter form.
 #[derive(Serialize)]
-pub(super) struct Filter {
+pub(super) struct FilterView {
     name: &'static str,
     label: String,
     value: String,
-    /// What it can be set to; any text, where there is nothing.
-    options: Vec<Choice>,
+    /// Values to choose from; empty for a text field.
+    options: Vec<OptionView>,
 }
 
-/// What a filter can be set to, and what it is called.
 #[derive(Serialize)]
-struct Choice {
+struct OptionView {
     value: String,
     label: String,
 }
 
-/// The words of a kind, to choose from.
-fn choices(
+/// Options for all values of an enum, with their labels.
+fn options(
     web: &WebPages,
     language: Language,
     kind: &str,
-    words: impl Iterator<Item = &'static str>,
-) -> Vec<Choice> {
-    words
-        .map(|value| Choice { value: value.to_owned(), label: web.word(language, kind, value) })
-        .collect()
+    values: impl Iterator<Item = &'static str>,
+) -> Vec<OptionView> {
+    let option = |value: &'static str| OptionView {
+        value: value.to_owned(),
+        label: web.label(language, kind, value),
+    };
+    values.map(option).collect()
 }
 
-/// A list as it is shown.
+/// A list page. Title, headings and the text of an empty list are catalogue keys.
 #[derive(Default)]
 pub(super) struct List {
     pub(super) title: &'static str,
     pub(super) lead: Option<String>,
     pub(super) notice: Option<String>,
-    pub(super) filters: Vec<Filter>,
+    pub(super) filters: Vec<FilterView>,
     pub(super) headings: &'static [&'static str],
     pub(super) rows: Vec<Vec<Cell>>,
+    /// Key of the text that is shown if the unfiltered list is empty.
+    pub(super) empty: &'static str,
     pub(super) next: Option<String>,
 }
 
-/// A text, where there is one.
-pub(super) fn given(text: &str) -> Option<String> {
+/// Returns the trimmed text unless it is empty.
+pub(super) fn non_empty(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 impl List {
-    pub(super) fn show(
+    pub(super) fn page(
         self,
         web: &WebPages,
         language: Language,
         operator: &Operator,
     ) -> Result<Response, ApiError> {
-        let text = |name: &str| web.text(language, name, &[]);
-        let headings: Vec<_> = self.headings.iter().map(|name| text(name)).collect();
+        let text = |key: &str| web.text(language, key, &[]);
+        let headings: Vec<_> = self.headings.iter().map(|key| text(key)).collect();
+        let is_filtered = self.filters.iter().any(|filter| !filter.value.trim().is_empty());
         let values = context! {
-            title => text(self.title), lead => self.lead, notice => self.notice, headings, rows => Serde(&self.rows),
-            filters => Serde(&self.filters), next => self.next, ..operator.frame(web, language)
+            title => text(self.title),
+            lead => self.lead,
+            notice => self.notice,
+            headings,
+            rows => Serde(&self.rows),
+            empty => text(if is_filtered { "no_results" } else { self.empty }),
+            filters => Serde(&self.filters),
+            next => self.next,
+            ..operator.page_values(web, language)
         };
         web.page("console.html", language, StatusCode::OK, values)
     }
@@ -107,59 +117,69 @@ pub(super) async fn tenants(
     State(app): State<AppState>,
     language: Language,
     operator: Operator,
-    Query(narrowed): Query<ListFilter>,
+    Query(filter): Query<ListFilter>,
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let asked = ListTenants {
-        query: given(&narrowed.query),
-        status: given(&narrowed.status),
-        edition: given(&narrowed.edition),
-        cursor: given(&narrowed.cursor),
+    let query = ListTenants {
+        query: non_empty(&filter.query),
+        status: non_empty(&filter.status),
+        edition: non_empty(&filter.edition),
+        cursor: non_empty(&filter.cursor),
         ..ListTenants::default()
     };
-    let page = app.registry.tenant_list(asked).await?;
-    let filter = |name, label: &str, value, options| Filter {
+    let page = app.registry.tenant_list(query).await?;
+    let list = List {
+        title: "tenants",
+        filters: tenant_filters(&app, web, language, filter),
+        headings: &TENANT_HEADINGS,
+        rows: page.items.iter().map(|it| tenant_row(web, language, it)).collect(),
+        empty: "tenants_empty",
+        next: page.next_cursor,
+        ..List::default()
+    };
+    list.page(web, language, &operator)
+}
+
+const TENANT_HEADINGS: [&str; 7] =
+    ["company", "contact", "edition", "status", "registered", "code_state", "last_check_in"];
+
+fn tenant_filters(
+    app: &AppState,
+    web: &WebPages,
+    language: Language,
+    filter: ListFilter,
+) -> Vec<FilterView> {
+    let view = |name, label: &str, value, options| FilterView {
         name,
         label: web.text(language, label, &[]),
         value,
         options,
     };
-    let editions = app.registry.settings().editions.names().map(EditionName::to_string);
-    let editions = editions.map(|name| Choice { value: name.clone(), label: name }).collect();
-    let statuses = choices(web, language, "status", TenantStatus::ALL.iter().map(|it| it.as_str()));
-    let list = List {
-        title: "tenants",
-        filters: vec![
-            filter("query", "search_hint", narrowed.query, vec![]),
-            filter("edition", "edition", narrowed.edition, editions),
-            filter("status", "status", narrowed.status, statuses),
-        ],
-        headings: &[
-            "company",
-            "contact",
-            "edition",
-            "status",
-            "registered",
-            "code_state",
-            "last_check_in",
-        ],
-        rows: page.items.iter().map(|it| tenant_row(web, language, it)).collect(),
-        next: page.next_cursor,
-        ..List::default()
+    let catalogue = &app.registry.settings().editions;
+    let option = |name: &EditionName| OptionView {
+        value: name.to_string(),
+        label: catalogue.label(name).to_owned(),
     };
-    list.show(web, language, &operator)
+    let editions = catalogue.names().map(option).collect();
+    let statuses = options(web, language, "status", TenantStatus::ALL.iter().map(|it| it.as_str()));
+    vec![
+        view("query", "search_hint", filter.query, vec![]),
+        view("edition", "edition", filter.edition, editions),
+        view("status", "status", filter.status, statuses),
+    ]
 }
 
 fn tenant_row(web: &WebPages, language: Language, summary: &TenantSummary) -> Vec<Cell> {
     let (tenant, texts) = (&summary.record.tenant, web.texts(language));
+    let last_check_in = summary.last_check_in_at.map(|at| date_time(texts, at));
     vec![
         Cell::of_tenant(tenant.company_name.as_str(), tenant.id),
         tenant.contact_email.as_ref().map_or("–", |email| email.as_str()).into(),
-        edition(texts, &summary.record).into(),
-        web.word(language, "status", tenant.status.as_str()).into(),
-        day(texts, tenant.registered_at).into(),
-        web.word(language, "code", summary.code_state.as_str()).into(),
-        summary.last_check_in_at.map_or_else(|| "–".to_owned(), |at| minute(texts, at)).into(),
+        edition(web, language, &summary.record).into(),
+        web.label(language, "status", tenant.status.as_str()).into(),
+        date(texts, tenant.registered_at).into(),
+        web.label(language, "code", summary.code_state.as_str()).into(),
+        last_check_in.unwrap_or_else(|| "–".to_owned()).into(),
     ]
 }
 
@@ -167,62 +187,64 @@ pub(super) async fn mails(
     State(app): State<AppState>,
     language: Language,
     operator: Operator,
-    Query(narrowed): Query<ListFilter>,
+    Query(filter): Query<ListFilter>,
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let state = match MailState::from_name(&narrowed.state) {
-        None if !narrowed.state.is_empty() => {
-            return Err(
-                Refusal::Invalid { field: "state", problem: "is not known".to_owned() }.into()
-            );
-        }
-        state => state,
+    let query = MailQuery {
+        state: MailState::parse_filter(&filter.state)?,
+        limit: ROWS,
+        ..MailQuery::default()
     };
-    let query = MailQuery { state, limit: ROWS, ..MailQuery::default() };
-    let (mails, next) = app.registry.mail_page(query, given(&narrowed.cursor).as_deref()).await?;
-    let now = app.registry.now();
-    let options = choices(web, language, "mail", MailState::ALL.iter().map(|it| it.as_str()));
+    let cursor = non_empty(&filter.cursor);
+    let (mails, next) = app.registry.mail_page(query, cursor.as_deref()).await?;
+    let (now, is_resent) =
+        (app.registry.now(), filter.done == operator.session.done_value("retry"));
     let list = List {
         title: "mails",
-        notice: (narrowed.done == operator.session.done("retry"))
-            .then(|| web.text(language, "sent_again", &[])),
-        filters: vec![Filter {
-            name: "state",
-            label: web.text(language, "status", &[]),
-            value: narrowed.state,
-            options,
-        }],
-        headings: &["when", "to", "kind", "status", "tries", "send_again", "last_error"],
+        notice: is_resent.then(|| web.text(language, "resend_done", &[])),
+        filters: vec![mail_state_filter(web, language, filter)],
+        headings: &MAIL_HEADINGS,
         rows: mails.iter().map(|mail| mail_row(web, language, mail, now)).collect(),
+        empty: "mails_empty",
         next,
         ..List::default()
     };
-    list.show(web, language, &operator)
+    list.page(web, language, &operator)
+}
+
+const MAIL_HEADINGS: [&str; 7] =
+    ["time", "recipient", "mail_kind", "status", "attempts", "resend", "last_error"];
+
+fn mail_state_filter(web: &WebPages, language: Language, filter: ListFilter) -> FilterView {
+    FilterView {
+        name: "state",
+        label: web.text(language, "status", &[]),
+        value: filter.state,
+        options: options(web, language, "mail", MailState::ALL.iter().map(|it| it.as_str())),
+    }
 }
 
 fn mail_row(web: &WebPages, language: Language, mail: &QueuedMail, now: Timestamp) -> Vec<Cell> {
-    let again = || {
-        Cell::linked(
-            web.text(language, "send_again", &[]),
-            format!("/console/mails/{}/retry", mail.id.0),
-        )
+    let resend_link = || {
+        let link = format!("/console/mails/{}/retry", mail.id.0);
+        Cell::linked(web.text(language, "resend", &[]), link)
     };
     vec![
-        minute(web.texts(language), mail.queued_at).into(),
+        date_time(web.texts(language), mail.queued_at).into(),
         Cell::of_tenant(mail.to.as_str(), mail.tenant_id),
-        web.word(language, "kind", mail.message.kind()).into(),
-        web.word(language, "mail", mail.state.as_str()).into(),
+        web.label(language, "kind", mail.message.kind()).into(),
+        web.label(language, "mail", mail.state.as_str()).into(),
         mail.attempts.to_string().into(),
-        if mail.can_be_retried(now) { again() } else { "".into() },
+        if mail.can_be_retried(now) { resend_link() } else { "".into() },
         Cell::long(mail.last_error.as_deref().unwrap_or_default()),
     ]
 }
 
-/// Leaves what fits on a page, where there is no further one; whether there was more.
-fn is_cut<T>(rows: &mut Vec<T>) -> bool {
-    let is_cut = rows.len() > ROWS as usize;
+/// Cuts a list without further pages to one page. Returns true if rows were cut.
+fn cut_to_page<T>(rows: &mut Vec<T>) -> bool {
+    let is_longer = rows.len() > ROWS as usize;
     rows.truncate(ROWS as usize);
-    is_cut
+    is_longer
 }
 
 pub(super) async fn releases(
@@ -231,56 +253,72 @@ pub(super) async fn releases(
     operator: Operator,
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let text = |name: &str| web.text(language, name, &[]);
     let mut releases = app.registry.release_list(None).await?;
-    let more = is_cut(&mut releases);
-    let row = |it: &ListedRelease| {
-        let state = if it.release.yanked_at.is_some() { text("yanked") } else { String::new() };
-        vec![
-            it.release.version.as_str().into(),
-            it.release.channel.as_str().into(),
-            if it.is_current { text("current").into() } else { state.into() },
-            day(web.texts(language), it.release.published_at).into(),
-            Cell::from(&it.release.file_name),
-            Cell::long(&it.release.sha256),
-        ]
-    };
+    let is_cut = cut_to_page(&mut releases);
+    let shown = ROWS.to_string();
     let list = List {
         title: "releases",
-        lead: more.then(|| web.text(language, "timeline_cut", &[("shown", &ROWS.to_string())])),
+        lead: is_cut.then(|| web.text(language, "newest_shown", &[("shown", &shown)])),
         headings: &["version", "channel", "status", "published", "file", "sha256"],
-        rows: releases.iter().map(row).collect(),
+        rows: releases.iter().map(|it| release_row(web, language, it)).collect(),
+        empty: "releases_empty",
         ..List::default()
     };
-    list.show(web, language, &operator)
+    list.page(web, language, &operator)
 }
 
-pub(super) async fn silent(
+fn release_row(web: &WebPages, language: Language, listed: &ListedRelease) -> Vec<Cell> {
+    let release = &listed.release;
+    let status = match (listed.is_current, release.yanked_at) {
+        (true, _) => web.text(language, "current", &[]),
+        (false, Some(_)) => web.text(language, "yanked", &[]),
+        (false, None) => String::new(),
+    };
+    vec![
+        release.version.as_str().into(),
+        release.channel.as_str().into(),
+        status.into(),
+        date(web.texts(language), release.published_at).into(),
+        Cell::from(&release.file_name),
+        Cell::long(&release.sha256),
+    ]
+}
+
+pub(super) async fn not_checking_in(
     State(app): State<AppState>,
     language: Language,
     operator: Operator,
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let mut silent = app.registry.appliances_silent(MISSED, ROWS + 1).await?;
-    let mut lead = web.text(language, "silent_lead", &[("missed", &MISSED.to_string())]);
-    if is_cut(&mut silent) {
-        lead =
-            format!("{lead} {}", web.text(language, "silent_cut", &[("shown", &ROWS.to_string())]));
-    }
-    let row = |it: &SilentAppliance| {
-        vec![
-            Cell::of_tenant(it.tenant.company_name.as_str(), it.tenant.id),
-            Cell::from(it.appliance.id.as_str()),
-            last_check_in(web, language, &it.appliance).into(),
-            license_until(web, language, &it.appliance).into(),
-        ]
-    };
+    let mut appliances = app.registry.appliances_overdue(MISSED, ROWS + 1).await?;
+    let is_cut = cut_to_page(&mut appliances);
     let list = List {
-        title: "silent",
-        lead: Some(lead),
+        title: "not_checking_in",
+        lead: Some(not_checking_in_lead(web, language, is_cut)),
         headings: &["company", "appliance", "last_check_in", "license_until"],
-        rows: silent.iter().map(row).collect(),
+        rows: appliances.iter().map(|it| appliance_row(web, language, it)).collect(),
+        empty: "not_checking_in_empty",
         ..List::default()
     };
-    list.show(web, language, &operator)
+    list.page(web, language, &operator)
+}
+
+fn not_checking_in_lead(web: &WebPages, language: Language, is_cut: bool) -> String {
+    let (missed, shown) = (MISSED.to_string(), ROWS.to_string());
+    let lead = web.text(language, "not_checking_in_lead", &[("missed", &missed)]);
+    if is_cut {
+        let cut = web.text(language, "not_checking_in_cut", &[("shown", &shown)]);
+        format!("{lead} {cut}")
+    } else {
+        lead
+    }
+}
+
+fn appliance_row(web: &WebPages, language: Language, silent: &OverdueAppliance) -> Vec<Cell> {
+    vec![
+        Cell::of_tenant(silent.tenant.company_name.as_str(), silent.tenant.id),
+        Cell::from(silent.appliance.id.as_str()),
+        last_check_in(web, language, &silent.appliance).into(),
+        license_until(web, language, &silent.appliance).into(),
+    ]
 }

@@ -1,6 +1,8 @@
-//! `/console`: operators look at tenants, mails, releases and silent appliances, re-issue codes and
-//! send mails again. They sign in with the token that registryctl made for them; a session ends
-//! with its token.
+//! `/console`: operators browse tenants, mails, releases and appliances that do not check in. They
+//! re-issue install codes and resend mails.
+//!
+//! An operator signs in with a token from `registryctl token create NAME --role operator`. When
+//! the token is revoked, its sessions end.
 
 mod lists;
 mod tenant;
@@ -20,12 +22,12 @@ use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use registry_core::sign_in::Role;
 use serde::{Deserialize, Serialize};
 
-use super::errors::stale;
+use super::errors::expired_form_page;
 use super::form::Form;
 use super::formatting::truncate;
 use super::language::Language;
-use super::pages::{Side, WebPages};
-use super::session::{Session, SessionForm, signed_in, with_cookie};
+use super::pages::{Audience, WebPages};
+use super::session::{Session, SessionForm, find_session, redirect_with_cookie};
 use crate::app::AppState;
 use crate::problem::ApiError;
 use crate::source::Client;
@@ -33,36 +35,36 @@ use crate::source::Client;
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/console", get(lists::tenants))
-        .route("/console/sign-in", get(ask).post(sign_in))
+        .route("/console/sign-in", get(sign_in_page).post(sign_in))
         .route("/console/sign-out", get(|| async { Redirect::to("/console") }).post(sign_out))
-        .route("/console/silent", get(lists::silent))
+        .route("/console/silent", get(lists::not_checking_in))
         .route("/console/releases", get(lists::releases))
         .route("/console/audit", get(timeline::audit))
         .route("/console/mails", get(lists::mails))
-        .route("/console/mails/{mail_id}/retry", get(tenant::retry).post(tenant::retry_now))
-        .route("/console/tenants/{tenant_id}", get(tenant::show))
+        .route("/console/mails/{mail_id}/retry", get(tenant::resend_page).post(tenant::resend))
+        .route("/console/tenants/{tenant_id}", get(tenant::tenant_page))
         .route(
             "/console/tenants/{tenant_id}/reissue",
-            get(tenant::reissue).post(tenant::reissue_now),
+            get(tenant::reissue_page).post(tenant::reissue),
         )
 }
 
 /// An operator who is signed in, and whose token is still admitted.
 struct Operator {
-    actor: String,
+    name: String,
     session: Session,
 }
 
 impl Operator {
-    /// Who the audit names.
-    fn acts_from(&self, source: Source) -> Actor {
-        Actor { name: self.actor.clone(), source: source.to_string() }
+    /// The actor for the audit.
+    fn actor(&self, source: Source) -> Actor {
+        Actor { name: self.name.clone(), source: source.to_string() }
     }
 
-    /// What every page of the console shows.
-    fn frame(&self, web: &WebPages, language: Language) -> minijinja::Value {
-        let who = web.text(language, "signed_in", &[("who", &self.actor)]);
-        context! { who, csrf => self.session.csrf() }
+    /// Values that every page of the console shows.
+    fn page_values(&self, web: &WebPages, language: Language) -> minijinja::Value {
+        let signed_in = web.text(language, "signed_in", &[("who", &self.name)]);
+        context! { signed_in, csrf => self.session.csrf() }
     }
 }
 
@@ -71,26 +73,24 @@ impl FromRequestParts<AppState> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
         let session =
-            signed_in(parts, app, Role::Operator).await.map_err(ApiError::into_response)?;
-        let known = session.and_then(|session| {
-            // The digest of the operator's token: another token of the same name does not revive a
-            // session.
+            find_session(parts, app, Role::Operator).await.map_err(ApiError::into_response)?;
+        let operator = session.and_then(|session| {
+            // The principal's name is the digest of the operator's token. So a new token of the
+            // same name does not revive the session.
             let digest = ServiceTokenDigest::from_hex(&session.principal.name)?;
-            Some(Self {
-                actor: app.tokens.actor_by_digest(&digest).filter(|actor| is_operator(actor))?,
-                session,
-            })
+            let name = app.tokens.actor_by_digest(&digest).filter(|name| is_operator(name))?;
+            Some(Self { name, session })
         });
-        known.ok_or_else(|| Redirect::to("/console/sign-in").into_response())
+        operator.ok_or_else(|| Redirect::to("/console/sign-in").into_response())
     }
 }
 
-fn is_operator(actor: &str) -> bool {
-    actor.starts_with("operator:")
+fn is_operator(name: &str) -> bool {
+    name.starts_with("operator:")
 }
 
-/// The most of a cell, in bytes as it is written: pages stay small, whatever somebody typed.
-const CELL: usize = 72;
+/// The longest text of a cell, in bytes as they are written: pages stay small.
+const CELL_LIMIT: usize = 72;
 
 /// A cell of a table.
 #[derive(Serialize)]
@@ -101,7 +101,7 @@ struct Cell {
 
 impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: truncate(text.as_ref(), CELL), link: None }
+        Self { text: truncate(text.as_ref(), CELL_LIMIT), link: None }
     }
 }
 
@@ -110,24 +110,27 @@ impl Cell {
         Self { link: Some(link), ..Self::from(text) }
     }
 
-    /// Leads to a tenant.
+    /// A cell with a link to a tenant's page.
     fn of_tenant(text: impl AsRef<str>, tenant: TenantId) -> Self {
         Self::linked(text, format!("/console/tenants/{tenant}"))
     }
 
-    /// With more room.
+    /// A cell for texts of twice the usual length.
     fn long(text: &str) -> Self {
-        Self { text: truncate(text, 2 * CELL), link: None }
+        Self { text: truncate(text, 2 * CELL_LIMIT), link: None }
     }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Proof {
+struct SignInForm {
     token: String,
 }
 
-async fn ask(State(app): State<AppState>, language: Language) -> Result<Response, ApiError> {
+async fn sign_in_page(
+    State(app): State<AppState>,
+    language: Language,
+) -> Result<Response, ApiError> {
     app.web()?.page("console_sign_in.html", language, StatusCode::OK, context! {})
 }
 
@@ -136,20 +139,20 @@ async fn sign_in(
     Client(source): Client,
     language: Language,
     previous: Result<Operator, Response>,
-    Form(proof): Form<Proof>,
+    Form(form): Form<SignInForm>,
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let token = proof.token.trim();
-    let Some(actor) = app.tokens.actor(token).filter(|actor| is_operator(actor)) else {
+    let token = form.token.trim();
+    let Some(name) = app.tokens.actor(token).filter(|name| is_operator(name)) else {
         app.registry.count_failed_operator_login(source)?;
         let values = context! { problem => web.text(language, "console_wrong_token", &[]) };
         return web.page("console_sign_in.html", language, StatusCode::FORBIDDEN, values);
     };
-    let name = ServiceToken::new(token.to_owned()).digest().to_hex();
-    let actor = Actor { name: actor, source: source.to_string() };
+    let digest = ServiceToken::new(token.to_owned()).digest().to_hex();
+    let actor = Actor { name, source: source.to_string() };
     let previous = previous.ok().map(|operator| operator.session.token);
-    let opened = app.registry.operator_sign_in(&name, previous.as_ref(), actor).await?;
-    Ok(with_cookie(web, Role::Operator, Some(&opened.token), "/console"))
+    let opened = app.registry.operator_sign_in(&digest, previous.as_ref(), actor).await?;
+    Ok(redirect_with_cookie(web, Role::Operator, Some(&opened.token), "/console"))
 }
 
 async fn sign_out(
@@ -157,13 +160,13 @@ async fn sign_out(
     Client(source): Client,
     language: Language,
     operator: Operator,
-    Form(own): Form<SessionForm>,
+    Form(form): Form<SessionForm>,
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    if !operator.session.has(&own.csrf) {
-        return stale(web, (language, Side::Operators), "/console");
+    if !operator.session.csrf_matches(&form.csrf) {
+        return expired_form_page(web, (language, Audience::Operators), "/console");
     }
-    let (actor, session) = (operator.acts_from(source), operator.session);
+    let (actor, session) = (operator.actor(source), operator.session);
     app.registry.sign_out(&session.token, session.principal, false, actor).await?;
-    Ok(with_cookie(web, Role::Operator, None, "/console/sign-in"))
+    Ok(redirect_with_cookie(web, Role::Operator, None, "/console/sign-in"))
 }

@@ -1,4 +1,4 @@
-//! One tenant: what happened to it; a fresh code; a mail sent again.
+//! A tenant's page with its timeline; re-issuing its install code, and resending a mail.
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -7,24 +7,24 @@ use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::appliance::Appliance;
 use registry_core::id::{MailId, TenantId};
-use registry_core::refusal::Refusal;
+use registry_core::registry::directory::TenantSummary;
 use registry_core::registry::outbox::MailEdit;
 use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::lists::given;
-use super::timeline::{LINES, happened};
+use super::lists::non_empty;
+use super::timeline::{ENTRIES, event_row};
 use super::{Cell, Operator};
 use crate::app::AppState;
 use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
-use crate::web::errors::stale;
+use crate::web::errors::expired_form_page;
 use crate::web::form::Form;
-use crate::web::formatting::{edition, last_check_in, license_until, minute, more_appliances};
+use crate::web::formatting::{date_time, edition, last_check_in, license_until, more_appliances};
 use crate::web::language::Language;
-use crate::web::pages::{Side, WebPages};
+use crate::web::pages::{Audience, WebPages};
 use crate::web::reissue::reissue_by_mail;
 use crate::web::session::SessionForm;
 
@@ -37,125 +37,150 @@ struct Fact {
     value: String,
 }
 
-/// Which page of the timeline, and what was done just now.
+/// The query of a tenant's page.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PageQuery {
+    /// Cursor of the timeline.
     cursor: String,
+    /// Proof that an action has just succeeded, see `Session::done_value`.
     done: String,
 }
 
-pub(super) async fn show(
+pub(super) async fn tenant_page(
     State(app): State<AppState>,
     language: Language,
     operator: Operator,
     Path(id): Path<Uuid>,
-    Query(turned): Query<PageQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, ApiError> {
-    let (web, cursor) = (app.web()?, given(&turned.cursor));
-    let (texts, text) = (web.texts(language), |name: &str| web.text(language, name, &[]));
+    let (web, cursor) = (app.web()?, non_empty(&query.cursor));
     let summary = app.registry.tenant_show(TenantId(id)).await?;
     let (events, next) =
-        app.registry.tenant_timeline(TenantId(id), LINES, cursor.as_deref()).await?;
-    let rows: Vec<_> = events.iter().map(|event| happened(web, language, event)).collect();
-    let (tenant, appliances) = (&summary.record.tenant, &summary.record.appliances);
-    let facts: Vec<_> = [
-        ("id", id.to_string()),
-        (
-            "contact",
-            tenant.contact_email.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string),
-        ),
-        ("edition", edition(texts, &summary.record)),
-        ("status", web.word(language, "status", tenant.status.as_str())),
-        ("registered", minute(texts, tenant.registered_at)),
-        ("code_state", web.word(language, "code", summary.code_state.as_str())),
-    ]
-    .into_iter()
-    .map(|(name, value)| Fact { name: text(name), value })
-    .collect();
-    let row = |it: &Appliance| -> [Cell; 3] {
-        let (checked_in, license) =
-            (last_check_in(web, language, it), license_until(web, language, it));
-        [it.id.as_str().into(), checked_in.into(), license.into()]
-    };
-    let shown: Vec<_> = appliances.iter().take(APPLIANCES).map(row).collect();
+        app.registry.tenant_timeline(TenantId(id), ENTRIES, cursor.as_deref()).await?;
+    let rows: Vec<_> = events.iter().map(|event| event_row(web, language, event)).collect();
+    let is_reissued = query.done == operator.session.done_value("reissue");
     let values = context! {
-        title => tenant.company_name.as_str(), facts => Serde(&facts), rows => Serde(&rows), next,
-        headings => ["when", "what", "who_did", "why"].map(text),
-        appliances => Serde(&shown), appliance_headings => ["appliance", "last_check_in", "license_until"].map(text),
-        more => more_appliances(web, language, appliances.len(), APPLIANCES),
-        notice => (turned.done == operator.session.done("reissue")).then(|| text("console_done")),
-        reissue => format!("/console/tenants/{id}/reissue"), ..operator.frame(web, language)
+        rows => Serde(&rows),
+        next,
+        notice => is_reissued.then(|| web.text(language, "console_reissue_done", &[])),
+        reissue => format!("/console/tenants/{id}/reissue"),
+        ..summary_values(web, language, &operator, &summary)
     };
     web.page("console_tenant.html", language, StatusCode::OK, values)
 }
 
-/// A form that asks before anything is done.
-fn confirm(
+/// The values of a tenant's page, except the timeline's rows.
+fn summary_values(
+    web: &WebPages,
+    language: Language,
+    operator: &Operator,
+    summary: &TenantSummary,
+) -> minijinja::Value {
+    let text = |key: &str| web.text(language, key, &[]);
+    let (appliances, facts) = (&summary.record.appliances, facts(web, language, summary));
+    let appliance_rows: Vec<_> =
+        appliances.iter().take(APPLIANCES).map(|it| appliance_row(web, language, it)).collect();
+    context! {
+        title => summary.record.tenant.company_name.as_str(),
+        facts => Serde(&facts),
+        headings => ["time", "event", "actor", "details"].map(text),
+        appliances => Serde(&appliance_rows),
+        appliance_headings => ["appliance", "last_check_in", "license_until"].map(text),
+        more => more_appliances(web, language, appliances.len(), APPLIANCES),
+        ..operator.page_values(web, language)
+    }
+}
+
+fn facts(web: &WebPages, language: Language, summary: &TenantSummary) -> Vec<Fact> {
+    let tenant = &summary.record.tenant;
+    let contact = tenant.contact_email.as_ref().map(ToString::to_string);
+    let facts = [
+        ("id", tenant.id.to_string()),
+        ("contact", contact.unwrap_or_else(|| "–".to_owned())),
+        ("edition", edition(web, language, &summary.record)),
+        ("status", web.label(language, "status", tenant.status.as_str())),
+        ("registered", date_time(web.texts(language), tenant.registered_at)),
+        ("code_state", web.label(language, "code", summary.code_state.as_str())),
+    ];
+    let fact = |(key, value): (&str, String)| Fact { name: web.text(language, key, &[]), value };
+    facts.into_iter().map(fact).collect()
+}
+
+fn appliance_row(web: &WebPages, language: Language, appliance: &Appliance) -> [Cell; 3] {
+    [
+        appliance.id.as_str().into(),
+        last_check_in(web, language, appliance).into(),
+        license_until(web, language, appliance).into(),
+    ]
+}
+
+/// A page that asks the operator to confirm an action.
+fn confirmation_page(
     app: &AppState,
     language: Language,
     operator: &Operator,
     (title, lead, back): (&str, String, &str),
 ) -> Result<Response, ApiError> {
     let web = app.web()?;
-    let form = app.registry.draw_id().to_string();
+    let form = app.registry.new_id().to_string();
     let title = web.text(language, title, &[]);
-    let values = context! { title, lead, back, form, ..operator.frame(web, language) };
+    let values = context! { title, lead, back, form, ..operator.page_values(web, language) };
     web.page("console_confirm.html", language, StatusCode::OK, values)
 }
 
-pub(super) async fn reissue(
+/// A page that says why an action is not possible.
+fn not_possible_page(
+    web: &WebPages,
+    language: Language,
+    reason: &str,
+    back: &str,
+) -> Result<Response, ApiError> {
+    let text = web.text(language, reason, &[]);
+    web.message(
+        (language, Audience::Operators),
+        StatusCode::CONFLICT,
+        ("refused_title", text),
+        Some((back, "back")),
+    )
+}
+
+pub(super) async fn reissue_page(
     State(app): State<AppState>,
     language: Language,
     operator: Operator,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    let record = app.registry.tenant_show(TenantId(id)).await?.record;
+    let tenant = app.registry.open_tenant(TenantId(id)).await?.tenant;
     let (web, back) = (app.web()?, format!("/console/tenants/{id}"));
-    let Some(email) = record.tenant.contact_email.as_ref().map(EmailAddress::as_str) else {
-        return cannot(web, language, "why_no_contact", &back);
+    let Some(email) = tenant.contact_email.as_ref().map(EmailAddress::as_str) else {
+        return not_possible_page(web, language, "console_no_contact", &back);
     };
-    if record.tenant.status.is_closed() {
-        return Err(Refusal::TenantSuspended.into());
-    }
-    let gaps = [("company", record.tenant.company_name.as_str()), ("email", email)];
-    let lead = web.text(language, "console_reissue_lead", &gaps);
-    confirm(&app, language, &operator, ("console_reissue", lead, &back))
+    let values = [("company", tenant.company_name.as_str()), ("email", email)];
+    let lead = web.text(language, "console_reissue_lead", &values);
+    confirmation_page(&app, language, &operator, ("console_reissue", lead, &back))
 }
 
-pub(super) async fn reissue_now(
+pub(super) async fn reissue(
     State(app): State<AppState>,
     Client(source): Client,
     language: Language,
     operator: Operator,
     Path(id): Path<Uuid>,
-    Form(own): Form<SessionForm>,
+    Form(form): Form<SessionForm>,
 ) -> Result<Response, ApiError> {
-    if !operator.session.has(&own.csrf) {
-        return stale(
-            app.web()?,
-            (language, Side::Operators),
-            &format!("/console/tenants/{id}/reissue"),
-        );
+    let tenant_path = format!("/console/tenants/{id}");
+    if !operator.session.csrf_matches(&form.csrf) {
+        let form_path = format!("{tenant_path}/reissue");
+        return expired_form_page(app.web()?, (language, Audience::Operators), &form_path);
     }
-    let key = form_key(format!("console {}", operator.actor), &own.form, &id.to_string());
-    reissue_by_mail(&app, id, key, operator.acts_from(source)).await?;
-    Ok(Redirect::to(&format!("/console/tenants/{id}?done={}", operator.session.done("reissue")))
-        .into_response())
+    let key = form_key(format!("console {}", operator.name), &form.form, &id.to_string());
+    reissue_by_mail(&app, id, key, operator.actor(source)).await?;
+    let done = operator.session.done_value("reissue");
+    Ok(Redirect::to(&format!("{tenant_path}?done={done}")).into_response())
 }
 
-/// The page that says why something is not offered.
-fn cannot(web: &WebPages, language: Language, why: &str, back: &str) -> Result<Response, ApiError> {
-    let text = web.text(language, why, &[]);
-    web.message(
-        (language, Side::Operators),
-        StatusCode::CONFLICT,
-        ("cannot_title", text),
-        Some((back, "back")),
-    )
-}
-
-pub(super) async fn retry(
+pub(super) async fn resend_page(
     State(app): State<AppState>,
     language: Language,
     operator: Operator,
@@ -163,28 +188,25 @@ pub(super) async fn retry(
 ) -> Result<Response, ApiError> {
     let (web, mail) = (app.web()?, app.registry.mail_show(MailId(id)).await?);
     if !mail.can_be_retried(app.registry.now()) {
-        return cannot(web, language, "why_settled", "/console/mails");
+        return not_possible_page(web, language, "console_mail_settled", "/console/mails");
     }
-    let lead = web.text(language, "send_again_lead", &[("to", mail.to.as_str())]);
-    confirm(&app, language, &operator, ("send_again", lead, "/console/mails"))
+    let lead = web.text(language, "resend_lead", &[("to", mail.to.as_str())]);
+    confirmation_page(&app, language, &operator, ("resend", lead, "/console/mails"))
 }
 
-pub(super) async fn retry_now(
+pub(super) async fn resend(
     State(app): State<AppState>,
     Client(source): Client,
     language: Language,
     operator: Operator,
     Path(id): Path<Uuid>,
-    Form(own): Form<SessionForm>,
+    Form(form): Form<SessionForm>,
 ) -> Result<Response, ApiError> {
-    if !operator.session.has(&own.csrf) {
-        return stale(
-            app.web()?,
-            (language, Side::Operators),
-            &format!("/console/mails/{id}/retry"),
-        );
+    if !operator.session.csrf_matches(&form.csrf) {
+        let form_path = format!("/console/mails/{id}/retry");
+        return expired_form_page(app.web()?, (language, Audience::Operators), &form_path);
     }
-    app.registry.mail_edit(MailId(id), MailEdit::Retry, operator.acts_from(source)).await?;
-    Ok(Redirect::to(&format!("/console/mails?done={}", operator.session.done("retry")))
-        .into_response())
+    app.registry.mail_edit(MailId(id), MailEdit::Retry, operator.actor(source)).await?;
+    let done = operator.session.done_value("retry");
+    Ok(Redirect::to(&format!("/console/mails?done={done}")).into_response())
 }

@@ -1,6 +1,7 @@
-"""A mail server that others wrote, with STARTTLS and AUTH: aiosmtpd (https://aiosmtpd.aio-libs.org).
+"""A mail server for a test, with STARTTLS and AUTH: aiosmtpd (https://aiosmtpd.aio-libs.org).
 
-Reads its port from standard input, says `listening`, then each mail as a line of JSON; ends when standard input does.
+Arguments: certificate chain, key, user name, password, port. Prints `listening`, then each mail as
+a line of JSON. Ends when standard input is closed.
 """
 
 import json
@@ -10,10 +11,10 @@ import sys
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-certificate, key, user, password = sys.argv[1:]
+certificate, key, user, password, port = sys.argv[1:]
 
 
-class Sink:
+class MailPrinter:
     async def handle_DATA(self, server, session, envelope):
         mail = {
             "from": envelope.mail_from,
@@ -23,7 +24,7 @@ class Sink:
             "raw": envelope.content.decode("utf-8"),
         }
         print(json.dumps(mail), flush=True)
-        return "250 taken"
+        return "250 accepted"
 
 
 def authenticate(server, session, envelope, mechanism, data):
@@ -34,9 +35,9 @@ def authenticate(server, session, envelope, mechanism, data):
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(certificate, key)
 controller = Controller(
-    Sink(),
+    MailPrinter(),
     hostname="127.0.0.1",
-    port=int(sys.stdin.readline()),
+    port=int(port),
     tls_context=context,
     require_starttls=True,
     auth_required=True,
