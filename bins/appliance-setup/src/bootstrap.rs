@@ -1,11 +1,11 @@
-//! `appliance-setup bootstrap`: the Job in the product's cluster.
+//! `appliance-setup bootstrap`: the Job that bootstraps the product, in the product's cluster.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use appliance_bootstrap::{
-    BootstrapError, Bootstrapped, Draws, Environment, Tier, bootstrap, effective_tier,
+    BootstrapError, BootstrapOutcome, Environment, GeneratedValues, Tier, bootstrap, effective_tier,
 };
 use appliance_install::{Clock as _, SystemClock};
 use appliance_license::{TrustedKeys, Verifier};
@@ -13,19 +13,19 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{random, say};
+use crate::{print_line, random};
 
 #[derive(Args)]
-pub(crate) struct Bootstrap {
-    /// The product's database: `postgres://…`, or `sqlite:FILE`. It may hold a password: better not
-    /// as an argument.
+pub(crate) struct JobArgs {
+    /// URL of the product's database: `postgres://…` or `sqlite:FILE`. Use the environment
+    /// variable if the URL contains a password.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database: String,
-    /// The keys that licenses are believed by (`registryctl keys export`); without them the tier is
-    /// that of no license.
+    /// Public keys for verifying licenses (from `registryctl keys export`). Without them, the tier
+    /// is that of an appliance without a license.
     #[arg(long, env = "REGISTRY_KEYS_FILE", value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Who issues the licenses.
+    /// Issuer that licenses must name.
     #[arg(
         long,
         env = "REGISTRY_LICENSE_ISSUER",
@@ -33,64 +33,69 @@ pub(crate) struct Bootstrap {
         value_name = "NAME"
     )]
     issuer: String,
-    /// Prints JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) fn perform(asked: &Bootstrap) -> Result<ExitCode> {
+pub(crate) fn perform(args: &JobArgs) -> Result<ExitCode> {
     let environment = Environment::read(|name| std::env::var_os(name))?;
-    let seconds = SystemClock.now().try_into().context("this machine's clock is far off")?;
+    let seconds = SystemClock.now().try_into().context("this machine's clock is out of range")?;
     let now = chrono::DateTime::from_timestamp(seconds, 0)
-        .context("this machine's clock is far off")?
+        .context("this machine's clock is out of range")?
         .naive_utc();
-    let (tenant_id, user_id) = (version_4(random()?), version_4(random()?));
-    let draws = Draws { now, tenant_id, user_id, salt: random()? };
-    let done = match bootstrap(&asked.database, &environment, &draws) {
+    let (tenant_id, user_id) = (uuid_v4(random()?), uuid_v4(random()?));
+    let generated = GeneratedValues { now, tenant_id, user_id, salt: random()? };
+    let outcome = match bootstrap(&args.database, &environment, &generated) {
         Err(BootstrapError::Refused(refusal)) => {
             eprintln!("appliance-setup: {refusal}");
             return Ok(ExitCode::from(3));
         }
-        done => done?,
+        result => result?,
     };
-    let verifier = verifier(asked, done.tenant_id.as_deref())?;
-    let tier = done.license.as_ref().map(|row| effective_tier(row, verifier.as_ref(), now));
-    say(&if asked.json { json(&done, tier.as_ref()) } else { text(&done, tier.as_ref()) })
+    let verifier = verifier(args, outcome.tenant_id.as_deref())?;
+    let tier = outcome.license.as_ref().map(|row| effective_tier(row, verifier.as_ref(), now));
+    print_line(&if args.json {
+        json(&outcome, tier.as_ref())
+    } else {
+        text(&outcome, tier.as_ref())
+    })
 }
 
-fn version_4(bytes: [u8; 16]) -> Uuid {
+fn uuid_v4(bytes: [u8; 16]) -> Uuid {
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
-fn verifier(asked: &Bootstrap, tenant_id: Option<&str>) -> Result<Option<Verifier>> {
-    let (Some(path), Some(tenant_id)) = (&asked.keys, tenant_id) else { return Ok(None) };
+fn verifier(args: &JobArgs, tenant_id: Option<&str>) -> Result<Option<Verifier>> {
+    let (Some(path), Some(tenant_id)) = (&args.keys, tenant_id) else { return Ok(None) };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{} cannot be read", path.display()))?;
     let keys = TrustedKeys::from_jwks(&text)
         .with_context(|| format!("{} cannot be used", path.display()))?;
-    Ok(Some(Verifier::new(keys, &asked.issuer, tenant_id)))
+    Ok(Some(Verifier::new(keys, &args.issuer, tenant_id)))
 }
 
-fn json(done: &Bootstrapped, tier: Option<&Tier>) -> String {
+fn json(outcome: &BootstrapOutcome, tier: Option<&Tier>) -> String {
+    let trial_started_at = outcome.license.as_ref().and_then(|row| row.trial_started_at);
     json!({
-        "tenant_id": done.tenant_id,
-        "tenant_is_new": done.tenant_is_new,
-        "license_is_new": done.license_is_new,
-        "trial_started_at": done.license.as_ref().and_then(|row| row.trial_started_at).map(|at| at.and_utc()),
+        "tenant_id": outcome.tenant_id,
+        "tenant_is_new": outcome.tenant_is_new,
+        "license_is_new": outcome.license_is_new,
+        "trial_started_at": trial_started_at.map(|at| at.and_utc()),
         "tier": tier.map(|tier| &tier.name),
-        "because": tier.map(|tier| tier.because.to_string()),
+        "because": tier.map(|tier| tier.reason.to_string()),
     })
     .to_string()
 }
 
-fn text(done: &Bootstrapped, tier: Option<&Tier>) -> String {
-    let new = |is_new| if is_new { "new" } else { "was here already" };
-    let tenant = match &done.tenant_id {
-        Some(id) => format!("{id} ({})", new(done.tenant_is_new)),
-        None => "none; the Secrets bring none".to_owned(),
+fn text(outcome: &BootstrapOutcome, tier: Option<&Tier>) -> String {
+    let origin = |is_new| if is_new { "new" } else { "existed already" };
+    let tenant = match &outcome.tenant_id {
+        Some(id) => format!("{id} ({})", origin(outcome.tenant_is_new)),
+        None => "none (the Secrets contain no tenant)".to_owned(),
     };
-    let tier = tier.map_or("essentials (the Secrets bring no license)".to_owned(), |tier| {
-        format!("{} ({})", tier.name, tier.because)
+    let tier = tier.map_or("essentials (the Secrets contain no license)".to_owned(), |tier| {
+        format!("{} ({})", tier.name, tier.reason)
     });
     format!("tenant  {tenant}\ntier    {tier}")
 }

@@ -1,71 +1,79 @@
-//! `appliance-setup check-in`, once, and `appliance-setup agent`, whenever the registry asks for
-//! it.
+//! `appliance-setup check-in` checks in once; `appliance-setup agent` checks in each time the
+//! registry asks for it.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use appliance_install::{CheckIns, Clock as _, LicenseState, LicenseStatus, Product, SystemClock};
+use appliance_install::{
+    CheckIns, Clock as _, LicenseState, LicenseStatus, Product, Schedule, SystemClock,
+};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::{OutputArgs, TrustArgs, product};
 use crate::random;
-use crate::status::moment;
+use crate::status::{clock_skew_message, rfc3339};
 
-/// The longest sleep: what is due is looked at again then, also where the clock was set or the
-/// machine was suspended.
-const NAP: Duration = Duration::from_mins(5);
+/// Longest sleep of the agent. It then reads the schedule again, because the clock may have been
+/// set or the machine suspended.
+const MAX_SLEEP: Duration = Duration::from_mins(5);
 
-/// How long the agent waits where the product could not be given a license, or there is none yet.
+/// Pause of the agent after an error, and between its checks for a first license.
 const PAUSE: Duration = Duration::from_mins(1);
 
 #[derive(Args)]
-pub(crate) struct CheckIn {
+pub(crate) struct CheckInArgs {
     #[command(flatten)]
     trust_args: TrustArgs,
     #[command(flatten)]
     output_args: OutputArgs,
 }
 
-impl CheckIn {
-    /// Where a renewed license goes.
+impl CheckInArgs {
+    /// Returns the product that receives a renewed license.
     fn product(&self, state: &Path) -> Result<Box<dyn Product>> {
         product(&self.output_args, None, &self.trust_args.trust(state), state)
     }
 }
 
-/// Once, now.
-pub(crate) async fn once(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
-    let product = asked.product(state)?;
-    let license_state = CheckIns::open(state)?.context("this appliance has no license to renew")?;
-    let license_state = check_in(license_state, asked, &*product, state).await?;
-    Ok(match license_state.standing {
+/// Checks in once, now.
+pub(crate) async fn once(args: &CheckInArgs, state: &Path) -> Result<ExitCode> {
+    let product = args.product(state)?;
+    let check_ins = CheckIns::open(state)?.context("this appliance has no license to renew")?;
+    let license_state = check_in(check_ins, args, &*product, state).await?;
+    print_next_check_in(license_state.schedule);
+    Ok(match license_state.status {
         Some(LicenseStatus::Entitled) | None => ExitCode::SUCCESS,
         Some(LicenseStatus::Revoked | LicenseStatus::CredentialRevoked) => ExitCode::from(3),
         Some(LicenseStatus::ServiceError(_)) => ExitCode::from(5),
     })
 }
 
-/// Until it is told to end.
-pub(crate) async fn agent(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
-    let mut ended = signal(SignalKind::terminate()).context("signals cannot be watched")?;
-    let mut told = false;
-    let mut interrupted = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
+/// Checks in each time a check-in is due, until the process is terminated.
+pub(crate) async fn agent(args: &CheckInArgs, state: &Path) -> Result<ExitCode> {
+    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+    let mut reported_missing_license = false;
+    let mut reported_due_at = None;
     loop {
-        let done = tokio::select! {
-            done = next(asked, state) => done,
-            _ = ended.recv() => return Ok(ExitCode::SUCCESS),
+        let result = tokio::select! {
+            result = check_in_if_due(args, state) => result,
+            _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupted.recv() => return Ok(ExitCode::from(130)),
         };
-        let pause = match done {
-            Ok(Some(pause)) => pause,
+        let pause = match result {
+            Ok(Some(schedule)) => {
+                // The agent sleeps many times until a check-in is due, and reports it once.
+                if reported_due_at.replace(schedule.due_at) != Some(schedule.due_at) {
+                    print_next_check_in(schedule);
+                }
+                Duration::from_secs(schedule.due_in(SystemClock.now()).max(1)).min(MAX_SLEEP)
+            }
             Ok(None) => {
-                if !std::mem::replace(&mut told, true) {
-                    eprintln!(
-                        "appliance-setup: there is no license to renew yet; one is waited for"
-                    );
+                if !std::mem::replace(&mut reported_missing_license, true) {
+                    eprintln!("appliance-setup: waiting for a license to renew");
                 }
                 PAUSE
             }
@@ -76,48 +84,49 @@ pub(crate) async fn agent(asked: &CheckIn, state: &Path) -> Result<ExitCode> {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = ended.recv() => return Ok(ExitCode::SUCCESS),
+            _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupted.recv() => return Ok(ExitCode::from(130)),
         }
     }
 }
 
-/// Does what is due, and says how long to sleep; `None` where there is no license.
-async fn next(asked: &CheckIn, state: &Path) -> Result<Option<Duration>> {
-    // Opened anew each time: the appliance may have been installed again.
+/// Delivers a license that the product lacks, and checks in if that is due. Returns the schedule of
+/// the next check-in, or `None` if there is no license.
+async fn check_in_if_due(args: &CheckInArgs, state: &Path) -> Result<Option<Schedule>> {
+    // The state is read each time, because the appliance may have been reinstalled.
     let Some(mut check_ins) = CheckIns::open(state)? else { return Ok(None) };
-    let product = asked.product(state)?;
-    // Where the product cannot be reached, the license is renewed all the same.
-    let handed = check_ins.hand(&*product).await;
+    let product = args.product(state)?;
+    // An unreachable product does not keep the license from being renewed.
+    let delivered = check_ins.deliver(&*product).await;
     let mut schedule = check_ins.license_state().schedule;
     if schedule.due_in(SystemClock.now()) == 0 {
-        schedule = check_in(check_ins, asked, &*product, state).await?.schedule;
+        schedule = check_in(check_ins, args, &*product, state).await?.schedule;
     }
-    handed?;
-    Ok(Some(Duration::from_secs(schedule.due_in(SystemClock.now()).max(1)).min(NAP)))
+    delivered?;
+    Ok(Some(schedule))
 }
 
 async fn check_in(
     mut check_ins: CheckIns,
-    asked: &CheckIn,
+    args: &CheckInArgs,
     product: &dyn Product,
     state: &Path,
 ) -> Result<LicenseState> {
     let service = check_ins.license_state().service().to_owned();
-    let client = asked.trust_args.client(&service, state)?;
+    let client = args.trust_args.client(&service, state)?;
     let jitter = u16::from_be_bytes(random()?);
     check_ins.check_in(&client, product, SystemClock.now(), jitter).await?;
     let license_state = check_ins.license_state().clone();
-    let message = license_state
-        .standing
-        .as_ref()
-        .map(|standing| standing.message(&service))
-        .unwrap_or_default();
-    let (until, next) =
-        (moment(license_state.licensed.expires_at), moment(license_state.schedule.due_at));
-    eprintln!("appliance-setup: {message} It holds until {until}; the next check-in is at {next}.");
+    let message =
+        license_state.status.as_ref().map(|status| status.message(&service)).unwrap_or_default();
+    let expires_at = rfc3339(license_state.licensed.expires_at);
+    eprintln!("appliance-setup: {message} The license is valid until {expires_at}.");
     if let Some(skew) = client.clock_skew() {
-        eprintln!("appliance-setup: {}", crate::status::skew(skew));
+        eprintln!("appliance-setup: {}", clock_skew_message(skew));
     }
     Ok(license_state)
+}
+
+fn print_next_check_in(schedule: Schedule) {
+    eprintln!("appliance-setup: next check-in at {}", rfc3339(schedule.due_at));
 }

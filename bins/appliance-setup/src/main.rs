@@ -1,7 +1,9 @@
-//! `appliance-setup`: the first boot of an appliance, and its daily check-in.
+//! `appliance-setup`: installs an appliance at its first boot, and renews its license about once a
+//! day.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not
-//! reached in as many tries as were allowed; 130 interrupted.
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused (the code, the credential or the
+//! database); 5 the service could not be reached in the allowed attempts; 130 interrupted;
+//! 143 terminated.
 
 #![expect(clippy::print_stderr, reason = "a command line talks to the terminal")]
 
@@ -13,6 +15,7 @@ mod page;
 mod rules;
 mod run;
 mod status;
+mod stored_options;
 mod support_bundle;
 
 use std::io::Write as _;
@@ -25,22 +28,23 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::status::Status;
 
-/// First boot of an appliance: redeems an install code and hands the identity to the product.
+/// Installs an appliance at its first boot, and renews its license.
 ///
-/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the code was refused; 5 the service was not
-/// reached; 130 interrupted.
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused (the code, the credential or the
+/// database); 5 the service could not be reached in the allowed attempts; 130 interrupted;
+/// 143 terminated.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(flatten)]
-    place: StateArgs,
+    state_args: StateArgs,
     #[command(subcommand)]
-    task: Task,
+    command: Command,
 }
 
 #[derive(Args)]
 struct StateArgs {
-    /// Where the installation is written down; it holds secrets until all is done.
+    /// Folder for the state of the installation, which contains secrets.
     #[arg(
         long,
         env = "APPLIANCE_STATE",
@@ -49,60 +53,60 @@ struct StateArgs {
         global = true
     )]
     state: PathBuf,
-    /// The file with this machine's id.
+    /// File with this machine's id.
     #[arg(long, default_value = "/etc/machine-id", value_name = "FILE", global = true)]
     machine_id: PathBuf,
 }
 
 #[derive(Subcommand)]
-enum Task {
+enum Command {
     #[command(flatten)]
-    Here(Box<Here>),
-    /// Brings the tenant, its administrator and the license into the product's database: the Job
-    /// that reads the Secrets.
-    Bootstrap(bootstrap::Bootstrap),
+    Installation(Box<InstallationCommand>),
+    /// Creates the tenant, its administrator and the license in the product's database. Runs as a
+    /// Job that reads the Secrets as its environment.
+    Bootstrap(bootstrap::JobArgs),
 }
 
-/// What is done with the installation in the state folder.
+/// Commands that work on the installation in the state folder.
 #[derive(Subcommand)]
-enum Here {
-    /// Serves the first-boot page, and installs what is entered there.
-    Serve(page::Serve),
-    /// Installs unattended, or goes on where an installation was broken off.
-    Run(run::Run),
-    /// Writes a request, for an appliance without a network.
-    Request(offline::Request),
-    /// Takes the answer to the request, and installs.
-    Apply(offline::Apply),
-    /// Checks in once, now, and takes a new license where one is due.
-    CheckIn(check_in::CheckIn),
-    /// Checks in whenever the registry asks for it, until it is told to end.
-    Agent(check_in::CheckIn),
-    /// Says where the installation is, and how the license stands.
+enum InstallationCommand {
+    /// Serves the first-boot page, and installs with the data entered there.
+    Serve(page::ServeArgs),
+    /// Installs unattended, or resumes an interrupted installation.
+    Run(run::RunArgs),
+    /// Writes a request file, for an appliance without a network.
+    Request(offline::RequestArgs),
+    /// Installs with the vendor's answer to the request file.
+    Apply(offline::ApplyArgs),
+    /// Checks in now, and stores a renewed license.
+    CheckIn(check_in::CheckInArgs),
+    /// Runs as a service, and checks in each time the registry asks for it.
+    Agent(check_in::CheckInArgs),
+    /// Shows the state of the installation and of the license.
     Status {
-        /// Prints JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Writes down what a vendor needs to help, without secrets.
-    SupportBundle(support_bundle::Bundle),
-    /// Forgets the installation, and the code that was entered. What was handed to the product
-    /// stays there.
+    /// Writes diagnostics for the vendor's support, without secrets.
+    SupportBundle(support_bundle::SupportBundleArgs),
+    /// Deletes the state of the installation, the entered code included. The product and its
+    /// Secrets are not touched.
     Reset {
-        /// Does not ask.
+        /// Confirm the deletion.
         #[arg(long)]
         yes: bool,
     },
 }
 
 fn main() -> ExitCode {
-    let Cli { place, task } = Cli::parse();
-    let done = match task {
-        Task::Here(task) => perform(&place, *task),
-        // It runs in the product's cluster, where there is no installation.
-        Task::Bootstrap(asked) => bootstrap::perform(&asked),
+    let Cli { state_args, command } = Cli::parse();
+    let result = match command {
+        Command::Installation(command) => execute(&state_args, *command),
+        // The Job runs in the product's cluster, where no installation state exists.
+        Command::Bootstrap(args) => bootstrap::perform(&args),
     };
-    match done {
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("appliance-setup: {error:#}");
@@ -111,56 +115,60 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(place: &StateArgs, task: Here) -> anyhow::Result<ExitCode> {
-    let state = place.state.as_path();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+fn execute(state_args: &StateArgs, command: InstallationCommand) -> anyhow::Result<ExitCode> {
+    let state = state_args.state.as_path();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot be started")?;
     let open = || {
-        Install::open(state, id(&place.machine_id))
-            .context("the installation cannot be gone on with")
+        Install::open(state, read_appliance_id(&state_args.machine_id))
+            .context("the state of the installation cannot be read")
     };
     let lock = || Install::lock(state);
-    match task {
-        Here::Serve(asked) => {
+    match command {
+        InstallationCommand::Serve(args) => {
             let _lock = lock()?;
-            runtime.block_on(page::serve(open()?, &asked, state))
+            runtime.block_on(page::serve(open()?, &args, state))
         }
-        Here::Run(asked) => {
+        InstallationCommand::Run(args) => {
             let _lock = lock()?;
-            runtime.block_on(run::perform(open()?, &asked, state))
+            runtime.block_on(run::perform(open()?, &args, state))
         }
-        Here::Request(asked) => {
+        InstallationCommand::Request(args) => {
             let _lock = lock()?;
-            offline::ask(&open()?, &asked, state)
+            offline::write_request(&open()?, &args, state)
         }
-        Here::Apply(asked) => {
+        InstallationCommand::Apply(args) => {
             let _lock = lock()?;
-            runtime.block_on(offline::apply(open()?, &asked, state))
+            runtime.block_on(offline::apply(open()?, &args, state))
         }
-        Here::Reset { yes: false } => {
-            bail!("nothing was forgotten: say --yes to start over, with a re-issued code")
+        InstallationCommand::Reset { yes: false } => {
+            bail!(
+                "nothing was deleted. To start over, repeat the command with --yes; the next \
+                 installation needs a re-issued code"
+            )
         }
-        Here::Reset { yes: true } => {
+        InstallationCommand::Reset { yes: true } => {
             let _lock = lock()?;
             Install::reset(state)?;
             Ok(ExitCode::SUCCESS)
         }
-        // These change nothing of the installation, and go on beside it.
-        Here::CheckIn(asked) => runtime.block_on(check_in::once(&asked, state)),
-        Here::Agent(asked) => runtime.block_on(check_in::agent(&asked, state)),
-        Here::Status { json } => {
-            let status = Status::of(open()?.step(), license_state(state)?);
-            say(&if json { status.json().to_string() } else { status.text() })
+        // The commands below do not change the installation, so they need no lock on it.
+        InstallationCommand::CheckIn(args) => runtime.block_on(check_in::once(&args, state)),
+        InstallationCommand::Agent(args) => runtime.block_on(check_in::agent(&args, state)),
+        InstallationCommand::Status { json } => {
+            let status = Status::new(open()?.step(), license_state(state)?);
+            print_line(&if json { status.json().to_string() } else { status.text() })
         }
-        Here::SupportBundle(asked) => {
-            runtime.block_on(support_bundle::perform(open(), &asked, state))
+        InstallationCommand::SupportBundle(args) => {
+            runtime.block_on(support_bundle::perform(open(), &args, state))
         }
     }
 }
 
-/// A line on standard output; a pipe that nobody reads any more, or a full disk, is an error and no
-/// panic.
-pub(crate) fn say(text: &str) -> anyhow::Result<ExitCode> {
+/// Prints a line on standard output. A closed pipe or a full disk is an error, not a panic.
+pub(crate) fn print_line(text: &str) -> anyhow::Result<ExitCode> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{text}")
         .and_then(|()| output.flush())
@@ -168,15 +176,15 @@ pub(crate) fn say(text: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What this appliance calls itself.
-fn id(machine_id: &Path) -> String {
+/// Derives the appliance's id from the machine id and the host name.
+fn read_appliance_id(machine_id: &Path) -> String {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let host_name = read(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
     appliance_id(read(machine_id).as_deref(), host_name.trim())
 }
 
-/// Reads a secret out of a file, or, where that is `-`, from standard input: never from an
-/// argument, which others can see.
+/// Reads a secret from a file, or from standard input if the path is `-`. Secrets are never
+/// arguments, because other users of the machine can see those.
 fn read_secret(path: &Path) -> anyhow::Result<appliance_install::SecretText> {
     let text = if path == Path::new("-") {
         std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
@@ -188,12 +196,10 @@ fn read_secret(path: &Path) -> anyhow::Result<appliance_install::SecretText> {
     Ok(appliance_install::SecretText::new(text.trim().to_owned()))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the appliance's own program: there is no port to ask"
-)]
+/// Draws random bytes from the operating system.
+#[expect(clippy::disallowed_methods, reason = "the appliance's own program has no `Entropy` port")]
 pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).context("this machine has no randomness")?;
+    getrandom::fill(&mut bytes).context("the operating system provides no random bytes")?;
     Ok(bytes)
 }

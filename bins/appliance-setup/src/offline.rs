@@ -13,22 +13,22 @@ use appliance_install::{
 use clap::Args;
 
 use crate::options::{BootstrapArgs, OutputArgs, TrustArgs, product};
-use crate::run::{Answers, finish};
-use crate::{random, say};
+use crate::run::{ConfigFile, finish};
+use crate::{print_line, random};
 
 #[derive(Args)]
-pub(crate) struct Request {
-    /// Where the request is written.
+pub(crate) struct RequestArgs {
+    /// File to write the request to.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
 #[derive(Args)]
-pub(crate) struct Apply {
-    /// The answer that was carried here.
+pub(crate) struct ApplyArgs {
+    /// File with the vendor's answer to the request.
     #[arg(value_name = "FILE")]
     answer: PathBuf,
-    /// The answers: company, and the first administrator (TOML).
+    /// Configuration file with the company and the first administrator (TOML).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     #[command(flatten)]
@@ -39,40 +39,44 @@ pub(crate) struct Apply {
     bootstrap_args: BootstrapArgs,
 }
 
-/// Writes the request.
-pub(crate) fn ask(install: &Install, asked: &Request, state: &Path) -> Result<ExitCode> {
-    install.is_open()?;
+/// Writes the request file.
+pub(crate) fn write_request(
+    install: &Install,
+    args: &RequestArgs,
+    state: &Path,
+) -> Result<ExitCode> {
+    install.check_open()?;
     let text = request(state, install.appliance_id(), random()?, SystemClock.now())?;
-    let shown = asked.out.display();
+    let shown = args.out.display();
     let file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&asked.out);
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&args.out);
     let written = file.and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()));
     written.with_context(|| format!("{shown} cannot be written"))?;
-    say(&format!(
-        "{shown} is written. Carry it to the vendor together with the install code; what comes back is for \
-         `appliance-setup apply`."
+    print_line(&format!(
+        "{shown} is written. Send it to the vendor together with the install code, and install \
+         with the vendor's answer: `appliance-setup apply`."
     ))
 }
 
-/// Takes the answer, and hands the identity on; or goes on with that.
-pub(crate) async fn apply(mut install: Install, asked: &Apply, state: &Path) -> Result<ExitCode> {
-    let product = product(
-        &asked.output_args,
-        Some(&asked.bootstrap_args),
-        &asked.trust_args.trust(state),
-        state,
-    )?;
+/// Installs with the answer file, or resumes an installation that has accepted an answer.
+pub(crate) async fn apply(
+    mut install: Install,
+    args: &ApplyArgs,
+    state: &Path,
+) -> Result<ExitCode> {
+    let trust = args.trust_args.trust(state);
+    let product = product(&args.output_args, Some(&args.bootstrap_args), &trust, state)?;
     if matches!(install.step(), Step::Write { .. } | Step::Bootstrap { .. }) {
         eprintln!(
-            "appliance-setup: an answer was taken already, and the installation goes on with that one"
+            "appliance-setup: an answer was accepted before; the installation continues with it"
         );
     } else {
-        let shown = asked.answer.display();
-        let text = std::fs::read_to_string(&asked.answer)
+        let shown = args.answer.display();
+        let text = std::fs::read_to_string(&args.answer)
             .with_context(|| format!("{shown} cannot be read"))?;
-        let answered = answer(state, &text, &asked.trust_args.trust(state), SystemClock.now())?;
+        let answered = answer(state, &text, &trust, SystemClock.now())?;
         install.submit_answer(
-            Answers::read(&asked.config)?.setup_form(ProvisioningMethod::Offline)?,
+            ConfigFile::read(&args.config)?.into_setup_form(ProvisioningMethod::Offline)?,
             answered,
         )?;
     }

@@ -5,32 +5,33 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use appliance_install::{
-    Client, Files, Image, Job, KEYS, Kubectl, PRODUCT, Product, Trust, keep, kept,
+    Client, Files, Image, Job, KEYS, Kubectl, PRODUCT, Product, Trust, load_state, save_state,
 };
 use clap::Args;
-use serde::{Deserialize, Serialize};
 
-/// Where the service is.
+use crate::stored_options::{CommandLineOptions, StoredOptions, merge, namespace};
+
+/// Address of the license service, and the trust in it.
 #[derive(Args)]
-pub(crate) struct Service {
-    /// The address of the license service; also as `ALGA_LICENSE_SERVICE_URL`.
+pub(crate) struct ServiceArgs {
+    /// URL of the license service.
     #[arg(long, env = "REGISTRY_URL", value_name = "URL", hide_env_values = true)]
     registry_url: Option<String>,
     #[command(flatten)]
     trust_args: TrustArgs,
 }
 
-/// Whom to believe.
+/// Certificates and keys that the service and its licenses are verified with.
 #[derive(Args)]
 pub(crate) struct TrustArgs {
-    /// A certificate authority to trust beside the system's (PEM).
+    /// Certificate authority to trust in addition to the system's (PEM).
     #[arg(long, env = "REGISTRY_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// The keys that licenses are believed by (`registryctl keys export`); else the service's, as
-    /// they are seen first.
+    /// Public keys for verifying licenses (from `registryctl keys export`); default: the keys that
+    /// the service publishes, pinned at first use.
     #[arg(long, env = "REGISTRY_KEYS_FILE", value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Who issues the licenses.
+    /// Issuer that licenses must name.
     #[arg(
         long,
         env = "REGISTRY_LICENSE_ISSUER",
@@ -38,63 +39,77 @@ pub(crate) struct TrustArgs {
         value_name = "NAME"
     )]
     issuer: String,
-    /// What the edition without licenses is called.
+    /// Name of the edition that has no license.
     #[arg(long, env = "REGISTRY_FREE_EDITION", default_value = "essentials", value_name = "NAME")]
     free_edition: String,
-    /// How long a call of the service may take, in seconds.
-    #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// Timeout of one request to the service, in seconds.
+    #[arg(
+        long,
+        default_value = "30",
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=600)
+    )]
     timeout: u64,
 }
 
-/// How the product gets its Secrets.
+/// Delivery of the Secrets to the product.
 #[derive(Args)]
 pub(crate) struct OutputArgs {
-    /// Leaves the Secrets as files in this folder, instead of applying them.
+    /// Write the Secrets to files in this existing folder, instead of applying them to the
+    /// cluster.
     #[arg(long, env = "APPLIANCE_OUTPUT", value_name = "DIR")]
     output: Option<PathBuf>,
-    /// The program that applies the Secrets; `kubectl` unless given.
+    /// Kubernetes namespace of the Secrets; default: `default`, or the namespace that the
+    /// installation was started with.
+    #[arg(long, env = "APPLIANCE_NAMESPACE", value_name = "NAME", value_parser = namespace)]
+    namespace: Option<String>,
+    /// Program that applies the Secrets to the cluster; default: `kubectl`.
     #[arg(long, value_name = "PROGRAM", conflicts_with = "output")]
     kubectl: Option<PathBuf>,
 }
 
-/// How the product is bootstrapped.
+/// Bootstrap of the product.
 #[derive(Args)]
 pub(crate) struct BootstrapArgs {
-    /// The manifest of the product's own bootstrap, which is applied after the Secrets and waited
-    /// for.
+    /// Manifest of the product's own bootstrap Job. It is applied after the Secrets, and must
+    /// complete.
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     job: Option<PathBuf>,
-    /// An image with `appliance-setup` in it, which is the bootstrap; `DATABASE_URL` is in a Secret
-    /// `appliance-database`.
+    /// Image that contains `appliance-setup`, for a Job that runs `appliance-setup bootstrap`. The
+    /// Job reads `DATABASE_URL` from the Secret `appliance-database`.
     #[arg(long, value_name = "IMAGE", conflicts_with = "job")]
     bootstrap_image: Option<String>,
 }
 
-impl Service {
-    /// Whose licenses are believed.
+impl ServiceArgs {
+    /// Returns the keys and the issuer that licenses are verified with.
     pub(crate) fn trust(&self, state: &Path) -> Trust {
         self.trust_args.trust(state)
     }
 
-    /// The service, as it is called from this machine.
+    /// Returns a client of the service.
     pub(crate) fn client(&self, state: &Path) -> anyhow::Result<Client> {
-        let given = self.registry_url.clone().filter(|url| !url.is_empty());
-        let url = given.or_else(|| {
-            std::env::var("ALGA_LICENSE_SERVICE_URL").ok().filter(|url| !url.is_empty())
-        });
-        let url = url.context("the license service's address is missing (REGISTRY_URL)")?;
+        let non_empty = |url: &String| !url.is_empty();
+        let url = self
+            .registry_url
+            .clone()
+            .filter(non_empty)
+            .or_else(|| std::env::var("ALGA_LICENSE_SERVICE_URL").ok().filter(non_empty))
+            .context(
+                "the URL of the license service is missing: set --registry-url or REGISTRY_URL",
+            )?;
         self.trust_args.client(&url, state)
     }
 }
 
 impl TrustArgs {
-    /// Whose licenses are believed.
+    /// Returns the keys and the issuer that licenses are verified with.
     pub(crate) fn trust(&self, state: &Path) -> Trust {
         let (issuer, free_edition) = (self.issuer.clone(), self.free_edition.clone());
         Trust { given: self.keys.clone(), pinned: state.join(KEYS), issuer, free_edition }
     }
 
-    /// The service at this address.
+    /// Returns a client of the service at `url`.
     pub(crate) fn client(&self, url: &str, state: &Path) -> anyhow::Result<Client> {
         let ca_pem = self.ca_file.as_ref().map(|path| {
             std::fs::read(path).with_context(|| {
@@ -110,104 +125,51 @@ impl TrustArgs {
     }
 }
 
-/// What an installation was begun with: it goes on so, and its agent does, also where that is not
-/// said again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct ChosenOptions {
-    output: Option<PathBuf>,
-    kubectl: PathBuf,
-    job: Option<PathBuf>,
-    bootstrap_image: Option<String>,
-}
-
-/// What is said now.
-#[derive(Clone, Default)]
-struct GivenOptions {
-    output: Option<PathBuf>,
-    kubectl: Option<PathBuf>,
-    job: Option<PathBuf>,
-    bootstrap_image: Option<String>,
-}
-
-/// Goes on as it was begun where nothing else is said; of two that exclude each other, what is said
-/// now counts. Only a Job that was to be applied is not dropped by saying something else: nobody
-/// would do the bootstrap.
-fn merged(kept: Option<ChosenOptions>, given: GivenOptions) -> Result<ChosenOptions, String> {
-    let kept = kept.unwrap_or(ChosenOptions {
-        output: None,
-        kubectl: "kubectl".into(),
-        job: None,
-        bootstrap_image: None,
-    });
-    let (job, bootstrap_image) = match (given.job, given.bootstrap_image) {
-        (None, None) => (kept.job, kept.bootstrap_image),
-        given => given,
-    };
-    let is_applied = given.kubectl.is_some() || job.is_some();
-    let output = match given.output {
-        Some(output) => {
-            if let Some(job) = &job {
-                let job = job.display();
-                return Err(format!(
-                    "the installation was begun with --job {job}, which is applied by kubectl and cannot be left in a folder: \
-                     leave --output away, or `reset` and begin anew"
-                ));
-            }
-            Some(output)
-        }
-        None => kept.output.filter(|_| !is_applied),
-    };
-    Ok(ChosenOptions {
-        output,
-        kubectl: given.kubectl.unwrap_or(kept.kubectl),
-        job,
-        bootstrap_image,
-    })
-}
-
-/// What takes the Secrets over, and does the bootstrap: as it is asked for now, else as it was when
-/// the installation began.
+/// Returns the product that receives the Secrets and runs the bootstrap, as the command line or
+/// the stored options describe it. Without `bootstrap_args`, for a renewed license, no Job is run
+/// and no option is stored.
 pub(crate) fn product(
     output_args: &OutputArgs,
     bootstrap_args: Option<&BootstrapArgs>,
     trust: &Trust,
     state: &Path,
 ) -> anyhow::Result<Box<dyn Product>> {
-    let mut kept: Option<ChosenOptions> = kept(state, PRODUCT)?;
+    let mut stored: Option<StoredOptions> = load_state(state, PRODUCT)?;
     let absolute = |path: &PathBuf| {
         std::path::absolute(path)
-            .with_context(|| format!("{} cannot be found from elsewhere", path.display()))
+            .with_context(|| format!("the absolute path of {} is not known", path.display()))
     };
-    // A bare name is looked for in PATH.
+    // A bare name is searched in PATH.
     let program = |path: &PathBuf| {
         if path.components().count() > 1 { absolute(path) } else { Ok(path.clone()) }
     };
-    if let (None, Some(kept)) = (bootstrap_args, kept.as_mut()) {
-        // A renewal does no bootstrap.
-        kept.job = None;
+    if let (None, Some(stored)) = (bootstrap_args, stored.as_mut()) {
+        // A stored Job would conflict with `--output`, and a renewal runs no Job.
+        stored.job = None;
     }
-    let given = GivenOptions {
+    let command_line = CommandLineOptions {
+        namespace: output_args.namespace.clone(),
         output: output_args.output.as_ref().map(absolute).transpose()?,
         kubectl: output_args.kubectl.as_ref().map(program).transpose()?,
-        job: bootstrap_args.and_then(|asked| asked.job.as_ref()).map(absolute).transpose()?,
-        bootstrap_image: bootstrap_args.and_then(|asked| asked.bootstrap_image.clone()),
+        job: bootstrap_args.and_then(|args| args.job.as_ref()).map(absolute).transpose()?,
+        bootstrap_image: bootstrap_args.and_then(|args| args.bootstrap_image.clone()),
     };
-    let chosen = merged(kept, given).map_err(|problem| anyhow!(problem))?;
-    if let Some(folder) = &chosen.output {
+    let options = merge(stored, command_line).map_err(|problem| anyhow!(problem))?;
+    // Both checks come before a code is redeemed.
+    if let Some(folder) = &options.output {
         ensure!(
             folder.is_dir(),
-            "{} is no folder that the Secrets could be left in",
+            "{} is not an existing folder: the Secrets cannot be written to it",
             folder.display()
         );
     }
-    // Better known before a code is spent.
-    trust.check().map_err(|problem| {
-        anyhow!("the keys that licenses are believed by cannot be used: {problem}")
-    })?;
+    trust
+        .check()
+        .map_err(|problem| anyhow!("the keys for verifying licenses cannot be used: {problem}"))?;
     if bootstrap_args.is_some() {
-        keep(state, PRODUCT, &chosen)?;
+        save_state(state, PRODUCT, &options)?;
     }
-    let ChosenOptions { output, kubectl, job, bootstrap_image } = chosen;
+    let StoredOptions { namespace, output, kubectl, job, bootstrap_image } = options;
     let job = match (job, bootstrap_image) {
         (Some(path), _) => Job::File(path),
         (None, Some(name)) => {
@@ -216,101 +178,9 @@ pub(crate) fn product(
         (None, None) => Job::None,
     };
     Ok(match output {
-        Some(folder) => Box::new(Files::new(folder, job)),
-        None => Box::new(Kubectl::new(kubectl, state.to_owned(), job, |line| {
+        Some(folder) => Box::new(Files::new(folder, namespace, job)),
+        None => Box::new(Kubectl::new(kubectl, state.to_owned(), namespace, job, |line| {
             eprintln!("appliance-setup: kubectl: {line}");
         })),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen(
-        output: Option<&str>,
-        kubectl: &str,
-        job: Option<&str>,
-        image: Option<&str>,
-    ) -> ChosenOptions {
-        let bootstrap_image = image.map(str::to_owned);
-        ChosenOptions {
-            output: output.map(Into::into),
-            kubectl: kubectl.into(),
-            job: job.map(Into::into),
-            bootstrap_image,
-        }
-    }
-
-    #[test]
-    fn an_installation_goes_on_as_it_was_begun_where_nothing_else_is_said() {
-        let given = |output: Option<&str>,
-                     kubectl: Option<&str>,
-                     job: Option<&str>,
-                     image: Option<&str>| {
-            let bootstrap_image = image.map(str::to_owned);
-            GivenOptions {
-                output: output.map(Into::into),
-                kubectl: kubectl.map(Into::into),
-                job: job.map(Into::into),
-                bootstrap_image,
-            }
-        };
-        let left = Some(chosen(Some("/o"), "kubectl", None, None));
-        let applied = Some(chosen(None, "/k", Some("/job"), None));
-        let image = Some(chosen(None, "/k", None, Some("img:1")));
-        for (kept, given, expected) in [
-            (None, GivenOptions::default(), chosen(None, "kubectl", None, None)),
-            (
-                None,
-                given(Some("/o"), None, None, Some("img")),
-                chosen(Some("/o"), "kubectl", None, Some("img")),
-            ),
-            (left.clone(), GivenOptions::default(), chosen(Some("/o"), "kubectl", None, None)),
-            (
-                left.clone(),
-                given(None, None, None, Some("img")),
-                chosen(Some("/o"), "kubectl", None, Some("img")),
-            ),
-            (
-                left.clone(),
-                given(Some("/p"), None, None, None),
-                chosen(Some("/p"), "kubectl", None, None),
-            ),
-            (left.clone(), given(None, Some("/k"), None, None), chosen(None, "/k", None, None)),
-            (
-                left,
-                given(None, None, Some("/job"), None),
-                chosen(None, "kubectl", Some("/job"), None),
-            ),
-            (applied.clone(), GivenOptions::default(), chosen(None, "/k", Some("/job"), None)),
-            (
-                applied.clone(),
-                given(None, None, None, Some("img")),
-                chosen(None, "/k", None, Some("img")),
-            ),
-            (
-                applied.clone(),
-                given(Some("/o"), None, None, Some("img")),
-                chosen(Some("/o"), "/k", None, Some("img")),
-            ),
-            (
-                image.clone(),
-                given(None, None, Some("/job"), None),
-                chosen(None, "/k", Some("/job"), None),
-            ),
-            (
-                image,
-                given(Some("/o"), None, None, None),
-                chosen(Some("/o"), "/k", None, Some("img:1")),
-            ),
-        ] {
-            assert_eq!(merged(kept, given), Ok(expected));
-        }
-        assert!(
-            merged(applied, given(Some("/o"), None, None, None))
-                .unwrap_err()
-                .contains("begun with --job /job")
-        );
-    }
 }

@@ -1,39 +1,36 @@
-//! What is asked of the first administrator's password and e-mail address.
+//! Rules for what an operator enters: the administrator's password and e-mail address, and texts.
 
-/// The fewest characters.
-const SHORTEST: usize = 12;
-/// The most: hashing more would only cost time.
-const LONGEST: usize = 1_000;
+/// Minimum length of a password, in characters.
+const SHORTEST_PASSWORD: usize = 12;
+/// Maximum length of a password, in characters: hashing more only costs time.
+const LONGEST_PASSWORD: usize = 1_000;
 
-/// What is wrong with a password, where something is. What `others` say, the company's name for
-/// one, is easily guessed.
-pub(crate) fn weakness(password: &str, others: &[&str]) -> Option<String> {
+/// Returns what is wrong with a password, if anything. `related` are texts that make it easy to
+/// guess, such as the company's name.
+pub(crate) fn password_problem(password: &str, related: &[&str]) -> Option<String> {
     if password.chars().any(char::is_control) {
-        return Some("The password has characters in it that cannot be seen.".to_owned());
+        return Some("The password contains invisible characters.".to_owned());
     }
     let length = password.chars().count();
-    if length < SHORTEST {
-        return Some(format!("The password must have {SHORTEST} characters at least."));
+    if length < SHORTEST_PASSWORD {
+        return Some(format!("The password must have at least {SHORTEST_PASSWORD} characters."));
     }
-    if length > LONGEST {
-        return Some(format!("The password must have {LONGEST} characters at most."));
+    if length > LONGEST_PASSWORD {
+        return Some(format!("The password must have at most {LONGEST_PASSWORD} characters."));
     }
-    // Its estimate of a long text takes long, and adds nothing.
+    // Estimating a long text takes long and changes nothing.
     let start: String = password.chars().take(100).collect();
-    let estimate = zxcvbn::zxcvbn(&start, others);
+    let estimate = zxcvbn::zxcvbn(&start, related);
     if estimate.score() >= zxcvbn::Score::Three {
         return None;
     }
     let warning = estimate.feedback().and_then(zxcvbn::feedback::Feedback::warning);
-    let why = warning.map(|warning| format!(" {warning}")).unwrap_or_default();
-    Some(format!(
-        "The password is too easy to guess.{why} Add a word or two that have nothing to do with each other."
-    ))
+    let reason = warning.map(|warning| format!(" {warning}")).unwrap_or_default();
+    Some(format!("The password is too easy to guess.{reason} Add one or two unrelated words."))
 }
 
-/// Whether a text has the form of a license (a compact JWS). What it is worth, the product finds
-/// out.
-pub(crate) fn is_token(text: &str) -> bool {
+/// True if a text has the form of a license (a compact JWS). The product verifies the license.
+pub(crate) fn is_compact_jws(text: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
@@ -41,25 +38,25 @@ pub(crate) fn is_token(text: &str) -> bool {
     text.split('.').count() == 3 && text.split('.').all(is_part)
 }
 
-/// The longest text of a field, in characters.
+/// Maximum length of a field's text, in characters.
 const LONGEST_TEXT: usize = 200;
 
-/// What makes a text unfit for a field, where something does.
-pub(crate) fn unfit(text: &str) -> Option<String> {
+/// Returns what is wrong with a field's text, if anything.
+pub(crate) fn text_problem(text: &str) -> Option<String> {
     if text.chars().count() > LONGEST_TEXT {
-        return Some(format!("At most {LONGEST_TEXT} characters."));
+        return Some(format!("Use at most {LONGEST_TEXT} characters."));
     }
-    // An environment, which the product reads it from, cannot carry all of them.
+    // The product reads the text from its environment, which cannot contain every character.
     text.chars()
         .any(char::is_control)
-        .then(|| "This has characters in it that cannot be seen.".to_owned())
+        .then(|| "This text contains invisible characters.".to_owned())
 }
 
-/// Whether mail could go there: whoever gets it proves the rest.
+/// True if a text could be an e-mail address. Only a mail that arrives proves that it is one.
 pub(crate) fn is_email(text: &str) -> bool {
     let parts = text.rsplit_once('@');
-    let is_whole = parts.is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
-    is_whole
+    let is_complete = parts.is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
+    is_complete
         && !text.chars().any(|it| it.is_whitespace() || it.is_control() || "<>,;:\"".contains(it))
 }
 
@@ -68,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_one_that_mail_could_go_to() {
+    fn email_addresses_are_checked() {
         for good in
             ["ada@example.com", "ada@localhost", "\u{e4}da@b\u{fc}cher.example", "a@b@c.example"]
         {
@@ -88,19 +85,19 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_long_and_hard_to_guess() {
+    fn weak_passwords_are_refused() {
         let long = "ü".repeat(1_001);
         for (password, expected) in [
             ("correct horse battery staple", None),
             ("Zug!Lampe7Kaktus", None),
-            ("short", Some("12 characters at least")),
-            ("correct horse\u{0} battery staple", Some("cannot be seen")),
+            ("short", Some("at least 12 characters")),
+            ("correct horse\u{0} battery staple", Some("invisible characters")),
             ("password1234", Some("too easy to guess")),
             ("aaaaaaaaaaaaaaaa", Some("too easy to guess")),
             ("Acme Industries", Some("too easy to guess")),
-            (long.as_str(), Some("1000 characters at most")),
+            (long.as_str(), Some("at most 1000 characters")),
         ] {
-            let found = weakness(password, &["Acme Industries", "ada@example.com"]);
+            let found = password_problem(password, &["Acme Industries", "ada@example.com"]);
             match expected {
                 None => assert_eq!(found, None, "{password}"),
                 Some(part) => assert!(

@@ -12,42 +12,41 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use crate::options::{BootstrapArgs, OutputArgs, Service, product};
-use crate::rules::{is_email, is_token, unfit, weakness};
-use crate::status::Status;
-use crate::{random, read_secret, say};
+use crate::options::{BootstrapArgs, OutputArgs, ServiceArgs, product};
+use crate::rules::{is_compact_jws, is_email, password_problem, text_problem};
+use crate::status::{Status, clock_skew_message};
+use crate::{print_line, random, read_secret};
 
 #[derive(Args)]
-pub(crate) struct Run {
-    /// The file with the install code; `-` is standard input. Not needed where an installation goes
-    /// on.
+pub(crate) struct RunArgs {
+    /// File with the install code; `-` for standard input. Not needed to resume an installation.
     #[arg(long, value_name = "FILE")]
     code: Option<PathBuf>,
-    /// Installs without a code: the appliance then belongs to no registration.
+    /// Install this edition without a code. The appliance then belongs to no registration.
     #[arg(long, value_name = "EDITION", value_enum, conflicts_with = "code")]
     without_code: Option<Edition>,
-    /// A license that was brought along, for an installation without a code.
+    /// File with a license, for an installation without a code.
     #[arg(long, value_name = "FILE", requires = "without_code")]
     license: Option<PathBuf>,
-    /// The answers: company, and the first administrator (TOML).
+    /// Configuration file with the company and the first administrator (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    service: Service,
+    service: ServiceArgs,
     #[command(flatten)]
     output_args: OutputArgs,
     #[command(flatten)]
     bootstrap_args: BootstrapArgs,
-    /// How often the service is tried; without end unless given.
+    /// Maximum number of attempts to reach the service; default: no limit.
     #[arg(long, value_name = "COUNT")]
     tries: Option<u32>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Edition {
-    /// Enterprise, at first on trial.
+    /// The full edition, which starts with a trial.
     Ee,
-    /// Community.
+    /// The free edition.
     Ce,
 }
 
@@ -60,172 +59,170 @@ impl From<Edition> for EditionChoice {
     }
 }
 
-/// The answers.
+/// The configuration file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Answers {
+pub(crate) struct ConfigFile {
     company: String,
     first_name: String,
     last_name: String,
     email: String,
-    /// The password never stands in this file.
+    /// Path of a file with the password, which is never part of the configuration itself.
     password_file: PathBuf,
 }
 
 pub(crate) async fn perform(
     mut install: Install,
-    asked: &Run,
+    args: &RunArgs,
     state: &Path,
 ) -> anyhow::Result<ExitCode> {
-    // Started again with the same arguments, as a unit is: what was entered is in hand already.
-    let is_open = install.is_open().is_ok();
-    // Before anything is written down; without a code, and once it was redeemed, there is no
-    // service to call.
-    let client = (is_open && asked.without_code.is_none())
-        .then(|| asked.service.client(state))
+    // A service manager repeats the same arguments at each start: once the installation is past the
+    // entry of data, they are ignored.
+    let accepts_data = install.check_open().is_ok();
+    // Checked before anything is stored. No service is called without a code, or after the code was
+    // redeemed.
+    let client = (accepts_data && args.without_code.is_none())
+        .then(|| args.service.client(state))
         .transpose()?;
-    let enters = asked.code.is_some()
-        || asked.without_code.is_some()
+    let enters_data = args.code.is_some()
+        || args.without_code.is_some()
         || matches!(install.step(), Step::Collect { .. });
-    let product = product(
-        &asked.output_args,
-        Some(&asked.bootstrap_args),
-        &asked.service.trust(state),
-        state,
-    )?;
-    if is_open && enters {
-        install.submit(setup_form(asked)?, Uuid::from_bytes(random()?).to_string())?;
+    let product =
+        product(&args.output_args, Some(&args.bootstrap_args), &args.service.trust(state), state)?;
+    if accepts_data && enters_data {
+        install.submit(setup_form(args)?, Uuid::from_bytes(random()?).to_string())?;
     }
-    let mut terminated = signal(SignalKind::terminate()).context("signals cannot be watched")?;
+    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     tokio::select! {
-        ended = drive(&mut install, client.as_ref(), &*product, asked.tries) => ended,
+        result = drive(&mut install, client.as_ref(), &*product, args.tries) => result,
         interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("Ctrl-C cannot be watched")?;
-            eprintln!("appliance-setup: interrupted; `appliance-setup run` goes on from here");
+            interrupted.context("Ctrl-C cannot be handled")?;
+            eprintln!("appliance-setup: interrupted; `appliance-setup run` resumes here");
             Ok(ExitCode::from(130))
         }
         _ = terminated.recv() => {
-            eprintln!("appliance-setup: ended; `appliance-setup run` goes on from here");
+            eprintln!("appliance-setup: terminated; `appliance-setup run` resumes here");
             Ok(ExitCode::from(143))
         }
     }
 }
 
-fn setup_form(asked: &Run) -> anyhow::Result<SetupForm> {
-    let Some(config) = &asked.config else {
-        bail!("--code and --config are missing: there is no installation to go on with")
+fn setup_form(args: &RunArgs) -> anyhow::Result<SetupForm> {
+    let Some(config) = &args.config else {
+        bail!("--code and --config are missing, and there is no installation to resume")
     };
-    let way = match (&asked.code, asked.without_code) {
+    let method = match (&args.code, args.without_code) {
         (Some(code), _) => {
             let code = read_secret(code)?;
             ensure!(!code.expose().is_empty(), "the install code is empty");
             ProvisioningMethod::Code { code }
         }
         (None, Some(edition)) => {
-            let license = asked.license.as_deref().map(read_secret).transpose()?;
-            let is_one = license.as_ref().is_none_or(|text| is_token(text.expose()));
-            ensure!(is_one, "the file of --license holds no license");
+            let license = args.license.as_deref().map(read_secret).transpose()?;
+            let is_license = license.as_ref().is_none_or(|text| is_compact_jws(text.expose()));
+            ensure!(is_license, "the file of --license does not contain a license");
             ProvisioningMethod::WithoutCode { edition: edition.into(), license }
         }
-        (None, None) => bail!("--code is missing; to install without one, say --without-code"),
+        (None, None) => bail!("--code is missing; use --without-code to install without a code"),
     };
-    Answers::read(config)?.setup_form(way)
+    ConfigFile::read(config)?.into_setup_form(method)
 }
 
-impl Answers {
+impl ConfigFile {
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let text =
             std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
-        let answers: Self =
-            toml::from_str(&text).with_context(|| format!("{shown} is no set of answers"))?;
-        let Self { company, first_name, last_name, email, .. } = &answers;
-        for (name, value, needed) in [
+        let config: Self = toml::from_str(&text)
+            .with_context(|| format!("{shown} is not a valid configuration file"))?;
+        let Self { company, first_name, last_name, email, .. } = &config;
+        for (name, value, required) in [
             ("company", company, true),
             ("first_name", first_name, false),
             ("last_name", last_name, false),
             ("email", email, true),
         ] {
-            ensure!(!needed || !value.trim().is_empty(), "`{name}` is empty in {shown}");
-            if let Some(problem) = unfit(value) {
+            ensure!(!required || !value.trim().is_empty(), "`{name}` is empty in {shown}");
+            if let Some(problem) = text_problem(value) {
                 bail!("`{name}` in {shown} cannot be used: {problem}");
             }
         }
-        ensure!(is_email(answers.email.trim()), "`email` is no e-mail address in {shown}");
-        Ok(answers)
+        ensure!(is_email(config.email.trim()), "`email` in {shown} is not an e-mail address");
+        Ok(config)
     }
 
-    pub(crate) fn setup_form(self, way: ProvisioningMethod) -> anyhow::Result<SetupForm> {
+    pub(crate) fn into_setup_form(self, method: ProvisioningMethod) -> anyhow::Result<SetupForm> {
         let Self { company, first_name, last_name, email, password_file } = self;
         let password = read_secret(&password_file)?;
-        let weakness = weakness(password.expose(), &[&company, &first_name, &last_name, &email]);
-        if let Some(weakness) = weakness {
-            bail!("{}: {weakness}", password_file.display());
+        let related = [&*company, &*first_name, &*last_name, &*email];
+        if let Some(problem) = password_problem(password.expose(), &related) {
+            bail!("{}: {problem}", password_file.display());
         }
-        Ok(SetupForm { company, admin: Admin { first_name, last_name, email, password }, way })
+        let admin = Admin { first_name, last_name, email, password };
+        Ok(SetupForm { company, admin, method })
     }
 }
 
-/// Goes on until all is done, the code is refused, or the tries are used up.
+/// Installs until everything is done, the code is refused, or the attempts are used up.
 async fn drive(
     install: &mut Install,
     client: Option<&Client>,
     product: &dyn Product,
-    tries: Option<u32>,
+    max_attempts: Option<u32>,
 ) -> anyhow::Result<ExitCode> {
     if let Some(client) = client
-        && let Some(code) = redeem(install, client, product, tries).await?
+        && let Some(code) = redeem(install, client, product, max_attempts).await?
     {
         return Ok(code);
     }
     finish(install, product).await
 }
 
-/// Redeems the code; an exit code, where that does not come to an identity.
+/// Redeems the code. Returns an exit code if that did not bring an identity.
 async fn redeem(
     install: &mut Install,
     client: &Client,
     product: &dyn Product,
-    tries: Option<u32>,
+    max_attempts: Option<u32>,
 ) -> anyhow::Result<Option<ExitCode>> {
     let mut failures = 0;
     loop {
         let next = install.advance(client, product, random::<1>()?[0]).await?;
         if let Some(skew) = client.clock_skew() {
-            eprintln!("appliance-setup: {}", crate::status::skew(skew));
+            eprintln!("appliance-setup: {}", clock_skew_message(skew));
         }
         match next {
-            // The answer is written down, and verified next.
-            Next::GoOn if matches!(install.step(), Step::Verify { .. }) => {}
-            Next::GoOn | Next::Finished => return Ok(None),
+            // The response is stored; the next step verifies it.
+            Next::Continue if matches!(install.step(), Step::Verify { .. }) => {}
+            Next::Continue | Next::Finished => return Ok(None),
             Next::WaitForOperator => {
-                eprintln!("appliance-setup: {}", Status::of(install.step(), None).text());
+                eprintln!("appliance-setup: {}", Status::new(install.step(), None).text());
                 return Ok(Some(ExitCode::from(3)));
             }
-            Next::TryAgain { service_error, after } => {
+            Next::Retry { service_error, after } => {
                 failures += 1;
                 eprintln!("appliance-setup: {}", service_error.message(client.service()));
-                if tries.is_some_and(|tries| failures >= tries) {
+                if max_attempts.is_some_and(|maximum| failures >= maximum) {
                     return Ok(Some(ExitCode::from(5)));
                 }
-                eprintln!("appliance-setup: the next try is in {} seconds", after.as_secs());
+                eprintln!("appliance-setup: next attempt in {} seconds", after.as_secs());
                 tokio::time::sleep(after).await;
             }
         }
     }
 }
 
-/// Takes the steps that need no service, and says what came of it.
+/// Takes the remaining steps, which need no service, and prints the result.
 pub(crate) async fn finish(
     install: &mut Install,
     product: &dyn Product,
 ) -> anyhow::Result<ExitCode> {
     loop {
-        match install.hand_over(product).await? {
+        match install.deliver(product).await? {
             Next::Finished => break,
-            Next::GoOn | Next::TryAgain { .. } => {}
-            Next::WaitForOperator => bail!("nothing was entered yet"),
+            Next::Continue | Next::Retry { .. } => {}
+            Next::WaitForOperator => bail!("no data has been entered yet"),
         }
     }
-    say(&Status::of(install.step(), None).text())
+    print_line(&Status::new(install.step(), None).text())
 }

@@ -1,4 +1,4 @@
-//! `appliance-setup support-bundle`: what a vendor needs to help, and no secret.
+//! `appliance-setup support-bundle`: diagnostics for the vendor's support, without secrets.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -10,27 +10,27 @@ use appliance_license::TrustedKeys;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::options::Service;
-use crate::say;
-use crate::status::{Status, moment, skew};
+use crate::options::ServiceArgs;
+use crate::print_line;
+use crate::status::{Status, clock_skew_message, rfc3339};
 
 #[derive(Args)]
-pub(crate) struct Bundle {
-    /// Where it is written (JSON).
+pub(crate) struct SupportBundleArgs {
+    /// File to write the diagnostics to (JSON).
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    service: Service,
+    service: ServiceArgs,
 }
 
 pub(crate) async fn perform(
     install: Result<Install>,
-    asked: &Bundle,
+    args: &SupportBundleArgs,
     state: &Path,
 ) -> Result<ExitCode> {
     let (status, appliance_id) = match (&install, license_state(state)) {
         (Ok(install), Ok(license_state)) => {
-            (Status::of(install.step(), license_state).json(), Some(install.appliance_id()))
+            (Status::new(install.step(), license_state).json(), Some(install.appliance_id()))
         }
         (Err(error), _) => (json!({ "problem": format!("{error:#}") }), None),
         (Ok(install), Err(error)) => {
@@ -39,34 +39,38 @@ pub(crate) async fn perform(
     };
     let bundle = json!({
         "appliance_setup": env!("CARGO_PKG_VERSION"),
-        "taken_at": moment(SystemClock.now()),
+        "taken_at": rfc3339(SystemClock.now()),
         "appliance_id": appliance_id,
-        // Made for people and programs to look at: it has no secrets.
+        // The output of `appliance-setup status`, which contains no secrets.
         "status": status,
-        "service": service(&asked.service, state).await,
-        "trusted_keys": trusted_keys(asked.service.trust(state).file()),
+        "service": service(&args.service, state).await,
+        "trusted_keys": trusted_keys(args.service.trust(state).file()),
         "proxies": proxies(),
         "state_folder": files(state),
         "system": system(),
     });
-    let text = serde_json::to_string_pretty(&bundle).context("the bundle cannot be written")?;
-    let shown = asked.out.display();
-    std::fs::write(&asked.out, text + "\n")
-        .with_context(|| format!("{shown} cannot be written"))?;
-    say(&format!(
-        "{shown} is written. It holds no code, password, license or credential; look at it before you send it."
+    let text = serde_json::to_string_pretty(&bundle).context("the bundle cannot be serialized")?;
+    let shown = args.out.display();
+    std::fs::write(&args.out, text + "\n").with_context(|| format!("{shown} cannot be written"))?;
+    print_line(&format!(
+        "{shown} is written. It contains no code, password, license or credential. Check it before \
+         you send it."
     ))
 }
 
-/// Whether the service is reached, and what is in the way.
-async fn service(asked: &Service, state: &Path) -> Value {
-    let client = match asked.client(state) {
+/// Reports if the service can be reached, and otherwise the error.
+async fn service(args: &ServiceArgs, state: &Path) -> Value {
+    let client = match args.client(state) {
         Ok(client) => client,
         Err(error) => return json!({ "problem": format!("{error:#}") }),
     };
     let problem =
         client.probe().await.err().map(|service_error| service_error.message(client.service()));
-    json!({ "address": client.service(), "problem": problem, "clock": client.clock_skew().map(skew) })
+    json!({
+        "address": client.service(),
+        "problem": problem,
+        "clock": client.clock_skew().map(clock_skew_message),
+    })
 }
 
 fn trusted_keys(path: &Path) -> Value {
@@ -80,7 +84,8 @@ fn trusted_keys(path: &Path) -> Value {
     }
 }
 
-/// Which proxies are set; what stands before the host may be a password.
+/// Lists the proxies of the environment, reduced to their hosts: a user name and a password may
+/// precede the host.
 fn proxies() -> Value {
     let names = [
         "http_proxy",
@@ -104,17 +109,20 @@ fn proxies() -> Value {
     Value::Object(set.collect())
 }
 
-/// The files, not what is in them.
+/// Lists the files of a folder, without their contents.
 fn files(folder: &Path) -> Value {
     let Ok(entries) = std::fs::read_dir(folder) else {
-        return json!({ "problem": "it cannot be read" });
+        return json!({ "problem": "the folder cannot be read" });
     };
     let describe = |entry: std::fs::DirEntry| {
         let metadata = entry.metadata().ok()?;
         let mode = format!("{:o}", metadata.permissions().mode() & 0o7777);
-        Some(
-            json!({ "name": entry.file_name().to_string_lossy(), "bytes": metadata.len(), "mode": mode, "uid": metadata.uid() }),
-        )
+        Some(json!({
+            "name": entry.file_name().to_string_lossy(),
+            "bytes": metadata.len(),
+            "mode": mode,
+            "uid": metadata.uid(),
+        }))
     };
     entries.filter_map(Result::ok).filter_map(describe).collect()
 }
@@ -126,5 +134,9 @@ fn system() -> Value {
             line.strip_prefix("PRETTY_NAME=").map(|name| name.trim_matches('"').to_owned())
         })
     });
-    json!({ "release": release, "kernel": read("/proc/sys/kernel/osrelease"), "resolver": read("/etc/resolv.conf") })
+    json!({
+        "release": release,
+        "kernel": read("/proc/sys/kernel/osrelease"),
+        "resolver": read("/etc/resolv.conf"),
+    })
 }

@@ -1,4 +1,4 @@
-//! The product's database: PostgreSQL or SQLite, by the URL.
+//! The product's database. The URL selects PostgreSQL or SQLite.
 
 use std::os::unix::fs::OpenOptionsExt as _;
 
@@ -12,7 +12,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 
 use crate::environment::{EditionChoice, Environment};
-use crate::plan::{Draws, Found, NewTenant, Refusal, plan};
+use crate::plan::{ExistingData, GeneratedValues, NewTenant, Refusal, plan};
 use crate::tier::LicenseRow;
 
 diesel::table! {
@@ -48,22 +48,22 @@ diesel::table! {
     }
 }
 
-/// Why the bootstrap was not done: nothing was written then.
+/// Error of a bootstrap. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
-    /// It must not be.
+    /// The bootstrap is not allowed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The URL is none.
-    #[error("the product's database must be named as `postgres://…` or `sqlite:FILE`")]
+    /// The URL has an unknown form.
+    #[error("the URL of the product's database must be `postgres://…` or `sqlite:FILE`")]
     Url,
-    /// The database is not reached.
+    /// The database cannot be reached.
     #[error("the product's database cannot be opened: {0}")]
     Connection(#[from] diesel::ConnectionError),
-    /// The database refuses.
-    #[error("the product's database refuses: {0}")]
+    /// The database rejects a statement.
+    #[error("the product's database reports an error: {0}")]
     Sql(#[from] SqlError),
-    /// The file cannot be opened.
+    /// The SQLite file cannot be opened.
     #[error("the product's database cannot be opened: {0}")]
     File(std::io::Error),
     /// The password cannot be hashed.
@@ -71,16 +71,16 @@ pub enum BootstrapError {
     Hash(String),
 }
 
-/// What was written, and whose database it is now.
+/// Contents of the database after a bootstrap.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bootstrapped {
-    /// The tenant; none where neither the database nor the Secrets name one.
+pub struct BootstrapOutcome {
+    /// The tenant; `None` if neither the database nor the Secrets name one.
     pub tenant_id: Option<String>,
-    /// Whether the tenant and its administrator are new.
+    /// True if this run created the tenant and its administrator.
     pub tenant_is_new: bool,
-    /// The row of `license_state`; none where the Secrets bring none.
+    /// The row of `license_state`; `None` if neither the database nor the Secrets have one.
     pub license: Option<LicenseRow>,
-    /// Whether that is new.
+    /// True if this run created the row.
     pub license_is_new: bool,
 }
 
@@ -117,7 +117,7 @@ impl From<&LicenseRow> for LicenseRecord {
 
 impl From<LicenseRecord> for LicenseRow {
     fn from(record: LicenseRecord) -> Self {
-        // The table's check allows these two.
+        // The table's CHECK constraint allows `ee` and `ce` only.
         let edition_choice =
             if record.edition_choice == "ce" { EditionChoice::Ce } else { EditionChoice::Ee };
         Self {
@@ -148,7 +148,7 @@ impl Database {
             .filter(|path| !path.is_empty())
             .ok_or(BootstrapError::Url)?;
         let path = path.strip_prefix("//").unwrap_or(path);
-        // It holds a credential and the hash of a password.
+        // Mode 0600: the file holds a credential and the hash of a password.
         std::fs::File::options()
             .create(true)
             .append(true)
@@ -161,45 +161,46 @@ impl Database {
     }
 }
 
-/// How often a bootstrap is tried beside others.
-const TRIES: u32 = 5;
+/// Maximum number of attempts if several bootstraps run at the same time.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// Does what is missing, in one transaction. It blocks, and must not be called within an
+/// Writes what is missing, in one transaction. The function blocks: never call it inside an
 /// asynchronous runtime.
 pub fn bootstrap(
     url: &str,
     environment: &Environment,
-    draws: &Draws,
-) -> Result<Bootstrapped, BootstrapError> {
-    let hash = match &environment.admin_password {
-        Some(password) => hashed(password, &draws.salt)?,
+    generated: &GeneratedValues,
+) -> Result<BootstrapOutcome, BootstrapError> {
+    let password_hash = match &environment.admin_password {
+        Some(password) => hash_password(password, &generated.salt)?,
         None => String::new(),
     };
     let mut database = Database::open(url)?;
-    let mut once = || match &mut database {
-        Database::Postgres(connection) => connection
-            .transaction(|connection| postgres::write(connection, environment, draws, &hash)),
+    let mut attempt = || match &mut database {
+        Database::Postgres(connection) => connection.transaction(|connection| {
+            postgres::write(connection, environment, generated, &password_hash)
+        }),
         Database::Sqlite(connection) => connection.immediate_transaction(|connection| {
-            sqlite::write(connection, environment, draws, &hash)
+            sqlite::write(connection, environment, generated, &password_hash)
         }),
     };
-    let mut done = once();
-    for _ in 1..TRIES {
-        // Another run was faster, with the tables or with the rows: now there is something to find.
-        if !done.as_ref().is_err_and(is_a_race) {
+    let mut result = attempt();
+    for _ in 1..MAX_ATTEMPTS {
+        // Another run created the tables or rows first. The next attempt finds them.
+        if !result.as_ref().is_err_and(is_race) {
             break;
         }
-        done = once();
+        result = attempt();
     }
-    done
+    result
 }
 
-fn is_a_race(error: &BootstrapError) -> bool {
+fn is_race(error: &BootstrapError) -> bool {
     match error {
         BootstrapError::Sql(SqlError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => true,
-        // Two that make the same table.
-        BootstrapError::Sql(SqlError::DatabaseError(_, about)) => {
-            about.message().contains("already exists")
+        // Two runs created the same table.
+        BootstrapError::Sql(SqlError::DatabaseError(_, details)) => {
+            details.message().contains("already exists")
         }
         BootstrapError::Sql(_)
         | BootstrapError::Refused(_)
@@ -210,7 +211,7 @@ fn is_a_race(error: &BootstrapError) -> bool {
     }
 }
 
-/// The row of `license_state` that the database holds.
+/// Reads the row of `license_state`.
 pub fn license_row(url: &str) -> Result<Option<LicenseRow>, BootstrapError> {
     let record = match &mut Database::open(url)? {
         Database::Postgres(connection) => postgres::license(connection)?,
@@ -219,13 +220,14 @@ pub fn license_row(url: &str) -> Result<Option<LicenseRow>, BootstrapError> {
     Ok(record.map(LicenseRow::from))
 }
 
-/// Argon2id, with the parameters that the library recommends (OWASP's: 19 MiB, two passes).
-fn hashed(password: &str, salt: &[u8; 16]) -> Result<String, BootstrapError> {
+/// Hashes with Argon2id and the library's default parameters (OWASP's: 19 MiB, two passes).
+fn hash_password(password: &str, salt: &[u8; 16]) -> Result<String, BootstrapError> {
     let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), salt);
     Ok(hash.map_err(|error| BootstrapError::Hash(error.to_string()))?.to_string())
 }
 
-/// The same statements on both connections: diesel's types differ, the statements do not.
+/// Generates the statements for one type of connection: diesel's types differ between the
+/// databases, the statements do not.
 macro_rules! statements {
     ($module:ident, $connection:ty) => {
         mod $module {
@@ -234,31 +236,31 @@ macro_rules! statements {
             pub(super) fn write(
                 connection: &mut $connection,
                 environment: &Environment,
-                draws: &Draws,
-                hash: &str,
-            ) -> Result<Bootstrapped, BootstrapError> {
+                generated: &GeneratedValues,
+                password_hash: &str,
+            ) -> Result<BootstrapOutcome, BootstrapError> {
                 connection.batch_execute(include_str!("schema.sql"))?;
                 let tenant_id = tenants::table
                     .select(tenants::tenant_id)
                     .first::<String>(connection)
                     .optional()?;
                 let license = license(connection)?;
-                let found = Found { tenant_id, license_state: license.is_some() };
-                let plan = plan(environment, &found, draws)?;
+                let existing = ExistingData { tenant_id, has_license_state: license.is_some() };
+                let plan = plan(environment, &existing, generated)?;
                 if let Some(tenant) = &plan.tenant {
-                    put_tenant(connection, tenant, draws, hash)?;
+                    insert_tenant(connection, tenant, generated, password_hash)?;
                 }
                 if let Some(row) = &plan.license_state {
                     diesel::insert_into(license_state::table)
                         .values(LicenseRecord::from(row))
                         .execute(connection)?;
                 }
-                Ok(Bootstrapped {
+                Ok(BootstrapOutcome {
                     tenant_is_new: plan.tenant.is_some(),
                     tenant_id: plan
                         .tenant
                         .map(|tenant| tenant.tenant_id.to_string())
-                        .or(found.tenant_id),
+                        .or(existing.tenant_id),
                     license_is_new: plan.license_state.is_some(),
                     license: plan.license_state.or(license.map(LicenseRow::from)),
                 })
@@ -270,28 +272,28 @@ macro_rules! statements {
                 license_state::table.select(LicenseRecord::as_select()).first(connection).optional()
             }
 
-            fn put_tenant(
+            fn insert_tenant(
                 connection: &mut $connection,
                 tenant: &NewTenant,
-                draws: &Draws,
-                hash: &str,
+                generated: &GeneratedValues,
+                password_hash: &str,
             ) -> QueryResult<()> {
                 let id = tenant.tenant_id.to_string();
                 let row = (
                     tenants::tenant_id.eq(&id),
                     tenants::company_name.eq(&tenant.company_name),
-                    tenants::created_at.eq(draws.now),
+                    tenants::created_at.eq(generated.now),
                 );
                 diesel::insert_into(tenants::table).values(row).execute(connection)?;
                 let row = (
-                    users::user_id.eq(draws.user_id.to_string()),
+                    users::user_id.eq(generated.user_id.to_string()),
                     users::tenant_id.eq(&id),
                     users::first_name.eq(&tenant.first_name),
                     users::last_name.eq(&tenant.last_name),
                     users::email.eq(&tenant.email),
-                    users::password_hash.eq(hash),
+                    users::password_hash.eq(password_hash),
                     users::role.eq("admin"),
-                    users::created_at.eq(draws.now),
+                    users::created_at.eq(generated.now),
                 );
                 diesel::insert_into(users::table).values(row).execute(connection).map(drop)
             }

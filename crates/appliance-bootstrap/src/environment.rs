@@ -1,30 +1,31 @@
-//! The values of the two Secrets, as the Job's environment has them.
+//! The values of the two Secrets, read from the environment of the Job.
 
 use std::ffi::OsString;
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// Why the environment cannot be used.
+/// Error in the values of the Secrets.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvironmentError {
-    /// The tenant's id is none.
+    /// The tenant id is not a UUID, or is the nil UUID.
     #[error(
-        "INITIAL_TENANT_ID is not a tenant's id (a UUID); the Secret appliance-initial-tenant is damaged"
+        "INITIAL_TENANT_ID is not a tenant id (a UUID). The Secret appliance-initial-tenant is \
+         damaged."
     )]
     TenantId,
-    /// The edition is neither of the two.
-    #[error("EDITION_CHOICE must be `ee` or `ce`; the Secret appliance-license-seed is damaged")]
+    /// The edition is neither `ee` nor `ce`.
+    #[error("EDITION_CHOICE must be `ee` or `ce`. The Secret appliance-license-seed is damaged.")]
     EditionChoice,
-    /// A value is not text.
-    #[error("{0} is not text (UTF-8): its Secret is damaged")]
+    /// A value is not valid UTF-8.
+    #[error("{0} is not valid UTF-8. The Secret that it comes from is damaged.")]
     NotText(&'static str),
-    /// The license is not all there.
-    #[error("{0} is there and EDITION_CHOICE is not: the Secret appliance-license-seed is damaged")]
+    /// A value of the license is set, but the edition is missing.
+    #[error("{0} is set, but EDITION_CHOICE is not. The Secret appliance-license-seed is damaged.")]
     NoChoice(&'static str),
 }
 
-/// All that is read.
+/// Names of all variables that are read.
 const NAMES: [&str; 12] = [
     "INITIAL_TENANT_ID",
     "INITIAL_TENANT_NAME",
@@ -40,16 +41,16 @@ const NAMES: [&str; 12] = [
     "APPLIANCE_CREDENTIAL",
 ];
 
-/// Which edition the appliance is to be.
+/// Edition of the appliance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EditionChoice {
-    /// The enterprise edition.
+    /// The full edition. Without a license it starts as a trial.
     Ee,
-    /// The community edition.
+    /// The free edition.
     Ce,
 }
 
-/// The environment. An empty value is none; either Secret may be missing.
+/// The values of both Secrets. An empty value counts as missing. Either Secret may be missing.
 #[derive(Clone, Default)]
 #[expect(missing_docs, reason = "the names are the contract's")]
 pub struct Environment {
@@ -68,10 +69,10 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the values through `value`: [`std::env::var_os`], say.
+    /// Reads the values through `value`, for example [`std::env::var_os`].
     pub fn read(value: impl Fn(&str) -> Option<OsString>) -> Result<Self, EnvironmentError> {
         for name in NAMES {
-            // Taken for missing, it could make the appliance somebody else.
+            // If it counted as missing, the appliance could get another identity.
             if value(name).is_some_and(|value| value.to_str().is_none()) {
                 return Err(EnvironmentError::NotText(name));
             }
@@ -107,7 +108,7 @@ impl Environment {
             admin_first_name: text("INITIAL_ADMIN_FIRST_NAME"),
             admin_last_name: text("INITIAL_ADMIN_LAST_NAME"),
             admin_email: text("INITIAL_ADMIN_EMAIL"),
-            // As it was typed: white space may be part of it.
+            // Not trimmed: white space may be part of the password.
             admin_password: value("INITIAL_ADMIN_PASSWORD")
                 .filter(|it| !it.is_empty())
                 .map(Zeroizing::new),
@@ -120,16 +121,17 @@ impl Environment {
         })
     }
 
-    /// Whether these values come of a redeemed code: then the tenant is the registry's, or none.
+    /// Returns true if the values come from a redeemed code. Only the registry's tenant may then be
+    /// created.
     #[must_use]
-    pub fn is_of_a_code(&self) -> bool {
+    pub fn comes_from_code(&self) -> bool {
         let texts = [&self.install_edition, &self.appliance_id, &self.check_in_url];
         self.appliance_credential.is_some() || texts.iter().any(|text| text.is_some())
     }
 
-    /// Whether there is anything about a tenant in it.
+    /// Returns true if any value describes a tenant or its administrator.
     #[must_use]
-    pub fn names_a_tenant(&self) -> bool {
+    pub fn has_tenant_values(&self) -> bool {
         let texts =
             [&self.tenant_name, &self.admin_first_name, &self.admin_last_name, &self.admin_email];
         self.tenant_id.is_some()
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_named_and_empty_values_are_none() {
+    fn damaged_values_are_rejected() {
         for (values, expected) in [
             (&[("INITIAL_TENANT_ID", "acme")][..], EnvironmentError::TenantId),
             (
@@ -175,6 +177,9 @@ mod tests {
             ("INITIAL_ADMIN_PASSWORD", ""),
         ])
         .unwrap();
-        assert!(!empty.names_a_tenant() && !empty.is_of_a_code());
+        assert!(
+            !empty.has_tenant_values() && !empty.comes_from_code(),
+            "an empty value counts as missing"
+        );
     }
 }

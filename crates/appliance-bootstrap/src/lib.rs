@@ -1,20 +1,20 @@
-//! The reference bootstrap of an appliance: what a product does with the two Secrets at its first
-//! start, in its own database ([rules](../../../docs/wire-contract.md#bootstrap)). A product takes
-//! it over, or does the same in its own way.
+//! The reference bootstrap of an appliance: at its first start, a product writes the values of the
+//! two Secrets to its own database ([rules](../../../docs/wire-contract.md#bootstrap)). A product
+//! uses this crate, or implements the same rules itself.
 //!
-//! [`Environment`] reads the Secrets' values, [`plan`] decides what is missing, [`bootstrap`]
-//! writes that in one transaction: the tenant under the registry's id, its administrator, and the
-//! one row of `license_state`. Run again, it does nothing. [`effective_tier`] then says what the
-//! product may do.
+//! [`Environment`] reads the values of the Secrets. [`plan`] decides what is missing.
+//! [`bootstrap`] writes it in one transaction: the tenant under the registry's id, its
+//! administrator, and the one row of `license_state`. A second run writes nothing.
+//! [`effective_tier`] returns the tier that the product may offer.
 //!
-//! It knows no cluster and no registry.
+//! The crate calls neither the cluster nor the registry.
 
 mod database;
 mod environment;
 mod plan;
 mod tier;
 
-pub use database::{BootstrapError, Bootstrapped, bootstrap, license_row};
+pub use database::{BootstrapError, BootstrapOutcome, bootstrap, license_row};
 pub use environment::{EditionChoice, Environment, EnvironmentError};
-pub use plan::{Draws, Found, NewTenant, Plan, Refusal, plan};
-pub use tier::{Because, LicenseRow, Tier, effective_tier};
+pub use plan::{ExistingData, GeneratedValues, NewTenant, Plan, Refusal, plan};
+pub use tier::{LicenseRow, Tier, TierReason, effective_tier};

@@ -1,4 +1,4 @@
-//! What is missing, and what must not be: a pure decision.
+//! Decides what a bootstrap writes, without access to the database.
 
 use chrono::NaiveDateTime;
 use uuid::Uuid;
@@ -6,31 +6,34 @@ use uuid::Uuid;
 use crate::environment::{EditionChoice, Environment};
 use crate::tier::LicenseRow;
 
-/// What the database holds already.
+/// Contents of the database before the bootstrap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The tenant, as its row names it.
+pub struct ExistingData {
+    /// Id of the tenant, as its row has it.
     pub tenant_id: Option<String>,
-    /// Whether there is a row of `license_state`.
-    pub license_state: bool,
+    /// True if `license_state` has its row.
+    pub has_license_state: bool,
 }
 
-/// What is drawn beforehand, so that a transaction that is repeated decides the same.
+/// Values generated beforehand: a repeated transaction then writes the same.
 #[derive(Clone, Debug)]
-pub struct Draws {
-    /// Now, in UTC.
+pub struct GeneratedValues {
+    /// The current time, in UTC.
     pub now: NaiveDateTime,
-    /// For a tenant of the appliance's own.
+    /// Id of the tenant, if the Secrets name none.
     pub tenant_id: Uuid,
-    /// For the administrator.
+    /// Id of the administrator.
     pub user_id: Uuid,
-    /// For the hash of the password.
+    /// Salt for the hash of the password.
     pub salt: [u8; 16],
 }
 
-/// The tenant and its administrator, to be written. The password is hashed when it is.
+/// The tenant and the administrator to create. The password is not part of it: [`bootstrap`] hashes
+/// it.
+///
+/// [`bootstrap`]: crate::bootstrap
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field says it itself")]
+#[expect(missing_docs, reason = "the names are self-explanatory")]
 pub struct NewTenant {
     pub tenant_id: Uuid,
     pub company_name: String,
@@ -39,7 +42,7 @@ pub struct NewTenant {
     pub email: String,
 }
 
-/// What is to be written: nothing, where all is there.
+/// Rows to write; empty if nothing is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The tenant.
@@ -48,68 +51,73 @@ pub struct Plan {
     pub license_state: Option<LicenseRow>,
 }
 
-/// Why nothing is written.
+/// Reason why nothing is written.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Another tenant lives here.
+    /// The database belongs to another tenant.
     #[error(
-        "this database is tenant {here}'s, and the Secrets are tenant {asked}'s: nothing was changed. Use a code that was \
-         re-issued for {here}, or an empty database."
+        "This database belongs to tenant {existing}, but the Secrets name tenant {requested}. \
+         Nothing was changed. Use a code that was re-issued for tenant {existing}, or an empty \
+         database."
     )]
     AnotherTenant {
-        /// The one in the database.
-        here: String,
-        /// The one in the Secrets.
-        asked: Uuid,
+        /// The tenant in the database.
+        existing: String,
+        /// The tenant in the Secrets.
+        requested: Uuid,
     },
-    /// A code was redeemed, and its tenant is not there.
+    /// A code was redeemed, but the Secrets name no tenant.
     #[error(
-        "an install code was redeemed, but INITIAL_TENANT_ID is missing: no tenant is made up. Check the Secret \
-         appliance-initial-tenant."
+        "An install code was redeemed, but INITIAL_TENANT_ID is missing. No tenant was created. \
+         Check the Secret appliance-initial-tenant."
     )]
     NoTenant,
     /// A value is missing.
-    #[error("{0} is missing: check the Secret appliance-initial-tenant")]
+    #[error("{0} is missing. Check the Secret appliance-initial-tenant.")]
     Missing(&'static str),
 }
 
 /// Decides what to write.
-pub fn plan(environment: &Environment, found: &Found, draws: &Draws) -> Result<Plan, Refusal> {
-    let tenant = match (&found.tenant_id, environment.tenant_id) {
-        (Some(here), Some(asked)) if Uuid::try_parse(here) != Ok(asked) => {
-            return Err(Refusal::AnotherTenant { here: here.clone(), asked });
+pub fn plan(
+    environment: &Environment,
+    existing: &ExistingData,
+    generated: &GeneratedValues,
+) -> Result<Plan, Refusal> {
+    let tenant = match (&existing.tenant_id, environment.tenant_id) {
+        (Some(existing), Some(requested)) if Uuid::try_parse(existing) != Ok(requested) => {
+            return Err(Refusal::AnotherTenant { existing: existing.clone(), requested });
         }
         (Some(_), _) => None,
-        (None, None) if environment.is_of_a_code() => return Err(Refusal::NoTenant),
-        (None, None) if !environment.names_a_tenant() => None,
-        (None, id) => Some(new_tenant(environment, id.unwrap_or(draws.tenant_id))?),
+        (None, None) if environment.comes_from_code() => return Err(Refusal::NoTenant),
+        (None, None) if !environment.has_tenant_values() => None,
+        (None, id) => Some(new_tenant(environment, id.unwrap_or(generated.tenant_id))?),
     };
-    let license_state = environment.edition_choice.filter(|_| !found.license_state);
+    let license_state = environment.edition_choice.filter(|_| !existing.has_license_state);
     Ok(Plan {
         tenant,
-        license_state: license_state.map(|choice| license_row(environment, choice, draws.now)),
+        license_state: license_state.map(|choice| license_row(environment, choice, generated.now)),
     })
 }
 
 fn new_tenant(environment: &Environment, tenant_id: Uuid) -> Result<NewTenant, Refusal> {
-    let needed = |value: &Option<String>, name| value.clone().ok_or(Refusal::Missing(name));
+    let required = |value: &Option<String>, name| value.clone().ok_or(Refusal::Missing(name));
     if environment.admin_password.is_none() {
         return Err(Refusal::Missing("INITIAL_ADMIN_PASSWORD"));
     }
     Ok(NewTenant {
         tenant_id,
-        company_name: needed(&environment.tenant_name, "INITIAL_TENANT_NAME")?,
+        company_name: required(&environment.tenant_name, "INITIAL_TENANT_NAME")?,
         first_name: environment.admin_first_name.clone().unwrap_or_default(),
         last_name: environment.admin_last_name.clone().unwrap_or_default(),
-        email: needed(&environment.admin_email, "INITIAL_ADMIN_EMAIL")?,
+        email: required(&environment.admin_email, "INITIAL_ADMIN_EMAIL")?,
     })
 }
 
-/// The edition of the codes that bring no license: no trial begins for it.
+/// `INSTALL_EDITION` of an installation that never starts a trial.
 const ESSENTIALS: &str = "essentials";
 
-/// The trial begins only where the edition is `ee`, without a token, and not installed as
-/// essentials (wire contract, R-bootstrap-4).
+/// Creates the row. The trial starts only if the edition is `ee`, there is no token, and the
+/// appliance was not installed as essentials (wire contract, R-bootstrap-4).
 fn license_row(environment: &Environment, choice: EditionChoice, now: NaiveDateTime) -> LicenseRow {
     let is_essentials = environment.install_edition.as_deref() == Some(ESSENTIALS);
     let trial =
@@ -130,9 +138,10 @@ mod tests {
 
     const TENANT: Uuid = Uuid::from_u128(7);
 
-    fn draws() -> Draws {
+    fn generated() -> GeneratedValues {
         let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap().naive_utc();
-        Draws { now, tenant_id: Uuid::from_u128(1), user_id: Uuid::from_u128(2), salt: [3; 16] }
+        let (tenant_id, user_id) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        GeneratedValues { now, tenant_id, user_id, salt: [3; 16] }
     }
 
     fn environment(values: &[(&str, &str)]) -> Environment {
@@ -145,47 +154,67 @@ mod tests {
         Environment::read(|name| find(name).map(|(_, value)| (*value).into())).unwrap()
     }
 
+    /// R-bootstrap-1, R-bootstrap-2.
     #[test]
-    fn the_tenant_is_the_registrys_or_the_one_already_here() {
+    fn tenant_is_created_once() {
         let id = TENANT.to_string();
-        let coded = [
+        let with_code = [
             ("INITIAL_TENANT_ID", id.as_str()),
             ("EDITION_CHOICE", "ee"),
             ("INSTALL_EDITION", "pro"),
         ];
-        let here = |id: Uuid| Found { tenant_id: Some(id.to_string()), license_state: true };
-        let made = |plan: Plan| plan.tenant.map(|tenant| tenant.tenant_id);
-        let another =
-            Refusal::AnotherTenant { here: Uuid::from_u128(8).to_string(), asked: TENANT };
-        for (what, values, found, expected) in [
-            ("first boot", &coded[..], Found::default(), Ok(Some(TENANT))),
-            ("run again", &coded, here(TENANT), Ok(None)),
-            ("another's database", &coded, here(Uuid::from_u128(8)), Err(another)),
+        let bootstrapped =
+            |id: Uuid| ExistingData { tenant_id: Some(id.to_string()), has_license_state: true };
+        let created = |plan: Plan| plan.tenant.map(|tenant| tenant.tenant_id);
+        let other = Uuid::from_u128(8);
+        let another_tenant =
+            Refusal::AnotherTenant { existing: other.to_string(), requested: TENANT };
+        for (case, values, existing, expected) in [
+            ("first boot", &with_code[..], ExistingData::default(), Ok(Some(TENANT))),
+            ("second run", &with_code, bootstrapped(TENANT), Ok(None)),
+            ("another tenant's database", &with_code, bootstrapped(other), Err(another_tenant)),
             (
                 "without a code",
                 &[("EDITION_CHOICE", "ce")],
-                Found::default(),
-                Ok(Some(draws().tenant_id)),
+                ExistingData::default(),
+                Ok(Some(generated().tenant_id)),
             ),
-            ("without a code, again", &[("EDITION_CHOICE", "ce")], here(TENANT), Ok(None)),
-            ("a code, and no tenant", &coded[1..], Found::default(), Err(Refusal::NoTenant)),
-            ("a code, its tenant is here", &coded[1..], here(TENANT), Ok(None)),
             (
-                "no name",
+                "without a code, second run",
+                &[("EDITION_CHOICE", "ce")],
+                bootstrapped(TENANT),
+                Ok(None),
+            ),
+            (
+                "a code without a tenant",
+                &with_code[1..],
+                ExistingData::default(),
+                Err(Refusal::NoTenant),
+            ),
+            (
+                "a code without a tenant, second run",
+                &with_code[1..],
+                bootstrapped(TENANT),
+                Ok(None),
+            ),
+            (
+                "no company name",
                 &[("INITIAL_TENANT_NAME", "")],
-                Found::default(),
+                ExistingData::default(),
                 Err(Refusal::Missing("INITIAL_TENANT_NAME")),
             ),
         ] {
-            assert_eq!(plan(&environment(values), &found, &draws()).map(made), expected, "{what}");
+            let plan = plan(&environment(values), &existing, &generated());
+            assert_eq!(plan.map(created), expected, "{case}");
         }
-        let neither = plan(&Environment::default(), &Found::default(), &draws());
-        assert_eq!(neither, Ok(Plan::default()), "both Secrets are optional");
+        let no_secrets = plan(&Environment::default(), &ExistingData::default(), &generated());
+        assert_eq!(no_secrets, Ok(Plan::default()), "both Secrets are optional");
     }
 
+    /// R-bootstrap-3, R-bootstrap-4.
     #[test]
-    fn a_trial_begins_only_for_ee_without_a_token_and_not_as_essentials() {
-        let now = draws().now;
+    fn trial_starts_only_without_a_license() {
+        let now = generated().now;
         for (values, expected) in [
             (&[("EDITION_CHOICE", "ee")][..], Some(now)),
             (&[("EDITION_CHOICE", "ce")], None),
@@ -197,14 +226,16 @@ mod tests {
                 None,
             ),
         ] {
-            let found = Found { tenant_id: Some(TENANT.to_string()), license_state: false };
-            let row = plan(&environment(values), &found, &draws()).unwrap().license_state.unwrap();
+            let before =
+                ExistingData { tenant_id: Some(TENANT.to_string()), has_license_state: false };
+            let first = plan(&environment(values), &before, &generated()).unwrap();
+            let row = first.license_state.unwrap();
             assert_eq!(row.trial_started_at, expected, "{values:?}");
-            let kept = Found { license_state: true, ..found };
+            let after = ExistingData { has_license_state: true, ..before };
             assert_eq!(
-                plan(&environment(values), &kept, &draws()).unwrap(),
+                plan(&environment(values), &after, &generated()).unwrap(),
                 Plan::default(),
-                "never overwritten"
+                "the row is never overwritten"
             );
         }
     }

@@ -1,10 +1,10 @@
--- What a product of this kind has at least; its own tables take their place. The types are those that PostgreSQL and
--- SQLite both know: ids are text.
+-- The minimum that such a product needs. A product's own tables replace these.
+-- All types exist in PostgreSQL and in SQLite, so ids are text.
 CREATE TABLE IF NOT EXISTS tenants (
     tenant_id text PRIMARY KEY,
     company_name text NOT NULL,
     created_at timestamp NOT NULL,
-    -- An appliance has one tenant, whoever asks at the same time.
+    -- An appliance has one tenant, even if several bootstraps run at the same time.
     sole smallint NOT NULL DEFAULT 1 UNIQUE CHECK (sole = 1)
 );
 CREATE TABLE IF NOT EXISTS users (

@@ -1,11 +1,11 @@
-//! What the product may do: the effective tier (wire contract, R-bootstrap-5).
+//! The effective tier: the tier that the product may offer (wire contract, R-bootstrap-5).
 
 use appliance_license::{LicenseState, Verifier};
 use chrono::{DateTime, NaiveDateTime, TimeDelta};
 
 use crate::environment::EditionChoice;
 
-/// The row of `license_state`. It holds secrets: no `Debug` of them.
+/// The row of `license_state`. `Debug` prints no secrets.
 #[derive(Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the contract's")]
 pub struct LicenseRow {
@@ -14,7 +14,7 @@ pub struct LicenseRow {
     pub appliance_id: Option<String>,
     pub check_in_url: Option<String>,
     pub appliance_credential: Option<String>,
-    /// In UTC.
+    /// Start of the trial, in UTC.
     pub trial_started_at: Option<NaiveDateTime>,
 }
 
@@ -26,34 +26,34 @@ impl std::fmt::Debug for LicenseRow {
     }
 }
 
-/// A tier, and why it is that.
+/// A tier and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
-    /// Its name.
+    /// Name of the tier.
     pub name: String,
-    /// Why.
-    pub because: Because,
+    /// Reason for the tier.
+    pub reason: TierReason,
 }
 
-/// Why a tier is what it is.
+/// Reason for a tier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Because {
-    /// A license holds.
-    #[error("a license holds until {until}")]
+pub enum TierReason {
+    /// The license is valid.
+    #[error("the license is valid until {until}")]
     License {
-        /// Its end.
+        /// Expiry time, in UTC.
         until: NaiveDateTime,
     },
-    /// The operator chose the community edition.
-    #[error("the community edition was chosen")]
-    CommunityEdition,
-    /// The trial goes on.
-    #[error("the trial goes on until {until}")]
+    /// The operator chose the free edition.
+    #[error("the free edition was chosen")]
+    FreeEdition,
+    /// The trial has not ended.
+    #[error("the trial ends at {until}")]
     Trial {
-        /// Its end.
+        /// End of the trial, in UTC.
         until: NaiveDateTime,
     },
-    /// There is no license, or not a good one.
+    /// The appliance has no valid license. The text says why.
     #[error("{0}")]
     NoLicense(String),
 }
@@ -61,45 +61,46 @@ pub enum Because {
 const ESSENTIALS: &str = "essentials";
 const PRO: &str = "pro";
 
-/// How long a trial goes on.
+/// Length of a trial.
 const TRIAL: TimeDelta = TimeDelta::days(15);
 
-/// The tier at `now` (in UTC): that of a license that holds here, else essentials for the community
-/// edition, else pro while the trial goes on, else essentials. `verifier` is for the tenant of this
-/// database; without one no license is believed.
+/// Returns the tier at `now` (in UTC): the tier of a valid license, else essentials for the
+/// free edition, else pro during the trial, else essentials. `verifier` checks licenses for
+/// the tenant of this database. Without one no license is trusted.
 #[must_use]
 pub fn effective_tier(row: &LicenseRow, verifier: Option<&Verifier>, now: NaiveDateTime) -> Tier {
-    let why_not = match (&row.license_token, verifier) {
+    let problem = match (&row.license_token, verifier) {
         (None, _) => "there is no license".to_owned(),
         (Some(_), None) => "there are no keys to verify the license with".to_owned(),
         (Some(token), Some(verifier)) => {
             let seconds = now.and_utc().timestamp().try_into().unwrap_or_default();
             match verifier.state(token, seconds) {
                 LicenseState::Licensed(license) | LicenseState::Expiring { license, .. } => {
-                    let until = moment(license.expires_at);
-                    return Tier { name: license.tier, because: Because::License { until } };
+                    let until = utc(license.expires_at);
+                    return Tier { name: license.tier, reason: TierReason::License { until } };
                 }
                 LicenseState::Expired { since, .. } => {
-                    format!("the license ended at {}", moment(since))
+                    format!("the license expired at {}", utc(since))
                 }
                 LicenseState::WrongTenant { tenant_id } => {
-                    format!("the license is tenant {tenant_id}'s")
+                    format!("the license belongs to tenant {tenant_id}")
                 }
-                LicenseState::Invalid(reason) => format!("the license is not good: {reason}"),
+                LicenseState::Invalid(reason) => format!("the license is not valid: {reason}"),
             }
         }
     };
-    let tier = |name: &str, because| Tier { name: name.to_owned(), because };
+    let tier = |name: &str, reason| Tier { name: name.to_owned(), reason };
     if row.edition_choice == EditionChoice::Ce {
-        return tier(ESSENTIALS, Because::CommunityEdition);
+        return tier(ESSENTIALS, TierReason::FreeEdition);
     }
     match row.trial_started_at.map(|start| start + TRIAL) {
-        Some(until) if now < until => tier(PRO, Because::Trial { until }),
-        _ => tier(ESSENTIALS, Because::NoLicense(why_not)),
+        Some(until) if now < until => tier(PRO, TierReason::Trial { until }),
+        _ => tier(ESSENTIALS, TierReason::NoLicense(problem)),
     }
 }
 
-fn moment(seconds: u64) -> NaiveDateTime {
-    let at = seconds.try_into().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    at.unwrap_or(DateTime::<chrono::Utc>::MAX_UTC).naive_utc()
+/// Converts Unix seconds. A time that is too far in the future becomes the latest possible one.
+fn utc(seconds: u64) -> NaiveDateTime {
+    let time = seconds.try_into().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.unwrap_or(DateTime::<chrono::Utc>::MAX_UTC).naive_utc()
 }

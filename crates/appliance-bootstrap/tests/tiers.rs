@@ -1,8 +1,8 @@
-//! The effective tier, with licenses that a registry's signer signed.
+//! The effective tier, with licenses from the registry's real signer.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use appliance_bootstrap::{Because, EditionChoice, LicenseRow, effective_tier};
+use appliance_bootstrap::{EditionChoice, LicenseRow, TierReason, effective_tier};
 use appliance_license::{TrustedKeys, Verifier};
 use chrono::{NaiveDateTime, TimeDelta};
 use registry_core::license::{LicensePolicy, LicenseTerms};
@@ -10,7 +10,7 @@ use registry_testkit::World;
 
 const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
 
-/// A license for this tenant, issued now, for 31 days.
+/// Signs a license for this tenant, issued now and valid for 31 days.
 fn license(world: &World, tenant: &str) -> String {
     let terms = LicenseTerms {
         sub: "lic_1".to_owned(),
@@ -20,7 +20,7 @@ fn license(world: &World, tenant: &str) -> String {
         tenant_id: tenant.parse().ok(),
     };
     let policy = LicensePolicy::default();
-    let claims = policy.claims(terms, world.now(), policy.connected_lifetime);
+    let claims = policy.claims(terms, world.now(), policy.lifetime);
     world.ports.signer.sign(&claims).unwrap().expose().to_owned()
 }
 
@@ -34,14 +34,15 @@ fn verifier(world: &World) -> Verifier {
     Verifier::new(TrustedKeys::from_jwks(&jwks).unwrap(), "appliance-registry", TENANT)
 }
 
+/// R-bootstrap-5.
 #[test]
-fn the_tier_is_the_licenses_then_the_editions_then_the_trials() {
+fn license_precedes_edition_and_trial() {
     let world = World::in_memory();
     let (now, verifier) = (world.now().naive_utc(), verifier(&world));
-    let (good, others) =
-        (license(&world, TENANT), license(&world, "019b0a51-7d1e-7c3a-9b52-000000000000"));
-    // In the middle of the signature: its end is mostly the same in all of them.
-    let mut altered = good.clone();
+    let valid = license(&world, TENANT);
+    let others = license(&world, "019b0a51-7d1e-7c3a-9b52-000000000000");
+    // In the middle of the signature: the last character has unused bits.
+    let mut altered = valid.clone();
     let middle = altered.len() - 40;
     let other = if &altered[middle..=middle] == "A" { "B" } else { "A" };
     altered.replace_range(middle..=middle, other);
@@ -57,40 +58,58 @@ fn the_tier_is_the_licenses_then_the_editions_then_the_trials() {
             trial_started_at,
         };
     let (ee, ce) = (EditionChoice::Ee, EditionChoice::Ce);
-    for (what, row, at, tier, because) in [
-        ("a license", row(ee, Some(&good), None), now, "gold", "a license holds"),
+    for (case, row, at, tier, reason) in [
+        ("a license", row(ee, Some(&valid), None), now, "gold", "the license is valid"),
         (
-            "a license beats the community edition",
-            row(ce, Some(&good), None),
+            "a license with the community edition",
+            row(ce, Some(&valid), None),
             now,
             "gold",
-            "a license holds",
+            "the license is valid",
         ),
-        ("it ends soon", row(ee, Some(&good), None), day(30), "gold", "a license holds"),
-        ("it has ended", row(ee, Some(&good), None), day(32), "essentials", "the license ended at"),
         (
-            "it has ended, in the trial",
-            row(ee, Some(&good), trial(-30)),
+            "a license that expires soon",
+            row(ee, Some(&valid), None),
+            day(30),
+            "gold",
+            "the license is valid",
+        ),
+        (
+            "an expired license",
+            row(ee, Some(&valid), None),
+            day(32),
+            "essentials",
+            "the license expired at",
+        ),
+        (
+            "an expired license during the trial",
+            row(ee, Some(&valid), trial(-30)),
             day(32),
             "pro",
-            "the trial goes on",
+            "the trial ends at",
         ),
-        ("another tenant's", row(ee, Some(&others), None), now, "essentials", "is tenant 019b0a51"),
-        ("altered", row(ee, Some(&altered), None), now, "essentials", "was altered"),
+        (
+            "another tenant's license",
+            row(ee, Some(&others), None),
+            now,
+            "essentials",
+            "belongs to tenant 019b0a51",
+        ),
+        ("an altered license", row(ee, Some(&altered), None), now, "essentials", "was altered"),
         ("the community edition", row(ce, None, None), now, "essentials", "community"),
-        ("not even on trial", row(ce, None, trial(1)), now, "essentials", "community"),
-        ("a trial", row(ee, None, trial(0)), now, "pro", "the trial goes on"),
-        ("its last day", row(ee, None, trial(14)), now, "pro", "the trial goes on"),
-        ("it is over", row(ee, None, trial(15)), now, "essentials", "there is no license"),
+        ("community during the trial", row(ce, None, trial(1)), now, "essentials", "community"),
+        ("a trial", row(ee, None, trial(0)), now, "pro", "the trial ends at"),
+        ("last day of the trial", row(ee, None, trial(14)), now, "pro", "the trial ends at"),
+        ("after the trial", row(ee, None, trial(15)), now, "essentials", "there is no license"),
         ("installed as essentials", row(ee, None, None), now, "essentials", "there is no license"),
     ] {
         let resolved = effective_tier(&row, Some(&verifier), at);
-        assert_eq!(resolved.name, tier, "{what}");
-        assert!(resolved.because.to_string().contains(because), "{what}: {}", resolved.because);
+        assert_eq!(resolved.name, tier, "{case}");
+        assert!(resolved.reason.to_string().contains(reason), "{case}: {}", resolved.reason);
     }
-    let unverified = effective_tier(&row(ee, Some(&good), None), None, now);
+    let unverified = effective_tier(&row(ee, Some(&valid), None), None, now);
     assert_eq!(
-        unverified.because,
-        Because::NoLicense("there are no keys to verify the license with".to_owned())
+        unverified.reason,
+        TierReason::NoLicense("there are no keys to verify the license with".to_owned())
     );
 }

@@ -1,10 +1,10 @@
-//! What an appliance calls itself (`docs/wire-contract.md`, "On the appliance"). It is not unique
-//! in the world.
+//! The id of an appliance (wire contract, R-secrets-2). Different machines may share one: it is not
+//! globally unique.
 
 use sha2::{Digest as _, Sha256};
 
-/// `appliance-` and the first 16 hexadecimal digits of the machine's id, else of the SHA-256 of its
-/// host name.
+/// Returns `appliance-` and the first 16 hexadecimal digits of the machine id, or, without a usable
+/// machine id, of the SHA-256 of the host name.
 #[must_use]
 pub fn appliance_id(machine_id: Option<&str>, host_name: &str) -> String {
     let machine_id = machine_id
@@ -28,8 +28,9 @@ pub fn appliance_id(machine_id: Option<&str>, host_name: &str) -> String {
 mod tests {
     use super::*;
 
+    /// R-secrets-2.
     #[test]
-    fn the_machines_id_goes_before_its_name() {
+    fn machine_id_precedes_host_name() {
         for (machine_id, host_name, id) in [
             (Some("0123456789ABCDEF0123456789abcdef\n"), "box", "appliance-0123456789abcdef"),
             (Some(""), "box", "appliance-26f8567f25691822"),

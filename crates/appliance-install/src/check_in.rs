@@ -1,4 +1,4 @@
-//! Checking in: a licensed appliance shows its credential, and takes the license that comes back.
+//! Check-ins: a licensed appliance sends its credential and receives a new license if one is due.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,58 +8,63 @@ use registry_api::{CheckInResponse, CheckInStatus};
 
 use crate::check_in_outcome::CheckInOutcome;
 use crate::http_response::HttpResponse;
-use crate::install::{InstallError, Product};
+use crate::install::InstallError;
 use crate::license_state::{FILE, LicenseState};
-use crate::redemption::refused;
+use crate::product::Product;
+use crate::redemption::read_refusal;
 use crate::secret::SecretText;
 use crate::store::{Folder, Lock, StoreError};
 
-/// Checks in.
+/// Sends check-ins to the registry.
 #[async_trait]
 pub trait CheckInClient: Send + Sync {
-    /// Shows the credential, and says what came back. A license in it is verified.
+    /// Sends the credential and returns the outcome. A license in it is verified.
     async fn check_in(&self, license_state: &LicenseState) -> CheckInOutcome;
 }
 
-/// What the registry says of a credential that it does not know.
+/// The error code for a credential that the registry does not accept.
 const REVOKED: &str = "revoked_appliance";
 
-/// What an answer comes to; its license is not believed yet.
+/// A response to a check-in. A new license is not verified yet.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum CheckedIn {
-    New { license: SecretText, asked: Option<Duration> },
-    CheckInOutcome(CheckInOutcome),
+pub(crate) enum UnverifiedCheckIn {
+    NewLicense { license: SecretText, next_check_in: Option<Duration> },
+    Outcome(CheckInOutcome),
 }
 
-/// Reads an answer.
-pub(crate) fn read(answer: &HttpResponse) -> CheckedIn {
-    let body = answer.body.as_deref().unwrap_or_default();
-    let outcome = match answer.status {
-        200 => serde_json::from_slice(body).ok().map(checked_in),
-        401 => refused(body)
-            .filter(|refused| refused.code == REVOKED)
-            .map(|_| CheckedIn::CheckInOutcome(CheckInOutcome::CredentialRevoked)),
+/// Parses the response to a check-in.
+pub(crate) fn read_check_in(response: &HttpResponse) -> UnverifiedCheckIn {
+    let body = response.body.as_deref().unwrap_or_default();
+    let check_in = match response.status {
+        200 => serde_json::from_slice(body).ok().map(unverified),
+        401 => read_refusal(body)
+            .filter(|refusal| refusal.code == REVOKED)
+            .map(|_| UnverifiedCheckIn::Outcome(CheckInOutcome::CredentialRevoked)),
         _ => None,
     };
-    outcome.unwrap_or_else(|| {
-        CheckedIn::CheckInOutcome(CheckInOutcome::ServiceError(answer.service_error()))
+    check_in.unwrap_or_else(|| {
+        UnverifiedCheckIn::Outcome(CheckInOutcome::ServiceError(response.service_error()))
     })
 }
 
-fn checked_in(answer: CheckInResponse) -> CheckedIn {
-    // By the registry's clock, both: this machine's may be off.
-    let asked = (answer.next_check_in_at - answer.server_time).to_std().ok();
-    match (answer.status, answer.jwt) {
+fn unverified(response: CheckInResponse) -> UnverifiedCheckIn {
+    // Both times are the registry's: this machine's clock may be wrong.
+    let next_check_in = (response.next_check_in_at - response.server_time).to_std().ok();
+    match (response.status, response.jwt) {
         (CheckInStatus::Ok, Some(license)) => {
-            CheckedIn::New { license: SecretText::new(license), asked }
+            UnverifiedCheckIn::NewLicense { license: SecretText::new(license), next_check_in }
         }
-        (CheckInStatus::Ok, None) => CheckedIn::CheckInOutcome(CheckInOutcome::Current { asked }),
-        (CheckInStatus::Revoked, _) => CheckedIn::CheckInOutcome(CheckInOutcome::Revoked { asked }),
+        (CheckInStatus::Ok, None) => {
+            UnverifiedCheckIn::Outcome(CheckInOutcome::Current { next_check_in })
+        }
+        (CheckInStatus::Revoked, _) => {
+            UnverifiedCheckIn::Outcome(CheckInOutcome::Revoked { next_check_in })
+        }
     }
 }
 
-/// The check-ins of an appliance, out of its state folder. While it is there, no other program
-/// changes what is held.
+/// The check-ins of an appliance, with the license state in its state folder. While this value
+/// exists, no other program changes the license state.
 pub struct CheckIns {
     folder: Folder,
     license_state: LicenseState,
@@ -67,7 +72,8 @@ pub struct CheckIns {
 }
 
 impl CheckIns {
-    /// What the appliance holds; `None` where it is not installed, or has no license to renew.
+    /// Locks and reads the license state. Returns `None` if the appliance is not installed or has
+    /// no license to renew.
     pub fn open(folder: &Path) -> Result<Option<Self>, StoreError> {
         let folder = Folder::open(folder)?;
         let lock = folder.lock(FILE)?;
@@ -76,14 +82,15 @@ impl CheckIns {
         Ok(license_state.map(|license_state| Self { folder, license_state, _lock: lock }))
     }
 
-    /// What is held.
+    /// Returns the license state.
     #[must_use]
     pub fn license_state(&self) -> &LicenseState {
         &self.license_state
     }
 
-    /// Checks in at `now`, and hands a new license to the product: first it is written down, so
-    /// that a crash in between loses none. `jitter` is drawn freshly.
+    /// Checks in at `now`, in Unix seconds, and delivers a new license to the product. The license
+    /// is stored before the delivery, so a crash in between does not lose it. The caller draws
+    /// `jitter` at random.
     pub async fn check_in(
         &mut self,
         registry: &dyn CheckInClient,
@@ -92,26 +99,26 @@ impl CheckIns {
         jitter: u16,
     ) -> Result<(), InstallError> {
         let outcome = registry.check_in(&self.license_state).await;
-        self.license_state.take(outcome, now, jitter);
+        self.license_state.apply(outcome, now, jitter);
         self.folder.write(FILE, &self.license_state)?;
-        self.hand(product).await
+        self.deliver(product).await
     }
 
-    /// Hands the license to the product, where that does not have it yet.
-    pub async fn hand(&mut self, product: &dyn Product) -> Result<(), InstallError> {
-        if !self.license_state.handed {
+    /// Delivers the license to the product, unless the product has it already.
+    pub async fn deliver(&mut self, product: &dyn Product) -> Result<(), InstallError> {
+        if !self.license_state.delivered {
             product
-                .renew(&self.license_state.license_seed())
+                .renew(&self.license_state.license_seed(product.namespace()))
                 .await
                 .map_err(InstallError::Product)?;
-            self.license_state.handed = true;
+            self.license_state.delivered = true;
             self.folder.write(FILE, &self.license_state)?;
         }
         Ok(())
     }
 }
 
-/// What the appliance holds, to look at.
+/// Reads the license state without a lock.
 pub fn license_state(folder: &Path) -> Result<Option<LicenseState>, StoreError> {
     Folder::open(folder)?.read(FILE)
 }
@@ -123,8 +130,8 @@ mod tests {
     use super::*;
     use crate::service_error::ServiceError;
 
-    fn read_body(status: u16, body: &serde_json::Value) -> CheckedIn {
-        read(&HttpResponse {
+    fn read_body(status: u16, body: &serde_json::Value) -> UnverifiedCheckIn {
+        read_check_in(&HttpResponse {
             status,
             retry_after: None,
             location: None,
@@ -133,41 +140,33 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_by_the_registrys_own_clock() {
-        let times = |status: &str, jwt: Option<&str>| {
+    fn each_response_has_its_outcome() {
+        // Both times are in the past: only their difference counts.
+        let response = |status: &str, jwt: Option<&str>| {
             json!({
                 "status": status, "jwt": jwt, "exp": jwt.map(|_| 1_800_000_000),
                 "server_time": "2001-01-01T00:00:00Z", "next_check_in_at": "2001-01-01T20:00:00Z",
             })
         };
-        let asked = Some(Duration::from_hours(20));
-        let renewed = CheckedIn::New { license: SecretText::new("a.b.c".into()), asked };
-        let revoked = json!({ "error": "Not known.", "code": "revoked_appliance" });
+        let next_check_in = Some(Duration::from_hours(20));
+        let license = SecretText::new("a.b.c".into());
+        let renewed = UnverifiedCheckIn::NewLicense { license, next_check_in };
+        let unknown = json!({ "error": "Not known.", "code": "revoked_appliance" });
         let proxy = json!({ "error": "Who are you?", "code": "proxy" });
-        let not_the_service = |status| {
-            CheckedIn::CheckInOutcome(CheckInOutcome::ServiceError(ServiceError::NotTheService {
-                status,
-            }))
-        };
+        let outcome = UnverifiedCheckIn::Outcome;
+        let not_the_service =
+            |status| outcome(CheckInOutcome::ServiceError(ServiceError::NotTheService { status }));
+        let server_error =
+            outcome(CheckInOutcome::ServiceError(ServiceError::ServerError { status: 500 }));
         for (status, body, expected) in [
-            (200, times("ok", Some("a.b.c")), renewed),
-            (200, times("ok", None), CheckedIn::CheckInOutcome(CheckInOutcome::Current { asked })),
-            (
-                200,
-                times("revoked", None),
-                CheckedIn::CheckInOutcome(CheckInOutcome::Revoked { asked }),
-            ),
+            (200, response("ok", Some("a.b.c")), renewed),
+            (200, response("ok", None), outcome(CheckInOutcome::Current { next_check_in })),
+            (200, response("revoked", None), outcome(CheckInOutcome::Revoked { next_check_in })),
             (200, json!({ "status": "fine" }), not_the_service(200)),
-            (401, revoked.clone(), CheckedIn::CheckInOutcome(CheckInOutcome::CredentialRevoked)),
+            (401, unknown.clone(), outcome(CheckInOutcome::CredentialRevoked)),
             (401, proxy, not_the_service(401)),
-            (403, revoked, not_the_service(403)),
-            (
-                500,
-                json!({}),
-                CheckedIn::CheckInOutcome(CheckInOutcome::ServiceError(ServiceError::Failing {
-                    status: 500,
-                })),
-            ),
+            (403, unknown, not_the_service(403)),
+            (500, json!({}), server_error),
         ] {
             assert_eq!(read_body(status, &body), expected, "{status} {body}");
         }

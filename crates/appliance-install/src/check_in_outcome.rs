@@ -1,43 +1,44 @@
-//! What a check-in comes to.
+//! The outcome of a check-in.
 
 use std::time::Duration;
 
 use crate::secret::SecretText;
 use crate::service_error::ServiceError;
 
-/// What a check-in came to.
+/// Outcome of a check-in. `next_check_in` is the pause that the registry requests; `None` if it
+/// requests none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckInOutcome {
-    /// Here is a new license.
+    /// The registry sent a new license, which was verified.
     Renewed {
         /// The license.
         license: SecretText,
-        /// Its `sub`: another one where the subscription is another one.
+        /// The `sub` of the license. A new subscription has another one.
         sub: String,
-        /// When it ends, in Unix seconds.
+        /// Expiry time of the license, in Unix seconds.
         expires_at: u64,
-        /// When to come back, from now.
-        asked: Option<Duration>,
+        /// Time until the next check-in.
+        next_check_in: Option<Duration>,
     },
-    /// The license that the appliance holds is as new as it needs to be.
+    /// The appliance's license needs no renewal yet.
     Current {
-        /// When to come back, from now.
-        asked: Option<Duration>,
+        /// Time until the next check-in.
+        next_check_in: Option<Duration>,
     },
-    /// What it was entitled to has ended.
+    /// The entitlement was revoked, or the tenant is suspended.
     Revoked {
-        /// When to come back, from now.
-        asked: Option<Duration>,
+        /// Time until the next check-in.
+        next_check_in: Option<Duration>,
     },
-    /// The credential is not known.
+    /// The registry does not accept the credential.
     CredentialRevoked,
-    /// Trying again helps.
+    /// The check-in failed. A retry may succeed.
     ServiceError(ServiceError),
 }
 
 impl CheckInOutcome {
-    /// Whether it comes from the registry, and not from something in its place.
-    pub(crate) fn is_the_registrys(&self) -> bool {
+    /// Returns true if the registry itself responded.
+    pub(crate) fn is_from_registry(&self) -> bool {
         !matches!(self, Self::ServiceError(_))
     }
 }

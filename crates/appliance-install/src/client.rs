@@ -1,4 +1,4 @@
-//! The registry over HTTPS.
+//! The client of the registry, over HTTPS.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,46 +9,47 @@ use async_trait::async_trait;
 use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::check_in::{CheckInClient, CheckedIn, read as read_check_in};
+use crate::check_in::{CheckInClient, UnverifiedCheckIn, read_check_in};
 use crate::check_in_outcome::CheckInOutcome;
 use crate::clock::{Clock, SystemClock};
 use crate::http_response::HttpResponse;
 use crate::license_state::LicenseState;
-use crate::network::service_error;
+use crate::network::classify;
 use crate::redemption::{
-    Identity, RedeemClient, RedeemOutcome, RedeemRequest, UnverifiedIdentity, read,
+    Identity, RedeemClient, RedeemOutcome, RedeemRequest, UnverifiedIdentity, read_redemption,
 };
 use crate::service_error::ServiceError;
-use crate::trust::{Trust, Verdict, judge};
-use uuid::Uuid;
+use crate::trust::{LicenseCheck, Trust, check_license};
 
-/// How large an answer may be, in bytes: the registry's have a few thousand.
-const ANSWER: usize = 256 * 1024;
+/// Maximum size of a response, in bytes. The registry's responses have a few thousand.
+const MAX_BODY: usize = 256 * 1024;
 
-/// Where the keys are published.
+/// Path of the registry's public keys.
 const JWKS: &str = "/.well-known/jwks.json";
 
-/// How far two clocks may be apart, in seconds, and still agree.
-const AGREE: u64 = 60;
+/// Largest difference between two clocks that is not reported, in seconds.
+const MAX_SKEW: u64 = 60;
 
-/// Why there is no client.
+/// Error when creating a client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is none.
+    /// The address has the wrong form.
     #[error(
-        "`{0}` is not the address of a license service: http or https, and nothing after the host"
+        "`{0}` is not the address of a license service. Use `https://HOST` or `http://HOST`, with \
+         a port if needed, and nothing after it."
     )]
     Address(String),
     /// The certificate authority cannot be used.
     #[error("the certificate authority cannot be used: {0}")]
     Authority(String),
-    /// TLS cannot be used on this machine.
+    /// TLS cannot be set up on this machine.
     #[error("TLS cannot be used: {0}")]
     Tls(String),
 }
 
-/// A registry at its address.
+/// A client of one registry.
 pub struct Client {
     http: reqwest::Client,
     service: String,
@@ -58,9 +59,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The registry at `service`, whose licenses are believed by `trust`, and where a call may take
-    /// `timeout`. The system's certificate authorities are trusted, and `ca_pem`, where one is
-    /// given. Proxies are those of the environment.
+    /// Creates a client of the registry at the address `service`. `trust` verifies its licenses,
+    /// and `timeout` limits each request. The client trusts the certificate authorities of the
+    /// system and, if given, those in `ca_pem`. It uses the proxies of the environment.
     pub fn new(
         service: &str,
         ca_pem: Option<&[u8]>,
@@ -73,16 +74,16 @@ impl Client {
             .or_else(|| service.strip_prefix("http://"))
             .unwrap_or_default();
         if !is_host(host) {
-            // What stands before or after the host may be a secret.
+            // The parts before and after the host may contain a secret.
             let shown = host.rsplit('@').next().unwrap_or_default();
             let shown = shown.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
             return Err(ClientError::Address(shown));
         }
-        // Fails where the process has chosen one already, which is as good.
+        // Fails if the process has a default provider already, which is fine.
         drop(rustls::crypto::ring::default_provider().install_default());
-        // A redirect is trouble to be told, not to be followed with a code in hand. A connection
-        // for each call: they are few, and one that is kept may be closed just when it is used
-        // again.
+        // A redirect is an error for the operator: the code must not go to another server. Each
+        // request opens a new connection: requests are rare, and the server may close an idle
+        // connection at the moment of reuse.
         let mut http = reqwest::Client::builder()
             .redirect(Policy::none())
             .pool_max_idle_per_host(0)
@@ -101,129 +102,140 @@ impl Client {
         Ok(Self { http, service, trust, clock: Arc::new(SystemClock), skew: AtomicI64::new(0) })
     }
 
-    /// Its address.
+    /// Returns the address of the registry.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// Judges licenses, and the service's clock, by this clock.
+    /// Sets the clock for checking licenses and the service's clock. Tests set it.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// By how many seconds the service's clock was ahead of this machine's when it last answered:
-    /// negative where it was behind; `None` where both agree to a minute, or it has not answered
-    /// yet.
+    /// Returns the seconds by which the service's clock was ahead of this machine's clock at the
+    /// last response; negative if it was behind. Returns `None` if they differ by a minute at most,
+    /// or before the first response.
     #[must_use]
     pub fn clock_skew(&self) -> Option<i64> {
         let skew = self.skew.load(Ordering::Relaxed);
-        (skew.unsigned_abs() > AGREE).then_some(skew)
+        (skew.unsigned_abs() > MAX_SKEW).then_some(skew)
     }
 
-    /// Whether the service answers, and what is in the way where it does not.
+    /// Checks that the service responds. Fetches its keys and stores nothing.
     pub async fn probe(&self) -> Result<(), ServiceError> {
-        let answer = self.get(&format!("{}{JWKS}", self.service)).await?;
-        match answer.text().and_then(|text| TrustedKeys::from_jwks(text).ok()) {
-            Some(_) if answer.status == 200 => Ok(()),
-            _ => Err(answer.service_error()),
+        let response = self.get(&format!("{}{JWKS}", self.service)).await?;
+        match response.text().and_then(|text| TrustedKeys::from_jwks(text).ok()) {
+            Some(_) if response.status == 200 => Ok(()),
+            _ => Err(response.service_error()),
         }
     }
 
     async fn post(&self, url: &str, key: &str, body: &Value) -> Result<HttpResponse, ServiceError> {
-        let sent = self
+        let request = self
             .http
             .post(url)
             .header("Content-Type", "application/json")
             .header("Idempotency-Key", key);
-        self.take(sent.body(body.to_string())).await
+        self.send(request.body(body.to_string())).await
     }
 
     async fn get(&self, url: &str) -> Result<HttpResponse, ServiceError> {
-        self.take(self.http.get(url)).await
+        self.send(self.http.get(url)).await
     }
 
-    async fn take(&self, request: reqwest::RequestBuilder) -> Result<HttpResponse, ServiceError> {
-        let answer = request.send().await.map_err(|error| service_error(&error))?;
-        let status = answer.status().as_u16();
-        let headers = answer.headers();
-        self.note_time(header(headers, DATE));
-        let retry_after = header(headers, RETRY_AFTER).and_then(|it| self.seconds(it.trim()));
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<HttpResponse, ServiceError> {
+        let response = request.send().await.map_err(|error| classify(&error))?;
+        let status = response.status().as_u16();
+        let headers = response.headers();
+        self.record_skew(header(headers, DATE));
+        let retry_after =
+            header(headers, RETRY_AFTER).and_then(|value| self.retry_after(value.trim()));
         let location = header(headers, LOCATION).map(str::to_owned);
-        let body = whole(answer).await.map_err(|error| service_error(&error))?;
+        let body = read_body(response).await.map_err(|error| classify(&error))?;
         Ok(HttpResponse { status, retry_after, location, body })
     }
 
-    /// Every answer says when it was made (RFC 9110 §6.6.1).
-    fn note_time(&self, date: Option<&str>) {
-        let Some(there) = date.and_then(unix) else { return };
+    /// Compares the clocks. Every response has a `Date` (RFC 9110 §6.6.1).
+    fn record_skew(&self, date: Option<&str>) {
+        let Some(service_time) = date.and_then(unix_seconds) else { return };
         self.skew.store(
-            there.cast_signed().wrapping_sub(self.clock.now().cast_signed()),
+            service_time.cast_signed().wrapping_sub(self.clock.now().cast_signed()),
             Ordering::Relaxed,
         );
     }
 
-    /// `Retry-After` is a number of seconds, or a date by the service's clock (RFC 9110 §10.2.3).
-    fn seconds(&self, retry_after: &str) -> Option<u64> {
-        let there = self.clock.now().saturating_add_signed(self.skew.load(Ordering::Relaxed));
-        retry_after.parse().ok().or_else(|| unix(retry_after).map(|at| at.saturating_sub(there)))
+    /// Parses `Retry-After`: a number of seconds, or a date by the service's clock (RFC 9110
+    /// §10.2.3).
+    fn retry_after(&self, value: &str) -> Option<u64> {
+        let skew = self.skew.load(Ordering::Relaxed);
+        let service_time = self.clock.now().saturating_add_signed(skew);
+        let until = |date: u64| date.saturating_sub(service_time);
+        value.parse().ok().or_else(|| unix_seconds(value).map(until))
     }
 
-    /// Believes a license by the keys that were given or pinned, else by newer ones of the service.
-    /// A license that does not hold is found out now, and not when the product looks at it.
-    async fn believe_license(&self, tenant: Uuid, license: &str) -> Result<License, ServiceError> {
+    /// Verifies a license with the given or pinned keys, or else with newer keys of the service. An
+    /// invalid license is an error now, before the product receives it.
+    async fn verify_license(
+        &self,
+        tenant_id: Uuid,
+        license: &str,
+    ) -> Result<License, ServiceError> {
         let now = self.clock.now();
-        let judged =
-            |keys: TrustedKeys| judge(keys, &self.trust.issuer, tenant, license, now).into_result();
+        let check = |keys: TrustedKeys| {
+            check_license(keys, &self.trust.issuer, tenant_id, license, now).into_result()
+        };
         let known = self.trust.keys().map_err(|problem| ServiceError::Keys { problem })?;
-        match known.map(judged) {
+        match known.map(check) {
             Some(Ok(Some(license))) => return Ok(license),
             Some(Err(service_error)) => return Err(service_error),
             Some(Ok(None)) if self.trust.given.is_some() => return Err(unknown_key()),
             Some(Ok(None)) | None => {}
         }
         let (keys, text) = self.fetch_keys().await?;
-        let believed = judged(keys)?.ok_or_else(unknown_key)?;
+        let license = check(keys)?.ok_or_else(unknown_key)?;
         self.trust.pin(&text).map_err(|problem| ServiceError::Keys { problem })?;
-        Ok(believed)
+        Ok(license)
     }
 
-    /// The service's keys as they are now. A set that has nothing in common with the one that is
-    /// pinned is not taken: keys are published before they sign, and for long after.
+    /// Fetches the service's keys. A set that shares no key with the pinned set is rejected: the
+    /// registry publishes a key before it signs with it, and for a long time after.
     async fn fetch_keys(&self) -> Result<(TrustedKeys, String), ServiceError> {
-        let problem = |problem: String| ServiceError::Keys { problem };
-        if !is_private(&self.service) {
-            return Err(problem(
-                "they are not fetched over plain HTTP: use https, or name them with --keys"
+        let error = |problem: String| ServiceError::Keys { problem };
+        if !is_confidential(&self.service) {
+            return Err(error(
+                "they are not fetched over plain HTTP. Use https, or pass the keys with --keys"
                     .to_owned(),
             ));
         }
-        let answer = self.get(&format!("{}{JWKS}", self.service)).await?;
-        let text =
-            answer.text().filter(|_| answer.status == 200).ok_or_else(|| answer.service_error())?;
+        let response = self.get(&format!("{}{JWKS}", self.service)).await?;
+        let text = response
+            .text()
+            .filter(|_| response.status == 200)
+            .ok_or_else(|| response.service_error())?;
         let keys = TrustedKeys::from_jwks(text)
-            .map_err(|error| problem(format!("the service's: {error}")))?;
-        let known = self.trust.keys().map_err(problem)?;
+            .map_err(|problem| error(format!("the service's keys are not valid: {problem}")))?;
+        let known = self.trust.keys().map_err(error)?;
         if known.is_some_and(|known| !known.overlaps(&keys)) {
             let pinned = self.trust.pinned.display();
-            return Err(problem(format!(
-                "the service's are all other ones than those in {pinned}. Where the vendor says that they were exchanged, \
-                 name them with --keys"
+            return Err(error(format!(
+                "the service's keys have none in common with {pinned}. If the vendor confirms \
+                 that all keys were replaced, pass the new ones with --keys"
             )));
         }
         Ok((keys, text.to_owned()))
     }
 
-    /// Pins the service's keys as they are now, so that the next license is believed also where
-    /// they turn meanwhile. Where that fails, those that were pinned stay, and a license by a newer
-    /// key asks again.
+    /// Pins the service's current keys, so the next license can be verified even if the service
+    /// rotates its keys before. After an error the pinned keys stay, and the first license with a
+    /// newer key fetches them again.
     async fn refresh_keys(&self, license_state: &LicenseState, license: &str) {
         let now = self.clock.now();
         if let (None, Ok((keys, text))) = (&self.trust.given, self.fetch_keys().await)
-            && judge(keys, &self.trust.issuer, license_state.tenant_id, license, now)
-                != Verdict::UnknownKey
+            && check_license(keys, &self.trust.issuer, license_state.tenant_id, license, now)
+                != LicenseCheck::UnknownKey
         {
             self.trust.pin(&text).ok();
         }
@@ -231,10 +243,10 @@ impl Client {
 }
 
 fn unknown_key() -> ServiceError {
-    ServiceError::Untrusted { reason: "no key that is trusted here signed it".to_owned() }
+    ServiceError::Untrusted { reason: "it is not signed with a trusted key".to_owned() }
 }
 
-/// Whether it is a host, and a port where there is one.
+/// Returns true for a host with an optional port.
 fn is_host(text: &str) -> bool {
     let name = match text.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => {
@@ -248,30 +260,31 @@ fn is_host(text: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '?', '#', '@', ' '])
 }
 
-/// Whether nobody on the way reads along.
-fn is_private(service: &str) -> bool {
+/// Returns true if nobody on the network can read or change the traffic: with TLS, or on this
+/// machine.
+fn is_confidential(service: &str) -> bool {
     let Some(rest) = service.strip_prefix("http://") else { return true };
     let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
     host == "localhost"
         || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
-/// A date of HTTP in Unix seconds.
-fn unix(date: &str) -> Option<u64> {
-    let at = httpdate::parse_http_date(date).ok()?;
-    Some(at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs())
+/// Parses an HTTP date.
+fn unix_seconds(date: &str) -> Option<u64> {
+    let time = httpdate::parse_http_date(date).ok()?;
+    Some(time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The body; `None` where it is larger than any of a registry's.
-async fn whole(mut answer: reqwest::Response) -> Result<Option<Vec<u8>>, reqwest::Error> {
+/// Reads the body; `None` if it is larger than [`MAX_BODY`].
+async fn read_body(mut response: reqwest::Response) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
-    while let Some(part) = answer.chunk().await? {
-        body.extend_from_slice(&part);
-        if body.len() > ANSWER {
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_BODY {
             return Ok(None);
         }
     }
@@ -285,20 +298,20 @@ impl RedeemClient for Client {
             json!({ "claim_code": request.code.expose(), "appliance_id": request.appliance_id });
         let url = format!("{}/register", self.service);
         match self.post(&url, &request.idempotency_key, &body).await {
-            Ok(answer) => read(&answer, &self.trust.free_edition),
+            Ok(response) => read_redemption(&response, &self.trust.free_edition),
             Err(service_error) => RedeemOutcome::ServiceError(service_error),
         }
     }
 
-    async fn believe(&self, claimed: &UnverifiedIdentity) -> Result<Identity, ServiceError> {
-        let Some(paid) = &claimed.paid else { return Ok(claimed.believed(None)) };
+    async fn verify(&self, unverified: &UnverifiedIdentity) -> Result<Identity, ServiceError> {
+        let Some(paid) = &unverified.paid else { return Ok(unverified.to_identity(None)) };
         if self.service.starts_with("https://") && !paid.check_in_url.starts_with("https://") {
-            let reason = format!("it is to be renewed over plain HTTP, at {}", paid.check_in_url);
+            let reason = format!("its check-in URL {} is not https", paid.check_in_url);
             return Err(ServiceError::Untrusted { reason });
         }
-        let license = self.believe_license(claimed.tenant_id, paid.license.expose()).await?;
-        self.trust.adopt().map_err(|problem| ServiceError::Keys { problem })?;
-        Ok(claimed.believed(Some(license)))
+        let license = self.verify_license(unverified.tenant_id, paid.license.expose()).await?;
+        self.trust.pin_given().map_err(|problem| ServiceError::Keys { problem })?;
+        Ok(unverified.to_identity(Some(license)))
     }
 }
 
@@ -307,28 +320,27 @@ impl CheckInClient for Client {
     async fn check_in(&self, license_state: &LicenseState) -> CheckInOutcome {
         let licensed = &license_state.licensed;
         let body = json!({
-            "appliance_credential": licensed.credential.expose(), "current_license_sub": licensed.sub,
+            "appliance_credential": licensed.credential.expose(),
+            "current_license_sub": licensed.sub,
         });
-        let answer = match self
-            .post(&licensed.check_in_url, &license_state.idempotency_key(), &body)
-            .await
-        {
-            Ok(answer) => read_check_in(&answer),
+        let key = license_state.idempotency_key();
+        let check_in = match self.post(&licensed.check_in_url, &key, &body).await {
+            Ok(response) => read_check_in(&response),
             Err(service_error) => return CheckInOutcome::ServiceError(service_error),
         };
-        match answer {
-            CheckedIn::New { license, asked } => {
-                match self.believe_license(license_state.tenant_id, license.expose()).await {
+        match check_in {
+            UnverifiedCheckIn::NewLicense { license, next_check_in } => {
+                match self.verify_license(license_state.tenant_id, license.expose()).await {
                     Err(service_error) => CheckInOutcome::ServiceError(service_error),
-                    Ok(believed) => {
+                    Ok(verified) => {
                         self.refresh_keys(license_state, license.expose()).await;
-                        let License { sub, expires_at, .. } = believed;
-                        CheckInOutcome::Renewed { license, sub, expires_at, asked }
+                        let License { sub, expires_at, .. } = verified;
+                        CheckInOutcome::Renewed { license, sub, expires_at, next_check_in }
                     }
                 }
             }
-            CheckedIn::CheckInOutcome(outcome) => {
-                if outcome.is_the_registrys() {
+            UnverifiedCheckIn::Outcome(outcome) => {
+                if outcome.is_from_registry() {
                     self.refresh_keys(license_state, licensed.license.expose()).await;
                 }
                 outcome
@@ -342,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_host_and_perhaps_a_port() {
+    fn address_is_host_and_optional_port() {
         for good in
             ["registry.example", "registry.example:8443", "127.0.0.1:80", "[::1]", "[::1]:8080"]
         {
@@ -354,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_fetched_only_where_nobody_reads_along() {
+    fn plain_http_is_confidential_only_locally() {
         for (service, expected) in [
             ("https://registry.example", true),
             ("http://127.0.0.1:8080", true),
@@ -365,7 +377,7 @@ mod tests {
             ("http://192.0.2.1:8080", false),
             ("http://localhost.example", false),
         ] {
-            assert_eq!(is_private(service), expected, "{service}");
+            assert_eq!(is_confidential(service), expected, "{service}");
         }
     }
 }

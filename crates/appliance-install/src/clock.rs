@@ -1,12 +1,12 @@
-//! The clock port: tests set it.
+//! The clock port. Tests set it.
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
-    /// Seconds since 1970.
+    /// Returns the current time, in Unix seconds.
     fn now(&self) -> u64;
 }
 
-/// This machine's clock.
+/// The clock of this machine.
 pub struct SystemClock;
 
 impl Clock for SystemClock {

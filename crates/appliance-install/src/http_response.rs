@@ -1,15 +1,15 @@
-//! An answer over HTTP, before anybody knows whose it is.
+//! An HTTP response that may come from the registry, or from a proxy or login page in between.
 
 use crate::service_error::ServiceError;
 
-/// What came back.
+/// The parts of a response that matter here.
 #[derive(Debug)]
 pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     /// In seconds.
     pub(crate) retry_after: Option<u64>,
     pub(crate) location: Option<String>,
-    /// `None` where it is larger than any of a registry's.
+    /// `None` if the body is larger than any response of a registry.
     pub(crate) body: Option<Vec<u8>>,
 }
 
@@ -18,27 +18,27 @@ impl HttpResponse {
         std::str::from_utf8(self.body.as_deref()?).ok()
     }
 
-    /// What is in the way, where the answer is not one that was hoped for.
+    /// Returns the error that an unexpected response stands for.
     pub(crate) fn service_error(&self) -> ServiceError {
         let Self { status, retry_after, .. } = *self;
         match status {
             300..400 => {
-                // What follows the path may be a secret of whoever sends us there.
+                // The query and the fragment may hold secrets of the redirecting server.
                 let to = self
                     .location
                     .as_deref()
-                    .unwrap_or("nowhere")
+                    .unwrap_or("an unknown address")
                     .split(['?', '#'])
                     .next()
                     .unwrap_or_default();
                 let to = to.chars().take(200).collect();
                 ServiceError::Redirected { to }
             }
-            // Its time was over before the request arrived.
+            // The request did not arrive within the server's time limit.
             408 => ServiceError::TimedOut,
-            429 => ServiceError::Throttled { retry_after },
+            429 => ServiceError::RateLimited { retry_after },
             503 => ServiceError::Busy { retry_after },
-            500.. => ServiceError::Failing { status },
+            500.. => ServiceError::ServerError { status },
             _ => ServiceError::NotTheService { status },
         }
     }

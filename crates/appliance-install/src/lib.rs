@@ -1,16 +1,16 @@
-//! The first-boot engine of an appliance: redeems an install code once, whatever happens on the
-//! way, and hands the identity on as two Secrets.
+//! The first-boot engine of an appliance. It redeems an install code exactly once, even after
+//! crashes and network failures, and passes the identity to the product as two Kubernetes Secrets.
 //!
-//! Every step is written down before it is taken ([`Install`]), so that a crash at any point goes
-//! on where it was: the code is redeemed under an `Idempotency-Key` that was written down before
-//! its first call, and the answer is written down before anything is done with it. Once a code was
-//! entered, no failure leads to a tenant of the appliance's own.
+//! [`Install`] stores each step on disk before it takes the step, so an installation continues
+//! after a crash at any point. The code is redeemed under an `Idempotency-Key` that was stored
+//! before the first request, and the response is stored before it is used. Once a code was entered,
+//! no failure lets the appliance create a tenant without the registry.
 //!
-//! What the registry says ([`RedeemClient`]) is told apart by what the operator can do: correct the
-//! form, or wait.
+//! [`RedeemClient`] separates errors that the operator can correct (a refused code) from errors
+//! that a retry may resolve ([`ServiceError`]).
 //!
-//! Afterwards a licensed appliance checks in ([`CheckIns`]), when the registry asks it to, and
-//! hands each new license on.
+//! After the installation, a licensed appliance checks in ([`CheckIns`]) at the time that the
+//! registry requests, and delivers each new license to the product.
 
 mod appliance_id;
 mod attempted_codes;
@@ -38,12 +38,12 @@ pub use check_in::{CheckInClient, CheckIns, license_state};
 pub use check_in_outcome::CheckInOutcome;
 pub use client::{Client, ClientError};
 pub use clock::{Clock, SystemClock};
-pub use install::{Install, InstallError, Next, PRODUCT, Product, Step, SubmitError};
+pub use install::{Install, InstallError, Next, PRODUCT, Step, SubmitError};
 pub use license_state::{LicenseState, LicenseStatus};
-pub use offline::{AnswerError, Answered, RequestError, answer, request};
-pub use product::{Files, Image, Job, Kubectl};
+pub use offline::{AnswerError, RequestError, VerifiedAnswer, answer, request};
+pub use product::{Files, Image, Job, Kubectl, Product};
 pub use redemption::{
-    Identity, Licensed, RedeemClient, RedeemOutcome, RedeemRequest, Refused, UnverifiedIdentity,
+    Identity, Licensed, RedeemClient, RedeemOutcome, RedeemRequest, Refusal, UnverifiedIdentity,
     UnverifiedLicense,
 };
 pub use schedule::Schedule;
@@ -51,5 +51,5 @@ pub use secret::SecretText;
 pub use secrets::{Manifests, manifests};
 pub use service_error::ServiceError;
 pub use setup_form::{Admin, EditionChoice, ProvisioningMethod, SetupForm};
-pub use store::{Lock, StoreError, keep, kept};
+pub use store::{Lock, StoreError, load_state, save_state};
 pub use trust::{KEYS, Trust};

@@ -1,5 +1,4 @@
-//! What a licensed appliance holds, and how it stands: `license.json`, beside the installation's
-//! own state.
+//! The license state of an appliance: `license.json`, beside the state of the installation.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -13,67 +12,72 @@ use crate::schedule::Schedule;
 use crate::secrets::license_seed;
 use crate::service_error::ServiceError;
 
-/// Its name in the state folder.
+/// Name of the file in the state folder.
 pub(crate) const FILE: &str = "license.json";
 
-/// What a licensed appliance holds.
+/// License and check-ins of a licensed appliance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LicenseState {
     /// The tenant.
     pub tenant_id: Uuid,
-    /// What the appliance calls itself.
+    /// Id of the appliance.
     pub appliance_id: String,
-    /// The edition that it was installed as.
+    /// Edition of the redeemed code.
     pub edition: String,
-    /// The license, the credential, and where it is renewed.
+    /// The license, the credential, and the URL for check-ins.
     pub licensed: Licensed,
-    /// Whether the product has this license.
-    pub handed: bool,
-    /// When it is renewed.
+    /// True if the product has this license.
+    #[serde(alias = "handed")]
+    pub delivered: bool,
+    /// Time of the next check-in.
     pub schedule: Schedule,
-    /// How many check-ins were answered.
-    #[serde(default)]
-    pub answers: u64,
-    /// When the registry last answered, in Unix seconds.
-    pub last_answer_at: Option<u64>,
-    /// How it stands, by the last check-in; none before the first.
-    pub standing: Option<LicenseStatus>,
+    /// Number of check-ins that the registry responded to.
+    #[serde(default, alias = "answers")]
+    pub completed_check_ins: u64,
+    /// Time of the registry's last response, in Unix seconds.
+    #[serde(alias = "last_answer_at")]
+    pub last_response_at: Option<u64>,
+    /// Status after the last check-in; `None` before the first one.
+    #[serde(alias = "standing")]
+    pub status: Option<LicenseStatus>,
 }
 
-/// How an appliance stands.
+/// Status of an appliance's license, after a check-in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LicenseStatus {
-    /// It is entitled.
+    /// The appliance is entitled to its license.
     Entitled,
-    /// What it was entitled to has ended; it keeps its license to that one's end.
+    /// The entitlement was revoked, or the tenant is suspended. The license stays valid until it
+    /// expires.
     Revoked,
-    /// The registry does not know its credential any more.
+    /// The registry no longer accepts the credential.
     CredentialRevoked,
-    /// The registry was not reached, or its answer is not believed.
+    /// The registry could not be reached, or its response cannot be trusted.
     #[serde(alias = "trouble")]
     ServiceError(ServiceError),
 }
 
 impl LicenseState {
-    /// What a redemption brought; `None` where that was no license. It is checked in at once.
+    /// Creates the state after a redemption; `None` if the redemption brought no license. The first
+    /// check-in is due at once.
     #[must_use]
-    pub fn first(identity: &Identity, appliance_id: &str) -> Option<Self> {
+    pub fn from_identity(identity: &Identity, appliance_id: &str) -> Option<Self> {
         let licensed = identity.licensed.clone()?;
         Some(Self {
             tenant_id: identity.tenant_id,
             appliance_id: appliance_id.to_owned(),
             edition: identity.edition.clone(),
             licensed,
-            handed: true,
+            delivered: true,
             schedule: Schedule::default(),
-            answers: 0,
-            last_answer_at: None,
-            standing: None,
+            completed_check_ins: 0,
+            last_response_at: None,
+            status: None,
         })
     }
 
-    /// The service that answers check-ins: the origin of the URL.
+    /// Returns the address of the registry: the origin of the check-in URL.
     #[must_use]
     pub fn service(&self) -> &str {
         let url = &self.licensed.check_in_url;
@@ -81,61 +85,70 @@ impl LicenseState {
         url[host..].find('/').map_or(url, |path| &url[..host + path])
     }
 
-    /// The same for every try of a check-in, until it is answered: an answer that got lost is had
-    /// again.
+    /// Returns the key of the next check-in. All attempts use the same key until the registry
+    /// responds, so a response that was lost is received again.
     pub(crate) fn idempotency_key(&self) -> String {
-        let cycle = format!("{} {}", self.licensed.credential.expose(), self.answers);
-        format!("check-in-{}", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(cycle)))
+        let check_in =
+            format!("{} {}", self.licensed.credential.expose(), self.completed_check_ins);
+        format!("check-in-{}", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(check_in)))
     }
 
-    /// The Secret that the product reads, with the license as it is now.
+    /// Renders the Secret that the product reads, with the current license.
     #[must_use]
-    pub fn license_seed(&self) -> String {
-        license_seed(&self.edition, Some(&self.licensed), &self.appliance_id)
+    pub fn license_seed(&self, namespace: &str) -> String {
+        license_seed(namespace, &self.edition, Some(&self.licensed), &self.appliance_id)
     }
 
-    /// Takes what a check-in came to, at `now`; `jitter` is drawn freshly.
-    pub fn take(&mut self, outcome: CheckInOutcome, now: u64, jitter: u16) {
-        let answered = |license_state: &mut Self, standing, asked| {
-            license_state.answers += 1;
-            license_state.last_answer_at = Some(now);
-            license_state.standing = Some(standing);
-            license_state.schedule.answered(now, asked, jitter);
+    /// Applies the outcome of a check-in at `now`, in Unix seconds. The caller draws `jitter` at
+    /// random.
+    pub fn apply(&mut self, outcome: CheckInOutcome, now: u64, jitter: u16) {
+        let complete = |state: &mut Self, status, next_check_in| {
+            state.completed_check_ins += 1;
+            state.last_response_at = Some(now);
+            state.status = Some(status);
+            state.schedule.record_response(now, next_check_in, jitter);
         };
         match outcome {
-            CheckInOutcome::Renewed { license, sub, expires_at, asked } => {
+            CheckInOutcome::Renewed { license, sub, expires_at, next_check_in } => {
                 self.licensed.license = license;
                 self.licensed.sub = sub;
                 self.licensed.expires_at = expires_at;
-                self.handed = false;
-                answered(self, LicenseStatus::Entitled, asked);
+                self.delivered = false;
+                complete(self, LicenseStatus::Entitled, next_check_in);
             }
-            CheckInOutcome::Current { asked } => answered(self, LicenseStatus::Entitled, asked),
-            CheckInOutcome::Revoked { asked } => answered(self, LicenseStatus::Revoked, asked),
+            CheckInOutcome::Current { next_check_in } => {
+                complete(self, LicenseStatus::Entitled, next_check_in);
+            }
+            CheckInOutcome::Revoked { next_check_in } => {
+                complete(self, LicenseStatus::Revoked, next_check_in);
+            }
             CheckInOutcome::CredentialRevoked => {
-                answered(self, LicenseStatus::CredentialRevoked, None)
+                complete(self, LicenseStatus::CredentialRevoked, None);
             }
             CheckInOutcome::ServiceError(service_error) => {
-                self.schedule.failed(now, &service_error, jitter);
-                self.standing = Some(LicenseStatus::ServiceError(service_error));
+                self.schedule.record_failure(now, &service_error, jitter);
+                self.status = Some(LicenseStatus::ServiceError(service_error));
             }
         }
     }
 }
 
 impl LicenseStatus {
-    /// What an operator reads.
+    /// Returns the text for the operator of the appliance.
     #[must_use]
     pub fn message(&self, service: &str) -> String {
         match self {
-            Self::Entitled => "The license is renewed as it should be.".to_owned(),
-            Self::Revoked => "The subscription has ended, or the tenant is suspended: the license is not renewed any \
-                              more, and holds until its end. Contact the vendor."
+            Self::Entitled => "The license is up to date.".to_owned(),
+            Self::Revoked => "The subscription has ended, or the tenant is suspended. The license \
+                              is no longer renewed and stays valid until it expires. Contact your \
+                              vendor."
                 .to_owned(),
-            Self::CredentialRevoked => "The registry does not know this appliance's credential any more: the license \
-                                        is not renewed, and holds until its end. Request a fresh code from the portal \
-                                        (re-issue), start over with `reset`, and install again."
-                .to_owned(),
+            Self::CredentialRevoked => {
+                "The registry no longer accepts this appliance's credential. The license is not \
+                 renewed and stays valid until it expires. Request a new code from the portal \
+                 (re-issue), run `appliance-setup reset --yes`, and install again."
+                    .to_owned()
+            }
             Self::ServiceError(service_error) => service_error.message(service),
         }
     }
@@ -147,8 +160,8 @@ mod tests {
     use crate::secret::SecretText;
 
     #[test]
-    fn the_service_is_the_origin_of_the_check_in_url() {
-        let mut license_state = LicenseState::first(
+    fn service_is_origin_of_check_in_url() {
+        let mut license_state = LicenseState::from_identity(
             &Identity {
                 tenant_id: Uuid::from_u128(7),
                 edition: "pro".into(),

@@ -1,11 +1,11 @@
-//! What kind of network trouble an error is: each has its own advice.
+//! Classifies network errors. Each kind has its own advice for the operator.
 
 use std::error::Error as StdError;
 use std::io::ErrorKind;
 
 use crate::service_error::ServiceError;
 
-pub(crate) fn service_error(error: &reqwest::Error) -> ServiceError {
+pub(crate) fn classify(error: &reqwest::Error) -> ServiceError {
     if error.is_timeout() {
         return ServiceError::TimedOut;
     }
@@ -13,14 +13,14 @@ pub(crate) fn service_error(error: &reqwest::Error) -> ServiceError {
         return ServiceError::Dns;
     }
     if error.is_body() || error.is_decode() {
-        return ServiceError::CutShort;
+        return ServiceError::Truncated;
     }
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(here) = cause {
-        if here.downcast_ref().is_some_and(hyper::Error::is_parse) {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref().is_some_and(hyper::Error::is_parse) {
             return ServiceError::NotHttp;
         }
-        if let Some(io) = here.downcast_ref::<std::io::Error>() {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             if let Some(tls) = tls_error(io) {
                 return ServiceError::Tls { detail: tls.to_string() };
             }
@@ -30,17 +30,16 @@ pub(crate) fn service_error(error: &reqwest::Error) -> ServiceError {
                 _ => {}
             }
         }
-        cause = here.source();
+        next = cause.source();
     }
-    ServiceError::BrokeOff
+    ServiceError::Disconnected
 }
 
-/// What TLS has against the connection: inside of an error of reading and writing, perhaps of one
-/// inside of that.
+/// Returns the TLS error inside an I/O error. I/O errors may be nested.
 fn tls_error(io: &std::io::Error) -> Option<&rustls::Error> {
     let inner = io.get_ref()?;
     match inner.downcast_ref::<std::io::Error>() {
-        Some(deeper) => tls_error(deeper),
+        Some(nested) => tls_error(nested),
         None => inner.downcast_ref(),
     }
 }

@@ -1,10 +1,10 @@
-//! Installing without a network: the appliance's request is carried to the vendor with the code,
-//! the registry's answer back.
+//! Installation without a network. People carry the appliance's request and the code to the vendor,
+//! and the registry's answer back.
 //!
-//! Both are compact JWS with a `typ` of their own. The request is signed with a key that is drawn
-//! for it and stands in its header (as in RFC 9449, `DPoP`); the answer names that key and the
-//! request's nonce, so it fits this appliance only, and, since the request is forgotten when it is
-//! taken, once.
+//! Request and answer are compact JWS, each with its own `typ`. The request is signed with a new
+//! key, which its header contains (as in RFC 9449, `DPoP`). The answer names that key and the
+//! request's nonce, so only this appliance accepts it. It accepts the answer once, because it then
+//! deletes the request.
 
 use std::path::Path;
 
@@ -16,55 +16,59 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::redemption::{Identity, claimed};
-use crate::secret::{SecretText, write_down};
+use crate::redemption::{Identity, read_identity};
+use crate::secret::{SecretText, serialize_secret};
 use crate::store::{Folder, StoreError};
-use crate::trust::{Trust, Verdict, judge};
+use crate::trust::{LicenseCheck, Trust, check_license};
 
 const REQUEST_TYPE: &str = "appliance-request+jwt";
 const ANSWER_TYPE: &str = "appliance-answer+jwt";
 
-/// Its name in the state folder.
+/// Name of the file in the state folder.
 pub(crate) const FILE: &str = "offline.json";
 
-/// Why there is no request.
+/// Error when creating a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// It cannot be kept.
+    /// The request cannot be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is kept is none.
-    #[error("the request in the state folder is damaged: start over with `reset`")]
+    /// The stored request is damaged.
+    #[error(
+        "the request in the state folder is damaged: start over with `appliance-setup reset --yes`"
+    )]
     Damaged,
 }
 
-/// Why an answer is not taken.
+/// Reason why an answer is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
     /// The state cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Nothing was asked, or it was answered already.
+    /// The appliance has no request, or its request was already answered.
     #[error(
-        "no request of this appliance waits for an answer: write one with `appliance-setup request`"
+        "no request of this appliance waits for an answer: create one with `appliance-setup \
+         request`"
     )]
     NoRequest,
-    /// There is nothing to believe it by.
-    #[error("{0}: name the registry's keys with --keys (`registryctl keys export`)")]
+    /// No key is available for verifying the answer.
+    #[error("{0}: pass the registry's keys (`registryctl keys export`) with --keys")]
     NoKeys(String),
-    /// It is not the registry's.
-    #[error("this is no answer of the registry: {0}")]
-    NotBelieved(Invalid),
-    /// The registry said something else.
-    #[error("what the registry signed is no answer that this version understands")]
+    /// The registry did not sign the answer.
+    #[error("the answer is not from the registry: {0}")]
+    Untrusted(Invalid),
+    /// The registry signed a text of another form.
+    #[error("the registry signed this text, but this version cannot read it as an answer")]
     Malformed,
-    /// It is for another appliance, or for an older request of this one.
+    /// The answer is for another appliance, or for an older request of this one.
     #[error(
-        "this answer is for another request; carry the answer to the newest request of this appliance"
+        "this answer belongs to another request: use the answer to the newest request of this \
+         appliance"
     )]
     AnotherRequest,
-    /// The license in it is not good.
-    #[error("the license in the answer is not good: {0}")]
+    /// The license in the answer is not valid.
+    #[error("the license in the answer is not valid: {0}")]
     License(String),
 }
 
@@ -73,7 +77,7 @@ pub enum AnswerError {
 struct Pending {
     appliance_id: String,
     nonce: String,
-    #[serde(serialize_with = "write_down")]
+    #[serde(serialize_with = "serialize_secret")]
     seed: SecretText,
     requested_at: u64,
 }
@@ -81,7 +85,7 @@ struct Pending {
 impl Pending {
     fn new(appliance_id: &str, random: &[u8; 48], now: u64) -> Self {
         let (seed, nonce) = random.split_at(32);
-        let (nonce, seed) = (encoded(nonce), SecretText::new(encoded(seed)));
+        let (nonce, seed) = (encode(nonce), SecretText::new(encode(seed)));
         Self { appliance_id: appliance_id.to_owned(), nonce, seed, requested_at: now }
     }
 
@@ -92,21 +96,22 @@ impl Pending {
     }
 }
 
-fn encoded(bytes: impl AsRef<[u8]>) -> String {
+fn encode(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn public(key: &SigningKey) -> String {
-    encoded(key.verifying_key().as_bytes())
+fn public_key(key: &SigningKey) -> String {
+    encode(key.verifying_key().as_bytes())
 }
 
-/// The thumbprint of a key (RFC 7638, RFC 8037 §2).
+/// Returns the thumbprint of a key (RFC 7638, RFC 8037 §2).
 fn thumbprint(key: &SigningKey) -> String {
-    encoded(Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, public(key))))
+    let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, public_key(key));
+    encode(Sha256::digest(jwk))
 }
 
-/// The request to carry to the vendor; the one that waits already, where there is one. `random` is
-/// drawn for it, `now` is in Unix seconds.
+/// Returns the request for the vendor. An earlier request that waits for its answer is returned
+/// again. Otherwise a new one is stored: the caller draws `random`, and `now` is in Unix seconds.
 pub fn request(
     folder: &Path,
     appliance_id: &str,
@@ -114,24 +119,24 @@ pub fn request(
     now: u64,
 ) -> Result<String, RequestError> {
     let folder = Folder::open(folder)?;
-    let waiting: Option<Pending> = folder.read(FILE)?;
-    let is_new = waiting.is_none();
-    let pending = waiting.unwrap_or_else(|| Pending::new(appliance_id, &random, now));
+    let stored: Option<Pending> = folder.read(FILE)?;
+    let is_new = stored.is_none();
+    let pending = stored.unwrap_or_else(|| Pending::new(appliance_id, &random, now));
     if is_new {
         folder.write(FILE, &pending)?;
     }
     let key = pending.key().ok_or(RequestError::Damaged)?;
-    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": public(&key) });
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": public_key(&key) });
     let header = json!({ "alg": "EdDSA", "typ": REQUEST_TYPE, "jwk": jwk });
     let Pending { appliance_id, nonce, requested_at, .. } = &pending;
     let body = json!({ "appliance_id": appliance_id, "nonce": nonce, "iat": requested_at });
-    let signed = format!("{}.{}", encoded(header.to_string()), encoded(body.to_string()));
-    let signature = encoded(key.sign(signed.as_bytes()).to_bytes());
+    let signed = format!("{}.{}", encode(header.to_string()), encode(body.to_string()));
+    let signature = encode(key.sign(signed.as_bytes()).to_bytes());
     Ok(format!("{signed}.{signature}"))
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct Claims {
     iss: String,
     appliance_id: String,
     nonce: String,
@@ -144,51 +149,58 @@ struct Confirmation {
     jkt: String,
 }
 
-/// Reads the answer that was carried here, and verifies it and the license in it, at `now`, in Unix
-/// seconds.
-pub fn answer(folder: &Path, text: &str, trust: &Trust, now: u64) -> Result<Answered, AnswerError> {
+/// Verifies an answer, and the license in it, at `now`, in Unix seconds.
+pub fn answer(
+    folder: &Path,
+    text: &str,
+    trust: &Trust,
+    now: u64,
+) -> Result<VerifiedAnswer, AnswerError> {
     let pending: Pending = Folder::open(folder)?.read(FILE)?.ok_or(AnswerError::NoRequest)?;
     let keys = trust.keys().map_err(AnswerError::NoKeys)?;
     let keys =
-        keys.ok_or_else(|| AnswerError::NoKeys("there are no keys to believe it by".to_owned()))?;
-    let payload = keys.payload(text.trim(), ANSWER_TYPE).map_err(AnswerError::NotBelieved)?;
-    let body: Body = serde_json::from_slice(&payload).map_err(|_| AnswerError::Malformed)?;
-    if body.iss != trust.issuer {
-        return Err(AnswerError::NotBelieved(Invalid::Issuer(body.iss)));
+        keys.ok_or_else(|| AnswerError::NoKeys("no keys for verifying the answer".to_owned()))?;
+    let payload = keys.payload(text.trim(), ANSWER_TYPE).map_err(AnswerError::Untrusted)?;
+    let claims: Claims = serde_json::from_slice(&payload).map_err(|_| AnswerError::Malformed)?;
+    if claims.iss != trust.issuer {
+        return Err(AnswerError::Untrusted(Invalid::Issuer(claims.iss)));
     }
     let key = pending.key().ok_or(AnswerError::NoRequest)?;
     let expected = (&pending.appliance_id, &pending.nonce, &thumbprint(&key));
-    if (&body.appliance_id, &body.nonce, &body.cnf.jkt) != expected {
+    if (&claims.appliance_id, &claims.nonce, &claims.cnf.jkt) != expected {
         return Err(AnswerError::AnotherRequest);
     }
-    let claimed = claimed(body.answer.to_string().as_bytes(), &trust.free_edition)
+    let unverified = read_identity(claims.answer.to_string().as_bytes(), &trust.free_edition)
         .ok_or(AnswerError::Malformed)?;
-    let verdict = claimed.paid.as_ref().map(|paid| {
+    let check = unverified.paid.as_ref().map(|paid| {
         let license = paid.license.expose();
-        judge(keys.clone(), &trust.issuer, claimed.tenant_id, license, now)
+        check_license(keys.clone(), &trust.issuer, unverified.tenant_id, license, now)
     });
-    let license = match verdict {
+    let license = match check {
         None => None,
-        Some(Verdict::Good(license)) => Some(license),
-        Some(Verdict::UnknownKey) => {
-            return Err(AnswerError::License("no key that is trusted here signed it".to_owned()));
+        Some(LicenseCheck::Valid(license)) => Some(license),
+        Some(LicenseCheck::UnknownKey) => {
+            return Err(AnswerError::License("it is not signed with a trusted key".to_owned()));
         }
-        Some(Verdict::Bad(reason)) => return Err(AnswerError::License(reason)),
-        Some(Verdict::Clock(problem)) => {
+        Some(LicenseCheck::Invalid(reason)) => return Err(AnswerError::License(reason)),
+        Some(LicenseCheck::WrongTime(problem)) => {
             return Err(AnswerError::License(format!(
                 "by this machine's clock it {problem}: set the clock"
             )));
         }
     };
-    trust.adopt().map_err(AnswerError::NoKeys)?;
-    Ok(Answered { identity: claimed.believed(license), appliance_id: pending.appliance_id })
+    trust.pin_given().map_err(AnswerError::NoKeys)?;
+    Ok(VerifiedAnswer {
+        identity: unverified.to_identity(license),
+        appliance_id: pending.appliance_id,
+    })
 }
 
-/// An identity that was carried here.
+/// The content of a verified answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
-    /// Who this appliance is.
+pub struct VerifiedAnswer {
+    /// Identity of the appliance.
     pub identity: Identity,
-    /// What it called itself in its request.
+    /// Id of the appliance in its request.
     pub appliance_id: String,
 }

@@ -1,4 +1,5 @@
-//! What takes the identity over: files in a folder, or a cluster through `kubectl`.
+//! The product, which receives the identity: as files in a folder, or in a cluster through
+//! `kubectl`.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,170 +12,197 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
-use crate::install::Product;
-use crate::secrets::{JOB, Manifests, NAMESPACE, bootstrap_job, keys_config};
-use crate::store::{manifest_file, sweep, write_whole};
+use crate::secrets::{JOB, Manifests, bootstrap_job, keys_config};
+use crate::store::{manifest_file, sweep, write_atomically};
 
-/// The files' names.
+// Names of the manifest files.
 const INITIAL_TENANT: &str = "appliance-initial-tenant.json";
 const LICENSE_SEED: &str = "appliance-license-seed.json";
 const BOOTSTRAP: &str = "appliance-bootstrap.json";
 const LICENSE_KEYS: &str = "appliance-license-keys.json";
 
-/// How often a job is looked at, whether it failed.
-const LOOK: Duration = Duration::from_secs(5);
+/// Interval between checks if a Job has failed.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the Secret with a renewed license may take to be applied: nobody waits for it.
-const RENEWAL: Duration = Duration::from_mins(2);
+/// Timeout for applying the Secret with a renewed license. No operator watches this step.
+const RENEWAL_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// The bootstrap.
+/// Receives the identity, for example in a cluster.
+#[async_trait]
+pub trait Product: Send + Sync {
+    /// Returns the Kubernetes namespace of the Secrets.
+    fn namespace(&self) -> &str;
+
+    /// Writes the Secrets. MUST be repeatable.
+    async fn write(&self, manifests: &Manifests) -> Result<(), String>;
+
+    /// Writes the Secret with a renewed license. MUST be repeatable.
+    async fn renew(&self, license_seed: &str) -> Result<(), String>;
+
+    /// Starts the bootstrap and waits until it ends. MUST be repeatable.
+    async fn bootstrap(&self) -> Result<(), String>;
+}
+
+/// The Job that bootstraps the product.
 #[derive(Clone, Debug)]
 pub enum Job {
-    /// The product does it by itself.
+    /// No Job: the product bootstraps itself.
     None,
-    /// The one with this manifest.
+    /// The Job in this manifest.
     File(PathBuf),
-    /// `appliance-setup bootstrap` out of an image.
+    /// A Job that runs `appliance-setup bootstrap` from an image.
     Image(Image),
 }
 
-/// An image with `appliance-setup` in it, and what the bootstrap believes licenses by.
+/// An image that contains `appliance-setup`, and the trust settings for its bootstrap.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Its name.
+    /// Name of the image.
     pub name: String,
-    /// Where the keys are by then.
+    /// Path of the pinned keys. The file exists once a license was verified.
     pub keys: PathBuf,
-    /// The `iss` of the licenses.
+    /// Expected `iss` of licenses.
     pub issuer: String,
 }
 
 impl Image {
-    /// The keys as a `ConfigMap`, where there are any, and the Job.
-    fn manifests(&self) -> Result<(Option<String>, String), String> {
+    /// Renders the `ConfigMap` with the keys, if the file exists, and the Job.
+    fn manifests(&self, namespace: &str) -> Result<(Option<String>, String), String> {
         let keys = match std::fs::read_to_string(&self.keys) {
-            Ok(keys) => Some(keys_config(&keys)),
-            // An appliance without a license never needed any.
+            Ok(keys) => Some(keys_config(namespace, &keys)),
+            // An appliance without a license has no keys.
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(format!("{} cannot be read: {error}", self.keys.display())),
         };
-        let job = bootstrap_job(&self.name, &self.issuer, keys.is_some());
+        let job = bootstrap_job(namespace, &self.name, &self.issuer, keys.is_some());
         Ok((keys, job))
     }
 }
 
-/// Leaves the manifests as files, mode 0600, for whoever applies them.
+/// Writes the manifests to files with mode 0600. Another program applies them.
 pub struct Files {
     folder: PathBuf,
+    namespace: String,
     job: Job,
 }
 
 impl Files {
-    /// Into this folder, which must be there. The Job is left there too, where it is one of an
-    /// image.
+    /// Creates a product that writes manifests for `namespace` to this folder, which must exist. A
+    /// [`Job::Image`] is written there too.
     #[must_use]
-    pub fn new(folder: PathBuf, job: Job) -> Self {
-        Self { folder, job }
+    pub fn new(folder: PathBuf, namespace: String, job: Job) -> Self {
+        Self { folder, namespace, job }
     }
 
-    fn put(&self, name: &str, manifest: &str) -> Result<(), String> {
+    fn write_manifest(&self, name: &str, manifest: &str) -> Result<(), String> {
         let path = self.folder.join(name);
-        let swept = sweep(&self.folder);
-        let written = swept.and_then(|()| write_whole(&self.folder, &path, manifest.as_bytes()));
+        let written = sweep(&self.folder)
+            .and_then(|()| write_atomically(&self.folder, &path, manifest.as_bytes()));
         written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
     }
 }
 
 #[async_trait]
 impl Product for Files {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     async fn write(&self, manifests: &Manifests) -> Result<(), String> {
-        self.put(INITIAL_TENANT, &manifests.initial_tenant)?;
-        self.put(LICENSE_SEED, &manifests.license_seed)
+        self.write_manifest(INITIAL_TENANT, &manifests.initial_tenant)?;
+        self.write_manifest(LICENSE_SEED, &manifests.license_seed)
     }
 
     async fn renew(&self, license_seed: &str) -> Result<(), String> {
-        self.put(LICENSE_SEED, license_seed)
+        self.write_manifest(LICENSE_SEED, license_seed)
     }
 
     async fn bootstrap(&self) -> Result<(), String> {
         let Job::Image(image) = &self.job else { return Ok(()) };
-        let (keys, job) = image.manifests()?;
+        let (keys, job) = image.manifests(&self.namespace)?;
         if let Some(keys) = keys {
-            self.put(LICENSE_KEYS, &keys)?;
+            self.write_manifest(LICENSE_KEYS, &keys)?;
         }
-        self.put(BOOTSTRAP, &job)
+        self.write_manifest(BOOTSTRAP, &job)
     }
 }
 
-/// Applies the manifests to a cluster, server-side: a client-side apply would copy the values into
-/// an annotation.
+/// Applies the manifests to a cluster with server-side apply. A client-side apply would copy the
+/// values into an annotation.
 pub struct Kubectl {
     program: PathBuf,
     scratch: PathBuf,
+    namespace: String,
     job: Job,
-    tell: Box<dyn Fn(&str) + Send + Sync>,
+    log: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Kubectl {
-    /// With this program; manifests stand in `scratch` while they are applied. The `job` is applied
-    /// after the Secrets and waited for. What `kubectl` says goes to `tell`, line by line.
+    /// Creates a product that runs `program`. A manifest is a file in `scratch` while it is
+    /// applied. The `job` is applied after the Secrets, and its end is awaited. `log` receives the
+    /// output of `kubectl`, line by line.
     #[must_use]
     pub fn new(
         program: PathBuf,
         scratch: PathBuf,
+        namespace: String,
         job: Job,
-        tell: impl Fn(&str) + Send + Sync + 'static,
+        log: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
-        Self { program, scratch, job, tell: Box::new(tell) }
+        Self { program, scratch, namespace, job, log: Box::new(log) }
     }
 
     async fn apply(&self, manifest: &str) -> Result<(), String> {
-        // It is gone when the file's value is.
+        // Dropping the value removes the file.
         let file = self.scratch_file(manifest)?;
         let applied =
             self.run(&["apply", "--server-side", "--force-conflicts"], Some(file.path())).await;
-        applied.map_err(|output| without_values(&output, manifest))
+        applied.map_err(|output| redact(&output, manifest))
     }
 
     fn scratch_file(&self, manifest: &str) -> Result<NamedTempFile, String> {
-        let file = manifest_file(&self.scratch, manifest.as_bytes());
-        file.map_err(|error| format!("{} cannot be written to: {error}", self.scratch.display()))
+        manifest_file(&self.scratch, manifest.as_bytes()).map_err(|error| {
+            format!("no file can be written to {}: {error}", self.scratch.display())
+        })
     }
 
-    /// A job that has run is not run again by applying it: it is deleted first.
+    /// Runs the bootstrap from an image. An earlier Job is deleted first, because applying a
+    /// completed Job does not run it again.
     async fn run_image(&self, image: &Image) -> Result<(), String> {
-        let (keys, job) = image.manifests()?;
+        let (keys, job) = image.manifests(&self.namespace)?;
         if let Some(keys) = keys {
             self.apply(&keys).await?;
         }
-        self.run(&["delete", "job", JOB, "--namespace", NAMESPACE, "--ignore-not-found"], None)
-            .await?;
+        let delete = ["delete", "job", JOB, "--namespace", &self.namespace, "--ignore-not-found"];
+        self.run(&delete, None).await?;
         self.run_job(self.scratch_file(&job)?.path()).await
     }
 
-    /// Waits for a job, and no longer than until it has failed.
+    /// Applies a Job and waits until it completes or fails.
     async fn run_job(&self, job: &Path) -> Result<(), String> {
         self.run(&["apply", "--server-side", "--force-conflicts"], Some(job)).await?;
+        let wait = ["wait", "--for=condition=complete", "--timeout=15m"];
         tokio::select! {
-            completed = self.run(&["wait", "--for=condition=complete", "--timeout=15m"], Some(job)) => completed,
-            () = self.failed(job) => {
-                let logs = ["logs", "--namespace", NAMESPACE, "--tail=20", &format!("job/{JOB}")];
-                // Where there are none to be had, that is said.
-                let outcome = self.output(&logs, None).await.unwrap_or_else(|problem| problem);
-                Err(format!("the bootstrap failed: {}", outcome.trim()))
+            completed = self.run(&wait, Some(job)) => completed,
+            () = self.wait_for_failure(job) => {
+                let job = format!("job/{JOB}");
+                let logs = ["logs", "--namespace", &self.namespace, "--tail=20", &job];
+                // If there are no logs, the error of `kubectl` is shown instead.
+                let output = self.output(&logs, None).await.unwrap_or_else(|error| error);
+                Err(format!("the bootstrap failed: {}", output.trim()))
             }
         }
     }
 
-    async fn failed(&self, job: &Path) {
+    async fn wait_for_failure(&self, job: &Path) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let conditions = r#"jsonpath={.status.conditions[?(@.status=="True")].type}"#;
-            // Where it cannot be asked, whoever waits for it learns so too.
+            // An error is ignored here: `kubectl wait`, which runs beside this loop, reports it.
             if self
                 .output(&["get", "--output", conditions], Some(job))
                 .await
-                .is_ok_and(|it| it.contains("Failed"))
+                .is_ok_and(|types| types.contains("Failed"))
             {
                 return;
             }
@@ -182,64 +210,68 @@ impl Kubectl {
     }
 
     async fn run(&self, args: &[&str], file: Option<&Path>) -> Result<(), String> {
-        self.output(args, file).await?.lines().for_each(&self.tell);
+        self.output(args, file).await?.lines().for_each(&self.log);
         Ok(())
     }
 
     async fn output(&self, args: &[&str], file: Option<&Path>) -> Result<String, String> {
-        let shown = format!("{} {}", self.program.display(), args.join(" "));
+        let command_line = format!("{} {}", self.program.display(), args.join(" "));
         let mut command = Command::new(&self.program);
         command.args(args).kill_on_drop(true);
         if let Some(file) = file {
             command.arg("-f").arg(file);
         }
         let output = command.output().await.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => {
-                format!(
-                    "{} is not found; --output DIR leaves the Secrets as files instead",
-                    self.program.display()
-                )
-            }
-            _ => format!("{shown} cannot be run: {error}"),
+            ErrorKind::NotFound => format!(
+                "{} was not found. Install it, or write the Secrets to files with --output DIR.",
+                self.program.display()
+            ),
+            _ => format!("{command_line} cannot be run: {error}"),
         })?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let text = [output.stderr, output.stdout].concat();
         let text = String::from_utf8_lossy(&text).trim().chars().take(2_000).collect::<String>();
-        Err(format!("{shown} failed ({}): {text}", output.status))
+        Err(format!("{command_line} failed ({}): {text}", output.status))
     }
 }
 
-/// What `kubectl` said may quote what it was given.
-fn without_values(outcome: &str, manifest: &str) -> String {
+/// Removes the values of a Secret from the output of `kubectl`, which may quote its input.
+fn redact(output: &str, manifest: &str) -> String {
     let manifest: Value = serde_json::from_str(manifest).unwrap_or_default();
     let values = manifest["data"]
         .as_object()
         .into_iter()
         .flat_map(|data| data.values().filter_map(Value::as_str));
-    values.fold(outcome.to_owned(), |outcome, value| {
-        let plain =
+    values.fold(output.to_owned(), |output, value| {
+        let decoded =
             BASE64_STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let outcome = outcome.replace(value, "…");
-        // Short ones, such as `ee`, are no secrets and stand in many words.
-        plain
-            .filter(|plain| plain.len() >= 8)
-            .map_or(outcome.clone(), |plain| outcome.replace(&plain, "…"))
+        let output = output.replace(value, "…");
+        // Short values such as `ee` are not secret, and occur inside ordinary words.
+        decoded
+            .filter(|decoded| decoded.len() >= 8)
+            .map_or(output.clone(), |decoded| output.replace(&decoded, "…"))
     })
 }
 
 #[async_trait]
 impl Product for Kubectl {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     async fn write(&self, manifests: &Manifests) -> Result<(), String> {
         self.apply(&manifests.initial_tenant).await?;
         self.apply(&manifests.license_seed).await
     }
 
     async fn renew(&self, license_seed: &str) -> Result<(), String> {
-        let applied = tokio::time::timeout(RENEWAL, self.apply(license_seed)).await;
-        applied
-            .unwrap_or_else(|_| Err(format!("{} does not come to an end", self.program.display())))
+        let applied = tokio::time::timeout(RENEWAL_TIMEOUT, self.apply(license_seed)).await;
+        applied.unwrap_or_else(|_| {
+            let (program, seconds) = (self.program.display(), RENEWAL_TIMEOUT.as_secs());
+            Err(format!("{program} did not end within {seconds} seconds"))
+        })
     }
 
     async fn bootstrap(&self) -> Result<(), String> {

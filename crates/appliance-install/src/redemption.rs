@@ -1,4 +1,4 @@
-//! What a redemption comes to, and how an answer is read.
+//! Redeeming an install code, and parsing the response.
 
 use appliance_license::License;
 use async_trait::async_trait;
@@ -7,80 +7,80 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::http_response::HttpResponse;
-use crate::secret::{SecretText, write_down};
+use crate::secret::{SecretText, serialize_secret};
 use crate::service_error::ServiceError;
 
-/// A code to redeem.
+/// A request to redeem a code.
 #[derive(Clone, Debug)]
 pub struct RedeemRequest {
     /// The code as typed.
     pub code: SecretText,
-    /// What this appliance calls itself.
+    /// Id of the appliance.
     pub appliance_id: String,
-    /// The same in every try of this code, so that a lost answer is had again.
+    /// Key of all attempts with this code: a response that was lost is received again.
     pub idempotency_key: String,
 }
 
-/// Redeems codes.
+/// Redeems codes at the registry.
 #[async_trait]
 pub trait RedeemClient: Send + Sync {
-    /// Redeems a code, or says why not.
+    /// Redeems a code.
     async fn redeem(&self, request: &RedeemRequest) -> RedeemOutcome;
 
-    /// Verifies what a redemption answered. MUST be repeatable: the answer was written down before.
-    async fn believe(&self, claimed: &UnverifiedIdentity) -> Result<Identity, ServiceError>;
+    /// Verifies the identity in the response to a redemption. MUST be repeatable: after a crash the
+    /// stored response is verified again.
+    async fn verify(&self, unverified: &UnverifiedIdentity) -> Result<Identity, ServiceError>;
 }
 
-/// What came of a try.
+/// Outcome of an attempt to redeem a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedeemOutcome {
-    /// The registry answered with an identity.
-    Answered(Box<UnverifiedIdentity>),
-    /// The code is no good: the operator corrects it.
-    Refused(Refused),
-    /// Trying again helps.
+    /// The code was redeemed. The identity is not verified yet.
+    Redeemed(Box<UnverifiedIdentity>),
+    /// The registry refused the code. The operator corrects it.
+    Refused(Refusal),
+    /// The attempt failed. A retry may succeed.
     ServiceError(ServiceError),
 }
 
-/// Who this appliance is.
+/// Identity of the appliance, as the registry assigned it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The tenant.
     pub tenant_id: Uuid,
-    /// The edition that the code carried.
+    /// Edition of the redeemed code.
     pub edition: String,
-    /// What paid editions bring.
+    /// License and credential; `None` for the free edition.
     pub licensed: Option<Licensed>,
 }
 
-/// What paid editions bring.
+/// License and credential of a paid edition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Licensed {
     /// The license.
-    #[serde(serialize_with = "write_down")]
+    #[serde(serialize_with = "serialize_secret")]
     pub license: SecretText,
-    /// Its `sub`, the same over all renewals.
+    /// The `sub` of the license. Renewals keep it.
     pub sub: String,
-    /// When it ends, in Unix seconds.
+    /// Expiry time of the license, in Unix seconds.
     pub expires_at: u64,
-    /// What the appliance proves itself with.
-    #[serde(serialize_with = "write_down")]
+    /// Credential that authenticates check-ins.
+    #[serde(serialize_with = "serialize_secret")]
     pub credential: SecretText,
-    /// Where the license is renewed.
+    /// URL for check-ins.
     pub check_in_url: String,
 }
 
-/// A refusal, in the registry's own words.
+/// A refusal by the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    /// What a program can branch on.
+pub struct Refusal {
+    /// Error code for programs.
     pub code: String,
-    /// What the operator reads.
+    /// The registry's text for the operator.
     pub text: String,
 }
 
-/// The refusals that the operator can do something about, by another code or a word with the
-/// vendor.
+/// Error codes that the operator can resolve, with another code or through the vendor.
 const REFUSALS: [&str; 9] = [
     "invalid_claim_code",
     "expired_claim_code",
@@ -93,33 +93,34 @@ const REFUSALS: [&str; 9] = [
     "invalid_request",
 ];
 
-/// What an answer says of an identity, its license not believed yet.
+/// Identity in a response, before its license is verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnverifiedIdentity {
     /// The tenant.
     pub tenant_id: Uuid,
-    /// The edition that the code carried.
+    /// Edition of the redeemed code.
     pub edition: String,
-    /// What paid editions bring.
+    /// License and credential; `None` for the free edition.
     pub paid: Option<UnverifiedLicense>,
 }
 
-/// What an answer says of a paid edition.
+/// License and credential in a response, before the license is verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnverifiedLicense {
     /// The license.
-    #[serde(serialize_with = "write_down")]
+    #[serde(serialize_with = "serialize_secret")]
     pub license: SecretText,
-    /// What the appliance proves itself with.
-    #[serde(serialize_with = "write_down")]
+    /// Credential that authenticates check-ins.
+    #[serde(serialize_with = "serialize_secret")]
     pub credential: SecretText,
-    /// Where the license is renewed.
+    /// URL for check-ins.
     pub check_in_url: String,
 }
 
 impl UnverifiedIdentity {
-    /// The identity, once its license is believed: `license` is what that says, where there is one.
-    pub(crate) fn believed(&self, license: Option<License>) -> Identity {
+    /// Returns the verified identity. `license` holds the claims of the verified license, if the
+    /// edition has one.
+    pub(crate) fn to_identity(&self, license: Option<License>) -> Identity {
         let licensed = self.paid.clone().zip(license).map(|(paid, license)| Licensed {
             license: paid.license,
             sub: license.sub,
@@ -131,60 +132,59 @@ impl UnverifiedIdentity {
     }
 }
 
-/// Reads an answer. What does not look like the registry's is none of its: no answer of another may
-/// bind the appliance, or tell the operator that a good code is bad. Nor is it a refusal where the
-/// same request may be answered later.
-pub(crate) fn read(answer: &HttpResponse, free_edition: &str) -> RedeemOutcome {
-    let body = answer.body.as_deref().unwrap_or_default();
-    let read = match answer.status {
-        200 => {
-            claimed(body, free_edition).map(|claimed| RedeemOutcome::Answered(Box::new(claimed)))
-        }
+/// Parses the response to a redemption. Only a response in the registry's form counts: a proxy must
+/// neither bind the appliance nor report a good code as bad. An error is not a refusal if the same
+/// request may succeed later.
+pub(crate) fn read_redemption(response: &HttpResponse, free_edition: &str) -> RedeemOutcome {
+    let body = response.body.as_deref().unwrap_or_default();
+    let outcome = match response.status {
+        200 => read_identity(body, free_edition)
+            .map(|identity| RedeemOutcome::Redeemed(Box::new(identity))),
         408 | 429 => None,
-        400..500 => {
-            let known = refused(body).filter(|refused| REFUSALS.contains(&refused.code.as_str()));
-            known.map(RedeemOutcome::Refused)
-        }
+        400..500 => read_refusal(body)
+            .filter(|refusal| REFUSALS.contains(&refusal.code.as_str()))
+            .map(RedeemOutcome::Refused),
         _ => None,
     };
-    read.unwrap_or_else(|| RedeemOutcome::ServiceError(answer.service_error()))
+    outcome.unwrap_or_else(|| RedeemOutcome::ServiceError(response.service_error()))
 }
 
-/// The identity in an answer: whole, or none. A paid edition without its license would start a
-/// trial.
-pub(crate) fn claimed(body: &[u8], free_edition: &str) -> Option<UnverifiedIdentity> {
-    let answer: RegisterResponse = serde_json::from_slice(body).ok()?;
-    let fields = (answer.first_jwt, answer.appliance_credential, answer.check_in_url);
+/// Parses the identity in a response; `None` if it is incomplete. Without its license, a paid
+/// edition would start a trial.
+pub(crate) fn read_identity(body: &[u8], free_edition: &str) -> Option<UnverifiedIdentity> {
+    let response: RegisterResponse = serde_json::from_slice(body).ok()?;
+    let fields = (response.first_jwt, response.appliance_credential, response.check_in_url);
     let paid = match fields {
         (Some(license), Some(credential), Some(check_in_url)) => {
-            let is_whole =
+            let is_complete =
                 [&license, &credential, &check_in_url].iter().all(|field| !field.is_empty());
             let (license, credential) = (SecretText::new(license), SecretText::new(credential));
-            is_whole.then_some(Some(UnverifiedLicense { license, credential, check_in_url }))?
+            is_complete.then_some(Some(UnverifiedLicense { license, credential, check_in_url }))?
         }
-        (None, None, None) if answer.edition == free_edition => None,
+        (None, None, None) if response.edition == free_edition => None,
         _ => return None,
     };
-    let is_somebody = !answer.tenant_id.is_nil() && !answer.edition.is_empty();
-    is_somebody.then_some(UnverifiedIdentity {
-        tenant_id: answer.tenant_id,
-        edition: answer.edition,
+    let is_complete = !response.tenant_id.is_nil() && !response.edition.is_empty();
+    is_complete.then_some(UnverifiedIdentity {
+        tenant_id: response.tenant_id,
+        edition: response.edition,
         paid,
     })
 }
 
-pub(crate) fn refused(body: &[u8]) -> Option<Refused> {
-    /// What old and new registries both say.
+/// Parses an error that is final; `None` if a retry may succeed, or if the body has another form.
+pub(crate) fn read_refusal(body: &[u8]) -> Option<Refusal> {
+    /// The fields of an error that all versions of the registry send.
     #[derive(Deserialize)]
-    struct CheckInOutcome {
+    struct Problem {
         error: String,
         code: String,
         #[serde(default)]
         retryable: bool,
     }
-    let outcome: CheckInOutcome = serde_json::from_slice(body).ok()?;
-    (!outcome.retryable && !outcome.error.is_empty() && !outcome.code.is_empty())
-        .then_some(Refused { code: outcome.code, text: outcome.error })
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    (!problem.retryable && !problem.error.is_empty() && !problem.code.is_empty())
+        .then_some(Refusal { code: problem.code, text: problem.error })
 }
 
 #[cfg(test)]
@@ -195,11 +195,12 @@ mod tests {
 
     const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
 
-    fn answer(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    fn paid_identity(change: impl FnOnce(&mut Value)) -> Vec<u8> {
         let mut body = json!({
-            "tenant_id": TENANT, "edition": "pro", "company_name": "Acme", "contact_email": "a@example.com",
-            "first_jwt": "a.b.c", "appliance_credential": "00ff", "check_in_url": "https://registry.example/check-in",
-            "server_time": "unknown fields are fine",
+            "tenant_id": TENANT, "edition": "pro", "company_name": "Acme",
+            "contact_email": "a@example.com", "first_jwt": "a.b.c",
+            "appliance_credential": "00ff", "check_in_url": "https://registry.example/check-in",
+            "server_time": "unknown fields are ignored",
         });
         change(&mut body);
         body.to_string().into_bytes()
@@ -207,74 +208,62 @@ mod tests {
 
     fn read(status: u16, body: &[u8]) -> RedeemOutcome {
         let location = Some("https://login.example/".to_owned());
-        super::read(
-            &HttpResponse { status, retry_after: Some(7), location, body: Some(body.to_owned()) },
-            "essentials",
-        )
+        let response =
+            HttpResponse { status, retry_after: Some(7), location, body: Some(body.to_owned()) };
+        read_redemption(&response, "essentials")
     }
 
     #[test]
-    fn an_identity_is_whole_or_none() {
-        let whole = read(200, &answer(|_| {}));
-        assert!(matches!(&whole, RedeemOutcome::Answered(it) if it.paid.is_some()), "{whole:?}");
-        let free = answer(|body| {
+    fn incomplete_identity_is_rejected() {
+        let paid = read(200, &paid_identity(|_| {}));
+        assert!(matches!(&paid, RedeemOutcome::Redeemed(it) if it.paid.is_some()), "{paid:?}");
+        let free = paid_identity(|body| {
             *body = json!({
-                "tenant_id": TENANT, "edition": "essentials", "company_name": "Acme", "contact_email": "",
+                "tenant_id": TENANT, "edition": "essentials", "company_name": "Acme",
+                "contact_email": "",
             });
         });
-        assert!(matches!(read(200, &free), RedeemOutcome::Answered(it) if it.paid.is_none()));
-        for lacking in ["tenant_id", "first_jwt", "appliance_credential", "check_in_url", "edition"]
+        assert!(matches!(read(200, &free), RedeemOutcome::Redeemed(it) if it.paid.is_none()));
+        for missing in ["tenant_id", "first_jwt", "appliance_credential", "check_in_url", "edition"]
         {
-            let body = answer(|body| drop(body.as_object_mut().unwrap().remove(lacking)));
+            let body = paid_identity(|body| drop(body.as_object_mut().unwrap().remove(missing)));
             assert_eq!(
                 read(200, &body),
                 RedeemOutcome::ServiceError(ServiceError::NotTheService { status: 200 }),
-                "{lacking}"
+                "{missing}"
             );
         }
-        let nil = answer(|body| body["tenant_id"] = json!("00000000-0000-0000-0000-000000000000"));
+        let nil =
+            paid_identity(|body| body["tenant_id"] = json!("00000000-0000-0000-0000-000000000000"));
         assert!(matches!(read(200, &nil), RedeemOutcome::ServiceError(_)));
     }
 
+    /// R-messages-1, R-messages-2.
     #[test]
-    fn an_answer_is_a_refusal_only_in_the_registrys_own_form() {
-        let problem = json!({ "error": "Install code has expired.", "code": "expired_claim_code", "status": 410 });
-        let problem = problem.to_string().into_bytes();
-        let refused =
-            Refused { code: "expired_claim_code".into(), text: "Install code has expired.".into() };
-        let proxy = json!({ "error": "Who are you?", "code": "proxy" }).to_string().into_bytes();
-        let again = json!({ "error": "Not now.", "code": "busy", "retryable": true })
-            .to_string()
-            .into_bytes();
+    fn only_registry_errors_are_refusals() {
+        let bytes = |body: Value| body.to_string().into_bytes();
+        let text = "Install code has expired.";
+        let problem = bytes(json!({ "error": text, "code": "expired_claim_code", "status": 410 }));
+        let refusal = Refusal { code: "expired_claim_code".into(), text: text.into() };
+        let proxy = bytes(json!({ "error": "Who are you?", "code": "proxy" }));
+        let retryable = bytes(json!({ "error": "Not now.", "code": "busy", "retryable": true }));
         let html = b"<html>404 Not Found</html>".to_vec();
+        let failed = RedeemOutcome::ServiceError;
+        let redirected = ServiceError::Redirected { to: "https://login.example/".into() };
         for (status, body, expected) in [
-            (410, &problem, RedeemOutcome::Refused(refused.clone())),
-            (404, &problem, RedeemOutcome::Refused(refused)),
-            (404, &html, RedeemOutcome::ServiceError(ServiceError::NotTheService { status: 404 })),
-            (200, &html, RedeemOutcome::ServiceError(ServiceError::NotTheService { status: 200 })),
-            (
-                204,
-                &Vec::new(),
-                RedeemOutcome::ServiceError(ServiceError::NotTheService { status: 204 }),
-            ),
-            (
-                301,
-                &html,
-                RedeemOutcome::ServiceError(ServiceError::Redirected {
-                    to: "https://login.example/".into(),
-                }),
-            ),
-            (500, &problem, RedeemOutcome::ServiceError(ServiceError::Failing { status: 500 })),
-            (502, &html, RedeemOutcome::ServiceError(ServiceError::Failing { status: 502 })),
-            (503, &html, RedeemOutcome::ServiceError(ServiceError::Busy { retry_after: Some(7) })),
-            (408, &problem, RedeemOutcome::ServiceError(ServiceError::TimedOut)),
-            (
-                429,
-                &problem,
-                RedeemOutcome::ServiceError(ServiceError::Throttled { retry_after: Some(7) }),
-            ),
-            (401, &proxy, RedeemOutcome::ServiceError(ServiceError::NotTheService { status: 401 })),
-            (409, &again, RedeemOutcome::ServiceError(ServiceError::NotTheService { status: 409 })),
+            (410, &problem, RedeemOutcome::Refused(refusal.clone())),
+            (404, &problem, RedeemOutcome::Refused(refusal)),
+            (404, &html, failed(ServiceError::NotTheService { status: 404 })),
+            (200, &html, failed(ServiceError::NotTheService { status: 200 })),
+            (204, &Vec::new(), failed(ServiceError::NotTheService { status: 204 })),
+            (301, &html, failed(redirected)),
+            (500, &problem, failed(ServiceError::ServerError { status: 500 })),
+            (502, &html, failed(ServiceError::ServerError { status: 502 })),
+            (503, &html, failed(ServiceError::Busy { retry_after: Some(7) })),
+            (408, &problem, failed(ServiceError::TimedOut)),
+            (429, &problem, failed(ServiceError::RateLimited { retry_after: Some(7) })),
+            (401, &proxy, failed(ServiceError::NotTheService { status: 401 })),
+            (409, &retryable, failed(ServiceError::NotTheService { status: 409 })),
         ] {
             assert_eq!(read(status, body), expected, "{status}");
         }

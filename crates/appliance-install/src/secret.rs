@@ -1,24 +1,24 @@
-//! Secrets in memory: wiped when dropped, and never printed.
+//! Secret texts: wiped from memory when dropped, and never printed.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// A secret text. It has a `Debug` that says its name only, and no `Serialize`: what writes it down
-/// says so.
+/// A secret text. `Debug` does not print it. The type has no `Serialize`: a field that stores a
+/// secret names its serializer explicitly.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
-    /// Takes the secret.
+    /// Wraps a secret.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The secret itself.
+    /// Returns the secret itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -31,17 +31,17 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// Writes a secret down, into the state file, which only its owner may read.
-pub(crate) fn write_down<S: Serializer>(
+/// Serialises a secret for a state file, which only its owner can read.
+pub(crate) fn serialize_secret<S: Serializer>(
     secret: &SecretText,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     secret.expose().serialize(serializer)
 }
 
-/// The same, where there may be none.
-#[expect(clippy::ref_option, reason = "serde calls it so")]
-pub(crate) fn write_down_some<S: Serializer>(
+/// Serialises an optional secret for a state file.
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+pub(crate) fn serialize_optional_secret<S: Serializer>(
     secret: &Option<SecretText>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

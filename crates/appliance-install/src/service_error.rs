@@ -1,147 +1,160 @@
-//! Trouble with the network or the service: nothing that the operator typed is wrong, and trying
-//! again helps.
+//! Errors of the network or the service. The operator's entries are not the cause, and a retry may
+//! succeed.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What is in the way.
+/// An error of the network or the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ServiceError {
-    /// The name of the service is not found.
+    /// The host name of the service does not resolve.
     #[error(
-        "its name is not found. Check this machine's DNS server and the address of the service."
+        "its name was not found. Check this machine's DNS settings and the address of the service."
     )]
     Dns,
-    /// Nothing listens there.
+    /// No program listens at the address.
     #[error(
-        "it refused the connection. Check the address of the service, and firewalls in between."
+        "it refused the connection. Check the address of the service and any firewall in between."
     )]
     Refused,
-    /// It does not answer.
-    #[error("it did not answer in time. Check this machine's network, and firewalls in between.")]
+    /// The service did not respond in time.
+    #[error(
+        "it did not respond in time. Check this machine's network and any firewall in between."
+    )]
     TimedOut,
-    /// The connection broke off before an answer.
+    /// The connection ended before a response.
+    #[serde(alias = "broke_off")]
     #[error(
-        "the connection broke off before an answer. Check this machine's network, and proxies in between."
+        "the connection was closed before a response arrived. Check this machine's network and \
+         any proxy in between."
     )]
-    BrokeOff,
-    /// It broke off within the answer.
+    Disconnected,
+    /// The connection ended within the response.
+    #[serde(alias = "cut_short")]
     #[error(
-        "the answer broke off in the middle. Check this machine's network, and proxies in between."
+        "the connection was closed in the middle of the response. Check this machine's network \
+         and any proxy in between."
     )]
-    CutShort,
-    /// Something else listens there.
+    Truncated,
+    /// The server at the address does not speak HTTP.
     #[error(
-        "what answers there does not speak HTTP. Check the address of the service, and its port."
+        "the server at this address does not speak HTTP. Check the address and the port of the \
+         service."
     )]
     NotHttp,
-    /// The connection cannot be trusted.
+    /// The certificate is not trusted.
     #[error(
-        "its certificate is not trusted ({detail}). Check this machine's clock, and proxies that open connections."
+        "its certificate is not trusted ({detail}). Check this machine's clock and any proxy that \
+         intercepts TLS."
     )]
     Tls {
-        /// Why.
+        /// The TLS library's reason.
         detail: String,
     },
-    /// Something else answers in its place.
+    /// The server redirects. A login page of the network often does.
     #[error(
-        "it sends us elsewhere, to {to}. Check the address of the service, and whether a network login is needed."
+        "it redirects to {to}. Check the address of the service, and if this network requires a \
+         login."
     )]
     Redirected {
-        /// Where.
+        /// Target of the redirect, without query and fragment.
         to: String,
     },
-    /// Something answers that is not the service.
+    /// The response does not have the form of the service's responses.
     #[error(
-        "what answers there is not the service (status {status}). Check its address, and proxies in between."
+        "the response is not from the license service (status {status}). Check the address of the \
+         service and any proxy in between."
     )]
     NotTheService {
         /// The HTTP status.
         status: u16,
     },
-    /// It failed.
-    #[error("it failed (status {status}). Its operator has to look; nothing is lost.")]
-    Failing {
+    /// The service failed.
+    #[serde(alias = "failing")]
+    #[error("it failed (status {status}). Nothing is lost. Contact your vendor if this persists.")]
+    ServerError {
         /// The HTTP status.
         status: u16,
     },
-    /// The license that it sent is not believed.
+    /// The license in the response cannot be trusted.
     #[error(
-        "the license that it sent is not good: {reason}. Nothing is lost; its operator has to look."
+        "the license that it sent is not valid: {reason}. Nothing is lost. Contact your vendor."
     )]
     Untrusted {
-        /// Why.
+        /// Reason why the license is not valid.
         reason: String,
     },
-    /// What licenses are believed by is missing or damaged here.
+    /// The keys for verifying licenses are missing or damaged on this machine.
     #[error(
-        "it answered, but the keys that licenses are believed by cannot be used: {problem}. Nothing is lost."
+        "it responded, but the keys for verifying licenses cannot be used: {problem}. Nothing is \
+         lost."
     )]
     Keys {
-        /// What.
+        /// Reason why the keys cannot be used.
         problem: String,
     },
-    /// The license does not fit this machine's clock.
+    /// The license is not valid at the time of this machine's clock.
     #[error(
-        "it answered, but by this machine's clock its license {problem}. Set the clock; nothing is lost."
+        "it responded, but by this machine's clock the license {problem}. Set the clock. Nothing \
+         is lost."
     )]
     Clock {
-        /// What.
+        /// Predicate of the sentence in the message.
         problem: String,
     },
-    /// Too much was guessed from here.
-    #[error(
-        "too many wrong codes came from this network, and it asks to wait before the next one."
-    )]
-    Throttled {
-        /// How long, in seconds.
+    /// Too many wrong codes came from this network.
+    #[serde(alias = "throttled")]
+    #[error("too many wrong codes were sent from this network. Wait before the next attempt.")]
+    RateLimited {
+        /// Seconds until the next attempt.
         retry_after: Option<u64>,
     },
-    /// It asks for patience.
-    #[error("it is busy, and asks to try again later.")]
+    /// The service is overloaded.
+    #[error("it is busy and asks to try again later.")]
     Busy {
-        /// How long, in seconds.
+        /// Seconds until the next attempt.
         retry_after: Option<u64>,
     },
 }
 
 impl ServiceError {
-    /// What the operator reads.
+    /// Returns the text for the operator of the appliance.
     #[must_use]
     pub fn message(&self, service: &str) -> String {
         format!("Could not reach the license service at {service}: {self}")
     }
 
-    /// When the service asks to come back, in seconds.
-    pub(crate) fn asked(&self) -> Option<u64> {
+    /// Returns the pause that the service requests, in seconds.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Busy { retry_after } | Self::Throttled { retry_after } => *retry_after,
+            Self::Busy { retry_after } | Self::RateLimited { retry_after } => *retry_after,
             Self::Dns
             | Self::Refused
             | Self::TimedOut
-            | Self::BrokeOff
-            | Self::CutShort
+            | Self::Disconnected
+            | Self::Truncated
             | Self::NotHttp
             | Self::Tls { .. }
             | Self::Redirected { .. }
             | Self::NotTheService { .. }
-            | Self::Failing { .. }
+            | Self::ServerError { .. }
             | Self::Untrusted { .. }
             | Self::Keys { .. }
             | Self::Clock { .. } => None,
         }
     }
 
-    /// How long to wait after so many tries: what the service asks for, else two seconds, doubled
-    /// each time, five minutes at most; and up to a quarter more by `jitter`, so that a fleet that
-    /// was cut off does not come back at once.
+    /// Returns the pause after this number of failed attempts: the service's `Retry-After` (an hour
+    /// at most), else two seconds, doubled with each attempt up to five minutes. `jitter` adds up
+    /// to a quarter, so a fleet does not return all at once after an outage.
     #[must_use]
-    pub fn pause(&self, tries: u32, jitter: u8) -> Duration {
-        let asked = self.asked().map(|seconds| Duration::from_secs(seconds.min(3_600)));
-        let doubled = Duration::from_secs(2).saturating_mul(1 << tries.saturating_sub(1).min(16));
-        let pause = asked.unwrap_or(doubled.min(Duration::from_mins(5)));
+    pub fn pause(&self, attempts: u32, jitter: u8) -> Duration {
+        let requested = self.retry_after().map(|seconds| Duration::from_secs(seconds.min(3_600)));
+        let backoff =
+            Duration::from_secs(2).saturating_mul(1 << attempts.saturating_sub(1).min(16));
+        let pause = requested.unwrap_or(backoff.min(Duration::from_mins(5)));
         pause + pause.mul_f64(f64::from(jitter) / 1020.0)
     }
 }
@@ -150,10 +163,11 @@ impl ServiceError {
 mod tests {
     use super::*;
 
+    /// R-messages-2.
     #[test]
-    fn pauses_grow_to_five_minutes_unless_the_service_asks_otherwise() {
+    fn pauses_double_up_to_five_minutes() {
         let busy = |retry_after| ServiceError::Busy { retry_after };
-        for (service_error, tries, jitter, seconds) in [
+        for (service_error, attempts, jitter, seconds) in [
             (ServiceError::Dns, 1, 0, 2.0),
             (ServiceError::Dns, 1, 255, 2.5),
             (ServiceError::Refused, 3, 0, 8.0),
@@ -165,9 +179,9 @@ mod tests {
         ] {
             let expected = Duration::from_secs_f64(seconds);
             assert_eq!(
-                service_error.pause(tries, jitter),
+                service_error.pause(attempts, jitter),
                 expected,
-                "{service_error:?} after {tries}"
+                "{service_error:?} after {attempts}"
             );
         }
     }

@@ -1,65 +1,66 @@
-//! What the operator entered on the first-boot page.
+//! The operator's entries on the first-boot page.
 
 use serde::{Deserialize, Serialize};
 
-use crate::secret::{SecretText, write_down, write_down_some};
+use crate::secret::{SecretText, serialize_optional_secret, serialize_secret};
 
-/// The form.
+/// The entries on the first-boot page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetupForm {
-    /// The company.
+    /// Name of the company.
     pub company: String,
     /// The first administrator.
     pub admin: Admin,
-    /// Where the identity comes from.
-    pub way: ProvisioningMethod,
+    /// Source of the appliance's identity.
+    #[serde(alias = "way")]
+    pub method: ProvisioningMethod,
 }
 
 /// The first administrator. The password never leaves the appliance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each field says it itself")]
+#[expect(missing_docs, reason = "the names are self-explanatory")]
 pub struct Admin {
     pub first_name: String,
     pub last_name: String,
     pub email: String,
-    #[serde(serialize_with = "write_down")]
+    #[serde(serialize_with = "serialize_secret")]
     pub password: SecretText,
 }
 
-/// Where the identity comes from.
+/// Source of the appliance's identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ProvisioningMethod {
-    /// From the registry, for an install code.
+    /// The registry, in exchange for an install code.
     Code {
         /// The code as typed.
-        #[serde(serialize_with = "write_down")]
+        #[serde(serialize_with = "serialize_secret")]
         code: SecretText,
     },
-    /// From the registry, by an answer that was carried here: there was no network.
+    /// The registry, through an answer file: the appliance has no network.
     Offline,
-    /// From the appliance itself: an explicit choice.
+    /// The appliance itself. The operator chose this explicitly.
     WithoutCode {
-        /// Which edition.
+        /// The edition.
         edition: EditionChoice,
-        /// A license that was brought along.
-        #[serde(serialize_with = "write_down_some")]
+        /// A license that the operator entered.
+        #[serde(serialize_with = "serialize_optional_secret")]
         license: Option<SecretText>,
     },
 }
 
-/// An edition, as the operator without a code chooses it.
+/// Edition of an appliance that is installed without a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EditionChoice {
-    /// The enterprise edition, at first on trial.
+    /// The full edition. Without a license it starts as a trial.
     Ee,
-    /// The community edition.
+    /// The free edition.
     Ce,
 }
 
 impl EditionChoice {
-    /// The word for it in the Secret.
+    /// Returns the value for the Secret.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

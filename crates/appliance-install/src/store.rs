@@ -1,4 +1,4 @@
-//! The state file: written whole or not at all, for its owner only.
+//! The state folder. Files are written atomically and only their owner can read them.
 
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{ErrorKind, Write as _};
@@ -10,38 +10,58 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
-/// Why the state cannot be kept.
+/// Error of the state folder.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The folder or the file cannot be used.
-    #[error("{path} cannot be used: {error}. Check its owner, and that the disk is not full.", path = .0.display(), error = .1)]
+    #[error(
+        "{path} cannot be used: {error}. Check its owner, and that the disk is not full.",
+        path = .0.display(),
+        error = .1
+    )]
     Unusable(PathBuf, std::io::Error),
-    /// Another program installs.
-    #[error("another appliance-setup works in {path}: wait for it, or end it", path = .0.display())]
+    /// Another process holds the lock.
+    #[error(
+        "Another appliance-setup process is using {path}. Wait until it ends, or stop it.",
+        path = .0.display()
+    )]
     Busy(PathBuf),
-    /// Others may read it.
-    #[error("{path} is open to others (mode {mode:o}): chmod it to 600", path = .0.display(), mode = .1)]
-    Open(PathBuf, u32),
-    /// It holds something else.
-    #[error("{path} is damaged: {error}. Start over with a re-issued code, after `reset`.", path = .0.display(), error = .1)]
+    /// Other users can read the file.
+    #[error(
+        "Other users can read {path} (mode {mode:o}). Change it with `chmod 600 {path}`.",
+        path = .0.display(),
+        mode = .1
+    )]
+    Exposed(PathBuf, u32),
+    /// The content of the file cannot be read.
+    #[error(
+        "{path} is damaged: {error}. Run `appliance-setup reset --yes` and install again with a \
+         re-issued code.",
+        path = .0.display(),
+        error = .1
+    )]
     Damaged(PathBuf, String),
 }
 
-/// What the names of manifests begin with, while they are applied.
+/// Prefix of manifests while they are applied.
 const MANIFEST: &str = ".manifest-";
-/// What the names of files begin with, until they are whole.
+/// Prefix of files until they are complete.
 const NEW: &str = ".new-";
 
-/// A manifest under a name of its own, mode 0600 from the first byte on. It is gone when it is
-/// dropped.
+/// Creates a temporary file for a manifest, with mode 0600 from the first byte. The file is removed
+/// when the value is dropped.
 pub(crate) fn manifest_file(folder: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
     private_file(folder, MANIFEST, content)
 }
 
 fn private_file(folder: &Path, prefix: &str, content: &[u8]) -> std::io::Result<NamedTempFile> {
     let mut file = loop {
-        let file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder).map_err(plain)?;
-        // Locked, it is in use; a sweep of another program may have been faster.
+        let file = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempfile_in(folder)
+            .map_err(without_temporary_name)?;
+        // The lock marks the file as used. The sweep of another process may remove the file before
+        // it is locked.
         file.as_file().lock()?;
         if file.path().exists() {
             break file;
@@ -52,36 +72,36 @@ fn private_file(folder: &Path, prefix: &str, content: &[u8]) -> std::io::Result<
     Ok(file)
 }
 
-/// Without the name of the temporary file, which nobody knows.
-fn plain(error: std::io::Error) -> std::io::Error {
+/// Drops the random file name, which says nothing to the operator.
+fn without_temporary_name(error: std::io::Error) -> std::io::Error {
     if error.raw_os_error().is_some() { error } else { error.kind().into() }
 }
 
-/// Writes a file whole or not at all, for its owner only; when this returns, it lasts.
-pub(crate) fn write_whole(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+/// Writes a file atomically, readable by its owner only. The file is durable when this returns.
+pub(crate) fn write_atomically(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
     private_file(folder, NEW, content)?.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
 }
 
-/// Keeps a value in the state folder, for its owner only.
-pub fn keep<T: Serialize>(folder: &Path, file: &str, value: &T) -> Result<(), StoreError> {
+/// Writes a value to a file in the state folder.
+pub fn save_state<T: Serialize>(folder: &Path, file: &str, value: &T) -> Result<(), StoreError> {
     Folder::open(folder)?.write(file, value)
 }
 
-/// What is kept in the state folder under this name.
-pub fn kept<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<Option<T>, StoreError> {
+/// Reads a value from a file in the state folder; `None` if the file does not exist.
+pub fn load_state<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<Option<T>, StoreError> {
     Folder::open(folder)?.read(file)
 }
 
-/// A folder with the state.
+/// The state folder.
 pub(crate) struct Folder(PathBuf);
 
-/// The lock of a file. While a program has it, no other program reads or changes the file.
-pub struct Lock(#[expect(dead_code, reason = "it is unlocked when it is dropped")] File);
+/// Lock of a file. While one process holds it, no other process changes the file.
+pub struct Lock(#[expect(dead_code, reason = "dropping the file releases the lock")] File);
 
 impl Folder {
-    /// Opens the folder, and makes it where there is none, for its owner only. An empty one that
-    /// was there becomes so too.
+    /// Opens the folder. A missing folder is created for its owner only; an existing empty one gets
+    /// the same mode.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let unusable = |error| StoreError::Unusable(path.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
@@ -93,7 +113,7 @@ impl Folder {
         Ok(Self(path.to_owned()))
     }
 
-    /// What was written last; `None` where nothing was.
+    /// Reads a file; `None` if it does not exist.
     pub(crate) fn read<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, StoreError> {
         let path = self.0.join(file);
         let unusable = |error| StoreError::Unusable(path.clone(), error);
@@ -103,39 +123,39 @@ impl Folder {
         };
         let mode = file.metadata().map_err(unusable)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(StoreError::Open(path, mode));
+            return Err(StoreError::Exposed(path, mode));
         }
-        let read = serde_json::from_reader(std::io::BufReader::new(file));
-        read.map(Some).map_err(|error| StoreError::Damaged(path, error.to_string()))
+        let value = serde_json::from_reader(std::io::BufReader::new(file));
+        value.map(Some).map_err(|error| StoreError::Damaged(path, error.to_string()))
     }
 
-    /// Writes it down: when this returns, it lasts.
-    pub(crate) fn write<T: Serialize>(&self, file: &str, state: &T) -> Result<(), StoreError> {
+    /// Writes a file atomically. The file is durable when this returns.
+    pub(crate) fn write<T: Serialize>(&self, file: &str, value: &T) -> Result<(), StoreError> {
         let path = self.0.join(file);
-        let text = serde_json::to_string_pretty(state).map_err(std::io::Error::other);
-        let written = text.and_then(|text| write_whole(&self.0, &path, text.as_bytes()));
+        let text = serde_json::to_string_pretty(value).map_err(std::io::Error::other);
+        let written = text.and_then(|text| write_atomically(&self.0, &path, text.as_bytes()));
         written.map_err(|error| StoreError::Unusable(path, error))
     }
 
-    /// Waits until no other program has this file locked, and locks it.
+    /// Locks a file, and blocks the thread until no other process holds the lock.
     pub(crate) fn lock(&self, file: &str) -> Result<Lock, StoreError> {
         let (file, path) = self.lock_file(file)?;
         file.lock().map_err(|error| StoreError::Unusable(path, error))?;
         Ok(Lock(file))
     }
 
-    /// The same, without holding up what else goes on.
-    pub(crate) async fn lock_soon(&self, file: &str) -> Result<Lock, StoreError> {
+    /// Locks a file, and waits asynchronously until no other process holds the lock.
+    pub(crate) async fn lock_async(&self, file: &str) -> Result<Lock, StoreError> {
         loop {
-            match self.lock_now(file) {
+            match self.try_lock(file) {
                 Err(StoreError::Busy(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-                locked => return locked,
+                result => return result,
             }
         }
     }
 
-    /// Locks this file, unless another program has.
-    pub(crate) fn lock_now(&self, file: &str) -> Result<Lock, StoreError> {
+    /// Locks a file, or fails with [`StoreError::Busy`] if another process holds the lock.
+    pub(crate) fn try_lock(&self, file: &str) -> Result<Lock, StoreError> {
         let (file, path) = self.lock_file(file)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
@@ -152,8 +172,8 @@ impl Folder {
             .map_err(|error| StoreError::Unusable(path, error))
     }
 
-    /// Forgets a file.
-    pub(crate) fn clear(&self, file: &str) -> Result<(), StoreError> {
+    /// Removes a file if it exists.
+    pub(crate) fn remove(&self, file: &str) -> Result<(), StoreError> {
         let path = self.0.join(file);
         let removed = match std::fs::remove_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -162,14 +182,14 @@ impl Folder {
         removed.map_err(|error| StoreError::Unusable(path, error))
     }
 
-    /// Removes what a program that was killed left here.
+    /// Removes the temporary files of processes that were killed.
     pub(crate) fn sweep(&self) -> Result<(), StoreError> {
         sweep(&self.0).map_err(|error| StoreError::Unusable(self.0.clone(), error))
     }
 }
 
-/// Removes the files that a program that was killed was writing or applying: they hold secrets.
-/// Those in use are locked.
+/// Removes the temporary files of processes that were killed: they hold secrets. Files in use are
+/// locked and stay.
 pub(crate) fn sweep(folder: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -178,7 +198,7 @@ pub(crate) fn sweep(folder: &Path) -> std::io::Result<()> {
             && [MANIFEST, NEW].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
         {
             match remove_unused(&entry.path()) {
-                // It has become whole, or is gone, meanwhile.
+                // Its process has renamed or removed the file in the meantime.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 removed => removed?,
             }
@@ -201,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_killed_program_left_is_swept_and_what_another_one_uses_stays() {
+    fn sweep_removes_only_unused_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for name in [".manifest-abc", ".new-abc", "install.json", ".newer"] {
@@ -218,13 +238,14 @@ mod tests {
         let mut expected = [".new-folder", ".newer", "install.json"].map(Into::into).to_vec();
         expected.insert(0, used.path().file_name().unwrap().to_owned());
         assert_eq!(left, expected);
-        write_whole(folder.path(), &path("install.json"), b"new").unwrap();
+        write_atomically(folder.path(), &path("install.json"), b"new").unwrap();
         assert_eq!(std::fs::read_to_string(path("install.json")).unwrap(), "new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "nothing else is left");
+        let files = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, 4, "writing leaves no temporary file");
     }
 
     #[test]
-    fn a_file_that_a_sweep_took_while_it_was_made_is_made_again() {
+    fn write_survives_a_concurrent_sweep() {
         let folder = tempfile::tempdir().unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -235,7 +256,7 @@ mod tests {
             });
             for number in 0..500 {
                 let path = folder.path().join("state.json");
-                write_whole(folder.path(), &path, number.to_string().as_bytes()).unwrap();
+                write_atomically(folder.path(), &path, number.to_string().as_bytes()).unwrap();
                 assert_eq!(std::fs::read_to_string(path).unwrap(), number.to_string());
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The keys that licenses are believed by: those that the image brought along, or those that were
-//! seen first, pinned.
+//! The keys for verifying licenses: the keys that the image or the operator provides, or else the
+//! keys that the service published first. The latter are pinned.
 
 use std::path::{Path, PathBuf};
 
@@ -8,84 +8,86 @@ use uuid::Uuid;
 
 use crate::service_error::ServiceError;
 
-/// The name that pinned keys have in the state folder.
+/// Name of the file with the pinned keys, in the state folder.
 pub const KEYS: &str = "keys.json";
 
-/// Where keys are, and whose licenses are believed.
+/// Keys and issuer of trusted licenses.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// A key set that the image or the operator brought (`registryctl keys export`); then none is
+    /// Key set from the image or the operator (`registryctl keys export`). With it, no keys are
     /// fetched.
     pub given: Option<PathBuf>,
-    /// Where those that were fetched are pinned.
+    /// Path of the pinned keys.
     pub pinned: PathBuf,
-    /// The `iss` of the licenses.
+    /// Expected `iss` of licenses.
     pub issuer: String,
-    /// The edition that has no licenses: an answer for any other one without a license is not
-    /// believed.
+    /// The edition without licenses. For any other edition, a response without a license is
+    /// rejected.
     pub free_edition: String,
 }
 
-/// What a license is worth by some keys.
+/// Result of checking a license against a key set.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It holds.
-    Good(License),
-    /// None of these keys signed it: newer ones may have.
+pub(crate) enum LicenseCheck {
+    /// The license is valid.
+    Valid(License),
+    /// None of the keys signed the license. A newer key may have.
     UnknownKey,
-    /// It does not hold.
-    Bad(String),
-    /// It does not hold by this machine's clock.
-    Clock(String),
+    /// The license is not valid, for this reason.
+    Invalid(String),
+    /// The license is not valid at the time of this machine's clock.
+    WrongTime(String),
 }
 
-impl Verdict {
-    /// The license; `None` where its key is not known.
+impl LicenseCheck {
+    /// Returns the license; `None` if its key is unknown.
     pub(crate) fn into_result(self) -> Result<Option<License>, ServiceError> {
         match self {
-            Self::Good(license) => Ok(Some(license)),
+            Self::Valid(license) => Ok(Some(license)),
             Self::UnknownKey => Ok(None),
-            Self::Bad(reason) => Err(ServiceError::Untrusted { reason }),
-            Self::Clock(problem) => Err(ServiceError::Clock { problem }),
+            Self::Invalid(reason) => Err(ServiceError::Untrusted { reason }),
+            Self::WrongTime(problem) => Err(ServiceError::Clock { problem }),
         }
     }
 }
 
-/// Judges a license of a tenant, at `now`, in Unix seconds.
-pub(crate) fn judge(
+/// Checks the license of a tenant at `now`, in Unix seconds.
+pub(crate) fn check_license(
     keys: TrustedKeys,
     issuer: &str,
-    tenant: Uuid,
+    tenant_id: Uuid,
     license: &str,
     now: u64,
-) -> Verdict {
-    match Verifier::new(keys, issuer, &tenant.to_string()).state(license, now) {
+) -> LicenseCheck {
+    match Verifier::new(keys, issuer, &tenant_id.to_string()).state(license, now) {
         LicenseState::Licensed(license) | LicenseState::Expiring { license, .. } => {
-            Verdict::Good(license)
+            LicenseCheck::Valid(license)
         }
-        LicenseState::Invalid(Invalid::UnknownKey(_)) => Verdict::UnknownKey,
+        LicenseState::Invalid(Invalid::UnknownKey(_)) => LicenseCheck::UnknownKey,
         LicenseState::Invalid(Invalid::FromTheFuture { seconds }) => {
-            Verdict::Clock(format!("was issued {seconds} seconds from now"))
+            LicenseCheck::WrongTime(format!("was issued {seconds} seconds in the future"))
         }
-        LicenseState::Invalid(reason) => Verdict::Bad(reason.to_string()),
-        LicenseState::WrongTenant { .. } => Verdict::Bad("it is another tenant's".to_owned()),
-        LicenseState::Expired { .. } => Verdict::Clock("has ended already".to_owned()),
+        LicenseState::Invalid(reason) => LicenseCheck::Invalid(reason.to_string()),
+        LicenseState::WrongTenant { .. } => {
+            LicenseCheck::Invalid("it belongs to another tenant".to_owned())
+        }
+        LicenseState::Expired { .. } => LicenseCheck::WrongTime("has already expired".to_owned()),
     }
 }
 
 impl Trust {
-    /// Where the keys are.
+    /// Returns the path of the keys in use.
     #[must_use]
     pub fn file(&self) -> &Path {
         self.given.as_ref().unwrap_or(&self.pinned)
     }
 
-    /// Whether the keys that were given can be used: better known before a code is spent.
+    /// Checks that the given keys can be used. Call it before a code is redeemed.
     pub fn check(&self) -> Result<(), String> {
         self.keys().map(drop)
     }
 
-    /// The keys here; `None` where none were brought or pinned yet.
+    /// Reads the keys in use; `None` if none were given or pinned yet.
     pub(crate) fn keys(&self) -> Result<Option<TrustedKeys>, String> {
         let path = self.file();
         let shown = path.display();
@@ -96,26 +98,25 @@ impl Trust {
             Err(error) => Err(format!("{shown} cannot be read: {error}")),
             Ok(text) => match TrustedKeys::from_jwks(&text) {
                 Ok(keys) => Ok(Some(keys)),
-                // A damaged pin is none.
+                // A damaged file of pinned keys counts as missing.
                 Err(_) if self.given.is_none() => Ok(None),
                 Err(error) => Err(format!("{shown}: {error}")),
             },
         }
     }
 
-    /// Pins the keys that were given, so that they are those of later programs too, which may not
-    /// be given any.
-    pub(crate) fn adopt(&self) -> Result<(), String> {
+    /// Pins the given keys for later commands, which may run without them.
+    pub(crate) fn pin_given(&self) -> Result<(), String> {
         let Some(given) = &self.given else { return Ok(()) };
         let text = std::fs::read_to_string(given)
-            .map_err(|error| format!("{}: {error}", given.display()))?;
+            .map_err(|error| format!("{} cannot be read: {error}", given.display()))?;
         self.pin(&text)
     }
 
-    /// Pins a key set that was fetched, once it was found good.
+    /// Pins a key set that was fetched and verified.
     pub(crate) fn pin(&self, text: &str) -> Result<(), String> {
         let folder = self.pinned.parent().unwrap_or(std::path::Path::new("."));
-        let written = crate::store::write_whole(folder, &self.pinned, text.as_bytes());
+        let written = crate::store::write_atomically(folder, &self.pinned, text.as_bytes());
         written.map_err(|error| format!("{} cannot be written: {error}", self.pinned.display()))
     }
 }

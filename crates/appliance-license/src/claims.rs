@@ -1,12 +1,12 @@
-//! The parts of a token, read strictly: what could be read in two ways is not read at all.
+//! Strict parsing of a token: a text that could be read in two ways is rejected.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-/// A license is far shorter than this.
-const LONGEST: usize = 16 * 1024;
+/// Maximum length of a token, in bytes. A license is far shorter.
+const MAX_LENGTH: usize = 16 * 1024;
 
 /// The header of a JWS (RFC 7515 §4.1).
 #[derive(Deserialize)]
@@ -14,11 +14,11 @@ pub(crate) struct Header {
     pub(crate) alg: String,
     pub(crate) kid: Option<String>,
     pub(crate) typ: Option<String>,
-    /// Extensions that have to be understood; none are.
+    /// Extensions that a verifier must support. This verifier supports none.
     pub(crate) crit: Option<IgnoredAny>,
 }
 
-/// The claims of a license. Its texts are plain: a list of audiences, say, does not read.
+/// The claims of a license. Each text must be a plain string: a list of audiences fails to parse.
 #[derive(Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
@@ -31,7 +31,7 @@ pub(crate) struct Claims {
     pub(crate) exp: u64,
 }
 
-/// A token in its parts, nothing of it believed yet.
+/// A token split into its parts. Nothing is verified yet.
 pub(crate) struct Parts<'token> {
     pub(crate) header: Header,
     pub(crate) signed: &'token str,
@@ -40,9 +40,9 @@ pub(crate) struct Parts<'token> {
 }
 
 impl<'token> Parts<'token> {
-    /// `None` where it is no compact JWS with a signature of 64 bytes.
-    pub(crate) fn read(token: &'token str) -> Option<Self> {
-        if token.len() > LONGEST {
+    /// Splits a token. Returns `None` if the text is not a compact JWS with a 64-byte signature.
+    pub(crate) fn parse(token: &'token str) -> Option<Self> {
+        if token.len() > MAX_LENGTH {
             return None;
         }
         let (signed, signature) = token.rsplit_once('.')?;
@@ -50,17 +50,17 @@ impl<'token> Parts<'token> {
         if body.contains('.') {
             return None;
         }
-        // Without padding, and without bits that say nothing: one signature has one text.
+        // Padding and unused bits are rejected: a signature has exactly one encoding.
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?.try_into().ok()?;
         Some(Self { header: json(header)?, signed, signature, body })
     }
 
-    /// The claims, once the signature is known to be good.
+    /// Returns the claims. The caller verifies the signature first.
     pub(crate) fn claims(&self) -> Option<Claims> {
         json(self.body)
     }
 
-    /// The same, as they were signed.
+    /// Returns the signed payload, byte for byte. The caller verifies the signature first.
     pub(crate) fn payload(&self) -> Option<Vec<u8>> {
         BASE64_URL_SAFE_NO_PAD.decode(self.body).ok()
     }

@@ -1,4 +1,4 @@
-//! The keys that are trusted, by their `kid`.
+//! The trusted keys, by their `kid`.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -7,28 +7,28 @@ use serde::Deserialize;
 /// Why a key set cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    /// It is no JSON Web Key Set (RFC 7517 §5).
-    #[error("this is no JSON Web Key Set")]
+    /// The text is not a JSON Web Key Set (RFC 7517 §5).
+    #[error("this is not a JSON Web Key Set")]
     NoKeySet,
-    /// A key of a known kind is damaged.
+    /// A key of a supported type is damaged.
     #[error("the key `{0}` is damaged")]
     Damaged(String),
-    /// Two keys have one `kid`: whoever signed could not be told.
+    /// Two keys have the same `kid`, so the signer would be ambiguous.
     #[error("two keys have the kid `{0}`")]
-    Twice(String),
-    /// There is no key that licenses could be signed with.
+    DuplicateKid(String),
+    /// No key in the set can sign licenses.
     #[error("the key set holds no Ed25519 or P-256 key with a kid")]
     Empty,
 }
 
-/// A key that a license may be signed with.
+/// The public half of a key that signs licenses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Ed25519(ed25519_dalek::VerifyingKey),
     P256(p256::ecdsa::VerifyingKey),
 }
 
-/// The keys that are trusted.
+/// The trusted keys.
 #[derive(Clone, Debug)]
 pub struct TrustedKeys(Vec<(String, Key)>);
 
@@ -47,8 +47,8 @@ struct Jwk {
 }
 
 impl TrustedKeys {
-    /// Reads a JSON Web Key Set. Keys of other kinds, and keys without a `kid`, are passed over: a
-    /// registry may publish more than this version knows.
+    /// Parses a JSON Web Key Set. Keys of other types and keys without a `kid` are skipped: a
+    /// registry may publish keys that this version does not support.
     pub fn from_jwks(json: &str) -> Result<Self, KeysError> {
         let set: KeySet = serde_json::from_str(json).map_err(|_| KeysError::NoKeySet)?;
         let mut keys: Vec<(String, Key)> = Vec::new();
@@ -61,20 +61,20 @@ impl TrustedKeys {
             };
             let key = key.ok_or_else(|| KeysError::Damaged(kid.clone()))?;
             if keys.iter().any(|(known, _)| *known == kid) {
-                return Err(KeysError::Twice(kid));
+                return Err(KeysError::DuplicateKid(kid));
             }
             keys.push((kid, key));
         }
         if keys.is_empty() { Err(KeysError::Empty) } else { Ok(Self(keys)) }
     }
 
-    /// The `kid` of each key.
+    /// Returns the `kid` of each key.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(kid, _)| kid.as_str())
     }
 
-    /// Whether some key is in both, under the same `kid`: a set that was turned bit by bit has one
-    /// with its past, one that somebody exchanged has none.
+    /// Returns true if both sets contain the same key under the same `kid`. After a gradual key
+    /// rotation the new set still shares a key with the old one; a replaced set shares none.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|(kid, key)| other.find(kid) == Some(key))
@@ -88,7 +88,7 @@ impl TrustedKeys {
 impl Jwk {
     fn ed25519(&self) -> Option<Key> {
         let key = ed25519_dalek::VerifyingKey::from_bytes(&coordinate(self.x.as_deref())?).ok()?;
-        // A key of small order would verify anything.
+        // A key of small order would accept forged signatures.
         (!key.is_weak()).then_some(Key::Ed25519(key))
     }
 
@@ -108,7 +108,8 @@ fn coordinate(text: Option<&str>) -> Option<[u8; 32]> {
 mod tests {
     use super::*;
 
-    const ED: &str = r#"{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    const ED: &str = r#"{"kty": "OKP", "crv": "Ed25519", "kid": "a",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
     fn read(keys: &str) -> Result<Vec<String>, KeysError> {
         let keys = TrustedKeys::from_jwks(&format!(r#"{{"keys": [{keys}]}}"#))?;
@@ -116,14 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn known_kinds_are_taken_and_others_passed_over() {
-        let others = r#"{"kty": "RSA", "kid": "r", "n": "x", "e": "y"}, {"kty": "OKP", "crv": "X25519", "kid": "x"}"#;
+    fn unsupported_keys_are_skipped() {
+        let others = r#"{"kty": "RSA", "kid": "r", "n": "x", "e": "y"},
+            {"kty": "OKP", "crv": "X25519", "kid": "x"}"#;
         assert_eq!(read(&format!("{ED}, {others}")), Ok(vec!["a".to_owned()]));
         assert_eq!(read(others), Err(KeysError::Empty));
     }
 
     #[test]
-    fn sets_overlap_by_the_same_key_under_the_same_kid() {
+    fn overlap_needs_same_key_and_kid() {
         let set = |keys: &str| TrustedKeys::from_jwks(&format!(r#"{{"keys": [{keys}]}}"#)).unwrap();
         let other = ED.replace(r#""kid": "a""#, r#""kid": "b""#);
         assert!(set(ED).overlaps(&set(&format!("{other}, {ED}"))));
@@ -131,13 +133,15 @@ mod tests {
     }
 
     #[test]
-    fn damage_and_ambiguity_are_refused() {
-        assert_eq!(read(&format!("{ED}, {ED}")), Err(KeysError::Twice("a".into())));
+    fn damaged_or_ambiguous_keys_are_rejected() {
+        assert_eq!(read(&format!("{ED}, {ED}")), Err(KeysError::DuplicateKid("a".into())));
         for damaged in [
             r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d"}"#,
             r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d", "x": "AAAA"}"#,
-            r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d", "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
-            r#"{"kty": "EC", "crv": "P-256", "kid": "d", "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d",
+                "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
+            r#"{"kty": "EC", "crv": "P-256", "kid": "d",
+                "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
                 "y": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
         ] {
             assert_eq!(read(damaged), Err(KeysError::Damaged("d".into())), "{damaged}");

@@ -1,9 +1,9 @@
-//! Verifies a license where it is used: on the appliance, without a network.
+//! Verifies licenses on the appliance, without a network.
 //!
-//! A license is a compact JWS (RFC 7515) that the vendor's registry signed with Ed25519 (`EdDSA`)
-//! or P-256 (`ES256`). It is *for* one tenant (its `aud`), and says a tier, a number of seats and
-//! an end. The keys come from the registry's JWKS (`/.well-known/jwks.json`, or `registryctl keys
-//! export`), pinned once and refreshed at each check-in.
+//! A license is a compact JWS (RFC 7515), signed by the vendor's registry with Ed25519 (`EdDSA`) or
+//! P-256 (`ES256`). It belongs to one tenant (the `aud` claim) and carries a tier, a number of
+//! seats and an expiry time. The keys come from the registry's JWKS (`/.well-known/jwks.json`, or
+//! `registryctl keys export`). An appliance pins them once and refreshes them at each check-in.
 //!
 //! ```
 //! use appliance_license::{LicenseState, TrustedKeys, Verifier};
@@ -12,20 +12,22 @@
 //! let jwks = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "2026-11",
 //!     "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 //! let keys = TrustedKeys::from_jwks(jwks)?;
-//! let verifier = Verifier::new(keys, "appliance-registry", "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73");
+//! let tenant_id = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
+//! let verifier = Verifier::new(keys, "appliance-registry", tenant_id);
 //! let now = 1_800_000_000; // Unix seconds, by the appliance's clock
 //! match verifier.state("eyJhbGciOiJFZERTQSJ9.e30.AA", now) {
-//!     LicenseState::Licensed(license) => println!("{} for {:?} seats", license.tier, license.seats),
-//!     LicenseState::Expiring { license, days } => println!("{} for {days} more days", license.tier),
-//!     LicenseState::Expired { since, .. } => println!("ended at {since}"),
-//!     LicenseState::WrongTenant { .. } => println!("this is another appliance's license"),
+//!     LicenseState::Licensed(license) => println!("{}", license.tier),
+//!     LicenseState::Expiring { license, days } => println!("{}: {days} days", license.tier),
+//!     LicenseState::Expired { since, .. } => println!("expired at {since}"),
+//!     LicenseState::WrongTenant { .. } => println!("the license of another tenant"),
 //!     LicenseState::Invalid(reason) => println!("no license: {reason}"),
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! This crate shares no code with the registry that signs: its tests hold one against the other.
+//! This crate shares no code with the registry that signs the licenses. Its tests verify what the
+//! registry's signer produces.
 
 mod claims;
 mod keys;

@@ -1,4 +1,4 @@
-//! What a license is worth now, here.
+//! Verifies a license for one tenant at one point in time.
 
 use ed25519_dalek::Signature as Ed25519Signature;
 use p256::ecdsa::Signature as P256Signature;
@@ -7,101 +7,101 @@ use p256::ecdsa::signature::Verifier as _;
 use crate::claims::{Claims, Header, Parts};
 use crate::keys::{Key, TrustedKeys};
 
-/// How far the clocks of registry and appliance may be apart, in seconds.
-const SKEW: u64 = 60;
+/// Tolerated difference between the clocks of registry and appliance, in seconds.
+const MAX_SKEW: u64 = 60;
 
-/// The `typ` of a license; one that has none is one too.
+/// The `typ` of a license. A token without a `typ` counts as a license too.
 const LICENSE_TYPE: &str = "JWT";
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The free tier of the fleet in the field: a license for it would be taken for none, so it is
-/// never signed.
-const FREE: &str = "essentials";
+/// The free tier of the fleet in the field. The registry never signs a license for it, because
+/// those appliances would treat such a license as missing (R-license-3).
+const FREE_TIER: &str = "essentials";
 
-/// A license that was signed by the registry, for this tenant.
+/// A license that the registry signed for this tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct License {
-    /// Its `sub`, the same over all renewals.
+    /// The `sub` claim. Renewals keep it.
     pub sub: String,
-    /// The customer it names.
+    /// Name of the customer.
     pub customer: String,
     /// The tier.
     pub tier: String,
-    /// How many seats; `None` is unlimited.
+    /// Number of seats; `None` is unlimited.
     pub seats: Option<u32>,
-    /// When it was issued, in Unix seconds.
+    /// Time of issue, in Unix seconds.
     pub issued_at: u64,
-    /// When it ends, in Unix seconds.
+    /// Expiry time, in Unix seconds.
     pub expires_at: u64,
 }
 
-/// What a token is worth.
+/// Result of verifying a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LicenseState {
-    /// It holds.
+    /// The license is valid.
     Licensed(License),
-    /// It holds, and ends soon: a check-in is overdue.
+    /// The license is valid and expires soon: a check-in is overdue.
     Expiring {
         /// The license.
         license: License,
-        /// How many whole days are left.
+        /// Whole days until the license expires.
         days: u64,
     },
-    /// It has ended.
+    /// The license has expired.
     Expired {
-        /// The license as it was.
+        /// The expired license.
         license: License,
-        /// Since when, in Unix seconds.
+        /// Expiry time, in Unix seconds.
         since: u64,
     },
-    /// It is good, and another tenant's.
+    /// The license is genuine, but belongs to another tenant.
     WrongTenant {
-        /// Whose.
+        /// The tenant in the license.
         tenant_id: String,
     },
-    /// It is no license.
+    /// The token is not a valid license.
     Invalid(Invalid),
 }
 
-/// Why a token is no license.
+/// Reason why a token is not a valid license.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// It does not have the form of one.
-    #[error("it is not a license token, or was cut off")]
+    /// The text does not have the form of a license token.
+    #[error("it is not a license token, or it was cut off")]
     Malformed,
-    /// It is signed in a way that is not accepted, or not the way of its key.
+    /// The signature algorithm is not accepted, or does not belong to the key.
     #[error("it is signed with `{0}`, which is not accepted for its key")]
     Algorithm(String),
-    /// It names no key.
+    /// The header has no `kid`.
     #[error("it does not name its key")]
     NoKey,
-    /// Its key is not trusted here.
-    #[error("its key `{0}` is not known here; a check-in or a fresh key set may bring it")]
+    /// The key is not one of the trusted keys.
+    #[error("its key `{0}` is not trusted here; a check-in or a newer key set may add it")]
     UnknownKey(String),
-    /// The signature does not fit: it was altered.
-    #[error("its signature does not fit: it was altered")]
+    /// The signature does not match: the token was altered.
+    #[error("its signature does not match: it was altered")]
     Signature,
     /// Another registry issued it.
     #[error("it was issued by `{0}`")]
     Issuer(String),
-    /// A claim is missing, or has a value that it cannot have.
-    #[error("its claims are not those of a license")]
+    /// A claim is missing or has a value that is not allowed.
+    #[error("its claims are not valid for a license")]
     Claims,
-    /// It is for a tier that needs no license.
+    /// The license is for the free tier, which needs no license.
     #[error("it is for the free tier, which has no licenses")]
     FreeTier,
-    /// It was issued in the future: one of the two clocks is wrong.
-    #[error("it was issued {seconds} seconds from now: set this machine's clock")]
+    /// The license was issued in the future: one of the two clocks is wrong.
+    #[error("it was issued {seconds} seconds in the future: set this machine's clock")]
     FromTheFuture {
-        /// How far.
+        /// Seconds from now to the time of issue.
         seconds: u64,
     },
 }
 
 impl TrustedKeys {
-    /// What another text of the registry says, a compact JWS of this `typ` (RFC 8725 §3.11): its
-    /// payload, once its signature was found good. It is no license.
+    /// Verifies a compact JWS of the registry that is not a license, and returns its payload. The
+    /// `typ` keeps one kind of token from passing for another (RFC 8725 §3.11).
     pub fn payload(&self, token: &str, typ: &str) -> Result<Vec<u8>, Invalid> {
         self.verified(token, typ)?.payload().ok_or(Invalid::Malformed)
     }
@@ -111,13 +111,13 @@ impl TrustedKeys {
         token: &'token str,
         expected: &str,
     ) -> Result<Parts<'token>, Invalid> {
-        let parts = Parts::read(token).ok_or(Invalid::Malformed)?;
+        let parts = Parts::parse(token).ok_or(Invalid::Malformed)?;
         let Header { alg, kid, typ, crit } = &parts.header;
         let typ = typ.as_deref().unwrap_or(LICENSE_TYPE);
         if crit.is_some() || !typ.eq_ignore_ascii_case(expected) {
             return Err(Invalid::Malformed);
         }
-        // Before the key is looked up: `none` and the like have nothing to look for.
+        // Checked before the lookup of the key: `none` and the like have no key.
         if !matches!(alg.as_str(), "EdDSA" | "ES256") {
             return Err(Invalid::Algorithm(alg.clone()));
         }
@@ -130,14 +130,14 @@ impl TrustedKeys {
             }
             (Key::P256(key), "ES256") => P256Signature::from_slice(&parts.signature)
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
-            // The key decides, never the token.
+            // The key decides on the algorithm, never the token.
             _ => return Err(Invalid::Algorithm(alg.clone())),
         };
         if verified { Ok(parts) } else { Err(Invalid::Signature) }
     }
 }
 
-/// Tells what tokens are worth on one appliance.
+/// Verifies licenses for one appliance.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     keys: TrustedKeys,
@@ -147,8 +147,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// For the tenant that this appliance is bound to, and licenses of this issuer, signed with
-    /// these keys.
+    /// Creates a verifier for the tenant that this appliance belongs to. It accepts licenses of
+    /// this issuer that are signed with one of these keys.
     #[must_use]
     pub fn new(keys: TrustedKeys, issuer: impl Into<String>, tenant_id: &str) -> Self {
         Self {
@@ -159,19 +159,20 @@ impl Verifier {
         }
     }
 
-    /// Calls a license *expiring* when fewer than this many days are left; 7 unless set.
+    /// Sets the number of days before expiry from which a license is reported as
+    /// [`LicenseState::Expiring`]. The default is 7.
     #[must_use]
     pub fn expiring_days(mut self, days: u64) -> Self {
         self.expiring_days = days;
         self
     }
 
-    /// What `token` is worth at `now`, in Unix seconds. The signature is checked before anything is
-    /// believed.
+    /// Verifies `token` at `now`, in Unix seconds. The signature is checked before any claim is
+    /// read.
     #[must_use]
     pub fn state(&self, token: &str, now: u64) -> LicenseState {
         match self.claims(token) {
-            Ok(claims) => self.judge(claims, now),
+            Ok(claims) => self.evaluate(claims, now),
             Err(reason) => LicenseState::Invalid(reason),
         }
     }
@@ -180,7 +181,7 @@ impl Verifier {
         self.keys.verified(token, LICENSE_TYPE)?.claims().ok_or(Invalid::Claims)
     }
 
-    fn judge(&self, claims: Claims, now: u64) -> LicenseState {
+    fn evaluate(&self, claims: Claims, now: u64) -> LicenseState {
         let Claims { iss, sub, aud, cust, tier, seats, iat, exp } = claims;
         if iss != self.issuer {
             return LicenseState::Invalid(Invalid::Issuer(iss));
@@ -188,17 +189,17 @@ impl Verifier {
         if sub.is_empty() || cust.is_empty() || tier.is_empty() || seats == Some(0) || exp <= iat {
             return LicenseState::Invalid(Invalid::Claims);
         }
-        if tier == FREE {
+        if tier == FREE_TIER {
             return LicenseState::Invalid(Invalid::FreeTier);
         }
         if aud != self.tenant_id {
             return LicenseState::WrongTenant { tenant_id: aud };
         }
-        if iat > now.saturating_add(SKEW) {
+        if iat > now.saturating_add(MAX_SKEW) {
             return LicenseState::Invalid(Invalid::FromTheFuture { seconds: iat - now });
         }
         let license = License { sub, customer: cust, tier, seats, issued_at: iat, expires_at: exp };
-        if now >= exp.saturating_add(SKEW) {
+        if now >= exp.saturating_add(MAX_SKEW) {
             return LicenseState::Expired { license, since: exp };
         }
         let days = exp.saturating_sub(now) / DAY;

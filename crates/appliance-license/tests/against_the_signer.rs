@@ -1,4 +1,4 @@
-//! The registry's real signer against this verifier, the negative cases first.
+//! Verifies licenses of the registry's real signer. The rejected ones come first.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -18,7 +18,7 @@ const TENANT: &str = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
 const ISSUER: &str = "appliance-registry";
 const ISSUED: u64 = 1_800_000_000;
 const DAY: u64 = 86_400;
-const ENDS: u64 = ISSUED + 31 * DAY;
+const EXPIRES: u64 = ISSUED + 31 * DAY;
 
 fn ed25519() -> Signer {
     Signer::from_pem(&ed25519_pem(&[7; 32]), Some("ed".to_owned())).unwrap()
@@ -41,7 +41,7 @@ fn claims() -> LicenseClaims {
             tenant_id: TENANT.parse().ok(),
         },
         issued_at: at(ISSUED),
-        expires_at: at(ENDS),
+        expires_at: at(EXPIRES),
     }
 }
 
@@ -63,7 +63,7 @@ fn jwk(key: &PublicKey) -> Value {
     }
 }
 
-/// Trusts both kinds of keys.
+/// A verifier that trusts a key of each type.
 fn verifier() -> Verifier {
     let keys: Vec<Value> =
         [ed25519(), p256()].iter().flat_map(Signer::public_keys).map(|key| jwk(&key)).collect();
@@ -71,7 +71,7 @@ fn verifier() -> Verifier {
     Verifier::new(keys, ISSUER, TENANT)
 }
 
-fn invalid(token: &str) -> Invalid {
+fn rejection(token: &str) -> Invalid {
     match verifier().state(token, ISSUED + 10) {
         LicenseState::Invalid(reason) => reason,
         state => panic!("{token}: {state:?}"),
@@ -82,21 +82,21 @@ fn parts(token: &str) -> [String; 3] {
     token.split('.').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// A part with some of its JSON changed.
+/// Changes the JSON in one part of a token.
 fn changed(part: &str, change: impl FnOnce(&mut Value)) -> String {
     let mut value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
     change(&mut value);
     BASE64_URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-/// A token whose header says this; its signature is of no use.
+/// Changes the header of a token. The signature no longer matches.
 fn with_header(token: &str, change: impl FnOnce(&mut Value)) -> String {
     let [head, body, signature] = parts(token);
     format!("{}.{body}.{signature}", changed(&head, change))
 }
 
 #[test]
-fn a_wrong_tenant_is_told_from_damage() {
+fn license_of_another_tenant_is_recognised() {
     for signer in [ed25519(), p256()] {
         let other = "019b0a51-7d1e-7c3a-9b52-ffffffffffff";
         let token = signed(&signer, |claims| claims.terms.tenant_id = other.parse().ok());
@@ -106,31 +106,32 @@ fn a_wrong_tenant_is_told_from_damage() {
 }
 
 #[test]
-fn another_issuer_is_refused() {
+fn another_issuer_is_rejected() {
     for signer in [ed25519(), p256()] {
         let token = signed(&signer, |claims| claims.issuer = "somebody".to_owned());
-        assert_eq!(invalid(&token), Invalid::Issuer("somebody".to_owned()));
+        assert_eq!(rejection(&token), Invalid::Issuer("somebody".to_owned()));
     }
 }
 
 #[test]
-fn an_unknown_missing_or_other_key_is_refused() {
+fn unknown_or_missing_key_is_rejected() {
     let token = signed(&ed25519(), |_| {});
     assert_eq!(
-        invalid(&with_header(&token, |head| head["kid"] = json!("nobody"))),
+        rejection(&with_header(&token, |head| head["kid"] = json!("nobody"))),
         Invalid::UnknownKey("nobody".to_owned())
     );
     assert_eq!(
-        invalid(&with_header(&token, |head| drop(head.as_object_mut().unwrap().remove("kid")))),
+        rejection(&with_header(&token, |head| drop(head.as_object_mut().unwrap().remove("kid")))),
         Invalid::NoKey
     );
-    // A stranger's key under a trusted name.
-    let stranger = Signer::from_pem(&ed25519_pem(&[8; 32]), Some("ed".to_owned())).unwrap();
-    assert_eq!(invalid(&signed(&stranger, |_| {})), Invalid::Signature);
+    // Another key under a trusted `kid`.
+    let other = Signer::from_pem(&ed25519_pem(&[8; 32]), Some("ed".to_owned())).unwrap();
+    assert_eq!(rejection(&signed(&other, |_| {})), Invalid::Signature);
 }
 
+/// R-license-4.
 #[test]
-fn an_algorithm_that_is_not_the_keys_is_refused() {
+fn only_the_keys_algorithm_is_accepted() {
     let (ed, ec) = (signed(&ed25519(), |_| {}), signed(&p256(), |_| {}));
     for (token, alg) in [
         (&ed, "none"),
@@ -141,21 +142,21 @@ fn an_algorithm_that_is_not_the_keys_is_refused() {
         (&ec, "eddsa"),
     ] {
         let forged = with_header(token, |head| head["alg"] = json!(alg));
-        assert_eq!(invalid(&forged), Invalid::Algorithm(alg.to_owned()), "{alg}");
+        assert_eq!(rejection(&forged), Invalid::Algorithm(alg.to_owned()), "{alg}");
     }
     let [head, body, _] = parts(&with_header(&ed, |head| head["alg"] = json!("none")));
-    assert_eq!(invalid(&format!("{head}.{body}.")), Invalid::Malformed);
+    assert_eq!(rejection(&format!("{head}.{body}.")), Invalid::Malformed);
     let critical = with_header(&ed, |head| head["crit"] = json!(["b64"]));
-    assert_eq!(invalid(&critical), Invalid::Malformed);
+    assert_eq!(rejection(&critical), Invalid::Malformed);
 }
 
 #[test]
-fn hs256_with_the_public_key_as_its_secret_is_refused() {
+fn hs256_with_public_key_is_rejected() {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let signer = ed25519();
     let [PublicKey { material: PublicKeyMaterial::Ed25519 { x }, .. }] = &signer.public_keys()[..]
     else {
-        panic!("a key")
+        panic!("expected one Ed25519 key")
     };
     let [head, body, _] =
         parts(&with_header(&signed(&signer, |_| {}), |head| head["alg"] = json!("HS256")));
@@ -163,49 +164,50 @@ fn hs256_with_the_public_key_as_its_secret_is_refused() {
     mac.update(format!("{head}.{body}").as_bytes());
     let signature = mac.finalize().into_bytes();
     let exact = format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
-    assert_eq!(invalid(&exact), Invalid::Malformed, "32 bytes are no signature");
+    assert_eq!(rejection(&exact), Invalid::Malformed, "a signature has 64 bytes");
     let doubled = format!(
         "{head}.{body}.{}",
         BASE64_URL_SAFE_NO_PAD.encode([&signature[..], &signature[..]].concat())
     );
-    assert_eq!(invalid(&doubled), Invalid::Algorithm("HS256".to_owned()));
+    assert_eq!(rejection(&doubled), Invalid::Algorithm("HS256".to_owned()));
 }
 
 #[test]
-fn an_altered_payload_is_refused() {
+fn altered_payload_is_rejected() {
     for signer in [ed25519(), p256()] {
         let [head, body, signature] = parts(&signed(&signer, |_| {}));
         for change in [
             (|claims: &mut Value| claims["seats"] = json!(1_000_000)) as fn(&mut Value),
-            |claims| claims["exp"] = json!(ENDS + DAY),
+            |claims| claims["exp"] = json!(EXPIRES + DAY),
             |claims| claims["tier"] = json!("ultimate"),
             |claims| claims["aud"] = json!("019b0a51-7d1e-7c3a-9b52-ffffffffffff"),
         ] {
             let altered = changed(&body, change);
-            assert_eq!(invalid(&format!("{head}.{altered}.{signature}")), Invalid::Signature);
+            assert_eq!(rejection(&format!("{head}.{altered}.{signature}")), Invalid::Signature);
         }
     }
 }
 
 #[test]
-fn two_licenses_spliced_are_refused() {
+fn parts_of_two_licenses_are_rejected() {
     for signer in [ed25519(), p256()] {
         let [head, small, _] = parts(&signed(&signer, |claims| claims.terms.seats = Some(5)));
         let [_, _, large] = parts(&signed(&signer, |claims| claims.terms.seats = Some(500)));
-        assert_eq!(invalid(&format!("{head}.{small}.{large}")), Invalid::Signature);
+        assert_eq!(rejection(&format!("{head}.{small}.{large}")), Invalid::Signature);
         let [other, _, _] =
             parts(&signed(&if head.contains("RWREU0") { p256() } else { ed25519() }, |_| {}));
-        assert!(matches!(invalid(&format!("{other}.{small}.{large}")), Invalid::Signature));
+        assert!(matches!(rejection(&format!("{other}.{small}.{large}")), Invalid::Signature));
     }
 }
 
+/// R-license-4.
 #[test]
-fn a_signature_that_is_cut_padded_or_changed_in_one_bit_is_refused() {
+fn altered_signature_is_rejected() {
     for signer in [ed25519(), p256()] {
         let [head, body, signature] = parts(&signed(&signer, |_| {}));
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(&signature).unwrap();
         assert_eq!(bytes.len(), 64);
-        let with = |signature: String| invalid(&format!("{head}.{body}.{signature}"));
+        let with = |signature: String| rejection(&format!("{head}.{body}.{signature}"));
         assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode(&bytes[..63])), Invalid::Malformed);
         assert_eq!(
             with(BASE64_URL_SAFE_NO_PAD.encode([&bytes[..], &[0]].concat())),
@@ -218,17 +220,17 @@ fn a_signature_that_is_cut_padded_or_changed_in_one_bit_is_refused() {
         flipped[10] ^= 1;
         assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode(&flipped)), Invalid::Signature);
         assert_eq!(with(BASE64_URL_SAFE_NO_PAD.encode([0; 64])), Invalid::Signature);
-        // The last character holds four bits that say nothing: another one there is another text
-        // for the same bytes.
+        // The last character has four unused bits. If they were ignored, two texts would decode to
+        // the same signature.
         let last = if signature.ends_with('A') { "B" } else { "A" };
         assert_ne!(with(format!("{}{last}", &signature[..85])), Invalid::Claims);
     }
     let padded = signed(&ed25519(), |_| {}).replacen('.', "=.", 1);
-    assert_eq!(invalid(&padded), Invalid::Malformed);
+    assert_eq!(rejection(&padded), Invalid::Malformed);
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn text_without_token_form_is_rejected() {
     let token = signed(&ed25519(), |_| {});
     let long = "A".repeat(20_000);
     for text in [
@@ -243,16 +245,18 @@ fn what_is_no_token_is_refused() {
         &format!(" {token}"),
         &long,
     ] {
-        assert_eq!(invalid(text), Invalid::Malformed, "{text}");
+        assert_eq!(rejection(text), Invalid::Malformed, "{text}");
     }
 }
 
+/// R-license-1, R-license-3. The signatures are correct.
 #[test]
-fn claims_that_no_license_has_are_refused_though_the_signature_is_good() {
+fn invalid_claims_are_rejected() {
     use ed25519_dalek::Signer as _;
     let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     let good = json!({
-        "iss": ISSUER, "sub": "lic_1", "aud": TENANT, "cust": "Acme", "tier": "pro", "iat": ISSUED, "exp": ENDS,
+        "iss": ISSUER, "sub": "lic_1", "aud": TENANT, "cust": "Acme", "tier": "pro",
+        "iat": ISSUED, "exp": EXPIRES,
     });
     let forge = |body: &str| {
         let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
@@ -282,17 +286,17 @@ fn claims_that_no_license_has_are_refused_though_the_signature_is_good() {
     ] {
         let mut claims = good.clone();
         claims[field] = value.clone();
-        assert_eq!(invalid(&forge(&claims.to_string())), Invalid::Claims, "{field}: {value}");
+        assert_eq!(rejection(&forge(&claims.to_string())), Invalid::Claims, "{field}: {value}");
     }
     let twice = good.to_string().replacen('{', r#"{"tier":"pro","#, 1);
-    assert_eq!(invalid(&forge(&twice)), Invalid::Claims, "a claim that stands twice");
+    assert_eq!(rejection(&forge(&twice)), Invalid::Claims, "a duplicate claim");
     let mut free = good.clone();
     free["tier"] = json!("essentials");
-    assert_eq!(invalid(&forge(&free.to_string())), Invalid::FreeTier);
+    assert_eq!(rejection(&forge(&free.to_string())), Invalid::FreeTier);
 }
 
 #[test]
-fn time_decides_between_future_licensed_expiring_and_expired() {
+fn time_decides_the_license_state() {
     for signer in [ed25519(), p256()] {
         let token = signed(&signer, |_| {});
         let state = |now: u64| match verifier().state(&token, now) {
@@ -300,27 +304,29 @@ fn time_decides_between_future_licensed_expiring_and_expired() {
             LicenseState::Expiring { days, .. } => format!("expiring in {days}"),
             LicenseState::Expired { since, .. } => format!("expired at {since}"),
             LicenseState::Invalid(reason) => format!("invalid: {reason}"),
-            LicenseState::WrongTenant { .. } => panic!("it is this tenant's"),
+            LicenseState::WrongTenant { .. } => panic!("the license belongs to this tenant"),
         };
         for (now, expected) in [
             (
                 ISSUED - 61,
-                "invalid: it was issued 61 seconds from now: set this machine's clock".to_owned(),
+                "invalid: it was issued 61 seconds in the future: set this machine's clock"
+                    .to_owned(),
             ),
             (ISSUED - 60, "licensed".to_owned()),
             (ISSUED, "licensed".to_owned()),
-            (ENDS - 7 * DAY, "licensed".to_owned()),
-            (ENDS - 7 * DAY + 1, "expiring in 6".to_owned()),
-            (ENDS - 1, "expiring in 0".to_owned()),
-            (ENDS + 59, "expiring in 0".to_owned()),
-            (ENDS + 60, format!("expired at {ENDS}")),
+            (EXPIRES - 7 * DAY, "licensed".to_owned()),
+            (EXPIRES - 7 * DAY + 1, "expiring in 6".to_owned()),
+            (EXPIRES - 1, "expiring in 0".to_owned()),
+            (EXPIRES + 59, "expiring in 0".to_owned()),
+            (EXPIRES + 60, format!("expired at {EXPIRES}")),
             (
                 0,
                 format!(
-                    "invalid: it was issued {ISSUED} seconds from now: set this machine's clock"
+                    "invalid: it was issued {ISSUED} seconds in the future: \
+                     set this machine's clock"
                 ),
             ),
-            (u64::MAX, format!("expired at {ENDS}")),
+            (u64::MAX, format!("expired at {EXPIRES}")),
         ] {
             assert_eq!(state(now), expected, "{now}");
         }
@@ -328,14 +334,14 @@ fn time_decides_between_future_licensed_expiring_and_expired() {
 }
 
 #[test]
-fn a_license_says_what_was_signed() {
+fn license_has_the_signed_claims() {
     for (signer, seats) in [(ed25519(), Some(25)), (p256(), None)] {
         let token = signed(&signer, |claims| claims.terms.seats = seats);
         let LicenseState::Licensed(license) = verifier().state(&token, ISSUED) else {
-            panic!("it holds")
+            panic!("the license is valid")
         };
         assert_eq!((license.sub.as_str(), license.customer.as_str()), ("lic_1", "Ünïcode & Söhne"));
         assert_eq!((license.tier.as_str(), license.seats), ("pro", seats));
-        assert_eq!((license.issued_at, license.expires_at), (ISSUED, ENDS));
+        assert_eq!((license.issued_at, license.expires_at), (ISSUED, EXPIRES));
     }
 }

@@ -1,5 +1,5 @@
-//! Takes the installation from step to step, beside the page: what is entered comes in as commands,
-//! where it is goes out.
+//! Task that takes the installation from step to step while the page is served. It receives the
+//! operator's commands, and publishes a view of the installation that the page renders.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,34 +15,34 @@ use uuid::Uuid;
 use super::form::Values;
 use crate::random;
 
-/// What the operator wants.
+/// Command of the operator. A channel in it receives the result.
 pub(crate) enum Command {
-    /// Takes what was entered.
+    /// Installs with the submitted form.
     Submit(Box<SetupForm>, oneshot::Sender<Result<(), String>>),
-    /// Tries another code, all else as it was entered.
+    /// Replaces the code of the submitted form.
     ChangeCode(SecretText, oneshot::Sender<Result<(), String>>),
-    /// Does not wait any longer.
+    /// Retries now.
     Retry,
 }
 
-/// Where the installation is, as the page shows it.
+/// State of the installation, as the page shows it.
 #[derive(Clone)]
-pub(crate) struct Shown {
-    pub(crate) phase: Phase,
-    /// By how many seconds the service's clock is ahead, where that is too much.
+pub(crate) struct View {
+    pub(crate) screen: Screen,
+    /// Seconds by which the service's clock is ahead of this machine's, if that is too much.
     pub(crate) skew: Option<i64>,
 }
 
 #[derive(Clone)]
-pub(crate) enum Phase {
-    Form(Box<Reopened>),
-    Progress(Progress),
-    Done(Done),
+pub(crate) enum Screen {
+    Form(Box<FormView>),
+    Progress(ProgressView),
+    Done(DoneView),
 }
 
-/// The form, and what is known for it.
+/// The form, with the values of an earlier submission.
 #[derive(Clone, Default)]
-pub(crate) struct Reopened {
+pub(crate) struct FormView {
     pub(crate) refused: Option<String>,
     pub(crate) values: Values,
     pub(crate) password: Option<SecretText>,
@@ -50,223 +50,216 @@ pub(crate) struct Reopened {
 }
 
 #[derive(Clone)]
-pub(crate) struct Progress {
-    pub(crate) at: At,
-    pub(crate) service_error: Option<String>,
-    /// In Unix seconds.
+pub(crate) struct ProgressView {
+    pub(crate) step: ProgressStep,
+    pub(crate) error: Option<String>,
+    /// Time of the next attempt, in Unix seconds.
     pub(crate) retry_at: Option<u64>,
     pub(crate) has_code: bool,
 }
 
+/// Steps in the order in which they are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum At {
+pub(crate) enum ProgressStep {
     Redeem,
     Write,
     Bootstrap,
 }
 
 #[derive(Clone)]
-pub(crate) struct Done {
+pub(crate) struct DoneView {
     pub(crate) tenant_id: Option<Uuid>,
     pub(crate) edition: Option<String>,
-    /// In Unix seconds.
+    /// End of the license, in Unix seconds.
     pub(crate) license_until: Option<u64>,
 }
 
-/// What takes the steps.
 pub(crate) struct Driver {
     pub(crate) install: Install,
     pub(crate) state: PathBuf,
     pub(crate) client: Arc<Client>,
     pub(crate) product: Box<dyn Product>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) shown: watch::Sender<Shown>,
+    pub(crate) view: watch::Sender<View>,
 }
 
-/// What is in the way, and until when it is waited for.
+/// Error of the last attempt, and the pause before the next one.
 #[derive(Default)]
-struct Wait {
-    service_error: Option<String>,
+struct Backoff {
+    error: Option<String>,
     pause: Duration,
     failures: u32,
 }
 
 impl Driver {
-    /// Runs for as long as the page is there.
+    /// Runs until the page is no longer served.
     pub(crate) async fn run(mut self) {
-        let mut wait = Wait::default();
+        let mut backoff = Backoff::default();
         loop {
-            self.show(&wait);
+            self.publish_view(&backoff);
             let waits_for_operator =
                 matches!(self.install.step(), Step::Collect { .. } | Step::Done { .. });
             let command = if waits_for_operator {
                 self.commands.recv().await
-            } else if wait.pause.is_zero() {
+            } else if backoff.pause.is_zero() {
                 match self.advance().await {
-                    Advanced::Taken(taken) => {
-                        wait = wait.after(taken, self.client.service());
+                    Advance::Attempted(result) => {
+                        backoff = backoff.after(result, self.client.service());
                         continue;
                     }
-                    Advanced::Interrupted(command) => command,
+                    Advance::Interrupted(command) => command,
                 }
             } else {
                 tokio::select! {
                     command = self.commands.recv() => command,
-                    () = tokio::time::sleep(wait.pause) => Some(Command::Retry),
+                    () = tokio::time::sleep(backoff.pause) => Some(Command::Retry),
                 }
             };
             let Some(command) = command else { return };
-            if self.obey(command) {
-                wait = Wait::default();
+            if self.handle(command) {
+                backoff = Backoff::default();
             } else {
-                wait.pause = Duration::ZERO;
+                backoff.pause = Duration::ZERO;
             }
         }
     }
 
-    /// Takes the next step. While a code is redeemed, another one may take its place: broken off, a
-    /// redemption is repeated under the same key. The other steps are never broken off.
-    async fn advance(&mut self) -> Advanced {
-        let redeems = matches!(self.install.step(), Step::Redeem { .. } | Step::Verify { .. });
+    /// Takes the next step. Another code may interrupt a redemption, because an interrupted
+    /// redemption can be repeated under its idempotency key. No command interrupts the other steps.
+    async fn advance(&mut self) -> Advance {
+        let is_redeeming = matches!(self.install.step(), Step::Redeem { .. } | Step::Verify { .. });
         let Self { install, client, product, commands, .. } = self;
-        let taking = advance(install, client, &**product);
-        tokio::pin!(taking);
+        let attempt = take_step(install, client, &**product);
+        tokio::pin!(attempt);
         loop {
             tokio::select! {
-                taken = &mut taking => return Advanced::Taken(taken),
+                result = &mut attempt => return Advance::Attempted(result),
                 command = commands.recv() => match command {
-                    // It is being tried.
+                    // This attempt is the retry.
                     Some(Command::Retry) => {}
-                    Some(Command::Submit(_, answer) | Command::ChangeCode(_, answer)) if !redeems => {
-                        // Whoever asked may have gone.
-                        answer.send(Err("The installation is under way already.".to_owned())).ok();
+                    Some(Command::Submit(_, reply) | Command::ChangeCode(_, reply))
+                        if !is_redeeming =>
+                    {
+                        // The browser may have disconnected.
+                        reply.send(Err("The installation is already in progress.".to_owned())).ok();
                     }
-                    command => return Advanced::Interrupted(command),
+                    command => return Advance::Interrupted(command),
                 },
             }
         }
     }
 
-    /// Whether it changed what is installed.
-    fn obey(&mut self, command: Command) -> bool {
-        let (setup_form, answer) = match command {
+    /// Executes a command. Returns true if it changed the installation.
+    fn handle(&mut self, command: Command) -> bool {
+        let (setup_form, reply) = match command {
             Command::Retry => return false,
-            Command::Submit(setup_form, answer) => (Some(*setup_form), answer),
-            Command::ChangeCode(code, answer) => {
-                let before = self.install.setup_form().cloned();
-                (
-                    before.map(|before| SetupForm {
-                        way: ProvisioningMethod::Code { code },
-                        ..before
-                    }),
-                    answer,
-                )
+            Command::Submit(setup_form, reply) => (Some(*setup_form), reply),
+            Command::ChangeCode(code, reply) => {
+                let submitted = self.install.setup_form().cloned();
+                let changed = submitted.map(|submitted| SetupForm {
+                    method: ProvisioningMethod::Code { code },
+                    ..submitted
+                });
+                (changed, reply)
             }
         };
-        let submitted = match (setup_form, random()) {
+        let result = match (setup_form, random()) {
             (Some(setup_form), Ok(key)) => self
                 .install
                 .submit(setup_form, Uuid::from_bytes(key).to_string())
                 .map_err(|error| error.to_string()),
-            (None, _) => Err("The installation is past it.".to_owned()),
+            (None, _) => Err("The installation does not need a code now.".to_owned()),
             (Some(_), Err(error)) => Err(error.to_string()),
         };
-        let changed = submitted.is_ok();
+        let changed = result.is_ok();
         if changed {
-            // Before the answer: whoever asked looks at once where it is now.
-            self.show(&Wait::default());
+            // Published before the reply, because the browser then loads the page at once.
+            self.publish_view(&Backoff::default());
         }
-        // Whoever asked may have gone.
-        answer.send(submitted).ok();
+        // The browser may have disconnected.
+        reply.send(result).ok();
         changed
     }
 
-    fn show(&self, wait: &Wait) {
-        let progress = |at, has_code| {
+    fn publish_view(&self, backoff: &Backoff) {
+        let progress = |step, has_code| {
             let retry_at =
-                (!wait.pause.is_zero()).then(|| SystemClock.now() + wait.pause.as_secs());
-            Phase::Progress(Progress {
-                at,
-                service_error: wait.service_error.clone(),
-                retry_at,
-                has_code,
-            })
+                (!backoff.pause.is_zero()).then(|| SystemClock.now() + backoff.pause.as_secs());
+            let error = backoff.error.clone();
+            Screen::Progress(ProgressView { step, error, retry_at, has_code })
         };
-        let phase = match self.install.step() {
-            Step::Collect { refused, .. } => Phase::Form(Box::new(Reopened {
-                refused: refused.as_ref().map(|refused| refused.text.clone()),
-                values: self.install.setup_form().map(Values::of).unwrap_or_default(),
+        let screen = match self.install.step() {
+            Step::Collect { refusal, .. } => Screen::Form(Box::new(FormView {
+                refused: refusal.as_ref().map(|refusal| refusal.text.clone()),
+                values: self.install.setup_form().map(Values::new).unwrap_or_default(),
                 password: self
                     .install
                     .setup_form()
                     .map(|setup_form| setup_form.admin.password.clone()),
                 code_was_entered: self.install.code_was_entered(),
             })),
-            Step::Redeem { .. } | Step::Verify { .. } => progress(At::Redeem, true),
-            Step::Write { identity, .. } => progress(At::Write, identity.is_some()),
-            Step::Bootstrap { tenant_id } => progress(At::Bootstrap, tenant_id.is_some()),
-            Step::Done { tenant_id } => Phase::Done(self.done(*tenant_id)),
+            Step::Redeem { .. } | Step::Verify { .. } => progress(ProgressStep::Redeem, true),
+            Step::Write { identity, .. } => progress(ProgressStep::Write, identity.is_some()),
+            Step::Bootstrap { tenant_id } => progress(ProgressStep::Bootstrap, tenant_id.is_some()),
+            Step::Done { tenant_id } => Screen::Done(self.done(*tenant_id)),
         };
-        self.shown.send_replace(Shown { phase, skew: self.client.clock_skew() });
+        self.view.send_replace(View { screen, skew: self.client.clock_skew() });
     }
 
-    fn done(&self, tenant_id: Option<Uuid>) -> Done {
-        // What cannot be read is not shown; `status` says why.
+    fn done(&self, tenant_id: Option<Uuid>) -> DoneView {
+        // If the license state cannot be read, the page omits it; `status` reports the error.
         let license_state = license_state(&self.state).ok().flatten();
         let license_until =
             license_state.as_ref().map(|license_state| license_state.licensed.expires_at);
-        Done {
-            tenant_id,
-            edition: license_state.map(|license_state| license_state.edition),
-            license_until,
-        }
+        let edition = license_state.map(|license_state| license_state.edition);
+        DoneView { tenant_id, edition, license_until }
     }
 }
 
-/// What came of a step.
-enum Advanced {
-    Taken(Result<(), Stuck>),
-    /// Something else is wanted; nothing any more where that is none.
+/// Result of [`Driver::advance`].
+enum Advance {
+    Attempted(Result<(), StepError>),
+    /// A command that replaces the step; `None` if the page is no longer served.
     Interrupted(Option<Command>),
 }
 
-/// Why a step was not taken.
-enum Stuck {
-    /// The registry.
+enum StepError {
+    /// Error of the registry, and the pause before the next attempt.
     Registry(appliance_install::ServiceError, Duration),
-    /// This machine.
-    Here(String),
+    /// Error on this machine.
+    Local(String),
 }
 
-async fn advance(
+async fn take_step(
     install: &mut Install,
     client: &Client,
     product: &dyn Product,
-) -> Result<(), Stuck> {
-    let here = |error: &dyn std::fmt::Display| Stuck::Here(error.to_string());
-    let jitter = random::<1>().map_err(|error| here(&error))?[0];
-    match install.advance(client, product, jitter).await.map_err(|error| here(&error))? {
-        Next::TryAgain { service_error, after } => Err(Stuck::Registry(service_error, after)),
-        Next::GoOn | Next::Finished | Next::WaitForOperator => Ok(()),
+) -> Result<(), StepError> {
+    let local = |error: &dyn std::fmt::Display| StepError::Local(error.to_string());
+    let jitter = random::<1>().map_err(|error| local(&error))?[0];
+    match install.advance(client, product, jitter).await.map_err(|error| local(&error))? {
+        Next::Retry { service_error, after } => Err(StepError::Registry(service_error, after)),
+        Next::Continue | Next::Finished | Next::WaitForOperator => Ok(()),
     }
 }
 
-/// The longest pause where something on this machine is in the way.
-const LONGEST: Duration = Duration::from_mins(1);
+/// Shortest and longest pause after an error on this machine.
+const LOCAL_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 
-impl Wait {
-    fn after(self, advanced: Result<(), Stuck>, service: &str) -> Self {
-        match advanced {
+impl Backoff {
+    /// Returns the backoff after an attempt. The pause after an error on this machine is doubled
+    /// each time.
+    fn after(self, result: Result<(), StepError>, service: &str) -> Self {
+        let failures = self.failures + 1;
+        match result {
             Ok(()) => Self::default(),
-            Err(Stuck::Registry(service_error, pause)) => Self {
-                service_error: Some(service_error.message(service)),
-                pause,
-                failures: self.failures + 1,
-            },
-            Err(Stuck::Here(text)) => {
-                let pause =
-                    Duration::from_secs(2).saturating_mul(1 << self.failures.min(5)).min(LONGEST);
-                Self { service_error: Some(text), pause, failures: self.failures + 1 }
+            Err(StepError::Registry(service_error, pause)) => {
+                Self { error: Some(service_error.message(service)), pause, failures }
+            }
+            Err(StepError::Local(text)) => {
+                let (shortest, longest) = LOCAL_PAUSES;
+                let pause = shortest.saturating_mul(1 << self.failures.min(5)).min(longest);
+                Self { error: Some(text), pause, failures }
             }
         }
     }

@@ -1,11 +1,11 @@
-//! The form, and what may be wrong in it.
+//! The first-boot form, and its validation.
 
 use appliance_install::{Admin, EditionChoice, ProvisioningMethod, SecretText, SetupForm};
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{is_email, is_token, unfit, weakness};
+use crate::rules::{is_compact_jws, is_email, password_problem, text_problem};
 
-/// What was typed.
+/// The form as a browser submits it.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Form {
@@ -22,7 +22,7 @@ pub(crate) struct Form {
     repeated: SecretText,
 }
 
-/// What is shown again: never the password.
+/// Values that the form is filled with again. The password is never among them.
 #[derive(Clone, Default, Serialize)]
 pub(crate) struct Values {
     way: String,
@@ -35,20 +35,20 @@ pub(crate) struct Values {
     email: String,
 }
 
-/// What is wrong in a field.
+/// Error in a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
     pub(crate) field: &'static str,
     pub(crate) text: String,
 }
 
-/// Longer than any code, in characters.
-const LONGEST: usize = 200;
+/// Maximum length of a code, in characters; every real code is shorter.
+const LONGEST_CODE: usize = 200;
 
 impl Values {
-    pub(crate) fn of(setup_form: &SetupForm) -> Self {
-        let SetupForm { company, admin, way } = setup_form;
-        let (code, edition) = match way {
+    pub(crate) fn new(setup_form: &SetupForm) -> Self {
+        let SetupForm { company, admin, method } = setup_form;
+        let (code, edition) = match method {
             ProvisioningMethod::Code { code } => (code.expose().to_owned(), ""),
             ProvisioningMethod::Offline => (String::new(), ""),
             ProvisioningMethod::WithoutCode { edition, .. } => (String::new(), edition.as_str()),
@@ -80,53 +80,60 @@ impl Form {
         }
     }
 
-    /// What was entered, if all of it is right; `kept` is the password that was typed before, for
-    /// where it is left empty.
-    pub(crate) fn check(&self, kept: Option<&SecretText>) -> Result<SetupForm, Vec<Problem>> {
+    /// Validates the form. Empty password fields keep `earlier_password`, the password of an
+    /// earlier submission.
+    ///
+    /// # Errors
+    /// All problems, in the order of the fields.
+    pub(crate) fn check(
+        &self,
+        earlier_password: Option<&SecretText>,
+    ) -> Result<SetupForm, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut wrong = |field, text: &str| problems.push(Problem { field, text: text.to_owned() });
-        let way = if self.way == "without" {
-            self.without_code(&mut wrong)
+        let mut report =
+            |field, text: &str| problems.push(Problem { field, text: text.to_owned() });
+        let method = if self.way == "without" {
+            self.without_code(&mut report)
         } else {
-            self.with_code(&mut wrong)
+            self.with_code(&mut report)
         };
-        let company = text("company", "the name of your company", &self.company, &mut wrong);
-        let first_name = text("first_name", "the first name", &self.first_name, &mut wrong);
-        let last_name = text("last_name", "the last name", &self.last_name, &mut wrong);
-        let email = text("email", "the e-mail address", &self.email, &mut wrong);
+        let company = text("company", "the name of your company", &self.company, &mut report);
+        let first_name = text("first_name", "the first name", &self.first_name, &mut report);
+        let last_name = text("last_name", "the last name", &self.last_name, &mut report);
+        let email = text("email", "the e-mail address", &self.email, &mut report);
         if !email.is_empty() && !is_email(&email) {
-            wrong("email", "This is not an e-mail address. It looks like name@example.com.");
+            report("email", "This is not an e-mail address. An example is name@example.com.");
         }
-        let password =
-            self.password(kept, &[&company, &first_name, &last_name, &email], &mut wrong);
+        let related = [&*company, &*first_name, &*last_name, &*email];
+        let password = self.password(earlier_password, &related, &mut report);
         let admin = Admin { first_name, last_name, email, password };
-        if problems.is_empty() { Ok(SetupForm { company, admin, way }) } else { Err(problems) }
+        if problems.is_empty() { Ok(SetupForm { company, admin, method }) } else { Err(problems) }
     }
 
-    fn with_code(&self, wrong: &mut impl FnMut(&'static str, &str)) -> ProvisioningMethod {
+    fn with_code(&self, report: &mut impl FnMut(&'static str, &str)) -> ProvisioningMethod {
         let code = self.code.expose().trim();
         if !code.chars().any(char::is_alphanumeric) {
-            wrong("code", "Enter the install code from your registration e-mail.");
-        } else if code.chars().count() > LONGEST {
-            wrong("code", "This is longer than any install code.");
+            report("code", "Enter the install code from your registration e-mail.");
+        } else if code.chars().count() > LONGEST_CODE {
+            report("code", "This is too long for an install code.");
         }
         ProvisioningMethod::Code { code: SecretText::new(code.to_owned()) }
     }
 
-    fn without_code(&self, wrong: &mut impl FnMut(&'static str, &str)) -> ProvisioningMethod {
+    fn without_code(&self, report: &mut impl FnMut(&'static str, &str)) -> ProvisioningMethod {
         let license = Some(self.license.expose().trim().to_owned()).filter(|text| !text.is_empty());
         let edition = match self.edition.as_str() {
             "ee" => EditionChoice::Ee,
             "ce" => EditionChoice::Ce,
             _ => {
-                wrong("edition", "Choose an edition.");
+                report("edition", "Choose an edition.");
                 EditionChoice::Ce
             }
         };
-        if license.as_deref().is_some_and(|text| !is_token(text)) {
-            wrong(
+        if license.as_deref().is_some_and(|text| !is_compact_jws(text)) {
+            report(
                 "license",
-                "This is no license: it is one line of letters and digits, with two dots in it.",
+                "This is not a license. A license is one line of letters and digits with two dots.",
             );
         }
         ProvisioningMethod::WithoutCode { edition, license: license.map(SecretText::new) }
@@ -134,35 +141,38 @@ impl Form {
 
     fn password(
         &self,
-        kept: Option<&SecretText>,
-        others: &[&str],
-        wrong: &mut impl FnMut(&'static str, &str),
+        earlier_password: Option<&SecretText>,
+        related: &[&str],
+        report: &mut impl FnMut(&'static str, &str),
     ) -> SecretText {
-        if let (Some(kept), "", "") = (kept, self.password.expose(), self.repeated.expose()) {
-            return kept.clone();
+        if let (Some(earlier), "", "") =
+            (earlier_password, self.password.expose(), self.repeated.expose())
+        {
+            return earlier.clone();
         }
-        if let Some(weakness) = weakness(self.password.expose(), others) {
-            wrong("password", &weakness);
+        if let Some(problem) = password_problem(self.password.expose(), related) {
+            report("password", &problem);
         } else if self.password != self.repeated {
-            wrong("repeated", "The two passwords differ.");
+            report("repeated", "The two passwords differ.");
         }
         self.password.clone()
     }
 }
 
+/// Validates a required text, and returns it without surrounding spaces.
 fn text(
     field: &'static str,
-    what: &str,
-    typed: &str,
-    wrong: &mut impl FnMut(&'static str, &str),
+    description: &str,
+    value: &str,
+    report: &mut impl FnMut(&'static str, &str),
 ) -> String {
-    let typed = typed.trim();
-    if typed.is_empty() {
-        wrong(field, &format!("Enter {what}."));
-    } else if let Some(problem) = unfit(typed) {
-        wrong(field, &problem);
+    let value = value.trim();
+    if value.is_empty() {
+        report(field, &format!("Enter {description}."));
+    } else if let Some(problem) = text_problem(value) {
+        report(field, &problem);
     }
-    typed.to_owned()
+    value.to_owned()
 }
 
 #[cfg(test)]
@@ -187,27 +197,26 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_taken_as_people_type_it() {
+    fn valid_form_is_accepted() {
         let setup_form = form(|_| {}).check(None).unwrap();
         assert_eq!(
             (setup_form.company.as_str(), setup_form.admin.email.as_str()),
             ("Acme & Söhne", "ada@example.com")
         );
         assert_eq!(
-            setup_form.way,
+            setup_form.method,
             ProvisioningMethod::Code { code: SecretText::new("k7qp m2rx 9tdv".into()) }
         );
         let without =
             form(|it| (it.way, it.edition) = ("without".into(), "ce".into())).check(None).unwrap();
         assert_eq!(
-            without.way,
+            without.method,
             ProvisioningMethod::WithoutCode { edition: EditionChoice::Ce, license: None }
         );
     }
 
     #[test]
-    fn each_mistake_is_named_beside_its_field() {
-        let secret = |text: &str| SecretText::new(text.to_owned());
+    fn each_mistake_names_its_field() {
         for (change, field) in [
             ((|it: &mut Form| it.code = SecretText::new(" - ".into())) as fn(&mut Form), "code"),
             (|it| it.code = SecretText::new("K".repeat(300)), "code"),
@@ -230,13 +239,16 @@ mod tests {
                 "{problems:?}"
             );
         }
-        assert_eq!(Form::default().check(None).unwrap_err().len(), 6, "all of them at once");
-        // The password that was typed before.
-        let kept = secret("another horse altogether");
-        let setup_form =
-            form(|it| (it.password, it.repeated) = Default::default()).check(Some(&kept)).unwrap();
-        assert_eq!(setup_form.admin.password, kept);
-        let changed = form(|_| {}).check(Some(&kept)).unwrap();
-        assert_eq!(changed.admin.password, secret("correct horse battery staple"));
+        assert_eq!(Form::default().check(None).unwrap_err().len(), 6, "all mistakes at once");
+    }
+
+    #[test]
+    fn empty_password_keeps_the_earlier_one() {
+        let earlier = SecretText::new("another horse altogether".to_owned());
+        let submitted = form(|it| (it.password, it.repeated) = Default::default());
+        let setup_form = submitted.check(Some(&earlier)).unwrap();
+        assert_eq!(setup_form.admin.password, earlier);
+        let changed = form(|_| {}).check(Some(&earlier)).unwrap();
+        assert_eq!(changed.admin.password.expose(), "correct horse battery staple");
     }
 }

@@ -1,5 +1,5 @@
-//! Takes connections, over TLS where a certificate is given. Those who dawdle, or come in crowds,
-//! hold up nobody for long.
+//! Accepts connections, over TLS if a certificate is configured. Timeouts and a limit keep slow or
+//! many clients from blocking others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,49 +13,53 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-/// How long a browser may take to shake hands, and to send its headers.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of the TLS handshake, and of a request's headers.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may last: a test of the network takes its time.
-const LONGEST: Duration = Duration::from_mins(11);
+/// Timeout of a whole connection. A network test takes up to ten minutes, the maximum of
+/// `--timeout`.
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(11);
 
-/// How many connections there are at once; more wait to be accepted.
-const CONNECTIONS: usize = 256;
+/// Maximum number of open connections; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 256;
 
-/// After a failed accept (no file descriptors left, say) others get time to close theirs.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Pause after a failed accept, for example without free file descriptors, until other connections
+/// are closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the page for ever.
+/// Serves the page until the future is dropped.
 pub(crate) async fn listen(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    // It is never closed.
-    while let Ok(place) = places.clone().acquire_owned().await {
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // Nobody closes the semaphore, so acquiring does not fail.
+    while let Ok(permit) = connections.clone().acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let (acceptor, router) = (acceptor.clone(), router.clone());
         tokio::spawn(async move {
-            // Whoever breaks off, or takes too long, has gone.
-            tokio::time::timeout(LONGEST, converse(stream, acceptor, router)).await.ok();
-            drop(place);
+            // A client that is too slow is disconnected.
+            let served = serve_connection(stream, acceptor, router);
+            tokio::time::timeout(CONNECTION_TIMEOUT, served).await.ok();
+            drop(permit);
         });
     }
 }
 
-async fn converse(stream: TcpStream, acceptor: Option<TlsAcceptor>, router: Router) {
+async fn serve_connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, router: Router) {
     match acceptor {
-        None => answer(stream, router).await,
+        None => serve_http(stream, router).await,
         Some(acceptor) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-                answer(stream, router).await;
+            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+            if let Ok(Ok(stream)) = handshake.await {
+                serve_http(stream, router).await;
             }
         }
     }
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) {
+async fn serve_http(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
+    http.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).keep_alive(false);
     http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await.ok();
 }

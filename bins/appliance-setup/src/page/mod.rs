@@ -20,20 +20,20 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use self::driver::{Driver, Phase, Reopened, Shown};
+use self::driver::{Driver, FormView, Screen, View};
 use self::listen::listen;
-use self::render::Pages;
+use self::render::{EditionLabels, Pages};
 use self::routes::{Page, router};
 use self::sessions::Sessions;
-use self::tls::Tls;
-use crate::options::{BootstrapArgs, OutputArgs, Service, product};
-use crate::say;
+use self::tls::TlsArgs;
+use crate::options::{BootstrapArgs, OutputArgs, ServiceArgs, product};
+use crate::print_line;
 use crate::status::Status;
 
 #[derive(Args)]
-pub(crate) struct Serve {
-    /// Where the page is. Others in the network reach it on another address than this one, such as
-    /// 0.0.0.0:80.
+pub(crate) struct ServeArgs {
+    /// Address and port of the page. The default accepts connections from this machine only; use
+    /// for example 0.0.0.0:80 to accept them from the network.
     #[arg(
         long,
         env = "APPLIANCE_LISTEN",
@@ -41,44 +41,47 @@ pub(crate) struct Serve {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
-    /// Where the operator signs in once all is done.
+    /// URL of the product, for the sign-in link on the last page.
     #[arg(long, env = "APPLIANCE_PRODUCT_URL", value_name = "URL")]
     product_url: Option<String>,
     #[command(flatten)]
-    tls: Tls,
+    labels: EditionLabels,
     #[command(flatten)]
-    service: Service,
+    tls: TlsArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
     #[command(flatten)]
     output_args: OutputArgs,
     #[command(flatten)]
     bootstrap_args: BootstrapArgs,
 }
 
-/// Serves the page until it is told to end, and installs meanwhile.
-pub(crate) async fn serve(install: Install, asked: &Serve, state: &Path) -> Result<ExitCode> {
+/// Serves the page and installs, until the process is terminated.
+pub(crate) async fn serve(install: Install, args: &ServeArgs, state: &Path) -> Result<ExitCode> {
     if let Step::Done { .. } = install.step() {
-        return say(&Status::of(install.step(), None).text());
+        return print_line(&Status::new(install.step(), None).text());
     }
-    let client = Arc::new(asked.service.client(state)?);
-    let acceptor = asked.tls.acceptor()?;
+    let client = Arc::new(args.service.client(state)?);
+    let acceptor = args.tls.acceptor()?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
-    let listener = TcpListener::bind(asked.listen)
+    let listener = TcpListener::bind(args.listen)
         .await
-        .with_context(|| format!("{} cannot be had", asked.listen))?;
-    let address = listener.local_addr().context("the page has no address")?;
+        .with_context(|| format!("the page cannot be served on {}", args.listen))?;
+    let address = listener.local_addr().context("the address of the page is not known")?;
     let pages = Pages::new(
         install.appliance_id().to_owned(),
         client.service().to_owned(),
-        asked.product_url.clone(),
+        args.product_url.clone(),
+        args.labels.clone(),
     )?;
-    let shown =
-        watch::Sender::new(Shown { phase: Phase::Form(Box::<Reopened>::default()), skew: None });
+    let view =
+        watch::Sender::new(View { screen: Screen::Form(Box::<FormView>::default()), skew: None });
     let (commands, received) = mpsc::channel(4);
     let page = Page {
         sessions: Arc::new(Sessions::new(move |token| {
-            // Where nobody reads standard output any more, whoever looks for it looks there.
+            // If standard output is closed, the operator finds the token on standard error.
             if let Err(error) =
-                say(&format!("Open {scheme}://{address}/ and enter the setup token {token}"))
+                print_line(&format!("Open {scheme}://{address}/ and enter the setup token {token}"))
             {
                 eprintln!("appliance-setup: {error:#}; the setup token is {token}");
             }
@@ -86,20 +89,20 @@ pub(crate) async fn serve(install: Install, asked: &Serve, state: &Path) -> Resu
         pages: Arc::new(pages),
         client: client.clone(),
         commands,
-        shown: shown.subscribe(),
+        view: view.subscribe(),
         is_secure: acceptor.is_some(),
     };
-    let trust = asked.service.trust(state);
-    let product = product(&asked.output_args, Some(&asked.bootstrap_args), &trust, state)?;
+    let trust = args.service.trust(state);
+    let product = product(&args.output_args, Some(&args.bootstrap_args), &trust, state)?;
     let driver =
-        Driver { install, state: state.to_owned(), client, product, commands: received, shown };
-    let mut terminated = signal(SignalKind::terminate()).context("signals cannot be watched")?;
+        Driver { install, state: state.to_owned(), client, product, commands: received, view };
+    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     tokio::select! {
         () = listen(listener, acceptor, router(page)) => Ok(ExitCode::SUCCESS),
         () = driver.run() => Ok(ExitCode::SUCCESS),
         _ = terminated.recv() => Ok(ExitCode::SUCCESS),
         interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("Ctrl-C cannot be watched")?;
+            interrupted.context("Ctrl-C cannot be handled")?;
             Ok(ExitCode::from(130))
         }
     }

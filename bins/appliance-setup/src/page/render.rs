@@ -1,17 +1,18 @@
-//! The pages, out of their templates.
+//! The pages, rendered from their templates.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
+use clap::Args;
 use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde::Serialize;
 
-use super::driver::{At, Done, Progress, Reopened, Shown};
+use super::driver::{DoneView, FormView, ProgressStep, ProgressView, View};
 use super::form::{Problem, Values};
-use crate::status::skew;
+use crate::status::clock_skew_message;
 
 const TEMPLATES: [(&str, &str); 7] = [
     ("layout.html", include_str!("templates/layout.html")),
@@ -29,8 +30,8 @@ pub(crate) const SCRIPT: &str = include_str!("assets/progress.js");
 const HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
-         frame-ancestors 'none'; base-uri 'none'",
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+         form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     ),
     (header::CACHE_CONTROL, "no-store"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -38,35 +39,58 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
-/// What every page has.
-pub(crate) fn guard(headers: &mut HeaderMap) {
+/// Adds the security headers that every response has.
+pub(crate) fn add_security_headers(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 
-/// What the network test said.
+/// Result of the network test.
 #[derive(Serialize)]
-pub(crate) struct Network {
+pub(crate) struct NetworkResult {
     /// `good` or `bad`.
     pub(crate) kind: &'static str,
     pub(crate) text: String,
 }
 
-/// The pages.
+/// Names of the editions to choose from without an install code.
+#[derive(Args, Clone, Serialize)]
+pub(crate) struct EditionLabels {
+    /// Name of the edition with a trial, on the page.
+    #[arg(
+        long,
+        env = "APPLIANCE_TRIAL_EDITION_LABEL",
+        default_value = "Full edition, with a trial of 15 days",
+        value_name = "TEXT"
+    )]
+    trial_edition_label: String,
+    /// Name of the free edition, on the page.
+    #[arg(
+        long,
+        env = "APPLIANCE_FREE_EDITION_LABEL",
+        default_value = "Free edition",
+        value_name = "TEXT"
+    )]
+    free_edition_label: String,
+}
+
 pub(crate) struct Pages {
     templates: Environment<'static>,
     appliance_id: String,
     service: String,
     product_url: Option<String>,
+    labels: EditionLabels,
 }
 
-/// A step, and how it stands.
+/// A step of the progress page.
 #[derive(Serialize)]
-struct Line {
+struct StepLine {
     text: &'static str,
+    /// CSS class.
     state: &'static str,
-    word: &'static str,
+    /// State for screen readers.
+    state_text: &'static str,
 }
 
 impl Pages {
@@ -74,12 +98,15 @@ impl Pages {
         appliance_id: String,
         service: String,
         product_url: Option<String>,
+        labels: EditionLabels,
     ) -> Result<Self> {
         let mut templates = Environment::new();
         for (name, source) in TEMPLATES {
-            templates.add_template(name, source).context("a page cannot be read")?;
+            templates
+                .add_template(name, source)
+                .with_context(|| format!("the template {name} is not valid"))?;
         }
-        Ok(Self { templates, appliance_id, service, product_url })
+        Ok(Self { templates, appliance_id, service, product_url, labels })
     }
 
     fn page(&self, name: &str, status: StatusCode, values: minijinja::Value) -> Response {
@@ -89,10 +116,10 @@ impl Pages {
         match rendered {
             Ok(page) => (status, Html(page)).into_response(),
             Err(error) => {
-                eprintln!("appliance-setup: the page {name} cannot be shown: {error}");
+                eprintln!("appliance-setup: the page {name} cannot be rendered: {error}");
                 (
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "This page cannot be shown; the console says why.",
+                    "This page cannot be displayed. The console shows the error.",
                 )
                     .into_response()
             }
@@ -107,20 +134,21 @@ impl Pages {
     pub(crate) fn form(
         &self,
         csrf: &str,
-        known: &Reopened,
+        view: &FormView,
         values: &Values,
         problems: &[Problem],
-        network: Option<&Network>,
-        ahead: Option<i64>,
+        network: Option<&NetworkResult>,
+        clock_skew: Option<i64>,
     ) -> Response {
         let problem_of: BTreeMap<_, _> =
             problems.iter().map(|it| (it.field, it.text.as_str())).collect();
         let values = context! {
             csrf, problem_of => Serde(&problem_of),
             values => Serde(values), problems => Serde(problems), network => network.map(Serde),
-            skew => ahead.map(skew),
-            may_go_without_code => !known.code_was_entered,
-            password_is_kept => known.password.is_some(),
+            skew => clock_skew.map(clock_skew_message),
+            may_go_without_code => !view.code_was_entered,
+            keeps_password => view.password.is_some(),
+            labels => Serde(&self.labels),
         };
         self.page("form.html", StatusCode::OK, values)
     }
@@ -128,84 +156,87 @@ impl Pages {
     pub(crate) fn progress(
         &self,
         csrf: &str,
-        shown: &Shown,
-        progress: &Progress,
+        view: &View,
+        progress: &ProgressView,
         now: u64,
     ) -> Response {
         let more = context! {
             csrf,
-            headline => if progress.service_error.is_some() { "Waiting" } else { "Installing" },
-            may_change_code => progress.at == At::Redeem && progress.service_error.is_some(),
+            headline => if progress.error.is_some() { "Waiting" } else { "Installing" },
+            may_change_code => progress.step == ProgressStep::Redeem && progress.error.is_some(),
         };
-        let values = context! { ..more, ..steps(shown, progress, now) };
+        let values = context! { ..more, ..steps(view, progress, now) };
         self.page("progress.html", StatusCode::OK, values)
     }
 
-    /// Where another code is typed, while one waits.
+    /// Renders the form for another code, while an installation waits.
     pub(crate) fn code(&self, csrf: &str) -> Response {
         self.page("code.html", StatusCode::OK, context! { csrf })
     }
 
-    /// The part of it that changes; `phase` says to the script whether all of it does.
-    pub(crate) fn steps(&self, shown: &Shown, progress: &Progress, now: u64) -> Response {
-        let mut response = self.page("steps.html", StatusCode::OK, steps(shown, progress, now));
+    /// Renders the part of the progress page that changes. If the header `x-phase` changes, the
+    /// script reloads the whole page.
+    pub(crate) fn steps(&self, view: &View, progress: &ProgressView, now: u64) -> Response {
+        let mut response = self.page("steps.html", StatusCode::OK, steps(view, progress, now));
         let phase = HeaderValue::from_static(phase(progress));
         response.headers_mut().insert("x-phase", phase);
         response
     }
 
-    pub(crate) fn done(&self, done: &Done) -> Response {
-        let Done { tenant_id, edition, license_until } = done;
+    pub(crate) fn done(&self, view: &DoneView) -> Response {
+        let DoneView { tenant_id, edition, license_until } = view;
         let values = context! {
             tenant_id => tenant_id.map(|id| id.to_string()),
-            edition, license_until => license_until.and_then(day),
+            edition, license_until => license_until.and_then(format_date),
             product_url => self.product_url.clone(),
         };
         self.page("done.html", StatusCode::OK, values)
     }
 }
 
-/// The buttons beside the steps differ with it.
-fn phase(progress: &Progress) -> &'static str {
-    match (progress.at, progress.service_error.is_some()) {
-        (At::Redeem, true) => "no-registry",
+/// Returns the value of `x-phase`. The buttons of the progress page depend on it.
+fn phase(progress: &ProgressView) -> &'static str {
+    match (progress.step, progress.error.is_some()) {
+        (ProgressStep::Redeem, true) => "no-registry",
         (_, true) => "stuck",
         (_, false) => "progress",
     }
 }
 
-fn steps(shown: &Shown, progress: &Progress, now: u64) -> minijinja::Value {
-    let line = |at: At, text| {
-        let (state, word) = match at.cmp(&progress.at) {
+fn steps(view: &View, progress: &ProgressView, now: u64) -> minijinja::Value {
+    let line = |step: ProgressStep, text| {
+        let (state, state_text) = match step.cmp(&progress.step) {
             std::cmp::Ordering::Less => ("done", "done"),
-            std::cmp::Ordering::Equal if progress.service_error.is_some() => ("stuck", "not yet"),
-            std::cmp::Ordering::Equal => ("now", "under way"),
-            std::cmp::Ordering::Greater => ("later", "to come"),
+            std::cmp::Ordering::Equal if progress.error.is_some() => {
+                ("failed", "failed, will be retried")
+            }
+            std::cmp::Ordering::Equal => ("current", "in progress"),
+            std::cmp::Ordering::Greater => ("pending", "pending"),
         };
-        Line { text, state, word }
+        StepLine { text, state, state_text }
     };
     let mut lines = Vec::new();
     if progress.has_code {
-        lines.push(line(At::Redeem, "Redeem the install code"));
+        lines.push(line(ProgressStep::Redeem, "Redeem the install code"));
     }
-    lines.push(line(At::Write, "Hand the identity to the product"));
-    lines.push(line(At::Bootstrap, "Start the product"));
-    let retry_in = progress.retry_at.map(|at| in_words(at.saturating_sub(now)));
+    lines.push(line(ProgressStep::Write, "Deliver the identity to the product"));
+    lines.push(line(ProgressStep::Bootstrap, "Set up the product"));
+    let retry_in = progress.retry_at.map(|at| format_wait(at.saturating_sub(now)));
     context! {
-        steps => Serde(&lines), phase => phase(progress), service_error => progress.service_error.clone(), retry_in,
-        skew => shown.skew.map(skew),
+        steps => Serde(&lines), phase => phase(progress), error => progress.error.clone(), retry_in,
+        skew => view.skew.map(clock_skew_message),
     }
 }
 
-/// A day as people read it.
-fn day(seconds: u64) -> Option<String> {
+/// Formats Unix seconds as a date, for example "24 November 2026".
+fn format_date(seconds: u64) -> Option<String> {
     let at = chrono::DateTime::from_timestamp(seconds.try_into().ok()?, 0)?;
     Some(at.format("%-d %B %Y").to_string())
 }
 
-fn in_words(seconds: u64) -> String {
+fn format_wait(seconds: u64) -> String {
     match seconds {
-        0 | 1 => "a second".to_owned(),
+        0 | 1 => "1 second".to_owned(),
         2..=90 => format!("{seconds} seconds"),
         more => format!("{} minutes", more.div_ceil(60)),
     }

@@ -1,4 +1,4 @@
-//! The page's paths.
+//! Routes of the page.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use axum::{Router, middleware};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Command, Phase, Reopened, Shown};
+use super::driver::{Command, FormView, Screen, View};
 use super::form::{Form, Problem, Values};
-use super::render::{Network, Pages, SCRIPT, STYLE, guard};
+use super::render::{NetworkResult, Pages, SCRIPT, STYLE, add_security_headers};
 use super::sessions::{Session, Sessions};
 
 const COOKIE: &str = "appliance-setup";
 
-/// What a wrong token costs.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Delay of the response to a wrong token.
+const WRONG_TOKEN_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub(crate) struct Page {
@@ -32,8 +32,8 @@ pub(crate) struct Page {
     pub(crate) pages: Arc<Pages>,
     pub(crate) client: Arc<Client>,
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) shown: watch::Receiver<Shown>,
-    /// Whether it is served over TLS.
+    pub(crate) view: watch::Receiver<View>,
+    /// True if the page is served over TLS.
     pub(crate) is_secure: bool,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn router(page: Page) -> Router {
         .fallback(|| async { Redirect::to("/") })
         .layer(DefaultBodyLimit::max(64 * 1024))
         .layer(middleware::map_response(async |mut response: Response| {
-            guard(response.headers_mut());
+            add_security_headers(response.headers_mut());
             response
         }))
         .with_state(page)
@@ -69,8 +69,8 @@ impl FromRequestParts<Page> for Session {
         let pairs = cookies
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim().split_once('='));
-        // Another page of this host may have set one of the same name: cookies do not tell ports
-        // apart.
+        // Browsers send a host's cookies to all of its ports, so another site of this host may have
+        // set a cookie of the same name.
         let mut ids = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, id)| id);
         let session = ids.find_map(|id| page.sessions.find(id));
         session.ok_or_else(|| Redirect::to("/"))
@@ -90,18 +90,18 @@ impl OptionalFromRequestParts<Page> for Session {
 
 async fn index(State(page): State<Page>, session: Option<Session>) -> Response {
     let Some(session) = session else { return page.pages.token(None) };
-    let shown = page.shown.borrow().clone();
-    match &shown.phase {
-        Phase::Form(known) => {
+    let view = page.view.borrow().clone();
+    match &view.screen {
+        Screen::Form(form) => {
             let refused =
-                known.refused.iter().map(|text| Problem { field: "code", text: text.clone() });
+                form.refused.iter().map(|text| Problem { field: "code", text: text.clone() });
             let problems: Vec<_> = refused.collect();
-            page.pages.form(&session.csrf, known, &known.values, &problems, None, shown.skew)
+            page.pages.form(&session.csrf, form, &form.values, &problems, None, view.skew)
         }
-        Phase::Progress(progress) => {
-            page.pages.progress(&session.csrf, &shown, progress, SystemClock.now())
+        Screen::Progress(progress) => {
+            page.pages.progress(&session.csrf, &view, progress, SystemClock.now())
         }
-        Phase::Done(done) => page.pages.done(done),
+        Screen::Done(done) => page.pages.done(done),
     }
 }
 
@@ -117,16 +117,16 @@ async fn token(State(page): State<Page>, Posted(form): Posted<TokenForm>) -> Res
             let secure = if page.is_secure { "; Secure" } else { "" };
             let cookie = format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict{secure}");
             let mut response = Redirect::to("/").into_response();
-            // Hexadecimal digits are fit for a header.
+            // Never fails: an id consists of hexadecimal digits.
             if let Ok(cookie) = HeaderValue::from_str(&cookie) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
             }
             response
         }
         Ok(None) => {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(WRONG_TOKEN_DELAY).await;
             page.pages.token(Some(
-                "This is not the token that stands on the console now. Each is good once.",
+                "This is not the token on the console. Each token can be used only once.",
             ))
         }
         Err(error) => failed(&error.to_string()),
@@ -135,22 +135,23 @@ async fn token(State(page): State<Page>, Posted(form): Posted<TokenForm>) -> Res
 
 fn failed(text: &str) -> Response {
     eprintln!("appliance-setup: {text}");
-    (StatusCode::INTERNAL_SERVER_ERROR, "This did not work; the console says why.").into_response()
+    let message = "The request failed. The console shows the error.";
+    (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
 
-/// A form of this page has the session's secret in it.
-fn is_ours(session: &Session, csrf: &str) -> Result<(), Response> {
+/// Checks that a form was served in this session, which protects against cross-site requests.
+fn check_csrf(session: &Session, csrf: &str) -> Result<(), Response> {
     let text =
-        "This form is from another session. Go back, load the page again, and send it once more.";
-    if session.has(csrf) { Ok(()) } else { Err((StatusCode::FORBIDDEN, text).into_response()) }
+        "This form belongs to another session. Go back, reload the page, and submit it again.";
+    if session.has_csrf(csrf) { Ok(()) } else { Err((StatusCode::FORBIDDEN, text).into_response()) }
 }
 
-/// The form, while it is open.
-fn open_form(page: &Page) -> Option<(Box<Reopened>, Option<i64>)> {
-    let shown = page.shown.borrow().clone();
-    match shown.phase {
-        Phase::Form(known) => Some((known, shown.skew)),
-        Phase::Progress(_) | Phase::Done(_) => None,
+/// Returns the form and the clock skew, if the installation waits for the form.
+fn open_form(page: &Page) -> Option<(Box<FormView>, Option<i64>)> {
+    let view = page.view.borrow().clone();
+    match view.screen {
+        Screen::Form(form) => Some((form, view.skew)),
+        Screen::Progress(_) | Screen::Done(_) => None,
     }
 }
 
@@ -159,22 +160,22 @@ async fn install(
     session: Session,
     Posted(form): Posted<Form>,
 ) -> Result<Response, Response> {
-    is_ours(&session, &form.csrf)?;
-    let Some((known, skew)) = open_form(&page) else {
+    check_csrf(&session, &form.csrf)?;
+    let Some((view, skew)) = open_form(&page) else {
         return Ok(Redirect::to("/").into_response());
     };
-    let again = |values: &Values, problems: &[Problem]| {
-        let mut form = page.pages.form(&session.csrf, &known, values, problems, None, skew);
-        *form.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-        form
+    let with_problems = |values: &Values, problems: &[Problem]| {
+        let mut response = page.pages.form(&session.csrf, &view, values, problems, None, skew);
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+        response
     };
-    let setup_form = match form.check(known.password.as_ref()) {
+    let setup_form = match form.check(view.password.as_ref()) {
         Ok(setup_form) => setup_form,
-        Err(problems) => return Ok(again(&form.values(), &problems)),
+        Err(problems) => return Ok(with_problems(&form.values(), &problems)),
     };
-    match send(&page, |answer| Command::Submit(Box::new(setup_form), answer)).await {
+    match send(&page, |reply| Command::Submit(Box::new(setup_form), reply)).await {
         Ok(()) => Ok(Redirect::to("/").into_response()),
-        Err(text) => Ok(again(&form.values(), &[Problem { field: "code", text }])),
+        Err(text) => Ok(with_problems(&form.values(), &[Problem { field: "code", text }])),
     }
 }
 
@@ -183,20 +184,20 @@ async fn network(
     session: Session,
     Posted(form): Posted<Form>,
 ) -> Result<Response, Response> {
-    is_ours(&session, &form.csrf)?;
-    let probed = page.client.probe().await;
-    let Some((known, _)) = open_form(&page) else { return Ok(Redirect::to("/").into_response()) };
+    check_csrf(&session, &form.csrf)?;
+    let probe = page.client.probe().await;
+    let Some((view, _)) = open_form(&page) else { return Ok(Redirect::to("/").into_response()) };
     let service = page.client.service();
-    let network = match probed {
-        Ok(()) => Network {
+    let network = match probe {
+        Ok(()) => NetworkResult {
             kind: "good",
-            text: format!("The license service at {service} answers as it should."),
+            text: format!("The license service at {service} can be reached."),
         },
-        Err(service_error) => Network { kind: "bad", text: service_error.message(service) },
+        Err(service_error) => NetworkResult { kind: "bad", text: service_error.message(service) },
     };
     Ok(page.pages.form(
         &session.csrf,
-        &known,
+        &view,
         &form.values(),
         &[],
         Some(&network),
@@ -213,7 +214,7 @@ struct CodeForm {
 }
 
 async fn another_code(State(page): State<Page>, session: Session) -> Response {
-    let is_waiting = matches!(page.shown.borrow().phase, Phase::Progress(_));
+    let is_waiting = matches!(page.view.borrow().screen, Screen::Progress(_));
     if is_waiting { page.pages.code(&session.csrf) } else { Redirect::to("/").into_response() }
 }
 
@@ -222,10 +223,10 @@ async fn change_code(
     session: Session,
     Posted(form): Posted<CodeForm>,
 ) -> Result<Redirect, Response> {
-    is_ours(&session, &form.csrf)?;
+    check_csrf(&session, &form.csrf)?;
     if form.code.expose().chars().any(char::is_alphanumeric) {
-        // Where the installation went on meanwhile, the page shows that.
-        send(&page, |answer| Command::ChangeCode(form.code, answer)).await.ok();
+        // If the code can no longer be changed, the page shows the progress.
+        send(&page, |reply| Command::ChangeCode(form.code, reply)).await.ok();
     }
     Ok(Redirect::to("/"))
 }
@@ -235,30 +236,30 @@ async fn retry(
     session: Session,
     Posted(form): Posted<CodeForm>,
 ) -> Result<Redirect, Response> {
-    is_ours(&session, &form.csrf)?;
+    check_csrf(&session, &form.csrf)?;
     page.commands.try_send(Command::Retry).ok();
     Ok(Redirect::to("/"))
 }
 
 async fn steps(State(page): State<Page>, session: Option<Session>) -> Response {
-    let shown = page.shown.borrow().clone();
-    match (&shown.phase, session) {
-        (Phase::Progress(progress), Some(_)) => {
-            page.pages.steps(&shown, progress, SystemClock.now())
+    let view = page.view.borrow().clone();
+    match (&view.screen, session) {
+        (Screen::Progress(progress), Some(_)) => {
+            page.pages.steps(&view, progress, SystemClock.now())
         }
-        (Phase::Form(_) | Phase::Progress(_) | Phase::Done(_), _) => {
+        (Screen::Form(_) | Screen::Progress(_) | Screen::Done(_), _) => {
             StatusCode::CONFLICT.into_response()
         }
     }
 }
 
-/// Hands a command to the driver, and waits for what comes of it.
+/// Sends a command to the driver, and waits for its result.
 async fn send(
     page: &Page,
     command: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Command,
 ) -> Result<(), String> {
-    let (answer, answered) = oneshot::channel();
-    let busy = || "The installation is busy with another request. Load the page again.".to_owned();
-    page.commands.try_send(command(answer)).map_err(|_| busy())?;
-    answered.await.map_err(|_| busy())?
+    let (reply, result) = oneshot::channel();
+    let busy = || "The installation is busy with another request. Reload the page.".to_owned();
+    page.commands.try_send(command(reply)).map_err(|_| busy())?;
+    result.await.map_err(|_| busy())?
 }

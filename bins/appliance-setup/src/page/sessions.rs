@@ -1,38 +1,38 @@
-//! Who may set the appliance up: whoever reads its console. A token stands there, is good once, and
-//! opens a session.
+//! Access to the page: anyone who can read the appliance's console may set it up. The console shows
+//! a token that can be used once and opens a session.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::random;
 
-/// Without look-alikes, as in install codes.
+/// Letters and digits of a token, without look-alikes, as in install codes.
 const ALPHABET: &[u8; 30] = b"ABCDEFGHJKMNPQRSTVWXYZ23456789";
 
-/// How many browsers are remembered.
-const BROWSERS: usize = 16;
+/// Maximum number of open sessions; the oldest is closed for a new one.
+const MAX_SESSIONS: usize = 16;
 
 /// An open session.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Session {
     id: String,
-    /// Stands in every form: what another site sends does not have it.
+    /// Secret in every form of the page, which a forged request of another site lacks.
     pub(crate) csrf: String,
 }
 
 struct State {
     token: String,
-    open: Vec<Session>,
+    sessions: Vec<Session>,
 }
 
-/// The token, and the sessions that it opened.
+/// The current token, and the open sessions.
 pub(crate) struct Sessions {
     state: Mutex<State>,
-    /// Tells whoever is at the console.
-    tell: Box<dyn Fn(&str) + Send + Sync>,
+    /// Shows a new token on the console.
+    show_token: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 fn draw_token() -> anyhow::Result<String> {
-    // Of 256 values the last 16 would favour some letters.
+    // The last 16 of 256 values are skipped, because they would favour some letters.
     let bytes = random::<64>()?;
     let letters = bytes
         .iter()
@@ -43,55 +43,57 @@ fn draw_token() -> anyhow::Result<String> {
     Ok(groups.join("-"))
 }
 
-fn draw_id() -> anyhow::Result<String> {
+fn new_id() -> anyhow::Result<String> {
     Ok(uuid::Uuid::from_bytes(random()?).simple().to_string())
 }
 
-fn plain(token: &str) -> String {
+fn normalize(token: &str) -> String {
     token.chars().filter(char::is_ascii_alphanumeric).map(|it| it.to_ascii_uppercase()).collect()
 }
 
-/// Compares without telling by its time how much was right.
+/// Compares in constant time.
 fn is_same(left: &str, right: &str) -> bool {
     left.len() == right.len()
         && left.bytes().zip(right.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 impl Sessions {
-    /// Draws the first token, and tells it.
-    pub(crate) fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> anyhow::Result<Self> {
+    /// Draws the first token, and shows it with `show_token`.
+    pub(crate) fn new(show_token: impl Fn(&str) + Send + Sync + 'static) -> anyhow::Result<Self> {
         let token = draw_token()?;
-        tell(&token);
-        Ok(Self { state: Mutex::new(State { token, open: Vec::new() }), tell: Box::new(tell) })
+        show_token(&token);
+        let state = Mutex::new(State { token, sessions: Vec::new() });
+        Ok(Self { state, show_token: Box::new(show_token) })
     }
 
-    /// Opens a session for the token; the next one takes another. `None` where the token is wrong.
+    /// Opens a session with the token, and replaces the token. Returns the session's id, or `None`
+    /// if the token is wrong.
     pub(crate) fn open(&self, token: &str) -> anyhow::Result<Option<String>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of 30^12 nobody guesses one; whoever tries must not be able to take it from the
-        // operator's hands.
-        if !is_same(&plain(token), &plain(&state.token)) {
+        // A wrong attempt does not replace the token, or anyone could lock the operator out. With
+        // 30^12 tokens, guessing is hopeless.
+        if !is_same(&normalize(token), &normalize(&state.token)) {
             return Ok(None);
         }
         state.token = draw_token()?;
-        (self.tell)(&state.token);
-        let session = Session { id: draw_id()?, csrf: draw_id()? };
+        (self.show_token)(&state.token);
+        let session = Session { id: new_id()?, csrf: new_id()? };
         let id = session.id.clone();
-        let forgotten = (state.open.len() + 1).saturating_sub(BROWSERS);
-        state.open.drain(..forgotten);
-        state.open.push(session);
+        let closed = (state.sessions.len() + 1).saturating_sub(MAX_SESSIONS);
+        state.sessions.drain(..closed);
+        state.sessions.push(session);
         Ok(Some(id))
     }
 
-    /// The session with this id.
+    /// Returns the session with this id.
     pub(crate) fn find(&self, id: &str) -> Option<Session> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.open.iter().find(|session| is_same(&session.id, id)).cloned()
+        state.sessions.iter().find(|session| is_same(&session.id, id)).cloned()
     }
 }
 
 impl Session {
-    pub(crate) fn has(&self, csrf: &str) -> bool {
+    pub(crate) fn has_csrf(&self, csrf: &str) -> bool {
         is_same(&self.csrf, csrf)
     }
 }
@@ -102,43 +104,46 @@ mod tests {
 
     use super::*;
 
-    fn told() -> (Sessions, Arc<Mutex<Vec<String>>>) {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let kept = told.clone();
-        (Sessions::new(move |token| kept.lock().unwrap().push(token.to_owned())).unwrap(), told)
+    /// Returns sessions, and the tokens that they show.
+    fn sessions() -> (Sessions, Arc<Mutex<Vec<String>>>) {
+        let tokens = Arc::new(Mutex::new(Vec::new()));
+        let shown = tokens.clone();
+        let show = move |token: &str| shown.lock().unwrap().push(token.to_owned());
+        (Sessions::new(show).unwrap(), tokens)
     }
 
     #[test]
-    fn a_token_opens_one_session_as_people_type_it() {
-        let (sessions, told) = told();
-        let token = told.lock().unwrap()[0].clone();
+    fn token_opens_one_session() {
+        let (sessions, tokens) = sessions();
+        let token = tokens.lock().unwrap()[0].clone();
         assert_eq!((token.len(), token.matches('-').count()), (14, 2));
         let id = sessions.open(&token.to_lowercase().replace('-', " ")).unwrap().unwrap();
         let session = sessions.find(&id).unwrap();
-        assert!(session.has(&session.csrf) && !session.has("") && !session.has(&id));
+        assert!(session.has_csrf(&session.csrf));
+        assert!(!session.has_csrf("") && !session.has_csrf(&id));
         assert!(sessions.find("").is_none() && sessions.find(&session.csrf).is_none());
-        assert!(sessions.open(&token).unwrap().is_none(), "it is good once");
-        let next = told.lock().unwrap()[1].clone();
+        assert!(sessions.open(&token).unwrap().is_none(), "a token can be used once");
+        let next = tokens.lock().unwrap()[1].clone();
         assert_ne!(next, token);
-        assert!(sessions.open(&next).unwrap().is_some(), "another browser takes the next");
+        assert!(sessions.open(&next).unwrap().is_some(), "the next browser uses the next token");
     }
 
     #[test]
-    fn wrong_tokens_take_nothing_from_whoever_reads_the_console() {
-        let (sessions, told) = told();
+    fn wrong_tokens_change_nothing() {
+        let (sessions, tokens) = sessions();
         for wrong in ["AAAA-AAAA-AAAA", "", "-", "ü", &"A".repeat(100_000)] {
             assert!(sessions.open(wrong).unwrap().is_none());
         }
-        let token = told.lock().unwrap().last().unwrap().clone();
+        let token = tokens.lock().unwrap().last().unwrap().clone();
         assert!(sessions.open(&token).unwrap().is_some());
-        assert_eq!(told.lock().unwrap().len(), 2);
+        assert_eq!(tokens.lock().unwrap().len(), 2);
     }
 
     #[test]
-    fn only_so_many_browsers_are_remembered() {
-        let (sessions, told) = told();
+    fn oldest_session_is_closed() {
+        let (sessions, tokens) = sessions();
         let open = || {
-            let token = told.lock().unwrap().last().unwrap().clone();
+            let token = tokens.lock().unwrap().last().unwrap().clone();
             sessions.open(&token).unwrap().unwrap()
         };
         let first = open();

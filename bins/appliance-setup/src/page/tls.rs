@@ -1,4 +1,4 @@
-//! The certificate that the page is served with, where there is one.
+//! TLS of the page, if a certificate is configured.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 #[derive(Args)]
-pub(crate) struct Tls {
-    /// The page's certificate, and those between it and the authority (PEM).
+pub(crate) struct TlsArgs {
+    /// TLS certificate of the page, followed by the intermediate certificates (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Its private key (PEM).
+    /// Private key of the certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
 
-impl Tls {
-    /// What shakes hands; `None` where the page is plain HTTP.
+impl TlsArgs {
+    /// Returns the TLS acceptor, or `None` if the page is served over plain HTTP.
     pub(crate) fn acceptor(&self) -> Result<Option<TlsAcceptor>> {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
             return Ok(None);
@@ -33,11 +33,11 @@ impl Tls {
             .with_context(|| format!("{} cannot be used", key.display()))?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .context("TLS cannot be used")?
+            .context("TLS cannot be set up")?
             .with_no_client_auth()
             .with_single_cert(chain, key_der)
             .with_context(|| {
-                format!("{} and {} do not belong together", certificate.display(), key.display())
+                format!("{} and {} do not match", certificate.display(), key.display())
             })?;
         Ok(Some(TlsAcceptor::from(Arc::new(config))))
     }
@@ -45,6 +45,6 @@ impl Tls {
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let chain = CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>()?;
-    anyhow::ensure!(!chain.is_empty(), "it has no certificate in PEM");
+    anyhow::ensure!(!chain.is_empty(), "the file contains no PEM certificate");
     Ok(chain)
 }

@@ -1,11 +1,11 @@
-//! From the code in the mail to the product's own database: the local tenant is the registry's.
+//! The bootstrap of the product's own database, with the Secrets of an installation.
 
 use std::process::Output;
-use std::sync::Arc;
 
-use crate::machine::{Machine, printed};
-use crate::served::{Served, serve};
 use serde_json::Value;
+
+use crate::machine::{Machine, assert_success, stderr};
+use crate::test_registry::TestRegistry;
 
 /// Runs the bootstrap with the values of the Secrets as its environment.
 fn bootstrap(machine: &Machine, database: &str) -> Output {
@@ -16,66 +16,63 @@ fn bootstrap(machine: &Machine, database: &str) -> Output {
     }
     let mut command = machine.command(&args);
     for secret in ["appliance-initial-tenant", "appliance-license-seed"] {
-        command.envs(machine.values(secret));
+        command.envs(machine.secret(secret));
     }
     command.output().unwrap()
 }
 
-fn done(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", printed(output));
+/// Checks that the bootstrap succeeded, and returns its output.
+fn result(output: &Output) -> Value {
+    assert_success(output);
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-async fn installed(served: &Served, machine: &Arc<Machine>) {
-    std::fs::write(machine.path("code"), served.mailed_code().await).unwrap();
-    let (machine, url) = (machine.clone(), served.url.clone());
-    let output = tokio::task::spawn_blocking(move || {
-        machine.run(&url, &["--output", machine.path("out").to_str().unwrap(), "--tries", "3"])
-    });
-    let output = output.await.unwrap();
-    assert!(output.status.success(), "{}", printed(&output));
+fn product_database(machine: &Machine) -> String {
+    format!("sqlite:{}", machine.file("product.db"))
 }
 
+/// Registers a tenant, and returns its id and its installed machine.
+async fn installed_machine(registry: &TestRegistry, edition: &str) -> (String, Machine) {
+    let tenant = registry.register(edition).await.to_string();
+    let machine = Machine::new();
+    let code = registry.mailed_code().await;
+    assert_success(&tokio::task::block_in_place(|| machine.install(&registry.url, &code)));
+    (tenant, machine)
+}
+
+/// R-bootstrap-1, R-bootstrap-2.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_licensed_appliance_is_its_tenant_in_its_own_database_and_refuses_another() {
-    let served = serve().await;
-    let tenant = served.register("pro").await.to_string();
-    let machine = Arc::new(Machine::new());
-    installed(&served, &machine).await;
-    let database = format!("sqlite:{}", machine.path("product.db").display());
-    let first = done(&bootstrap(&machine, &database));
+async fn database_belongs_to_the_registrys_tenant() {
+    let registry = TestRegistry::start().await;
+    let (tenant, machine) = installed_machine(&registry, "pro").await;
+    let database = product_database(&machine);
+    let first = result(&bootstrap(&machine, &database));
     assert_eq!(
         (first["tenant_id"].as_str(), &first["tenant_is_new"]),
         (Some(tenant.as_str()), &true.into())
     );
     assert_eq!((&first["tier"], &first["trial_started_at"]), (&"pro".into(), &Value::Null));
-    assert!(first["because"].as_str().unwrap().starts_with("a license holds until"), "{first}");
-    let again = done(&bootstrap(&machine, &database));
+    let reason = first["because"].as_str().unwrap();
+    assert!(reason.starts_with("the license is valid until"), "{first}");
+    let again = result(&bootstrap(&machine, &database));
     assert_eq!(
         (&again["tenant_id"], &again["tenant_is_new"]),
         (&first["tenant_id"], &false.into())
     );
-    // Another customer's appliance, on this one's database.
-    served.register("pro").await;
-    let other = Arc::new(Machine::new());
-    installed(&served, &other).await;
+    // The bootstrap of another tenant's appliance is refused.
+    let (_, other) = installed_machine(&registry, "pro").await;
     let refused = bootstrap(&other, &database);
     assert_eq!(refused.status.code(), Some(3));
-    assert!(
-        printed(&refused).contains(&format!("this database is tenant {tenant}'s")),
-        "{}",
-        printed(&refused)
-    );
+    let expected = format!("This database belongs to tenant {tenant}");
+    assert!(stderr(&refused).contains(&expected), "{}", stderr(&refused));
 }
 
+/// R-bootstrap-4, R-bootstrap-5.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_essentials_appliance_has_neither_token_nor_trial() {
-    let served = serve().await;
-    let tenant = served.register("essentials").await.to_string();
-    let machine = Arc::new(Machine::new());
-    installed(&served, &machine).await;
-    let database = format!("sqlite:{}", machine.path("product.db").display());
-    let first = done(&bootstrap(&machine, &database));
+async fn essentials_has_no_license_and_no_trial() {
+    let registry = TestRegistry::start().await;
+    let (tenant, machine) = installed_machine(&registry, "essentials").await;
+    let first = result(&bootstrap(&machine, &product_database(&machine)));
     assert_eq!(
         (first["tenant_id"].as_str(), &first["tier"]),
         (Some(tenant.as_str()), &"essentials".into())
@@ -84,21 +81,18 @@ async fn an_essentials_appliance_has_neither_token_nor_trial() {
 }
 
 #[test]
-fn without_the_secrets_nothing_is_made_up_and_damage_is_named() {
+fn incomplete_secrets_create_no_tenant() {
     let machine = Machine::new();
-    let database = format!("sqlite:{}", machine.path("product.db").display());
+    let database = product_database(&machine);
     let args = ["bootstrap", "--json", "--database", &database];
-    assert_eq!(done(&machine.setup(&args))["tenant_id"], Value::Null);
+    assert_eq!(result(&machine.setup(&args))["tenant_id"], Value::Null);
     for (values, expected) in [
-        (vec![("EDITION_CHOICE", "ee"), ("INSTALL_EDITION", "pro")], "no tenant is made up"),
+        (vec![("EDITION_CHOICE", "ee"), ("INSTALL_EDITION", "pro")], "No tenant was created"),
         (vec![("EDITION_CHOICE", "pro")], "EDITION_CHOICE must be"),
         (vec![("INITIAL_TENANT_NAME", "Acme")], "INITIAL_ADMIN_PASSWORD is missing"),
     ] {
         let output = machine.command(&args).envs(values).output().unwrap();
-        assert!(
-            !output.status.success() && printed(&output).contains(expected),
-            "{}",
-            printed(&output)
-        );
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     }
 }

@@ -1,6 +1,8 @@
-//! The program, on a machine of its own.
+//! A machine at its first boot, on which a test runs the program.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -11,82 +13,101 @@ use serde_json::Value;
 pub(crate) const CODE: &str = "K7QP-M2RX-9TDV";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// A machine at its first boot.
+/// Environment variables that would change what the program does.
+const VARIABLES: [&str; 10] = [
+    "REGISTRY_URL",
+    "ALGA_LICENSE_SERVICE_URL",
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
+/// A machine in a temporary folder, with a code, a configuration file, and a folder for Secrets.
 pub(crate) struct Machine {
     pub(crate) folder: tempfile::TempDir,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file =
-            |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
-        file("machine-id", "0123456789abcdef0123456789abcdef\n");
-        file("code", &format!("{CODE}\n"));
-        file("password", PASSWORD);
-        let password = folder.path().join("password");
-        file(
-            "answers.toml",
-            &format!(
-                "company = 'Acme'\nfirst_name = 'Ada'\nlast_name = 'Lovelace'\nemail = 'ada@example.com'\npassword_file = '{}'\n",
-                password.display()
-            ),
+        let machine = Self { folder: tempfile::tempdir().unwrap() };
+        machine.write("machine-id", "0123456789abcdef0123456789abcdef\n");
+        machine.write("code", &format!("{CODE}\n"));
+        machine.write("password", PASSWORD);
+        let config = format!(
+            "company = 'Acme'\nfirst_name = 'Ada'\nlast_name = 'Lovelace'\n\
+             email = 'ada@example.com'\npassword_file = '{}'\n",
+            machine.file("password")
         );
-        std::fs::create_dir(folder.path().join("out")).unwrap();
-        Self { folder }
+        machine.write("config.toml", &config);
+        std::fs::create_dir(machine.path("out")).unwrap();
+        machine
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn setup(&self, args: &[&str]) -> Output {
+    /// Returns the path of a file as an argument.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    /// Writes an executable shell script, and returns its path as an argument.
+    pub(crate) fn write_script(&self, name: &str, script: &str) -> String {
+        self.write(name, &format!("#!/bin/sh\n{script}\n"));
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.path(name), executable).unwrap();
+        self.file(name)
+    }
+
+    pub(crate) fn setup<Arg: AsRef<OsStr>>(&self, args: &[Arg]) -> Output {
         self.command(args).output().unwrap()
     }
 
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command<Arg: AsRef<OsStr>>(&self, args: &[Arg]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_appliance-setup"));
         command
             .arg("--state")
             .arg(self.path("state"))
             .arg("--machine-id")
             .arg(self.path("machine-id"));
-        for name in [
-            "REGISTRY_URL",
-            "ALGA_LICENSE_SERVICE_URL",
-            "http_proxy",
-            "HTTP_PROXY",
-            "https_proxy",
-            "HTTPS_PROXY",
-            "all_proxy",
-            "ALL_PROXY",
-            "no_proxy",
-            "NO_PROXY",
-        ] {
+        for name in VARIABLES {
             command.env_remove(name);
         }
         command.args(args);
         command
     }
 
-    /// `run` with a fresh code.
-    pub(crate) fn run(&self, url: &str, more: &[&str]) -> Output {
-        let (code, config) = (self.path("code"), self.path("answers.toml"));
-        let args = [
-            "run",
-            "--code",
-            code.to_str().unwrap(),
-            "--config",
-            config.to_str().unwrap(),
-            "--registry-url",
-            url,
-        ];
-        self.setup(&[&args[..], more].concat())
+    /// Returns the arguments of `run` with the code, the configuration file, and more options.
+    pub(crate) fn run_args(&self, url: &str, more: &[&str]) -> Vec<String> {
+        let (code, config) = (self.file("code"), self.file("config.toml"));
+        let args = ["run", "--code", &code, "--config", &config, "--registry-url", url];
+        args.iter().chain(more).map(|&arg| arg.to_owned()).collect()
     }
 
-    /// The values of a Secret that was left as a file.
-    pub(crate) fn values(&self, secret: &str) -> BTreeMap<String, String> {
-        let manifest = std::fs::read(self.path("out").join(format!("{secret}.json"))).unwrap();
+    /// Runs `run` with the code, the configuration file, and more options.
+    pub(crate) fn run(&self, url: &str, more: &[&str]) -> Output {
+        self.setup(&self.run_args(url, more))
+    }
+
+    /// Installs with this code, in at most five attempts, and writes the Secrets to files.
+    pub(crate) fn install(&self, url: &str, code: &str) -> Output {
+        self.write("code", code);
+        self.run(url, &["--output", &self.file("out"), "--tries", "5"])
+    }
+
+    /// Returns the values of a Secret that was written to a file.
+    pub(crate) fn secret(&self, name: &str) -> BTreeMap<String, String> {
+        let manifest = std::fs::read(self.path("out").join(format!("{name}.json"))).unwrap();
         let manifest: Value = serde_json::from_slice(&manifest).unwrap();
         let decode = |value: &Value| {
             let bytes = BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
@@ -100,11 +121,23 @@ impl Machine {
             .collect()
     }
 
+    /// Returns one value of a Secret, if it is present.
+    pub(crate) fn secret_value(&self, name: &str, key: &str) -> Option<String> {
+        self.secret(name).remove(key)
+    }
+
     pub(crate) fn status(&self) -> Value {
         serde_json::from_slice(&self.setup(&["status", "--json"]).stdout).unwrap()
     }
 }
 
-pub(crate) fn printed(output: &Output) -> String {
+/// Returns what a program wrote to standard error.
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Checks that a program succeeded.
+#[track_caller]
+pub(crate) fn assert_success(output: &Output) {
+    assert!(output.status.success(), "{}", stderr(output));
 }

@@ -1,17 +1,21 @@
-//! `appliance-setup`, the program, on machines of the tests' own, and against registries that
-//! serve.
+//! Tests of the program `appliance-setup`, on temporary machines, and against registries in the
+//! tests' own process.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod agent;
-mod between;
 mod bootstrap;
 mod browser;
-mod bundle;
+mod end_to_end;
+mod fake_registry;
 mod faults;
+mod faulty_proxy;
+mod fleet;
+mod kubectl;
 mod machine;
 mod offline;
 mod page;
-mod registry;
 mod run;
-mod served;
+mod support_bundle;
+mod test_registry;
+mod wait;

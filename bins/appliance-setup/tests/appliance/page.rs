@@ -1,83 +1,108 @@
-//! The first-boot page over HTTP, without a browser: who may see it, what it keeps, and where it
-//! goes on.
+//! The first-boot page over HTTP, without a browser.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
-use crate::machine::{CODE, Machine, PASSWORD};
-use crate::run::{TENANT, identity, registry};
+use crate::fake_registry::{FakeRegistry, TENANT, expired_code, identity};
+use crate::machine::{CODE, Machine, PASSWORD, assert_success, stderr};
+use crate::wait::wait_for;
 
-/// A page that is being served.
+/// URL at which nothing listens.
+pub(crate) const NOTHING: &str = "http://127.0.0.1:1";
+
+/// Text of the last page, after an installation with a code.
+const INSTALLED: &str = "This appliance is bound to its tenant.";
+
+/// A process that serves the page.
 pub(crate) struct Page {
-    child: Child,
-    lines: BufReader<ChildStdout>,
+    process: Child,
+    console: BufReader<ChildStdout>,
     pub(crate) address: String,
     pub(crate) token: String,
 }
 
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Status line and headers, in lower case.
+    head: String,
+    pub(crate) body: String,
+}
+
 impl Page {
     pub(crate) fn serve(machine: &Machine, service: &str, more: &[&str]) -> Self {
+        Self::serve_with(machine, service, more, &[])
+    }
+
+    /// Serves the page with these environment variables.
+    pub(crate) fn serve_with(
+        machine: &Machine,
+        service: &str,
+        more: &[&str],
+        environment: &[(String, String)],
+    ) -> Self {
         let args =
             ["serve", "--listen", "127.0.0.1:0", "--registry-url", service, "--timeout", "2"];
         let mut command = machine.command(&[&args[..], more].concat());
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut page = Self { child, lines, address: String::new(), token: String::new() };
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let console = BufReader::new(process.stdout.take().unwrap());
+        let mut page = Self { process, console, address: String::new(), token: String::new() };
         page.read_token();
         page
     }
 
-    /// Into files.
+    /// Serves the page of an installation that writes the Secrets to files.
     fn with_files(machine: &Machine, service: &str) -> Self {
-        Self::serve(machine, service, &["--output", machine.path("out").to_str().unwrap()])
+        Self::serve(machine, service, &["--output", &machine.file("out")])
     }
 
-    /// The next token on the console.
+    /// Reads the next token from the console.
     pub(crate) fn read_token(&mut self) {
         let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
+        self.console.read_line(&mut line).unwrap();
         let address = line.split_once("://").and_then(|(_, rest)| rest.split_once('/')).unwrap().0;
         self.address = address.to_owned();
         self.token = line.split_whitespace().last().unwrap().to_owned();
     }
 
-    fn send(&self, request: &str) -> Answer {
+    fn send(&self, request: &str) -> Response {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
     }
 
-    fn get(&self, path: &str, cookie: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str, cookie: &str) -> Response {
         self.send(&format!(
             "GET {path} HTTP/1.1\r\nhost: setup\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
         ))
     }
 
-    fn post(&self, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) fn post(&self, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Response {
         let encode =
             |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
         let body: Vec<_> =
             fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
         let body = body.join("&");
         self.send(&format!(
-            "POST {path} HTTP/1.1\r\nhost: setup\r\ncookie: {cookie}\r\nconnection: close\r\ncontent-length: {}\r\n\
-             content-type: application/x-www-form-urlencoded\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: setup\r\ncookie: {cookie}\r\nconnection: close\r\n\
+             content-length: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n\r\n{body}",
             body.len()
         ))
     }
 
-    /// Opens a session: its cookie, and what its forms carry.
-    fn sign_in(&self) -> (String, String) {
-        let answer = self.post("/token", "", &[("token", &self.token)]);
-        let cookie =
-            answer.head.split_once("set-cookie: ").unwrap().1.split(';').next().unwrap().to_owned();
+    /// Opens a session with the token. Returns its cookie, and the CSRF secret of its forms, which
+    /// is empty if no form is shown.
+    pub(crate) fn sign_in(&self) -> (String, String) {
+        let response = self.post("/token", "", &[("token", &self.token)]);
+        let (_, cookie) = response.head.split_once("set-cookie: ").unwrap();
+        let cookie = cookie.split(';').next().unwrap().to_owned();
         let form = self.get("/", &cookie).body;
         let csrf = form
             .split_once("name=\"csrf\" value=\"")
@@ -85,31 +110,28 @@ impl Page {
         (cookie, csrf.unwrap_or_default())
     }
 
-    fn until(&self, cookie: &str, expected: &str) -> String {
-        for _ in 0..200 {
-            let body = self.get("/", cookie).body;
-            if body.contains(expected) {
-                return body;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("{expected}: {}", self.get("/", cookie).body)
+    /// Submits the form, which must be accepted.
+    pub(crate) fn install(&self, cookie: &str, fields: &[(&str, &str)]) {
+        assert_eq!(self.post("/install", cookie, fields).status, 303);
+    }
+
+    /// Waits until the page contains this text, and returns it.
+    pub(crate) fn wait_for_text(&self, cookie: &str, text: &str) -> String {
+        wait_for(text, || Some(self.get("/", cookie).body).filter(|body| body.contains(text)))
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.child.kill().and_then(|()| self.child.wait()).ok();
+        self.process.kill().and_then(|()| self.process.wait()).ok();
     }
 }
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-fn form<'a>(csrf: &'a str, change: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
+/// Returns the fields of a valid form, with changes.
+pub(crate) fn form<'a>(
+    csrf: &'a str,
+    changes: &[(&'static str, &'a str)],
+) -> Vec<(&'static str, &'a str)> {
     let mut fields = vec![
         ("csrf", csrf),
         ("way", "code"),
@@ -121,53 +143,48 @@ fn form<'a>(csrf: &'a str, change: &[(&'static str, &'a str)]) -> Vec<(&'static 
         ("password", PASSWORD),
         ("repeated", PASSWORD),
     ];
-    for (name, value) in change {
-        fields.retain(|(known, _)| known != name);
+    for (name, value) in changes {
+        fields.retain(|(field, _)| field != name);
         fields.push((name, value));
     }
     fields
 }
 
 #[test]
-fn whoever_does_not_read_the_console_sees_and_changes_nothing() {
+fn page_requires_a_session() {
     let machine = Machine::new();
-    let mut page = Page::with_files(&machine, "http://127.0.0.1:1");
+    let mut page = Page::with_files(&machine, NOTHING);
     for cookie in [
         "",
         "appliance-setup=",
         "appliance-setup=00000000000000000000000000000000",
         "other=x; appliance-setup=1",
     ] {
-        let answer = page.get("/", cookie);
-        assert!(
-            answer.status == 200
-                && answer.body.contains("Setup token")
-                && !answer.body.contains("csrf")
-        );
+        let response = page.get("/", cookie);
+        assert_eq!(response.status, 200);
+        assert!(response.body.contains("Setup token") && !response.body.contains("csrf"));
         for path in ["/install", "/network", "/code", "/retry"] {
-            let answer = page.post(path, cookie, &form("", &[]));
-            assert_eq!((answer.status, answer.head.contains("location: /")), (303, true), "{path}");
+            let response = page.post(path, cookie, &form("", &[]));
+            assert_eq!(response.status, 303, "{path}");
+            assert!(response.head.contains("location: /"), "{path}");
         }
         assert_eq!(page.get("/steps", cookie).status, 409);
     }
     let wrong = page.post("/token", "", &[("token", "AAAA-AAAA-AAAA")]);
-    assert!(
-        wrong.status == 403
-            && wrong.body.contains("not the token")
-            && !wrong.head.contains("set-cookie")
-    );
+    assert_eq!(wrong.status, 403);
+    assert!(wrong.body.contains("not the token") && !wrong.head.contains("set-cookie"));
     assert_eq!(machine.status()["step"], "collect");
 
-    let answer = page.post("/token", "", &[("token", &page.token)]);
-    assert!(answer.head.contains("httponly; samesite=strict"), "{}", answer.head);
-    assert_eq!(page.post("/token", "", &[("token", &page.token)]).status, 403, "it is good once");
+    let response = page.post("/token", "", &[("token", &page.token)]);
+    assert!(response.head.contains("httponly; samesite=strict"), "{}", response.head);
+    let again = page.post("/token", "", &[("token", &page.token)]);
+    assert_eq!(again.status, 403, "a token can be used once");
     page.read_token();
     let (cookie, csrf) = page.sign_in();
     assert!(!csrf.is_empty());
-    // Another page of this host has a cookie of the same name.
+    // Another site of this host may have set a cookie of the same name.
     let both = format!("appliance-setup=another; {cookie}");
     assert!(page.get("/", &both).body.contains("Your details"));
-    // A form of another site does not have what ours have.
     for csrf in ["", "00000000000000000000000000000000"] {
         assert_eq!(page.post("/install", &cookie, &form(csrf, &[])).status, 403);
     }
@@ -175,12 +192,12 @@ fn whoever_does_not_read_the_console_sees_and_changes_nothing() {
 }
 
 #[test]
-fn every_page_guards_itself_and_an_unknown_path_leads_back() {
+fn every_response_has_security_headers() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, "http://127.0.0.1:1");
+    let page = Page::with_files(&machine, NOTHING);
     let (cookie, _) = page.sign_in();
     for path in ["/", "/style.css", "/progress.js", "/steps", "/nowhere"] {
-        let answer = page.get(path, &cookie);
+        let response = page.get(path, &cookie);
         for header in [
             "content-security-policy: default-src 'none'",
             "cache-control: no-store",
@@ -188,190 +205,163 @@ fn every_page_guards_itself_and_an_unknown_path_leads_back() {
             "referrer-policy: no-referrer",
             "x-frame-options: deny",
         ] {
-            assert!(answer.head.contains(header), "{path} {header}: {}", answer.head);
+            assert!(response.head.contains(header), "{path} {header}: {}", response.head);
         }
     }
-    assert_eq!(page.get("/nowhere", &cookie).status, 303);
+}
+
+#[test]
+fn unusable_requests_are_rejected() {
+    let machine = Machine::new();
+    let page = Page::with_files(&machine, NOTHING);
+    let (cookie, _) = page.sign_in();
+    assert_eq!(page.get("/nowhere", &cookie).status, 303, "an unknown path leads to the page");
     let large = "a".repeat(100_000);
     assert_eq!(page.post("/install", &cookie, &[("company", &large)]).status, 413);
     assert_eq!(page.post("/install", &cookie, &[]).status, 403);
 }
 
 #[test]
-fn a_mistake_loses_nothing_and_what_was_typed_is_text() {
+fn invalid_form_keeps_its_values() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, "http://127.0.0.1:1");
+    let page = Page::with_files(&machine, NOTHING);
     let (cookie, csrf) = page.sign_in();
-    let typed = [("company", "<script>alert(1)</script>"), ("email", "ada"), ("password", "short")];
-    let answer = page.post("/install", &cookie, &form(&csrf, &typed));
-    assert_eq!(answer.status, 422);
-    assert!(
-        answer.body.contains("&lt;script&gt;alert(1)") && !answer.body.contains("<script>alert"),
-        "{}",
-        answer.body
-    );
+    let changes =
+        [("company", "<script>alert(1)</script>"), ("email", "ada"), ("password", "short")];
+    let response = page.post("/install", &cookie, &form(&csrf, &changes));
+    assert_eq!(response.status, 422);
     for expected in [
+        "&lt;script&gt;alert(1)",
         "value=\"ada\"",
         "value=\"Lovelace\"",
         CODE,
         "not an e-mail address",
-        "12 characters at least",
+        "at least 12 characters",
     ] {
-        assert!(answer.body.contains(expected), "{expected}: {}", answer.body);
+        assert!(response.body.contains(expected), "{expected}: {}", response.body);
     }
-    assert!(!answer.body.contains(PASSWORD) && !answer.body.contains("value=\"short\""));
+    for unexpected in ["<script>alert", PASSWORD, "value=\"short\""] {
+        assert!(!response.body.contains(unexpected), "{unexpected}: {}", response.body);
+    }
     assert_eq!(machine.status()["step"], "collect");
     let network = page.post("/network", &cookie, &form(&csrf, &[]));
-    assert!(
-        network.status == 200 && network.body.contains("it refused the connection"),
-        "{}",
-        network.body
-    );
-    assert!(network.body.contains("value=\"Lovelace\"") && !network.body.contains(PASSWORD));
+    assert_eq!(network.status, 200);
+    for expected in ["it refused the connection", "value=\"Lovelace\""] {
+        assert!(network.body.contains(expected), "{expected}: {}", network.body);
+    }
+    assert!(!network.body.contains(PASSWORD));
 }
 
+/// R-messages-1.
 #[test]
-fn a_refused_code_is_corrected_alone_and_the_installation_is_shown_done() {
+fn refused_code_can_be_corrected() {
     let machine = Machine::new();
-    let problem =
-        r#"{"error":"Install code has expired. Request a fresh one.","code":"expired_claim_code"}"#;
-    let (url, requests) = registry(&[("410 Gone", problem.to_owned()), ("200 OK", identity())]);
-    let page = Page::with_files(&machine, &url);
+    let registry = FakeRegistry::start(&[("410 Gone", expired_code()), ("200 OK", identity())]);
+    let page = Page::with_files(&machine, &registry.url);
     let (cookie, csrf) = page.sign_in();
-    assert_eq!(page.post("/install", &cookie, &form(&csrf, &[])).status, 303);
-    let reopened = page.until(&cookie, "Install code has expired.");
+    page.install(&cookie, &form(&csrf, &[]));
+    let reopened = page.wait_for_text(&cookie, "Install code has expired.");
     assert!(reopened.contains("value=\"Lovelace\"") && !reopened.contains(PASSWORD));
-    assert!(
-        !reopened.contains("without a code"),
-        "a code was setup_form: there is no other way any more"
-    );
-    let without =
-        page.post("/install", &cookie, &form(&csrf, &[("way", "without"), ("edition", "ce")]));
-    assert!(
-        without.status == 422 && without.body.contains("waits for its tenant"),
-        "{}",
-        without.body
-    );
-    let again = form(&csrf, &[("code", "WCD6-ERRE-QGRG"), ("password", ""), ("repeated", "")]);
-    assert_eq!(page.post("/install", &cookie, &again).status, 303);
-    let done = page.until(&cookie, "This appliance is bound to its tenant.");
+    assert!(!reopened.contains("Without a code"), "an entered code excludes this choice");
+    let changes = [("way", "without"), ("edition", "ce")];
+    let without_code = page.post("/install", &cookie, &form(&csrf, &changes));
+    assert_eq!(without_code.status, 422);
+    assert!(without_code.body.contains("waits for its tenant"), "{}", without_code.body);
+    let changes = [("code", "WCD6-ERRE-QGRG"), ("password", ""), ("repeated", "")];
+    page.install(&cookie, &form(&csrf, &changes));
+    let done = page.wait_for_text(&cookie, INSTALLED);
     assert!(done.contains(TENANT), "{done}");
-    assert_eq!(machine.values("appliance-initial-tenant")["INITIAL_ADMIN_PASSWORD"], PASSWORD);
-    assert!(requests.lock().unwrap()[1].contains("WCD6-ERRE-QGRG"));
+    let password = machine.secret_value("appliance-initial-tenant", "INITIAL_ADMIN_PASSWORD");
+    assert_eq!(password.as_deref(), Some(PASSWORD));
+    assert!(registry.requests()[1].contains("WCD6-ERRE-QGRG"));
 }
 
+/// R-messages-2.
 #[test]
-fn trouble_is_shown_with_its_next_try_and_another_code_may_take_its_place() {
+fn waiting_code_can_be_replaced() {
     let machine = Machine::new();
-    let (url, requests) = registry(&[
+    let registry = FakeRegistry::start(&[
         ("500 Oh", "{}".to_owned()),
         ("500 Oh", "{}".to_owned()),
         ("200 OK", identity()),
     ]);
-    let page = Page::with_files(&machine, &url);
+    let page = Page::with_files(&machine, &registry.url);
     let (cookie, csrf) = page.sign_in();
-    assert_eq!(page.post("/install", &cookie, &form(&csrf, &[])).status, 303);
-    let stuck = page.until(&cookie, "it failed (status 500)");
-    assert!(
-        stuck.contains("The next try is in") && stuck.contains("Enter another code"),
-        "{stuck}"
-    );
-    assert_eq!(page.get("/", &cookie).status, 200);
+    page.install(&cookie, &form(&csrf, &[]));
+    let waiting = page.wait_for_text(&cookie, "it failed (status 500)");
+    for expected in ["Next attempt in", "Enter another code", "Try again now"] {
+        assert!(waiting.contains(expected), "{expected}: {waiting}");
+    }
     let steps = page.get("/steps", &cookie);
-    assert!(
-        steps.head.contains("x-phase: no-registry")
-            && steps.body.contains("Redeem the install code")
-    );
-    assert!(page.get("/code", &cookie).body.contains("It takes the place of the one that waits"));
-    // Its next try would be in seconds, and is now.
-    assert_eq!(
-        page.post("/code", &cookie, &[("csrf", &csrf), ("code", "WCD6-ERRE-QGRG")]).status,
-        303
-    );
-    page.until(&cookie, "The next try is in");
+    assert!(steps.head.contains("x-phase: no-registry"), "{}", steps.head);
+    assert!(steps.body.contains("Redeem the install code"), "{}", steps.body);
+    assert!(page.get("/code", &cookie).body.contains("replaces the one that is waiting"));
+    // Another code and a retry do not wait for the next attempt.
+    let fields = [("csrf", csrf.as_str()), ("code", "WCD6-ERRE-QGRG")];
+    assert_eq!(page.post("/code", &cookie, &fields).status, 303);
+    page.wait_for_text(&cookie, "Next attempt in");
     assert_eq!(page.post("/retry", &cookie, &[("csrf", &csrf)]).status, 303);
-    page.until(&cookie, "This appliance is bound to its tenant.");
-    let codes: Vec<_> =
-        requests.lock().unwrap().iter().map(|it| it.contains("WCD6-ERRE-QGRG")).collect();
+    page.wait_for_text(&cookie, INSTALLED);
+    let requests = registry.requests();
+    let codes: Vec<_> = requests.iter().map(|it| it.contains("WCD6-ERRE-QGRG")).collect();
     assert_eq!(codes, [false, true, true]);
 }
 
 #[test]
-fn a_page_that_is_killed_goes_on_where_it_was_and_only_one_installs() {
+fn killed_page_resumes_the_installation() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, "http://127.0.0.1:1");
+    let page = Page::with_files(&machine, NOTHING);
     let (cookie, csrf) = page.sign_in();
-    page.post("/install", &cookie, &form(&csrf, &[]));
-    page.until(&cookie, "it refused the connection");
-    let second = machine.setup(&["run", "--registry-url", "http://127.0.0.1:1"]);
-    assert!(crate::machine::printed(&second).contains("another appliance-setup works"));
+    page.install(&cookie, &form(&csrf, &[]));
+    page.wait_for_text(&cookie, "it refused the connection");
+    let second = machine.setup(&["run", "--registry-url", NOTHING]);
+    let expected = "Another appliance-setup process is using";
+    assert!(stderr(&second).contains(expected), "{}", stderr(&second));
     drop(page);
-    let (url, _) = registry(&[("200 OK", identity())]);
-    let page = Page::with_files(&machine, &url);
-    page.until(&page.sign_in().0, "This appliance is bound to its tenant.");
+    let registry = FakeRegistry::with_identity();
+    let page = Page::with_files(&machine, &registry.url);
+    page.wait_for_text(&page.sign_in().0, INSTALLED);
 }
 
 #[test]
-fn over_tls_the_page_has_the_certificate_that_was_given() {
+fn page_is_served_over_tls() {
     let machine = Machine::new();
     let certificate = throwaway_servers::Certificate::make().unwrap();
-    let [chain, key, ca] = ["chain.pem", "key.pem", "ca.pem"]
-        .map(|name| machine.path(name).to_str().unwrap().to_owned());
-    std::fs::write(&chain, certificate.chain_pem).unwrap();
-    std::fs::write(&key, certificate.key_pem).unwrap();
-    std::fs::write(&ca, certificate.ca_pem).unwrap();
-    let out = machine.path("out").to_str().unwrap().to_owned();
-    let with = |chain: &str, key: &str| {
-        [
-            "serve",
-            "--registry-url",
-            "http://127.0.0.1:1",
-            "--output",
-            &out,
-            "--tls-cert",
-            chain,
-            "--tls-key",
-            key,
-        ]
-        .map(str::to_owned)
-    };
-    let refused = machine.setup(&with(&key, &chain).each_ref().map(String::as_str));
-    assert!(
-        crate::machine::printed(&refused).contains("key.pem cannot be used"),
-        "{}",
-        crate::machine::printed(&refused)
-    );
-    let page = Page::serve(
-        &machine,
-        "http://127.0.0.1:1",
-        &["--output", &out, "--tls-cert", &chain, "--tls-key", &key],
-    );
-    // Somebody who connects and says nothing holds up nobody.
-    let _dawdling = TcpStream::connect(&page.address).unwrap();
-    // The program itself is the client: a page is no registry, and leads away.
+    machine.write("chain.pem", &certificate.chain_pem);
+    machine.write("key.pem", &certificate.key_pem);
+    machine.write("ca.pem", &certificate.ca_pem);
+    let [chain, key, ca, out] =
+        ["chain.pem", "key.pem", "ca.pem", "out"].map(|name| machine.file(name));
+    let swapped = ["serve", "--registry-url", NOTHING, "--output", &out];
+    let swapped = [&swapped[..], &["--tls-cert", &key, "--tls-key", &chain]].concat();
+    let refused = machine.setup(&swapped);
+    assert!(stderr(&refused).contains("key.pem cannot be used"), "{}", stderr(&refused));
+    let options = ["--output", &out, "--tls-cert", &chain, "--tls-key", &key];
+    let page = Page::serve(&machine, NOTHING, &options);
+    // A client that sends nothing does not block others.
+    let _silent = TcpStream::connect(&page.address).unwrap();
+    // The program itself is the client. It reports a redirect, because the page is no registry.
     let url = format!("https://{}", page.address);
-    let bundle = machine.path("bundle.json").to_str().unwrap().to_owned();
+    let file = machine.file("bundle.json");
+    let bundle = ["support-bundle", "--out", &file, "--registry-url", &url];
     for (more, expected) in [
-        (vec!["--ca-file", ca.as_str()], "it sends us elsewhere, to /"),
+        (vec!["--ca-file", ca.as_str()], "it redirects to /"),
         (vec![], "certificate is not trusted"),
     ] {
-        let args =
-            [&["support-bundle", "--out", &bundle, "--registry-url", &url][..], &more].concat();
-        assert!(machine.setup(&args).status.success());
-        let text = std::fs::read_to_string(&bundle).unwrap();
+        assert_success(&machine.setup(&[&bundle[..], &more].concat()));
+        let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains(expected), "{text}");
     }
 }
 
 #[test]
-fn without_a_code_is_a_choice_on_the_page_too() {
+fn page_installs_without_a_code() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, "http://127.0.0.1:1");
+    let page = Page::with_files(&machine, NOTHING);
     let (cookie, csrf) = page.sign_in();
-    let without =
-        form(&csrf, &[("way", "without"), ("edition", "ee"), ("license", " a.b.c "), ("code", "")]);
-    assert_eq!(page.post("/install", &cookie, &without).status, 303);
-    page.until(&cookie, "an identity of its own");
-    let seed = machine.values("appliance-license-seed");
+    let changes = [("way", "without"), ("edition", "ee"), ("license", " a.b.c "), ("code", "")];
+    page.install(&cookie, &form(&csrf, &changes));
+    page.wait_for_text(&cookie, "with its own identity");
+    let seed = machine.secret("appliance-license-seed");
     assert_eq!((seed["EDITION_CHOICE"].as_str(), seed["LICENSE_TOKEN"].as_str()), ("ee", "a.b.c"));
 }

@@ -1,9 +1,9 @@
-//! Check-ins over real HTTP, on a clock that the test sets: a week of them, what ends them, and a
-//! fleet after an outage.
+//! Check-ins over real HTTP, on a clock that the test sets: renewals, revocations, key rotations,
+//! and failures.
 
 use std::path::Path;
 
-use crate::served::{Served, Turning, install, key};
+use crate::served::{RotatingSigner, Served, install, key};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,27 +27,32 @@ fn operator() -> Actor {
     Actor { name: "operator:test".to_owned(), source: "test".to_owned() }
 }
 
-/// A pro appliance in this folder.
+/// Installs a pro appliance in this folder.
 async fn installed(served: &Served, folder: &Path) -> Issued {
     let issued = served.world.register("Acme", "pro").await;
     let client = served.client(&served.url, folder);
     let install =
-        install(folder, &client, &issued.code, |_| panic!("no service_error was expected")).await;
+        install(folder, &client, &issued.code, |_| panic!("unexpected service error")).await;
     assert_eq!(*install.step(), Step::Done { tenant_id: Some(issued.tenant_id.0) });
     issued
 }
 
-/// What the agent does when it is due.
+/// Checks in as the agent does.
 async fn check_in(served: &Served, folder: &Path) -> LicenseState {
     let client = served.client(license_state(folder).unwrap().unwrap().service(), folder);
     check_in_with(served, folder, &client).await
 }
 
 async fn check_in_with(served: &Served, folder: &Path, client: &Client) -> LicenseState {
-    // Opened anew each time, as after a restart.
+    // Opened for each check-in, like after a restart.
     let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
     check_ins
-        .check_in(client, &Files::new(folder.join("out"), Job::None), served.time.now(), 30_000)
+        .check_in(
+            client,
+            &Files::new(folder.join("out"), "default".into(), Job::None),
+            served.time.now(),
+            30_000,
+        )
         .await
         .unwrap();
     check_ins.license_state().clone()
@@ -57,42 +62,44 @@ fn seed(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("out/appliance-license-seed.json")).unwrap()
 }
 
+/// R-check-in-8, R-check-in-11.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_week_of_check_ins_renews_the_license_as_the_registry_asks() {
+async fn license_is_renewed_over_a_week() {
     let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
     let folder = folder.path();
     installed(&served, folder).await;
-    let (began, first) = (served.time.now(), license_state(folder).unwrap().unwrap());
-    assert_eq!(first.schedule.due_in(began), 0, "the first one is due at once");
-    let (mut calls, mut renewals, mut last) = (0, 0, first.clone());
-    while served.time.now() < began + 7 * DAY {
+    let (start, first) = (served.time.now(), license_state(folder).unwrap().unwrap());
+    assert_eq!(first.schedule.due_in(start), 0, "the first check-in is due at once");
+    let (mut check_ins, mut renewals, mut last) = (0, 0, first.clone());
+    while served.time.now() < start + 7 * DAY {
         let seed_before = seed(folder);
         let license_state = check_in(&served, folder).await;
-        calls += 1;
-        assert_eq!(license_state.standing, Some(LicenseStatus::Entitled));
+        check_ins += 1;
+        assert_eq!(license_state.status, Some(LicenseStatus::Entitled));
         let pause = license_state.schedule.due_in(served.time.now());
         assert!(
             (18 * HOUR..=30 * HOUR).contains(&pause),
             "three to five quarters of a day: {pause}"
         );
-        assert_eq!(license_state.licensed.sub, first.licensed.sub, "the same over all renewals");
+        assert_eq!(license_state.licensed.sub, first.licensed.sub, "renewals keep the `sub`");
         let renewed = license_state.licensed.expires_at > last.licensed.expires_at;
         renewals += u32::from(renewed);
         assert_eq!(
             seed(folder) != seed_before,
             renewed,
-            "the product gets each new license, and no other"
+            "the product receives each new license once"
         );
         assert!(license_state.licensed.expires_at >= served.time.now() + 29 * DAY);
         last = license_state;
-        served.time.pass(pause);
+        served.time.advance(pause);
     }
-    assert!((6..=10).contains(&calls), "{calls}");
+    assert!((6..=10).contains(&check_ins), "{check_ins}");
     assert!(renewals >= 3, "{renewals}");
 }
 
+/// R-check-in-2, R-check-in-3.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_knows_what_ended_and_keeps_its_license() {
+async fn revoked_appliance_keeps_its_license() {
     let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
     let folder = folder.path();
     let issued = installed(&served, folder).await;
@@ -103,37 +110,39 @@ async fn an_agent_knows_what_ended_and_keeps_its_license() {
         served.world.registry.entitlement_edit(by_id.clone(), edit, None, operator()).await.unwrap()
     };
     edit(EntitlementEdit::Revoke).await;
-    served.time.pass(2 * DAY);
+    served.time.advance(2 * DAY);
     let revoked = check_in(&served, folder).await;
     assert_eq!(
-        (revoked.standing, &revoked.licensed),
+        (revoked.status, &revoked.licensed),
         (Some(LicenseStatus::Revoked), &before.licensed),
-        "grace"
+        "the license stays until it expires"
     );
     edit(EntitlementEdit::Restore).await;
     let restored = check_in(&served, folder).await;
-    assert_eq!(restored.standing, Some(LicenseStatus::Entitled));
+    assert_eq!(restored.status, Some(LicenseStatus::Entitled));
     assert!(restored.licensed.expires_at > before.licensed.expires_at);
     let appliance = ApplianceId::parse("appliance-1").unwrap();
     served.world.registry.appliance_revoke(issued.tenant_id, appliance, operator()).await.unwrap();
-    let ended = check_in(&served, folder).await;
+    let rejected = check_in(&served, folder).await;
     assert_eq!(
-        (ended.standing, ended.licensed),
+        (rejected.status, rejected.licensed),
         (Some(LicenseStatus::CredentialRevoked), restored.licensed)
     );
 }
 
+/// R-messages-2.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_is_not_reached_costs_nothing_and_is_tried_again() {
+async fn unreachable_registry_is_retried() {
     let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
     let folder = folder.path();
     installed(&served, folder).await;
     let before = license_state(folder).unwrap().unwrap();
-    let mut gone = before.clone();
-    gone.licensed.check_in_url = "http://127.0.0.1:1/check-in".to_owned();
-    std::fs::write(folder.join("license.json"), serde_json::to_string(&gone).unwrap()).unwrap();
+    let mut unreachable = before.clone();
+    unreachable.licensed.check_in_url = "http://127.0.0.1:1/check-in".to_owned();
+    std::fs::write(folder.join("license.json"), serde_json::to_string(&unreachable).unwrap())
+        .unwrap();
     let failed = check_in(&served, folder).await;
-    assert_eq!(failed.standing, Some(LicenseStatus::ServiceError(ServiceError::Refused)));
+    assert_eq!(failed.status, Some(LicenseStatus::ServiceError(ServiceError::Refused)));
     assert_eq!((failed.schedule.failures, &failed.licensed.license), (1, &before.licensed.license));
     let pause = failed.schedule.due_in(served.time.now());
     assert!((30..=60).contains(&pause), "{pause}");
@@ -142,15 +151,16 @@ async fn a_registry_that_is_not_reached_costs_nothing_and_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_license_that_is_not_believed_is_not_taken_and_what_the_product_missed_is_handed_again() {
+async fn untrusted_license_is_not_stored() {
     let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
     let folder = folder.path();
     installed(&served, folder).await;
     let before = license_state(folder).unwrap().unwrap();
-    served.time.pass(2 * DAY);
-    // The image brought the keys of another registry along.
+    served.time.advance(2 * DAY);
+    // The given keys are those of another registry.
     let given = folder.join("given.json");
-    let other = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let other = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     std::fs::write(&given, other).unwrap();
     let trust = Trust {
         given: Some(given),
@@ -159,38 +169,44 @@ async fn a_license_that_is_not_believed_is_not_taken_and_what_the_product_missed
         free_edition: "essentials".to_owned(),
     };
     let client = Client::new(&served.url, None, trust, std::time::Duration::from_secs(5)).unwrap();
-    let held_then = check_in_with(&served, folder, &client).await;
+    let after = check_in_with(&served, folder, &client).await;
     assert!(
-        matches!(
-            held_then.standing,
-            Some(LicenseStatus::ServiceError(ServiceError::Untrusted { .. }))
-        ),
+        matches!(after.status, Some(LicenseStatus::ServiceError(ServiceError::Untrusted { .. }))),
         "{:?}",
-        held_then.standing
+        after.status
     );
-    assert_eq!(held_then.licensed, before.licensed);
+    assert_eq!(after.licensed, before.licensed);
+}
 
-    // The folder of the product is gone: the license is kept, and handed on when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn undelivered_license_is_delivered_later() {
+    let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    installed(&served, folder).await;
+    let before = license_state(folder).unwrap().unwrap();
+    // The product cannot receive the license while its folder is missing.
     std::fs::rename(folder.join("out"), folder.join("away")).unwrap();
     let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
-    let (client, product) =
-        (served.client(&served.url, folder), Files::new(folder.join("out"), Job::None));
-    served.time.pass(2 * DAY);
+    let (client, product) = (
+        served.client(&served.url, folder),
+        Files::new(folder.join("out"), "default".into(), Job::None),
+    );
+    served.time.advance(2 * DAY);
     let now = served.time.now();
     let failed = check_ins.check_in(&client, &product, now, 0).await.unwrap_err();
     assert!(failed.to_string().contains("cannot be written"), "{failed}");
     drop(check_ins);
-    let kept = license_state(folder).unwrap().unwrap();
-    assert!(!kept.handed && kept.licensed.expires_at > before.licensed.expires_at);
+    let stored = license_state(folder).unwrap().unwrap();
+    assert!(!stored.delivered && stored.licensed.expires_at > before.licensed.expires_at);
     std::fs::rename(folder.join("away"), folder.join("out")).unwrap();
-    CheckIns::open(folder).unwrap().unwrap().hand(&product).await.unwrap();
-    assert!(license_state(folder).unwrap().unwrap().handed);
-    assert!(seed(folder).contains(&BASE64_STANDARD.encode(kept.licensed.license.expose())));
+    CheckIns::open(folder).unwrap().unwrap().deliver(&product).await.unwrap();
+    assert!(license_state(folder).unwrap().unwrap().delivered);
+    assert!(seed(folder).contains(&BASE64_STANDARD.encode(stored.licensed.license.expose())));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_turn_bit_by_bit_are_followed_and_a_set_of_strangers_is_not() {
-    let signer = Arc::new(Turning::new(1));
+async fn only_gradual_key_rotation_is_followed() {
+    let signer = Arc::new(RotatingSigner::new(1));
     let (served, folder) =
         (Served::signing_with(Some(signer.clone())).await, tempfile::tempdir().unwrap());
     let folder = folder.path();
@@ -200,56 +216,58 @@ async fn keys_that_turn_bit_by_bit_are_followed_and_a_set_of_strangers_is_not() 
         std::fs::read_to_string(folder.join("keys.json")).unwrap().contains(&kid)
     };
     assert!(pinned(1) && !pinned(2));
-    // The next key is published before it signs, and the last one for long after.
-    signer.turn(1, &[1, 2]);
+    // A key is published before it signs, and for a long time after.
+    signer.rotate(1, &[1, 2]);
     check_in(&served, folder).await;
-    assert!(pinned(1) && pinned(2), "every check-in refreshes them");
-    signer.turn(2, &[1, 2]);
-    served.time.pass(2 * DAY);
-    let turned = check_in(&served, folder).await;
-    assert_eq!(turned.standing, Some(LicenseStatus::Entitled));
-    signer.turn(2, &[2]);
+    assert!(pinned(1) && pinned(2), "each check-in refreshes the keys");
+    signer.rotate(2, &[1, 2]);
+    served.time.advance(2 * DAY);
+    let rotated = check_in(&served, folder).await;
+    assert_eq!(rotated.status, Some(LicenseStatus::Entitled));
+    signer.rotate(2, &[2]);
     check_in(&served, folder).await;
     assert!(!pinned(1) && pinned(2));
-    // Somebody else's keys, out of nowhere.
-    signer.turn(3, &[3, 4]);
-    served.time.pass(2 * DAY);
-    let strange = check_in(&served, folder).await;
-    assert!(
-        matches!(&strange.standing, Some(LicenseStatus::ServiceError(ServiceError::Keys { problem })) if problem.contains("all other ones"))
-    );
-    assert_eq!(strange.licensed, turned.licensed);
-    assert!(pinned(2) && !pinned(3), "what was pinned stays");
+    // All keys are replaced at once.
+    signer.rotate(3, &[3, 4]);
+    served.time.advance(2 * DAY);
+    let replaced = check_in(&served, folder).await;
+    let Some(LicenseStatus::ServiceError(ServiceError::Keys { problem })) = &replaced.status else {
+        panic!("{:?}", replaced.status)
+    };
+    assert!(problem.contains("none in common"), "{problem}");
+    assert_eq!(replaced.licensed, rotated.licensed);
+    assert!(pinned(2) && !pinned(3), "the pinned keys stay");
 }
 
-/// A registry whose next answer to a check-in is lost.
-struct LosingOnce(Client, AtomicBool);
+/// A client that loses the next response.
+struct LossyClient(Client, AtomicBool);
 
 #[async_trait]
-impl CheckInClient for LosingOnce {
+impl CheckInClient for LossyClient {
     async fn check_in(&self, license_state: &LicenseState) -> CheckInOutcome {
         let outcome = self.0.check_in(license_state).await;
         if self.1.swap(false, Ordering::Relaxed) {
-            CheckInOutcome::ServiceError(ServiceError::BrokeOff)
+            CheckInOutcome::ServiceError(ServiceError::Disconnected)
         } else {
             outcome
         }
     }
 }
 
+/// R-idempotency-2.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_license_whose_answer_is_lost_is_had_again() {
+async fn lost_license_is_received_again() {
     let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
     let folder = folder.path();
     installed(&served, folder).await;
     let before = check_in(&served, folder).await;
-    served.time.pass(2 * DAY);
-    let losing = LosingOnce(served.client(&served.url, folder), true.into());
+    served.time.advance(2 * DAY);
+    let lossy = LossyClient(served.client(&served.url, folder), true.into());
     for renewed in [false, true] {
         let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
-        let product = Files::new(folder.join("out"), Job::None);
-        check_ins.check_in(&losing, &product, served.time.now(), 0).await.unwrap();
+        let product = Files::new(folder.join("out"), "default".into(), Job::None);
+        check_ins.check_in(&lossy, &product, served.time.now(), 0).await.unwrap();
         assert_eq!(check_ins.license_state().licensed.license != before.licensed.license, renewed);
-        served.time.pass(60);
+        served.time.advance(60);
     }
 }

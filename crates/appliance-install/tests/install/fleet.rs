@@ -1,5 +1,5 @@
-//! A fleet after an outage: simulated appliances, the real schedule, and the registry's real
-//! answers.
+//! A fleet after an outage: simulated appliances with the real schedule and the registry's real
+//! responses.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -34,49 +34,50 @@ async fn appliance(world: &World, number: usize) -> LicenseState {
             check_in_url: licensed.check_in_url,
         }),
     };
-    LicenseState::first(&identity, "appliance-1").unwrap()
+    LicenseState::from_identity(&identity, "appliance-1").unwrap()
 }
 
-async fn answer(world: &World, license_state: &LicenseState) -> CheckInOutcome {
+/// Checks in at the registry.
+async fn check_in(world: &World, license_state: &LicenseState) -> CheckInOutcome {
     let credential = PlainCredential::new(license_state.licensed.credential.expose().to_owned());
-    let asked = CheckIn {
+    let request = CheckIn {
         credential,
-        held_sub: None,
+        current_license_sub: None,
         source: Source::of([192, 0, 2, 1].into()),
         key: None,
     };
-    let checked_in = world.registry.check_in(asked).await.unwrap();
-    let asked = (checked_in.next_check_in_at - checked_in.now).to_std().ok();
+    let checked_in = world.registry.check_in(request).await.unwrap();
+    let next_check_in = (checked_in.next_check_in_at - checked_in.now).to_std().ok();
     match checked_in.status {
         LicenseStatus::Licensed(Some((token, expires_at))) => CheckInOutcome::Renewed {
             license: SecretText::new(token.expose().to_owned()),
             sub: String::new(),
             expires_at: expires_at.timestamp().try_into().unwrap(),
-            asked,
+            next_check_in,
         },
-        LicenseStatus::Licensed(None) => CheckInOutcome::Current { asked },
-        LicenseStatus::Revoked => CheckInOutcome::Revoked { asked },
+        LicenseStatus::Licensed(None) => CheckInOutcome::Current { next_check_in },
+        LicenseStatus::Revoked => CheckInOutcome::Revoked { next_check_in },
     }
 }
 
-/// The peak over the mean of what falls into slots of so many seconds.
+/// Returns the ratio of peak to mean, for slots of `slot` seconds.
 fn peak_over_mean(moments: &[u64], slot: u64) -> f64 {
     let mut slots = vec![0_u32; usize::try_from(WINDOW / slot).unwrap()];
     for moment in moments {
         slots[usize::try_from((moment - 1) / slot).unwrap()] += 1;
     }
-    let count = |of: usize| f64::from(u32::try_from(of).unwrap());
-    f64::from(*slots.iter().max().unwrap()) * count(slots.len()) / count(moments.len())
+    let float = |count: usize| f64::from(u32::try_from(count).unwrap());
+    f64::from(*slots.iter().max().unwrap()) * float(slots.len()) / float(moments.len())
 }
 
 #[tokio::test]
-async fn a_fleet_that_was_cut_off_for_six_hours_comes_back_over_an_hour() {
+async fn fleet_returns_spread_over_an_hour() {
     let world = World::in_memory();
     let mut fleet = Vec::new();
     for number in 0..FLEET {
         fleet.push(appliance(&world, number).await);
     }
-    // The worst case: all of it is due in the second in which the outage begins.
+    // Worst case: all appliances are due in the second in which the outage begins.
     let start: u64 = world.now().timestamp().try_into().unwrap();
     let end = start + OUTAGE;
     let mut due: BinaryHeap<_> = (0..FLEET).map(|number| Reverse((start, number))).collect();
@@ -86,29 +87,31 @@ async fn a_fleet_that_was_cut_off_for_six_hours_comes_back_over_an_hour() {
             jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         u16::try_from(jitter >> 48).unwrap()
     };
-    let (mut back, mut now) = (Vec::new(), start);
+    let (mut returned, mut now) = (Vec::new(), start);
     while let Some(Reverse((at, number))) = due.pop() {
         world.clock.advance(TimeDelta::seconds((at - now).try_into().unwrap()));
         now = at;
         let license_state = &mut fleet[number];
         if now < end {
-            license_state.take(CheckInOutcome::ServiceError(ServiceError::TimedOut), now, draw());
+            let timed_out = CheckInOutcome::ServiceError(ServiceError::TimedOut);
+            license_state.apply(timed_out, now, draw());
             due.push(Reverse((license_state.schedule.due_at, number)));
         } else {
-            let outcome = answer(&world, license_state).await;
-            license_state.take(outcome, now, draw());
-            back.push(now - end + 1);
+            let outcome = check_in(&world, license_state).await;
+            license_state.apply(outcome, now, draw());
+            returned.push(now - end + 1);
         }
     }
-    assert_eq!(back.len(), FLEET);
-    assert!(back.iter().all(|&after| after <= WINDOW), "the longest pause is an hour");
-    let (by_minute, by_five) = (peak_over_mean(&back, 60), peak_over_mean(&back, 300));
+    assert_eq!(returned.len(), FLEET);
+    assert!(returned.iter().all(|&after| after <= WINDOW), "the longest pause is an hour");
+    let (by_minute, by_five) = (peak_over_mean(&returned, 60), peak_over_mean(&returned, 300));
     println!(
-        "{FLEET} appliances after {:?}: peak over mean {by_minute:.2} by the minute, {by_five:.2} by five",
+        "{FLEET} appliances after {:?}: peak/mean {by_minute:.2} per minute, \
+         {by_five:.2} per five minutes",
         Duration::from_secs(OUTAGE)
     );
     assert!(by_five < 2.0, "{by_five}");
-    // And a day later they are spread over twelve hours.
+    // The next check-ins are spread over twelve hours.
     let spread = fleet.iter().map(|license_state| license_state.schedule.due_at);
     assert!(spread.clone().max().unwrap() - spread.min().unwrap() > 11 * 60 * 60);
 }

@@ -1,11 +1,11 @@
-//! Each kind of network trouble, made to happen: it is told apart, and never taken for a refusal or
-//! an identity.
+//! Real failures of the network: each has its own error, and none counts as a refusal or as an
+//! identity.
 
 use std::time::Duration;
 
 use appliance_install::{
-    Client, ClientError, RedeemClient as _, RedeemOutcome, RedeemRequest, SecretText, ServiceError,
-    Trust,
+    Admin, Client, ClientError, Files, Install, Job, Next, ProvisioningMethod, RedeemClient as _,
+    RedeemOutcome, RedeemRequest, SecretText, ServiceError, SetupForm, Trust,
 };
 use throwaway_servers::{SmtpOptions, SmtpServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,20 +30,21 @@ async fn redeem(service: &str) -> RedeemOutcome {
     client.redeem(&request).await
 }
 
-/// Something that reads a request and answers with these bytes, or not at all.
-async fn server(answer: Option<Vec<u8>>, holds: bool) -> String {
+/// Starts a server that reads a request and sends `response`, if any. The server then closes the
+/// connection, or keeps it open for longer than the client's timeout.
+async fn server(response: Option<Vec<u8>>, keeps_open: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = answer.clone();
+            let response = response.clone();
             tokio::spawn(async move {
                 let mut request = vec![0; 65_536];
                 drop(stream.read(&mut request).await);
-                if let Some(answer) = answer {
-                    drop(stream.write_all(&answer).await);
+                if let Some(response) = response {
+                    drop(stream.write_all(&response).await);
                 }
-                if holds {
+                if keeps_open {
                     tokio::time::sleep(Duration::from_mins(1)).await;
                 }
             });
@@ -57,8 +58,9 @@ fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}\r\n{body}").into_bytes()
 }
 
+/// R-messages-2.
 #[tokio::test]
-async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
+async fn each_failure_has_its_own_message() {
     let tls =
         SmtpServer::start(SmtpOptions { implicit_tls: true, ..SmtpOptions::default() }).unwrap();
     let down = SmtpServer::start(SmtpOptions::default()).unwrap();
@@ -69,44 +71,44 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
         http("200 OK", "", &format!("{whole}\"company_name\":\"Acme\",\"contact_email\":\"\"}}"));
     cut.truncate(cut.len() - 20);
     let mut messages = std::collections::BTreeSet::new();
-    for (what, service, expected) in [
-        ("no such name", "http://registry.invalid".to_owned(), ServiceError::Dns),
-        ("nobody listens", refusing, ServiceError::Refused),
-        ("silence", server(None, true).await, ServiceError::TimedOut),
-        ("cut before the answer", server(None, false).await, ServiceError::BrokeOff),
-        ("cut in the answer", server(Some(cut), false).await, ServiceError::CutShort),
+    for (case, service, expected) in [
+        ("unknown host name", "http://registry.invalid".to_owned(), ServiceError::Dns),
+        ("no listener", refusing, ServiceError::Refused),
+        ("no response", server(None, true).await, ServiceError::TimedOut),
+        ("closed before the response", server(None, false).await, ServiceError::Disconnected),
+        ("closed within the response", server(Some(cut), false).await, ServiceError::Truncated),
         (
-            "a certificate of nobody's",
+            "untrusted certificate",
             format!("https://localhost:{}", tls.port()),
             ServiceError::Tls { detail: String::new() },
         ),
         (
-            "a network login",
+            "login page",
             server(Some(http("302 Found", "location: http://login.example/\r\n", "")), false).await,
             ServiceError::Redirected { to: "http://login.example/".into() },
         ),
         (
-            "a page",
+            "HTML page",
             server(Some(http("200 OK", "", "<html>hi</html>")), false).await,
             ServiceError::NotTheService { status: 200 },
         ),
         (
-            "half an identity",
+            "incomplete identity",
             server(Some(http("200 OK", "", "{}")), false).await,
             ServiceError::NotTheService { status: 200 },
         ),
         (
-            "no page",
+            "not found",
             server(Some(http("404 Not Found", "", "nginx")), false).await,
             ServiceError::NotTheService { status: 404 },
         ),
         (
-            "a failure",
+            "server error",
             server(Some(http("500 Oh", "", "{}")), false).await,
-            ServiceError::Failing { status: 500 },
+            ServiceError::ServerError { status: 500 },
         ),
         (
-            "too busy",
+            "overload",
             server(Some(http("503 Busy", "retry-after: 9\r\n", "")), false).await,
             ServiceError::Busy { retry_after: Some(9) },
         ),
@@ -117,11 +119,11 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
         ),
     ] {
         let RedeemOutcome::ServiceError(service_error) = redeem(&service).await else {
-            panic!("{what} is no service_error")
+            panic!("{case}: expected a service error")
         };
         match (&service_error, &expected) {
             (ServiceError::Tls { detail }, ServiceError::Tls { .. }) => assert!(!detail.is_empty()),
-            _ => assert_eq!(service_error, expected, "{what}"),
+            _ => assert_eq!(service_error, expected, "{case}"),
         }
         let message = service_error.message(&service);
         assert!(
@@ -130,25 +132,64 @@ async fn each_kind_of_trouble_has_its_own_message_and_is_no_refusal() {
         );
         messages.insert(service_error.message("it"));
     }
-    assert_eq!(messages.len(), 12, "one for each kind and status");
+    assert_eq!(messages.len(), 12, "one message for each kind and status");
 }
 
 #[tokio::test]
-async fn a_refusal_is_shown_in_the_registrys_words() {
+async fn refusal_has_the_registrys_text() {
     let body =
         r#"{"error":"Install code has expired, on 2026-11-24.","code":"expired_claim_code"}"#;
     let service =
         server(Some(http("410 Gone", "content-type: application/problem+json\r\n", body)), false)
             .await;
-    let RedeemOutcome::Refused(refused) = redeem(&service).await else { panic!("a refusal") };
+    let RedeemOutcome::Refused(refusal) = redeem(&service).await else {
+        panic!("expected a refusal")
+    };
     assert_eq!(
-        (refused.code.as_str(), refused.text.as_str()),
+        (refusal.code.as_str(), refusal.text.as_str()),
         ("expired_claim_code", "Install code has expired, on 2026-11-24.")
     );
 }
 
+/// R-secrets-1.
+#[tokio::test]
+async fn password_is_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = format!("http://{}", listener.local_addr().unwrap());
+    let received = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut request, mut chunk) = (Vec::new(), [0; 4_096]);
+        // The body is one JSON object.
+        while !request.ends_with(b"}") {
+            let length = stream.read(&mut chunk).await.unwrap();
+            assert_ne!(length, 0, "the request is incomplete");
+            request.extend_from_slice(&chunk[..length]);
+        }
+        String::from_utf8(request).unwrap()
+    });
+    let secret = |text: &str| SecretText::new(text.to_owned());
+    let admin = Admin {
+        first_name: "Ada".into(),
+        last_name: "Lovelace".into(),
+        email: "ada@example.com".into(),
+        password: secret("correct horse battery staple"),
+    };
+    let method = ProvisioningMethod::Code { code: secret("K7QP-M2RX-9TDV") };
+    let folder = tempfile::tempdir().unwrap();
+    let mut install = Install::open(folder.path(), "appliance-1".to_owned()).unwrap();
+    let setup_form = SetupForm { company: "Acme".into(), admin, method };
+    install.submit(setup_form, "0123456789abcdef".to_owned()).unwrap();
+    let client = Client::new(&service, None, trust(), Duration::from_secs(3)).unwrap();
+    let product = Files::new(folder.path().join("out"), "default".into(), Job::None);
+    let next = install.advance(&client, &product, 0).await.unwrap();
+    assert!(matches!(next, Next::Retry { .. }), "{next:?}");
+    let request = received.await.unwrap();
+    assert!(request.contains("K7QP-M2RX-9TDV"), "{request}");
+    assert!(!request.contains("correct horse"), "{request}");
+}
+
 #[test]
-fn an_address_that_is_none_is_refused() {
+fn invalid_address_is_rejected() {
     for address in [
         "",
         "registry.example",

@@ -1,4 +1,4 @@
-//! A registry over HTTP whose clock the test sets, and an appliance of it.
+//! A registry over HTTP and an appliance. The test sets the clock of both.
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -23,7 +23,7 @@ use registry_testkit::memory::MemoryStore;
 use registry_testkit::ports::ManualClock;
 use tokio::net::TcpListener;
 
-/// The clock of both.
+/// The clock of registry and appliance.
 #[derive(Clone)]
 pub(crate) struct Time(pub(crate) Arc<ManualClock>);
 
@@ -34,41 +34,41 @@ impl Clock for Time {
 }
 
 impl Time {
-    pub(crate) fn pass(&self, seconds: u64) {
+    pub(crate) fn advance(&self, seconds: u64) {
         self.0.advance(TimeDelta::seconds(seconds.try_into().unwrap()));
     }
 }
 
-/// A registry that serves.
+/// A registry that listens on a local port.
 pub(crate) struct Served {
     pub(crate) world: World,
     pub(crate) url: String,
     pub(crate) time: Time,
 }
 
-/// A signer whose keys the test turns.
-pub(crate) struct Turning(RwLock<(Arc<Signer>, Vec<PublicKey>)>);
+/// A signer whose keys the test rotates.
+pub(crate) struct RotatingSigner(RwLock<(Arc<Signer>, Vec<PublicKey>)>);
 
-impl Turning {
+impl RotatingSigner {
     pub(crate) fn new(number: u8) -> Self {
         let signer = key(number);
         let published = vec![signer.public_key().clone()];
         Self(RwLock::new((signer, published)))
     }
 
-    /// Signs with this key from now on, and publishes these.
-    pub(crate) fn turn(&self, signs: u8, published: &[u8]) {
+    /// Signs with the key `current` from now on, and publishes the keys `published`.
+    pub(crate) fn rotate(&self, current: u8, published: &[u8]) {
         let published = published.iter().map(|number| key(*number).public_key().clone()).collect();
-        *self.0.write().unwrap() = (key(signs), published);
+        *self.0.write().unwrap() = (key(current), published);
     }
 }
 
-/// A key of the test's own.
+/// Creates the key with this number.
 pub(crate) fn key(number: u8) -> Arc<Signer> {
     Arc::new(Signer::from_pem(&ed25519_pem(&[number; 32]), None).unwrap())
 }
 
-impl LicenseSigner for Turning {
+impl LicenseSigner for RotatingSigner {
     fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
         self.0.read().unwrap().0.sign(claims)
     }
@@ -122,7 +122,7 @@ impl Served {
         Self { world, url, time }
     }
 
-    /// The registry as this appliance calls it, at this address.
+    /// Creates the appliance's client of the registry at this address.
     pub(crate) fn client(&self, url: &str, folder: &Path) -> Client {
         let trust = Trust {
             given: None,
@@ -135,7 +135,7 @@ impl Served {
     }
 }
 
-/// What is typed in.
+/// The operator's form with this code.
 pub(crate) fn setup_form(code: &PlainCode) -> SetupForm {
     let admin = Admin {
         first_name: "Ada".into(),
@@ -146,27 +146,32 @@ pub(crate) fn setup_form(code: &PlainCode) -> SetupForm {
     SetupForm {
         company: "Acme".into(),
         admin,
-        way: ProvisioningMethod::Code { code: SecretText::new(code.expose().to_owned()) },
+        method: ProvisioningMethod::Code { code: SecretText::new(code.expose().to_owned()) },
     }
 }
 
-/// Installs into `folder`, the Secrets into `folder/out`; `pass` is what happens between two tries.
+/// Installs with the state in `folder` and the Secrets in `folder/out`. `pause` runs between two
+/// attempts.
 pub(crate) async fn install(
     folder: &Path,
     registry: &dyn RedeemClient,
     code: &PlainCode,
-    pass: impl Fn(Duration),
+    pause: impl Fn(Duration),
 ) -> Install {
     let out = folder.join("out");
     std::fs::create_dir_all(&out).unwrap();
     let mut install = Install::open(folder, "appliance-1".to_owned()).unwrap();
     install.submit(setup_form(code), "0123456789abcdef".to_owned()).unwrap();
     for _ in 0..50 {
-        match install.advance(registry, &Files::new(out.clone(), Job::None), 0).await.unwrap() {
-            Next::TryAgain { after, .. } => pass(after),
-            Next::GoOn => {}
+        match install
+            .advance(registry, &Files::new(out.clone(), "default".into(), Job::None), 0)
+            .await
+            .unwrap()
+        {
+            Next::Retry { after, .. } => pause(after),
+            Next::Continue => {}
             Next::Finished | Next::WaitForOperator => return install,
         }
     }
-    panic!("it does not come to an end: {:?}", install.step())
+    panic!("not installed after 50 steps: {:?}", install.step())
 }

@@ -1,21 +1,21 @@
-// Without it the page reloads itself. With it only what changed is replaced: a screen reader says what is new, and does not
-// read the seconds out.
+// Without this script the page reloads itself. The script replaces only the parts that changed, so a
+// screen reader announces new text, but not every second of the countdown.
 "use strict";
 const progress = document.getElementById("progress");
-const part = (of, name) => of.querySelector(`[data-part=${name}]`);
-async function look() {
+const part = (root, name) => root.querySelector(`[data-part=${name}]`);
+async function refresh() {
   try {
-    const answer = await fetch("/steps", { credentials: "same-origin", cache: "no-store" });
-    if (!answer.ok || answer.headers.get("x-phase") !== progress.dataset.phase) return location.reload();
-    const fresh = document.createElement("div");
-    fresh.innerHTML = await answer.text();
-    for (const name of ["said", "counting"]) {
-      const [old, now] = [part(progress, name), part(fresh, name)];
-      if (old.innerHTML !== now.innerHTML) old.innerHTML = now.innerHTML;
+    const response = await fetch("/steps", { credentials: "same-origin", cache: "no-store" });
+    if (!response.ok || response.headers.get("x-phase") !== progress.dataset.phase) return location.reload();
+    const received = document.createElement("div");
+    received.innerHTML = await response.text();
+    for (const name of ["status", "countdown"]) {
+      const [shown, current] = [part(progress, name), part(received, name)];
+      if (shown.innerHTML !== current.innerHTML) shown.innerHTML = current.innerHTML;
     }
   } catch {
-    // The appliance may be starting anew: look again.
+    // The appliance may be restarting: try again.
   }
-  setTimeout(look, 1500);
+  setTimeout(refresh, 1500);
 }
-setTimeout(look, 500);
+setTimeout(refresh, 500);

@@ -1,4 +1,4 @@
-//! Answers that are lost after the registry has done its part, for longer than people wait.
+//! Responses that are lost for hours, after the registry has redeemed the code.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,44 +10,44 @@ use appliance_install::{
 };
 use async_trait::async_trait;
 
-/// A registry whose answers are lost, the first few times; it has done its part then.
-struct Losing<'a> {
+/// A client that loses the first responses. The registry has processed the requests.
+struct LossyClient<'a> {
     client: &'a Client,
-    times: AtomicU32,
+    losses: AtomicU32,
 }
 
 #[async_trait]
-impl RedeemClient for Losing<'_> {
+impl RedeemClient for LossyClient<'_> {
     async fn redeem(&self, request: &RedeemRequest) -> RedeemOutcome {
         let outcome = self.client.redeem(request).await;
-        let lost = self.times.load(Ordering::Relaxed);
-        if lost == 0 {
+        let losses = self.losses.load(Ordering::Relaxed);
+        if losses == 0 {
             return outcome;
         }
-        self.times.store(lost - 1, Ordering::Relaxed);
-        RedeemOutcome::ServiceError(ServiceError::BrokeOff)
+        self.losses.store(losses - 1, Ordering::Relaxed);
+        RedeemOutcome::ServiceError(ServiceError::Disconnected)
     }
 
-    async fn believe(&self, claimed: &UnverifiedIdentity) -> Result<Identity, ServiceError> {
-        self.client.believe(claimed).await
+    async fn verify(&self, unverified: &UnverifiedIdentity) -> Result<Identity, ServiceError> {
+        self.client.verify(unverified).await
     }
 }
 
+/// R-idempotency-2.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_whose_answers_are_lost_for_hours_still_brings_the_one_identity() {
+async fn lost_responses_bring_one_identity() {
     let (served, folder) = (Served::start().await, tempfile::tempdir().unwrap());
     let issued = served.world.register("Acme", "pro").await;
     let client = served.client(&served.url, folder.path());
-    let losing = Losing { client: &client, times: 5.into() };
-    let waited = Cell::new(0);
-    // Half an hour between two tries: a network that comes and goes.
-    let install = install(folder.path(), &losing, &issued.code, |_| {
-        served.time.pass(30 * 60);
-        waited.set(waited.get() + 30);
+    let lossy = LossyClient { client: &client, losses: 5.into() };
+    let minutes = Cell::new(0);
+    let install = install(folder.path(), &lossy, &issued.code, |_| {
+        served.time.advance(30 * 60);
+        minutes.set(minutes.get() + 30);
     });
     let install = install.await;
     assert_eq!(*install.step(), Step::Done { tenant_id: Some(issued.tenant_id.0) });
-    assert_eq!(waited.get(), 150, "minutes");
+    assert_eq!(minutes.get(), 150, "half an hour between two attempts");
     let record = served.world.registry.tenant_show(issued.tenant_id).await.unwrap().record;
     assert_eq!((record.codes.len(), record.appliances.len()), (1, 1), "one code, one appliance");
 }
