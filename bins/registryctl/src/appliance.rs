@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use registry_core::Registry;
+use registry_core::appliance::Appliance;
 use registry_core::id::TenantId;
 use registry_core::text::ApplianceId;
 use serde_json::json;
@@ -12,29 +13,37 @@ use crate::output::Output;
 use crate::tenant::time;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Lists a tenant's appliances: when each last checked in, and when its license ends.
+pub(crate) enum Command {
+    /// Lists a tenant's appliances with their last check-in and the end of their licenses.
     List {
-        /// The tenant's id.
+        /// Tenant ID (UUID).
         tenant_id: TenantId,
     },
-    /// Revokes an appliance: its credentials are refused from now on. Its license holds to its end.
+    /// Revokes an appliance: its credentials are refused, and its license stays valid until it
+    /// expires.
     Revoke {
-        /// The tenant's id.
+        /// Tenant ID (UUID).
         tenant_id: TenantId,
-        /// What the appliance calls itself.
+        /// Appliance ID, as `registryctl appliance list` shows it.
         appliance_id: String,
         #[command(flatten)]
         confirm: Confirmation,
     },
 }
 
-pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
-    match task {
-        Task::List { tenant_id } => list(registry, tenant_id, output).await,
-        Task::Revoke { tenant_id, appliance_id, confirm } => {
+pub(crate) async fn run(
+    registry: &Registry,
+    command: Command,
+    output: Output,
+) -> anyhow::Result<()> {
+    match command {
+        Command::List { tenant_id } => list(registry, tenant_id, output).await,
+        Command::Revoke { tenant_id, appliance_id, confirm } => {
             let id = ApplianceId::parse(&appliance_id)?;
-            confirm.ask(&format!("Revoke {id} of {tenant_id}?"))?;
+            confirm.ask(&format!(
+                "Revoke appliance {id} of tenant {tenant_id}? \
+                 Its credentials are refused until a re-issued code installs it again."
+            ))?;
             registry.appliance_revoke(tenant_id, id.clone(), operator()).await?;
             output.fields(&[
                 ("tenant_id", json!(tenant_id)),
@@ -49,15 +58,15 @@ async fn list(registry: &Registry, tenant_id: TenantId, output: Output) -> anyho
     let appliances = registry.tenant_show(tenant_id).await?.record.appliances;
     let headings =
         ["appliance_id", "registered_at", "last_checkin_at", "license_ends_at", "revoked"];
-    let row = |it: &registry_core::appliance::Appliance| {
-        let ends = it.license.as_ref().map(|license| time(license.expires_at));
-        let last = it.last_check_in_at.map(time);
+    let row = |appliance: &Appliance| {
+        let license_end = appliance.license.as_ref().map(|license| time(license.expires_at));
+        let last_check_in = appliance.last_check_in_at.map(time);
         vec![
-            json!(it.id),
-            time(it.registered_at),
-            json!(last),
-            json!(ends),
-            json!(it.revoked_at.is_some()),
+            json!(appliance.id),
+            time(appliance.registered_at),
+            json!(last_check_in),
+            json!(license_end),
+            json!(appliance.revoked_at.is_some()),
         ]
     };
     output.table(&headings, &appliances.iter().map(row).collect::<Vec<_>>(), &[])

@@ -12,30 +12,34 @@ use crate::output::Output;
 use crate::tenant::print_issued;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Mints a fresh code for a tenant, mails it, and kills its unused ones.
-    Reissue(Asked),
+pub(crate) enum Command {
+    /// Replaces a tenant's unused install codes with a new one, mails it and prints it.
+    Reissue(ReissueArgs),
 }
 
 #[derive(Args)]
-pub(crate) struct Asked {
-    /// A tenant's id, or the e-mail of its contact (the newest of its tenants that is not
-    /// cancelled).
+pub(crate) struct ReissueArgs {
+    /// Tenant ID (UUID), or the contact's e-mail address, which selects the contact's newest
+    /// tenant that is not cancelled.
     #[arg(value_name = "TENANT_ID|EMAIL")]
-    who: String,
-    /// Refuses where the contact has several tenants.
+    tenant: String,
+    /// Refuses an e-mail address that several tenants share. Default: the newest tenant is used.
     #[arg(long)]
     strict: bool,
-    /// Sends no mail: the code is only printed.
+    /// Only prints the code. Default: the code is also mailed to the contact.
     #[arg(long)]
     no_email: bool,
 }
 
-pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
-    let Task::Reissue(Asked { who, strict, no_email }) = task;
-    let selector = match who.parse::<TenantId>() {
+pub(crate) async fn run(
+    registry: &Registry,
+    command: Command,
+    output: Output,
+) -> anyhow::Result<()> {
+    let Command::Reissue(ReissueArgs { tenant, strict, no_email }) = command;
+    let selector = match tenant.parse::<TenantId>() {
         Ok(id) => TenantSelector::Id(id),
-        Err(_) => TenantSelector::Contact(EmailAddress::parse(&who)?),
+        Err(_) => TenantSelector::Contact(EmailAddress::parse(&tenant)?),
     };
     let reissue = Reissue { selector, strict, send_email: !no_email, mail_only: false, key: None };
     print_issued(&registry.code_reissue(reissue, operator()).await?, output)

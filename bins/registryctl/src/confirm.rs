@@ -1,34 +1,36 @@
-//! Asking before something is done that cannot be taken back, or that customers notice.
+//! Confirmation of commands that cannot be undone or that customers notice.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+// No doc comment: clap would show it as the help of every command that flattens this.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Confirmation {
-    /// Does not ask.
+    /// Skips the confirmation question. Default: the command asks on a terminal, and fails without
+    /// one.
     #[arg(long)]
     yes: bool,
 }
 
 impl Confirmation {
-    /// Asks, on a terminal; elsewhere it takes `--yes`.
+    /// Asks the question on a terminal. Without a terminal, `--yes` is required.
     pub(crate) fn ask(self, question: &str) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() {
-            bail!("this needs a yes: say --yes where nobody can be asked");
+            bail!("nothing was changed: confirm with --yes, since there is no terminal to ask on");
         }
-        let mut error = std::io::stderr().lock();
-        write!(error, "{question} [y/N] ")
-            .and_then(|()| error.flush())
-            .context("nobody can be asked")?;
+        let mut stderr = std::io::stderr().lock();
+        write!(stderr, "{question} [y/N] ")
+            .and_then(|()| stderr.flush())
+            .context("the confirmation question cannot be printed")?;
         let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer).context("nobody answered")?;
+        std::io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
         if !matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
-            bail!("nothing was done");
+            bail!("nothing was changed: the question was not answered with `y`");
         }
         Ok(())
     }

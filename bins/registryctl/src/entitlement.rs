@@ -16,73 +16,80 @@ use crate::output::Output;
 use crate::tenant::time;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
+pub(crate) enum Command {
     /// Shows an entitlement.
-    Show(Which),
-    /// Changes the seats; appliances get them at their next check-in.
+    Show(EntitlementArg),
+    /// Sets the number of seats: appliances get it with the license of their next check-in.
     SetSeats {
         #[command(flatten)]
-        which: Which,
-        /// How many, or `unlimited`.
-        #[arg(value_parser = seats)]
+        entitlement: EntitlementArg,
+        /// Number of seats, 1 to 2147483647, or `unlimited`.
+        #[arg(value_parser = parse_seats)]
         seats: Seats,
     },
-    /// Revokes it: appliances keep their licenses to their end.
+    /// Revokes an entitlement: licenses are no longer renewed, and stay valid until they expire.
     Revoke {
         #[command(flatten)]
-        which: Which,
+        entitlement: EntitlementArg,
         #[command(flatten)]
         confirm: Confirmation,
     },
-    /// Restores a revoked one: appliances are licensed again at their next check-in.
-    Restore(Which),
+    /// Restores a revoked entitlement: appliances get a license at their next check-in.
+    Restore(EntitlementArg),
 }
 
 #[derive(Args)]
-pub(crate) struct Which {
-    /// A tenant's id, or a subscription.
+pub(crate) struct EntitlementArg {
+    /// Tenant ID (UUID), or subscription ID.
     #[arg(value_name = "TENANT_ID|SUBSCRIPTION")]
-    which: String,
+    id: String,
 }
 
-/// A number of seats; none is unlimited.
+/// Number of seats; `None` is unlimited.
 #[derive(Clone, Copy)]
 pub(crate) struct Seats(Option<u32>);
 
-fn seats(text: &str) -> Result<Seats, String> {
+fn parse_seats(text: &str) -> Result<Seats, String> {
     if text == "unlimited" {
         return Ok(Seats(None));
     }
     let number = text.parse().ok().filter(|seats| (1..=i32::MAX as u32).contains(seats));
     number
         .map(|seats| Seats(Some(seats)))
-        .ok_or_else(|| "a number from 1 to 2147483647, or `unlimited`".to_owned())
+        .ok_or_else(|| "expected a number from 1 to 2147483647, or `unlimited`".to_owned())
 }
 
-pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
-    let (which, edit) = match task {
-        Task::Show(which) => return print(&find(registry, &which).await?, output),
-        Task::SetSeats { which, seats } => (which, EntitlementEdit::Seats(seats.0)),
-        Task::Restore(which) => (which, EntitlementEdit::Restore),
-        Task::Revoke { which, confirm } => {
-            confirm.ask(&format!("Revoke the entitlement of {}?", which.which))?;
-            (which, EntitlementEdit::Revoke)
+pub(crate) async fn run(
+    registry: &Registry,
+    command: Command,
+    output: Output,
+) -> anyhow::Result<()> {
+    let (argument, edit) = match command {
+        Command::Show(argument) => return print(&find(registry, &argument).await?, output),
+        Command::SetSeats { entitlement, seats } => (entitlement, EntitlementEdit::Seats(seats.0)),
+        Command::Restore(argument) => (argument, EntitlementEdit::Restore),
+        Command::Revoke { entitlement, confirm } => {
+            confirm.ask(&format!(
+                "Revoke the entitlement of {}? Its appliances' licenses are no longer renewed.",
+                entitlement.id
+            ))?;
+            (entitlement, EntitlementEdit::Revoke)
         }
     };
-    let selector = EntitlementSelector::Id(find(registry, &which).await?.id);
+    let selector = EntitlementSelector::Id(find(registry, &argument).await?.id);
     print(&registry.entitlement_edit(selector, edit, None, operator()).await?, output)
 }
 
-/// A tenant means the entitlement that speaks for it.
-async fn find(registry: &Registry, which: &Which) -> anyhow::Result<Entitlement> {
-    let Ok(tenant) = which.which.parse::<TenantId>() else {
-        let subscription = SubscriptionId::parse(&which.which)?;
+/// Finds the entitlement of a subscription, or the one that applies to a tenant.
+async fn find(registry: &Registry, argument: &EntitlementArg) -> anyhow::Result<Entitlement> {
+    let Ok(tenant) = argument.id.parse::<TenantId>() else {
+        let subscription = SubscriptionId::parse(&argument.id)?;
         return Ok(registry
             .entitlement_show(EntitlementSelector::Subscription(subscription))
             .await?);
     };
-    let found = registry.tenant_show(tenant).await?.entitlement;
-    Ok(found.ok_or(Error::Refused(Refusal::EntitlementNotFound))?)
+    let entitlement = registry.tenant_show(tenant).await?.entitlement;
+    Ok(entitlement.ok_or(Error::Refused(Refusal::EntitlementNotFound))?)
 }
 
 fn print(entitlement: &Entitlement, output: Output) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
-use registry_wiring::{Algorithm, Config, LicenseKeys};
+use registry_wiring::{Algorithm, Config, KeyEntry, LicenseKeys};
 use serde_json::json;
 
 use crate::confirm::Confirmation;
@@ -10,34 +10,35 @@ use crate::output::Output;
 use crate::tenant::time;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Lists the license keys.
+pub(crate) enum Command {
+    /// Lists the license keys with their states.
     List,
-    /// Makes a key and publishes it; it signs once it is activated.
+    /// Creates and publishes a license key: it signs nothing until `keys activate`.
     Generate {
-        /// What it signs with; `license.algorithm` where it is left out.
+        /// Algorithm that the key signs with. Default: `license.algorithm`.
         #[arg(long, value_enum)]
         algorithm: Option<KeyAlgorithm>,
     },
-    /// Has a key sign from now on, once it was published for 48 hours; the one that did is retired.
+    /// Makes a key that was published for 48 hours sign licenses, and retires the current one.
     Activate {
-        /// The key.
+        /// Key ID (`kid`), as `registryctl keys list` shows it.
         #[arg(allow_hyphen_values = true)]
         kid: String,
-        /// Does not wait for the 48 hours: appliances that have not seen the key refuse what it
-        /// signs.
+        /// Activates the key before the 48 hours are over: appliances that have not fetched it
+        /// yet refuse the licenses it signs. Default: the command fails before then.
         #[arg(long)]
         force: bool,
     },
-    /// Takes a key away that does not sign. What it signed is verified until it ends.
+    /// Retires a key that is not the active one: it stays published until its licenses have
+    /// expired.
     Retire {
-        /// The key.
+        /// Key ID (`kid`), as `registryctl keys list` shows it.
         #[arg(allow_hyphen_values = true)]
         kid: String,
         #[command(flatten)]
         confirm: Confirmation,
     },
-    /// Prints the key set (JWKS) for appliances that cannot fetch it.
+    /// Prints the public keys as a key set (JWKS), for appliances that cannot fetch it.
     Export,
 }
 
@@ -58,22 +59,25 @@ impl From<KeyAlgorithm> for Algorithm {
     }
 }
 
-pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()> {
-    if let Task::Retire { kid, confirm } = &task {
-        confirm.ask(&format!("Retire the license key {kid}?"))?;
+pub(crate) fn run(config: &Config, command: Command, output: Output) -> Result<()> {
+    if let Command::Retire { kid, confirm } = &command {
+        confirm.ask(&format!(
+            "Retire license key {kid}? It cannot sign again, \
+             and is unpublished when its licenses have expired."
+        ))?;
     }
     let mut keys = LicenseKeys::open(config)?;
-    match task {
-        Task::List => {}
-        Task::Export => return crate::output::print(&crate::jwks(&keys.public_keys()?)),
-        Task::Generate { algorithm } => {
+    match command {
+        Command::List => {}
+        Command::Export => return crate::output::print(&crate::jwks(&keys.public_keys()?)),
+        Command::Generate { algorithm } => {
             let kid = keys.generate(algorithm.map_or(config.license.algorithm, Algorithm::from))?;
             return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
         }
-        Task::Activate { kid, force } => keys.activate(&kid, force)?,
-        Task::Retire { kid, .. } => keys.retire(&kid)?,
+        Command::Activate { kid, force } => keys.activate(&kid, force)?,
+        Command::Retire { kid, .. } => keys.retire(&kid)?,
     }
-    let row = |key: &registry_wiring::KeyEntry| {
+    let row = |key: &KeyEntry| {
         vec![
             json!(key.kid),
             json!(key.state),

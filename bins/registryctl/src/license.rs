@@ -18,55 +18,59 @@ use serde_json::{Value, json};
 use crate::operator;
 use crate::output::Output;
 
-/// Signs a license for a subscription, and grants its entitlement where there is none.
 #[derive(Args)]
-pub(crate) struct Sign {
-    /// The subscription.
+pub(crate) struct SignArgs {
+    /// Subscription ID.
     #[arg(long)]
     subscription: String,
-    /// The customer that the license names.
+    /// Customer that the license names.
     #[arg(long)]
     customer: String,
-    /// The tier.
+    /// License tier.
     #[arg(long, default_value = "pro")]
     tier: String,
-    /// How many seats; unlimited unless given.
+    /// Number of seats, 1 to 2147483647. Default: unlimited.
     #[arg(long)]
     seats: Option<i64>,
-    /// `connected`, or `airgap` for an appliance that never checks in.
+    /// Kind of appliance, which decides the lifetime: `connected` for one that checks in
+    /// (`license.lifetime`), `airgap` for one that never does (`license.airgap_lifetime`).
     #[arg(long, default_value = "airgap")]
     transport: String,
-    /// The tenant that it is for. Needed, unless the subscription is bound to one: without it no
-    /// appliance takes the license.
+    /// Tenant ID (UUID) that the license is for. Default: the subscription's tenant; a license
+    /// without a tenant is accepted by no appliance.
     #[arg(long)]
     tenant: Option<TenantId>,
-    /// Writes the license into this file, mode 0600, instead of printing it.
+    /// New file to write the license to, with mode 0600. Default: the license is printed.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// What a license says, and whether it holds: that is `state`; the exit code says only whether it
-/// could be read.
 #[derive(Args)]
-pub(crate) struct Inspect {
-    /// A license, a file with one, or `-` for standard input.
+pub(crate) struct InspectArgs {
+    /// License token, file with a license token, or `-` for standard input.
     #[arg(value_name = "TOKEN|FILE")]
-    what: String,
-    /// A key set (`registryctl keys export`) to verify it with, instead of this registry's.
+    source: String,
+    /// Key set (from `registryctl keys export`) to verify the license with. Default: this
+    /// registry's keys.
     #[arg(long, value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Signs a license for a subscription.
-    Sign(Sign),
+pub(crate) enum Command {
+    /// Signs a license for a subscription, and creates or updates the subscription's entitlement.
+    Sign(SignArgs),
 }
 
-pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
-    let Task::Sign(Sign { subscription, customer, tier, seats, transport, tenant, out }) = task;
-    let asked = SignLicense {
-        stripe_sub_id: subscription,
+pub(crate) async fn run(
+    registry: &Registry,
+    command: Command,
+    output: Output,
+) -> anyhow::Result<()> {
+    let Command::Sign(SignArgs { subscription, customer, tier, seats, transport, tenant, out }) =
+        command;
+    let request = SignLicense {
+        subscription_id: subscription,
         customer,
         tier,
         seats,
@@ -74,9 +78,9 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         tenant_id: tenant,
         key: None,
     };
-    // The file first: nothing is granted where the license could not be kept.
+    // The file is created first: if the license cannot be stored, nothing is granted.
     let mut file = out.as_deref().map(create).transpose()?;
-    let signed = match registry.license_sign(asked, operator()).await {
+    let signed = match registry.license_sign(request, operator()).await {
         Ok(signed) => signed,
         Err(error) => {
             if let Some(path) = &out {
@@ -87,7 +91,7 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         }
     };
     let token = signed.token.expose();
-    let shown = match (&mut file, &out) {
+    let file_or_token = match (&mut file, &out) {
         (Some(file), Some(path)) => {
             let written = writeln!(file, "{token}").and_then(|()| file.sync_all());
             written.with_context(|| format!("{} cannot be written", path.display()))?;
@@ -95,13 +99,14 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         }
         _ => token.to_owned(),
     };
-    if token.split('.').nth(1).and_then(decoded).is_some_and(|claims| claims["aud"].is_null()) {
+    if token.split('.').nth(1).and_then(decode).is_some_and(|claims| claims["aud"].is_null()) {
         eprintln!(
-            "registryctl: the license names no tenant, and no appliance takes it: say --tenant"
+            "registryctl: the license names no tenant, so no appliance accepts it: \
+             sign it again with --tenant"
         );
     }
     output.fields(&[
-        (if out.is_some() { "file" } else { "license" }, json!(shown)),
+        (if out.is_some() { "file" } else { "license" }, json!(file_or_token)),
         ("sub", json!(signed.sub)),
         ("expires_at", crate::tenant::time(signed.expires_at)),
     ])
@@ -109,21 +114,24 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
 
 fn create(path: &Path) -> anyhow::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
-    made.with_context(|| format!("{} cannot be written", path.display()))
+    let created = File::options().write(true).create_new(true).mode(0o600).open(path);
+    created.with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Needs no registry where a key set is named.
-pub(crate) fn inspect(asked: &Inspect, jwks: &str, output: Output) -> anyhow::Result<()> {
-    let token = read(&asked.what)?;
-    let [header, claims] = [0, 1].map(|part| token.split('.').nth(part).and_then(decoded));
-    let (header, claims) = header.zip(claims).context("this is no license token")?;
-    let jwks = match &asked.keys {
+/// Prints a license's claims and its state. Needs no registry if `args` name a key set.
+pub(crate) fn inspect(args: &InspectArgs, jwks: &str, output: Output) -> anyhow::Result<()> {
+    let token = read(&args.source)?;
+    let [header, claims] = [0, 1].map(|part| token.split('.').nth(part).and_then(decode));
+    let (header, claims) = header
+        .zip(claims)
+        .with_context(|| format!("{} is not a license token", described(&args.source)))?;
+    let jwks = match &args.keys {
         None => jwks.to_owned(),
         Some(path) => std::fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?,
     };
-    // Inspecting asks whether it holds for whom it says it is.
+    // The issuer and the tenant are the license's own: an inspection checks whether the license is
+    // valid for the tenant that it names.
     let text = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
     let verifier = Verifier::new(TrustedKeys::from_jwks(&jwks)?, text("iss"), &text("aud"));
     let state = match verifier.state(&token, now()) {
@@ -145,28 +153,45 @@ pub(crate) fn inspect(asked: &Inspect, jwks: &str, output: Output) -> anyhow::Re
     output.fields(&fields)
 }
 
-fn read(what: &str) -> anyhow::Result<String> {
+fn is_token(source: &str) -> bool {
+    source.matches('.').count() == 2 && source.starts_with("ey")
+}
+
+/// Names the source in an error. A token is not repeated there.
+fn described(source: &str) -> &str {
+    match source {
+        "-" => "standard input",
+        token if is_token(token) => "the argument",
+        file => file,
+    }
+}
+
+fn read(source: &str) -> anyhow::Result<String> {
     let mut text = String::new();
-    if what == "-" {
+    if source == "-" {
         std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
-    } else if what.matches('.').count() == 2 && what.starts_with("ey") {
-        text = what.to_owned();
+    } else if is_token(source) {
+        text = source.to_owned();
     } else {
-        text = std::fs::read_to_string(what)
-            .with_context(|| format!("{what} is no license, and no file"))?;
+        text = std::fs::read_to_string(source).with_context(|| {
+            format!("{source} is neither a license token nor a file that can be read")
+        })?;
     }
     let token = text.trim().to_owned();
     if token.is_empty() {
-        bail!("there is nothing to inspect");
+        bail!("{} is empty: a license token is expected", described(source));
     }
     Ok(token)
 }
 
-fn decoded(part: &str) -> Option<Value> {
+fn decode(part: &str) -> Option<Value> {
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-#[expect(clippy::disallowed_methods, reason = "an inspection is about now, and changes nothing")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an inspection uses the current time and changes nothing"
+)]
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
-//! `registryctl mail list|show|retry|discard|preview`: the outbox, without the codes in it.
+//! `registryctl mail list|show|retry|discard|preview`: the outbox, without the codes in the mails.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,26 +18,26 @@ use crate::operator;
 use crate::output::Output;
 use crate::tenant::time;
 
-/// How often `--watch` looks.
-const WATCH: Duration = Duration::from_secs(2);
+/// Interval at which `--watch` lists the outbox again.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How many mails `--all-dead` takes at once.
+/// Number of mails that `--all-dead` reads at once.
 const BATCH: u32 = 200;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Lists the outbox, newest first.
-    List(List),
+pub(crate) enum Command {
+    /// Lists the mails of the outbox, newest first.
+    List(ListArgs),
     /// Shows one mail.
     Show {
-        /// The mail's id.
+        /// Mail ID (UUID).
         id: MailId,
     },
-    /// Sends a mail again that was given up, or one that waits, now.
-    Retry(Retry),
-    /// Discards a mail that was not sent; its code stays live.
+    /// Queues a dead mail again, or sends a waiting mail now.
+    Retry(RetryArgs),
+    /// Discards an unsent mail: it is not sent, and its code stays live.
     Discard {
-        /// The mail's id.
+        /// Mail ID (UUID).
         id: MailId,
         #[command(flatten)]
         confirm: Confirmation,
@@ -44,70 +45,77 @@ pub(crate) enum Task {
 }
 
 #[derive(Args)]
-pub(crate) struct List {
-    /// Only those in this state: queued, sent, dead, discarded.
-    #[arg(long, value_parser = state)]
+pub(crate) struct ListArgs {
+    /// Lists only mails in this state: queued, sent, dead or discarded. Default: all.
+    #[arg(long, value_parser = parse_state)]
     state: Option<MailState>,
-    /// Only those about this tenant.
+    /// Lists only mails of this tenant (UUID). Default: all tenants.
     #[arg(long, value_name = "ID")]
     tenant: Option<TenantId>,
-    /// At most so many.
+    /// Largest number of mails, 1 to 1000.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// Looks again every two seconds, until Ctrl-C.
+    /// Lists the mails again every 2 seconds, until Ctrl-C. Default: once.
     #[arg(long)]
     watch: bool,
 }
 
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Retry {
-    /// The mail's id.
+pub(crate) struct RetryArgs {
+    /// Mail ID (UUID).
     id: Option<MailId>,
-    /// All that were given up and whose codes are still good.
+    /// Queues all dead mails whose code or link is still valid.
     #[arg(long)]
     all_dead: bool,
 }
 
 #[derive(Args)]
-pub(crate) struct Preview {
-    /// Which mail: install-code, install-code-reissued, install-code-without-image,
-    /// registration-link, portal-link.
+pub(crate) struct PreviewArgs {
+    /// Kind of mail: install-code, install-code-reissued, install-code-without-image,
+    /// or portal-link.
     kind: MailKind,
-    /// The file to write the HTML into; `KIND.html` unless given, and the plain text beside it.
+    /// File for the HTML; the plain text is written beside it as .txt. Default: `KIND.html`.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The company in it.
+    /// Company that the mail names. Default: a made-up one.
     #[arg(long, value_name = "NAME")]
     company: Option<String>,
 }
 
-fn state(word: &str) -> Result<MailState, String> {
-    let words = || MailState::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", ");
-    MailState::from_name(word).ok_or_else(|| format!("the states are: {}", words()))
+fn parse_state(name: &str) -> Result<MailState, String> {
+    let names = || MailState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
+    MailState::from_name(name).ok_or_else(|| format!("expected one of: {}", names()))
 }
 
-pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
-    match task {
-        Task::List(asked) => list(registry, &asked, output).await,
-        Task::Show { id } => show(&registry.mail_show(id).await?, output),
-        Task::Retry(Retry { id: Some(id), .. }) => {
+pub(crate) async fn run(
+    registry: &Registry,
+    command: Command,
+    output: Output,
+) -> anyhow::Result<()> {
+    match command {
+        Command::List(args) => list(registry, &args, output).await,
+        Command::Show { id } => show(&registry.mail_show(id).await?, output),
+        Command::Retry(RetryArgs { id: Some(id), .. }) => {
             show(&registry.mail_edit(id, MailEdit::Retry, operator()).await?, output)
         }
-        Task::Retry(Retry { id: None, .. }) => retry_all(registry, output).await,
-        Task::Discard { id, confirm } => {
+        Command::Retry(RetryArgs { id: None, .. }) => retry_all(registry, output).await,
+        Command::Discard { id, confirm } => {
             let mail = registry.mail_show(id).await?;
-            confirm.ask(&format!("Discard the mail to {}? Its code is not mailed.", mail.to))?;
+            confirm.ask(&format!(
+                "Discard mail {id} to {}? It is not sent; its code stays live.",
+                mail.to
+            ))?;
             show(&registry.mail_edit(id, MailEdit::Discard, operator()).await?, output)
         }
     }
 }
 
-async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Result<()> {
+async fn list(registry: &Registry, args: &ListArgs, output: Output) -> anyhow::Result<()> {
     let query = MailQuery {
-        tenant: asked.tenant,
-        state: asked.state,
-        limit: asked.limit,
+        tenant: args.tenant,
+        state: args.state,
+        limit: args.limit,
         ..MailQuery::default()
     };
     let interrupted = tokio::signal::ctrl_c();
@@ -115,7 +123,7 @@ async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Resu
     loop {
         let mails = registry.mail_list(query).await?;
         let rows: Vec<_> = mails.iter().map(row).collect();
-        if asked.watch && !output.json {
+        if args.watch && !output.json {
             // Clears the screen (ECMA-48: cursor home, erase display).
             crate::output::print("\u{1b}[H\u{1b}[2J")?;
         }
@@ -124,18 +132,21 @@ async fn list(registry: &Registry, asked: &List, output: Output) -> anyhow::Resu
             &rows,
             &[],
         )?;
-        if !asked.watch {
+        if !args.watch {
             return Ok(());
         }
         tokio::select! {
-            interrupted = &mut interrupted => return interrupted.context("Ctrl-C cannot be watched"),
-            () = tokio::time::sleep(WATCH) => {}
+            interrupted = &mut interrupted => {
+                return interrupted.context("the handler for Ctrl-C cannot be installed");
+            }
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
         }
     }
 }
 
-/// When it is tried next, or, while it is being sent, taken for lost.
-fn due(mail: &QueuedMail) -> Option<Value> {
+/// Returns the time of a queued mail's next attempt. While the mail is being sent, this is the end
+/// of its lease.
+fn due_at(mail: &QueuedMail) -> Option<Value> {
     (mail.state == MailState::Queued).then(|| time(mail.due_at))
 }
 
@@ -146,14 +157,14 @@ fn row(mail: &QueuedMail) -> Vec<Value> {
         json!(mail.to.as_str()),
         json!(mail.message.kind()),
         json!(time(mail.queued_at)),
-        json!(due(mail)),
+        json!(due_at(mail)),
         json!(mail.attempts),
         json!(mail.last_error),
     ]
 }
 
 fn show(mail: &QueuedMail, output: Output) -> anyhow::Result<()> {
-    let about = match &mail.message {
+    let message = match &mail.message {
         QueuedMessage::InstallCode { code_id, company_name, edition, code_expires_at, .. } => vec![
             ("company_name", json!(company_name.as_str())),
             ("edition", json!(edition.as_str())),
@@ -171,30 +182,31 @@ fn show(mail: &QueuedMail, output: Output) -> anyhow::Result<()> {
         ("kind", json!(mail.message.kind())),
         ("tenant_id", json!(mail.tenant_id)),
     ];
-    let tail = [
+    let delivery = [
         ("queued_at", json!(time(mail.queued_at))),
-        ("due_at", json!(due(mail))),
+        ("due_at", json!(due_at(mail))),
         ("settled_at", json!(mail.settled_at.map(time))),
         ("attempts", json!(mail.attempts)),
         ("last_error", json!(mail.last_error)),
     ];
-    output.fields(&[&head[..], &about, &tail].concat())
+    output.fields(&[&head[..], &message, &delivery].concat())
 }
 
 async fn retry_all(registry: &Registry, output: Output) -> anyhow::Result<()> {
     let (mut queued, mut outdated) = (0, 0);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     loop {
-        // Those that are outdated stay dead, so there have to be more than were seen.
+        // Outdated mails stay dead and are listed again, so each list has to be longer than the
+        // number of mails seen so far.
         let limit = BATCH + u32::try_from(seen.len()).unwrap_or(u32::MAX / 2);
         let dead = registry
             .mail_list(MailQuery { state: Some(MailState::Dead), limit, ..MailQuery::default() })
             .await?;
-        let fresh: Vec<_> = dead.into_iter().filter(|mail| seen.insert(mail.id)).collect();
-        if fresh.is_empty() {
+        let unseen: Vec<_> = dead.into_iter().filter(|mail| seen.insert(mail.id)).collect();
+        if unseen.is_empty() {
             return output.fields(&[("queued", json!(queued)), ("outdated", json!(outdated))]);
         }
-        for mail in fresh {
+        for mail in unseen {
             match registry.mail_edit(mail.id, MailEdit::Retry, operator()).await {
                 Ok(_) => queued += 1,
                 Err(registry_core::Error::Refused(_)) => outdated += 1,
@@ -204,17 +216,17 @@ async fn retry_all(registry: &Registry, output: Output) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a mail with made-up contents, to look at in a browser.
-pub(crate) fn preview(config: &Config, asked: &Preview, output: Output) -> anyhow::Result<()> {
+/// Writes a mail with made-up contents as HTML and as plain text. Needs no registry.
+pub(crate) fn preview(config: &Config, args: &PreviewArgs, output: Output) -> anyhow::Result<()> {
     let public_url =
         config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
     let rendered =
-        registry_wiring::preview(config, &public_url, asked.kind, asked.company.as_deref())?;
-    let html = asked.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.html", asked.kind)));
+        registry_wiring::preview(config, &public_url, args.kind, args.company.as_deref())?;
+    let html = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.html", args.kind)));
     let text = html.with_extension("txt");
     ensure!(
         text != html,
-        "{} would be overwritten by the plain text: name a file that ends in .html",
+        "the plain text would overwrite the HTML in {}: name a file that ends in .html",
         html.display()
     );
     for (path, content) in [(&html, &rendered.html), (&text, &rendered.text)] {

@@ -1,15 +1,16 @@
-//! `registryctl`: the registry's admin command line. It works on the same data and the same
-//! configuration as `registryd`, whether that is running or not.
+//! `registryctl`: the registry's admin command line. It uses the same data and the same
+//! configuration as `registryd`, whether `registryd` is running or not.
 //!
 //! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused; 4 not found; 5 busy or unavailable, try
 //! again; 130 interrupted.
 
-#![expect(clippy::print_stderr, reason = "a command line says there what went wrong")]
+#![expect(clippy::print_stderr, reason = "a command line reports errors on standard error")]
 
 mod appliance;
 mod code;
 mod confirm;
 mod entitlement;
+mod errors;
 mod keys;
 mod license;
 mod mail;
@@ -28,8 +29,6 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand};
 use registry_core::audit::Actor;
 use registry_core::license::{JwkMaterial, PublicKey};
-use registry_core::store::StoreError;
-use registry_core::{Error, Refusal};
 use registry_wiring::{Config, DataFolder};
 use serde_json::json;
 
@@ -45,85 +44,87 @@ struct Cli {
     #[command(flatten)]
     options: Options,
     #[command(subcommand)]
-    group: Group,
+    command: Command,
 }
 
 #[derive(Args)]
 struct Options {
-    /// The data folder.
+    /// Data folder. Default: `data` in the configuration, or else `registry-data`.
     #[arg(long, env = "REGISTRY_DATA", value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// The configuration file.
+    /// Configuration file (TOML). Default: none.
     #[arg(long, env = "REGISTRY_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Prints JSON.
+    /// Prints results and errors as JSON. Default: readable text.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
-enum Group {
+enum Command {
     #[command(flatten)]
-    RegistryCommand(RegistryCommand),
+    Registry(RegistryCommand),
     #[command(flatten)]
-    Maintenance(maintenance::Task),
-    /// Lists and changes the keys that licenses are signed with.
+    Maintenance(maintenance::Command),
+    /// Manages the keys that sign licenses.
     #[command(subcommand)]
-    Keys(keys::Task),
-    /// Makes, lists and revokes the tokens that services and operators call with.
+    Keys(keys::Command),
+    /// Manages the API tokens of services and operators.
     #[command(subcommand)]
-    Token(token::Task),
+    Token(token::Command),
 }
 
-/// What is done with the registry.
+// Commands that open a registry, except `license inspect --keys` and `mail preview`.
 #[derive(Subcommand)]
 enum RegistryCommand {
-    /// Registers, lists and shows tenants.
+    /// Registers, lists and changes tenants.
     #[command(subcommand)]
-    Tenant(tenant::Task),
+    Tenant(tenant::Command),
     /// Re-issues install codes.
     #[command(subcommand)]
-    Code(code::Task),
-    /// Answers appliances without a network.
+    Code(code::Command),
+    /// Answers the requests of appliances without a network.
     #[command(subcommand)]
-    Offline(offline::Task),
-    /// Publishes images, withdraws them, goes back to earlier ones.
+    Offline(offline::Command),
+    /// Publishes, lists and withdraws images.
     #[command(subcommand)]
-    Release(release::Task),
-    /// Looks after the outbox, and shows what mails look like.
+    Release(release::Command),
+    /// Manages the outbox and previews mails.
     #[command(subcommand)]
-    Mail(Mail),
-    /// Deletes what ended long ago, as registryd does by itself (`retention`).
-    Sweep(sweep::Sweep),
+    Mail(MailCommand),
+    /// Deletes mails, codes, audit lines and other rows whose `retention` is over, as registryd
+    /// does.
+    Sweep(sweep::SweepArgs),
     /// Lists and revokes appliances.
     #[command(subcommand)]
-    Appliance(appliance::Task),
-    /// Shows and changes what customers have paid for.
+    Appliance(appliance::Command),
+    /// Shows and changes entitlements.
     #[command(subcommand)]
-    Entitlement(entitlement::Task),
+    Entitlement(entitlement::Command),
     /// Signs and inspects licenses.
     #[command(subcommand)]
-    License(License),
+    License(LicenseCommand),
 }
 
 #[derive(Subcommand)]
-enum License {
+enum LicenseCommand {
     #[command(flatten)]
-    Task(license::Task),
-    /// Says what a license says, and whether it holds: that is `state`; the exit code says only
-    /// whether it could be read.
-    Inspect(license::Inspect),
+    Registry(license::Command),
+    /// Shows a license's claims, and in `state` whether it is valid.
+    ///
+    /// The exit code is 0 for every license that can be read, valid or not.
+    Inspect(license::InspectArgs),
 }
 
 #[derive(Subcommand)]
-enum Mail {
+enum MailCommand {
     #[command(flatten)]
-    Task(mail::Task),
-    /// Writes a mail with made-up contents, to look at in a browser.
-    Preview(mail::Preview),
+    Registry(mail::Command),
+    /// Writes a mail with made-up contents as HTML and text, to view in a browser.
+    Preview(mail::PreviewArgs),
 }
 
-/// Ctrl-C.
+/// An interruption by Ctrl-C or SIGTERM, with the state that it left.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted: {0}")]
 pub(crate) struct Interrupted(&'static str);
@@ -134,27 +135,9 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error, json);
-            ExitCode::from(exit_code(&error))
+            errors::print(&error, json);
+            ExitCode::from(errors::exit_code(&error))
         }
-    }
-}
-
-/// Says what went wrong, unless nobody reads: whoever closed the pipe knows.
-fn complain(error: &anyhow::Error, json: bool) {
-    let is_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
-    if error.downcast_ref().is_some_and(is_pipe) {
-        return;
-    }
-    let next_step = match error.downcast_ref() {
-        Some(Error::Refused(refusal)) => refusal.next_step(None),
-        _ => None,
-    };
-    if json {
-        eprintln!("{}", json!({ "error": format!("{error:#}"), "next_step": next_step }));
-    } else {
-        let next_step = next_step.map(|step| format!(" {step}")).unwrap_or_default();
-        eprintln!("registryctl: {error:#}{next_step}");
     }
 }
 
@@ -162,22 +145,26 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let Options { data, config, json } = cli.options;
     let config = Config::load_over(config.as_deref(), data, None)?;
     let output = Output { json };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    match cli.group {
-        Group::Keys(_) | Group::Token(_) if is_new(&config) => Err(no_registry(&config)),
-        Group::Keys(task) => keys::perform(&config, task, output),
-        Group::Token(task) => token::perform(&config, task, output),
-        Group::Maintenance(task) => runtime.block_on(maintenance::perform(&config, task, output)),
-        Group::RegistryCommand(RegistryCommand::License(License::Inspect(asked)))
-            if asked.keys.is_some() =>
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime cannot be started")?;
+    match cli.command {
+        Command::Keys(_) | Command::Token(_) if is_new(&config) => Err(no_registry(&config)),
+        Command::Keys(command) => keys::run(&config, command, output),
+        Command::Token(command) => token::run(&config, command, output),
+        Command::Maintenance(command) => {
+            runtime.block_on(maintenance::run(&config, command, output))
+        }
+        Command::Registry(RegistryCommand::License(LicenseCommand::Inspect(args)))
+            if args.keys.is_some() =>
         {
-            license::inspect(&asked, "", output)
+            license::inspect(&args, "", output)
         }
-        Group::RegistryCommand(RegistryCommand::Mail(Mail::Preview(asked))) => {
-            mail::preview(&config, &asked, output)
+        Command::Registry(RegistryCommand::Mail(MailCommand::Preview(args))) => {
+            mail::preview(&config, &args, output)
         }
-        Group::RegistryCommand(task) => runtime.block_on(with_registry(&config, task, output)),
+        Command::Registry(command) => runtime.block_on(with_registry(&config, command, output)),
     }
 }
 
@@ -186,49 +173,54 @@ fn is_new(config: &Config) -> bool {
 }
 
 fn no_registry(config: &Config) -> anyhow::Error {
-    anyhow!("there is no registry in {}: name its data folder with --data", config.data.display())
+    anyhow!("there is no registry in {}: set its data folder with --data", config.data.display())
 }
 
 async fn with_registry(
     config: &Config,
-    task: RegistryCommand,
+    command: RegistryCommand,
     output: Output,
 ) -> anyhow::Result<()> {
-    let may_make_one = matches!(
-        task,
-        RegistryCommand::Tenant(tenant::Task::Register(_))
-            | RegistryCommand::Release(release::Task::Publish(_))
+    let may_create_registry = matches!(
+        command,
+        RegistryCommand::Tenant(tenant::Command::Register(_))
+            | RegistryCommand::Release(release::Command::Publish(_))
     );
-    if is_new(config) && !may_make_one {
+    if is_new(config) && !may_create_registry {
         return Err(no_registry(config));
     }
     if is_new(config) {
-        eprintln!("registryctl: a new registry is made in {}", config.data.display());
+        eprintln!("registryctl: creating a new registry in {}", config.data.display());
     }
-    let noted = DataFolder::open(&config.data)?.noted_public_url();
-    let public_url =
-        config.public_url.clone().or(noted).unwrap_or_else(|| format!("http://{}", config.listen));
+    let last_url = DataFolder::open(&config.data)?.stored_public_url();
+    let public_url = config
+        .public_url
+        .clone()
+        .or(last_url)
+        .unwrap_or_else(|| format!("http://{}", config.listen));
     let registry = registry_wiring::build(config, &public_url).await?.registry;
-    match task {
-        RegistryCommand::Tenant(task) => tenant::perform(&registry, task, output).await,
-        RegistryCommand::Code(task) => code::perform(&registry, task, output).await,
-        RegistryCommand::Offline(task) => offline::perform(&registry, task, output).await,
-        RegistryCommand::Release(task) => release::perform(&registry, task, output).await,
-        RegistryCommand::Mail(Mail::Task(task)) => mail::perform(&registry, task, output).await,
-        RegistryCommand::Mail(Mail::Preview(asked)) => mail::preview(config, &asked, output),
-        RegistryCommand::Sweep(asked) => sweep::perform(&registry, &asked, output).await,
-        RegistryCommand::Appliance(task) => appliance::perform(&registry, task, output).await,
-        RegistryCommand::Entitlement(task) => entitlement::perform(&registry, task, output).await,
-        RegistryCommand::License(License::Task(task)) => {
-            license::perform(&registry, task, output).await
+    match command {
+        RegistryCommand::Tenant(command) => tenant::run(&registry, command, output).await,
+        RegistryCommand::Code(command) => code::run(&registry, command, output).await,
+        RegistryCommand::Offline(command) => offline::run(&registry, command, output).await,
+        RegistryCommand::Release(command) => release::run(&registry, command, output).await,
+        RegistryCommand::Mail(MailCommand::Registry(command)) => {
+            mail::run(&registry, command, output).await
         }
-        RegistryCommand::License(License::Inspect(asked)) => {
-            license::inspect(&asked, &jwks(&registry.public_keys()), output)
+        RegistryCommand::Mail(MailCommand::Preview(args)) => mail::preview(config, &args, output),
+        RegistryCommand::Sweep(args) => sweep::run(&registry, &args, output).await,
+        RegistryCommand::Appliance(command) => appliance::run(&registry, command, output).await,
+        RegistryCommand::Entitlement(command) => entitlement::run(&registry, command, output).await,
+        RegistryCommand::License(LicenseCommand::Registry(command)) => {
+            license::run(&registry, command, output).await
+        }
+        RegistryCommand::License(LicenseCommand::Inspect(args)) => {
+            license::inspect(&args, &jwks(&registry.public_keys()), output)
         }
     }
 }
 
-/// The keys as a JSON Web Key Set (RFC 7517).
+/// Returns the keys as a JSON Web Key Set (RFC 7517).
 fn jwks(keys: &[PublicKey]) -> String {
     let jwk = |key: &PublicKey| {
         let JwkMaterial { kty, crv, alg, x, y } = key.material.jwk();
@@ -242,7 +234,7 @@ fn jwks(keys: &[PublicKey]) -> String {
     json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() }).to_string()
 }
 
-/// Whom the audit names: the operating system's user.
+/// Returns the actor of audit lines: the operating system's user.
 fn operator() -> Actor {
     let user =
         ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
@@ -252,61 +244,13 @@ fn operator() -> Actor {
     }
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
-    let store = |error: &StoreError| match error {
-        StoreError::Contended(_) | StoreError::Unavailable(_) => 5,
-        StoreError::Corrupt(_) => 1,
-    };
-    let refusal = |refusal: &Refusal| {
-        let missing = matches!(
-            refusal,
-            Refusal::TenantNotFound
-                | Refusal::EntitlementNotFound
-                | Refusal::ApplianceNotFound
-                | Refusal::ReleaseNotFound
-                | Refusal::MailNotFound
-        );
-        if missing { 4 } else { 3 }
-    };
-    if error.is::<Interrupted>() {
-        return 130;
-    }
-    match error.downcast_ref::<Error>() {
-        Some(Error::Refused(refused)) => refusal(refused),
-        Some(Error::Store(error)) => store(error),
-        Some(Error::Blob(_)) => 5,
-        Some(Error::Decide(_)) => 1,
-        None => match (error.downcast_ref::<Refusal>(), error.downcast_ref::<StoreError>()) {
-            (Some(refused), _) => refusal(refused),
-            (None, Some(error)) => store(error),
-            (None, None) => 1,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn exit_codes_tell_refused_not_found_and_busy_apart() {
-        let busy = || StoreError::Contended("x".to_owned());
-        for (error, code) in [
-            (anyhow::Error::from(Error::Refused(Refusal::TenantSuspended)), 3),
-            (Error::Refused(Refusal::TenantNotFound).into(), 4),
-            (Refusal::TenantNotFound.into(), 4),
-            (Error::Store(busy()).into(), 5),
-            (anyhow::Error::from(busy()).context("opening"), 5),
-            (Error::Store(StoreError::Corrupt("x".to_owned())).into(), 1),
-            (anyhow::anyhow!("x"), 1),
-        ] {
-            assert_eq!(exit_code(&error), code, "{error:?}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! `registryctl migrate`, `backup`, `restore`: what keeps a registry, and needs none that is open.
+//! `registryctl migrate`, `backup`, `restore`: commands that open no registry.
 
 use std::path::PathBuf;
 
@@ -10,26 +10,28 @@ use serde_json::json;
 use crate::output::Output;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Brings PostgreSQL's tables up to date (SQLite's are whenever it is opened).
+pub(crate) enum Command {
+    /// Runs the pending migrations of a PostgreSQL database (SQLite is migrated when it is opened).
     Migrate,
-    /// Backs the data folder up (database, keys, files), while registryd runs or not.
+    /// Backs up the data folder (database, keys, tokens and images), also while registryd runs.
     Backup {
-        /// A folder that does not exist yet, or is empty.
+        /// Folder for the backup, which must be empty or not exist yet.
         folder: PathBuf,
     },
-    /// Restores a backup into a data folder that holds no registry.
+    /// Restores a backup into a data folder without a registry.
     Restore {
-        /// The folder of the backup.
+        /// Folder of the backup.
         folder: PathBuf,
     },
 }
 
-pub(crate) async fn perform(config: &Config, task: Task, output: Output) -> anyhow::Result<()> {
-    match task {
-        Task::Migrate => migrate(config, output).await,
-        Task::Backup { folder } => print(&registry_wiring::backup(config, &folder).await?, output),
-        Task::Restore { folder } => print(&registry_wiring::restore(config, &folder)?, output),
+pub(crate) async fn run(config: &Config, command: Command, output: Output) -> anyhow::Result<()> {
+    match command {
+        Command::Migrate => migrate(config, output).await,
+        Command::Backup { folder } => {
+            print(&registry_wiring::backup(config, &folder).await?, output)
+        }
+        Command::Restore { folder } => print(&registry_wiring::restore(config, &folder)?, output),
     }
 }
 
@@ -39,7 +41,8 @@ async fn migrate(config: &Config, output: Output) -> anyhow::Result<()> {
     };
     if let Some(problem) = search {
         eprintln!(
-            "registryctl: searches find beginnings only (`database.search_by_part`): {problem}"
+            "registryctl: searches match only the beginning of a name or an address \
+             (`database.search_by_part`): {problem}"
         );
     }
     let rows: Vec<_> = names.into_iter().map(|name| vec![name.into()]).collect();

@@ -16,30 +16,31 @@ use crate::operator;
 use crate::output::Output;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Redeems an install code, out of standard input, for an appliance without a network.
+pub(crate) enum Command {
+    /// Redeems an install code, read from standard input, for an appliance without a network.
     ///
-    /// The answer holds a license and a credential: carry it to that appliance, and to nobody else.
-    /// The same request with the same code is answered again within a day.
-    Answer(Asked),
+    /// The answer holds a license and a credential: carry it to this appliance only. The same
+    /// request with the same code gets the same answer again for `http.replay_window` (a day
+    /// unless set).
+    Answer(AnswerArgs),
 }
 
 #[derive(Args)]
-pub(crate) struct Asked {
-    /// The request that `appliance-setup request` wrote.
+pub(crate) struct AnswerArgs {
+    /// Request file that `appliance-setup request` wrote.
     #[arg(value_name = "FILE")]
     request: PathBuf,
-    /// Where the answer is written, for its owner only; printed unless given.
+    /// File to write the answer to, with mode 0600. Default: the answer is printed.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> Result<()> {
-    let Task::Answer(Asked { request, out }) = task;
-    let shown = request.display();
+pub(crate) async fn run(registry: &Registry, command: Command, output: Output) -> Result<()> {
+    let Command::Answer(AnswerArgs { request: request_file, out }) = command;
+    let file = request_file.display();
     let text =
-        std::fs::read_to_string(&request).with_context(|| format!("{shown} cannot be read"))?;
-    let request = read_request(&text).with_context(|| format!("{shown} cannot be answered"))?;
+        std::fs::read_to_string(&request_file).with_context(|| format!("{file} cannot be read"))?;
+    let request = read_request(&text).with_context(|| format!("{file} cannot be answered"))?;
     let code =
         std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?;
     ensure!(!code.trim().is_empty(), "the install code is expected on standard input");
@@ -48,14 +49,17 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
         .offline_answer(TypedCode::new(code.trim().to_owned()), request, operator())
         .await?;
     let Some(path) = out else { return crate::output::print(answer.expose()) };
-    put(&path, answer.expose()).with_context(|| {
-        format!("{} cannot be written; try again, the code is not lost", path.display())
+    write_private(&path, answer.expose()).with_context(|| {
+        format!(
+            "{} cannot be written; run the command again, it gets the same answer",
+            path.display()
+        )
     })?;
     output.fields(&[("appliance_id", json!(appliance_id)), ("answer", json!(path))])
 }
 
-/// Writes a file for its owner only, also where it was there and open to others.
-fn put(path: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a file with mode 0600, even if it existed with another mode.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;

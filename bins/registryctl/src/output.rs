@@ -1,52 +1,55 @@
-//! What commands print: a readable table, or JSON.
+//! Output of the commands: a readable table, or JSON.
 
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// How to print.
+/// Format of the output.
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
     pub(crate) json: bool,
 }
 
 impl Output {
-    /// Prints named values under each other, or as one JSON object.
+    /// Prints named values below each other, or as one JSON object.
     pub(crate) fn fields(self, fields: &[(&str, Value)]) -> anyhow::Result<()> {
         if self.json {
-            let object: serde_json::Map<_, _> =
-                fields.iter().map(|(name, it)| ((*name).to_owned(), it.clone())).collect();
+            let object: Map<_, _> =
+                fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
             return print(&Value::Object(object).to_string());
         }
         let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-        let lines: Vec<String> =
-            fields.iter().map(|(name, value)| format!("{name:width$}  {}", plain(value))).collect();
+        let lines: Vec<String> = fields
+            .iter()
+            .map(|(name, value)| format!("{name:width$}  {}", plain_text(value)))
+            .collect();
         print(&lines.join("\n"))
     }
 
-    /// Prints rows under their headings, or as one JSON object with `items` and the rest.
+    /// Prints rows below their headings, then the `extra` values that are not null. As JSON, prints
+    /// one object with the rows in `items`.
     pub(crate) fn table(
         self,
         headings: &[&str],
         rows: &[Vec<Value>],
-        rest: &[(&str, Value)],
+        extra: &[(&str, Value)],
     ) -> anyhow::Result<()> {
         if self.json {
-            let name = |values: &Vec<Value>| -> Value {
+            let item = |values: &Vec<Value>| -> Value {
                 headings
                     .iter()
                     .zip(values)
-                    .map(|(name, it)| ((*name).to_owned(), it.clone()))
+                    .map(|(name, value)| ((*name).to_owned(), value.clone()))
                     .collect()
             };
-            let mut object = serde_json::Map::new();
-            object.insert("items".to_owned(), rows.iter().map(name).collect());
-            object.extend(rest.iter().map(|(name, it)| ((*name).to_owned(), it.clone())));
+            let mut object = Map::new();
+            object.insert("items".to_owned(), rows.iter().map(item).collect());
+            object.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
             return print(&Value::Object(object).to_string());
         }
         let cells: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(plain).collect()).collect();
+            rows.iter().map(|row| row.iter().map(plain_text).collect()).collect();
         let head: Vec<String> =
             headings.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
         let all: Vec<&Vec<String>> = [&head].into_iter().chain(&cells).collect();
@@ -60,14 +63,13 @@ impl Output {
                 row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
             lines.push(line.join("  ").trim_end().to_owned());
         }
-        let rest = rest.iter().filter(|(_, value)| !value.is_null());
-        lines.extend(rest.map(|(name, value)| format!("\n{name}: {}", plain(value))));
+        let extra = extra.iter().filter(|(_, value)| !value.is_null());
+        lines.extend(extra.map(|(name, value)| format!("\n{name}: {}", plain_text(value))));
         print(&lines.join("\n"))
     }
 }
 
-/// A line on standard output; a pipe that nobody reads any more, or a full disk, is an error and no
-/// panic.
+/// Prints a line on standard output. A closed pipe or a full disk is an error, not a panic.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{text}")
@@ -75,7 +77,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
         .context("standard output cannot be written")
 }
 
-fn plain(value: &Value) -> String {
+fn plain_text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),

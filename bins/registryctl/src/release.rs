@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use registry_core::Registry;
@@ -15,90 +15,98 @@ use registry_core::store::ListedRelease;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::Interrupted;
 use crate::confirm::Confirmation;
 use crate::operator;
 use crate::output::Output;
 use crate::tenant::time;
 
-/// How much is read and sent at once, in bytes.
-const PART: usize = 1024 * 1024;
+/// Number of bytes that are read and uploaded at once.
+const CHUNK_SIZE: usize = 1024 * 1024;
 
-/// How long taking back an upload may take.
-const TAKE_BACK: Duration = Duration::from_secs(20);
+/// Longest time that deleting the parts of an interrupted upload may take.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Uploads an image and makes it the one that customers download. Safe to repeat: what was cut
-    /// off left nothing behind, and the same file under the same version again is no error.
-    Publish(Publish),
+pub(crate) enum Command {
+    /// Uploads an image and makes it the current release of its channel.
+    ///
+    /// The command is safe to repeat: an interrupted upload leaves nothing behind, and the same
+    /// file under the same version again is not an error.
+    Publish(PublishArgs),
     /// Lists the releases, newest first.
     List {
-        /// Only those of this channel.
+        /// Lists only releases of this channel. Default: all channels.
         #[arg(long)]
         channel: Option<String>,
     },
     /// Shows a release.
-    Show(Show),
-    /// Withdraws a release for good: no link leads to it any more. Where it is the current one, the
-    /// newest earlier one takes its place.
+    Show(ShowArgs),
+    /// Withdraws a release for good: download links no longer lead to it.
+    ///
+    /// If it is the current release, the newest earlier one becomes the current one.
     Yank {
         #[command(flatten)]
-        named: Named,
+        release: ReleaseArgs,
         #[command(flatten)]
         confirm: Confirmation,
     },
     /// Makes an earlier release the current one.
-    Rollback(Rollback),
-    /// Prints the key that manifests can be verified with, as PEM.
+    Rollback(RollbackArgs),
+    /// Prints the public key that verifies release manifests, as PEM.
     Key,
 }
 
 #[derive(Args)]
-pub(crate) struct Named {
-    /// The release's version.
+pub(crate) struct ReleaseArgs {
+    /// Version of the release.
     version: String,
-    /// Its channel; the one that is offered unless given.
+    /// Channel of the release. Default: `downloads.channel`.
     #[arg(long)]
     channel: Option<String>,
 }
 
 #[derive(Args)]
-pub(crate) struct Publish {
-    /// The image.
+pub(crate) struct PublishArgs {
+    /// Image file.
     file: PathBuf,
-    /// Its version.
+    /// Version of the release.
     #[arg(long)]
     version: String,
-    /// The channel to publish it in; the one that is offered unless given.
+    /// Channel to publish the release in. Default: `downloads.channel`.
     #[arg(long)]
     channel: Option<String>,
 }
 
 #[derive(Args)]
-pub(crate) struct Show {
+pub(crate) struct ShowArgs {
     #[command(flatten)]
-    named: Named,
-    /// A folder to write `manifest.json` and `manifest.sig` into.
+    release: ReleaseArgs,
+    /// Folder to write `manifest.json` and `manifest.sig` into. Default: no files are written.
     #[arg(long, value_name = "DIR")]
     manifest: Option<PathBuf>,
 }
 
 #[derive(Args)]
-pub(crate) struct Rollback {
-    /// The version to go back to; the newest that is older than the current one unless given.
+pub(crate) struct RollbackArgs {
+    /// Version to go back to. Default: the newest release that is older than the current one.
     #[arg(long)]
     to: Option<String>,
-    /// The channel; the one that is offered unless given.
+    /// Channel of the release. Default: `downloads.channel`.
     #[arg(long)]
     channel: Option<String>,
     #[command(flatten)]
     confirm: Confirmation,
 }
 
-pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
-    match task {
-        Task::Publish(asked) => publish(registry, asked, output).await,
-        Task::List { channel } => {
+pub(crate) async fn run(
+    registry: &Registry,
+    command: Command,
+    output: Output,
+) -> anyhow::Result<()> {
+    match command {
+        Command::Publish(args) => publish(registry, args, output).await,
+        Command::List { channel } => {
             let listed = registry.release_list(channel.as_deref()).await?;
             let rows: Vec<_> = listed.iter().map(row).collect();
             output.table(
@@ -107,37 +115,54 @@ pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> 
                 &[],
             )
         }
-        Task::Show(Show { named: Named { version, channel }, manifest }) => {
+        Command::Show(ShowArgs { release: ReleaseArgs { version, channel }, manifest }) => {
             let listed = registry.release_show(&version, channel.as_deref()).await?;
             if let Some(folder) = manifest {
                 write_manifest(&listed.release, &folder)?;
             }
             show(&listed, output)
         }
-        Task::Yank { named: Named { version, channel }, confirm } => {
-            let channel = channel.as_deref();
-            confirm.ask(&format!("Yank {version} for good? Nobody can download it any more."))?;
-            let yanked = registry.release_yank(&version, channel, operator()).await?;
-            let listed = registry.release_list(Some(yanked.channel.as_str())).await?;
-            let current =
-                listed.iter().find(|it| it.is_current).map(|it| it.release.version.to_string());
-            output.fields(&[
-                ("version", json!(yanked.version)),
-                ("channel", json!(yanked.channel)),
-                ("state", json!("yanked")),
-                ("yanked_at", json!(yanked.yanked_at.map(time))),
-                ("current", json!(current)),
-            ])
+        Command::Yank { release: ReleaseArgs { version, channel }, confirm } => {
+            yank(registry, &version, channel.as_deref(), confirm, output).await
         }
-        Task::Rollback(Rollback { to, channel, confirm }) => {
-            confirm.ask("Make an earlier release the one that customers download?")?;
-            let release =
-                registry.release_rollback(to.as_deref(), channel.as_deref(), operator()).await?;
-            let version = release.version.to_string();
-            show(&registry.release_show(&version, channel.as_deref()).await?, output)
-        }
-        Task::Key => crate::output::print(registry.manifest_key_pem().trim_end()),
+        Command::Rollback(args) => rollback(registry, args, output).await,
+        Command::Key => crate::output::print(registry.manifest_key_pem().trim_end()),
     }
+}
+
+async fn yank(
+    registry: &Registry,
+    version: &str,
+    channel: Option<&str>,
+    confirm: Confirmation,
+    output: Output,
+) -> anyhow::Result<()> {
+    confirm
+        .ask(&format!("Yank release {version} for good? Customers can no longer download it."))?;
+    let yanked = registry.release_yank(version, channel, operator()).await?;
+    let listed = registry.release_list(Some(yanked.channel.as_str())).await?;
+    let current = listed
+        .iter()
+        .find(|listed| listed.is_current)
+        .map(|listed| listed.release.version.to_string());
+    output.fields(&[
+        ("version", json!(yanked.version)),
+        ("channel", json!(yanked.channel)),
+        ("state", json!("yanked")),
+        ("yanked_at", json!(yanked.yanked_at.map(time))),
+        ("current", json!(current)),
+    ])
+}
+
+async fn rollback(registry: &Registry, args: RollbackArgs, output: Output) -> anyhow::Result<()> {
+    let RollbackArgs { to, channel, confirm } = args;
+    let target = to
+        .as_deref()
+        .map_or_else(|| "the previous release".to_owned(), |version| format!("release {version}"));
+    confirm.ask(&format!("Go back to {target}? Customers download it from now on."))?;
+    let release = registry.release_rollback(to.as_deref(), channel.as_deref(), operator()).await?;
+    let version = release.version.to_string();
+    show(&registry.release_show(&version, channel.as_deref()).await?, output)
 }
 
 fn state(listed: &ListedRelease) -> &'static str {
@@ -179,10 +204,13 @@ fn show(listed: &ListedRelease, output: Output) -> anyhow::Result<()> {
 
 fn write_manifest(release: &Release, folder: &Path) -> anyhow::Result<()> {
     let Some(manifest) = &release.manifest else {
-        bail!("{} was published before manifests were signed: publish it again", release.version)
+        bail!(
+            "release {} was published before manifests were signed: publish it again",
+            release.version
+        )
     };
     std::fs::create_dir_all(folder)
-        .with_context(|| format!("{} cannot be made", folder.display()))?;
+        .with_context(|| format!("{} cannot be created", folder.display()))?;
     for (name, content) in [
         ("manifest.json", manifest.text.as_bytes()),
         ("manifest.sig", manifest.signature.as_slice()),
@@ -194,63 +222,71 @@ fn write_manifest(release: &Release, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn publish(registry: &Registry, asked: Publish, output: Output) -> anyhow::Result<()> {
-    let Publish { file, version, channel } = asked;
-    let shown = file.display();
-    // Looked at before it is opened: opening a pipe waits for somebody to write.
-    let metadata = std::fs::metadata(&file).with_context(|| format!("{shown} cannot be read"))?;
-    anyhow::ensure!(metadata.is_file(), "{shown} is not a file");
-    let mut image = File::open(&file).with_context(|| format!("{shown} cannot be read"))?;
-    anyhow::ensure!(metadata.len() > 0, "{shown} is empty");
-    let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+async fn publish(registry: &Registry, args: PublishArgs, output: Output) -> anyhow::Result<()> {
+    let PublishArgs { file: path, version, channel } = args;
+    let shown_path = path.display();
+    // The metadata is read before the file is opened: opening a pipe would wait for its writer.
+    let metadata =
+        std::fs::metadata(&path).with_context(|| format!("{shown_path} cannot be read"))?;
+    ensure!(metadata.is_file(), "{shown_path} is not a file");
+    let mut image = File::open(&path).with_context(|| format!("{shown_path} cannot be read"))?;
+    ensure!(metadata.len() > 0, "{shown_path} is empty");
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let new = NewRelease { version, channel, file_name, size: Some(metadata.len()) };
     let mut upload = registry.release_begin(new, operator()).await?;
     let bar = progress(metadata.len(), output);
     let copied = tokio::select! {
-        copied = copy(&mut image, &file, &mut upload, &bar) => copied,
-        stopped = stopped() => Err(stopped.err().unwrap_or(crate::Interrupted("nothing was published").into())),
+        copied = copy(&mut image, &path, &mut upload, &bar) => copied,
+        stopped = stop_signal() => {
+            Err(stopped.err().unwrap_or(Interrupted("nothing was published").into()))
+        }
     };
     if let Err(error) = copied {
         bar.abandon();
-        return Err(match tokio::time::timeout(TAKE_BACK, upload.abort()).await {
+        return Err(match tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await {
             Ok(Ok(())) => error,
-            Ok(Err(also)) => {
-                error.context(format!("what was uploaded could not be taken back ({also})"))
+            Ok(Err(abort_error)) => {
+                error.context(format!("the uploaded parts could not be deleted ({abort_error})"))
             }
-            Err(_) => error.context("what was uploaded could not be taken back in time"),
+            Err(_) => error.context("the uploaded parts could not be deleted in time"),
         });
     }
-    let release = finish(registry, upload).await?;
+    let release = publish_uploaded(registry, upload).await?;
     bar.finish_and_clear();
     let (version, channel) = (release.version.to_string(), release.channel.to_string());
     show(&registry.release_show(&version, Some(&channel)).await?, output)
 }
 
-/// Ctrl-C, or whoever stops a job.
-async fn stopped() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
+/// Waits for Ctrl-C or SIGTERM.
+async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate =
+        signal(SignalKind::terminate()).context("the handler for SIGTERM cannot be installed")?;
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("Ctrl-C cannot be watched"),
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context("the handler for Ctrl-C cannot be installed")
+        }
         _ = terminate.recv() => Ok(()),
     }
 }
 
-/// The last parts, and making it current: Ctrl-C has to be pressed twice to break that off.
-async fn finish(registry: &Registry, upload: ReleaseUpload) -> anyhow::Result<Release> {
+/// Sends the last parts and makes the release the current one. Only a second signal interrupts
+/// this.
+async fn publish_uploaded(registry: &Registry, upload: ReleaseUpload) -> anyhow::Result<Release> {
     let published = registry.release_publish(upload);
     tokio::pin!(published);
-    for again in [true, false] {
+    for is_first_signal in [true, false] {
         tokio::select! {
             published = &mut published => return Ok(published?),
-            stopped = stopped() => stopped?,
+            stopped = stop_signal() => stopped?,
         }
-        if again {
+        if is_first_signal {
             eprintln!(
-                "registryctl: everything is uploaded, and is being published; Ctrl-C again breaks it off"
+                "registryctl: the upload is complete and the release is being published; \
+                 press Ctrl-C again to interrupt"
             );
         }
     }
-    Err(crate::Interrupted("while it was being published: `release list` says whether it was")
+    Err(Interrupted("the release may be published or not: check with `registryctl release list`")
         .into())
 }
 
@@ -260,21 +296,21 @@ async fn copy(
     upload: &mut ReleaseUpload,
     bar: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let mut part = vec![0; PART];
+    let mut chunk = vec![0; CHUNK_SIZE];
     loop {
         let read =
-            image.read(&mut part).with_context(|| format!("{} cannot be read", path.display()))?;
+            image.read(&mut chunk).with_context(|| format!("{} cannot be read", path.display()))?;
         if read == 0 {
             return Ok(());
         }
-        upload.write(&part[..read]).await?;
+        upload.write(&chunk[..read]).await?;
         bar.inc(read as u64);
-        // Ctrl-C is heard here too, where the store takes everything at once.
+        // A store that never makes `write` wait would otherwise keep Ctrl-C from being noticed.
         tokio::task::yield_now().await;
     }
 }
 
-/// A bar on standard error, where that is a terminal and nobody asked for JSON.
+/// Returns a progress bar for standard error; a hidden one for JSON output.
 fn progress(size: u64, output: Output) -> ProgressBar {
     if output.json {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! `registryctl sweep`: deletes what ended long ago, as registryd does by itself.
+//! `registryctl sweep`
 
 use clap::Args;
 use registry_core::Registry;
@@ -9,25 +9,25 @@ use serde_json::json;
 use crate::output::Output;
 
 #[derive(Args)]
-pub(crate) struct Sweep {
-    /// Says what would go, and deletes nothing.
+pub(crate) struct SweepArgs {
+    /// Counts the rows without deleting them. Default: the rows are deleted.
     #[arg(long)]
     dry_run: bool,
 }
 
-pub(crate) async fn perform(
+pub(crate) async fn run(
     registry: &Registry,
-    asked: &Sweep,
+    args: &SweepArgs,
     output: Output,
 ) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for kind in RetentionKind::ALL {
-        let count = if asked.dry_run {
-            registry.sweep_count(*kind).await?
+        let count = if args.dry_run {
+            registry.expired_count(*kind).await?
         } else {
             sweep_kind(registry, *kind).await?
         };
         rows.push(vec![json!(kind.as_str()), json!(count)]);
     }
-    output.table(&["kind", "rows"], &rows, &[("dry_run", json!(asked.dry_run))])
+    output.table(&["kind", "rows"], &rows, &[("dry_run", json!(args.dry_run))])
 }

@@ -18,139 +18,149 @@ use crate::operator;
 use crate::output::Output;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Registers a tenant and mails its install code.
-    Register(Register),
-    /// Lists tenants, newest first.
-    List(List),
-    /// Shows one tenant.
+pub(crate) enum Command {
+    /// Registers a tenant, mails its install code and prints it.
+    Register(RegisterArgs),
+    /// Lists the tenants, newest first.
+    List(ListArgs),
+    /// Shows one tenant with its entitlement, install codes and appliances.
     Show {
-        /// The tenant's id.
+        /// Tenant ID (UUID).
         tenant_id: TenantId,
     },
-    /// Puts a tenant on hold: no code is redeemed or re-issued, and its appliances are told
-    /// `revoked`.
-    Suspend(Edited),
-    /// Takes a suspension or a cancellation back.
-    Resume(Edited),
-    /// Ends a tenant.
-    Cancel(Edited),
+    /// Suspends a tenant: its appliances stop renewing their licenses and its codes are refused.
+    Suspend(TenantEditArgs),
+    /// Resumes a suspended or cancelled tenant.
+    Resume(TenantEditArgs),
+    /// Cancels a tenant whose customer has left: the effect is that of `suspend`.
+    Cancel(TenantEditArgs),
 }
 
 #[derive(Args)]
-pub(crate) struct Edited {
-    /// The tenant's id.
+pub(crate) struct TenantEditArgs {
+    /// Tenant ID (UUID).
     tenant_id: TenantId,
     #[command(flatten)]
     confirm: Confirmation,
 }
 
 #[derive(Args)]
-pub(crate) struct Register {
-    /// The company.
+pub(crate) struct RegisterArgs {
+    /// Company name, 1 to 200 characters.
     #[arg(long, alias = "company-name")]
     company: String,
-    /// Where the code is mailed.
+    /// E-mail address of the contact, to which the code is mailed.
     #[arg(long, alias = "contact-email")]
     email: String,
-    /// The contact's name.
+    /// Name of the contact, 1 to 200 characters. Default: none.
     #[arg(long, alias = "contact-name")]
     contact: Option<String>,
-    /// The edition.
+    /// Edition.
     #[arg(long, default_value = "essentials")]
     edition: String,
-    /// The product; the first of the catalogue unless given.
+    /// Product. Default: the first one in `products`.
     #[arg(long)]
     product: Option<String>,
-    /// Where it runs: appliance or hosted.
+    /// Deployment type: appliance or hosted. Default: appliance.
     #[arg(long)]
     deployment: Option<String>,
-    /// How many seats; unlimited unless given.
+    /// Number of seats, 1 to 2147483647. Default: unlimited.
     #[arg(long)]
     seats: Option<i64>,
-    /// The subscription; the same one again is the same tenant.
+    /// Subscription ID, 1 to 255 characters: registering it again finds the same tenant.
+    /// Default: none.
     #[arg(long)]
     subscription: Option<String>,
-    /// The region.
+    /// Region, 1 to 64 characters. Default: none.
     #[arg(long)]
     region: Option<String>,
-    /// Sends no mail: the code is only printed.
+    /// Only prints the code. Default: the code is also mailed to the contact.
     #[arg(long)]
     no_email: bool,
 }
 
 #[derive(Args)]
-pub(crate) struct List {
-    /// Part of the company or the e-mail.
+pub(crate) struct ListArgs {
+    /// Lists only tenants whose company name or e-mail address contains this text. Default: all.
     #[arg(long)]
     query: Option<String>,
-    /// Only this edition.
+    /// Lists only tenants of this edition. Default: all.
     #[arg(long)]
     edition: Option<String>,
-    /// Only this product.
+    /// Lists only tenants of this product. Default: all.
     #[arg(long)]
     product: Option<String>,
-    /// Only this status.
+    /// Lists only tenants with this status: registered, installed, active, suspended or
+    /// cancelled. Default: all.
     #[arg(long)]
     status: Option<String>,
-    /// Only these: appliance or hosted.
+    /// Lists only tenants of this deployment type: appliance or hosted. Default: both.
     #[arg(long)]
     deployment: Option<String>,
-    /// How many at most, 1 to 200.
+    /// Largest number of tenants, 1 to 200. Default: 50.
     #[arg(long)]
     limit: Option<String>,
-    /// Goes on after the page that ended with this cursor.
+    /// Cursor of the page to list: `next_cursor` of the previous page. Default: the first page.
     #[arg(long)]
     cursor: Option<String>,
 }
 
-pub(crate) async fn perform(registry: &Registry, task: Task, output: Output) -> anyhow::Result<()> {
-    match task {
-        Task::Register(asked) => register(registry, asked, output).await,
-        Task::List(asked) => list(registry, asked, output).await,
-        Task::Show { tenant_id } => show(registry, tenant_id, output).await,
-        Task::Suspend(asked) => edit(registry, asked, TenantEdit::Suspend, output).await,
-        Task::Resume(asked) => edit(registry, asked, TenantEdit::Resume, output).await,
-        Task::Cancel(asked) => edit(registry, asked, TenantEdit::Cancel, output).await,
+pub(crate) async fn run(
+    registry: &Registry,
+    command: Command,
+    output: Output,
+) -> anyhow::Result<()> {
+    match command {
+        Command::Register(args) => register(registry, args, output).await,
+        Command::List(args) => list(registry, args, output).await,
+        Command::Show { tenant_id } => show(registry, tenant_id, output).await,
+        Command::Suspend(args) => edit(registry, args, TenantEdit::Suspend, output).await,
+        Command::Resume(args) => edit(registry, args, TenantEdit::Resume, output).await,
+        Command::Cancel(args) => edit(registry, args, TenantEdit::Cancel, output).await,
     }
 }
 
 async fn edit(
     registry: &Registry,
-    asked: Edited,
+    args: TenantEditArgs,
     edit: TenantEdit,
     output: Output,
 ) -> anyhow::Result<()> {
-    let Edited { tenant_id, confirm } = asked;
+    let TenantEditArgs { tenant_id, confirm } = args;
     let company = registry.tenant_show(tenant_id).await?.record.tenant.company_name;
+    let effect = "Its appliances stop renewing their licenses and its codes are refused.";
     match edit {
-        TenantEdit::Suspend => confirm.ask(&format!("Suspend {company} ({tenant_id})?"))?,
-        TenantEdit::Cancel => confirm.ask(&format!("Cancel {company} ({tenant_id})?"))?,
+        TenantEdit::Suspend => {
+            confirm.ask(&format!("Suspend tenant {company} ({tenant_id})? {effect}"))?;
+        }
+        TenantEdit::Cancel => {
+            confirm.ask(&format!("Cancel tenant {company} ({tenant_id})? {effect}"))?;
+        }
         TenantEdit::Resume => {}
     }
     let tenant = registry.tenant_edit(tenant_id, edit, operator()).await?;
     output.fields(&[("tenant_id", json!(tenant.id)), ("status", json!(tenant.status.as_str()))])
 }
 
-async fn register(registry: &Registry, asked: Register, output: Output) -> anyhow::Result<()> {
+async fn register(registry: &Registry, args: RegisterArgs, output: Output) -> anyhow::Result<()> {
     let new = NewTenant {
-        company_name: asked.company,
-        contact_email: asked.email,
-        contact_name: asked.contact,
-        edition: asked.edition,
-        product_code: asked.product,
-        deployment_type: asked.deployment,
-        stripe_customer_id: None,
-        stripe_sub_id: asked.subscription,
-        seats: asked.seats,
-        region: asked.region,
-        send_email: !asked.no_email,
+        company_name: args.company,
+        contact_email: args.email,
+        contact_name: args.contact,
+        edition: args.edition,
+        product_code: args.product,
+        deployment_type: args.deployment,
+        billing_customer_id: None,
+        subscription_id: args.subscription,
+        seats: args.seats,
+        region: args.region,
+        send_email: !args.no_email,
         key: None,
     };
     print_issued(&registry.tenant_register(new, operator()).await?, output)
 }
 
-/// Prints what minting answers: the only time the code is shown.
+/// Prints a newly issued code. The code is shown this once only.
 pub(crate) fn print_issued(issued: &Issued, output: Output) -> anyhow::Result<()> {
     let link = issued.download.as_ref().map(|link| link.expose().to_owned()).unwrap_or_default();
     output.fields(&[
@@ -161,17 +171,17 @@ pub(crate) fn print_issued(issued: &Issued, output: Output) -> anyhow::Result<()
     ])
 }
 
-async fn list(registry: &Registry, asked: List, output: Output) -> anyhow::Result<()> {
-    let asked = ListTenants {
-        deployment_type: asked.deployment,
-        query: asked.query,
-        edition: asked.edition,
-        product_code: asked.product,
-        status: asked.status,
-        limit: asked.limit,
-        cursor: asked.cursor,
+async fn list(registry: &Registry, args: ListArgs, output: Output) -> anyhow::Result<()> {
+    let query = ListTenants {
+        deployment_type: args.deployment,
+        query: args.query,
+        edition: args.edition,
+        product_code: args.product,
+        status: args.status,
+        limit: args.limit,
+        cursor: args.cursor,
     };
-    let page = registry.tenant_list(asked).await?;
+    let page = registry.tenant_list(query).await?;
     let headings = [
         "tenant_id",
         "company_name",
@@ -201,8 +211,8 @@ fn row(item: &TenantSummary) -> Vec<Value> {
 }
 
 async fn show(registry: &Registry, id: TenantId, output: Output) -> anyhow::Result<()> {
-    let shown = registry.tenant_show(id).await?;
-    let (tenant, entitlement) = (&shown.record.tenant, shown.entitlement.as_ref());
+    let details = registry.tenant_show(id).await?;
+    let (tenant, entitlement) = (&details.record.tenant, details.entitlement.as_ref());
     let seats = match entitlement.map(|entitlement| entitlement.seats) {
         Some(None) if !output.json => json!("unlimited"),
         seats => json!(seats),
@@ -226,16 +236,19 @@ async fn show(registry: &Registry, id: TenantId, output: Output) -> anyhow::Resu
         ("seats", seats),
     ];
     let codes: Vec<_> =
-        shown.record.codes.iter().map(|code| shown_code(code, shown.now, output)).collect();
-    let appliances =
-        shown.record.appliances.iter().map(|appliance| shown_appliance(appliance, output));
-    let appliances: Vec<_> = appliances.collect();
-    fields.push(("install_codes", lines(&codes, output)));
-    fields.push(("appliances", lines(&appliances, output)));
+        details.record.codes.iter().map(|code| code_value(code, details.now, output)).collect();
+    let appliances: Vec<_> = details
+        .record
+        .appliances
+        .iter()
+        .map(|appliance| appliance_value(appliance, output))
+        .collect();
+    fields.push(("install_codes", list_value(&codes, output)));
+    fields.push(("appliances", list_value(&appliances, output)));
     output.fields(&fields)
 }
 
-fn shown_code(code: &InstallCode, now: Timestamp, output: Output) -> Value {
+fn code_value(code: &InstallCode, now: Timestamp, output: Output) -> Value {
     let (state, verb, since) = match code.state(now) {
         CodeState::Live => ("live", "live until", code.expires_at),
         CodeState::Consumed(at) => ("consumed", "redeemed", at),
@@ -244,27 +257,36 @@ fn shown_code(code: &InstallCode, now: Timestamp, output: Output) -> Value {
     };
     if output.json {
         let expires_at = time(code.expires_at);
-        return json!({ "last_four": code.last_four, "state": state, "since": time(since), "expires_at": expires_at });
+        return json!({
+            "last_four": code.last_four,
+            "state": state,
+            "since": time(since),
+            "expires_at": expires_at,
+        });
     }
-    json!(format!("…{} {verb} {}", code.last_four, seconds(since)))
+    json!(format!("…{} {verb} {}", code.last_four, format_time(since)))
 }
 
-fn shown_appliance(appliance: &Appliance, output: Output) -> Value {
+fn appliance_value(appliance: &Appliance, output: Output) -> Value {
     let revoked = appliance.revoked_at.is_some();
     if output.json {
-        let last = appliance.last_check_in_at.map(time);
-        return json!({ "appliance_id": appliance.id, "last_checkin_at": last, "revoked": revoked });
+        let last_check_in = appliance.last_check_in_at.map(time);
+        return json!({
+            "appliance_id": appliance.id,
+            "last_checkin_at": last_check_in,
+            "revoked": revoked,
+        });
     }
-    let last = appliance.last_check_in_at.map_or("never".to_owned(), seconds);
+    let last_check_in = appliance.last_check_in_at.map_or("never".to_owned(), format_time);
     json!(format!(
-        "{} last check-in {last}{}",
+        "{} last check-in {last_check_in}{}",
         appliance.id,
         if revoked { ", revoked" } else { "" }
     ))
 }
 
-/// Several values of one field: a list in JSON, one under the other in a table.
-fn lines(values: &[Value], output: Output) -> Value {
+/// Returns the values of one field: as a list in JSON, as lines below each other in a table.
+fn list_value(values: &[Value], output: Output) -> Value {
     if output.json {
         return json!(values);
     }
@@ -272,11 +294,12 @@ fn lines(values: &[Value], output: Output) -> Value {
     json!(lines.join(&format!("\n{:20}", "")))
 }
 
-pub(crate) fn time(moment: Timestamp) -> Value {
-    json!(seconds(moment))
+/// Returns a time as [`format_time`] writes it.
+pub(crate) fn time(timestamp: Timestamp) -> Value {
+    json!(format_time(timestamp))
 }
 
-/// ISO 8601, to the second.
-fn seconds(moment: Timestamp) -> String {
-    moment.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+/// Writes a time in ISO 8601, in UTC and to the second.
+fn format_time(timestamp: Timestamp) -> String {
+    timestamp.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -10,20 +10,23 @@ use crate::output::Output;
 use crate::tenant::time;
 
 #[derive(Subcommand)]
-pub(crate) enum Task {
-    /// Makes a token and shows it, once. It works within seconds.
+pub(crate) enum Command {
+    /// Creates a token and prints it once: it is accepted within 2 seconds.
     Create {
-        /// Who calls with it: the audit names them.
+        /// Name of the token, which the audit shows: 1 to 64 letters, digits and `-_.@`, not
+        /// beginning with `-`.
         name: String,
-        /// Whose it is.
+        /// Holder of the token: a service, or an operator, who can also sign in at the console.
         #[arg(long, value_enum, default_value_t = Role::Service)]
         role: Role,
     },
-    /// Lists the tokens.
+    /// Lists the tokens, revoked ones included.
     List,
-    /// Stops a token, within seconds. `default` is the one that was made with the data folder.
+    /// Revokes a token: it is refused within 2 seconds.
+    ///
+    /// `default` is the name of the token that was created with the data folder.
     Revoke {
-        /// The token's name.
+        /// Name of the token.
         name: String,
         #[command(flatten)]
         confirm: Confirmation,
@@ -45,30 +48,29 @@ impl From<Role> for TokenRole {
     }
 }
 
-pub(crate) fn perform(config: &Config, task: Task, output: Output) -> Result<()> {
-    let mut tokens = match &task {
-        Task::List => Tokens::open(config)?,
-        Task::Create { .. } => Tokens::open_to_change(config)?,
-        Task::Revoke { name, confirm } => {
-            confirm
-                .ask(&format!("Revoke the token `{name}`? Whoever calls with it is refused."))?;
+pub(crate) fn run(config: &Config, command: Command, output: Output) -> Result<()> {
+    let mut tokens = match &command {
+        Command::List => Tokens::open(config)?,
+        Command::Create { .. } => Tokens::open_to_change(config)?,
+        Command::Revoke { name, confirm } => {
+            confirm.ask(&format!("Revoke token `{name}`? Requests with it are refused."))?;
             Tokens::open_to_change(config)?
         }
     };
-    match task {
-        Task::List => {}
-        Task::Create { name, role } => {
+    match command {
+        Command::List => {}
+        Command::Create { name, role } => {
             let token = tokens.create(&name, role.into())?;
             return output.fields(&[("name", json!(name)), ("token", json!(token.expose()))]);
         }
-        Task::Revoke { name, .. } => tokens.revoke(&name)?,
+        Command::Revoke { name, .. } => tokens.revoke(&name)?,
     }
-    let row = |it: &TokenEntry| {
+    let row = |token: &TokenEntry| {
         vec![
-            json!(it.name),
-            json!(it.role),
-            json!(it.created_at.map(time)),
-            json!(it.revoked_at.map(time)),
+            json!(token.name),
+            json!(token.role),
+            json!(token.created_at.map(time)),
+            json!(token.revoked_at.map(time)),
         ]
     };
     let rows: Vec<_> = tokens.entries().map(row).collect();

@@ -1,4 +1,4 @@
-//! Backup and restore, as an operator does them.
+//! Backup and restore with the command line.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,18 +18,21 @@ fn ctl(data: &Path, args: &[&str]) -> Output {
     command.output().unwrap()
 }
 
+/// Runs a command that succeeds, and returns its JSON output.
 fn done(data: &Path, args: &[&str]) -> Value {
     let output = ctl(data, args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Runs a command that fails with exit code 1, and returns what it printed.
 fn refused(data: &Path, args: &[&str]) -> String {
     let output = ctl(data, args);
     assert_eq!(output.status.code(), Some(1), "{args:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Registers a tenant, and returns its ID and its install code.
 fn register(data: &Path, company: &str) -> (String, String) {
     let issued = done(
         data,
@@ -52,6 +55,7 @@ fn path(folder: &Path) -> &str {
     folder.to_str().unwrap()
 }
 
+/// Redeems a code, and returns the tenant's ID.
 async fn redeem(data: &Path, code: &str) -> String {
     let config =
         Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path(data).to_owned()))
@@ -68,7 +72,7 @@ async fn redeem(data: &Path, code: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn restored_data_redeems_its_live_codes_and_has_its_release() {
+async fn restored_backup_redeems_live_codes() {
     let folder = tempfile::tempdir().unwrap();
     let [data, backup, restored] =
         ["data", "backup", "restored"].map(|name| folder.path().join(name));
@@ -81,22 +85,22 @@ async fn restored_data_redeems_its_live_codes_and_has_its_release() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| it["path"].as_str().unwrap())
+        .map(|item| item["path"].as_str().unwrap())
         .collect();
-    for part in ["registry.db", "keys/master.key", "keys/license.pem", "service-token"] {
-        assert!(paths.contains(&part), "{part}: {paths:?}");
+    for file in ["registry.db", "keys/master.key", "keys/license.pem", "service-token"] {
+        assert!(paths.contains(&file), "{file}: {paths:?}");
     }
-    let (late, _) = register(&data, "Latecomer");
+    let (registered_later, _) = register(&data, "Latecomer");
 
     done(&restored, &["restore", path(&backup)]);
     assert_eq!(redeem(&restored, &code).await, tenant);
     assert_eq!(
-        ctl(&restored, &["tenant", "show", &late]).status.code(),
+        ctl(&restored, &["tenant", "show", &registered_later]).status.code(),
         Some(4),
-        "it was not there yet"
+        "the tenant was registered after the backup"
     );
-    let again = done(&restored, &["release", "publish", path(&image), "--version", "1.0"]);
-    assert_eq!(again["sha256"].as_str().unwrap().len(), 64);
+    let released = done(&restored, &["release", "publish", path(&image), "--version", "1.0"]);
+    assert_eq!(released["sha256"].as_str().unwrap().len(), 64);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&backup), mode(&backup.join("registry.db"))), (0o700, 0o600));
     for name in ["service-token", "keys/master.key"] {
@@ -114,7 +118,7 @@ async fn restored_data_redeems_its_live_codes_and_has_its_release() {
 }
 
 #[test]
-fn a_backup_of_a_registry_that_is_being_written_to_is_whole() {
+fn backup_during_writes_is_consistent() {
     let folder = tempfile::tempdir().unwrap();
     let [data, backup, restored] =
         ["data", "backup", "restored"].map(|name| folder.path().join(name));
@@ -135,7 +139,7 @@ fn a_backup_of_a_registry_that_is_being_written_to_is_whole() {
 }
 
 #[test]
-fn what_is_unfinished_altered_or_in_the_way_is_refused() {
+fn unusable_backup_or_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let [data, backup, restored] =
         ["data", "backup", "restored"].map(|name| folder.path().join(name));
@@ -144,23 +148,23 @@ fn what_is_unfinished_altered_or_in_the_way_is_refused() {
     done(&data, &["backup", path(&backup)]);
     assert!(refused(&data, &["backup", path(&backup)]).contains("not empty"));
     assert!(refused(&data, &["restore", path(&backup)]).contains("holds a registry"));
-    for left in ["registry.db-wal", "keys/master.key"] {
-        let folder = folder.path().join(left.replace('/', "-"));
+    for leftover in ["registry.db-wal", "keys/master.key"] {
+        let folder = folder.path().join(leftover.replace('/', "-"));
         std::fs::create_dir_all(folder.join("keys")).unwrap();
-        std::fs::write(folder.join(left), "x").unwrap();
-        assert!(refused(&folder, &["restore", path(&backup)]).contains(left));
-        assert_eq!(std::fs::read(folder.join(left)).unwrap(), b"x", "it is as it was");
+        std::fs::write(folder.join(leftover), "x").unwrap();
+        assert!(refused(&folder, &["restore", path(&backup)]).contains(leftover));
+        assert_eq!(std::fs::read(folder.join(leftover)).unwrap(), b"x", "{leftover} is unchanged");
     }
     let (manifest, database) = (backup.join("backup.json"), backup.join("registry.db"));
-    let (kept, content) =
+    let (manifest_text, content) =
         (std::fs::read_to_string(&manifest).unwrap(), std::fs::read(&database).unwrap());
     std::fs::write(&database, [&content[..], b"x"].concat()).unwrap();
     assert!(
         refused(&restored, &["restore", path(&backup)])
-            .contains("registry.db is not as it was backed up")
+            .contains("registry.db differs from the one that was backed up")
     );
     std::fs::write(&database, content).unwrap();
-    std::fs::write(&manifest, kept.replace("service-token", "../service-token")).unwrap();
+    std::fs::write(&manifest, manifest_text.replace("service-token", "../service-token")).unwrap();
     assert!(refused(&restored, &["restore", path(&backup)]).contains("outside"));
     std::fs::write(&manifest, r#"{"made_at": "", "files": []}"#).unwrap();
     assert!(refused(&restored, &["restore", path(&backup)]).contains("names no registry.db"));
@@ -170,7 +174,7 @@ fn what_is_unfinished_altered_or_in_the_way_is_refused() {
 }
 
 #[test]
-fn a_closed_standard_output_is_a_failure_and_no_panic() {
+fn unwritable_stdout_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     register(&data, "Acme");
@@ -178,7 +182,7 @@ fn a_closed_standard_output_is_a_failure_and_no_panic() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registryctl"));
     let output =
         command.arg("--data").arg(&data).args(["tenant", "list"]).stdout(full).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("standard output") && !said.contains("panicked"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("standard output") && !printed.contains("panicked"), "{printed}");
 }

@@ -1,4 +1,4 @@
-//! An appliance without a network: its request is answered by the command line.
+//! Offline redemption: the command line answers the request of an appliance without a network.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,8 @@ use std::process::{Output, Stdio};
 use appliance_install::{Trust, answer, request};
 use common::{command, ctl, done, refused};
 
-fn with_code(data: &Path, code: &str, args: &[&str]) -> Output {
+/// Runs a command with the code on its standard input.
+fn run_with_code(data: &Path, code: &str, args: &[&str]) -> Output {
     let mut command = command(data, &[], args);
     let mut child = command
         .stdin(Stdio::piped())
@@ -26,16 +27,16 @@ fn with_code(data: &Path, code: &str, args: &[&str]) -> Output {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the license in the answer is judged by the real clock"
+    reason = "the license in the answer is verified at the current time"
 )]
 fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
 #[test]
-fn a_request_is_answered_with_the_code_out_of_standard_input() {
+fn request_is_answered_with_typed_code() {
     let folder = tempfile::tempdir().unwrap();
-    let [data, appliance, asked, out, keys] =
+    let [data, appliance, request_file, out, keys] =
         ["data", "appliance", "request", "answer", "keys.json"]
             .map(|name| folder.path().join(name));
     let issued = done(
@@ -51,14 +52,16 @@ fn a_request_is_answered_with_the_code_out_of_standard_input() {
             "pro",
         ],
     );
-    std::fs::write(&asked, request(&appliance, "appliance-1", [7; 48], now()).unwrap()).unwrap();
+    std::fs::write(&request_file, request(&appliance, "appliance-1", [7; 48], now()).unwrap())
+        .unwrap();
     std::fs::write(&keys, ctl(&data, &["keys", "export"]).stdout).unwrap();
-    let args = ["offline", "answer", asked.to_str().unwrap(), "--out", out.to_str().unwrap()];
-    // It was there, and open to others.
+    let args =
+        ["offline", "answer", request_file.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    // A file that existed with another mode gets mode 0600, too.
     std::fs::write(&out, "").unwrap();
     let code = issued["install_code"].as_str().unwrap();
-    let done = with_code(&data, &format!("{code}\n"), &args);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let answered = run_with_code(&data, &format!("{code}\n"), &args);
+    assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stderr));
     assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
     let trust = Trust {
         given: Some(keys),
@@ -74,23 +77,24 @@ fn a_request_is_answered_with_the_code_out_of_standard_input() {
 }
 
 #[test]
-fn a_bad_code_or_a_bad_request_is_told() {
+fn bad_code_and_request_are_reported() {
     let folder = tempfile::tempdir().unwrap();
-    let [data, appliance, asked, other] =
+    let [data, appliance, request_file, other_file] =
         ["data", "appliance", "request", "other"].map(|name| folder.path().join(name));
     done(&data, &["tenant", "register", "--company", "Acme", "--email", "a@example.com"]);
-    std::fs::write(&asked, request(&appliance, "appliance-1", [7; 48], 1).unwrap()).unwrap();
-    std::fs::write(&other, "hello").unwrap();
-    for (code, request, status, expected) in [
-        ("K7QP-M2RX-9TDV", &asked, 3, "Invalid install code"),
-        ("", &asked, 1, "expected on standard input"),
-        ("K7QP-M2RX-9TDV", &other, 1, "not an appliance's request"),
+    std::fs::write(&request_file, request(&appliance, "appliance-1", [7; 48], 1).unwrap()).unwrap();
+    std::fs::write(&other_file, "hello").unwrap();
+    for (code, file, status, expected) in [
+        ("K7QP-M2RX-9TDV", &request_file, 4, "Invalid install code"),
+        ("", &request_file, 1, "expected on standard input"),
+        ("K7QP-M2RX-9TDV", &other_file, 1, "not an appliance's request"),
     ] {
-        let output = with_code(&data, code, &["offline", "answer", request.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{said}");
-        assert!(said.contains(expected) && (code.is_empty() || !said.contains(code)), "{said}");
+        let output = run_with_code(&data, code, &["offline", "answer", file.to_str().unwrap()]);
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{printed}");
+        let shows_code = !code.is_empty() && printed.contains(code);
+        assert!(printed.contains(expected) && !shows_code, "{printed}");
     }
-    let (status, said) = refused(&data, &["offline", "answer", "/nowhere"]);
-    assert!(status == 1 && said.contains("cannot be read"), "{said}");
+    let (status, error) = refused(&data, &["offline", "answer", "/nowhere"]);
+    assert!(status == 1 && error.contains("cannot be read"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! What an operator does to tenants, entitlements, appliances, licenses and keys.
+//! Commands for tenants, entitlements, appliances, licenses, keys and tokens.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use registry_core::secret::TypedCode;
 use registry_wiring::Config;
 use serde_json::{Value, json};
 
-/// A paid tenant with an installed appliance.
+/// Creates a paid tenant with an installed appliance, and returns the tenant's ID.
 async fn installed(data: &Path) -> String {
     let args = [
         "tenant",
@@ -44,11 +44,11 @@ async fn installed(data: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tenants_are_suspended_resumed_and_cancelled_and_the_operator_is_asked() {
+async fn tenant_is_suspended_resumed_and_cancelled() {
     let data = tempfile::tempdir().unwrap();
     let tenant = installed(data.path()).await;
-    let (code, said) = refused(data.path(), &["tenant", "suspend", &tenant]);
-    assert!(code == 1 && said.contains("--yes"), "{said}");
+    let (exit, error) = refused(data.path(), &["tenant", "suspend", &tenant]);
+    assert!(exit == 1 && error.contains("--yes"), "{error}");
     for _ in 0..2 {
         assert_eq!(
             done(data.path(), &["tenant", "suspend", &tenant, "--yes"])["status"],
@@ -58,15 +58,15 @@ async fn tenants_are_suspended_resumed_and_cancelled_and_the_operator_is_asked()
     assert_eq!(refused(data.path(), &["code", "reissue", &tenant]).0, 3);
     assert_eq!(done(data.path(), &["tenant", "resume", &tenant])["status"], "installed");
     assert_eq!(done(data.path(), &["tenant", "cancel", &tenant, "--yes"])["status"], "cancelled");
-    let nobody = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
-    assert_eq!(refused(data.path(), &["tenant", "suspend", nobody, "--yes"]).0, 4);
+    let unknown = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
+    assert_eq!(refused(data.path(), &["tenant", "suspend", unknown, "--yes"]).0, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entitlements_are_shown_and_changed_by_tenant_or_subscription() {
+async fn entitlement_is_found_by_tenant_or_subscription() {
     let data = tempfile::tempdir().unwrap();
     let tenant = installed(data.path()).await;
-    let show = |which: &str| done(data.path(), &["entitlement", "show", which]);
+    let show = |id: &str| done(data.path(), &["entitlement", "show", id]);
     assert_eq!(show(&tenant), show("sub_1"));
     assert_eq!((&show("sub_1")["seats"], &show("sub_1")["active"]), (&Value::Null, &json!(true)));
     assert_eq!(done(data.path(), &["entitlement", "set-seats", "sub_1", "25"])["seats"], 25);
@@ -80,24 +80,24 @@ async fn entitlements_are_shown_and_changed_by_tenant_or_subscription() {
     );
     assert_eq!(done(data.path(), &["entitlement", "revoke", "sub_1", "--yes"])["active"], false);
     assert_eq!(done(data.path(), &["entitlement", "restore", "sub_1"])["active"], true);
-    assert_eq!(refused(data.path(), &["entitlement", "show", "nobody's"]).0, 4);
+    assert_eq!(refused(data.path(), &["entitlement", "show", "sub_unknown"]).0, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn appliances_are_listed_and_revoked() {
+async fn appliance_is_listed_and_revoked() {
     let data = tempfile::tempdir().unwrap();
     let tenant = installed(data.path()).await;
     let listed = done(data.path(), &["appliance", "list", &tenant]);
-    let only = &listed["items"][0];
-    assert_eq!((&only["appliance_id"], &only["revoked"]), (&json!("appliance-1"), &json!(false)));
-    assert!(only["license_ends_at"].is_string() && only["last_checkin_at"].is_null(), "{listed}");
-    assert_eq!(refused(data.path(), &["appliance", "revoke", &tenant, "nobody", "--yes"]).0, 4);
+    let item = &listed["items"][0];
+    assert_eq!((&item["appliance_id"], &item["revoked"]), (&json!("appliance-1"), &json!(false)));
+    assert!(item["license_ends_at"].is_string() && item["last_checkin_at"].is_null(), "{listed}");
+    assert_eq!(refused(data.path(), &["appliance", "revoke", &tenant, "unknown", "--yes"]).0, 4);
     done(data.path(), &["appliance", "revoke", &tenant, "appliance-1", "--yes"]);
     assert_eq!(done(data.path(), &["appliance", "list", &tenant])["items"][0]["revoked"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_license_is_signed_into_a_file_and_inspected_also_offline() {
+async fn signed_license_is_inspected_offline() {
     let data = tempfile::tempdir().unwrap();
     let tenant = installed(data.path()).await;
     let [license, keys] = ["license.jwt", "keys.json"]
@@ -119,14 +119,14 @@ async fn a_license_is_signed_into_a_file_and_inspected_also_offline() {
     let inspected = done(data.path(), &["license", "inspect", &license]);
     assert_eq!((&inspected["state"], &inspected["aud"]), (&json!("licensed"), &json!(tenant)));
     assert_eq!(inspected["sub"], signed["sub"]);
-    assert_eq!(refused(data.path(), &sign).0, 1, "it does not write over a file");
+    assert_eq!(refused(data.path(), &sign).0, 1, "an existing file is not overwritten");
 
     let exported = ctl(data.path(), &["keys", "export"]).stdout;
     std::fs::write(&keys, exported).unwrap();
-    let elsewhere = data.path().join("elsewhere");
-    let offline = done(&elsewhere, &["license", "inspect", &license, "--keys", &keys]);
+    let missing_data = data.path().join("missing");
+    let offline = done(&missing_data, &["license", "inspect", &license, "--keys", &keys]);
     assert_eq!(offline, inspected);
-    assert!(!elsewhere.exists(), "nothing is made for it");
+    assert!(!missing_data.exists(), "no data folder was created");
     let token = std::fs::read_to_string(&license).unwrap();
     let (head, signature) = token.trim().rsplit_once('.').unwrap();
     let altered: String = signature.chars().rev().collect();
@@ -137,7 +137,7 @@ async fn a_license_is_signed_into_a_file_and_inspected_also_offline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_generated_activated_and_retired_in_their_order() {
+async fn key_is_generated_activated_and_retired() {
     let data = tempfile::tempdir().unwrap();
     installed(data.path()).await;
     let states = || {
@@ -153,38 +153,40 @@ async fn keys_are_generated_activated_and_retired_in_their_order() {
         .unwrap()
         .to_owned();
     assert_eq!(states(), ["active", "standby"]);
-    let (code, said) = refused(data.path(), &["keys", "activate", &second]);
-    assert!(code == 1 && said.contains("--force"), "{said}");
-    assert_eq!(refused(data.path(), &["keys", "retire", &first, "--yes"]).0, 1, "it signs");
+    let (exit, error) = refused(data.path(), &["keys", "activate", &second]);
+    assert!(exit == 1 && error.contains("--force"), "{error}");
+    let (exit, error) = refused(data.path(), &["keys", "retire", &first, "--yes"]);
+    assert_eq!(exit, 1, "the active key cannot be retired: {error}");
     done(data.path(), &["keys", "activate", &second, "--force"]);
     assert_eq!(states(), ["retired", "active"]);
     let exported: Value =
         serde_json::from_slice(&ctl(data.path(), &["keys", "export"]).stdout).unwrap();
-    assert_eq!(exported["keys"].as_array().unwrap().len(), 2, "the retired one still verifies");
-    assert_eq!(refused(data.path(), &["keys", "activate", "nobody"]).0, 1);
+    assert_eq!(exported["keys"].as_array().unwrap().len(), 2, "the retired key is still published");
+    assert_eq!(refused(data.path(), &["keys", "activate", "unknown"]).0, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_created_listed_and_revoked() {
+async fn token_is_created_listed_and_revoked() {
     let data = tempfile::tempdir().unwrap();
-    let (code, said) = refused(&data.path().join("none"), &["token", "list"]);
-    assert!(
-        code == 1 && said.contains("no registry") && !data.path().join("none").exists(),
-        "{said}"
-    );
+    let missing_data = data.path().join("missing");
+    let (exit, error) = refused(&missing_data, &["token", "list"]);
+    assert!(exit == 1 && error.contains("no registry") && !missing_data.exists(), "{error}");
     installed(data.path()).await;
     let listed = || {
         let listed = done(data.path(), &["token", "list"]);
         let items = listed["items"].as_array().unwrap();
         items
             .iter()
-            .map(|it| (it["name"].clone(), it["role"].clone(), it["revoked_at"].is_null()))
+            .map(|token| {
+                (token["name"].clone(), token["role"].clone(), token["revoked_at"].is_null())
+            })
             .collect::<Vec<_>>()
     };
-    let made = done(data.path(), &["token", "create", "store"]);
-    assert!(made["token"].as_str().unwrap().len() == 64 && made["name"] == "store", "{made}");
+    let created = done(data.path(), &["token", "create", "store"]);
+    assert_eq!(created["name"], "store");
+    assert_eq!(created["token"].as_str().unwrap().len(), 64);
     let other = done(data.path(), &["token", "create", "ann@example.com", "--role", "operator"]);
-    assert_ne!(other["token"], made["token"]);
+    assert_ne!(other["token"], created["token"]);
     assert_eq!(
         listed(),
         [
@@ -193,8 +195,8 @@ async fn tokens_are_created_listed_and_revoked() {
             (json!("ann@example.com"), json!("operator"), true)
         ]
     );
-    let kept = std::fs::read_to_string(data.path().join("tokens.json")).unwrap();
-    assert!(!kept.contains(made["token"].as_str().unwrap()), "only its digest is kept");
+    let stored = std::fs::read_to_string(data.path().join("tokens.json")).unwrap();
+    assert!(!stored.contains(created["token"].as_str().unwrap()), "only a digest is stored");
     for name in ["store", "default", "", "a b", "ä", &"x".repeat(65)] {
         assert_eq!(refused(data.path(), &["token", "create", name]).0, 1, "{name}");
     }
@@ -204,52 +206,51 @@ async fn tokens_are_created_listed_and_revoked() {
     done(data.path(), &["token", "create", "store"]);
     done(data.path(), &["token", "revoke", "default", "--yes"]);
     assert_eq!(refused(data.path(), &["token", "revoke", "default", "--yes"]).0, 1);
-    assert_eq!(listed().iter().filter(|(_, _, admitted)| *admitted).count(), 2);
+    assert_eq!(listed().iter().filter(|(_, _, accepted)| *accepted).count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_changes_tokens_or_keys_at_once_takes_turns() {
+async fn concurrent_changes_take_turns() {
     let data = tempfile::tempdir().unwrap();
     installed(data.path()).await;
-    let at_once = |commands: Vec<Vec<String>>| {
+    let run_concurrently = |commands: Vec<String>| {
         std::thread::scope(|scope| {
-            let run = |words: Vec<String>| {
-                let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                done(data.path(), &words);
+            let run = |command: String| {
+                let args: Vec<&str> = command.split(' ').collect();
+                done(data.path(), &args);
             };
             let threads: Vec<_> =
-                commands.into_iter().map(|words| scope.spawn(move || run(words))).collect();
+                commands.into_iter().map(|command| scope.spawn(move || run(command))).collect();
             for thread in threads {
                 thread.join().unwrap();
             }
         });
     };
-    let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    at_once((0..6).map(|n| words(format!("token create t{n}"))).collect());
-    at_once((0..6).map(|n| words(format!("token revoke t{n} --yes"))).collect());
-    at_once((0..4).map(|_| words("keys generate".to_owned())).collect());
+    run_concurrently((0..6).map(|n| format!("token create t{n}")).collect());
+    run_concurrently((0..6).map(|n| format!("token revoke t{n} --yes")).collect());
+    run_concurrently((0..4).map(|_| "keys generate".to_owned()).collect());
     let listed = done(data.path(), &["token", "list"]);
     let items = listed["items"].as_array().unwrap();
-    assert_eq!(items.iter().filter(|it| it["revoked_at"].is_string()).count(), 6, "{listed}");
+    assert_eq!(items.iter().filter(|token| token["revoked_at"].is_string()).count(), 6, "{listed}");
     assert_eq!(done(data.path(), &["keys", "list"])["items"].as_array().unwrap().len(), 5);
 }
 
+/// R-license-3.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_license_that_cannot_be_kept_grants_nothing() {
+async fn unwritable_license_grants_nothing() {
     let data = tempfile::tempdir().unwrap();
     installed(data.path()).await;
-    let file = data.path().join("taken.jwt").to_str().unwrap().to_owned();
+    let file = data.path().join("existing.jwt").to_str().unwrap().to_owned();
     std::fs::write(&file, "").unwrap();
     let sign =
         ["license", "sign", "--subscription", "sub_new", "--customer", "Acme", "--out", &file];
-    let (code, said) = refused(data.path(), &sign);
-    assert!(code == 1 && said.contains("cannot be written"), "{said}");
+    let (exit, error) = refused(data.path(), &sign);
+    assert!(exit == 1 && error.contains("cannot be written"), "{error}");
     assert_eq!(refused(data.path(), &["entitlement", "show", "sub_new"]).0, 4);
     std::fs::remove_file(&file).unwrap();
-    let (code, _) = refused(data.path(), &[&sign[..], &["--tier", "essentials"]].concat());
-    assert!(code == 3 && !std::path::Path::new(&file).exists());
+    let (exit, error) = refused(data.path(), &[&sign[..], &["--tier", "essentials"]].concat());
+    assert!(exit == 3 && !Path::new(&file).exists(), "a free tier is not signed: {error}");
     let signed = ctl(data.path(), &sign);
-    assert!(
-        signed.status.success() && String::from_utf8_lossy(&signed.stderr).contains("--tenant")
-    );
+    let printed = String::from_utf8_lossy(&signed.stderr);
+    assert!(signed.status.success() && printed.contains("--tenant"), "{printed}");
 }

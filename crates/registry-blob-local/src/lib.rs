@@ -1,8 +1,8 @@
-//! The blob port on a local folder.
+//! The blob store in a local folder.
 //!
-//! A file is written under a temporary name, flushed to the disk, and renamed into its place: it is
-//! there whole or not at all. Links are `{base}/{key}?expires=…&key_id=…&signature=…`, signed with
-//! HMAC-SHA256 under a sub-key of the master key; whoever serves the folder checks them through
+//! A file is written under a temporary name, flushed to the disk, and renamed: it exists completely
+//! or not at all. Links are `{base}/{key}?expires=…&key_id=…&signature=…`, signed with HMAC-SHA256
+//! under a sub-key of the master key. registryd serves the files, and verifies the links through
 //! [`LinkedFiles`].
 
 use std::fs::{DirBuilder, File, Permissions};
@@ -25,21 +25,21 @@ use tempfile::{Builder, TempPath};
 use tokio::io::AsyncWriteExt as _;
 use zeroize::Zeroizing;
 
-/// Where files are while they are being written; no key begins with a dot.
+/// Folder of the files that are being written. No key begins with a dot.
 const PARTIAL: &str = ".partial";
 
-/// After this long without a change, nobody is writing a partial file any more.
-const LEFT_BEHIND: Duration = Duration::from_hours(24);
+/// Age since the last change at which a partial file is deleted, because its upload was killed.
+const PARTIAL_LIFETIME: Duration = Duration::from_hours(24);
 
 /// A key that signs links.
 pub struct LinkKey {
-    /// Its id, which the link carries.
+    /// ID of the key, which the link carries.
     pub id: KeyId,
-    /// The key.
+    /// The key, 32 bytes.
     pub secret: Zeroizing<[u8; 32]>,
 }
 
-/// Files in a folder.
+/// A blob store in a local folder.
 pub struct LocalBlobs {
     root: PathBuf,
     base_url: String,
@@ -47,8 +47,8 @@ pub struct LocalBlobs {
 }
 
 impl LocalBlobs {
-    /// Opens a folder, and makes it where there is none. Links begin with `base_url` and are signed
-    /// with the first of `keys`; all of them are checked.
+    /// Opens a folder, and creates it if it does not exist. Links begin with `base_url` and are
+    /// signed with the first of `keys`; links under any of `keys` are accepted.
     pub fn open(
         root: impl Into<PathBuf>,
         base_url: impl Into<String>,
@@ -56,7 +56,7 @@ impl LocalBlobs {
     ) -> io::Result<Self> {
         let root = root.into();
         std::fs::create_dir_all(root.join(PARTIAL))?;
-        sweep(&root.join(PARTIAL))?;
+        delete_abandoned(&root.join(PARTIAL))?;
         Ok(Self { root, base_url: base_url.into(), keys })
     }
 
@@ -69,8 +69,9 @@ impl LocalBlobs {
     }
 }
 
-/// Removes what uploads left that were killed a day ago or more, by the file system's own clock.
-fn sweep(partial: &Path) -> io::Result<()> {
+/// Deletes the partial files of uploads that were killed more than a day ago, by the clock of the
+/// file system.
+fn delete_abandoned(partial: &Path) -> io::Result<()> {
     let now = Builder::new().tempfile_in(partial)?.as_file().metadata()?.modified()?;
     for entry in std::fs::read_dir(partial)? {
         let entry = entry?;
@@ -78,20 +79,20 @@ fn sweep(partial: &Path) -> io::Result<()> {
             .metadata()
             .and_then(|metadata| metadata.modified())
             .map(|then| now.duration_since(then));
-        if matches!(age, Ok(Ok(age)) if age > LEFT_BEHIND) {
+        if matches!(age, Ok(Ok(age)) if age > PARTIAL_LIFETIME) {
             std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
-/// Makes the folders down to this one, and flushes each that was made and the one it stands in.
-fn make_folders(folder: &Path) -> io::Result<()> {
+/// Creates a folder with its missing parents, and flushes the parent of each new folder.
+fn create_folders(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
     let parent = folder.parent().unwrap_or(Path::new("."));
-    make_folders(parent)?;
+    create_folders(parent)?;
     match DirBuilder::new().mode(0o755).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -103,12 +104,12 @@ fn unavailable(error: &dyn std::fmt::Display) -> BlobError {
     BlobError::Unavailable(error.to_string())
 }
 
-/// Runs file work where it keeps nobody waiting.
+/// Runs file operations on a thread for blocking work.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, BlobError> {
-    let ended = tokio::task::spawn_blocking(work).await.map_err(|error| unavailable(&error))?;
-    ended.map_err(|error| unavailable(&error))
+    let result = tokio::task::spawn_blocking(work).await.map_err(|error| unavailable(&error))?;
+    result.map_err(|error| unavailable(&error))
 }
 
 struct LocalUpload {
@@ -129,9 +130,9 @@ impl BlobUpload for LocalUpload {
         let Self { temporary, target, .. } = *self;
         blocking(move || {
             let folder = target.parent().unwrap_or(Path::new("."));
-            make_folders(folder)?;
-            // The admin command line may run as another user than the service; the data folder
-            // keeps others out.
+            create_folders(folder)?;
+            // The admin command line may run as another user than the service, so both need to read
+            // the file. The data folder is closed to all other users.
             std::fs::set_permissions(&temporary, Permissions::from_mode(0o644))?;
             temporary.persist(&target).map_err(|error| error.error)?;
             File::open(folder)?.sync_all()
@@ -157,7 +158,7 @@ impl BlobStore for LocalBlobs {
     }
 
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError> {
-        // Opened, not only looked at: it has to be readable by whoever serves it.
+        // The file is opened, because its metadata would not tell whether registryd can read it.
         let opened = match tokio::fs::File::open(self.path(key)).await {
             Ok(file) => file.metadata().await,
             Err(error) => Err(error),
@@ -180,8 +181,8 @@ impl BlobStore for LocalBlobs {
             }
             _ => {}
         }
-        // The folder of an upload, where it is empty now; others in it are a reason to stay, and so
-        // is any other.
+        // Removes the folder of the upload if it is empty now. An error is ignored: the folder may
+        // hold other files.
         if let Some(folder) = path.parent().filter(|folder| *folder != self.root) {
             drop(tokio::fs::remove_dir(folder).await);
         }
@@ -207,7 +208,7 @@ impl BlobStore for LocalBlobs {
     async fn probe(&self) -> Result<(), BlobError> {
         let root = self.root.join(PARTIAL);
         blocking(move || {
-            // Some bytes, flushed: a full disk takes an empty file.
+            // Writes some bytes and flushes them, because a full disk accepts an empty file.
             let mut file = Builder::new().tempfile_in(root)?;
             io::Write::write_all(&mut file, &[0; 4096])?;
             file.as_file().sync_all()?;
@@ -237,7 +238,7 @@ impl LinkedFiles for LocalBlobs {
         let expires: i64 = expires
             .parse()
             .ok()
-            .filter(|at: &i64| at.to_string() == expires)
+            .filter(|seconds: &i64| seconds.to_string() == expires)
             .ok_or(LinkError::Invalid)?;
         let expected = hex(&sign(signer, key, expires));
         if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {

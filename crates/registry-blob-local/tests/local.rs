@@ -1,4 +1,4 @@
-//! The local folder against its ports' docs.
+//! The local folder: conformance to the blob store port, links, and abandoned uploads.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -38,6 +38,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
 }
 
+/// Stores a file, and returns the path and the query of a link to it.
 async fn linked(blobs: &LocalBlobs) -> (String, String) {
     let file = BlobKey::parse("stable/1/image.iso").unwrap();
     let mut upload = blobs.upload(&file, None).await.unwrap();
@@ -49,8 +50,9 @@ async fn linked(blobs: &LocalBlobs) -> (String, String) {
     (path.to_owned(), query.to_owned())
 }
 
+/// R-files-1.
 #[tokio::test]
-async fn a_link_names_its_file_until_it_ends() {
+async fn link_works_until_its_expiry() {
     let folder = folder();
     let (path, query) = linked(&folder).await;
     let file = folder.open(&path, &query, at(59)).unwrap();
@@ -58,8 +60,9 @@ async fn a_link_names_its_file_until_it_ends() {
     assert_eq!(folder.open(&path, &query, at(60)).unwrap_err(), LinkError::Expired(at(60)));
 }
 
+/// R-files-4.
 #[tokio::test]
-async fn a_link_altered_in_any_character_is_invalid() {
+async fn altered_link_is_invalid() {
     let folder = folder();
     let (path, query) = linked(&folder).await;
     for index in 0..query.len() {
@@ -86,7 +89,7 @@ async fn a_link_altered_in_any_character_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_link_under_an_older_key_of_the_ring_still_works_and_under_an_unknown_one_does_not() {
+async fn link_works_under_any_known_key() {
     let folder = folder();
     linked(&folder).await;
     let reopen = |keys| LocalBlobs::open(folder.root.path(), "http://here/files", keys).unwrap();
@@ -97,7 +100,7 @@ async fn a_link_under_an_older_key_of_the_ring_still_works_and_under_an_unknown_
 }
 
 #[tokio::test]
-async fn a_link_to_a_deleted_file_says_so() {
+async fn link_to_deleted_file_is_gone() {
     let folder = folder();
     let (path, query) = linked(&folder).await;
     folder.delete(&BlobKey::parse(&path).unwrap()).await.unwrap();
@@ -105,7 +108,7 @@ async fn a_link_to_a_deleted_file_says_so() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_gone_is_unavailable() {
+async fn missing_folder_is_unavailable() {
     let folder = folder();
     linked(&folder).await;
     std::fs::remove_dir_all(folder.root.path()).unwrap();
@@ -117,7 +120,7 @@ async fn a_folder_that_is_gone_is_unavailable() {
 }
 
 #[test]
-fn what_a_killed_upload_left_is_swept_after_a_day() {
+fn abandoned_upload_is_deleted_after_a_day() {
     let folder = folder();
     let partial = folder.root.path().join(".partial");
     for (name, hours) in [("old", 25), ("new", 23)] {

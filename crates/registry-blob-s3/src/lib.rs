@@ -1,8 +1,9 @@
-//! The blob port on any S3-compatible store, through `object_store`.
+//! The blob store in a bucket of any S3-compatible store, through `object_store`.
 //!
-//! Uploads go in parts, a few at a time, and never stand in memory whole. Links are presigned
-//! `GET`s (AWS Signature Version 4, query parameters), made without asking the store; they may be
-//! signed for another endpoint than ours, the one that customers reach.
+//! An upload sends its parts a few at a time, and never holds the whole file in memory. Links are
+//! presigned `GET` requests (AWS Signature Version 4, in query parameters), made without a request
+//! to the store. They can be signed for a public endpoint that customers reach, instead of the
+//! internal one.
 
 mod settings;
 mod upload;
@@ -26,25 +27,25 @@ pub use settings::{S3Credentials, S3Error, S3Settings};
 
 use crate::upload::S3Upload;
 
-/// How long a presigned link may live: S3 refuses longer ones (Amazon S3 User Guide, "Sharing
+/// Longest lifetime of a presigned link: S3 refuses longer ones (Amazon S3 User Guide, "Sharing
 /// objects with presigned URLs").
-pub const LONGEST_LINK: TimeDelta = TimeDelta::days(7);
+pub const MAX_LINK_LIFETIME: TimeDelta = TimeDelta::days(7);
 
-/// Files in a bucket.
+/// A blob store in a bucket.
 pub struct S3Blobs {
-    /// Uploads: patient.
+    /// Client for uploads and deletions, with long timeouts and several retries.
     uploads: AmazonS3,
-    /// Questions that somebody waits for.
-    questions: AmazonS3,
-    /// Makes links for the outside.
+    /// Client for calls that a request waits for, with short timeouts.
+    queries: AmazonS3,
+    /// Client that signs links for the public endpoint.
     links: AmazonS3,
     prefix: String,
 }
 
 impl S3Blobs {
-    /// Prepares to use a bucket; connects when it is first asked for something.
+    /// Creates the clients of a bucket. They connect at their first request.
     pub fn new(settings: &S3Settings) -> Result<Self, S3Error> {
-        // Fails where the process has chosen one already, which is as good.
+        // An error means that the process has installed a provider already, which is fine.
         drop(rustls::crypto::ring::default_provider().install_default());
         let patient = RetryConfig {
             max_retries: 5,
@@ -56,12 +57,12 @@ impl S3Blobs {
             retry_timeout: Duration::from_secs(3),
             ..RetryConfig::default()
         };
-        let inside = settings.endpoint.as_deref();
-        let outside = settings.public_endpoint.as_deref().or(inside);
+        let endpoint = settings.endpoint.as_deref();
+        let public_endpoint = settings.public_endpoint.as_deref().or(endpoint);
         Ok(Self {
-            uploads: settings.client(inside, patient, Duration::from_mins(5))?,
-            questions: settings.client(inside, quick.clone(), Duration::from_secs(3))?,
-            links: settings.client(outside, quick, Duration::from_secs(3))?,
+            uploads: settings.client(endpoint, patient, Duration::from_mins(5))?,
+            queries: settings.client(endpoint, quick.clone(), Duration::from_secs(3))?,
+            links: settings.client(public_endpoint, quick, Duration::from_secs(3))?,
             prefix: settings.prefix.clone().map(|prefix| format!("{prefix}/")).unwrap_or_default(),
         })
     }
@@ -71,7 +72,7 @@ impl S3Blobs {
     }
 }
 
-/// What the store says, on one line and not endless.
+/// Returns an error of the store as one line of at most 400 characters.
 fn unavailable(error: &dyn Display) -> BlobError {
     let text = error.to_string();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -96,8 +97,8 @@ impl BlobStore for S3Blobs {
     }
 
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError> {
-        let found = self.questions.head(&self.path(key)).await;
-        found.map(|found| found.size).map_err(|error| failure(&error, key))
+        let object = self.queries.head(&self.path(key)).await;
+        object.map(|object| object.size).map_err(|error| failure(&error, key))
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
@@ -113,16 +114,16 @@ impl BlobStore for S3Blobs {
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<DownloadLink, BlobError> {
-        let lifetime = (expires_at - now).clamp(TimeDelta::seconds(1), LONGEST_LINK);
+        let lifetime = (expires_at - now).clamp(TimeDelta::seconds(1), MAX_LINK_LIFETIME);
         let lifetime = lifetime.to_std().map_err(|error| unavailable(&error))?;
         let url = self.links.signed_url(Method::GET, &self.path(key), lifetime).await;
         Ok(DownloadLink::new(url.map_err(|error| unavailable(&error))?.to_string()))
     }
 
     async fn probe(&self) -> Result<(), BlobError> {
-        // A `HEAD` of a missing file and of a missing bucket look the same; a list does not.
+        // A list distinguishes a missing bucket from an empty one. A `HEAD` of a file would not.
         let prefix = Path::from(self.prefix.as_str());
-        match self.questions.list(Some(&prefix)).next().await {
+        match self.queries.list(Some(&prefix)).next().await {
             None | Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(unavailable(&error)),
         }

@@ -1,4 +1,4 @@
-//! Which bucket, where, and how it is reached.
+//! Settings of a bucket, and the clients for it.
 
 use std::time::Duration;
 
@@ -6,41 +6,42 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{Certificate, ClientOptions, RetryConfig};
 use zeroize::Zeroizing;
 
-/// Who we are to the store.
+/// Credentials for the store.
 #[derive(Clone)]
 pub struct S3Credentials {
-    /// The access key's id.
+    /// ID of the access key.
     pub access_key_id: String,
-    /// The access key.
+    /// Secret of the access key.
     pub secret_access_key: Zeroizing<String>,
-    /// The session's token, of temporary ones.
+    /// Session token of temporary credentials.
     pub session_token: Option<Zeroizing<String>>,
 }
 
-/// A bucket of a store.
+/// Settings of a bucket.
 #[derive(Clone)]
 pub struct S3Settings {
-    /// The bucket.
+    /// Name of the bucket.
     pub bucket: String,
-    /// The region, which is part of every signature; many stores take any.
-    /// Where none is given, what the environment says, or `us-east-1`.
+    /// Region, which is part of every signature; many stores accept any. By default `us-east-1`;
+    /// without `credentials`, `AWS_REGION` in the environment takes precedence.
     pub region: Option<String>,
-    /// Where the store is, as `https://host[:port]`; Amazon's own where none is given.
+    /// URL of the store, `https://host[:port]`; Amazon's own by default.
     pub endpoint: Option<String>,
-    /// Where customers reach it, if not at `endpoint`.
+    /// URL of the store for customers, if it differs from `endpoint`.
     pub public_endpoint: Option<String>,
-    /// Whether the bucket is the first part of the path, and not of the host's name.
+    /// True if the bucket is the first segment of the URL's path, false if it is part of the host
+    /// name.
     pub path_style: bool,
-    /// What goes before every key.
+    /// Prefix of every key, without the slash that follows it.
     pub prefix: Option<String>,
-    /// Who we are; else what the environment says (`AWS_ACCESS_KEY_ID`, a web identity, the
-    /// machine's role).
+    /// Credentials; by default those in the environment (`AWS_ACCESS_KEY_ID`, a web identity, or
+    /// the machine's role).
     pub credentials: Option<S3Credentials>,
-    /// The certificate authority, as PEM, beside those of the system.
+    /// PEM of a certificate authority that is trusted in addition to the system's.
     pub ca_pem: Option<Vec<u8>>,
 }
 
-/// Why a bucket cannot be used as it is set.
+/// Error in the settings of a bucket.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct S3Error(String);
@@ -56,12 +57,13 @@ impl S3Settings {
             .with_timeout(timeout)
             .with_connect_timeout(timeout.min(Duration::from_secs(5)));
         if let Some(pem) = &self.ca_pem {
-            // Anything else would be taken for a file without any.
+            // `Certificate::from_pem` accepts a text without a certificate.
             if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") {
-                return Err(S3Error("`s3.ca_file` has no certificate in PEM".to_owned()));
+                return Err(S3Error("`s3.ca_file` holds no certificate in PEM".to_owned()));
             }
-            let certificate = Certificate::from_pem(pem)
-                .map_err(|error| S3Error(format!("no certificate: {error}")))?;
+            let certificate = Certificate::from_pem(pem).map_err(|error| {
+                S3Error(format!("the certificate in `s3.ca_file` cannot be used: {error}"))
+            })?;
             options = options.with_root_certificate(certificate);
         }
         options = options.with_allow_http(endpoint.is_some_and(|url| url.starts_with("http://")));
@@ -85,17 +87,19 @@ impl S3Settings {
             builder = builder.with_region(region);
         }
         if let Some(endpoint) = endpoint {
-            builder = builder.with_endpoint(host_of(endpoint, &self.bucket, self.path_style)?);
+            builder = builder.with_endpoint(bucket_url(endpoint, &self.bucket, self.path_style)?);
         }
         builder.build().map_err(|error| S3Error(error.to_string()))
     }
 }
 
-/// The endpoint as requests go to it: with the bucket in the host's name, unless it is in the path.
-fn host_of(endpoint: &str, bucket: &str, path_style: bool) -> Result<String, S3Error> {
+/// Returns the URL that requests are sent to, with the bucket in the host name unless it is in the
+/// path.
+fn bucket_url(endpoint: &str, bucket: &str, path_style: bool) -> Result<String, S3Error> {
     let endpoint = endpoint.trim_end_matches('/');
-    let (scheme, host) =
-        endpoint.split_once("://").ok_or_else(|| S3Error(format!("`{endpoint}` is not a URL")))?;
+    let (scheme, host) = endpoint.split_once("://").ok_or_else(|| {
+        S3Error(format!("the endpoint `{endpoint}` is not a URL: use `https://host[:port]`"))
+    })?;
     Ok(if path_style { endpoint.to_owned() } else { format!("{scheme}://{bucket}.{host}") })
 }
 
@@ -104,14 +108,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bucket_is_in_the_path_or_in_the_hosts_name() {
-        for (endpoint, path_style, host) in [
+    fn bucket_is_in_path_or_host_name() {
+        for (endpoint, path_style, url) in [
             ("https://s3.vendor.example", true, "https://s3.vendor.example"),
             ("https://s3.vendor.example/", true, "https://s3.vendor.example"),
             ("https://s3.vendor.example:9000", false, "https://images.s3.vendor.example:9000"),
         ] {
-            assert_eq!(host_of(endpoint, "images", path_style).unwrap(), host);
+            assert_eq!(bucket_url(endpoint, "images", path_style).unwrap(), url);
         }
-        assert!(host_of("s3.vendor.example", "images", true).is_err());
+        assert!(bucket_url("s3.vendor.example", "images", true).is_err());
     }
 }

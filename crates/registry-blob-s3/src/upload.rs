@@ -1,4 +1,4 @@
-//! An upload in parts, a few at a time.
+//! A multipart upload, which sends a few parts at a time.
 
 use std::time::Duration;
 
@@ -13,30 +13,34 @@ use registry_core::blob::{BlobError, BlobUpload};
 
 use crate::unavailable;
 
-/// The least size of a part, in bytes. S3 wants 5 MiB at least, but for the last one.
-const PART: u64 = 8 * 1024 * 1024;
+/// Smallest size of a part, in bytes. S3 requires at least 5 MiB, except for the last part.
+const MIN_PART_SIZE: u64 = 8 * 1024 * 1024;
 
-/// How many parts S3 takes at most is 10,000; some stay in reserve, since the size is only about
-/// known.
-const PARTS: u64 = 9_000;
+/// Number of parts that the part size is computed for. S3 accepts up to 10,000 parts; the rest is a
+/// reserve, because the size of the file is only an estimate.
+const MAX_PARTS: u64 = 9_000;
 
-/// How many parts are on their way at once. They, and the one being filled, are all that stands in
+/// Number of parts that are being sent at once. Only these parts and the one being filled are in
 /// memory.
-const IN_FLIGHT: usize = 3;
+const PARTS_IN_FLIGHT: usize = 3;
 
-/// How long an upload that is given up waits for the parts that are on their way.
-const LAST_PARTS: Duration = Duration::from_secs(10);
+/// Longest time that an aborted upload waits for the parts that are being sent.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Returns the part size in bytes for a file of about `size` bytes.
 fn part_size(size: Option<u64>) -> usize {
-    let part = size.unwrap_or_default().div_ceil(PARTS).max(PART);
+    let part = size.unwrap_or_default().div_ceil(MAX_PARTS).max(MIN_PART_SIZE);
     usize::try_from(part.next_multiple_of(1024 * 1024)).unwrap_or(usize::MAX)
 }
 
-/// A file that fits into one part is put whole; it begins as that.
+/// State of an upload. A file that fits into one part is sent with a single `PUT`.
 enum State {
+    /// The file still fits into one part.
     Small(Vec<u8>),
-    Parts(WriteMultipart),
-    Over,
+    /// The multipart upload has begun.
+    Multipart(WriteMultipart),
+    /// The upload is finished or aborted.
+    Ended,
 }
 
 pub(crate) struct S3Upload {
@@ -52,7 +56,7 @@ impl S3Upload {
     }
 }
 
-/// What a browser is told about the file.
+/// Returns the response headers for downloads of the file.
 fn attributes(path: &Path) -> Attributes {
     let disposition = format!("attachment; filename=\"{}\"", path.filename().unwrap_or("image"));
     Attributes::from_iter([
@@ -84,59 +88,61 @@ impl BlobUpload for S3Upload {
             let buffer = std::mem::take(buffer);
             let mut parts = begin_parts(&self.store, &self.path, self.part_size).await?;
             parts.write(&buffer);
-            self.state = State::Parts(parts);
-        } else if let State::Parts(parts) = &mut self.state {
+            self.state = State::Multipart(parts);
+        } else if let State::Multipart(parts) = &mut self.state {
             parts.write(part);
         }
         match &mut self.state {
-            State::Parts(parts) => {
-                parts.wait_for_capacity(IN_FLIGHT).await.map_err(|error| unavailable(&error))
+            State::Multipart(parts) => {
+                parts.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(|error| unavailable(&error))
             }
-            State::Small(_) | State::Over => Ok(()),
+            State::Small(_) | State::Ended => Ok(()),
         }
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
-        match std::mem::replace(&mut self.state, State::Over) {
+        match std::mem::replace(&mut self.state, State::Ended) {
             State::Small(buffer) => {
                 let options =
                     PutOptions { attributes: attributes(&self.path), ..PutOptions::default() };
                 let put = self.store.put_opts(&self.path, PutPayload::from(buffer), options).await;
                 put.map(drop).map_err(|error| unavailable(&error))
             }
-            // It aborts by itself where the last word is not heard.
-            State::Parts(parts) => {
+            // If completing the upload fails, `finish` itself aborts it.
+            State::Multipart(parts) => {
                 parts.finish().await.map(drop).map_err(|error| unavailable(&error))
             }
-            State::Over => Ok(()),
+            State::Ended => Ok(()),
         }
     }
 
     async fn abort(mut self: Box<Self>) -> Result<(), BlobError> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Parts(parts) => give_up(parts).await,
-            State::Small(_) | State::Over => Ok(()),
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Multipart(parts) => abort_parts(parts).await,
+            State::Small(_) | State::Ended => Ok(()),
         }
     }
 }
 
-/// Takes back what was uploaded. A part that is on its way while its upload is aborted may be
-/// stored all the same (Amazon S3 API Reference, `AbortMultipartUpload`), so those get some time to
-/// arrive.
-async fn give_up(mut parts: WriteMultipart) -> Result<(), BlobError> {
-    // Whether they arrive or fail does not matter any more.
-    drop(tokio::time::timeout(LAST_PARTS, parts.wait_for_capacity(0)).await);
+/// Deletes the uploaded parts. A part that is being sent during the abort may be stored
+/// nevertheless (Amazon S3 API Reference, `AbortMultipartUpload`), so this waits a while for such
+/// parts first.
+async fn abort_parts(mut parts: WriteMultipart) -> Result<(), BlobError> {
+    // The result does not matter: the parts are deleted in either case.
+    drop(tokio::time::timeout(ABORT_TIMEOUT, parts.wait_for_capacity(0)).await);
     parts.abort().await.map_err(|error| unavailable(&error))
 }
 
-/// Parts that nobody finishes would be stored, and paid for, unseen.
+/// Aborts the upload, because the parts of an unfinished upload are invisible, but stored and paid
+/// for.
 impl Drop for S3Upload {
     fn drop(&mut self) {
-        if let (State::Parts(parts), Ok(runtime)) =
-            (std::mem::replace(&mut self.state, State::Over), tokio::runtime::Handle::try_current())
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        if let (State::Multipart(parts), Ok(runtime)) =
+            (state, tokio::runtime::Handle::try_current())
         {
-            // Nobody is there to hear whether it went well.
-            runtime.spawn(async move { drop(give_up(parts).await) });
+            // There is no caller to report an error to.
+            runtime.spawn(async move { drop(abort_parts(parts).await) });
         }
     }
 }
@@ -146,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_large_enough_for_any_image() {
+    fn part_size_grows_with_the_file() {
         let mib = 1024 * 1024;
         for (size, part) in [
             (None, 8 * mib),
@@ -155,9 +161,9 @@ mod tests {
             (Some(100_000_000_000), 11 * mib),
             (Some(5_000_000_000_000), 530 * mib),
         ] {
-            let found = part_size(size);
-            assert_eq!(found, part, "{size:?}");
-            assert!(size.unwrap_or_default().div_ceil(found as u64) < 10_000);
+            let computed = part_size(size);
+            assert_eq!(computed, part, "{size:?}");
+            assert!(size.unwrap_or_default().div_ceil(computed as u64) < 10_000);
         }
     }
 }

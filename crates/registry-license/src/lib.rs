@@ -1,8 +1,8 @@
-//! Signs licenses as compact JWS (RFC 7515, RFC 7519), with the active key of a ring.
+//! Signatures: licenses as compact JWS (RFC 7515, RFC 7519), with the active key of a ring, and
+//! release manifests, with a separate key.
 //!
-//! A key is published before it signs (*standby*), signs (*active*, one at a time), and is then
-//! published for as long as what it signed may be in the field (*retired*). Release manifests have
-//! a key of their own.
+//! A license key is published before it signs (*standby*), then signs (*active*, one key at a
+//! time), and then stays published until its licenses have expired (*retired*).
 
 mod manifest;
 mod offline;

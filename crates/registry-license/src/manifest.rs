@@ -1,5 +1,5 @@
-//! The key that release manifests are signed with: Ed25519, always, so that `openssl` alone
-//! verifies them.
+//! The key that signs release manifests. It is always an Ed25519 key, because `openssl` alone can
+//! verify its signatures.
 
 use ed25519_dalek::pkcs8::spki::EncodePublicKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
@@ -7,15 +7,18 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey as _, Error as PkcsError};
 use ed25519_dalek::{Signer as _, SigningKey};
 use registry_core::release::ManifestSigner;
 
-/// Signs manifests.
+/// Private key that signs release manifests.
 pub struct ManifestKey {
     key: SigningKey,
     public_pem: String,
 }
 
-/// The file holds no such key.
+/// Error of a text that is not an Ed25519 private key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an unencrypted PKCS#8 PEM private key of kind Ed25519")]
+#[error(
+    "the file is not an Ed25519 private key in unencrypted PKCS#8 PEM: create one with \
+     `openssl genpkey -algorithm ed25519`"
+)]
 pub struct NotAManifestKey;
 
 impl ManifestKey {
@@ -52,7 +55,7 @@ mod tests {
     use crate::{ed25519_pem, p256_pem};
 
     #[test]
-    fn a_signature_verifies_under_the_published_key_and_over_these_bytes_only() {
+    fn signature_covers_exact_bytes() {
         let key = ManifestKey::from_pem(&ed25519_pem(&[3; 32])).unwrap();
         let public = VerifyingKey::from_public_key_pem(&key.public_key_pem()).unwrap();
         let signature = Signature::from_bytes(&key.sign(b"{}"));
@@ -61,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_key_is_refused() {
+    fn other_keys_are_refused() {
         for pem in ["", "not PEM", &*p256_pem(&[3; 32]).unwrap()] {
             assert!(ManifestKey::from_pem(pem).is_err(), "{pem}");
         }

@@ -1,7 +1,7 @@
-//! The two texts that are carried between a registry and an appliance without a network, as compact
-//! JWS: the appliance's request, signed with the key that stands in it (as in RFC 9449, `DPoP`),
-//! and the registry's answer, signed with a license key. Each has a `typ` of its own (RFC 8725
-//! §3.11), so that none is taken for a license.
+//! The request of an appliance without a network, and the registry's answer, which a person carries
+//! between the two. Both are compact JWS. The request is signed with the key that its header holds
+//! (as in RFC 9449, `DPoP`), the answer with the active license key. Each has a separate `typ` (RFC
+//! 8725 §3.11), so neither can be mistaken for a license.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -15,19 +15,23 @@ use sha2::{Digest as _, Sha256};
 const REQUEST_TYPE: &str = "appliance-request+jwt";
 pub(crate) const ANSWER_TYPE: &str = "appliance-answer+jwt";
 
-/// A request is far shorter than this.
-const LONGEST: usize = 4 * 1024;
+/// Largest size of a request, in bytes. A real request is far smaller.
+const MAX_REQUEST_SIZE: usize = 4 * 1024;
 
-/// Why a request is none.
+/// Reasons why a request is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// It does not have the form of one.
+    /// The text does not have the format of a request.
     #[error(
-        "this is not an appliance's request, or it was cut off: carry the file that `appliance-setup request` wrote"
+        "this is not an appliance's request, or it was cut off: use the file that \
+         `appliance-setup request` wrote"
     )]
     Malformed,
-    /// It was altered.
-    #[error("the request was altered on the way: its signature does not fit")]
+    /// The signature does not match.
+    #[error(
+        "the request was altered: its signature does not match. Use the file that \
+         `appliance-setup request` wrote"
+    )]
     Signature,
 }
 
@@ -51,55 +55,55 @@ struct Body {
     nonce: String,
 }
 
-/// Reads a request, and verifies that nobody altered it.
+/// Parses a request, and verifies its signature.
 pub fn read_request(text: &str) -> Result<OfflineRequest, RequestError> {
     let text = text.trim();
-    if text.len() > LONGEST {
+    if text.len() > MAX_REQUEST_SIZE {
         return Err(RequestError::Malformed);
     }
     let (signed, signature) = text.rsplit_once('.').ok_or(RequestError::Malformed)?;
     let (header, body) = signed.split_once('.').ok_or(RequestError::Malformed)?;
-    let Header { alg, typ, jwk } = part(header)?;
+    let Header { alg, typ, jwk } = decode_json(header)?;
     if (alg.as_str(), typ.as_str(), jwk.kty.as_str(), jwk.crv.as_str())
         != ("EdDSA", REQUEST_TYPE, "OKP", "Ed25519")
     {
         return Err(RequestError::Malformed);
     }
-    let key = bytes(&jwk.x)
+    let key = decode(&jwk.x)
         .and_then(|x| x.try_into().ok())
         .and_then(|x| VerifyingKey::from_bytes(&x).ok());
     let key = key.filter(|key| !key.is_weak()).ok_or(RequestError::Malformed)?;
-    let signature = bytes(signature).and_then(|bytes| Signature::from_slice(&bytes).ok());
+    let signature = decode(signature).and_then(|bytes| Signature::from_slice(&bytes).ok());
     let signature = signature.ok_or(RequestError::Malformed)?;
     key.verify_strict(signed.as_bytes(), &signature).map_err(|_| RequestError::Signature)?;
-    let Body { appliance_id, nonce } = part(body)?;
+    let Body { appliance_id, nonce } = decode_json(body)?;
     if nonce.len() < 16 {
         return Err(RequestError::Malformed);
     }
     Ok(OfflineRequest { appliance_id, nonce, key_thumbprint: thumbprint(&jwk.x) })
 }
 
-/// The thumbprint of an Ed25519 key (RFC 7638, RFC 8037 §2).
+/// Returns the thumbprint of an Ed25519 key (RFC 7638, RFC 8037 §2).
 fn thumbprint(x: &str) -> String {
     let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(jwk))
 }
 
-fn bytes(part: &str) -> Option<Vec<u8>> {
+fn decode(part: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(part).ok()
 }
 
-fn part<T: DeserializeOwned>(part: &str) -> Result<T, RequestError> {
-    bytes(part).and_then(|json| serde_json::from_slice(&json).ok()).ok_or(RequestError::Malformed)
+fn decode_json<T: DeserializeOwned>(part: &str) -> Result<T, RequestError> {
+    decode(part).and_then(|json| serde_json::from_slice(&json).ok()).ok_or(RequestError::Malformed)
 }
 
-/// What an answer says beyond the registered claims: whom it is for, and what `/register` would
-/// have answered.
+/// Claims of an answer beside the registered ones: the request that it answers, and the fields of a
+/// `/register` response.
 #[derive(Serialize)]
 pub(crate) struct AnswerBody<'a> {
     appliance_id: &'a str,
     nonce: &'a str,
-    /// Whose request it answers (RFC 7800 §3.1).
+    /// Thumbprint of the key that signed the request (RFC 7800 §3.1).
     cnf: Confirmation<'a>,
     answer: Answer<'a>,
 }

@@ -1,5 +1,5 @@
-//! The ring: which keys there are, which one signs, which ones are published. What becomes of them
-//! is decided here, on values; files are others' business.
+//! The ring of license keys: their states, and the rules for changing them. This module works on
+//! values only; registry-wiring reads and writes the files.
 
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
@@ -10,90 +10,90 @@ use serde::{Deserialize, Serialize};
 
 use crate::signer::Signer;
 
-/// How long a key has to be published before it signs: every appliance that checks in daily has
-/// seen it by then.
+/// Time that a key has to be published before it signs. By then, every appliance that checks in
+/// daily has fetched the key.
 pub const PUBLISHED_BEFORE: TimeDelta = TimeDelta::hours(48);
 
-/// Where a key is in its life.
+/// State of a license key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
-    /// Published, and not signing yet.
+    /// Published, but not signing yet.
     Standby,
-    /// Signing.
+    /// Published and signing.
     Active,
-    /// Published until the last license that it signed has ended.
+    /// No longer signing, and published until the last license that it signed has expired.
     Retired,
 }
 
-/// A key as the plan names it.
+/// A key of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyEntry {
-    /// Its `kid`.
+    /// Key ID, the `kid` of the licenses that the key signs.
     pub kid: String,
-    /// The file of its private half, in the folder of the plan.
+    /// Name of the private key's file, in the folder of the plan.
     pub file: String,
-    /// Where it is in its life.
+    /// State of the key.
     pub state: KeyState,
-    /// Since when it is published.
+    /// Time from which the key is published.
     pub published_at: Timestamp,
-    /// Since when it does not sign any more.
+    /// Time from which the key no longer signs; `None` before its retirement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired_at: Option<Timestamp>,
 }
 
-/// Which keys there are.
+/// The keys of a ring and their states, without the key material.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RingPlan {
     /// The keys, oldest first.
     pub keys: Vec<KeyEntry>,
 }
 
-/// Why a ring is not changed, or not taken.
+/// Reasons why a ring cannot be changed or used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
-    /// There is no such key.
-    #[error("there is no key `{0}`")]
+    /// The key does not exist.
+    #[error("key `{0}` does not exist: list the keys with `registryctl keys list`")]
     Unknown(String),
-    /// The key was not published for long enough.
+    /// The key has not been published long enough.
     #[error(
-        "key `{kid}` is published since {since} only: appliances that have not checked in since do not know it. Wait until \
-         {until}, or say --force"
+        "key `{kid}` was published only at {since}: appliances that have not checked in since then \
+         refuse its licenses. Wait until {until}, or use --force"
     )]
-    TooFresh {
-        /// The key.
+    PublishedTooRecently {
+        /// The key's `kid`.
         kid: String,
-        /// Since when it is published.
+        /// Time of the publication, RFC 3339.
         since: String,
-        /// When it may sign.
+        /// Time from which the key may sign, RFC 3339.
         until: String,
     },
-    /// A key that signs cannot be taken away.
-    #[error("key `{0}` is the active one: activate another first")]
+    /// The active key cannot be retired.
+    #[error("key `{0}` is the active one: activate another key first")]
     Active(String),
-    /// A retired key does not come back.
-    #[error("key `{0}` is retired")]
+    /// A retired key cannot be activated again.
+    #[error("key `{0}` is retired and cannot be activated: generate a new key")]
     Retired(String),
-    /// Exactly one key signs.
-    #[error("{0} keys are active, and exactly one has to be")]
+    /// The number of active keys is not one.
+    #[error("{0} keys are active, but exactly one must be")]
     NotOneActive(usize),
-    /// Two keys have one `kid`.
-    #[error("two keys have the kid `{0}`")]
-    Twice(String),
+    /// Two keys have the same `kid`.
+    #[error("two keys have the kid `{0}`: each kid must be unique")]
+    DuplicateKid(String),
 }
 
 impl RingPlan {
-    /// A ring of one key, which signs.
+    /// Returns a plan with one key, which is active.
     #[must_use]
     pub fn of_one(kid: String, file: String, now: Timestamp) -> Self {
         let state = KeyState::Active;
         Self { keys: vec![KeyEntry { kid, file, state, published_at: now, retired_at: None }] }
     }
 
-    /// Publishes a key.
+    /// Adds a key in standby.
     pub fn publish(&mut self, kid: String, file: String, now: Timestamp) -> Result<(), RingError> {
         if self.keys.iter().any(|key| key.kid == kid) {
-            return Err(RingError::Twice(kid));
+            return Err(RingError::DuplicateKid(kid));
         }
         self.keys.push(KeyEntry {
             kid,
@@ -105,7 +105,8 @@ impl RingPlan {
         Ok(())
     }
 
-    /// Has a published key sign from now on; the one that did is retired.
+    /// Makes a published key the active one, and retires the previous one. Without `force`, the key
+    /// must have been published for [`PUBLISHED_BEFORE`].
     pub fn activate(&mut self, kid: &str, now: Timestamp, force: bool) -> Result<(), RingError> {
         let key = self.find(kid)?;
         let until = key.published_at + PUBLISHED_BEFORE;
@@ -114,7 +115,7 @@ impl RingPlan {
             KeyState::Retired => return Err(RingError::Retired(kid.to_owned())),
             KeyState::Standby if now < until && !force => {
                 let (since, until) = (key.published_at.to_rfc3339(), until.to_rfc3339());
-                return Err(RingError::TooFresh { kid: kid.to_owned(), since, until });
+                return Err(RingError::PublishedTooRecently { kid: kid.to_owned(), since, until });
             }
             KeyState::Standby => {}
         }
@@ -128,7 +129,7 @@ impl RingPlan {
         Ok(())
     }
 
-    /// Takes a key away that never signed, or has not for a while.
+    /// Retires a key that is not the active one. Retiring it again changes nothing.
     pub fn retire(&mut self, kid: &str, now: Timestamp) -> Result<(), RingError> {
         if self.find(kid)?.state == KeyState::Active {
             return Err(RingError::Active(kid.to_owned()));
@@ -140,11 +141,16 @@ impl RingPlan {
         Ok(())
     }
 
-    /// The keys that still verify something at `now`, where no license lives longer than `longest`.
-    pub fn in_use(&self, now: Timestamp, longest: TimeDelta) -> impl Iterator<Item = &KeyEntry> {
-        self.keys
-            .iter()
-            .filter(move |key| key.retired_at.is_none_or(|retired| retired + longest > now))
+    /// Returns the keys that are published at `now`, if no license lives longer than
+    /// `longest_lifetime`.
+    pub fn in_use(
+        &self,
+        now: Timestamp,
+        longest_lifetime: TimeDelta,
+    ) -> impl Iterator<Item = &KeyEntry> {
+        self.keys.iter().filter(move |key| {
+            key.retired_at.is_none_or(|retired| retired + longest_lifetime > now)
+        })
     }
 
     fn find(&self, kid: &str) -> Result<&KeyEntry, RingError> {
@@ -155,20 +161,20 @@ impl RingPlan {
     }
 }
 
-/// The keys themselves: one signs, all are published.
+/// The key material of a ring: the active private key, and all published public keys.
 pub struct Ring {
     active: Signer,
     published: Vec<PublicKey>,
 }
 
 impl Ring {
-    /// A ring of these keys, of which exactly one is active.
+    /// Returns a ring of these keys, of which exactly one must be active.
     pub fn new(keys: Vec<(Signer, KeyState)>) -> Result<Self, RingError> {
         let published: Vec<PublicKey> =
             keys.iter().map(|(signer, _)| signer.public_key().clone()).collect();
         for (index, key) in published.iter().enumerate() {
             if published[..index].iter().any(|other| other.kid == key.kid) {
-                return Err(RingError::Twice(key.kid.clone()));
+                return Err(RingError::DuplicateKid(key.kid.clone()));
             }
         }
         let mut active: Vec<Signer> = keys
@@ -178,7 +184,7 @@ impl Ring {
             .collect();
         match (active.pop(), active.len()) {
             (Some(active), 0) => Ok(Self { active, published }),
-            (found, rest) => Err(RingError::NotOneActive(rest + usize::from(found.is_some()))),
+            (last, others) => Err(RingError::NotOneActive(others + usize::from(last.is_some()))),
         }
     }
 }
@@ -210,15 +216,19 @@ mod tests {
         plan.keys.iter().map(|key| (key.kid.as_str(), key.state)).collect()
     }
 
+    /// R-jwks-2.
     #[test]
-    fn a_key_is_published_for_two_days_before_it_signs() {
+    fn key_is_published_before_it_signs() {
         let mut plan = RingPlan::of_one("a".into(), "a.pem".into(), at(0));
         plan.publish("b".into(), "b.pem".into(), at(1)).unwrap();
         assert_eq!(
             plan.publish("b".into(), "c.pem".into(), at(1)),
-            Err(RingError::Twice("b".into()))
+            Err(RingError::DuplicateKid("b".into()))
         );
-        assert!(matches!(plan.activate("b", at(48), false), Err(RingError::TooFresh { .. })));
+        assert!(matches!(
+            plan.activate("b", at(48), false),
+            Err(RingError::PublishedTooRecently { .. })
+        ));
         assert_eq!(states(&plan), [("a", KeyState::Active), ("b", KeyState::Standby)]);
         plan.activate("b", at(49), false).unwrap();
         plan.activate("b", at(50), false).unwrap();
@@ -230,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn force_activates_at_once_and_a_standby_key_can_be_taken_back() {
+    fn force_activates_at_once() {
         let mut plan = RingPlan::of_one("a".into(), "a.pem".into(), at(0));
         plan.publish("b".into(), "b.pem".into(), at(1)).unwrap();
         plan.publish("c".into(), "c.pem".into(), at(1)).unwrap();
@@ -242,8 +252,9 @@ mod tests {
         );
     }
 
+    /// R-jwks-2.
     #[test]
-    fn a_retired_key_is_published_until_its_last_license_has_ended() {
+    fn retired_key_outlives_its_licenses() {
         let mut plan = RingPlan::of_one("a".into(), "a.pem".into(), at(0));
         plan.publish("b".into(), "b.pem".into(), at(0)).unwrap();
         plan.activate("b", at(100), false).unwrap();

@@ -1,7 +1,7 @@
-//! One key, and what it signs: compact JWS, `EdDSA` with an Ed25519 key, `ES256` with a P-256 key.
-//! The key's file decides.
+//! One license key and its signatures: compact JWS, with `EdDSA` for an Ed25519 key and `ES256` for
+//! a P-256 key. The key file decides the algorithm.
 //!
-//! The claims are those of the wire contract; no `nbf` is written, `aud` is a plain string, times
+//! The claims are those of the wire contract: there is no `nbf`, `aud` is a plain string, and times
 //! are whole seconds.
 
 use base64::Engine as _;
@@ -23,23 +23,26 @@ use zeroize::Zeroizing;
 
 use crate::offline::{ANSWER_TYPE, AnswerBody};
 
-/// Why a key file cannot be used.
+/// Reasons why a key file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It is neither of the two kinds.
-    #[error("not an unencrypted PKCS#8 PEM private key of kind Ed25519 (version 1) or P-256")]
+    /// The text is not an Ed25519 or P-256 private key.
+    #[error(
+        "the file is not an Ed25519 (version 1) or P-256 private key in unencrypted PKCS#8 PEM"
+    )]
     Unreadable,
-    /// It was named by the thumbprint of another one.
-    #[error("the key is not the one that its kid `{0}` is the thumbprint of")]
+    /// The given `kid` is the thumbprint of another key.
+    #[error("kid `{0}` is the thumbprint of another key: correct the kid, or use that key")]
     OtherKid(String),
 }
 
-/// What a thumbprint looks like: SHA-256 in base64url (RFC 7638).
+/// True if a `kid` has the format of a thumbprint: a SHA-256 in base64url (RFC 7638).
 fn is_thumbprint(kid: &str) -> bool {
     BASE64_URL_SAFE_NO_PAD.decode(kid).is_ok_and(|bytes| bytes.len() == 32)
 }
 
-/// The `kid` of a key: the one given, unless that is another key's thumbprint.
+/// Returns the `kid` of a key: the given one, or else the thumbprint. Refuses the thumbprint of
+/// another key.
 fn checked_kid(given: Option<String>, thumbprint: String) -> Result<String, KeyError> {
     match given {
         Some(kid) if is_thumbprint(&kid) && kid != thumbprint => Err(KeyError::OtherKid(kid)),
@@ -48,18 +51,18 @@ fn checked_kid(given: Option<String>, thumbprint: String) -> Result<String, KeyE
     }
 }
 
-/// Signs with one key.
+/// A license key.
 pub struct Signer {
-    key: Pair,
+    key: KeyPair,
     public: PublicKey,
 }
 
-enum Pair {
+enum KeyPair {
     Ed25519(Box<Ed25519KeyPair>),
     P256(Box<ES256KeyPair>),
 }
 
-/// What a license says beyond the registered claims.
+/// Claims of a license beside the registered ones.
 #[derive(Serialize)]
 struct LicenseBody<'a> {
     cust: &'a str,
@@ -75,33 +78,33 @@ struct Jwk {
 }
 
 impl Signer {
-    /// Reads a private key from PKCS#8 PEM. Its `kid` is the JWK thumbprint (RFC 7638, SHA-256)
-    /// unless one is given.
+    /// Parses a private key in PKCS#8 PEM. The default `kid` is the JWK thumbprint (RFC 7638,
+    /// SHA-256).
     pub fn from_pem(pem: &str, kid: Option<String>) -> Result<Self, KeyError> {
         if let Ok(pair) = Ed25519KeyPair::from_pem(pem) {
             let public = pair.public_key();
             let kid = checked_kid(kid, public.jwk_thumbprint())?;
             let public = public_key(&public.to_jwk(), &kid)?;
-            return Ok(Self { key: Pair::Ed25519(Box::new(pair.with_key_id(&kid))), public });
+            return Ok(Self { key: KeyPair::Ed25519(Box::new(pair.with_key_id(&kid))), public });
         }
         let pair = ES256KeyPair::from_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let public = pair.public_key();
         let kid = checked_kid(kid, public.jwk_thumbprint())?;
         let public = public_key(&public.to_jwk(), &kid)?;
-        Ok(Self { key: Pair::P256(Box::new(pair.with_key_id(&kid))), public })
+        Ok(Self { key: KeyPair::P256(Box::new(pair.with_key_id(&kid))), public })
     }
 }
 
-/// A new P-256 private key made of these random bytes, as PKCS#8 PEM; `None` for the few values
-/// that are no key.
+/// Returns a P-256 private key made from random bytes, as PKCS#8 PEM, or `None` for the few values
+/// that are not valid keys.
 #[must_use]
 pub fn p256_pem(random: &[u8; 32]) -> Option<Zeroizing<String>> {
     use p256::pkcs8::EncodePrivateKey as _;
     p256::SecretKey::from_slice(random).ok()?.to_pkcs8_pem(LineEnding::LF).ok()
 }
 
-/// A new Ed25519 private key made of these random bytes, as PKCS#8 version 1 PEM (what every reader
-/// takes).
+/// Returns an Ed25519 private key made from random bytes, as PKCS#8 PEM, in version 1, which all
+/// software can read.
 #[must_use]
 #[expect(
     clippy::expect_used,
@@ -127,7 +130,7 @@ fn public_key(jwk: &str, kid: &str) -> Result<PublicKey, KeyError> {
 }
 
 impl Signer {
-    /// The public half.
+    /// Returns the public key.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
         &self.public
@@ -140,34 +143,39 @@ impl Signer {
             PublicKeyMaterial::Ed25519 { x } => {
                 let key = ed25519_dalek::VerifyingKey::from_bytes(x);
                 let signature = ed25519_dalek::Signature::from_slice(&signature);
-                key.ok()
-                    .zip(signature.ok())
-                    .is_some_and(|(key, it)| key.verify_strict(message.as_bytes(), &it).is_ok())
+                key.ok().zip(signature.ok()).is_some_and(|(key, signature)| {
+                    key.verify_strict(message.as_bytes(), &signature).is_ok()
+                })
             }
             PublicKeyMaterial::P256 { x, y } => {
                 use p256::ecdsa::signature::Verifier as _;
                 let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&[&[4][..], x, y].concat());
                 let signature = p256::ecdsa::Signature::from_slice(&signature);
-                key.ok()
-                    .zip(signature.ok())
-                    .is_some_and(|(key, it)| key.verify(message.as_bytes(), &it).is_ok())
+                key.ok().zip(signature.ok()).is_some_and(|(key, signature)| {
+                    key.verify(message.as_bytes(), &signature).is_ok()
+                })
             }
         }
     }
 }
 
 impl Signer {
-    fn signed<C: Serialize>(&self, claims: JWTClaims<C>, typ: &str) -> Result<String, SignError> {
+    /// Signs claims, and verifies the signature.
+    fn sign_claims<C: Serialize>(
+        &self,
+        claims: JWTClaims<C>,
+        typ: &str,
+    ) -> Result<String, SignError> {
         let options = HeaderOptions { content_type: None, signature_type: Some(typ.to_owned()) };
         let token = match &self.key {
-            Pair::Ed25519(pair) => pair.sign_with_options(claims, &options),
-            Pair::P256(pair) => pair.sign_with_options(claims, &options),
+            KeyPair::Ed25519(pair) => pair.sign_with_options(claims, &options),
+            KeyPair::P256(pair) => pair.sign_with_options(claims, &options),
         };
         let token = token.map_err(|error| SignError(error.to_string()))?;
-        // A key that went bad in memory must not sign what no appliance takes.
+        // A key that was damaged in memory must not issue tokens that every appliance refuses.
         if !self.verifies(&token) {
             return Err(SignError(format!(
-                "the signature of key `{}` does not verify",
+                "a signature of key `{}` cannot be verified with its public key",
                 self.public.kid
             )));
         }
@@ -178,7 +186,7 @@ impl Signer {
 fn seconds(moment: Timestamp) -> Result<UnixTimeStamp, SignError> {
     u64::try_from(moment.timestamp())
         .map(Duration::from_secs)
-        .map_err(|_| SignError("a time before 1970".to_owned()))
+        .map_err(|_| SignError("a time of the token is before 1970".to_owned()))
 }
 
 impl LicenseSigner for Signer {
@@ -199,7 +207,7 @@ impl LicenseSigner for Signer {
         if let Some(tenant) = terms.tenant_id {
             claims = claims.with_audience(tenant);
         }
-        self.signed(claims, "JWT").map(LicenseToken::new)
+        self.sign_claims(claims, "JWT").map(LicenseToken::new)
     }
 
     fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
@@ -210,7 +218,7 @@ impl LicenseSigner for Signer {
             ..Claims::with_custom_claims(AnswerBody::from(answer), Duration::from_secs(0))
                 .with_issuer(&answer.issuer)
         };
-        self.signed(claims, ANSWER_TYPE).map(AnswerToken::new)
+        self.sign_claims(claims, ANSWER_TYPE).map(AnswerToken::new)
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {
@@ -254,8 +262,9 @@ mod tests {
         )
     }
 
+    /// R-license-1, R-license-2, R-license-4, R-jwks-1.
     #[test]
-    fn an_ed25519_license_says_what_the_contract_says_and_verifies_with_the_published_key() {
+    fn ed25519_license_follows_contract() {
         let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
         let (head, body, message, signature) = parts(&signer.sign(&claims(Some(25))).unwrap());
         let [PublicKey { kid, material: PublicKeyMaterial::Ed25519 { x } }] =
@@ -265,8 +274,14 @@ mod tests {
         };
         assert_eq!(head, serde_json::json!({ "alg": "EdDSA", "kid": kid, "typ": "JWT" }));
         let expected = serde_json::json!({
-            "iss": "appliance-registry", "sub": "lic_1", "aud": "0198b2c4-0000-7000-8000-00000000abcd",
-            "cust": "Ünïcode & Söhne", "tier": "pro", "seats": 25, "iat": 1_800_000_000, "exp": 1_802_678_400,
+            "iss": "appliance-registry",
+            "sub": "lic_1",
+            "aud": "0198b2c4-0000-7000-8000-00000000abcd",
+            "cust": "Ünïcode & Söhne",
+            "tier": "pro",
+            "seats": 25,
+            "iat": 1_800_000_000,
+            "exp": 1_802_678_400,
         });
         assert_eq!(body, expected);
         let key = ed25519_dalek::VerifyingKey::from_bytes(x).unwrap();
@@ -274,8 +289,9 @@ mod tests {
             .unwrap();
     }
 
+    /// R-license-2, R-license-4.
     #[test]
-    fn a_p256_license_is_es256_with_a_raw_signature_of_64_bytes() {
+    fn p256_license_has_raw_es256_signature() {
         let secret = p256::SecretKey::from_slice(&[9; 32]).unwrap();
         let pem = secret.to_pkcs8_pem(LineEnding::LF).unwrap();
         let signer = Signer::from_pem(&pem, Some("fleet-2026".into())).unwrap();
@@ -294,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kid_is_the_thumbprint_of_rfc_8037() {
+    fn kid_is_the_rfc_7638_thumbprint() {
         // RFC 8037, appendices A.1 and A.3.
         let secret =
             BASE64_URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
@@ -303,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_does_not_fit_its_kid_is_refused() {
+    fn thumbprint_of_another_key_is_refused() {
         let (one, other) = (ed25519_pem(&[7; 32]), ed25519_pem(&[8; 32]));
         let kid = Signer::from_pem(&one, None).unwrap().public_keys()[0].kid.clone();
         assert!(Signer::from_pem(&one, Some(kid.clone())).is_ok());
@@ -315,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_private_key_of_the_two_kinds_is_refused() {
+    fn other_keys_are_refused() {
         for pem in ["", "nonsense", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"]
         {
             assert_eq!(Signer::from_pem(pem, None).err(), Some(KeyError::Unreadable));
@@ -323,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_license_without_a_customer_is_not_signed() {
+    fn license_without_customer_is_not_signed() {
         let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
         let mut claims = claims(None);
         claims.terms.customer.clear();

@@ -1,10 +1,11 @@
-//! The master key: digests of install codes, sealing of secrets at rest, the keys of our own
+//! The master keys: digests of install codes, sealing of secrets at rest, the keys of registryd's
 //! download links, and the tokens of the links in mails.
 //!
-//! No master key is ever used itself. Each purpose has a sub-key of its own (HKDF-SHA256, RFC 5869,
-//! one label each), and everything made under a key carries its id, so that keys can be rotated:
-//! the first of the ring makes what is new, all of them read what is old. This crate does no I/O;
-//! registry-wiring reads and writes the key's file.
+//! A master key is never used directly: each purpose has a separate sub-key (HKDF-SHA256, RFC 5869,
+//! with one label per purpose). For rotation, everything that a key makes carries the key's ID,
+//! except download tokens, which are checked under every key. The first key of the ring makes new
+//! values; all keys of the ring read existing ones. This crate does no I/O: registry-wiring reads
+//! and writes the key file.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -27,13 +28,13 @@ pub type Key = Zeroizing<[u8; 32]>;
 
 const NONCE: usize = 24;
 
-/// Why a master key file cannot be used.
+/// Reasons why a master key file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
-    /// It has no key.
-    #[error("it holds no key")]
+    /// The file holds no key.
+    #[error("the file holds no key: write one key of 64 hexadecimal digits on each line")]
     Empty,
-    /// A line is no key.
+    /// A line is not a key.
     #[error("line {0} is not a key of 64 hexadecimal digits")]
     Malformed(usize),
 }
@@ -46,8 +47,8 @@ struct MasterKey {
     downloads: Key,
 }
 
-/// How many bytes of the HMAC a download token carries: 128 bits, of which none can be tried but
-/// over the network.
+/// Number of bytes of the HMAC in a download token. 128 bits suffice, because a token can only be
+/// guessed over the network.
 const TOKEN_MAC: usize = 16;
 
 impl MasterKey {
@@ -61,7 +62,7 @@ impl MasterKey {
 
     fn token_mac(&self, code: CodeId) -> [u8; TOKEN_MAC] {
         let mac = hmac_sha256(&self.downloads, code.0.as_bytes());
-        std::array::from_fn(|at| mac[at])
+        std::array::from_fn(|index| mac[index])
     }
 
     fn digest(&self, code: &PlainCode) -> CodeDigest {
@@ -72,7 +73,7 @@ impl MasterKey {
     }
 }
 
-#[expect(clippy::expect_used, reason = "HKDF-SHA256 expands to 8,160 bytes; these are 32")]
+#[expect(clippy::expect_used, reason = "HKDF-SHA256 expands to up to 8,160 bytes, this to 32")]
 fn sub_key(master: &Key, purpose: &str) -> Key {
     let mut key = Key::default();
     let label = format!("appliance-registry v1: {purpose}");
@@ -89,14 +90,14 @@ fn hmac_sha256(key: &Key, message: &[u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// The ring of master keys, the current one first.
+/// The ring of master keys, the current key first.
 pub struct KeyRing {
     keys: Vec<MasterKey>,
 }
 
 impl KeyRing {
-    /// Reads a ring: a line a key, 64 hexadecimal digits each, the current one first. Empty lines
-    /// and those that begin with `#` are passed over.
+    /// Parses a ring: one key of 64 hexadecimal digits per line, the current key first. Skips empty
+    /// lines and lines that begin with `#`.
     pub fn parse(text: &str) -> Result<Self, RingError> {
         let mut keys = Vec::new();
         for (number, line) in text.lines().map(str::trim).enumerate() {
@@ -109,13 +110,14 @@ impl KeyRing {
         if keys.is_empty() { Err(RingError::Empty) } else { Ok(Self { keys }) }
     }
 
-    /// The text of a new ring, with one key made of these random bytes.
+    /// Returns the text of a new ring with one key, made from random bytes.
     #[must_use]
     pub fn render(random: &Key) -> Zeroizing<String> {
         Zeroizing::new(format!("{}\n", hex(random.as_slice())))
     }
 
-    /// The keys that sign our own download links, with their ids, the current one first.
+    /// Returns the keys that sign registryd's download links, with their IDs, the current key
+    /// first.
     #[must_use]
     pub fn link_keys(&self) -> Vec<(KeyId, Key)> {
         self.keys.iter().map(|key| (key.id.clone(), key.links.clone())).collect()
@@ -139,7 +141,7 @@ impl Vault for KeyRing {
         self.keys.iter().map(|key| key.digest(code)).collect()
     }
 
-    #[expect(clippy::expect_used, reason = "encrypting fails only beyond 256 GB")]
+    #[expect(clippy::expect_used, reason = "encryption fails only beyond 256 GB")]
     fn seal(&self, context: &str, nonce: [u8; NONCE], plain: &str) -> Sealed {
         let key = &self.keys[0];
         let payload = Payload { msg: plain.as_bytes(), aad: context.as_bytes() };
@@ -157,8 +159,8 @@ impl Vault for KeyRing {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let (id, mac) = bytes.split_first_chunk::<16>()?;
         let code = CodeId(Uuid::from_bytes(*id));
-        let is_ours = |key: &MasterKey| bool::from(key.token_mac(code).as_slice().ct_eq(mac));
-        self.keys.iter().any(is_ours).then_some(code)
+        let matches = |key: &MasterKey| bool::from(key.token_mac(code).as_slice().ct_eq(mac));
+        self.keys.iter().any(matches).then_some(code)
     }
 
     fn open(&self, context: &str, sealed: &Sealed) -> Result<Zeroizing<String>, OpenError> {
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_digested_before_a_rotation_is_found_after_it() {
+    fn digest_survives_key_rotation() {
         let code = PlainCode::new("K7QPM2RX9TDV".into());
         let before = ring(&[OLD]).code_digests(&code);
         let after = ring(&[NEW, OLD]).code_digests(&code);
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_text_opens_in_its_own_row_only_and_not_when_altered() {
+    fn altered_or_moved_text_stays_sealed() {
         let ring = ring(&[OLD]);
         let sealed = ring.seal("row 1", [7; 24], "K7QPM2RX9TDV");
         assert!(!String::from_utf8_lossy(&sealed.bytes).contains("K7QP"));
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_sealed_under_an_old_key_opens_while_that_key_is_in_the_ring() {
+    fn text_opens_under_any_key_of_ring() {
         let sealed = ring(&[OLD]).seal("row", [7; 24], "text");
         assert_eq!(*ring(&[NEW, OLD]).open("row", &sealed).unwrap(), "text");
         assert_eq!(
@@ -224,18 +226,18 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_that_cannot_be_read_says_which_line() {
-        let refused = |text: &str| KeyRing::parse(text).err().unwrap();
-        assert_eq!(refused(""), RingError::Empty);
-        assert_eq!(refused("# none\n\n"), RingError::Empty);
-        assert_eq!(refused(&format!("{OLD}\nxyz")), RingError::Malformed(2));
-        assert_eq!(refused(&"é".repeat(32)), RingError::Malformed(1));
-        assert_eq!(refused(&"+1".repeat(32)), RingError::Malformed(1));
+    fn malformed_ring_names_the_line() {
+        let error = |text: &str| KeyRing::parse(text).err().unwrap();
+        assert_eq!(error(""), RingError::Empty);
+        assert_eq!(error("# none\n\n"), RingError::Empty);
+        assert_eq!(error(&format!("{OLD}\nxyz")), RingError::Malformed(2));
+        assert_eq!(error(&"é".repeat(32)), RingError::Malformed(1));
+        assert_eq!(error(&"+1".repeat(32)), RingError::Malformed(1));
         assert!(KeyRing::parse(&KeyRing::render(&Key::new([9; 32]))).is_ok());
     }
 
     #[test]
-    fn a_download_token_is_read_under_any_key_of_the_ring_and_none_other() {
+    fn download_token_needs_a_ring_key() {
         let old = KeyRing::parse(&"11".repeat(32)).unwrap();
         let rotated = KeyRing::parse(&format!("{}\n{}", "22".repeat(32), "11".repeat(32))).unwrap();
         let code = CodeId(Uuid::from_u128(7));
@@ -244,7 +246,7 @@ mod tests {
         assert_eq!(
             old.download_token_read(rotated.download_token(code).expose()),
             None,
-            "of a key that is not here"
+            "the token was made under a key that is not in the ring"
         );
         let other = old.download_token(CodeId(Uuid::from_u128(8)));
         let mixed = format!("{}{}", &other.expose()[..22], &token.expose()[22..]);

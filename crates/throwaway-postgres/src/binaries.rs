@@ -1,4 +1,4 @@
-//! Where the machine keeps PostgreSQL's programs, and how they are run.
+//! PostgreSQL's programs on this machine.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -6,26 +6,29 @@ use std::process::Command;
 
 use crate::ClusterError;
 
-/// What to do where there is no PostgreSQL.
+/// Instruction for a machine without PostgreSQL.
 pub const INSTALL: &str =
     "apt-get install postgresql (or put its initdb, pg_ctl and psql on the PATH)";
 
-/// The user that everything runs as where we are root.
-const USER: &str = "postgres";
+/// User that the programs run as if the current user is root.
+const SERVER_USER: &str = "postgres";
 
-/// The programs of one installation.
+/// Programs of one PostgreSQL installation.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     folder: PathBuf,
 }
 
 impl Binaries {
-    /// The newest installation of Debian's, else what is on the PATH.
+    /// Finds the newest installation from Debian's packages, or otherwise one on the PATH. Returns
+    /// `None` if PostgreSQL is not installed.
     #[must_use]
     pub fn find() -> Option<Self> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let mut versions: Vec<(u32, PathBuf)> = versions
-            .filter_map(|it| Some((it.file_name().to_str()?.parse().ok()?, it.path().join("bin"))))
+            .filter_map(|entry| {
+                Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin")))
+            })
             .collect();
         versions.sort();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -34,16 +37,16 @@ impl Binaries {
             .rev()
             .map(|(_, folder)| folder)
             .chain(std::env::split_paths(&path));
-        folders.into_iter().find(|folder| is_whole(folder)).map(|folder| Self { folder })
+        folders.into_iter().find(|folder| is_complete(folder)).map(|folder| Self { folder })
     }
 
-    /// Their folder.
+    /// Returns the folder of the programs.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A program of the server's, to be run as a user that it agrees to.
+    /// Returns a command for a program of the server, which refuses to run as root.
     pub(crate) fn command(&self, program: &str) -> Command {
         let program = self.folder.join(program);
         if !is_root() {
@@ -51,25 +54,25 @@ impl Binaries {
         }
         let mut command = Command::new("setpriv");
         command
-            .args(["--reuid", USER, "--regid", USER, "--clear-groups"])
+            .args(["--reuid", SERVER_USER, "--regid", SERVER_USER, "--clear-groups"])
             .arg(program)
             .current_dir("/");
         command
     }
 
-    /// Gives a folder to the user that the server runs as.
-    pub(crate) fn own(folder: &Path) -> Result<(), ClusterError> {
+    /// Makes the user that the server runs as the owner of a folder.
+    pub(crate) fn give_to_server(folder: &Path) -> Result<(), ClusterError> {
         if !is_root() {
             return Ok(());
         }
-        let output = Command::new("chown").arg(USER).arg(folder).output();
+        let output = Command::new("chown").arg(SERVER_USER).arg(folder).output();
         let output =
             output.map_err(|source| ClusterError::Start { command: "chown".to_owned(), source })?;
         crate::succeeded("chown", &output)
     }
 }
 
-fn is_whole(folder: &Path) -> bool {
+fn is_complete(folder: &Path) -> bool {
     ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|program| folder.join(program).is_file())
 }
 

@@ -1,9 +1,8 @@
-//! A PostgreSQL cluster for tests and benches, made of the binaries that the machine has: on a
-//! random port of the loopback interface, in a temporary folder, and gone when it is dropped.
+//! A temporary PostgreSQL cluster for tests and benchmarks. It runs the machine's own binaries on a
+//! random port of the loopback interface and in a temporary folder. Dropping the value removes it.
 //!
-//! It is a crate of its own, and not a part of registry-testkit, so that the developer command
-//! builds it in a moment. The server refuses to run as root, so as root everything is run as the
-//! user `postgres`.
+//! This crate is separate from registry-testkit because `xtask` needs it and has to compile fast.
+//! The server refuses to run as root, so root runs all programs as the user `postgres`.
 
 mod binaries;
 
@@ -13,46 +12,47 @@ use std::process::{Command, Output, Stdio};
 
 pub use binaries::{Binaries, INSTALL};
 
-/// The environment variable in which `cargo xtask test` tells the tests where its cluster is: the
-/// beginning of a URL, to which `/` and the name of a database are added.
+/// Environment variable with the URL of the cluster that `cargo xtask test` starts for the tests,
+/// without `/` and the name of a database.
 pub const TEST_CLUSTER: &str = "TEST_POSTGRES";
 
-/// The cluster that `cargo xtask test` started for this run.
+/// Returns the URL of the cluster that `cargo xtask test` started for this run, without `/` and the
+/// name of a database.
 ///
 /// # Panics
-/// Where there is none: a test that needs one is never passed over in silence.
+/// If no cluster was started, because a test that needs one must not pass without it.
 #[must_use]
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 pub fn test_cluster() -> String {
     std::env::var(TEST_CLUSTER).unwrap_or_else(|_| {
-        panic!("no cluster: `cargo xtask test` brings one, and says where in {TEST_CLUSTER}")
+        panic!("{TEST_CLUSTER} is not set: run this test with `cargo xtask test`")
     })
 }
 
-/// A name for a database or a role that nobody in the cluster has; a process id would come again in
-/// a cluster that lives for long.
+/// Returns a new name for a database or a role. The name is random, because process ids repeat in a
+/// cluster that runs for a long time.
 #[must_use]
-pub fn fresh_name(prefix: &str) -> String {
+pub fn unique_name(prefix: &str) -> String {
     use std::hash::{BuildHasher as _, RandomState};
     format!("{prefix}_{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
-/// How often another port is tried, where somebody else took the one that was free a moment ago.
-const PORT_TRIES: u32 = 5;
+/// Maximum number of ports to try: another process may take a port that was free a moment ago.
+const PORT_ATTEMPTS: u32 = 5;
 
-/// What a cluster promises about what was committed.
+/// Durability of committed transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// As in production: every commit is on the disk.
+    /// Every commit is written to the disk, as in production.
     Durable,
-    /// Quick: a crash of the machine may lose it. A crash of the server does not.
+    /// A crash of the machine may lose commits; a crash of the server does not.
     Quick,
 }
 
-/// Why there is no cluster.
+/// Error of a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// The machine has no PostgreSQL.
+    /// PostgreSQL is not installed on this machine.
     #[error("PostgreSQL is not installed: {INSTALL}")]
     Missing,
     /// A command could not be started.
@@ -60,7 +60,7 @@ pub enum ClusterError {
     Start {
         /// The command.
         command: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A command failed.
@@ -68,15 +68,15 @@ pub enum ClusterError {
     Failed {
         /// The command.
         command: String,
-        /// What it said.
+        /// The command's output.
         output: String,
     },
-    /// A folder or a port could not be had.
-    #[error("no room for a cluster")]
+    /// A folder, a file or a port cannot be used.
+    #[error("a folder, a file or a port for the cluster cannot be used")]
     Room(#[from] std::io::Error),
 }
 
-/// A running cluster, with the superuser `postgres` and no password.
+/// A running cluster. Its superuser is `postgres`, without a password.
 #[derive(Debug)]
 pub struct Cluster {
     binaries: Binaries,
@@ -86,12 +86,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes and starts a cluster. `settings` are lines of `postgresql.conf`, after those that
-    /// every cluster has.
+    /// Creates and starts a cluster. `settings` are lines of `postgresql.conf`; they override those
+    /// that every cluster has.
     pub fn start(durability: Durability, settings: &[&str]) -> Result<Self, ClusterError> {
         let binaries = Binaries::find().ok_or(ClusterError::Missing)?;
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
-        Binaries::own(folder.path())?;
+        Binaries::give_to_server(folder.path())?;
         let data = folder.path().join("data");
         let initdb =
             binaries.command("initdb").arg("--pgdata").arg(&data).args(INITDB).output_of()?;
@@ -104,24 +104,24 @@ impl Cluster {
             COMMON.iter().chain(quick).chain(settings).map(|&line| line.to_owned()).collect();
         settings.push(format!("unix_socket_directories = {}", folder.path().display()));
         let mut cluster = Self { binaries, folder, port: 0, settings };
-        cluster.start_on_a_free_port()?;
+        cluster.start_on_free_port()?;
         Ok(cluster)
     }
 
-    fn start_on_a_free_port(&mut self) -> Result<(), ClusterError> {
-        let mut tried = Ok(());
-        for _ in 0..PORT_TRIES {
+    fn start_on_free_port(&mut self) -> Result<(), ClusterError> {
+        let mut started = Ok(());
+        for _ in 0..PORT_ATTEMPTS {
             self.port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-            tried = self.start_again();
-            if tried.is_ok() {
+            started = self.restart();
+            if started.is_ok() {
                 return Ok(());
             }
         }
-        tried
+        started
     }
 
-    /// Starts it again, on the same port, after it was stopped.
-    pub fn start_again(&self) -> Result<(), ClusterError> {
+    /// Starts the cluster again on the same port, after it was stopped.
+    pub fn restart(&self) -> Result<(), ClusterError> {
         let options: Vec<String> =
             self.settings.iter().map(|line| format!("-c '{line}'")).collect();
         let options = format!("-p {} {}", self.port, options.join(" ").replace(" = ", "="));
@@ -130,7 +130,7 @@ impl Cluster {
         succeeded("pg_ctl start", &start.output_of()?)
     }
 
-    /// Stops it as a crash would: nothing is flushed, no client is told more than it must be.
+    /// Stops the cluster as a crash would: nothing is flushed, and connections are closed at once.
     pub fn stop_immediately(&self) -> Result<(), ClusterError> {
         succeeded(
             "pg_ctl stop",
@@ -144,58 +144,59 @@ impl Cluster {
         command
     }
 
-    /// What the server wrote.
+    /// Returns the path of the server's log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
 
-    /// Its port on 127.0.0.1.
+    /// Returns the port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The process id of the server.
+    /// Returns the process id of the server.
     pub fn pid(&self) -> Result<u32, ClusterError> {
         let file = std::fs::read_to_string(self.folder.path().join("data").join("postmaster.pid"))?;
         let pid = file.lines().next().and_then(|line| line.trim().parse().ok());
-        pid.ok_or_else(|| std::io::Error::other("postmaster.pid holds no process id").into())
+        pid.ok_or_else(|| std::io::Error::other("postmaster.pid contains no process id").into())
     }
 
-    /// The folder of the server's programs, `pgbench` among them.
+    /// Returns the folder of PostgreSQL's programs, `pgbench` included.
     #[must_use]
     pub fn programs(&self) -> &Path {
         self.binaries.folder()
     }
 
-    /// The folder it lives in, to which the server's user can write.
+    /// Returns the cluster's folder, to which the server's user can write.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// How a client reaches a database of it.
+    /// Returns the URL of a database of this cluster.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// How a client on this machine reaches a database of it with the least effort: by the server's
-    /// socket.
+    /// Returns the URL of a database of this cluster by the server's Unix socket, which is faster
+    /// than TCP.
     #[must_use]
     pub fn socket_url(&self, database: &str) -> String {
         let (folder, port) = (self.folder.path().display(), self.port);
         format!("postgres://postgres@/{database}?host={folder}&port={port}")
     }
 
-    /// Runs SQL in a database; returns what it printed, unaligned and without headings.
+    /// Runs SQL in a database, and returns the output of `psql`, unaligned and without headings.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String, ClusterError> {
         sql_at(&self.binaries, &self.url(database), sql)
     }
 }
 
-/// Runs SQL in the database at `url` with the machine's `psql`, as [`Cluster::sql`] does.
+/// Runs SQL in the database at `url` with the machine's `psql`. The result is that of
+/// [`Cluster::sql`].
 pub fn sql(url: &str, sql: &str) -> Result<String, ClusterError> {
     sql_at(&Binaries::find().ok_or(ClusterError::Missing)?, url, sql)
 }
@@ -219,7 +220,7 @@ fn sql_at(binaries: &Binaries, url: &str, sql: &str) -> Result<String, ClusterEr
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // The folder goes with it; a server that had stopped already is no trouble.
+        // Fails if the server was stopped before. The folder is removed with its value.
         drop(self.stop_immediately());
     }
 }
@@ -246,13 +247,13 @@ trait OutputOf {
 
 impl OutputOf for Command {
     fn output_of(&mut self) -> Result<Output, ClusterError> {
-        let command = || self.get_program().to_string_lossy().into_owned();
-        let name = command();
-        // pg_ctl's server inherits what it is given: a pipe would stay open as long as it runs.
+        let command = self.get_program().to_string_lossy().into_owned();
+        // The output goes to a file: the server that pg_ctl starts would keep a pipe open for as
+        // long as it runs.
         let capture = tempfile::tempfile()?;
         let (out, err) = (capture.try_clone()?, capture.try_clone()?);
         let status = self.stdin(Stdio::null()).stdout(out).stderr(err).status();
-        let status = status.map_err(|source| ClusterError::Start { command: name, source })?;
+        let status = status.map_err(|source| ClusterError::Start { command, source })?;
         Ok(Output { status, stdout: read_back(capture)?, stderr: Vec::new() })
     }
 }

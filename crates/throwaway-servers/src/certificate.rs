@@ -1,4 +1,4 @@
-//! A certificate of our own making, for `localhost` and `127.0.0.1`.
+//! A generated certificate for `localhost` and `127.0.0.1`.
 
 use std::sync::Arc;
 
@@ -7,22 +7,22 @@ use rcgen::{CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa,
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 
-/// A server's certificate and the authority that issued it.
+/// A server's certificate, and the authority that issued it.
 pub struct Certificate {
-    /// The authority, as PEM: what clients have to trust.
+    /// Certificate of the authority, which clients have to trust (PEM).
     pub ca_pem: String,
-    /// The server's own certificate, as PEM, for servers that are no part of this crate.
+    /// Certificate of the server, for servers outside of this crate (PEM).
     pub chain_pem: String,
-    /// Its private key, as PEM.
+    /// Private key of the server's certificate (PEM).
     pub key_pem: String,
     pub(crate) server: Arc<ServerConfig>,
 }
 
 impl Certificate {
-    /// Makes an authority and has it issue a certificate.
+    /// Creates an authority and a certificate from it.
     ///
     /// # Errors
-    /// Where the system has no randomness.
+    /// If the operating system provides no random bytes.
     pub fn make() -> Result<Self> {
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -33,7 +33,7 @@ impl Certificate {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
         let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())
-            .context("a key of our own")?;
+            .context("the generated key cannot be read")?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

@@ -1,9 +1,9 @@
-//! Servers for tests and the demo, which begin on a free port of this machine and end with the
-//! value that stands for them: a mail server with STARTTLS and AUTH ([`SmtpServer`]), and an object
-//! store that verifies signatures ([`S3Server`]).
+//! Servers for tests and the demo: a mail server with STARTTLS and AUTH ([`SmtpServer`]), and an
+//! object store that verifies signatures ([`S3Server`]). Each listens on a free port of this
+//! machine, and stops when its value is dropped.
 //!
-//! They speak the real protocols over real connections, so that what is tested is what runs. What
-//! they are told to get wrong, they get wrong on the wire.
+//! The servers speak the real protocols over real connections, so the tests cover the same code as
+//! production. Requested faults happen on the wire, too.
 
 mod certificate;
 mod running;
@@ -14,8 +14,9 @@ pub use certificate::Certificate;
 pub use s3::{S3Options, S3Server};
 pub use smtp::{Received, SmtpOptions, SmtpServer};
 
-/// Has this process's TLS clients use `ring`, as registryd does: some of them insist on being told.
-pub fn use_ring() {
-    // Fails where it was said before.
+/// Makes `ring` the default of this process's TLS clients, as in registryd. Some clients fail
+/// without a default.
+pub fn install_ring_provider() {
+    // Fails if a default was set before.
     drop(rustls::crypto::ring::default_provider().install_default());
 }

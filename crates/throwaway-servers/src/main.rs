@@ -1,5 +1,5 @@
-//! `throwaway-servers`: a mail server and an object store for the demo. It says where they are as
-//! one line of JSON on standard output, and ends when its standard input does.
+//! `throwaway-servers`: a mail server and an object store for the demo. The program prints their
+//! addresses as one line of JSON, and ends at the end of its standard input.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,26 +9,26 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use throwaway_servers::{Received, S3Options, S3Server, SmtpOptions, SmtpServer};
 
-/// A mail server and an object store of one bucket, on free ports of this machine.
+/// Starts a mail server, and an object store with one bucket, on free ports of this machine.
 #[derive(Parser)]
 struct Cli {
-    /// Where the mails go, as .eml files.
+    /// Folder to write the received mails to, as .eml files.
     #[arg(long, value_name = "DIR")]
     mailbox: PathBuf,
-    /// Where the certificate of the mail server's authority goes, as PEM.
+    /// File to write the certificate of the mail server's authority to (PEM).
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
-    /// Who may use both.
+    /// User name for both servers.
     #[arg(long)]
     user: String,
-    /// With which password, for both.
+    /// Password for both servers.
     #[arg(long, env = "THROWAWAY_PASSWORD", hide_env_values = true)]
     password: String,
 }
 
 fn main() -> Result<()> {
     let Cli { mailbox, ca, user, password } = Cli::parse();
-    std::fs::create_dir_all(&mailbox).context("the mailbox cannot be made")?;
+    std::fs::create_dir_all(&mailbox).context("the folder for the mails cannot be created")?;
     let smtp = SmtpServer::start(SmtpOptions {
         user: Some((user.clone(), password.clone())),
         ..SmtpOptions::default()
@@ -50,22 +50,22 @@ fn main() -> Result<()> {
     output.flush()?;
     drop(output);
     std::thread::spawn(move || {
-        // Whoever started us is gone, or wants us to be.
+        // Standard input is closed when the parent process ends.
         drop(std::io::stdin().read_to_end(&mut Vec::new()));
         std::process::exit(0);
     });
     let mut written = 0;
     loop {
         for mail in smtp.received().into_iter().skip(written) {
-            write(&mailbox, written, &mail)?;
+            write_mail(&mailbox, written, &mail)?;
             written += 1;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Whole or not at all: somebody may be reading.
-fn write(mailbox: &Path, number: usize, mail: &Received) -> Result<()> {
+/// Writes a mail atomically, because the demo may be reading the folder.
+fn write_mail(mailbox: &Path, number: usize, mail: &Received) -> Result<()> {
     let partial = mailbox.join(".partial");
     std::fs::write(&partial, &mail.raw)?;
     std::fs::rename(&partial, mailbox.join(format!("{number:06}.eml")))

@@ -1,4 +1,4 @@
-//! A server in a thread of its own, which ends when it is dropped.
+//! A server in a separate thread, which stops when its value is dropped.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::thread::JoinHandle;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-/// A server that runs. Its connections end with it, as if it were killed.
+/// A running server. Dropping the value also closes all connections, as if the server were killed.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -15,8 +15,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Accepts connections on this port of the loopback (0: a free one), and serves each by
-    /// `serve`.
+    /// Accepts connections on this port of the loopback interface (0 for a free port), and serves
+    /// each one with `serve`.
     pub(crate) fn start<Served: Future<Output = ()> + Send + 'static>(
         port: u16,
         serve: impl Fn(TcpStream) -> Served + Send + 'static,

@@ -1,4 +1,4 @@
-//! An object store: `s3s`, which verifies signatures (AWS Signature Version 4), over a folder.
+//! An object store in a folder. The crate `s3s` verifies the signatures (AWS Signature Version 4).
 
 use anyhow::{Result, anyhow};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -11,16 +11,16 @@ use tempfile::TempDir;
 
 use crate::running::Running;
 
-/// How a store begins.
+/// Options of an object store.
 #[derive(Clone, Debug)]
 pub struct S3Options {
-    /// The port; 0 for a free one.
+    /// Port; 0 for a free one.
     pub port: u16,
-    /// The bucket that is there.
+    /// Name of the only bucket.
     pub bucket: String,
-    /// Who may use it.
+    /// Access key id of the only user.
     pub access_key_id: String,
-    /// With which secret.
+    /// Secret access key of the only user.
     pub secret_access_key: String,
 }
 
@@ -35,7 +35,7 @@ impl Default for S3Options {
     }
 }
 
-/// A store that runs.
+/// A running object store.
 pub struct S3Server {
     running: Option<Running>,
     folder: TempDir,
@@ -46,7 +46,7 @@ impl S3Server {
     /// Starts a store with an empty bucket.
     ///
     /// # Errors
-    /// Where the port is taken, or there is no room.
+    /// If the port is in use, or the folder cannot be created.
     pub fn start(options: S3Options) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir(folder.path().join(&options.bucket))?;
@@ -55,27 +55,27 @@ impl S3Server {
         Ok(server)
     }
 
-    /// Where it is under another name, as customers might see it.
+    /// Returns another URL of the store, as a stand-in for a public endpoint.
     #[must_use]
     pub fn public_endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.options.port)
     }
 
-    /// Where it is, also while it is stopped.
+    /// Returns the URL of the store, which stays the same while the store is stopped.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://localhost:{}", self.options.port)
     }
 
-    /// Ends it as if it were killed; what it holds stays.
+    /// Stops the store as if it were killed. The objects stay.
     pub fn stop(&mut self) {
         self.running = None;
     }
 
-    /// Starts it again where it was.
+    /// Starts the store again on the same port.
     ///
     /// # Errors
-    /// Where its port was taken meanwhile.
+    /// If another process uses the port.
     pub fn resume(&mut self) -> Result<()> {
         let files = FileSystem::new(self.folder.path()).map_err(|error| anyhow!("{error:?}"))?;
         let mut builder = S3ServiceBuilder::new(files);
@@ -93,14 +93,14 @@ impl S3Server {
             let service = service.clone();
             async move {
                 let server = Builder::new(TokioExecutor::new());
-                // What breaks off is for the client to notice.
+                // A broken connection is an error of the client, which reports it.
                 drop(server.serve_connection(TokioIo::new(stream), service).await);
             }
         })?;
-        let first = self.options.port == 0;
+        let is_new_port = self.options.port == 0;
         self.options.port = running.address.port();
-        if first {
-            // Only now is it known which host names it has.
+        if is_new_port {
+            // The host names in requests contain the port, so the service is built again.
             drop(running);
             return self.resume();
         }
@@ -108,10 +108,10 @@ impl S3Server {
         Ok(())
     }
 
-    /// How many bytes the files in the bucket have, parts of unfinished uploads included.
+    /// Returns the size of all objects in bytes, parts of unfinished uploads included.
     ///
     /// # Errors
-    /// Where the folder cannot be read.
+    /// If the folder cannot be read.
     pub fn stored(&self) -> Result<u64> {
         fn sum(folder: &std::path::Path) -> std::io::Result<u64> {
             let mut bytes = 0;
@@ -120,7 +120,7 @@ impl S3Server {
                 bytes += match entry.metadata() {
                     Ok(metadata) if metadata.is_dir() => sum(&entry.path())?,
                     Ok(metadata) => metadata.len(),
-                    // Renamed or deleted meanwhile.
+                    // The file was renamed or deleted after the folder was listed.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
                     Err(error) => return Err(error),
                 };

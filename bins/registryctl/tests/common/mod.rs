@@ -1,11 +1,11 @@
-//! The admin command line, as an operator calls it.
+//! Helpers that run the admin command line as an operator does.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// The command, on this data folder and with this environment.
+/// Prepares registryctl for a data folder, with these environment variables and JSON output.
 pub(crate) fn command(data: &Path, environment: &[(&str, &str)], args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registryctl"));
     command
@@ -23,6 +23,7 @@ pub(crate) fn ctl(data: &Path, args: &[&str]) -> Output {
     command(data, &[], args).output().unwrap()
 }
 
+/// Runs a command that succeeds, and returns its JSON output.
 pub(crate) fn done(data: &Path, args: &[&str]) -> Value {
     done_with(data, &[], args)
 }
@@ -33,9 +34,9 @@ pub(crate) fn done_with(data: &Path, environment: &[(&str, &str)], args: &[&str]
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The exit code, and what was said, as JSON.
+/// Runs a command that fails, and returns its exit code and its error text.
 pub(crate) fn refused(data: &Path, args: &[&str]) -> (i32, String) {
     let output = ctl(data, args);
-    let said: Value = serde_json::from_slice(&output.stderr).unwrap();
-    (output.status.code().unwrap(), said["error"].as_str().unwrap().to_owned())
+    let printed: Value = serde_json::from_slice(&output.stderr).unwrap();
+    (output.status.code().unwrap(), printed["error"].as_str().unwrap().to_owned())
 }

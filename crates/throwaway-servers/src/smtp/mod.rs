@@ -1,5 +1,5 @@
-//! A mail server that keeps what it is sent (RFC 5321), with STARTTLS (RFC 3207) and AUTH (RFC
-//! 4954).
+//! A mail server that stores the received mails in memory (RFC 5321), with STARTTLS (RFC 3207) and
+//! AUTH (RFC 4954).
 
 mod session;
 
@@ -13,35 +13,35 @@ use tokio_rustls::TlsAcceptor;
 use crate::certificate::Certificate;
 use crate::running::Running;
 
-/// How a mail server begins.
+/// Options of a mail server.
 #[derive(Clone, Debug, Default)]
 pub struct SmtpOptions {
-    /// The port; 0 for a free one.
+    /// Port; 0 for a free one.
     pub port: u16,
-    /// TLS from the first byte, instead of STARTTLS.
+    /// Uses TLS from the first byte, instead of STARTTLS.
     pub implicit_tls: bool,
-    /// No TLS at all.
+    /// Uses no TLS at all.
     pub plain: bool,
-    /// Who may send; anybody where this is none.
+    /// User and password of the only client that may send; with `None` every client may.
     pub user: Option<(String, String)>,
 }
 
-/// A mail that was taken.
+/// A received mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// The envelope's sender.
+    /// Sender in the envelope.
     pub from: String,
-    /// The envelope's recipients.
+    /// Recipients in the envelope.
     pub to: Vec<String>,
-    /// The mail.
+    /// Headers and body.
     pub raw: String,
-    /// Whether it came over TLS.
+    /// True if the session used TLS.
     pub tls: bool,
-    /// Whether its sender had said who it was.
+    /// True if the client was authenticated.
     pub authenticated: bool,
 }
 
-/// What all sessions share.
+/// State that all sessions share.
 pub(crate) struct Shared {
     options: SmtpOptions,
     tls: TlsAcceptor,
@@ -51,8 +51,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     received: Vec<Received>,
-    /// How often each recipient was tried.
-    tries: BTreeMap<String, u32>,
+    /// Number of attempts for each recipient.
+    attempts: BTreeMap<String, u32>,
     sessions: u32,
 }
 
@@ -62,17 +62,20 @@ impl Shared {
     }
 }
 
-/// A mail server that runs.
+/// A running mail server.
 ///
-/// What a recipient's address begins with decides what becomes of mails to it: `busy-N` is answered
-/// 451 N times before it is taken, `unknown` 550, `quoting` 550 with the mail in the answer, `slow`
-/// is taken after two seconds, after `deaf` is taken the connection breaks off before the answer,
-/// and `odd` is taken with an answer that is no UTF-8.
+/// The beginning of a recipient's address selects a fault:
+/// - `busy-N`: the recipient is rejected with 451 for the first N times, then accepted.
+/// - `unknown`: the recipient is rejected with 550.
+/// - `quoting`: the mail is rejected with 550, and the reply quotes the mail.
+/// - `slow`: the mail is accepted after two seconds.
+/// - `deaf`: the mail is accepted, and the connection closed without a reply.
+/// - `odd`: the mail is accepted, with a reply that is not valid UTF-8.
 pub struct SmtpServer {
     shared: Arc<Shared>,
     running: Option<Running>,
     port: u16,
-    /// The authority that clients have to trust, as PEM.
+    /// Certificate of the authority that clients have to trust (PEM).
     pub ca_pem: String,
 }
 
@@ -80,7 +83,7 @@ impl SmtpServer {
     /// Starts a server with an empty mailbox.
     ///
     /// # Errors
-    /// Where the port is taken.
+    /// If the port is in use.
     pub fn start(options: SmtpOptions) -> Result<Self> {
         let certificate = Certificate::make()?;
         let (port, tls) = (options.port, TlsAcceptor::from(certificate.server));
@@ -90,28 +93,28 @@ impl SmtpServer {
         Ok(server)
     }
 
-    /// Its port, also while it is stopped.
+    /// Returns the port, which stays the same while the server is stopped.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Ends it as if it were killed; what it received stays.
+    /// Stops the server as if it were killed. The received mails stay.
     pub fn stop(&mut self) {
         self.running = None;
     }
 
-    /// Starts it again where it was.
+    /// Starts the server again on the same port.
     ///
     /// # Errors
-    /// Where its port was taken meanwhile.
+    /// If another process uses the port.
     pub fn resume(&mut self) -> Result<()> {
         let shared = self.shared.clone();
         let running = Running::start(self.port, move |stream| {
             let shared = shared.clone();
             async move {
                 shared.state().sessions += 1;
-                // A session that breaks off is for the client to notice.
+                // A broken session is an error of the client, which reports it.
                 if shared.options.implicit_tls {
                     if let Ok(stream) = shared.tls.accept(stream).await {
                         drop(session::serve(BufReader::new(stream), &shared, true).await);
@@ -126,25 +129,25 @@ impl SmtpServer {
         Ok(())
     }
 
-    /// What was received so far, in its order.
+    /// Returns the received mails, in order.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.shared.state().received.clone()
     }
 
-    /// How many mails were received so far.
+    /// Returns the number of received mails.
     #[must_use]
     pub fn count(&self) -> usize {
         self.shared.state().received.len()
     }
 
-    /// How many mails were begun so far, by their recipients.
+    /// Returns the number of started mails, counted by their recipients.
     #[must_use]
     pub fn begun(&self) -> u32 {
-        self.shared.state().tries.values().sum()
+        self.shared.state().attempts.values().sum()
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     #[must_use]
     pub fn sessions(&self) -> u32 {
         self.shared.state().sessions
