@@ -1,6 +1,6 @@
-//! `cargo xtask ci`: all that has to hold before a change lands, the quick checks first.
+//! `cargo xtask ci`: runs every check that a change must pass, the quick ones first.
 //!
-//! It stops at the first step that fails.
+//! The command stops at the first step that fails.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use crate::{deps, guards, run, test};
 
 const INSTALL_DENY: &str = "cargo install --locked cargo-deny";
 
-/// Runs all steps, or all but the tests.
+/// Runs all steps, or all except the tests.
 ///
 /// # Errors
-/// Where a step fails: names it.
+/// If a step fails. The error names the step.
 pub(crate) fn run(skip_test: bool) -> Result<()> {
     for step in plan(skip_test) {
         let name = step.name();
         println!("\n== {name}");
-        let (result, took) = timed(|| step.run());
-        let seconds = took.as_secs_f64();
+        let (result, duration) = measure(|| step.run());
+        let seconds = duration.as_secs_f64();
         result.with_context(|| format!("step {name} failed after {seconds:.1} s"))?;
         println!("== {name}: done in {seconds:.1} s");
     }
@@ -82,7 +82,8 @@ fn cargo(args: &[&str]) -> Result<()> {
     run::run(&mut run::command("cargo", args))
 }
 
-/// Advisories are not asked for here: that takes a clone of their database, and so a network.
+/// Runs cargo-deny without its check for advisories, which needs a network to clone their
+/// database.
 fn deny() -> Result<()> {
     match deny_plan(run::cargo_has("deny"), run::in_ci()) {
         DenyPlan::Check => cargo(&[
@@ -96,14 +97,14 @@ fn deny() -> Result<()> {
             "sources",
         ]),
         DenyPlan::Skip => {
-            println!("skipped, since cargo-deny is not installed: {INSTALL_DENY}");
+            println!("Skipped: cargo-deny is not installed. To install it: {INSTALL_DENY}");
             Ok(())
         }
-        DenyPlan::Fail => bail!("cargo-deny is not installed: {INSTALL_DENY}"),
+        DenyPlan::Fail => bail!("cargo-deny is not installed. To install it: {INSTALL_DENY}"),
     }
 }
 
-/// What to do about cargo-deny.
+/// Decision about the check with cargo-deny.
 #[derive(Debug, PartialEq, Eq)]
 enum DenyPlan {
     Check,
@@ -111,7 +112,8 @@ enum DenyPlan {
     Fail,
 }
 
-/// It takes minutes to install, so that a developer may do without; CI may not.
+/// Decides about cargo-deny. It takes minutes to install, so a developer may skip the check; CI may
+/// not.
 fn deny_plan(installed: bool, ci: bool) -> DenyPlan {
     match (installed, ci) {
         (true, _) => DenyPlan::Check,
@@ -120,11 +122,8 @@ fn deny_plan(installed: bool, ci: bool) -> DenyPlan {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a developer is told how long a step took; nothing is decided by it"
-)]
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+#[expect(clippy::disallowed_methods, reason = "the duration is printed and decides nothing")]
+fn measure<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = work();
     (result, start.elapsed())
@@ -135,20 +134,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quick_checks_come_first_and_the_tests_last() {
+    fn quick_checks_come_first() {
         let names: Vec<_> = plan(false).into_iter().map(Step::name).collect();
         assert_eq!(names, ["fmt", "guards", "deps", "clippy", "doc", "deny", "test"]);
     }
 
     #[test]
-    fn without_the_tests_all_other_steps_remain() {
+    fn skip_test_keeps_all_other_steps() {
         let mut all = plan(false);
         assert_eq!(all.pop(), Some(Step::Test));
         assert_eq!(plan(true), all);
     }
 
     #[test]
-    fn a_missing_cargo_deny_fails_in_ci_only() {
+    fn missing_cargo_deny_fails_only_in_ci() {
         for (installed, ci, expected) in [
             (true, true, DenyPlan::Check),
             (true, false, DenyPlan::Check),

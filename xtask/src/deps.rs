@@ -1,7 +1,7 @@
-//! `cargo xtask deps`: the arrows between our crates point down.
+//! `cargo xtask deps`: checks that dependencies between our crates point down.
 //!
-//! The table below is the architecture, as a command can check it. Development dependencies are
-//! left aside: a test may use what its crate may not.
+//! The table below is the architecture in a form that a command can check. Development dependencies
+//! are not checked: a test may use crates that the tested crate may not use.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,12 @@ use serde_json::Value;
 
 use crate::run;
 
-/// Every crate of the workspace, and which of ours it may depend on; from the top floor down.
+/// Crates of the workspace from the top layer down, each with the workspace crates that it may
+/// depend on.
 ///
-/// `registry-testkit` stands on no right side: it is for tests only. It has a real signer and a
-/// real vault, so that no test signs or seals with a make-believe one.
-const ARROWS: &[(&str, &[&str])] = &[
+/// No crate may depend on `registry-testkit`, which is for tests only. The testkit depends on the
+/// real signer and the real vault, so no test needs a fake of them.
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("registryd", &["registry-wiring", "registry-http", CORE]),
     ("registryctl", &["registry-wiring", "appliance-license", CORE]),
     ("appliance-setup", &["appliance-install", "appliance-bootstrap", "appliance-license"]),
@@ -52,13 +53,14 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const CORE: &str = "registry-core";
 
-/// Core has no I/O and no randomness of its own, so it has no use for these.
-const NOT_IN_CORE: &[&str] = &["axum", "diesel", "getrandom", "hyper", "rand", "reqwest", "tokio"];
+/// Crates that core must not use, since core does no I/O and takes randomness from a port.
+const FORBIDDEN_IN_CORE: &[&str] =
+    &["axum", "diesel", "getrandom", "hyper", "rand", "reqwest", "tokio"];
 
-/// Prints the arrows.
+/// Prints the dependencies between our crates, and checks them.
 ///
 /// # Errors
-/// Where the table does not allow one: names them all.
+/// If the table does not allow a dependency. The error names all such dependencies.
 pub(crate) fn run() -> Result<()> {
     let metadata = run::output(&mut run::command(
         "cargo",
@@ -66,18 +68,21 @@ pub(crate) fn run() -> Result<()> {
     ))?;
     let mut packages = parse(&metadata)?;
     packages.sort_by_key(|package| {
-        ARROWS.iter().position(|(name, _)| *name == package.name).unwrap_or(usize::MAX)
+        ALLOWED_DEPENDENCIES
+            .iter()
+            .position(|(name, _)| *name == package.name)
+            .unwrap_or(usize::MAX)
     });
-    println!("{}", picture(&packages).join("\n"));
+    println!("{}", diagram(&packages).join("\n"));
     let violations = violations(&packages);
-    ensure!(violations.is_empty(), "arrows that must not be:\n{}", violations.join("\n"));
+    ensure!(violations.is_empty(), "dependencies that are not allowed:\n{}", violations.join("\n"));
     Ok(())
 }
 
-/// A crate of the workspace, with all that it depends on, ours or not.
+/// A crate of the workspace with its dependencies, from the workspace or not.
 struct Package {
     name: String,
-    needs: BTreeSet<String>,
+    dependencies: BTreeSet<String>,
 }
 
 fn parse(metadata: &str) -> Result<Vec<Package>> {
@@ -90,50 +95,52 @@ fn parse_package(package: &Value) -> Result<Package> {
     let name = parse_name(package)?;
     let dependencies =
         package["dependencies"].as_array().context("a package lists no dependencies")?;
-    let needs =
+    let dependencies =
         dependencies.iter().filter(|dependency| dependency["kind"] != "dev").map(parse_name);
-    Ok(Package { name, needs: needs.collect::<Result<_>>()? })
+    Ok(Package { name, dependencies: dependencies.collect::<Result<_>>()? })
 }
 
-fn parse_name(named: &Value) -> Result<String> {
-    named["name"].as_str().map(str::to_owned).context("a package or dependency has no name")
+fn parse_name(item: &Value) -> Result<String> {
+    item["name"].as_str().map(str::to_owned).context("a package or dependency has no name")
 }
 
-/// One line a crate, with its arrows to others of ours.
-fn picture(packages: &[Package]) -> Vec<String> {
-    let ours = names(packages);
-    let width = ours.iter().map(|name| name.len()).max().unwrap_or(0);
+/// Returns one line for each crate, with its dependencies on other crates of the workspace.
+fn diagram(packages: &[Package]) -> Vec<String> {
+    let workspace = names(packages);
+    let width = workspace.iter().map(|name| name.len()).max().unwrap_or(0);
     let line = |package: &Package| {
-        let arrows: Vec<_> =
-            package.needs.iter().map(String::as_str).filter(|need| ours.contains(need)).collect();
-        let arrows = if arrows.is_empty() { "–".to_owned() } else { arrows.join(", ") };
-        format!("{:width$} → {arrows}", package.name)
+        let dependencies = package.dependencies.iter().map(String::as_str);
+        let targets: Vec<_> = dependencies.filter(|name| workspace.contains(name)).collect();
+        let targets = if targets.is_empty() { "–".to_owned() } else { targets.join(", ") };
+        format!("{:width$} → {targets}", package.name)
     };
     packages.iter().map(line).collect()
 }
 
 fn violations(packages: &[Package]) -> Vec<String> {
-    let ours = names(packages);
-    let mut found = Vec::new();
-    for Package { name, needs } in packages {
-        let Some((_, allowed)) = ARROWS.iter().find(|(listed, _)| listed == name) else {
-            found.push(format!(
-                "`{name}` is not in the table of xtask/src/deps.rs: add it, on its floor"
+    let workspace = names(packages);
+    let mut violations = Vec::new();
+    for Package { name, dependencies } in packages {
+        let row = ALLOWED_DEPENDENCIES.iter().find(|(listed, _)| listed == name);
+        let Some((_, allowed)) = row else {
+            violations.push(format!(
+                "`{name}` is missing in the table of xtask/src/deps.rs: add it, in its layer"
             ));
             continue;
         };
-        for need in needs.iter().map(String::as_str) {
-            if ours.contains(need) && !allowed.contains(&need) {
-                found.push(format!("`{name}` must not depend on `{need}`"));
+        for dependency in dependencies.iter().map(String::as_str) {
+            if workspace.contains(dependency) && !allowed.contains(&dependency) {
+                violations.push(format!("`{name}` must not depend on `{dependency}`"));
             }
-            if name == CORE && NOT_IN_CORE.contains(&need) {
-                found.push(format!(
-                    "`{name}` must not depend on `{need}`: core has no I/O and no randomness of its own"
+            if name == CORE && FORBIDDEN_IN_CORE.contains(&dependency) {
+                violations.push(format!(
+                    "`{name}` must not depend on `{dependency}`: core does no I/O, and takes \
+                     randomness from a port"
                 ));
             }
         }
     }
-    found
+    violations
 }
 
 fn names(packages: &[Package]) -> BTreeSet<&str> {
@@ -146,26 +153,27 @@ mod tests {
 
     use super::*;
 
-    fn package(name: &str, needs: &[&str]) -> Package {
+    fn package(name: &str, dependencies: &[&str]) -> Package {
         Package {
             name: name.to_owned(),
-            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            dependencies: dependencies.iter().map(|name| (*name).to_owned()).collect(),
         }
     }
 
     #[test]
-    fn every_arrow_that_the_table_allows_points_down() {
-        let floor = |name: &str| ARROWS.iter().position(|(listed, _)| *listed == name);
-        for (name, allowed) in ARROWS {
+    fn allowed_dependencies_point_down() {
+        let layer =
+            |name: &str| ALLOWED_DEPENDENCIES.iter().position(|(listed, _)| *listed == name);
+        for (name, allowed) in ALLOWED_DEPENDENCIES {
             for target in *allowed {
-                assert!(floor(target) > floor(name), "{name} → {target}");
+                assert!(layer(target) > layer(name), "{name} → {target}");
                 assert_ne!(*target, "registry-testkit", "{name}");
             }
         }
     }
 
     #[test]
-    fn development_dependencies_are_left_aside_and_build_dependencies_are_not() {
+    fn only_development_dependencies_are_ignored() {
         let metadata = json!({ "packages": [{ "name": "registry-vault", "dependencies": [
             { "name": "registry-core", "kind": null },
             { "name": "registry-api", "kind": "build" },
@@ -173,11 +181,11 @@ mod tests {
         ] }] });
         let packages = parse(&metadata.to_string()).unwrap();
         assert_eq!(packages[0].name, "registry-vault");
-        assert!(packages[0].needs.iter().eq(["registry-api", "registry-core"]));
+        assert!(packages[0].dependencies.iter().eq(["registry-api", "registry-core"]));
     }
 
     #[test]
-    fn every_arrow_that_is_not_allowed_is_named() {
+    fn forbidden_dependency_is_named() {
         let cases: &[(&[&str], Option<&str>)] = &[
             (&[], None),
             (&[CORE, "tokio"], None),
@@ -190,32 +198,37 @@ mod tests {
                 Some("`registry-license` must not depend on `registry-testkit`"),
             ),
         ];
-        for (needs, expected) in cases {
+        for (dependencies, expected) in cases {
             let others =
                 [CORE, "registry-vault", "registry-testkit"].map(|name| package(name, &[]));
             let packages: Vec<_> =
-                others.into_iter().chain([package("registry-license", needs)]).collect();
-            assert!(violations(&packages).iter().eq(*expected), "{needs:?}");
+                others.into_iter().chain([package("registry-license", dependencies)]).collect();
+            assert!(violations(&packages).iter().eq(*expected), "{dependencies:?}");
         }
     }
 
     #[test]
-    fn core_takes_no_runtime_and_an_unknown_crate_is_refused() {
-        let found = violations(&[package(CORE, &["serde", "tokio"]), package("registry-new", &[])]);
+    fn runtime_in_core_is_found() {
         assert_eq!(
-            found,
-            [
-                "`registry-core` must not depend on `tokio`: core has no I/O and no randomness of its own",
-                "`registry-new` is not in the table of xtask/src/deps.rs: add it, on its floor",
-            ]
+            violations(&[package(CORE, &["serde", "tokio"])]),
+            ["`registry-core` must not depend on `tokio`: core does no I/O, and takes \
+                 randomness from a port"]
         );
     }
 
     #[test]
-    fn the_picture_has_one_line_a_crate_with_its_arrows() {
+    fn unknown_crate_is_found() {
+        assert_eq!(
+            violations(&[package("registry-new", &[])]),
+            ["`registry-new` is missing in the table of xtask/src/deps.rs: add it, in its layer"]
+        );
+    }
+
+    #[test]
+    fn diagram_has_a_line_per_crate() {
         let http = package("registry-http", &["axum", "registry-api", CORE]);
         assert_eq!(
-            picture(&[http, package(CORE, &["serde"]), package("registry-api", &[])]),
+            diagram(&[http, package(CORE, &["serde"]), package("registry-api", &[])]),
             [
                 "registry-http → registry-api, registry-core",
                 "registry-core → –",

@@ -1,12 +1,13 @@
-//! `cargo xtask …`: everything that a developer or the CI runs on this workspace.
+//! `cargo xtask …`: the commands that developers and CI run on this workspace.
 //!
-//! It is a program and no folder of scripts, so that it is read, linted and tested like the rest.
-//! Each module is one command; what it decides (which steps, which arguments, what is wrong) is a
-//! pure function beside the part that starts other programs.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the terminal")]
+//! This is a Rust program and not a folder of scripts, so it is linted and tested like the rest.
+//! Each module is one command. Its decisions (steps, arguments, findings) are pure functions,
+//! separate from the code that starts other programs.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command prints its results")]
 
 mod bench;
 mod ci;
+mod configuration;
 mod demo;
 mod deps;
 mod guards;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Runs what a developer needs on this workspace.
+/// Commands for developers of this workspace.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Cli {
@@ -27,50 +28,51 @@ struct Cli {
     task: Task,
 }
 
-/// One variant a command.
+/// The commands.
 #[derive(Subcommand)]
 enum Task {
-    /// Run all tests, the documentation's among them
+    /// Run all tests, including those in the documentation
     Test {
-        /// Given to the test runner as they are, a filter for example; documentation tests are left
-        /// out then
+        /// Arguments for the test runner, for example a filter. With arguments, the documentation's
+        /// tests are skipped
         #[arg(last = true)]
         extra: Vec<String>,
     },
-    /// Check all that the CI checks
+    /// Run all checks that CI runs
     Ci {
-        /// Leave out the tests
+        /// Skip the tests
         #[arg(long)]
         skip_test: bool,
     },
-    /// Check that the arrows between our crates point down, and print them
+    /// Check that dependencies between our crates point down, and print them
     Deps,
-    /// Measure a release build: how long it takes to start, and what it reaches of what the
-    /// database alone could
+    /// Write docs/configuration.md from the configuration's types
+    Configuration,
+    /// Measure a release build: time to start, response times of the web pages, and throughput
+    /// compared to PostgreSQL alone
     Bench(bench::Options),
-    /// Tell a customer's whole story to a fresh registryd, from outside: register, mail, download,
-    /// install, reinstall
+    /// Play the whole story of two customers on a new registryd, using only public interfaces:
+    /// register, mail, download, install, reinstall
     Demo {
-        /// The image that customers download; one is made up unless given
+        /// The image that customers download; without it, the demo generates one
         #[arg(long, value_name = "FILE")]
         iso: Option<PathBuf>,
-        /// On a throwaway PostgreSQL, instead of SQLite
+        /// Use a temporary PostgreSQL instead of SQLite
         #[arg(long)]
         postgres: bool,
-        /// With the image in a throwaway object store, instead of the data folder
+        /// Store the image in a temporary object store instead of the data folder
         #[arg(long)]
         s3: bool,
-        /// With mails through a throwaway mail server, instead of the mailbox folder
+        /// Send mails through a temporary mail server instead of writing them to a folder
         #[arg(long)]
         smtp: bool,
     },
-    /// Run the tests that can be large as large as they get, built for release, and print what they
-    /// measured
+    /// Run the tests that measure load and memory, at full size, with a release build
     Soak,
 }
 
 fn main() -> ExitCode {
-    match perform(&Cli::parse().task) {
+    match run_task(&Cli::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -79,14 +81,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(task: &Task) -> Result<()> {
+fn run_task(task: &Task) -> Result<()> {
     match task {
         Task::Test { extra } => test::run(extra),
         Task::Ci { skip_test } => ci::run(*skip_test),
         Task::Deps => deps::run(),
+        Task::Configuration => configuration::run(),
         Task::Bench(options) => bench::run(options),
         Task::Demo { iso, postgres, s3, smtp } => {
-            demo::run(iso.as_deref(), demo::Chosen { postgres: *postgres, s3: *s3, smtp: *smtp })
+            let servers = demo::ServerOptions { postgres: *postgres, s3: *s3, smtp: *smtp };
+            demo::run(iso.as_deref(), servers)
         }
         Task::Soak => test::soak(),
     }
@@ -99,12 +103,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn what_stands_after_two_dashes_goes_to_the_test_runner() {
+    fn arguments_after_dashes_reach_test_runner() {
         let cli = Cli::parse_from(["cargo xtask", "test", "--", "--no-capture", "redeem"]);
         assert!(matches!(cli.task, Task::Test { extra } if extra == ["--no-capture", "redeem"]));
     }

@@ -1,4 +1,4 @@
-//! Starts other programs in the workspace root, and says first what it starts.
+//! Runs other programs in the workspace root, and prints each command first.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,24 +8,24 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The folder of the workspace.
+/// Returns the root folder of the workspace.
 pub(crate) fn root() -> PathBuf {
     let xtask =
         env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     PathBuf::from(xtask).join("..")
 }
 
-/// The folder that cargo builds into.
+/// Returns cargo's target folder.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Whether this runs in CI: there `CI` is set, and not to nothing.
+/// True in CI, where the variable `CI` is set and not empty.
 pub(crate) fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty())
 }
 
-/// A command in the workspace root.
+/// Returns a command that runs in the workspace root.
 pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
@@ -37,24 +37,24 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Runs the command with our own input and output.
+/// Prints the command and runs it, with our own input and output.
 ///
 /// # Errors
-/// Where it cannot be started, and where it fails.
+/// If the command cannot be started or fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let line = shown(command);
+    let line = command_line(command);
     println!("$ {line}");
     let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
     ensure!(status.success(), "`{line}` failed: {status}");
     Ok(())
 }
 
-/// Runs the command and returns what it wrote to its standard output.
+/// Runs the command and returns its standard output.
 ///
 /// # Errors
-/// As [`run`], and where the output is not UTF-8.
+/// If the command cannot be started or fails, or its output is not UTF-8.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let line = shown(command);
+    let line = command_line(command);
     let output = command
         .stderr(Stdio::inherit())
         .output()
@@ -63,7 +63,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("the output of `{line}` is not UTF-8"))
 }
 
-/// Whether cargo has this subcommand, `nextest` for example.
+/// True if cargo has this subcommand, `nextest` for example.
 pub(crate) fn cargo_has(subcommand: &str) -> bool {
     command("cargo", &[subcommand, "--version"])
         .stdout(Stdio::null())
@@ -72,20 +72,20 @@ pub(crate) fn cargo_has(subcommand: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// A program on the search path.
+/// Finds a program in the folders of `PATH`.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// `cargo run` describes xtask to it in these variables. Passed on to another cargo they would make
-/// build scripts that watch them run again, and their crates be compiled again.
+/// True for variables in which `cargo run` describes xtask. Another cargo must not inherit them:
+/// build scripts that watch them would run again, and their crates would be compiled again.
 fn describes_xtask(variable: &str) -> bool {
     variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
-/// The command as one would type it.
-fn shown(command: &Command) -> String {
+/// Formats a command as a line for a shell.
+fn command_line(command: &Command) -> String {
     let variables = command
         .get_envs()
         .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))));
@@ -107,35 +107,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_shown_as_one_would_type_it() {
+    fn command_line_can_be_pasted() {
         let mut plain = Command::new("cargo");
         plain.args(["fmt", "--all", "--check"]);
-        assert_eq!(shown(&plain), "cargo fmt --all --check");
+        assert_eq!(command_line(&plain), "cargo fmt --all --check");
 
         let mut with_variables = Command::new("cargo");
         with_variables
             .args(["doc", "a b"])
             .env("RUSTDOCFLAGS", "-D warnings")
             .env_remove("CARGO_PKG_NAME");
-        assert_eq!(shown(&with_variables), "RUSTDOCFLAGS='-D warnings' cargo doc 'a b'");
+        assert_eq!(command_line(&with_variables), "RUSTDOCFLAGS='-D warnings' cargo doc 'a b'");
     }
 
     #[test]
-    fn only_the_variables_that_describe_xtask_are_kept_from_other_programs() {
-        for (variable, kept_from_them) in [
+    fn variables_about_xtask_are_removed() {
+        for (variable, is_removed) in [
             ("CARGO_PKG_NAME", true),
             ("CARGO_MANIFEST_DIR", true),
             ("CARGO_HOME", false),
             ("CARGO_TARGET_DIR", false),
             ("PATH", false),
         ] {
-            assert_eq!(describes_xtask(variable), kept_from_them, "{variable}");
+            assert_eq!(describes_xtask(variable), is_removed, "{variable}");
         }
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_failing_command_is_an_error_that_names_it() {
+    fn error_names_failed_command() {
         let error = run(&mut command("false", &[])).unwrap_err();
         assert_eq!(error.to_string(), "`false` failed: exit status: 1");
         assert!(run(&mut command("true", &[])).is_ok());

@@ -1,8 +1,8 @@
-//! `cargo xtask test`: all tests, and the PostgreSQL and the browser that they need.
+//! `cargo xtask test`: runs all tests, with the PostgreSQL and the browser that they need.
 //!
-//! One throwaway cluster serves the whole run; each test has a database of its own in it. The
-//! browser is the machine's Chromium, driven by playwright-core. The documentation's tests run
-//! first, since nextest cannot run them: so the last thing printed is how many tests passed.
+//! One temporary cluster serves the whole run, and each test has its own database in it. The
+//! browser is the machine's Chromium, driven by playwright-core. The documentation's tests, which
+//! nextest cannot run, run first: the output ends with the number of tests that passed.
 
 use std::path::PathBuf;
 
@@ -11,49 +11,45 @@ use throwaway_postgres::{Binaries, Cluster, Durability, INSTALL, TEST_CLUSTER};
 
 use crate::run;
 
-/// Runs the documentation's tests, then all others with nextest, or with `cargo test` where nextest
-/// is not installed. With `extra` arguments for the runner only the others.
+/// Runs the documentation's tests, then all others with nextest, or with `cargo test` if nextest is
+/// not installed. With `extra` arguments for the runner, the documentation's tests are skipped.
 ///
 /// # Errors
-/// Where a test fails; in CI also where PostgreSQL, Chromium or Node.js is not installed.
+/// If a test fails; in CI also if PostgreSQL, Chromium or Node.js is not installed.
 pub(crate) fn run(extra: &[String]) -> Result<()> {
     let nextest = run::cargo_has("nextest");
     if !nextest {
-        println!("cargo-nextest is not installed: `cargo test` runs the tests instead");
+        println!("cargo-nextest is not installed. `cargo test` runs the tests instead.");
     }
-    let cluster = match provided(Binaries::find().is_some(), run::in_ci()) {
-        Provided::Use => {
-            Some(Cluster::start(Durability::Quick, &[]).context("no PostgreSQL for the tests")?)
+    let cluster = match decide(Binaries::find().is_some(), run::in_ci()) {
+        Decision::Use => {
+            Some(Cluster::start(Durability::Quick, &[]).context("cannot start PostgreSQL")?)
         }
-        Provided::LeaveOut => None,
-        Provided::Fail => {
-            bail!("PostgreSQL is not installed, and its tests are not left out in CI: {INSTALL}")
+        Decision::Skip => None,
+        Decision::Fail => {
+            bail!("PostgreSQL is not installed, and CI needs it. To install it: {INSTALL}")
         }
     };
     let browser = match (find_browser(), run::in_ci()) {
         (Ok(browser), _) => Some(browser),
         (Err(error), true) => {
-            return Err(error.context("the tests that need a browser are not left out in CI"));
+            return Err(error.context("CI must run the tests that need a browser"));
         }
         (Err(error), false) => {
             println!("{error:#}");
             None
         }
     };
-    let left_out: Vec<&str> = [(cluster.is_none(), NO_POSTGRES), (browser.is_none(), NO_BROWSER)]
+    let skipped: Vec<&str> = [(cluster.is_none(), NO_POSTGRES), (browser.is_none(), NO_BROWSER)]
         .into_iter()
-        .filter(|(out, _)| *out)
-        .map(|(_, text)| text)
+        .filter(|(is_missing, _)| *is_missing)
+        .map(|(_, message)| message)
         .collect();
-    for text in &left_out {
-        println!("{text}");
+    for message in &skipped {
+        println!("{message}");
     }
-    for args in plan(
-        nextest,
-        run::in_ci(),
-        Have { postgres: cluster.is_some(), browser: browser.is_some() },
-        extra,
-    ) {
+    let tools = Tools { postgres: cluster.is_some(), browser: browser.is_some() };
+    for args in plan(nextest, run::in_ci(), tools, extra) {
         let mut command = run::command("cargo", &args);
         if let Some(cluster) = &cluster {
             command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/'));
@@ -63,97 +59,102 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
         }
         run::run(&mut command)?;
     }
-    for text in &left_out {
-        println!("{text}");
+    for message in &skipped {
+        println!("{message}");
     }
     Ok(())
 }
 
-/// The browser, and the folder of what it is driven with: installed as its lock file says, unless
-/// it is there already.
+/// Returns Chromium, and the folder of the Node.js modules that drive it. Installs the modules of
+/// the lock file if they are not installed.
 fn find_browser() -> Result<(PathBuf, PathBuf)> {
     let chromium = run::find("chromium").filter(|_| run::find("npm").is_some());
-    let chromium =
-        chromium.with_context(|| format!("Chromium or Node.js is not installed: {BROWSER}"))?;
+    let chromium = chromium.with_context(|| {
+        format!("Chromium or Node.js is not installed. To install them: {INSTALL_BROWSER}")
+    })?;
     let folder = run::root().join("xtask").join("browser");
     let installed = |name: &str| std::fs::read(folder.join(name)).ok();
-    // npm notes there what it installed.
+    // After npm succeeded, the lock file is copied to `.installed`.
     if installed("package-lock.json") != installed("node_modules/.installed") {
         let mut install = run::command("npm", &["ci", "--no-audit", "--no-fund"]);
         run::run(install.current_dir(&folder))
-            .context("what drives the browser cannot be installed")?;
+            .context("npm cannot install the modules that drive the browser")?;
         std::fs::copy(folder.join("package-lock.json"), folder.join("node_modules/.installed"))?;
     }
     Ok((chromium, folder))
 }
 
-/// Runs the tests that can be made to take minutes, as large as that, one after the other.
+/// Runs the tests that measure load and memory, at full size, one after the other. They take
+/// minutes.
 ///
 /// # Errors
-/// Where one fails, or PostgreSQL is not installed.
+/// If a test fails, or PostgreSQL is not installed.
 pub(crate) fn soak() -> Result<()> {
     let cluster = Cluster::start(Durability::Durable, &[])
-        .with_context(|| format!("no PostgreSQL ({INSTALL})"))?;
+        .with_context(|| format!("cannot start PostgreSQL. To install it: {INSTALL}"))?;
     let mut command = run::command("cargo", SOAK);
     command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/')).env("SOAK", "1");
     run::run(&mut command)
 }
 
-/// What `cargo test` is told: it shows what the tests say.
+/// Arguments of cargo for [`soak`]. `--nocapture` shows what the tests measure.
 const SOAK: &[&str] = &[
     "test",
     "--release",
     "--package=registryd",
     "--package=registryctl",
+    "--package=appliance-setup",
     "--test=mail",
     "--test=releases",
+    "--test=appliance",
     "--",
     "--nocapture",
     "--test-threads=1",
     "many_mails",
-    "in_memory_whole",
+    "large_image_is_streamed",
+    "agent_memory",
 ];
 
-const NO_POSTGRES: &str = "PostgreSQL is not installed: the tests that need it are left out. To run them: \
-                           apt-get install postgresql";
+const NO_POSTGRES: &str = "PostgreSQL is not installed: the tests that need it are skipped. \
+                           To run them: apt-get install postgresql";
 
-const BROWSER: &str = "apt-get install chromium nodejs npm";
+const INSTALL_BROWSER: &str = "apt-get install chromium nodejs npm";
 
-const NO_BROWSER: &str =
-    "The tests that need a browser are left out. To run them: apt-get install chromium nodejs npm";
+const NO_BROWSER: &str = "The tests that need a browser are skipped. \
+                          To run them: apt-get install chromium nodejs npm";
 
-/// What to do about something that tests need and the machine may not have.
+/// Decision about tests that need a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Provided {
+enum Decision {
     Use,
-    LeaveOut,
+    Skip,
     Fail,
 }
 
-/// A developer may do without; CI may not.
-fn provided(installed: bool, ci: bool) -> Provided {
+/// Decides about tests that need a tool: a developer may skip them, CI may not.
+fn decide(installed: bool, ci: bool) -> Decision {
     match (installed, ci) {
-        (true, _) => Provided::Use,
-        (false, false) => Provided::LeaveOut,
-        (false, true) => Provided::Fail,
+        (true, _) => Decision::Use,
+        (false, false) => Decision::Skip,
+        (false, true) => Decision::Fail,
     }
 }
 
-/// What the machine has.
+/// Tools that the machine has.
 #[derive(Clone, Copy, Debug)]
-struct Have {
+struct Tools {
     postgres: bool,
     browser: bool,
 }
 
-/// The arguments of the cargo commands to run, in order. What needs PostgreSQL has `postgres` in
-/// its name, what needs a browser `chromium`.
-fn plan(nextest: bool, ci: bool, have: Have, extra: &[String]) -> Vec<Vec<&str>> {
+/// Returns the arguments of the cargo commands to run, in order. Tests that need PostgreSQL have
+/// `postgres` in their name, tests that need a browser `chromium`.
+fn plan(nextest: bool, ci: bool, tools: Tools, extra: &[String]) -> Vec<Vec<&str>> {
     let mut commands = Vec::new();
     if extra.is_empty() {
         commands.push(vec!["test", "--workspace", "--doc"]);
     }
-    // `--tests`: all but the documentation's, which have run.
+    // `--tests` selects all tests except the documentation's, which have run.
     let mut tests = if nextest {
         vec!["nextest", "run", "--workspace"]
     } else {
@@ -162,11 +163,11 @@ fn plan(nextest: bool, ci: bool, have: Have, extra: &[String]) -> Vec<Vec<&str>>
     if nextest && ci {
         tests.extend(["--profile", "ci"]);
     }
-    if !have.postgres {
+    if !tools.postgres {
         tests.extend(["--exclude", "registry-store-postgres"]);
     }
     let extra = extra.iter().map(String::as_str);
-    let (without, skips): (Option<&str>, &[&str]) = match (have.postgres, have.browser) {
+    let (filter, skips): (Option<&str>, &[&str]) = match (tools.postgres, tools.browser) {
         (true, true) => (None, &[]),
         (false, true) => (Some("not test(postgres)"), &["--skip", "postgres"]),
         (true, false) => (Some("not test(chromium)"), &["--skip", "chromium"]),
@@ -175,8 +176,8 @@ fn plan(nextest: bool, ci: bool, have: Have, extra: &[String]) -> Vec<Vec<&str>>
             &["--skip", "postgres", "--skip", "chromium"],
         ),
     };
-    match (nextest, without) {
-        (true, Some(without)) => tests.extend(["-E", without].into_iter().chain(extra)),
+    match (nextest, filter) {
+        (true, Some(filter)) => tests.extend(["-E", filter].into_iter().chain(extra)),
         (false, Some(_)) => tests.extend(extra.chain(["--"]).chain(skips.iter().copied())),
         (_, None) => tests.extend(extra),
     }
@@ -188,15 +189,15 @@ fn plan(nextest: bool, ci: bool, have: Have, extra: &[String]) -> Vec<Vec<&str>>
 mod tests {
     use super::*;
 
-    const ALL: Have = Have { postgres: true, browser: true };
+    const ALL: Tools = Tools { postgres: true, browser: true };
 
-    fn lines(nextest: bool, ci: bool, have: Have, extra: &[&str]) -> Vec<String> {
+    fn lines(nextest: bool, ci: bool, tools: Tools, extra: &[&str]) -> Vec<String> {
         let extra: Vec<String> = extra.iter().map(|arg| (*arg).to_owned()).collect();
-        plan(nextest, ci, have, &extra).iter().map(|args| args.join(" ")).collect()
+        plan(nextest, ci, tools, &extra).iter().map(|args| args.join(" ")).collect()
     }
 
     #[test]
-    fn the_documentation_is_tested_first_and_the_counting_runner_comes_last() {
+    fn documentation_tests_run_first() {
         for (nextest, ci, last) in [
             (true, false, "nextest run --workspace"),
             (true, true, "nextest run --workspace --profile ci"),
@@ -212,37 +213,37 @@ mod tests {
     }
 
     #[test]
-    fn extra_arguments_go_to_the_runner_and_leave_the_documentation_out() {
+    fn extra_arguments_skip_documentation_tests() {
         assert_eq!(lines(true, false, ALL, &["redeem"]), ["nextest run --workspace redeem"]);
         assert_eq!(lines(false, false, ALL, &["redeem"]), ["test --workspace --tests redeem"]);
     }
 
     #[test]
-    fn without_a_server_or_a_browser_only_what_needs_one_is_left_out() {
+    fn missing_tool_skips_only_its_tests() {
         let without =
-            |nextest| lines(nextest, false, Have { postgres: false, ..ALL }, &[]).pop().unwrap();
+            |nextest| lines(nextest, false, Tools { postgres: false, ..ALL }, &[]).pop().unwrap();
         let excluded = "--workspace --exclude registry-store-postgres -E not test(postgres)";
         assert_eq!(without(true), format!("nextest run {excluded}"));
         let skipped = "--workspace --tests --exclude registry-store-postgres -- --skip postgres";
         assert_eq!(without(false), format!("test {skipped}"));
         let without =
-            |nextest| lines(nextest, false, Have { browser: false, ..ALL }, &[]).pop().unwrap();
+            |nextest| lines(nextest, false, Tools { browser: false, ..ALL }, &[]).pop().unwrap();
         assert_eq!(without(true), "nextest run --workspace -E not test(chromium)");
         assert_eq!(without(false), "test --workspace --tests -- --skip chromium");
         let neither =
-            lines(true, false, Have { postgres: false, browser: false }, &[]).pop().unwrap();
+            lines(true, false, Tools { postgres: false, browser: false }, &[]).pop().unwrap();
         assert!(neither.ends_with("-E not test(postgres) and not test(chromium)"), "{neither}");
     }
 
     #[test]
-    fn what_is_missing_fails_in_ci_only() {
+    fn missing_tool_fails_only_in_ci() {
         for (installed, ci, expected) in [
-            (true, true, Provided::Use),
-            (true, false, Provided::Use),
-            (false, false, Provided::LeaveOut),
-            (false, true, Provided::Fail),
+            (true, true, Decision::Use),
+            (true, false, Decision::Use),
+            (false, false, Decision::Skip),
+            (false, true, Decision::Fail),
         ] {
-            assert_eq!(provided(installed, ci), expected, "installed {installed}, CI {ci}");
+            assert_eq!(decide(installed, ci), expected, "installed {installed}, CI {ci}");
         }
     }
 }

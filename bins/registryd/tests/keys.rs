@@ -6,22 +6,11 @@
 mod common;
 
 use std::path::Path;
-use std::time::Duration;
 
-use common::{Server, start, text};
+use common::calls::{token_claims, token_header};
+use common::{Server, start, text, wait_for};
 use registry_wiring::{Algorithm, Config, LicenseKeys};
-use serde_json::Value;
-
-fn header(token: &Value) -> Value {
-    part(token, 0)
-}
-
-fn part(token: &Value, index: usize) -> Value {
-    use base64::Engine as _;
-    let text = text(token);
-    let part = text.split('.').nth(index).unwrap();
-    serde_json::from_slice(&base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-}
+use serde_json::{Value, json};
 
 fn keys(data: &Path) -> LicenseKeys {
     let data = data.to_str().unwrap().to_owned();
@@ -31,51 +20,48 @@ fn keys(data: &Path) -> LicenseKeys {
 }
 
 /// Waits until the published keys are these.
-fn published(server: &Server, expected: &[&str]) {
-    let mut kids = Vec::new();
-    for _ in 0..200 {
+fn wait_until_published(server: &Server, expected: &[&str]) {
+    wait_for(&format!("the published keys {expected:?}"), || {
         let jwks: Value = server.get("/.well-known/jwks.json").send().unwrap().json().unwrap();
-        kids = jwks["keys"].as_array().unwrap().iter().map(|key| text(&key["kid"])).collect();
+        let keys = jwks["keys"].as_array().unwrap();
+        let kids: Vec<String> = keys.iter().map(|key| text(&key["kid"])).collect();
         if kids == expected {
-            return;
+            return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("published are {kids:?}, not {expected:?}: {}", server.log.lock().unwrap());
+        Err(format!("{kids:?}: {}", server.log.lock().unwrap()))
+    });
 }
 
+/// R-jwks-1, R-jwks-2: a key is published before it signs, under the `kid` of its tokens, and stays
+/// published afterwards.
 #[test]
-fn a_running_service_takes_over_what_an_operator_does_to_the_keys() {
+fn running_service_reloads_keys() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &[]);
-    let signed_with = || {
+    let signing_kid = || {
         let (_, code) = server.register("Acme", "pro");
-        text(&header(&server.redeem(&code).1["first_jwt"])["kid"])
+        text(&token_header(&server.redeem(&code).1["first_jwt"])["kid"])
     };
-    let first = signed_with();
+    let first = signing_kid();
     let second = keys(data.path()).generate(Algorithm::Es256).unwrap();
-    published(&server, &[&first, &second]);
-    assert_eq!(signed_with(), first, "on standby it does not sign");
+    wait_until_published(&server, &[&first, &second]);
+    assert_eq!(signing_kid(), first, "a standby key does not sign");
     let refused = keys(data.path()).activate(&second, false).unwrap_err().to_string();
     assert!(refused.contains("--force"), "{refused}");
     keys(data.path()).activate(&second, true).unwrap();
-    for _ in 0..100 {
-        if signed_with() == second {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert_eq!(signed_with(), second);
-    published(&server, &[&first, &second]);
-    // What cannot be taken leaves the ring as it was.
+    wait_for("the second key to sign", || {
+        let kid = signing_kid();
+        if kid == second { Ok(()) } else { Err(kid) }
+    });
+    wait_until_published(&server, &[&first, &second]);
+    // A damaged file leaves the ring unchanged.
     std::fs::write(data.path().join("keys/ring.json"), "{").unwrap();
-    std::thread::sleep(Duration::from_millis(2_500));
-    assert_eq!(signed_with(), second);
-    assert!(server.log.lock().unwrap().contains("stay as they were"));
+    server.wait_for_log("stay as they were");
+    assert_eq!(signing_kid(), second);
 }
 
 #[test]
-fn it_does_not_start_with_a_key_that_does_not_fit_its_kid() {
+fn key_with_wrong_kid_prevents_start() {
     let data = tempfile::tempdir().unwrap();
     drop(start(data.path(), &[]));
     let kid = keys(data.path()).generate(Algorithm::EdDsa).unwrap();
@@ -86,8 +72,10 @@ fn it_does_not_start_with_a_key_that_does_not_fit_its_kid() {
     assert!(!output.status.success() && log.contains(&kid), "{log}");
 }
 
+/// R-license-4: the fleet's licenses are ES256. R-tenants-1: the list has no edition and no tier
+/// but those that its console knows. R-check-in-7, R-codes-2.
 #[test]
-fn the_example_configuration_serves_a_fleet_in_the_field() {
+fn example_configuration_serves_fleet() {
     let data = tempfile::tempdir().unwrap();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/fleet.toml");
     let mut command = common::command(data.path(), &[]);
@@ -96,13 +84,27 @@ fn the_example_configuration_serves_a_fleet_in_the_field() {
     let (tenant, code) = server.register("Acme", "premium");
     assert!(code.len() == 8 && !code.contains('-'), "{code}");
     let (status, body) = server.redeem(&code.to_lowercase());
-    assert_eq!((status, &body["edition"]), (200, &serde_json::json!("pro")));
-    assert_eq!(header(&body["first_jwt"])["alg"], "ES256");
-    let claims = part(&body["first_jwt"], 1);
-    assert_eq!(
-        (&claims["iss"], &claims["aud"]),
-        (&serde_json::json!("nineminds-license"), &serde_json::json!(tenant))
-    );
+    assert_eq!((status, &body["edition"]), (200, &json!("pro")));
+    assert_eq!(token_header(&body["first_jwt"])["alg"], "ES256");
+    let claims = token_claims(&body["first_jwt"]);
+    assert_eq!((&claims["iss"], &claims["aud"]), (&json!("nineminds-license"), &json!(tenant)));
     let days = (claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap()) / 86_400;
     assert_eq!(days, 31);
+    let shown = server.fetch(&format!("/tenants/{tenant}")).1;
+    assert_eq!(shown["tenant"]["product_code"], "psa", "a request that names no product");
+    let request = json!({
+        "company_name": "Bolt", "contact_email": "bolt@example.com", "edition": "essentials",
+        "product_code": "algadesk",
+    });
+    assert_eq!(server.service("/register-tenant", &request).0, 200);
+    let page = server.get("/signup").send().unwrap().text().unwrap();
+    assert!(page.contains(">algadesk</option>"), "two products to choose from: {page}");
+    let listed = server.fetch("/tenants").1;
+    let editions: Vec<_> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| (item["edition"].clone(), item["tier"].clone()))
+        .collect();
+    assert_eq!(editions, [(json!("essentials"), Value::Null), (json!("pro"), json!("pro"))]);
 }

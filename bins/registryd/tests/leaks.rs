@@ -1,38 +1,38 @@
-//! The leak scan: what is secret is searched in the log at its most talkative, in the database, and
-//! in every refusal.
+//! The leak scan: searches the most verbose log, the database, and error responses for secrets.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
-mod both;
 mod common;
+mod databases;
+mod external;
 mod fleet;
-mod outside;
 mod pages;
 
+use std::borrow::Cow;
 use std::path::Path;
-use std::time::Duration;
 
-use both::{Environment, on_both_databases, with};
 use common::{Server, start, text};
-use outside::{Outside, wait_until};
+use databases::{Environment, on_both_databases, with};
+use external::{ExternalServers, as_refs, wait_until, wait_until_mails_are_settled};
 use pages::{csrf, form, page};
 use registry_wiring::TokenRole;
+use reqwest::blocking::RequestBuilder;
 use serde_json::json;
 
-on_both_databases!(no_secret_is_in_a_log_a_database_or_a_refusal);
+on_both_databases!(secrets_stay_secret);
 
-/// Calls that are refused, or fail: their answers.
-fn refusals(server: &Server, secrets: &[&str], used: &str) -> Vec<String> {
-    let mut said = Vec::new();
-    let mut tell = |call: reqwest::blocking::RequestBuilder| {
-        let answer = call.send().unwrap();
-        if answer.status().as_u16() >= 400 {
-            said.push(answer.text().unwrap());
+/// Sends requests with secrets in wrong places, and returns the error responses.
+fn error_responses(server: &Server, secrets: &[&str], used: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut send = |call: RequestBuilder| {
+        let response = call.send().unwrap();
+        if response.status().as_u16() >= 400 {
+            errors.push(response.text().unwrap());
         }
     };
     for secret in secrets {
-        let odd = [
+        let bodies = [
             json!({ "claim_code": { "nested": secret }, "appliance_id": 7 }),
             json!({ "claim_code": secret, "appliance_id": secret }),
             json!({ "claim_code": secret, "appliance_id": "a", "tenant_id": secret }),
@@ -40,45 +40,44 @@ fn refusals(server: &Server, secrets: &[&str], used: &str) -> Vec<String> {
             json!({ "appliance_credential": secret, "current_license_sub": 7 }),
             json!([secret]),
         ];
-        for body in &odd {
-            tell(server.post("/register").json(body));
-            tell(server.post("/check-in").json(body));
-            tell(server.post("/verify-appliance").bearer_auth(&server.token).json(body));
+        for body in &bodies {
+            send(server.post("/register").json(body));
+            send(server.post("/check-in").json(body));
+            send(server.post("/verify-appliance").bearer_auth(&server.token).json(body));
         }
-        tell(
+        send(
             server
                 .post("/register")
                 .header("content-type", "application/json")
                 .body(format!("{{{secret}")),
         );
-        tell(server.get("/tenants").bearer_auth(secret));
-        tell(server.get(&format!("/download/{secret}")));
-        tell(server.get(&format!("/files/{secret}?signature={secret}")));
-        tell(server.get(&format!("/register?claim_code={secret}")));
-        tell(server.get(&format!("/{secret}")));
-        tell(server.get(&format!("/portal/{secret}?cursor={secret}")));
-        tell(server.get("/console").header("cookie", format!("registry-console={secret}")));
-        tell(server.post(&format!("/portal/sign-in/{secret}x")));
-        tell(server.post("/console/sign-in").form(&[("token", format!("{secret}x"))]));
+        send(server.get("/tenants").bearer_auth(secret));
+        send(server.get(&format!("/download/{secret}")));
+        send(server.get(&format!("/files/{secret}?signature={secret}")));
+        send(server.get(&format!("/register?claim_code={secret}")));
+        send(server.get(&format!("/{secret}")));
+        send(server.get(&format!("/portal/{secret}?cursor={secret}")));
+        send(server.get("/console").header("cookie", format!("registry-console={secret}")));
+        send(server.post(&format!("/portal/sign-in/{secret}x")));
+        send(server.post("/console/sign-in").form(&[("token", format!("{secret}x"))]));
     }
-    tell(server.post("/register").json(&json!({ "claim_code": used, "appliance_id": "again" })));
-    assert!(said.len() > 20);
-    said
+    send(server.post("/register").json(&json!({ "claim_code": used, "appliance_id": "again" })));
+    assert!(errors.len() > 20);
+    errors
 }
 
-/// A customer at the portal and an operator at the console: a link, two sessions, the secret of a
-/// form, and a token.
-fn visits(server: &Server, outside: &Outside, data: &Path) -> Vec<String> {
+/// A customer signs in to the portal and an operator to the console. Returns their secrets: the
+/// link, both sessions, the token of a form, and the operator's token.
+fn visits(server: &Server, external: &ExternalServers, data: &Path) -> Vec<String> {
     let operator = pages::token(data, "ann", TokenRole::Operator);
     form(server, "/portal/sign-in", "", &[("email", "acme@example.com")]);
-    wait_until("the link", || outside.smtp.count() > 1);
-    let raw = outside.smtp.received()[1].raw.clone();
+    wait_until("the link", || external.smtp.count() > 1);
+    let raw = external.smtp.received()[1].raw.clone();
     let link = raw.split_once("/portal/sign-in/").unwrap().1[..64].to_owned();
     let cookie = |path: &str, fields: &[(&str, &str)]| {
         let opened = form(server, path, "", fields);
-        let cookie =
-            opened.headers().get("set-cookie").map(|cookie| cookie.to_str().unwrap().to_owned());
-        cookie.map(|cookie| cookie.split(';').next().unwrap().to_owned())
+        let cookie = opened.headers().get("set-cookie")?.to_str().unwrap();
+        Some(cookie.split(';').next().unwrap().to_owned())
     };
     let customer = cookie(&format!("/portal/sign-in/{link}"), &[]).unwrap();
     wait_until("the operator's token", || {
@@ -93,7 +92,7 @@ fn visits(server: &Server, outside: &Outside, data: &Path) -> Vec<String> {
             "{path}: {shown}"
         );
     }
-    // What is refused, or not there.
+    // A used link, and forms with the wrong token.
     form(server, &format!("/portal/sign-in/{link}"), "", &[]);
     form(server, "/portal/sign-out", &customer, &[("csrf", &operator)]);
     form(server, "/console/sign-out", &console, &[("csrf", &csrf)]);
@@ -101,7 +100,7 @@ fn visits(server: &Server, outside: &Outside, data: &Path) -> Vec<String> {
     vec![link, secret(customer), secret(console), csrf, operator]
 }
 
-/// Everything in the database, as text.
+/// Returns the whole content of the database as text.
 fn dump(data: &Path, environment: Environment) -> String {
     let Some((_, url)) = environment.iter().find(|(name, _)| *name == "REGISTRY_DATABASE_URL")
     else {
@@ -120,32 +119,35 @@ fn dump(data: &Path, environment: Environment) -> String {
         .join("\n")
 }
 
-fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
-    let mut outside = Outside::start();
+/// R-errors-1: an error holds no secret. R-license-5: a license token is in responses only.
+/// R-codes-8, R-credential-1: codes and credentials are not stored in clear.
+fn secrets_stay_secret(environment: Environment) {
+    let mut external = ExternalServers::start();
     let data = tempfile::tempdir().unwrap();
-    let told = outside.environment(&["smtp", "s3"]);
-    let told = with(environment, &outside::refs(&told));
-    let talkative =
-        with(&told, &[("REGISTRY_LOG_LEVEL", "trace"), ("REGISTRY_LOG_FORMAT", "json")]);
-    let server = start(data.path(), &talkative);
-    outside::publish(data.path(), &told, b"the image");
+    let servers = external.environment(&["smtp", "s3"]);
+    let settings = with(environment, &as_refs(&servers));
+    let verbose =
+        with(&settings, &[("REGISTRY_LOG_LEVEL", "trace"), ("REGISTRY_LOG_FORMAT", "json")]);
+    let server = start(data.path(), &verbose);
+    external::publish(data.path(), &settings, b"the image");
 
-    // A customer's whole way, with the mail server down, refusing, and quoting what it refuses.
+    // A mail server that is down, one that refuses, and one that quotes what it refuses.
     let (tenant, code) = server.register("Acme", "pro");
     let register = |email: &str| {
         let body = json!({ "company_name": "Bolt", "contact_email": email, "edition": "pro" });
         text(&server.service("/register-tenant", &body).1["install_code"])
     };
     let quoted = register("quoting@example.com");
-    wait_until("the first mail", || outside.smtp.count() > 0);
-    let link = outside::download_path(&outside.smtp.received()[0].raw);
-    let led = server.get(&link).send().unwrap().headers()["location"].to_str().unwrap().to_owned();
+    wait_until("the first mail", || external.smtp.count() > 0);
+    let link = external::download_path(&external.smtp.received()[0].raw);
+    let redirect = server.get(&link).send().unwrap();
+    let location = redirect.headers()["location"].to_str().unwrap().to_owned();
     let (_, redeemed) = server.redeem(&code);
     let credential = text(&redeemed["appliance_credential"]);
     server.check_in(&credential);
-    let mut secrets = visits(&server, &outside, data.path());
-    outside.smtp.stop();
-    outside.s3.stop();
+    let visited = visits(&server, &external, data.path());
+    external.smtp.stop();
+    external.s3.stop();
     let (_, reissued) = server.reissue(&tenant);
     let unused = text(&reissued["install_code"]);
     wait_until("a failure", || server.log.lock().unwrap().contains("no mail can be sent"));
@@ -153,36 +155,33 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
     server.get(&link).send().unwrap();
 
     let guess = "K7QP-M2RX-9TDV".to_owned();
+    let wrong_token = "wrong-token-wrong-token".to_owned();
+    let mut secrets = visited.clone();
     secrets.extend([server.token.clone(), credential, text(&redeemed["first_jwt"])]);
-    secrets
-        .extend([outside::PASSWORD, outside::S3_KEY, "wrong-token-wrong-token"].map(str::to_owned));
+    secrets.extend([external::PASSWORD, external::S3_KEY].map(str::to_owned));
+    secrets.push(wrong_token.clone());
     for code in [&code, &quoted, &unused, &guess] {
         secrets.extend([code.clone(), code.replace('-', "")]);
     }
     secrets.push(link.rsplit('/').next().unwrap().to_owned());
-    secrets.push(led.split_once("X-Amz-Signature=").unwrap().1.to_owned());
+    secrets.push(location.split_once("X-Amz-Signature=").unwrap().1.to_owned());
     for file in ["keys/master.key", "keys/license.pem", "keys/release.pem"] {
         let text = std::fs::read_to_string(data.path().join(file)).unwrap();
         secrets.extend(text.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
     }
-    let visited: Vec<String> = secrets[..5].to_vec();
-    let mut sent: Vec<&str> =
-        [&guess, &unused, "wrong-token-wrong-token"].iter().map(|it| it.trim()).collect();
+    let mut sent: Vec<&str> = vec![guess.as_str(), unused.as_str(), wrong_token.as_str()];
     sent.extend(visited.iter().map(String::as_str));
-    let said = refusals(&server, &sent, &code);
-    outside.smtp.resume().unwrap();
-    outside::until_all_are_sent(data.path(), &told);
-    std::thread::sleep(Duration::from_millis(300));
+    let errors = error_responses(&server, &sent, &code).join("\n");
+    external.smtp.resume().unwrap();
+    wait_until_mails_are_settled(data.path(), &settings);
 
-    let log = server.log.lock().unwrap().clone();
+    let log = server.stop();
     assert!(
         log.contains("\"path\":\"/register\"") && log.contains("mail given up"),
         "there is a log to search"
     );
-    server.kill();
     let database = dump(data.path(), environment);
     assert!(database.contains("acme@example.com"), "there is a database to search");
-    let said = said.join("\n");
     for secret in &secrets {
         assert!(!log.contains(secret), "a secret is in the log: {}", around(&log, secret));
         assert!(
@@ -192,17 +191,17 @@ fn no_secret_is_in_a_log_a_database_or_a_refusal(environment: Environment) {
         );
         let hex = registry_core::entropy::hex(secret.as_bytes());
         assert!(!database.contains(&hex), "a secret is in the database");
-        assert!(!said.contains(secret), "a secret is in an answer: {}", around(&said, secret));
+        assert!(!errors.contains(secret), "a secret is in an error: {}", around(&errors, secret));
     }
     assert_eq!(
-        outside.smtp.received().len(),
+        external.smtp.received().len(),
         3,
-        "the first mail, the link to sign in, and the re-issued one"
+        "the first mail, the sign-in link, and the re-issued code"
     );
 }
 
-/// Where it is.
-fn around<'a>(text: &'a str, secret: &str) -> std::borrow::Cow<'a, str> {
+/// Returns the text around a secret.
+fn around<'a>(text: &'a str, secret: &str) -> Cow<'a, str> {
     let at = text.find(secret).unwrap_or_default();
     String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(300)..(at + 300).min(text.len())])
 }

@@ -1,5 +1,5 @@
-//! Several processes on one PostgreSQL: what was answered lasts, and no code is redeemed twice,
-//! whoever dies.
+//! Several processes on one PostgreSQL, and outages of the database: confirmed changes last, and no
+//! code is redeemed twice.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -9,20 +9,21 @@ mod fleet;
 
 use std::time::Duration;
 
-use common::{Server, answer, start, text};
-use fleet::{Load, check, database};
-use serde_json::json;
+use common::{Answer, Server, answer, start, text, wait_for};
+use fleet::{Load, TenantsLock, check, database};
+use serde_json::{Value, json};
 use throwaway_postgres::{Cluster, Durability, sql};
 
-/// Three processes on one database and one data folder.
+/// Starts three processes on one database and one data folder.
 fn three_on(url: &str, data: &std::path::Path) -> Vec<Server> {
     (0..3)
         .map(|_| start(data, &[("REGISTRY_DATABASE_URL", url), ("REGISTRY_LOG_LEVEL", "warn")]))
         .collect()
 }
 
+/// R-register-21: 16 clients redeem each of 200 codes through three processes.
 #[test]
-fn of_16_redeemers_of_each_of_200_codes_one_wins_through_three_processes_on_postgres() {
+fn one_redeemer_wins_on_postgres() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
     let servers = three_on(&url, data.path());
     let codes: Vec<String> = (0..200)
@@ -43,50 +44,45 @@ fn of_16_redeemers_of_each_of_200_codes_one_wins_through_three_processes_on_post
     assert_eq!(sql(&url, "SELECT count(*) FROM appliances").unwrap(), "200");
 }
 
+/// R-reissue-5, R-codes-7: re-issues race redemptions through three processes.
 #[test]
-fn a_reissue_racing_redemptions_leaves_one_live_code_through_three_processes_on_postgres() {
+fn reissue_race_leaves_one_code_on_postgres() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
     let servers = three_on(&url, data.path());
     for round in 0..25 {
         let (tenant, first) = servers[0].register(&format!("C{round}"), "pro");
         let (won, reissued) = std::thread::scope(|scope| {
             let redeeming = [1, 2].map(|server: usize| {
-                scope.spawn({
-                    let (servers, first) = (&servers, &first);
-                    move || servers[server].redeem(first).0
-                })
+                let (servers, first) = (&servers, &first);
+                scope.spawn(move || servers[server].redeem(first).0)
             });
             let reissuing = [0, 1].map(|server: usize| {
-                scope.spawn({
-                    let (servers, tenant) = (&servers, &tenant);
-                    move || servers[server].reissue(tenant)
-                })
+                let (servers, tenant) = (&servers, &tenant);
+                scope.spawn(move || servers[server].reissue(tenant))
             });
-            let won = redeeming
-                .into_iter()
-                .filter(|_| true)
-                .map(|it| it.join().unwrap())
-                .filter(|&status| status == 200)
-                .count();
+            let statuses = redeeming.map(|it| it.join().unwrap());
+            let won = statuses.iter().filter(|&&status| status == 200).count();
             (won, reissuing.map(|it| it.join().unwrap()))
         });
         assert!(won <= 1, "{won} redeemers won");
         assert!(reissued.iter().all(|(status, _)| *status == 200), "{reissued:?}");
         let live = format!(
-            "SELECT count(*) FROM install_codes WHERE tenant_id = '{tenant}' AND consumed_at IS NULL AND superseded_at IS NULL"
+            "SELECT count(*) FROM install_codes WHERE tenant_id = '{tenant}' \
+             AND consumed_at IS NULL AND superseded_at IS NULL"
         );
         assert_eq!(sql(&url, &live).unwrap(), "1");
-        let alive = reissued
+        let live = reissued
             .iter()
             .filter(|(_, body)| servers[2].redeem(&text(&body["install_code"])).0 == 200)
             .count();
-        assert_eq!(alive, 1);
+        assert_eq!(live, 1);
     }
     check(&url);
 }
 
+/// R-register-20, R-register-tenant-1: registryd is killed again and again under load.
 #[test]
-fn what_was_answered_survives_kills_of_registryd_under_load_on_postgres() {
+fn confirmed_changes_survive_kills_on_postgres() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
     let listen = fleet::free_address();
     let environment = [
@@ -94,94 +90,101 @@ fn what_was_answered_survives_kills_of_registryd_under_load_on_postgres() {
         ("REGISTRY_LISTEN", listen.as_str()),
         ("REGISTRY_LOG_LEVEL", "warn"),
     ];
-    let mut server = fleet::start_where_told(data.path(), &environment);
+    let mut server = fleet::start_at_own_address(data.path(), &environment);
     let load = Load::start(&listen, &server.token);
-    for pause in fleet::pauses(20_261_125, 6) {
-        std::thread::sleep(pause);
+    for requests in fleet::request_counts(20_261_125, 6) {
+        load.wait_for_successes(requests);
         server.kill();
-        server = fleet::start_where_told(data.path(), &environment);
+        server = fleet::start_at_own_address(data.path(), &environment);
     }
-    let answered = load.stop();
-    answered.verify(&url, 40);
+    load.stop().verify(&url, 40);
     check(&url);
 }
 
+/// R-register-20, R-register-tenant-1: PostgreSQL crashes again and again under load.
 #[test]
-fn what_was_answered_survives_crashes_of_postgres_under_load_and_service_resumes() {
+fn confirmed_changes_survive_postgres_crashes() {
     let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
     cluster.sql("postgres", "CREATE DATABASE registry").unwrap();
     let (url, data) = (cluster.url("registry"), tempfile::tempdir().unwrap());
     let server =
         start(data.path(), &[("REGISTRY_DATABASE_URL", &url), ("REGISTRY_LOG_LEVEL", "off")]);
     let load = Load::start(server.url.strip_prefix("http://").unwrap(), &server.token);
-    for pause in fleet::pauses(77, 5) {
-        std::thread::sleep(pause);
+    for requests in fleet::request_counts(77, 5) {
+        load.wait_for_successes(requests);
         cluster.stop_immediately().unwrap();
-        std::thread::sleep(pause / 3);
-        cluster.start_again().unwrap();
-        fleet::until_served(&server);
+        load.wait_for_failures(6);
+        cluster.restart().unwrap();
+        fleet::wait_until_served(&server);
     }
-    std::thread::sleep(Duration::from_millis(300));
-    let answered = load.stop();
-    answered.verify(&url, 40);
+    load.wait_for_successes(20);
+    load.stop().verify(&url, 40);
     check(&url);
 }
 
 #[test]
-fn with_postgres_down_calls_are_503_within_bounds_and_readiness_says_what_is_down() {
+fn postgres_down_is_503() {
     let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
     cluster.sql("postgres", "CREATE DATABASE registry").unwrap();
     let (url, data) = (cluster.url("registry"), tempfile::tempdir().unwrap());
     let server = start(data.path(), &[("REGISTRY_DATABASE_URL", &url)]);
+    let (_, credential) = server.installed("sub_1");
     let (_, code) = server.register("Acme", "pro");
-    assert_eq!(server.look("/readyz").0, 200);
+    assert_eq!(server.fetch("/readyz").0, 200);
     cluster.stop_immediately().unwrap();
-    std::thread::sleep(Duration::from_millis(1_100)); // readiness may be a second old
-    refuses_all_but_health(&server, &code, "unavailable");
-    cluster.start_again().unwrap();
-    fleet::until_served(&server);
+    refuses_all_but_health(&server, &code, &credential, "unavailable");
+    cluster.restart().unwrap();
+    fleet::wait_until_served(&server);
     assert_eq!(server.redeem(&code).0, 200);
+    assert_eq!(server.check_in(&credential).1["status"], "ok");
 }
 
 #[test]
-fn with_all_connections_taken_calls_are_503_within_the_bounded_wait_on_postgres() {
+fn busy_postgres_is_503_within_bounds() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
     let environment = [
         ("REGISTRY_DATABASE_URL", url.as_str()),
         ("REGISTRY_DATABASE_POOL_SIZE", "1"),
         ("REGISTRY_DATABASE_POOL_WAIT", "300ms"),
-        ("REGISTRY_DATABASE_LOCK_TIMEOUT", "2s"),
+        ("REGISTRY_DATABASE_LOCK_TIMEOUT", "5s"),
         ("REGISTRY_MAIL_WORKER", "false"),
     ];
     let server = start(data.path(), &environment);
-    let (tenant, code) = server.register("Acme", "pro");
+    let (tenant, credential) = server.installed("sub_1");
+    let (_, code) = server.register("Acme", "pro");
+    let lock = TenantsLock::hold(&url);
     std::thread::scope(|scope| {
-        let held = "BEGIN; LOCK TABLE tenants; SELECT pg_sleep(3); COMMIT";
-        scope.spawn(|| sql(&url, held).unwrap());
-        while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap()
-            == "0"
-        {}
+        // Occupies the only connection until its wait for the lock ends.
         let waiting = scope.spawn(|| server.reissue(&tenant));
-        std::thread::sleep(Duration::from_millis(200));
-        refuses_all_but_health(&server, &code, "busy");
-        assert_eq!(waiting.join().unwrap().0, 503, "it waited for the lock, but not for ever");
+        lock.wait_for_waiter();
+        refuses_all_but_health(&server, &code, &credential, "busy");
+        assert_eq!(waiting.join().unwrap().0, 503, "the wait for a lock is bounded");
     });
+    drop(lock);
     assert_eq!(server.redeem(&code).0, 200);
 }
 
-/// More than the longest wait that the tests set.
+/// The longest time that a refusal may take.
 const BOUND: Duration = Duration::from_secs(3);
 
-/// Every call that needs the database: 503, a moment to come back at, and soon.
-fn refuses_all_but_health(server: &Server, code: &str, logged: &str) {
-    let body = json!({ "company_name": "Bolt", "contact_email": "b@example.com", "edition": "essentials" });
+/// Panics unless every call that needs the database is refused in time, and health and readiness
+/// are reported.
+///
+/// R-errors-3, R-errors-5, R-errors-6: overload is 503 `overloaded` with `Retry-After` in seconds.
+/// R-errors-2: the code of a claim-code refusal is not used for it. R-check-in-4: neither is
+/// `revoked`. R-health-1, R-health-2.
+fn refuses_all_but_health(server: &Server, code: &str, credential: &str, logged: &str) {
+    let register = json!({
+        "company_name": "Bolt", "contact_email": "b@example.com", "edition": "essentials",
+    });
     let redeem = json!({ "claim_code": code, "appliance_id": "a" });
+    let check_in = json!({ "appliance_credential": credential });
     for call in [
-        server.post("/register-tenant").bearer_auth(&server.token).json(&body),
+        server.post("/register-tenant").bearer_auth(&server.token).json(&register),
         server.post("/register").json(&redeem),
+        server.post("/check-in").json(&check_in),
         server.get("/tenants").bearer_auth(&server.token),
     ] {
-        // Waiting for longer than that would fail here.
         let response = call.timeout(BOUND).send().unwrap();
         let wait = response
             .headers()
@@ -190,18 +193,98 @@ fn refuses_all_but_health(server: &Server, code: &str, logged: &str) {
         assert!(wait.is_some_and(|seconds| seconds >= 1), "Retry-After: {wait:?}");
         let (status, body) = answer(response);
         assert_eq!((status, &body["code"]), (503, &json!("overloaded")), "{body}");
+        assert_eq!(body["retryable"], true, "{body}");
     }
     assert_eq!(answer(server.get("/healthz").send().unwrap()).0, 200);
-    let (status, body) = answer(server.get("/readyz").send().unwrap());
-    assert_eq!((status, &body["code"]), (503, &json!("not_ready")), "{body}");
-    let down: Vec<_> =
-        body["parts"].as_array().unwrap().iter().filter(|part| part["state"] == "down").collect();
-    assert_eq!(down[0]["name"], "database", "{body}");
+    let body = wait_for("readiness to be 503", || {
+        let (status, body) = answer(server.get("/readyz").send().unwrap());
+        if status == 503 { Ok(body) } else { Err(body.to_string()) }
+    });
+    assert_eq!(body["code"], "not_ready", "{body}");
+    let parts = body["parts"].as_array().unwrap();
+    let down = parts.iter().find(|part| part["state"] == "down").unwrap();
+    assert_eq!((&down["name"], &down["required"]), (&json!("database"), &json!(true)), "{body}");
     assert!(server.log.lock().unwrap().contains(logged), "{}", server.log.lock().unwrap());
 }
 
+fn guess(server: &Server) -> u16 {
+    server.redeem("AAAA-BBBB-CCCC").0
+}
+
+/// R-guessing-5: guesses are counted before the database is queried.
 #[test]
-fn a_process_with_another_master_key_does_not_start_on_the_same_postgres() {
+fn guesses_are_refused_with_postgres_down() {
+    let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
+    cluster.sql("postgres", "CREATE DATABASE registry").unwrap();
+    let (url, data) = (cluster.url("registry"), tempfile::tempdir().unwrap());
+    let environment =
+        [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_RATE_LIMIT_CODE_GUESSES", "3")];
+    let server = start(data.path(), &environment);
+    assert_eq!([(); 4].map(|()| guess(&server)), [404, 404, 404, 429]);
+    cluster.stop_immediately().unwrap();
+    assert_eq!(server.fetch("/tenants").0, 503);
+    assert_eq!(guess(&server), 429);
+}
+
+/// R-guessing-5: each process counts separately.
+#[test]
+fn processes_count_guesses_separately_on_postgres() {
+    let (url, data) = (database(), tempfile::tempdir().unwrap());
+    let environment =
+        [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_RATE_LIMIT_CODE_GUESSES", "1")];
+    let servers = [(); 2].map(|()| start(data.path(), &environment));
+    for server in &servers {
+        assert_eq!([guess(server), guess(server)], [404, 429]);
+    }
+}
+
+/// Makes every change that records a response for its idempotency key wait until the table `gate`
+/// is empty.
+const GATE: &str = "CREATE TABLE gate (closed boolean); INSERT INTO gate VALUES (true); \
+    CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+    WHILE EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.02); END LOOP; RETURN NULL; END $$; \
+    CREATE TRIGGER gate AFTER INSERT ON replays FOR EACH ROW EXECUTE FUNCTION wait_at_gate()";
+
+/// R-idempotency-4: the second of two requests with one key waits for the first, but not for ever.
+#[test]
+fn twin_request_waits_within_bounds_on_postgres() {
+    let (url, data) = (database(), tempfile::tempdir().unwrap());
+    let environment = [
+        ("REGISTRY_DATABASE_URL", url.as_str()),
+        ("REGISTRY_DATABASE_LOCK_TIMEOUT", "300ms"),
+        ("REGISTRY_DATABASE_STATEMENT_TIMEOUT", "1m"),
+        ("REGISTRY_HTTP_REQUEST_TIMEOUT", "1m"),
+    ];
+    let server = start(data.path(), &environment);
+    sql(&url, GATE).unwrap();
+    let body: Value =
+        json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
+    let register = || -> Answer {
+        let call = server.post("/register-tenant").bearer_auth(&server.token);
+        answer(call.header("Idempotency-Key", "a-key-of-twin-requests").json(&body).send().unwrap())
+    };
+    let first = std::thread::scope(|scope| {
+        let first = scope.spawn(register);
+        wait_for("the first request to be in its transaction", || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity \
+                WHERE datname = current_database() AND wait_event = 'PgSleep'";
+            match sql(&url, waiting).unwrap().as_str() {
+                "1" => Ok(()),
+                count => Err(format!("{count} sessions wait at the gate")),
+            }
+        });
+        let (status, body) = register();
+        assert_eq!((status, &body["code"]), (503, &json!("overloaded")), "{body}");
+        sql(&url, "DELETE FROM gate").unwrap();
+        first.join().unwrap()
+    });
+    assert_eq!(first.0, 200, "{first:?}");
+    assert_eq!(register(), first, "replayed");
+    assert_eq!(sql(&url, "SELECT count(*) FROM tenants").unwrap(), "1");
+}
+
+#[test]
+fn other_master_key_is_refused_on_postgres() {
     let (url, data, other) =
         (database(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = start(data.path(), &[("REGISTRY_DATABASE_URL", &url)]);
@@ -219,7 +302,7 @@ fn a_process_with_another_master_key_does_not_start_on_the_same_postgres() {
 }
 
 #[test]
-fn where_migrations_are_not_run_at_start_registryd_says_what_to_run_on_postgres() {
+fn pending_migrations_are_named_on_postgres() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
     let environment =
         [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_DATABASE_MIGRATE", "false")];
@@ -229,7 +312,7 @@ fn where_migrations_are_not_run_at_start_registryd_says_what_to_run_on_postgres(
 }
 
 #[test]
-fn no_password_of_postgres_is_in_the_log_or_in_an_error() {
+fn password_of_postgres_is_never_logged() {
     let data = tempfile::tempdir().unwrap();
     let address = fleet::free_address();
     for url in [

@@ -1,5 +1,5 @@
-//! The process: what it prints, what survives its end, how it stops, what it refuses to start with;
-//! and what never leaves it.
+//! The process: what it prints, what survives its end, how it stops, and what it refuses to start
+//! with.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
@@ -8,29 +8,23 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
-use common::{command, start, text};
+use common::{command, start, text, wait_for};
 
 #[test]
-fn it_says_where_everything_is() {
+fn start_logs_where_everything_is() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &[]);
-    for _ in 0..100 {
-        if server.log.lock().unwrap().contains("API to try") {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let log = server.log.lock().unwrap().clone();
     let data = data.path().canonicalize().unwrap();
-    for part in ["mailbox", "service-token"] {
-        assert!(log.contains(&*data.join(part).to_string_lossy()), "{part}: {log}");
+    for name in ["mailbox", "service-token"] {
+        server.wait_for_log(&data.join(name).to_string_lossy());
     }
+    server.wait_for_log("API to try");
 }
 
+/// R-register-20.
 #[test]
-fn what_was_answered_survives_a_power_cut() {
+fn answered_changes_survive_power_cut() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &[]);
     let token = server.token.clone();
@@ -43,7 +37,8 @@ fn what_was_answered_survives_a_power_cut() {
     let server = start(data.path(), &[]);
     assert_eq!(server.token, token);
     assert_eq!(server.redeem(&used).0, 409);
-    assert_eq!(server.look(&format!("/tenants/{used_tenant}")).1["tenant"]["status"], "installed");
+    let shown = server.fetch(&format!("/tenants/{used_tenant}")).1;
+    assert_eq!(shown["tenant"]["status"], "installed");
     for (tenant, code) in &issued {
         let (status, body) = server.redeem(code);
         assert_eq!((status, &text(&body["tenant_id"])), (200, tenant));
@@ -52,30 +47,36 @@ fn what_was_answered_survives_a_power_cut() {
 }
 
 #[test]
-fn at_sigterm_requests_in_flight_finish_and_no_more_are_taken() {
+fn sigterm_finishes_requests_in_flight() {
     let data = tempfile::tempdir().unwrap();
     let mut server = start(data.path(), &[]);
     let (_, code) = server.register("Acme", "pro");
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let body = format!("{{\"claim_code\": \"{code}\", \"appliance_id\": \"a\"}}");
-    let mut flight = TcpStream::connect(&address).unwrap();
+    let mut in_flight = TcpStream::connect(&address).unwrap();
     let head =
         format!("POST /register HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\n", body.len());
-    flight.write_all(head.as_bytes()).unwrap();
-    flight.write_all(&body.as_bytes()[..10]).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    in_flight.write_all(head.as_bytes()).unwrap();
+    in_flight.write_all(&body.as_bytes()[..10]).unwrap();
+    wait_for("the request to be in flight", || {
+        let metrics = server.get("/metrics").send().unwrap().text().unwrap();
+        // This request and the one for the metrics.
+        match metrics.lines().find(|line| line.starts_with("registry_http_requests_in_flight ")) {
+            Some("registry_http_requests_in_flight 2") => Ok(()),
+            line => Err(format!("{line:?}")),
+        }
+    });
     server.terminate();
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(TcpStream::connect(&address).is_err(), "it takes no more connections");
-    flight.write_all(&body.as_bytes()[10..]).unwrap();
-    let mut answered = String::new();
-    flight.read_to_string(&mut answered).unwrap();
-    assert!(answered.starts_with("HTTP/1.1 200") && answered.contains("first_jwt"), "{answered}");
+    server.wait_until_closed();
+    in_flight.write_all(&body.as_bytes()[10..]).unwrap();
+    let mut response = String::new();
+    in_flight.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200") && response.contains("first_jwt"), "{response}");
     assert!(server.ended());
 }
 
 #[test]
-fn two_processes_that_start_at_once_on_a_new_folder_share_their_secrets() {
+fn concurrent_first_starts_share_secrets() {
     let data = tempfile::tempdir().unwrap();
     let data = data.path().join("data");
     let servers: Vec<_> = std::thread::scope(|scope| {
@@ -87,13 +88,16 @@ fn two_processes_that_start_at_once_on_a_new_folder_share_their_secrets() {
     assert_eq!(servers[2].redeem(&code).0, 409);
 }
 
+/// R-codes-2: the length of codes is a setting from 8 to 32. R-general-2: no path before the paths.
 #[test]
-fn it_does_not_start_half_configured_and_names_the_key() {
+fn bad_setting_is_named_at_start() {
     let data = tempfile::tempdir().unwrap();
     for (environment, part) in [
         (("REGISTRY_PUBLIC_URL", "registry.example"), "public_url"),
+        (("REGISTRY_PUBLIC_URL", "https://registry.example/path"), "public_url"),
         (("REGISTRY_CODES_LENGTH", "7"), "codes.length"),
-        (("REGISTRY_CODES_LIFETIME", "soon"), "lifetime"),
+        (("REGISTRY_CODES_LENGTH", "33"), "codes.length"),
+        (("REGISTRY_CODES_LIFETIME", "soon"), "REGISTRY_CODES_LIFETIME"),
         (("REGISTRY_LICENSE_KEY_FILE", "/nowhere/key.pem"), "/nowhere/key.pem"),
         (("REGISTRY_MAIL_FROM", "nobody"), "mail.from"),
         (("REGISTRY_CONFIG", "/nowhere.toml"), "/nowhere.toml"),

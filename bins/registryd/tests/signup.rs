@@ -1,47 +1,48 @@
-//! The customer's door: registering and the portal, in a browser and without one.
+//! The registration page, with and without a browser, and the error pages.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
-mod both;
 mod common;
+mod databases;
+mod external;
 mod fleet;
-mod outside;
 mod pages;
 
 use std::path::Path;
 use std::process::Command;
 
-use both::{Environment, on_both_databases, with};
 use common::{Server, start};
-use outside::publish_as;
+use databases::{Environment, on_both_databases, with};
+use external::publish_as;
 use pages::{form, registration};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-on_both_databases!(
-    a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fields_is_none
-);
+on_both_databases!(repeated_form_is_one_registration, unwanted_registration_is_refused);
 
+/// Runs the customer's walk through the pages in Chromium, and returns the codes it was mailed.
 fn walk(server: &Server, script: bool) -> Value {
     let walk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/web.mjs");
     let mailbox = server.data.join("mailbox");
-    let asked = json!({ "url": format!("{}/", server.url), "mailbox": mailbox, "script": script });
-    let output = Command::new("node").arg(walk).arg(asked.to_string()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
+    let args = json!({ "url": format!("{}/", server.url), "mailbox": mailbox, "script": script });
+    let output = Command::new("node").arg(walk).arg(args.to_string()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}{stderr}", String::from_utf8_lossy(&output.stdout));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
-fn in_chromium_a_customer_registers_signs_in_and_gets_a_fresh_code() {
+fn customer_uses_pages_in_chromium() {
     for script in [true, false] {
         let data = tempfile::tempdir().unwrap();
-        let server =
-            start(data.path(), &[("REGISTRY_DOOR_BLOCKED_DOMAINS", r#"["spam.example"]"#)]);
+        let server = start(data.path(), &[("REGISTRY_WEB_BLOCKED_DOMAINS", r#"["spam.example"]"#)]);
         publish_as("2.5.0", data.path(), &[], b"image");
         // The customer has a paid appliance already.
-        let paid = json!({ "company_name": "Acme North", "contact_email": "ada@acme.example", "edition": "pro", "send_email": false });
+        let paid = json!({
+            "company_name": "Acme North", "contact_email": "ada@acme.example", "edition": "pro",
+            "send_email": false,
+        });
         let code = server.service("/register-tenant", &paid).1["install_code"]
             .as_str()
             .unwrap()
@@ -54,53 +55,52 @@ fn in_chromium_a_customer_registers_signs_in_and_gets_a_fresh_code() {
         assert_eq!(
             redeem(&codes["first"]).send().unwrap().status(),
             StatusCode::CONFLICT,
-            "the older one died"
+            "the second code replaces the first"
         );
         assert_eq!(redeem(&codes["second"]).send().unwrap().status(), StatusCode::OK);
-        let tenants = server.look("/tenants").1;
+        let tenants = server.fetch("/tenants").1;
         assert_eq!(tenants["items"].as_array().unwrap().len(), 2, "{tenants}");
         assert_eq!(tenants["items"][0]["company_name"], "Acme & <b>Söhne</b>");
     }
 }
 
 fn tenants(server: &Server) -> usize {
-    server.look("/tenants").1["items"].as_array().unwrap().len()
+    server.fetch("/tenants").1["items"].as_array().unwrap().len()
 }
 
-fn a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fields_is_none(
-    environment: Environment,
-) {
+fn sign_up(server: &Server, id: &str, change: &[(&'static str, &str)]) -> (StatusCode, String) {
+    let response = form(server, "/signup", "", &registration(id, change));
+    (response.status(), response.text().unwrap())
+}
+
+fn repeated_form_is_one_registration(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
-    let server = start(
-        data.path(),
-        &with(environment, &[("REGISTRY_DOOR_BLOCKED_DOMAINS", r#"["spam.example"]"#)]),
-    );
+    let server = start(data.path(), environment);
     for _ in 0..3 {
-        let done = form(&server, "/signup", "", &registration("f-1", &[]));
-        assert!(
-            done.status() == StatusCode::OK
-                && done.text().unwrap().contains("Look into your inbox")
-        );
+        let (status, page) = sign_up(&server, "f-1", &[]);
+        assert!(status == StatusCode::OK && page.contains("Check your inbox"), "{page}");
     }
     assert_eq!(tenants(&server), 1);
-    let other = form(&server, "/signup", "", &registration("f-1", &[("company_name", "Bolt")]));
-    assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    let trapped = form(
-        &server,
-        "/signup",
-        "",
-        &registration("f-2", &[("leave_empty", "http://spam.example")]),
-    );
-    assert!(trapped.text().unwrap().contains("Look into your inbox"), "it learns nothing");
+    let (status, page) = sign_up(&server, "f-1", &[("company_name", "Bolt")]);
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("already sent with different details"), "{page}");
+    assert_eq!(tenants(&server), 1);
+}
+
+fn unwanted_registration_is_refused(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let blocked_domains = [("REGISTRY_WEB_BLOCKED_DOMAINS", r#"["spam.example"]"#)];
+    let server = start(data.path(), &with(environment, &blocked_domains));
+    let (_, page) = sign_up(&server, "f-2", &[("leave_empty", "http://spam.example")]);
+    assert!(page.contains("Check your inbox"), "a program cannot tell that it was recognized");
     for email in ["eve@spam.example", "eve@mail.SPAM.example"] {
-        let blocked =
-            form(&server, "/signup", "", &registration("f-3", &[("contact_email", email)]));
-        assert!(blocked.text().unwrap().contains("Addresses of this domain"), "{email}");
+        let (_, page) = sign_up(&server, "f-3", &[("contact_email", email)]);
+        assert!(page.contains("addresses at this domain are not accepted"), "{email}: {page}");
     }
     for name in ["Win at https://evil.example", "Acme \u{202e}elpmaxe"] {
         for field in ["company_name", "contact_name"] {
-            let stuffed = form(&server, "/signup", "", &registration("f-5", &[(field, name)]));
-            assert!(stuffed.text().unwrap().contains("without a link"), "{field} {name}");
+            let (_, page) = sign_up(&server, "f-5", &[(field, name)]);
+            assert!(page.contains("a name without links"), "{field} {name}: {page}");
         }
     }
     for email in [
@@ -108,123 +108,138 @@ fn a_form_that_is_sent_twice_is_one_registration_and_a_program_that_fills_all_fi
         "\"a\r\nb\"@acme.example",
         "ada@acme.example, eve@evil.example",
     ] {
-        let injected =
-            form(&server, "/signup", "", &registration("f-4", &[("contact_email", email)]));
-        assert_eq!(injected.status(), StatusCode::UNPROCESSABLE_ENTITY, "{email}");
+        let (status, _) = sign_up(&server, "f-4", &[("contact_email", email)]);
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{email}");
     }
-    assert_eq!(tenants(&server), 1);
+    assert_eq!(tenants(&server), 0);
 }
 
 #[test]
-fn who_asks_for_mails_too_often_waits() {
+fn mail_requests_are_rate_limited() {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path(), &[("REGISTRY_DOOR_ASKS", "3")]);
+    let server = start(data.path(), &[("REGISTRY_RATE_LIMIT_MAILS", "3")]);
     for number in 0..3 {
         let email = format!("a{number}@acme.example");
-        let done =
-            form(&server, "/signup", "", &registration(&email, &[("contact_email", &email)]));
-        assert_eq!(done.status(), StatusCode::OK);
+        assert_eq!(sign_up(&server, &email, &[("contact_email", &email)]).0, StatusCode::OK);
     }
-    let late = form(&server, "/signup", "", &registration("late", &[]));
-    assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert!(late.headers().contains_key("retry-after"));
-    let late = late.text().unwrap();
+    let refused = form(&server, "/signup", "", &registration("late", &[]));
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    let page = refused.text().unwrap();
     assert!(
-        late.contains("Too much was asked for") && late.contains("value=\"ada@acme.example\""),
-        "{late}"
+        page.contains("Registration failed") && page.contains("too many requests"),
+        "the page says what happened: {page}"
     );
-    // The same form once more costs nothing, and is answered as it was.
-    let again = form(
-        &server,
-        "/signup",
-        "",
-        &registration("a0@acme.example", &[("contact_email", "a0@acme.example")]),
-    );
-    assert_eq!(again.status(), StatusCode::OK);
-    let late = form(&server, "/portal/sign-in", "", &[("email", "a0@acme.example")]);
-    assert_eq!(late.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(page.contains("value=\"ada@acme.example\""), "the form keeps its entries: {page}");
+    let email = "a0@acme.example";
+    let repeated = sign_up(&server, email, &[("contact_email", email)]);
+    assert_eq!(repeated.0, StatusCode::OK, "a repeated form is not counted");
+    let refused = form(&server, "/portal/sign-in", "", &[("email", email)]);
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(tenants(&server), 3);
 }
 
+/// A fresh installation has one product, and no vendor's name in it.
 #[test]
-fn several_editions_are_chosen_from_and_others_are_bought() {
+fn single_product_is_not_shown() {
     let data = tempfile::tempdir().unwrap();
-    let config = data.path().join("registry.toml");
-    let text = "[door]\nself_service = ['essentials', 'plus']\ncheckout_url = 'https://shop.example/buy?from=a'\n\
-                [[editions]]\nname = 'essentials'\n[[editions]]\nname = 'plus'\n[[editions]]\nname = 'pro'\ntier = 'pro'\n";
-    std::fs::write(&config, text).unwrap();
-    let server = start(data.path(), &[("REGISTRY_CONFIG", config.to_str().unwrap())]);
-    let shown = server.get("/signup").send().unwrap().text().unwrap();
-    assert!(shown.contains("<option>essentials</option><option>plus</option>"), "{shown}");
-    assert!(
-        shown.contains("shop.example")
-            && shown.contains(">pro</a>")
-            && !shown.contains(">plus</a>"),
-        "{shown}"
-    );
-    for edition in ["", "pro", "nonsense"] {
-        let refused = form(&server, "/signup", "", &registration("e-1", &[("edition", edition)]));
-        assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY, "{edition}");
-        let refused = refused.text().unwrap();
-        assert!(
-            refused.contains("Choose one of these.")
-                && refused.contains("aria-describedby=\"edition-error\"")
-        );
-    }
-    let done = form(&server, "/signup", "", &registration("e-1", &[("edition", "plus")]));
-    assert_eq!(done.status(), StatusCode::OK);
-    assert_eq!(server.look("/tenants").1["items"][0]["edition"], "plus");
+    let page = |environment: &[(&str, &str)]| {
+        start(data.path(), environment).get("/signup").send().unwrap().text().unwrap()
+    };
+    let html = page(&[]);
+    assert!(!html.contains("product_code") && !html.contains("psa"), "{html}");
+    let html = page(&[("REGISTRY_PRODUCTS", "['box', 'rack']")]);
+    assert!(html.contains("<option value=\"rack\">rack</option>"), "{html}");
 }
 
 #[test]
-fn every_error_is_a_page_in_the_readers_language() {
+fn editions_are_offered_as_configured() {
+    let data = tempfile::tempdir().unwrap();
+    let config = data.path().join("registry.toml");
+    let text = "[web]
+        self_service = ['essentials', 'plus']
+        checkout_url = 'https://shop.example/buy?from=a'
+        [[editions]]
+        name = 'essentials'
+        [[editions]]
+        name = 'plus'
+        label = 'Plus plan'
+        [[editions]]
+        name = 'pro'
+        tier = 'pro'
+        ";
+    std::fs::write(&config, text).unwrap();
+    let server = start(data.path(), &[("REGISTRY_CONFIG", config.to_str().unwrap())]);
+    let page = server.get("/signup").send().unwrap().text().unwrap();
+    assert!(page.contains(r#"<option value="essentials">essentials</option><option value="plus">Plus plan</option>"#), "{page}");
+    assert!(
+        page.contains("shop.example")
+            && page.contains(">pro</a>")
+            && !page.contains(">Plus plan</a>"),
+        "only an edition without self-service is bought: {page}"
+    );
+    for edition in ["", "pro", "nonsense"] {
+        let (status, page) = sign_up(&server, "e-1", &[("edition", edition)]);
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{edition}");
+        assert!(
+            page.contains("Select one of the options.")
+                && page.contains("aria-describedby=\"edition-error\""),
+            "{edition}: {page}"
+        );
+    }
+    assert_eq!(sign_up(&server, "e-1", &[("edition", "plus")]).0, StatusCode::OK);
+    assert_eq!(server.fetch("/tenants").1["items"][0]["edition"], "plus");
+}
+
+#[test]
+fn errors_are_pages_in_the_readers_language() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &[]);
     let large = format!("company_name={}", "a".repeat(70_000));
     let kind = "application/x-www-form-urlencoded";
-    let (not_here, failed) =
-        (("There is nothing here", "Hier ist nichts"), ("That did not work", "Das ging nicht"));
-    let stale = ("Once more, please", "Bitte noch einmal");
+    let not_found = ("Page not found", "Seite nicht gefunden");
+    let refused =
+        ("Your request could not be completed", "Ihre Anfrage konnte nicht ausgeführt werden");
+    let expired = ("This form has expired", "Dieses Formular ist abgelaufen");
     for (method, path, header, body, status, titles) in [
-        ("GET", "/portal/nothing", ("a", "b"), "", 404, not_here),
-        ("GET", "/signup/x/y", ("a", "b"), "", 404, not_here),
-        ("GET", "/console/nothing", ("a", "b"), "", 404, not_here),
-        ("GET", "/console/sign-in/lost", ("a", "b"), "", 404, not_here),
-        ("PUT", "/signup", ("a", "b"), "", 405, not_here),
-        ("POST", "/signup", ("content-type", "application/json"), "{}", 415, failed),
-        ("POST", "/signup", ("content-type", kind), &large, 413, failed),
-        ("POST", "/portal/sign-in", ("content-type", kind), "email=a&email=b", 422, failed),
-        ("POST", "/signup", ("origin", "https://evil.example"), "", 403, stale),
-        ("POST", "/console/sign-in", ("sec-fetch-site", "cross-site"), "", 403, stale),
+        ("GET", "/portal/nothing", ("a", "b"), "", 404, not_found),
+        ("GET", "/signup/x/y", ("a", "b"), "", 404, not_found),
+        ("GET", "/console/nothing", ("a", "b"), "", 404, not_found),
+        ("GET", "/console/sign-in/lost", ("a", "b"), "", 404, not_found),
+        ("PUT", "/signup", ("a", "b"), "", 405, not_found),
+        ("POST", "/signup", ("content-type", "application/json"), "{}", 415, refused),
+        ("POST", "/signup", ("content-type", kind), &large, 413, refused),
+        ("POST", "/portal/sign-in", ("content-type", kind), "email=a&email=b", 422, refused),
+        ("POST", "/signup", ("origin", "https://evil.example"), "", 403, expired),
+        ("POST", "/console/sign-in", ("sec-fetch-site", "cross-site"), "", 403, expired),
     ] {
         for (language, title) in [("en", titles.0), ("de", titles.1)] {
-            let asked = server.request(method, path).header(header.0, header.1);
-            let answer =
-                asked.header("accept-language", language).body(body.to_owned()).send().unwrap();
-            assert_eq!(answer.status().as_u16(), status, "{path} {language}");
-            assert!(
-                answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"),
-                "{path}"
-            );
-            assert!(
-                answer.headers()["content-security-policy"].to_str().unwrap().contains("'none'"),
-                "{path}"
-            );
-            let shown = answer.text().unwrap();
-            assert!(shown.contains(&format!("<html lang=\"{language}\">")), "{path}");
-            assert!(shown.contains(&format!("<h1>{title}</h1>")), "{path} {language}: {shown}");
+            let request = server.request(method, path).header(header.0, header.1);
+            let response =
+                request.header("accept-language", language).body(body.to_owned()).send().unwrap();
+            assert_eq!(response.status().as_u16(), status, "{path} {language}");
+            let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+            assert!(header("content-type").starts_with("text/html"), "{path}");
+            assert!(header("content-security-policy").contains("'none'"), "{path}");
+            let page = response.text().unwrap();
+            assert!(page.contains(&format!("<html lang=\"{language}\">")), "{path}");
+            assert!(page.contains(&format!("<h1>{title}</h1>")), "{path} {language}: {page}");
         }
-    }
-    for path in ["/signup/", "/portal/", "/console/"] {
-        assert_eq!(
-            server.get(path).send().unwrap().headers()["location"],
-            path.trim_end_matches('/')
-        );
     }
 }
 
 #[test]
-fn pages_guard_themselves_and_the_door_can_be_turned_off() {
+fn trailing_slash_is_redirected() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[]);
+    for path in ["/signup/", "/portal/", "/console/"] {
+        let response = server.get(path).send().unwrap();
+        assert_eq!(response.headers()["location"], path.trim_end_matches('/'));
+    }
+}
+
+#[test]
+fn pages_have_security_headers() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &[]);
     for path in ["/signup", "/portal/sign-in", "/portal", "/assets/pages.css"] {
@@ -239,9 +254,13 @@ fn pages_guard_themselves_and_the_door_can_be_turned_off() {
         }
         assert!(page.text().unwrap().len() < 50_000, "{path}");
     }
-    drop(server);
-    let off = start(data.path(), &[("REGISTRY_DOOR_ENABLED", "false")]);
+}
+
+#[test]
+fn disabled_pages_are_not_found() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[("REGISTRY_WEB_ENABLED", "false")]);
     for path in ["/", "/signup", "/portal", "/portal/sign-in"] {
-        assert_eq!(off.get(path).send().unwrap().status(), StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(server.get(path).send().unwrap().status(), StatusCode::NOT_FOUND, "{path}");
     }
 }

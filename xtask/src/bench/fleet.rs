@@ -1,5 +1,5 @@
-//! What PostgreSQL carries: registryd over HTTP against the limit of the database itself, and the
-//! directory of a small and a large fleet.
+//! Throughput on PostgreSQL: registryd over HTTP compared to the limit of the database alone, and
+//! the directory of a small and a large fleet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,21 +9,20 @@ use serde_json::Value;
 use throwaway_postgres::{Cluster, Durability};
 
 use self::report::{Change, Row, print_changes, print_directory};
-use super::driver::{self, Load, request};
+use super::driver::{self, LoadResult, request};
 use super::machine::{Cpu, resident};
 use super::service::Service;
 use super::{pgbench, seed};
 
 mod report;
 
-/// How many changes are made with so many connections.
+/// Numbers of connections, each with the number of changes to measure.
 const LOADS: [(usize, u64); 3] = [(1, 1_500), (8, 12_000), (32, 16_000)];
 
-/// How often each way to look into the directory is measured.
+/// Number of measurements of each query of the directory.
 const DIRECTORY_RUNS: usize = 5;
 
-/// What the server is told. A checkpoint in the middle of a run would be measured as if it were the
-/// run's.
+/// Settings of the server. A checkpoint during a measurement would distort it, so none happens.
 const SETTINGS: [&str; 4] = [
     "shared_buffers = 1GB",
     "max_wal_size = 8GB",
@@ -31,10 +30,13 @@ const SETTINGS: [&str; 4] = [
     "autovacuum_naptime = 10min",
 ];
 
-/// Measures on fleets of these sizes, so many rounds each.
+/// Measures fleets of these sizes, with this number of rounds each, and prints the tables.
+///
+/// # Errors
+/// If a program does not start, or a response is not the expected one.
 pub(super) fn run(sizes: &[u64], rounds: usize) -> Result<()> {
     let cluster =
-        Cluster::start(Durability::Durable, &SETTINGS).context("no PostgreSQL to measure")?;
+        Cluster::start(Durability::Durable, &SETTINGS).context("cannot start PostgreSQL")?;
     println!("\nPostgreSQL: {}", cluster.sql("postgres", "SELECT version()")?);
     let mut directories = Vec::new();
     for &tenants in sizes {
@@ -42,25 +44,27 @@ pub(super) fn run(sizes: &[u64], rounds: usize) -> Result<()> {
         cluster.sql("postgres", &format!("CREATE DATABASE {database}"))?;
         let data = tempfile::tempdir().context("no temporary folder")?;
         let url = cluster.socket_url(&database);
-        // A process of its own would send the mails of a fleet.
+        // In a fleet, a separate process sends the mails.
         let environment =
             [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_MAIL_WORKER", "false")];
         let service = Service::start(data.path(), &environment)?;
-        println!("\n{tenants} tenants are made …");
+        println!("\nCreating {tenants} tenants …");
         seed::fleet(&cluster, &database, tenants)?;
         seed::settle(&cluster, &database)?;
         let mut bench =
-            Bench { cluster: &cluster, database, service, numbers: 1 << 40, rows: BTreeMap::new() };
+            Bench { cluster: &cluster, database, service, next: 1 << 40, rows: BTreeMap::new() };
         bench.warm_up()?;
         for round in 0..rounds {
             for (connections, count) in LOADS {
-                bench.changes(connections, count).with_context(|| format!("round {round}"))?;
+                bench
+                    .measure_changes(connections, count)
+                    .with_context(|| format!("round {round}"))?;
             }
         }
         let memory = resident(bench.service.pid())?;
         print_changes(tenants, &bench.rows);
-        println!("resident memory of registryd after {} connections: {memory:.1} MB", LOADS[2].0);
-        directories.push((tenants, bench.directory()?));
+        println!("Resident memory of registryd after {} connections: {memory:.1} MB", LOADS[2].0);
+        directories.push((tenants, bench.measure_directory()?));
     }
     print_directory(&directories);
     Ok(())
@@ -70,35 +74,37 @@ struct Bench<'run> {
     cluster: &'run Cluster,
     database: String,
     service: Service,
-    /// The next number that no row has.
-    numbers: u64,
+    /// Next number that no row has.
+    next: u64,
     rows: BTreeMap<(Change, usize), Vec<Row>>,
 }
 
 impl Bench<'_> {
-    /// Every connection of the pool has prepared every statement before anything is measured.
+    /// Makes each connection of the pool prepare each statement, so no measurement includes that.
     fn warm_up(&mut self) -> Result<()> {
         let requests = self.registrations(400);
         let issued = driver::send(self.service.address(), &requests, 16, true)?;
         driver::send(self.service.address(), &redemptions(&issued)?, 16, false)?;
         for change in [Change::CheckIn, Change::CheckInSigned] {
-            self.check_ins(change, 16, 400)?;
+            self.measure_check_ins(change, 16, 400)?;
         }
         self.rows.clear();
         Ok(())
     }
 
-    fn take_numbers(&mut self, count: u64) -> u64 {
-        let first = self.numbers;
-        self.numbers += count + 1;
+    /// Reserves `count` numbers and returns the first.
+    fn reserve(&mut self, count: u64) -> u64 {
+        let first = self.next;
+        self.next += count + 1;
         first
     }
 
     fn registrations(&mut self, count: u64) -> Vec<Vec<u8>> {
-        let first = self.take_numbers(count);
+        let first = self.reserve(count);
         let body = |n: u64| {
             format!(
-                r#"{{"company_name":"Company {n}","contact_email":"b{n}@bench.example","edition":"pro","seats":25}}"#
+                "{{\"company_name\":\"Company {n}\",\"contact_email\":\"b{n}@bench.example\",\
+                 \"edition\":\"pro\",\"seats\":25}}"
             )
         };
         let token = self.service.token();
@@ -107,37 +113,40 @@ impl Bench<'_> {
             .collect()
     }
 
-    /// One round at so many connections: each change by the database alone, then by registryd.
-    fn changes(&mut self, connections: usize, count: u64) -> Result<()> {
-        let first = self.take_numbers(count);
-        let limit = self.limit(pgbench::REGISTER, (first, count), connections)?;
+    /// Measures one round: each change with the database alone, then with registryd.
+    fn measure_changes(&mut self, connections: usize, count: u64) -> Result<()> {
+        let first = self.reserve(count);
+        let limit = self.measure_limit(pgbench::REGISTER, (first, count), connections)?;
         let requests = self.registrations(count);
-        let issued = self.ours(Change::Register, limit, &requests, connections, true)?;
+        let issued =
+            self.measure_registryd(Change::Register, limit, &requests, connections, true)?;
 
-        let first = self.take_numbers(count);
+        let first = self.reserve(count);
         seed::live_codes(self.cluster, &self.database, first, count)?;
-        let limit = self.limit(pgbench::REDEEM, (first, count), connections)?;
-        self.ours(Change::Redeem, limit, &redemptions(&issued)?, connections, false)?;
+        let limit = self.measure_limit(pgbench::REDEEM, (first, count), connections)?;
+        let requests = redemptions(&issued)?;
+        self.measure_registryd(Change::Redeem, limit, &requests, connections, false)?;
 
-        self.check_ins(Change::CheckIn, connections, count)?;
-        self.check_ins(Change::CheckInSigned, connections, count)
+        self.measure_check_ins(Change::CheckIn, connections, count)?;
+        self.measure_check_ins(Change::CheckInSigned, connections, count)
     }
 
-    /// Check-ins: of some appliances by the database alone, of as many others by registryd.
-    fn check_ins(&mut self, change: Change, connections: usize, count: u64) -> Result<()> {
+    /// Measures check-ins: of `count` appliances with the database alone, then of `count` others
+    /// with registryd.
+    fn measure_check_ins(&mut self, change: Change, connections: usize, count: u64) -> Result<()> {
         let (script, license) = match change {
             Change::CheckInSigned => (pgbench::CHECK_IN_SIGNED, "10 days"),
-            _ => (pgbench::CHECK_IN, "31 days"),
+            Change::Register | Change::Redeem | Change::CheckIn => (pgbench::CHECK_IN, "31 days"),
         };
-        let first = self.take_numbers(2 * count);
-        seed::running(self.cluster, &self.database, first, 2 * count, license)?;
-        let limit = self.limit(script, (first, count), connections)?;
+        let first = self.reserve(2 * count);
+        seed::running_appliances(self.cluster, &self.database, first, 2 * count, license)?;
+        let limit = self.measure_limit(script, (first, count), connections)?;
         let body = |n: u64| format!(r#"{{"appliance_credential":"{n:064x}"}}"#);
         let requests: Vec<_> = (first + count..first + 2 * count)
             .map(|n| request("POST", "/check-in", None, &body(n)))
             .collect();
-        let answers = self.ours(change, limit, &requests, connections, true)?;
-        let renewed = answers
+        let responses = self.measure_registryd(change, limit, &requests, connections, true)?;
+        let renewed = responses
             .bodies
             .iter()
             .filter(|body| body.windows(5).any(|part| part == b"\"jwt\""))
@@ -147,7 +156,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn limit(
+    fn measure_limit(
         &self,
         script: &str,
         numbers: (u64, u64),
@@ -157,18 +166,18 @@ impl Bench<'_> {
         pgbench::run(self.cluster, &self.database, script, numbers, connections as u64)
     }
 
-    fn ours(
+    fn measure_registryd(
         &mut self,
         change: Change,
         limit: pgbench::Limit,
         requests: &[Vec<u8>],
         connections: usize,
-        keep: bool,
-    ) -> Result<Load> {
+        keep_bodies: bool,
+    ) -> Result<LoadResult> {
         self.cluster.sql(&self.database, "CHECKPOINT")?;
         let (server, pid) = (self.cluster.pid()?, self.service.pid());
         let before = Cpu::now(server, pid)?;
-        let load = driver::send(self.service.address(), requests, connections, keep)?;
+        let load = driver::send(self.service.address(), requests, connections, keep_bodies)?;
         let cpu = Cpu::now(server, pid)?.since(before);
         let row = Row {
             limit,
@@ -182,18 +191,20 @@ impl Bench<'_> {
         Ok(load)
     }
 
-    /// The median time of each way to look into the directory, one request after the other.
-    fn directory(&mut self) -> Result<Vec<(&'static str, Duration)>> {
+    /// Returns the median response time of each query of the directory, over one connection.
+    fn measure_directory(&mut self) -> Result<Vec<(&'static str, Duration)>> {
         seed::settle(self.cluster, &self.database)?;
-        let sample = "SELECT id || ' ' || (extract(epoch FROM registered_at) * 1000000)::bigint || '.' || \
-                      replace(id::text, '-', '') || ' ' || split_part(company_name, ' ', 2) FROM tenants \
-                      WHERE status = 'installed' ORDER BY md5(id::text) LIMIT 400";
+        // A line each: the id, the cursor, and the number in the company's name.
+        let sample = "SELECT id || ' ' || \
+                      (extract(epoch FROM registered_at) * 1000000)::bigint || '.' || \
+                      replace(id::text, '-', '') || ' ' || split_part(company_name, ' ', 2) \
+                      FROM tenants WHERE status = 'installed' ORDER BY md5(id::text) LIMIT 400";
         let sample = self.cluster.sql(&self.database, sample)?;
         let column =
             |index: usize| sample.lines().filter_map(move |line| line.split(' ').nth(index));
-        let ask = |path: String| request("GET", &path, Some(self.service.token()), "");
+        let get = |path: String| request("GET", &path, Some(self.service.token()), "");
         let median = |requests: Vec<Vec<u8>>| -> Result<Duration> {
-            // Asked once before, so that both fleets are in memory.
+            // The first run loads the data into memory, for both fleets.
             driver::send(self.service.address(), &requests, 1, false)?;
             let runs = (0..DIRECTORY_RUNS)
                 .map(|_| driver::send(self.service.address(), &requests, 1, false));
@@ -204,35 +215,37 @@ impl Bench<'_> {
         let mut rows = vec![
             (
                 "GET /tenants/{id}",
-                median(column(0).map(|id| ask(format!("/tenants/{id}"))).collect())?,
+                median(column(0).map(|id| get(format!("/tenants/{id}"))).collect())?,
             ),
             (
-                "a page of 50, anywhere",
+                "a page of 50, anywhere in the list",
                 median(
-                    column(1).map(|at| ask(format!("/tenants?limit=50&cursor={at}"))).collect(),
+                    column(1)
+                        .map(|cursor| get(format!("/tenants?limit=50&cursor={cursor}")))
+                        .collect(),
                 )?,
             ),
             (
                 "search by part, few hits",
-                median(column(2).map(|n| ask(format!("/tenants?query=pany%20{n}"))).collect())?,
+                median(column(2).map(|n| get(format!("/tenants?query=pany%20{n}"))).collect())?,
             ),
             (
                 "search by part, many hits",
-                median((0..97).map(|n| ask(format!("/tenants?query=%40mail{n}."))).collect())?,
+                median((0..97).map(|n| get(format!("/tenants?query=%40mail{n}."))).collect())?,
             ),
         ];
         self.cluster.sql(&self.database, "DROP INDEX tenants_by_part")?;
-        let beginnings = column(2).map(|n| ask(format!("/tenants?query=company%20{n}")));
+        let beginnings = column(2).map(|n| get(format!("/tenants?query=company%20{n}")));
         rows.push(("search by beginning, without pg_trgm", median(beginnings.collect())?));
         Ok(rows)
     }
 }
 
-/// Redeems what was issued.
-fn redemptions(issued: &Load) -> Result<Vec<Vec<u8>>> {
+/// Returns requests that redeem the codes of these responses.
+fn redemptions(issued: &LoadResult) -> Result<Vec<Vec<u8>>> {
     let redemption = |body: &Vec<u8>| {
-        let answer: Value = serde_json::from_slice(body).context("an answer is not JSON")?;
-        let code = answer["install_code"].as_str().context("an answer without a code")?;
+        let response: Value = serde_json::from_slice(body).context("a response is not JSON")?;
+        let code = response["install_code"].as_str().context("a response has no code")?;
         let body =
             format!(r#"{{"claim_code":"{code}","appliance_id":"appliance-0123456789abcdef"}}"#);
         Ok(request("POST", "/register", None, &body))

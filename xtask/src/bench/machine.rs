@@ -1,28 +1,28 @@
-//! What the machine says about its processes: CPU time and memory, from `/proc` (proc(5)).
+//! CPU time and memory of processes, read from `/proc` (proc(5)).
 
 use std::collections::HashMap;
 use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Clock ticks a second, as Linux gives them to every program.
+/// Clock ticks a second in `/proc`: Linux reports the same unit on every machine.
 const TICKS: f64 = 100.0;
 
-/// CPU seconds used so far, by whom.
+/// CPU seconds used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cpu {
-    /// The server with all of its backends, ended ones included.
+    /// The server with all of its backends, including those that ended.
     pub(super) postgres: f64,
     /// registryd.
     pub(super) registryd: f64,
-    /// This process and the commands it has waited for.
+    /// This process, and the commands that it has waited for.
     pub(super) driver: f64,
-    /// Everything that runs on the machine.
+    /// All programs on the machine.
     pub(super) all: f64,
 }
 
 impl Cpu {
-    /// Asks the machine.
+    /// Reads the current values.
     pub(super) fn now(postmaster: u32, registryd: u32) -> Result<Self> {
         let own = Stat::of(std::process::id())?;
         let postmaster_stat = Stat::of(postmaster)?;
@@ -36,7 +36,7 @@ impl Cpu {
         })
     }
 
-    /// What was used since `earlier`.
+    /// Returns the CPU seconds used since `earlier`.
     pub(super) fn since(self, earlier: Self) -> Self {
         Self {
             postgres: self.postgres - earlier.postgres,
@@ -46,16 +46,16 @@ impl Cpu {
         }
     }
 
-    /// What none of ours used.
+    /// Returns the CPU seconds that other programs used.
     pub(super) fn others(self) -> f64 {
         (self.all - self.postgres - self.registryd - self.driver).max(0.0)
     }
 }
 
-/// The resident memory of a process, in MB.
+/// Returns the resident memory of a process, in MB of 1,048,576 bytes.
 pub(super) fn resident(pid: u32) -> Result<f64> {
     let status =
-        fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+        fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().context("no number")?;
     Ok(kilobytes / 1024.0)
@@ -70,8 +70,8 @@ struct Stat {
 impl Stat {
     fn of(pid: u32) -> Result<Self> {
         let text =
-            fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
-        Self::parse(&text).context("/proc/…/stat has another form")
+            fs::read_to_string(format!("/proc/{pid}/stat")).context("the process has ended")?;
+        Self::parse(&text).context("/proc/…/stat has an unknown format")
     }
 
     fn all() -> HashMap<u32, Self> {
@@ -80,8 +80,8 @@ impl Stat {
         pids.filter_map(|pid| Some((pid, Self::of(pid).ok()?))).collect()
     }
 
-    /// The name may hold spaces and brackets, so the fields are counted from its end: state,
-    /// parent, …
+    /// Parses the fields after the name of the process, which may contain spaces and brackets:
+    /// state, parent, …
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks =
@@ -91,8 +91,8 @@ impl Stat {
     }
 }
 
-/// CPU seconds that the machine was busy, stolen time included: user, nice, system, irq, softirq,
-/// steal.
+/// Returns the CPU seconds that the machine was busy: user, nice, system, irq, softirq, and steal
+/// (time that the hypervisor gave to other machines).
 fn busy() -> Result<f64> {
     let stat = fs::read_to_string("/proc/stat").context("no /proc/stat")?;
     let fields: Vec<f64> = stat
@@ -112,14 +112,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_read_whatever_its_name_is() {
+    fn process_name_may_contain_brackets() {
         let text = "42 (a b) c) S 7 1 1 0 -1 4194560 1 2 3 4 150 50 300 100 20 0 1 0 0 0";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.parent, stat.own, stat.children), (7, 2.0, 4.0));
     }
 
     #[test]
-    fn this_process_has_a_parent_and_memory() {
+    fn own_process_is_measured() {
         assert!(Stat::of(std::process::id()).unwrap().parent > 0);
         assert!(resident(std::process::id()).unwrap() > 0.1);
         assert!(busy().unwrap() > 0.0);

@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: measures a release build against limits that are measured in the same run.
+//! `cargo xtask bench`: compares a release build with limits that are measured in the same run.
 //!
-//! Benches and not tests: machines are shared and noisy. Everything is run several times, medians
-//! are printed, and what counts is the ratio to the limit. How to read the tables is in
-//! `docs/performance.md`.
+//! These are benches and not tests, since machines are shared and noisy. Each measurement runs
+//! several times, and the bench prints medians. What counts is the ratio to the limit.
+//! `docs/performance.md` explains the tables.
 
 mod driver;
 mod fleet;
@@ -18,30 +18,31 @@ use clap::Args;
 
 use crate::run;
 
-/// What to measure.
+/// Options of the bench.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only how long registryd takes to start
+    /// Measure only the time that registryd takes to start
     #[arg(long, group = "only")]
     only_start: bool,
-    /// Only how long the pages take
+    /// Measure only the response times of the web pages
     #[arg(long, group = "only")]
     only_pages: bool,
-    /// Only what PostgreSQL carries
+    /// Measure only the throughput on PostgreSQL
     #[arg(long, group = "only")]
     only_postgres: bool,
-    /// How many tenants there are when the measuring begins; given twice, the two are compared
+    /// Number of tenants in the database; give it twice to compare two fleets
     #[arg(long, value_name = "N", default_values_t = [10_000, 1_000_000])]
     tenants: Vec<u64>,
-    /// How often everything is measured
+    /// Number of measurements of each change
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
 }
 
-/// Builds a release, measures, prints the tables.
+/// Builds a release, measures it, and prints the tables.
 ///
 /// # Errors
-/// Where something does not start or answers what it should not.
+/// If a program does not start, a response is not the expected one, or a page or a start takes too
+/// long.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let packages = ["--package", "registryd", "--package", "registryctl"];
     let build = [&["build", "--quiet", "--release"][..], &packages].concat();

@@ -1,5 +1,5 @@
-//! The limit: what the database alone does with one prepared statement for the whole change,
-//! writing the same rows as registryd does. No client could have it do more.
+//! The limit: the throughput of the database alone, with one prepared statement for the whole
+//! change, which writes the same rows as registryd. No client could get more out of this database.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,30 +10,31 @@ use throwaway_postgres::Cluster;
 
 use super::driver::quantile;
 
-/// A registration of a paid edition: tenant, entitlement, code, mail and three lines of audit.
+/// Registration with a paid edition: inserts tenant, entitlement, code, mail and three audit
+/// entries.
 pub(super) const REGISTER: &str = include_str!("register.sql");
 
-/// A redemption of a paid edition: tenant and code changed, appliance, credential and a line of
-/// audit.
+/// Redemption with a paid edition: updates tenant and code, and inserts appliance, credential and
+/// an audit entry.
 pub(super) const REDEEM: &str = include_str!("redeem.sql");
 
-/// A check-in that changes nothing but when the appliance called.
+/// Check-in that updates only the time of the last check-in.
 pub(super) const CHECK_IN: &str = include_str!("check_in.sql");
 
-/// A check-in that renews: appliance and tenant changed, and a line of audit.
+/// Check-in that renews the license: updates appliance and tenant, and inserts an audit entry.
 pub(super) const CHECK_IN_SIGNED: &str = include_str!("check_in_signed.sql");
 
-/// What the database reached.
+/// Measurements of the database alone.
 pub(super) struct Limit {
     /// Changes a second.
     pub(super) rate: f64,
-    /// The median time of one.
+    /// Median time of a change.
     pub(super) p50: Duration,
-    /// The time that 99 of 100 did not exceed.
+    /// Time that 99 of 100 changes do not exceed.
     pub(super) p99: Duration,
 }
 
-/// Runs a script `count` times over so many connections; the scripts' numbers begin at `first`.
+/// Runs a script `count` times over this number of connections, with the numbers from `first` on.
 pub(super) fn run(
     cluster: &Cluster,
     database: &str,
@@ -64,25 +65,25 @@ pub(super) fn run(
         "postgres",
         database,
     ]);
-    let output = command.stdin(Stdio::null()).output().context("pgbench cannot be started")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
+    let output = command.stdin(Stdio::null()).output().context("cannot start pgbench")?;
+    let report = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.status.success() && !complained.contains("aborted"),
-        "pgbench failed: {complained}{said}"
+        output.status.success() && !errors.contains("aborted"),
+        "pgbench failed: {errors}{report}"
     );
-    let rate = said
+    let rate = report
         .lines()
         .find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse().ok());
     let times = times(folder.path())?;
     Ok(Limit {
-        rate: rate.with_context(|| format!("pgbench names no rate: {said}"))?,
+        rate: rate.with_context(|| format!("pgbench printed no rate: {report}"))?,
         p50: quantile(&times, 0.5),
         p99: quantile(&times, 0.99),
     })
 }
 
-/// The times in pgbench's logs, in order of length: the third field of each line, in microseconds.
+/// Returns the times in pgbench's logs, sorted: the third field of each line, in microseconds.
 fn times(folder: &Path) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for entry in std::fs::read_dir(folder)? {

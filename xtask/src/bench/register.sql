@@ -7,7 +7,7 @@ w0 AS (
     INSERT INTO tenants (id, company_name, contact_name, contact_email, contact_email_folded, search_text, edition,
         product, deployment, status, subscription, billing_customer, region, registered_at, installed_at, updated_at)
     SELECT id, 'Company ' || n, NULL, 'b' || n || '@bench.example', 'b' || n || '@bench.example',
-        'company ' || n || ' b' || n || '@bench.example', 'pro', 'psa', 'appliance', 'registered', NULL, NULL, NULL,
+        'company ' || n || ' b' || n || '@bench.example', 'pro', 'default', 'appliance', 'registered', NULL, NULL, NULL,
         now(), NULL, now()
     FROM it
 ),

@@ -1,5 +1,5 @@
-//! The registryd that is measured: a release build with its defaults, but for what it is told; and
-//! its log as quiet as a database server's.
+//! The registryd that the bench measures: a release build with default settings, except for a few
+//! that a bench changes. The log is at `warn`, like the log of the database server.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Service {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .context("registryd cannot start")?;
+            .context("cannot start registryd")?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);

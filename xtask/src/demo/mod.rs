@@ -1,10 +1,11 @@
-//! `cargo xtask demo`: a customer's whole story, driven only from outside (HTTP, the mailbox
-//! folder, registryctl).
+//! `cargo xtask demo`: the whole story of two customers, through public interfaces only (HTTP,
+//! mails, registryctl).
 //!
-//! It prints each step and fails loudly at the first thing that is not as promised.
+//! The demo prints each step, and fails at the first result that differs from what the product
+//! promises.
 
+mod external_servers;
 mod mailbox;
-mod outside;
 mod server;
 mod token;
 
@@ -16,56 +17,59 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use self::outside::Outside;
-use self::server::{Service, Setting};
+use self::external_servers::ExternalServers;
+use self::server::{Service, Setup};
 use crate::run;
 
-pub(crate) use self::outside::Chosen;
+pub(crate) use self::external_servers::ServerOptions;
 
-/// Runs the story with this image, or with one made up for it, on the servers that are chosen.
-pub(crate) fn run(iso: Option<&Path>, chosen: Chosen) -> Result<()> {
+/// Runs the story with the image `iso` or a generated one.
+///
+/// # Errors
+/// If a program does not start, or a step has an unexpected result.
+pub(crate) fn run(iso: Option<&Path>, options: ServerOptions) -> Result<()> {
     run::run(&mut run::command(
         "cargo",
         &["build", "--quiet", "--package", "registryd", "--package", "registryctl"],
     ))?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let data = folder.path().join("data");
-    let outside = Outside::start(chosen, folder.path(), &data)?;
+    let servers = ExternalServers::start(options, folder.path(), &data)?;
     let image = match iso {
         Some(iso) => iso.to_owned(),
-        None => made_up(folder.path())?,
+        None => generate_image(folder.path())?,
     };
-    println!("The story of two customers, told to {}\n", data.display());
-    let (mailbox, environment) = (outside.mailbox.clone(), outside.environment.clone());
-    let setting = Setting { data, mailbox, environment };
-    let service = Service::start(&setting, &[])?;
-    told(format!("registryd listens on {}", service.url));
-    for (chosen, server) in [
-        (chosen.postgres, "PostgreSQL"),
-        (chosen.s3, "an object store"),
-        (chosen.smtp, "a mail server"),
+    println!("The story of two customers. Data folder: {}\n", data.display());
+    let (mailbox, environment) = (servers.mailbox.clone(), servers.environment.clone());
+    let setup = Setup { data, mailbox, environment };
+    let service = Service::start(&setup, &[])?;
+    print_step(format!("registryd listens on {}", service.url));
+    for (is_used, server) in [
+        (options.postgres, "PostgreSQL"),
+        (options.s3, "an object store"),
+        (options.smtp, "a mail server"),
     ] {
-        if chosen {
-            told(format!("it uses {server}"));
+        if is_used {
+            print_step(format!("registryd uses {server}"));
         }
     }
-    publish(&setting, &image)?;
-    customer(&service, &setting, &image, "Essential Ltd", "essentials", "ada@essential.example")?;
-    let pro = customer(&service, &setting, &image, "Pro GmbH", "pro", "bob@pro.example")?;
-    refusals(&service, &pro)?;
-    let pro = reinstall(&service, &setting, &pro)?;
+    publish(&setup, &image)?;
+    install(&service, &setup, &image, "Essential Ltd", "essentials", "ada@essential.example")?;
+    let pro = install(&service, &setup, &image, "Pro GmbH", "pro", "bob@pro.example")?;
+    check_refusals(&service, &pro)?;
+    let pro = reinstall(&service, &setup, &pro)?;
     drop(service);
 
-    let service = Service::start(&setting, &[("REGISTRY_CODES_LIFETIME", "1s")])?;
-    expiry(&service)?;
+    let service = Service::start(&setup, &[("REGISTRY_CODES_LIFETIME", "1s")])?;
+    check_expiry(&service)?;
     drop(service);
-    let service = Service::start(&setting, &[])?;
-    remembered(&service, &setting, &pro)?;
-    println!("\nEverything was as promised.");
+    let service = Service::start(&setup, &[])?;
+    check_stored_state(&service, &setup, &pro)?;
+    println!("\nAll steps succeeded.");
     Ok(())
 }
 
-fn told(step: impl std::fmt::Display) {
+fn print_step(step: impl std::fmt::Display) {
     println!("  ✓ {step}");
 }
 
@@ -76,7 +80,7 @@ struct Customer {
     code: String,
 }
 
-fn made_up(folder: &Path) -> Result<PathBuf> {
+fn generate_image(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("appliance.iso");
     let mut file = File::create(&path)?;
     for number in 0..200_000_u32 {
@@ -86,8 +90,7 @@ fn made_up(folder: &Path) -> Result<PathBuf> {
 }
 
 fn sha256(path: &Path) -> Result<(u64, String)> {
-    let mut file =
-        File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (mut hash, mut size, mut part) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
         let read = file.read(&mut part)?;
@@ -107,145 +110,155 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn publish(setting: &Setting, image: &Path) -> Result<()> {
+fn publish(setup: &Setup, image: &Path) -> Result<()> {
     let (size, digest) = sha256(image)?;
     let file = image.to_str().context("the image's path is not UTF-8")?;
-    let release = setting.ctl(&["release", "publish", file, "--version", "1.0.0"])?;
-    expect(&release["size"], &json!(size))?;
-    expect(&release["sha256"], &json!(digest))?;
-    told(format!(
-        "registryctl published {} as 1.0.0: {size} bytes, SHA-256 {digest}",
+    let release = setup.registryctl(&["release", "publish", file, "--version", "1.0.0"])?;
+    ensure_equal(&release["size"], &json!(size))?;
+    ensure_equal(&release["sha256"], &json!(digest))?;
+    print_step(format!(
+        "registryctl published {} as version 1.0.0: {size} bytes, SHA-256 {digest}",
         image.display()
     ));
     Ok(())
 }
 
-/// Registers a customer, reads code and link out of the mail, downloads, redeems.
-fn customer(
+/// Registers a customer, reads the code and the link from the mail, downloads the image, and
+/// redeems the code.
+fn install(
     service: &Service,
-    setting: &Setting,
+    setup: &Setup,
     image: &Path,
     company: &str,
     edition: &str,
     email: &str,
 ) -> Result<Customer> {
     let body = json!({ "company_name": company, "contact_email": email, "edition": edition });
-    let answer = service.service("/register-tenant", &body)?.expect(200)?;
-    let tenant = text(&answer["tenant_id"])?;
-    told(format!("{company} is registered for {edition}: tenant {tenant}"));
-    let mail = mailbox::wait_for(&setting.mailbox, email, 1)?;
+    let issued = service.post("/register-tenant", &body)?.expect(200)?;
+    let tenant = text(&issued["tenant_id"])?;
+    print_step(format!("{company} is registered for edition {edition}: tenant {tenant}"));
+    let mail = mailbox::wait_for(&setup.mailbox, email, 1)?;
     ensure!(
-        mail.code == text(&answer["install_code"])?,
-        "the mail brings another code than the answer"
+        mail.code == text(&issued["install_code"])?,
+        "the code in the mail differs from the code in the response"
     );
-    told(format!(
-        "its mail came: code {}, link to {}",
+    print_step(format!(
+        "{company} received its mail: code {}, link to {}",
         mail.code,
         mail.link.split('?').next().unwrap_or_default()
     ));
     let (size, digest) = sha256(image)?;
-    let halves =
-        [service.range(&mail.link, 0, size / 2)?, service.range(&mail.link, size / 2, size)?]
-            .concat();
-    ensure!(hex(&Sha256::digest(&halves)) == digest, "the download is not the image");
-    told(format!(
-        "two halves of the image downloaded through the link; together their SHA-256 is {digest}"
+    let halves = [
+        service.download_range(&mail.link, 0, size / 2)?,
+        service.download_range(&mail.link, size / 2, size)?,
+    ];
+    let is_complete = hex(&Sha256::digest(halves.concat())) == digest;
+    ensure!(is_complete, "the downloaded file differs from the image");
+    print_step(format!(
+        "{company} downloaded the image in two halves through the link: SHA-256 {digest}"
     ));
     let redeemed = service.redeem(&mail.code)?.expect(200)?;
-    expect(&redeemed["tenant_id"], &json!(tenant))?;
-    expect(&redeemed["edition"], &json!(edition))?;
+    ensure_equal(&redeemed["tenant_id"], &json!(tenant))?;
+    ensure_equal(&redeemed["edition"], &json!(edition))?;
     let fields =
         ["first_jwt", "appliance_credential", "check_in_url"].map(|name| redeemed.get(name));
     if edition == "essentials" {
         ensure!(
             fields.iter().all(Option::is_none),
-            "an essentials appliance got license fields: {redeemed}"
+            "an essentials appliance received license fields: {redeemed}"
         );
-        told("its appliance redeemed the code: bound to the tenant, no license fields");
+        print_step("its appliance redeemed the code: bound to the tenant, without a license");
     } else {
         ensure!(
             fields.iter().all(Option::is_some),
-            "a paid appliance lacks a license field: {redeemed}"
+            "an appliance with a paid edition received no license: {redeemed}"
         );
-        let claims = token::verify(
-            &text(&redeemed["first_jwt"])?,
-            &service.look("/.well-known/jwks.json")?,
-        )?;
-        expect(&claims["aud"], &json!(tenant))?;
-        expect(&claims["tier"], &json!(edition))?;
-        told(format!(
-            "its appliance redeemed the code: license verified with the published key, aud {tenant}"
+        let claims =
+            token::verify(&text(&redeemed["first_jwt"])?, &service.get("/.well-known/jwks.json")?)?;
+        ensure_equal(&claims["aud"], &json!(tenant))?;
+        ensure_equal(&claims["tier"], &json!(edition))?;
+        print_step(format!(
+            "its appliance redeemed the code: license for {tenant}, verified with the published key"
         ));
     }
     Ok(Customer { tenant, email: email.to_owned(), code: mail.code })
 }
 
-fn refusals(service: &Service, customer: &Customer) -> Result<()> {
-    let refused = service.redeem(&customer.code)?.refused(
+fn check_refusals(service: &Service, customer: &Customer) -> Result<()> {
+    let error = service.redeem(&customer.code)?.expect_error(
         409,
         "consumed_claim_code",
         "has already been used",
     )?;
-    told(format!("redeemed again: {refused}"));
+    print_step(format!("a used code is refused: {error}"));
     let mut mistyped = customer.code.clone().into_bytes();
     mistyped[0] = if mistyped[0] == b'A' { b'B' } else { b'A' };
     let mistyped = String::from_utf8(mistyped)?;
-    let refused =
-        service.redeem(&mistyped)?.refused(404, "invalid_claim_code", "Invalid install code.")?;
-    told(format!("mistyped: {refused}"));
+    let error = service.redeem(&mistyped)?.expect_error(
+        404,
+        "invalid_claim_code",
+        "Invalid install code.",
+    )?;
+    print_step(format!("a mistyped code is refused: {error}"));
     Ok(())
 }
 
-fn reinstall(service: &Service, setting: &Setting, customer: &Customer) -> Result<Customer> {
-    let first = setting.ctl(&["code", "reissue", &customer.email.to_uppercase()])?;
-    expect(&first["tenant_id"], &json!(customer.tenant))?;
-    let answer = service
-        .service("/install-codes/reissue", &json!({ "tenant_id": customer.tenant }))?
+fn reinstall(service: &Service, setup: &Setup, customer: &Customer) -> Result<Customer> {
+    let first = setup.registryctl(&["code", "reissue", &customer.email.to_uppercase()])?;
+    ensure_equal(&first["tenant_id"], &json!(customer.tenant))?;
+    let second = service
+        .post("/install-codes/reissue", &json!({ "tenant_id": customer.tenant }))?
         .expect(200)?;
-    expect(&answer["tenant_id"], &json!(customer.tenant))?;
-    told("re-issued twice, by registryctl and by HTTP");
-    let replaced = text(&first["install_code"])?;
-    let refused = service.redeem(&replaced)?.refused(
+    ensure_equal(&second["tenant_id"], &json!(customer.tenant))?;
+    print_step("two new codes were issued: one by registryctl, then one over HTTP");
+    let error = service.redeem(&text(&first["install_code"])?)?.expect_error(
         409,
         "consumed_claim_code",
         "was replaced by a newer one",
     )?;
-    told(format!("the first of the two: {refused}"));
-    let mail =
-        mailbox::wait_for_code(&setting.mailbox, &customer.email, &text(&answer["install_code"])?)?;
+    print_step(format!("the first of them is refused: {error}"));
+    let code = text(&second["install_code"])?;
+    let mail = mailbox::wait_for_code(&setup.mailbox, &customer.email, &code)?;
     let redeemed = service.redeem(&mail.code)?.expect(200)?;
-    expect(&redeemed["tenant_id"], &json!(customer.tenant))?;
-    told(format!("the newest, out of its mail, brings the same tenant back: {}", customer.tenant));
+    ensure_equal(&redeemed["tenant_id"], &json!(customer.tenant))?;
+    print_step(format!("the second, from its mail, reinstalls tenant {}", customer.tenant));
     Ok(Customer { tenant: customer.tenant.clone(), email: customer.email.clone(), code: mail.code })
 }
 
-fn expiry(service: &Service) -> Result<()> {
-    let body = json!({ "company_name": "Late Inc", "contact_email": "eve@late.example", "edition": "pro" });
-    let answer = service.service("/register-tenant", &body)?.expect(200)?;
+fn check_expiry(service: &Service) -> Result<()> {
+    let body = json!({
+        "company_name": "Late Inc", "contact_email": "eve@late.example", "edition": "pro"
+    });
+    let issued = service.post("/register-tenant", &body)?.expect(200)?;
     std::thread::sleep(std::time::Duration::from_millis(1_200));
-    let refused = service.redeem(&text(&answer["install_code"])?)?.refused(
+    let error = service.redeem(&text(&issued["install_code"])?)?.expect_error(
         410,
         "expired_claim_code",
         "has expired",
     )?;
-    told(format!("after a restart with a lifetime of one second: {refused}"));
+    print_step("registryd restarted with a code lifetime of one second");
+    print_step(format!("an expired code is refused: {error}"));
     Ok(())
 }
 
-fn remembered(service: &Service, setting: &Setting, customer: &Customer) -> Result<()> {
-    let list = setting.ctl(&["tenant", "list"])?;
+fn check_stored_state(service: &Service, setup: &Setup, customer: &Customer) -> Result<()> {
+    let list = setup.registryctl(&["tenant", "list"])?;
     ensure!(
         list["items"].as_array().is_some_and(|items| items.len() == 3),
-        "not three tenants: {list}"
+        "expected three tenants: {list}"
     );
-    let shown = service.look(&format!("/tenants/{}", customer.tenant))?;
-    expect(&shown["tenant"]["status"], &json!("installed"))?;
-    service.redeem(&customer.code)?.refused(409, "consumed_claim_code", "has already been used")?;
-    told("after two more restarts everything is as it was");
+    let view = service.get(&format!("/tenants/{}", customer.tenant))?;
+    ensure_equal(&view["tenant"]["status"], &json!("installed"))?;
+    service.redeem(&customer.code)?.expect_error(
+        409,
+        "consumed_claim_code",
+        "has already been used",
+    )?;
+    print_step("registryd restarted again; all tenants and codes are as before");
     Ok(())
 }
 
-fn expect(value: &Value, expected: &Value) -> Result<()> {
+fn ensure_equal(value: &Value, expected: &Value) -> Result<()> {
     if value != expected {
         bail!("{value} instead of {expected}");
     }
@@ -253,5 +266,5 @@ fn expect(value: &Value, expected: &Value) -> Result<()> {
 }
 
 fn text(value: &Value) -> Result<String> {
-    value.as_str().map(str::to_owned).with_context(|| format!("{value} is not a text"))
+    value.as_str().map(str::to_owned).with_context(|| format!("{value} is not a string"))
 }

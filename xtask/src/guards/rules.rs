@@ -1,16 +1,16 @@
-//! What the guards look for.
+//! Rules for single files: secrets, skipped tests, silenced lints, invisible characters, length.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// A line that holds all of these pieces, and what is wrong with it. The pieces are glued together,
-/// so that this file does not find itself.
+/// A line that contains all pieces is a finding with this message. The pieces are written with
+/// `concat!`, so the guard does not find them in this file.
 type Rule = (&'static [&'static str], &'static str);
 
 const TEXT_RULES: &[Rule] =
     &[(&[concat!("-----BE", "GIN "), concat!("PRIVATE", " KEY")], "a private key")];
 
-const SKIPPED_TEST: &str = "a skipped test: mend it or remove it";
+const SKIPPED_TEST: &str = "a skipped test: repair it or remove it";
 const BARE_ALLOW: &str = "a bare allow: write `expect` with a reason";
 const RUST_RULES: &[Rule] = &[
     (&[concat!("#[", "ignore")], SKIPPED_TEST),
@@ -20,10 +20,11 @@ const RUST_RULES: &[Rule] = &[
     (&[concat!("cfg_", "attr("), ", allow("], BARE_ALLOW),
 ];
 
-/// Lines of a Rust file, tests included. Past it a reader is lost, and the file is split.
+/// Largest number of lines of a Rust file, tests included. A longer file is hard to read and has to
+/// be split.
 const MAX_RUST_LINES: usize = 400;
 
-/// A file that by its name is a secret or a database.
+/// Returns a finding if the name of a file is one that secrets or databases have.
 pub(super) fn name_finding(path: &str) -> Option<String> {
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
     let extension = Path::new(name).extension().and_then(OsStr::to_str);
@@ -31,11 +32,11 @@ pub(super) fn name_finding(path: &str) -> Option<String> {
         || name.starts_with(".env.")
         || matches!(extension, Some("db" | "db-shm" | "db-wal" | "env"));
     found.then(|| {
-        format!("{path}:1: by its name a file with secrets or data: keep it out of the repository")
+        format!("{path}:1: a file of this name has secrets or data: keep it out of the repository")
     })
 }
 
-/// What is wrong in the text of a file.
+/// Returns the findings in the text of a file.
 pub(super) fn text_findings(path: &str, text: &str) -> Vec<String> {
     let rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
     let mut findings = Vec::new();
@@ -59,11 +60,11 @@ pub(super) fn text_findings(path: &str, text: &str) -> Vec<String> {
     findings
 }
 
-/// Characters that turn the direction of text or take no room: what a reviewer sees is then not
-/// what is compiled.
+/// True for characters that change the direction of text or have no width: with them, a reviewer
+/// sees other code than the compiler.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}')
-        || matches!(c, '\u{61c}' | '\u{feff}')
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{2060}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_with_secrets_or_data_are_known_by_their_names() {
+    fn secrets_and_databases_are_found_by_name() {
         for (path, found) in [
             (".env", true),
             ("bins/registryd/.env.local", true),
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_a_line_is_named_with_its_place() {
+    fn finding_names_file_and_line() {
         for (path, line, message) in [
             ("a.md", "plain text, äöü → –", None),
             ("a.md", "turned \u{202e}around", Some("an invisible character, U+202E")),
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rust_file_past_its_length_is_found_and_a_page_of_prose_is_not() {
+    fn only_rust_files_have_a_maximum_length() {
         let text = "line\n".repeat(MAX_RUST_LINES);
         assert!(text_findings("a.rs", &text).is_empty());
         let longer = text + "line\n";

@@ -1,4 +1,6 @@
-//! The servers that registryd may be told to use, and how it is told.
+//! The external servers that registryd uses, and changes that an operator makes beside it.
+
+pub(crate) mod holding_smtp;
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,21 +11,21 @@ use registry_core::mail::{MailQuery, MailState};
 use registry_core::registry::releases::NewRelease;
 use throwaway_servers::{S3Options, S3Server, SmtpOptions, SmtpServer};
 
-use crate::both::Environment;
+use crate::databases::Environment;
 
-/// What must never be seen anywhere but where it is used.
+/// Password of the mail server; must not appear anywhere else.
 pub(crate) const PASSWORD: &str = "canary-of-the-mail-password";
-/// The same.
+/// Secret access key of the object store; must not appear anywhere else.
 pub(crate) const S3_KEY: &str = "canary-of-the-s3-secret-access-key";
 
 /// A mail server and an object store.
-pub(crate) struct Outside {
+pub(crate) struct ExternalServers {
     pub(crate) smtp: SmtpServer,
     pub(crate) s3: S3Server,
     folder: tempfile::TempDir,
 }
 
-impl Outside {
+impl ExternalServers {
     pub(crate) fn start() -> Self {
         let user = Some(("registry".to_owned(), PASSWORD.to_owned()));
         let smtp = SmtpServer::start(SmtpOptions { user, ..SmtpOptions::default() }).unwrap();
@@ -37,11 +39,11 @@ impl Outside {
         Self { smtp, s3, folder }
     }
 
-    /// What registryd has to be told to use these of them.
+    /// Returns the environment in which registryd uses these servers: `smtp`, `s3`, or both.
     pub(crate) fn environment(&self, servers: &[&str]) -> Vec<(&'static str, String)> {
-        let mut told = Vec::new();
+        let mut environment = Vec::new();
         if servers.contains(&"smtp") {
-            told.extend([
+            environment.extend([
                 ("REGISTRY_MAIL_FROM", "registry@vendor.example".to_owned()),
                 ("REGISTRY_MAIL_SMTP_HOST", "localhost".to_owned()),
                 ("REGISTRY_MAIL_SMTP_PORT", self.smtp.port().to_string()),
@@ -55,7 +57,7 @@ impl Outside {
         }
         if servers.contains(&"s3") {
             let S3Options { bucket, access_key_id, .. } = S3Options::default();
-            told.extend([
+            environment.extend([
                 ("REGISTRY_S3_BUCKET", bucket),
                 ("REGISTRY_S3_ENDPOINT", self.s3.endpoint()),
                 ("REGISTRY_S3_PUBLIC_ENDPOINT", self.s3.public_endpoint()),
@@ -63,20 +65,21 @@ impl Outside {
                 ("REGISTRY_S3_SECRET_ACCESS_KEY", S3_KEY.to_owned()),
             ]);
         }
-        told
+        environment
     }
 }
 
-pub(crate) fn refs<'a>(told: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
-    told.iter().map(|(name, value)| (*name, value.as_str())).collect()
+/// Borrows the values of an environment.
+pub(crate) fn as_refs<'a>(owned: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    owned.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-/// Publishes version 1.0 through the same use case that the admin command line calls.
+/// Publishes version 1.0 through the same use case as the admin command line.
 pub(crate) fn publish(data: &Path, environment: Environment, content: &[u8]) {
     publish_as("1.0", data, environment, content);
 }
 
-/// The same, as this version.
+/// Publishes this version through the same use case as the admin command line.
 pub(crate) fn publish_as(version: &str, data: &Path, environment: Environment, content: &[u8]) {
     operate(data, environment, async |registry| {
         let (version, file_name) = (version.to_owned(), "image.iso".to_owned());
@@ -87,19 +90,21 @@ pub(crate) fn publish_as(version: &str, data: &Path, environment: Environment, c
     });
 }
 
+/// The actor of changes that an operator makes in a test.
 pub(crate) fn operator() -> Actor {
     Actor { name: "operator:test".to_owned(), source: "test".to_owned() }
 }
 
-/// Does something with a registry on the same data and the same configuration, as the admin command
+/// Works with a registry on the same data and configuration, beside registryd, as the admin command
 /// line does.
 pub(crate) fn operate(data: &Path, environment: Environment, work: impl AsyncFnOnce(&Registry)) {
-    let told = |name: &str| match name {
+    let variable = |name: &str| match name {
         "REGISTRY_DATA" => data.to_str(),
         name => environment.iter().find(|(known, _)| *known == name).map(|(_, value)| *value),
     };
-    let config = registry_wiring::Config::load(None, |name| told(name).map(str::to_owned)).unwrap();
-    let url = registry_wiring::DataFolder::open(data).unwrap().noted_public_url().unwrap();
+    let config =
+        registry_wiring::Config::load(None, |name| variable(name).map(str::to_owned)).unwrap();
+    let url = registry_wiring::DataFolder::open(data).unwrap().stored_public_url().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let registry = registry_wiring::build(&config, &url).await.unwrap().registry;
@@ -107,7 +112,7 @@ pub(crate) fn operate(data: &Path, environment: Environment, work: impl AsyncFnO
     });
 }
 
-/// Waits, at most two minutes.
+/// Polls until `holds` is true, for about two minutes: a deferred mail may wait for one.
 pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..2_400 {
         if holds() {
@@ -115,35 +120,44 @@ pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool) {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("waited in vain for {what}");
+    panic!("waited two minutes for {what}");
 }
 
-/// Waits, at most two minutes, until no mail waits to be sent.
-pub(crate) fn until_all_are_sent(data: &Path, environment: Environment) {
+/// Polls until no mail is queued, for about two minutes. A mail is queued until it is settled, so
+/// none is being sent then.
+pub(crate) fn wait_until_mails_are_settled(data: &Path, environment: Environment) {
     operate(data, environment, async |registry| {
+        let mut queued = Vec::new();
         for _ in 0..240 {
-            let queued =
-                MailQuery { state: Some(MailState::Queued), limit: 1, ..MailQuery::default() };
-            if registry.mail_list(queued).await.unwrap().is_empty() {
+            let query =
+                MailQuery { state: Some(MailState::Queued), limit: 10, ..MailQuery::default() };
+            queued = registry.mail_list(query).await.unwrap();
+            if queued.is_empty() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        panic!("mails are still waiting");
+        let errors: Vec<_> = queued.iter().map(|mail| (&mail.id, &mail.last_error)).collect();
+        panic!("mails are still queued after two minutes: {errors:?}");
     });
 }
 
+/// Returns the line with the `Message-ID` of a mail.
 pub(crate) fn message_id(raw: &str) -> String {
     let line = raw.lines().find(|line| line.to_ascii_lowercase().starts_with("message-id:"));
     line.unwrap_or_else(|| panic!("no Message-ID in {raw}")).to_owned()
 }
 
-/// The path of the download link in a mail's text.
+/// Returns the path of the download link in a mail.
 pub(crate) fn download_path(raw: &str) -> String {
-    // Lines of quoted-printable text are joined by `=` (RFC 2045 §6.7).
-    let joined = raw.replace("=\r\n", "").replace("=\n", "");
-    let rest = joined.split_once("/download/").unwrap_or_else(|| panic!("no link in {raw}")).1;
+    let text = unfolded(raw);
+    let rest = text.split_once("/download/").unwrap_or_else(|| panic!("no link in {raw}")).1;
     let token: String =
         rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
     format!("/download/{token}")
+}
+
+/// Returns a mail with the soft line breaks of its quoted-printable parts removed (RFC 2045 §6.7).
+pub(crate) fn unfolded(raw: &str) -> String {
+    raw.replace("=\r\n", "").replace("=\n", "")
 }

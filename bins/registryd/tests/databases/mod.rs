@@ -3,7 +3,7 @@
 /// Environment variables for registryd.
 pub(crate) type Environment<'a> = &'a [(&'a str, &'a str)];
 
-/// Stamps each case on both databases.
+/// Makes two tests of each case: one on SQLite and one on PostgreSQL.
 macro_rules! on_both_databases {
     ($($case:ident),+ $(,)?) => {
         mod sqlite {
@@ -23,7 +23,7 @@ macro_rules! on_both_databases {
 }
 pub(crate) use on_both_databases;
 
-/// This environment and more of it.
+/// Returns the environment with `more` variables.
 pub(crate) fn with<'a>(
     environment: &[(&'a str, &'a str)],
     more: &[(&'a str, &'a str)],

@@ -1,4 +1,4 @@
-// A real Chromium, and how a page is looked at: with axe, light and dark; and pictures, where they are wanted.
+// Opens Chromium, and checks pages with axe, light and dark. Saves screenshots if SHOTS names a folder.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -9,20 +9,20 @@ const require = createRequire(join(BROWSER_MODULES, "package.json"));
 const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-/** A browser, a page of it, and `look(name, page)`, in both sizes. axe runs where the page's own scripts would not. */
+/** Returns a browser, a page, and `check(name, page)`, which checks the page in two sizes. axe runs although the page's policy forbids scripts. */
 export async function open(kind, script) {
   const quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...quiet] });
   const context = await browser.newContext({ javaScriptEnabled: script, bypassCSP: script, viewport: { width: 1024, height: 800 } });
   const page = await context.newPage();
 
-  async function look(name, at = page) {
+  async function check(name, at = page) {
     for (const colorScheme of ["dark", "light"]) {
       await at.emulateMedia({ colorScheme });
       for (const [size, width, height] of [["phone", 390, 844], ["desktop", 1024, 800]]) {
         await at.setViewportSize({ width, height });
         const wide = await at.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
-        assert.ok(!wide, `${name}, ${size}: the page itself scrolls sideways`);
+        assert.ok(!wide, `${name}, ${size}: the page scrolls horizontally`);
         if (script) {
           await at.evaluate(axe);
           const { violations } = await at.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
@@ -32,5 +32,5 @@ export async function open(kind, script) {
       }
     }
   }
-  return { browser, page, look };
+  return { browser, page, check };
 }
