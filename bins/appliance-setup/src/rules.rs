@@ -1,4 +1,4 @@
-//! Rules for what an operator enters: the administrator's password and e-mail address, and texts.
+//! Rules for what an operator enters: the administrator's password and email address, and texts.
 
 /// Minimum length of a password, in characters.
 const SHORTEST_PASSWORD: usize = 12;
@@ -52,7 +52,7 @@ pub(crate) fn text_problem(text: &str) -> Option<String> {
         .then(|| "This text contains invisible characters.".to_owned())
 }
 
-/// True if a text could be an e-mail address. Only a mail that arrives proves that it is one.
+/// True if a text could be an email address. Only a mail that arrives proves that it is one.
 pub(crate) fn is_email(text: &str) -> bool {
     let parts = text.rsplit_once('@');
     let is_complete = parts.is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());

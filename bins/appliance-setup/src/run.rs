@@ -147,7 +147,7 @@ impl ConfigFile {
                 bail!("`{name}` in {shown} cannot be used: {problem}");
             }
         }
-        ensure!(is_email(config.email.trim()), "`email` in {shown} is not an e-mail address");
+        ensure!(is_email(config.email.trim()), "`email` in {shown} is not an email address");
         Ok(config)
     }
 

@@ -19,11 +19,11 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct ReissueArgs {
-    /// Tenant ID (UUID), or the contact's e-mail address, which selects the contact's newest
+    /// Tenant ID (UUID), or the contact's email address, which selects the contact's newest
     /// tenant that is not cancelled.
     #[arg(value_name = "TENANT_ID|EMAIL")]
     tenant: String,
-    /// Refuses an e-mail address that several tenants share. Default: the newest tenant is used.
+    /// Refuses an email address that several tenants share. Default: the newest tenant is used.
     #[arg(long)]
     strict: bool,
     /// Only prints the code. Default: the code is also mailed to the contact.

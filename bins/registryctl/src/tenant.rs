@@ -49,7 +49,7 @@ pub(crate) struct RegisterArgs {
     /// Company name, 1 to 200 characters.
     #[arg(long, alias = "company-name")]
     company: String,
-    /// E-mail address of the contact, to which the code is mailed.
+    /// Email address of the contact, to which the code is mailed.
     #[arg(long, alias = "contact-email")]
     email: String,
     /// Name of the contact, 1 to 200 characters. Default: none.
@@ -81,7 +81,7 @@ pub(crate) struct RegisterArgs {
 
 #[derive(Args)]
 pub(crate) struct ListArgs {
-    /// Lists only tenants whose company name or e-mail address contains this text. Default: all.
+    /// Lists only tenants whose company name or email address contains this text. Default: all.
     #[arg(long)]
     query: Option<String>,
     /// Lists only tenants of this edition. Default: all.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub struct RegisterTenantRequest {
     /// Name of the company, 1 to 200 characters.
     pub company_name: String,
-    /// E-mail address of the contact, at most 254 characters, without a display name.
+    /// Email address of the contact, at most 254 characters, without a display name.
     pub contact_email: String,
     /// Name of the contact, 1 to 200 characters.
     pub contact_name: Option<String>,
@@ -100,7 +100,7 @@ pub struct RegisterResponse {
     pub edition: String,
     /// Name of the tenant's company.
     pub company_name: String,
-    /// E-mail address of the tenant's contact; empty for an adopted tenant.
+    /// Email address of the tenant's contact; empty for an adopted tenant.
     pub contact_email: String,
     /// First license token (compact JWS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,7 +119,7 @@ pub struct RegisterResponse {
 pub struct ReissueRequest {
     /// ID of the tenant. It takes precedence over `contact_email`; one of the two is required.
     pub tenant_id: Option<Uuid>,
-    /// E-mail address of the contact, in upper or lower case. It selects the contact's newest
+    /// Email address of the contact, in upper or lower case. It selects the contact's newest
     /// tenant that is not cancelled.
     pub contact_email: Option<String>,
     /// True if a contact with several tenants is refused; false by default.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub struct ListTenantsQuery {
     /// Deployment type: `appliance` or `hosted`.
     pub deployment_type: Option<String>,
-    /// Part of the company's name or of the contact's e-mail address, in upper or lower case.
+    /// Part of the company's name or of the contact's email address, in upper or lower case.
     pub query: Option<String>,
     /// Name or alias of an edition.
     pub edition: Option<String>,
@@ -42,7 +42,7 @@ pub struct TenantItem {
     pub tenant_id: Uuid,
     /// Name of the company.
     pub company_name: String,
-    /// E-mail address of the contact; empty for an adopted tenant.
+    /// Email address of the contact; empty for an adopted tenant.
     pub contact_email: String,
     /// Edition.
     pub edition: String,
@@ -106,7 +106,7 @@ pub struct TenantFields {
     pub company_name: String,
     /// Name of the contact; `null` if none was given.
     pub contact_name: Option<String>,
-    /// E-mail address of the contact; empty for an adopted tenant.
+    /// Email address of the contact; empty for an adopted tenant.
     pub contact_email: String,
     /// ID of the customer at the payment provider; `null` if none was given.
     pub stripe_customer_id: Option<String>,

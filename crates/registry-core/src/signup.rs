@@ -31,7 +31,7 @@ pub struct SignupEntries<'a> {
 pub enum FieldError {
     /// A required field is empty.
     Empty,
-    /// The field is not an e-mail address.
+    /// The field is not an email address.
     Email,
     /// The text is too long, or has characters that no name has.
     Text,

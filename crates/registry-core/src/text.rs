@@ -164,7 +164,7 @@ impl EmailAddress {
             Err(error) => Err(Refusal::Invalid {
                 field: "contact_email",
                 problem: format!(
-                    "is not an e-mail address: {}",
+                    "is not an email address: {}",
                     error.to_string().trim_end_matches('.')
                 ),
             }),

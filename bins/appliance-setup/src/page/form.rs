@@ -100,9 +100,9 @@ impl Form {
         let company = text("company", "the name of your company", &self.company, &mut report);
         let first_name = text("first_name", "the first name", &self.first_name, &mut report);
         let last_name = text("last_name", "the last name", &self.last_name, &mut report);
-        let email = text("email", "the e-mail address", &self.email, &mut report);
+        let email = text("email", "the email address", &self.email, &mut report);
         if !email.is_empty() && !is_email(&email) {
-            report("email", "This is not an e-mail address. An example is name@example.com.");
+            report("email", "This is not an email address. An example is name@example.com.");
         }
         let related = [&*company, &*first_name, &*last_name, &*email];
         let password = self.password(earlier_password, &related, &mut report);
@@ -113,7 +113,7 @@ impl Form {
     fn with_code(&self, report: &mut impl FnMut(&'static str, &str)) -> ProvisioningMethod {
         let code = self.code.expose().trim();
         if !code.chars().any(char::is_alphanumeric) {
-            report("code", "Enter the install code from your registration e-mail.");
+            report("code", "Enter the install code from your registration email.");
         } else if code.chars().count() > LONGEST_CODE {
             report("code", "This is too long for an install code.");
         }

@@ -235,7 +235,7 @@ fn invalid_form_keeps_its_values() {
         "value=\"ada\"",
         "value=\"Lovelace\"",
         CODE,
-        "not an e-mail address",
+        "not an email address",
         "at least 12 characters",
     ] {
         assert!(response.body.contains(expected), "{expected}: {}", response.body);

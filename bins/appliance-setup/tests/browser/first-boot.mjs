@@ -49,9 +49,9 @@ if (mistakes) {
   const summary = page.getByRole("alert");
   assert.equal(await summary.getByRole("link").count(), 6, "each mistake is listed");
   await takeScreenshots("error");
-  await summary.getByRole("link", { name: "Enter the e-mail address." }).click();
+  await summary.getByRole("link", { name: "Enter the email address." }).click();
   assert.equal(await page.evaluate(() => document.activeElement.id), "email", "a link leads to its field");
-  assert.equal(await page.getByLabel("E-mail").getAttribute("aria-invalid"), "true");
+  assert.equal(await page.getByLabel("Email").getAttribute("aria-invalid"), "true");
 }
 
 // The form can be filled in with the keyboard alone.
@@ -65,7 +65,7 @@ for (const text of typed) {
 if (mistakes) {
   await page.getByRole("button", { name: "Test the network" }).click();
   await page.getByText("can be reached").waitFor();
-  assert.equal(await page.getByLabel("E-mail").inputValue(), "ada@acme.example", "the network test keeps the values");
+  assert.equal(await page.getByLabel("Email").inputValue(), "ada@acme.example", "the network test keeps the values");
   await typePassword("password1234");
   await install();
   await page.getByRole("link", { name: /too easy to guess/ }).waitFor();
