@@ -29,7 +29,12 @@ pub(crate) fn print(error: &anyhow::Error, json: bool) {
 /// are sent to their vendor.
 fn next_step(refusal: &Refusal) -> Option<String> {
     let step = match refusal {
-        Refusal::TenantSuspended => "Resume the tenant with `registryctl tenant resume TENANT_ID`.",
+        Refusal::TenantSuspended { tenant: Some(tenant) } => {
+            return Some(format!("Resume it with `registryctl tenant resume {tenant}`."));
+        }
+        Refusal::TenantSuspended { tenant: None } => {
+            "Resume the tenant with `registryctl tenant resume TENANT_ID`."
+        }
         Refusal::EntitlementRevoked { .. } => {
             "Restore the entitlement with `registryctl entitlement restore SUBSCRIPTION`."
         }
@@ -111,7 +116,7 @@ mod tests {
     fn exit_code_depends_on_error_kind() {
         let busy = || StoreError::Contended("x".to_owned());
         for (error, code) in [
-            (anyhow::Error::from(Error::Refused(Refusal::TenantSuspended)), 3),
+            (anyhow::Error::from(Error::Refused(Refusal::TenantSuspended { tenant: None })), 3),
             (Error::Refused(Refusal::TenantNotFound).into(), 4),
             (Refusal::TenantNotFound.into(), 4),
             (Error::Refused(Refusal::CodeInvalid).into(), 4),
@@ -126,7 +131,11 @@ mod tests {
 
     #[test]
     fn operator_is_not_sent_to_vendor() {
-        for refusal in [Refusal::TenantSuspended, Refusal::AlreadyEntitled, Refusal::CodeNotBound] {
+        for refusal in [
+            Refusal::TenantSuspended { tenant: None },
+            Refusal::AlreadyEntitled,
+            Refusal::CodeNotBound,
+        ] {
             let step = next_step(&refusal).unwrap();
             assert!(!step.contains("vendor"), "{refusal:?}: {step}");
         }

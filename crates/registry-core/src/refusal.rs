@@ -4,6 +4,7 @@
 use chrono::TimeDelta;
 
 use crate::clock::{Timestamp, format_time};
+use crate::id::TenantId;
 use crate::mail::MailState;
 use crate::rate_limit::Limited;
 
@@ -53,7 +54,10 @@ pub enum Refusal {
     AlreadyEntitled,
     /// An operator suspended or cancelled the tenant.
     #[error("This tenant was suspended or cancelled.")]
-    TenantSuspended,
+    TenantSuspended {
+        /// The tenant, if the request named one.
+        tenant: Option<TenantId>,
+    },
     /// The entitlement behind an activation code was revoked.
     #[error("The subscription behind this code ended on {}.", format_time(*.since))]
     EntitlementRevoked {
@@ -192,7 +196,7 @@ impl Refusal {
                 RefusalKind::Invalid
             }
             Self::ApplianceRevoked | Self::CredentialInvalid => RefusalKind::Unauthenticated,
-            Self::TenantSuspended
+            Self::TenantSuspended { .. }
             | Self::EntitlementRevoked { .. }
             | Self::SignInLinkInvalid
             | Self::DownloadLinkInvalid
@@ -255,7 +259,7 @@ impl Refusal {
             Self::TenantMismatch => {
                 Some("Use the code that was mailed for this tenant.".to_owned())
             }
-            Self::TenantSuspended
+            Self::TenantSuspended { .. }
             | Self::EntitlementRevoked { .. }
             | Self::AlreadyEntitled
             | Self::CodeNotBound => Some("Ask your vendor.".to_owned()),
@@ -313,7 +317,7 @@ impl Refusal {
             Self::TenantMismatch => "tenant_mismatch",
             Self::AlreadyEntitled => "already_entitled",
             Self::CodeNotBound => "code_not_bound",
-            Self::TenantSuspended => "tenant_suspended",
+            Self::TenantSuspended { .. } => "tenant_suspended",
             Self::EntitlementRevoked { .. } => "entitlement_revoked",
             Self::TenantRequired => "tenant_required",
             Self::TenantNotFound => "tenant_not_found",

@@ -156,10 +156,13 @@ async fn closed_tenant_is_refused() {
         let world = World::in_memory();
         let issued = world.register("Acme", "pro").await;
         set_status(&world, issued.tenant_id, status).await;
-        assert_eq!(refusal(world.redeem(&issued.code, "a").await), Refusal::TenantSuspended);
+        assert_eq!(
+            refusal(world.redeem(&issued.code, "a").await),
+            Refusal::TenantSuspended { tenant: Some(issued.tenant_id) }
+        );
         assert!(matches!(
             world.reissue(issued.tenant_id).await,
-            Err(Error::Refused(Refusal::TenantSuspended))
+            Err(Error::Refused(Refusal::TenantSuspended { .. }))
         ));
         set_status(&world, issued.tenant_id, TenantStatus::Registered).await;
         world.redeem(&issued.code, "a").await.unwrap();

@@ -278,7 +278,7 @@ async fn suspended_customer_signs_in_without_downloads() {
     let contact = EmailAddress::parse("acme@example.com").unwrap();
     world.publish("1.0", b"content").await.unwrap();
     let refused = world.registry.portal_download(&contact, source()).await.unwrap_err();
-    assert!(matches!(refused, Error::Refused(Refusal::TenantSuspended)), "{refused:?}");
+    assert!(matches!(refused, Error::Refused(Refusal::TenantSuspended { .. })), "{refused:?}");
 }
 
 #[tokio::test]

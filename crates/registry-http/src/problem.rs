@@ -152,7 +152,7 @@ impl From<Refusal> for ApiError {
             | Refusal::CodeExpired { .. }
             | Refusal::CodeConsumed { .. }
             | Refusal::TenantMismatch
-            | Refusal::TenantSuspended
+            | Refusal::TenantSuspended { .. }
             | Refusal::EntitlementRevoked { .. }
             | Refusal::TenantRequired
             | Refusal::TenantNotFound
@@ -201,7 +201,7 @@ fn code(refusal: &Refusal) -> ErrorCode {
         Refusal::CodeConsumed { .. } => Code::ConsumedClaimCode,
         Refusal::CodeSuperseded { .. } => Code::SupersededClaimCode,
         Refusal::TenantMismatch | Refusal::AlreadyEntitled => Code::TenantMismatch,
-        Refusal::TenantSuspended => Code::TenantSuspended,
+        Refusal::TenantSuspended { .. } => Code::TenantSuspended,
         Refusal::EntitlementRevoked { .. } => Code::EntitlementRevoked,
         Refusal::TenantRequired | Refusal::CodeNotBound => Code::TenantRequired,
         Refusal::TenantNotFound => Code::TenantNotFound,

@@ -104,7 +104,7 @@ impl Registry {
         source: Source,
     ) -> Result<DownloadLink, Error> {
         let Some(newest) = self.newest_open(contact).await? else {
-            return Err(Refusal::TenantSuspended.into());
+            return Err(Refusal::TenantSuspended { tenant: None }.into());
         };
         let release = self.release_offered().await?.ok_or(Refusal::NothingToDownload)?;
         let now = self.now();
@@ -199,7 +199,7 @@ fn check_link(
 ) -> Result<(), Refusal> {
     let ended = |since: Timestamp| Err(Refusal::DownloadLinkEnded { since });
     if tenant.status.is_closed() {
-        return Err(Refusal::TenantSuspended);
+        return Err(Refusal::TenantSuspended { tenant: Some(tenant.id) });
     }
     match code.state(now) {
         CodeState::Live => Ok(()),
@@ -275,7 +275,7 @@ mod tests {
         }
         for status in [TenantStatus::Suspended, TenantStatus::Cancelled] {
             let refused = check_link(&code(None, None), &tenant(status), at(1), grace);
-            assert_eq!(refused, Err(Refusal::TenantSuspended));
+            assert!(matches!(refused, Err(Refusal::TenantSuspended { .. })), "{refused:?}");
         }
     }
 }

@@ -130,7 +130,7 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
     let mut change = context.change.clone();
     let known = facts.tenant.as_ref();
     if let Some(tenant) = known.filter(|tenant| tenant.status.is_closed()) {
-        let refusal = Refusal::TenantSuspended;
+        let refusal = Refusal::TenantSuspended { tenant: Some(tenant.id) };
         let entry = change.audit(
             Action::RegisterRefused,
             Some(tenant.id),

@@ -312,5 +312,9 @@ impl Registry {
 }
 
 fn open(record: TenantRecord) -> Result<TenantRecord, Error> {
-    if record.tenant.status.is_closed() { Err(Refusal::TenantSuspended.into()) } else { Ok(record) }
+    if record.tenant.status.is_closed() {
+        Err(Refusal::TenantSuspended { tenant: Some(record.tenant.id) }.into())
+    } else {
+        Ok(record)
+    }
 }

@@ -326,8 +326,8 @@ fn bind(
         return Err(Refusal::TenantMismatch);
     }
     let owner = granted.tenant_id.or(context.named_tenant);
-    if facts.tenant.as_ref().is_some_and(|tenant| tenant.status.is_closed()) {
-        return Err(Refusal::TenantSuspended);
+    if let Some(tenant) = facts.tenant.as_ref().filter(|tenant| tenant.status.is_closed()) {
+        return Err(Refusal::TenantSuspended { tenant: Some(tenant.id) });
     }
     if facts.tenant_entitlement.as_ref().is_some_and(|other| other.id != granted.id) {
         return Err(Refusal::AlreadyEntitled);

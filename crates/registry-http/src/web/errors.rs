@@ -29,7 +29,7 @@ pub(super) fn refusal_text(
             let minutes = minutes(web, language, retry_after.num_minutes() + 1);
             return web.text(language, key, &[("minutes", &minutes)]);
         }
-        Refusal::TenantSuspended => {
+        Refusal::TenantSuspended { .. } => {
             audience.pick("refusal_tenant_suspended", "console_tenant_suspended")
         }
         Refusal::TenantNotFound => {
@@ -246,7 +246,7 @@ mod tests {
         let contact = Refusal::Invalid { field: "contact_email", problem: "is missing".to_owned() };
         let cursor = Refusal::Invalid { field: "cursor", problem: "is not valid".to_owned() };
         for refusal in [
-            Refusal::TenantSuspended,
+            Refusal::TenantSuspended { tenant: None },
             Refusal::TenantNotFound,
             Refusal::KeyReused,
             Refusal::MailNotFound,

@@ -214,8 +214,8 @@ fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<A
     {
         return Err(Refusal::NotAnActivationCode.into());
     }
-    if facts.tenant.as_ref().is_some_and(|tenant| tenant.status.is_closed()) {
-        return Err(Refusal::TenantSuspended.into());
+    if let Some(tenant) = facts.tenant.as_ref().filter(|tenant| tenant.status.is_closed()) {
+        return Err(Refusal::TenantSuspended { tenant: Some(tenant.id) }.into());
     }
     match (code.kind, entitlement) {
         (CodeKind::Install, _) => {

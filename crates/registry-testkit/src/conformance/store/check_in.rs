@@ -220,7 +220,7 @@ pub async fn suspended_tenant_is_refused_until_resumed(store: Arc<dyn Store>) {
             LicenseStatus::Revoked
         ));
         let refused = world.reissue(tenant).await.unwrap_err();
-        assert!(matches!(refused, Error::Refused(Refusal::TenantSuspended)));
+        assert!(matches!(refused, Error::Refused(Refusal::TenantSuspended { .. })));
         assert!(!world.registry.credential_verify(&credential).await.unwrap().connected_eligible);
     }
     let resumed = world.registry.tenant_edit(tenant, TenantEdit::Resume, actor()).await.unwrap();
