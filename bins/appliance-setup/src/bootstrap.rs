@@ -33,12 +33,12 @@ pub(crate) struct JobArgs {
         value_name = "NAME"
     )]
     issuer: String,
-    /// Print JSON.
+    /// Prints JSON.
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) fn perform(args: &JobArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &JobArgs) -> Result<ExitCode> {
     let environment = Environment::read(|name| std::env::var_os(name))?;
     let seconds = SystemClock.now().try_into().context("this machine's clock is out of range")?;
     let now = chrono::DateTime::from_timestamp(seconds, 0)

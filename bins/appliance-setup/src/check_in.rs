@@ -1,5 +1,5 @@
-//! `appliance-setup check-in` checks in once; `appliance-setup agent` checks in each time the
-//! registry asks for it.
+//! `appliance-setup check-in` checks in once; `appliance-setup agent` checks in whenever a check-in
+//! is due, at the time that the registry set.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! `appliance-setup`: installs an appliance at its first boot, and renews its license about once a
 //! day.
 //!
-//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused (the code, the credential or the
-//! database); 5 the service could not be reached in the allowed attempts; 130 interrupted;
-//! 143 terminated.
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused (by the registry, or by `bootstrap`);
+//! 5 the service could not be reached in the allowed attempts; 130 interrupted; 143 terminated
+//! (`run`).
 
 #![expect(clippy::print_stderr, reason = "a command line talks to the terminal")]
 
@@ -30,9 +30,9 @@ use crate::status::Status;
 
 /// Installs an appliance at its first boot, and renews its license.
 ///
-/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused (the code, the credential or the
-/// database); 5 the service could not be reached in the allowed attempts; 130 interrupted;
-/// 143 terminated.
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused (by the registry, or by `bootstrap`);
+/// 5 the service could not be reached in the allowed attempts; 130 interrupted; 143 terminated
+/// (`run`).
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -80,20 +80,21 @@ enum InstallationCommand {
     Apply(offline::ApplyArgs),
     /// Checks in now, and stores a renewed license.
     CheckIn(check_in::CheckInArgs),
-    /// Runs as a service, and checks in each time the registry asks for it.
+    /// Runs as a service, and checks in whenever a check-in is due, at the time that the registry
+    /// set.
     Agent(check_in::CheckInArgs),
     /// Shows the state of the installation and of the license.
     Status {
-        /// Print JSON.
+        /// Prints JSON.
         #[arg(long)]
         json: bool,
     },
     /// Writes diagnostics for the vendor's support, without secrets.
     SupportBundle(support_bundle::SupportBundleArgs),
-    /// Deletes the state of the installation, the entered code included. The product and its
+    /// Deletes the state of the installation, including the entered code. The product and its
     /// Secrets are not touched.
     Reset {
-        /// Confirm the deletion.
+        /// Confirms the deletion.
         #[arg(long)]
         yes: bool,
     },
@@ -104,7 +105,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Installation(command) => execute(&state_args, *command),
         // The Job runs in the product's cluster, where no installation state exists.
-        Command::Bootstrap(args) => bootstrap::perform(&args),
+        Command::Bootstrap(args) => bootstrap::run(&args),
     };
     match result {
         Ok(code) => code,
@@ -133,7 +134,7 @@ fn execute(state_args: &StateArgs, command: InstallationCommand) -> anyhow::Resu
         }
         InstallationCommand::Run(args) => {
             let _lock = lock()?;
-            runtime.block_on(run::perform(open()?, &args, state))
+            runtime.block_on(run::run(open()?, &args, state))
         }
         InstallationCommand::Request(args) => {
             let _lock = lock()?;
@@ -151,8 +152,13 @@ fn execute(state_args: &StateArgs, command: InstallationCommand) -> anyhow::Resu
         }
         InstallationCommand::Reset { yes: true } => {
             let _lock = lock()?;
+            let namespace = stored_options::stored_namespace(state);
             Install::reset(state)?;
-            Ok(ExitCode::SUCCESS)
+            let Some(namespace) = namespace else { return Ok(ExitCode::SUCCESS) };
+            print_line(&format!(
+                "The state is deleted. The product and its Secrets remain in the namespace \
+                 `{namespace}`: name it with --namespace to install there again."
+            ))
         }
         // The commands below do not change the installation, so they need no lock on it.
         InstallationCommand::CheckIn(args) => runtime.block_on(check_in::once(&args, state)),
@@ -162,7 +168,7 @@ fn execute(state_args: &StateArgs, command: InstallationCommand) -> anyhow::Resu
             print_line(&if json { status.json().to_string() } else { status.text() })
         }
         InstallationCommand::SupportBundle(args) => {
-            runtime.block_on(support_bundle::perform(open(), &args, state))
+            runtime.block_on(support_bundle::run(open(), &args, state))
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use appliance_install::{
-    Client, Files, Image, Job, KEYS, Kubectl, PRODUCT, Product, Trust, load_state, save_state,
+    Client, Files, Image, Install, Job, KEYS, Kubectl, PRODUCT, Product, Trust, load_state,
+    save_state,
 };
 use clap::Args;
 
@@ -55,8 +56,7 @@ pub(crate) struct TrustArgs {
 /// Delivery of the Secrets to the product.
 #[derive(Args)]
 pub(crate) struct OutputArgs {
-    /// Write the Secrets to files in this existing folder, instead of applying them to the
-    /// cluster.
+    /// Existing folder to write the Secrets to, as files, instead of applying them to the cluster.
     #[arg(long, env = "APPLIANCE_OUTPUT", value_name = "DIR")]
     output: Option<PathBuf>,
     /// Kubernetes namespace of the Secrets; default: `default`, or the namespace that the
@@ -106,7 +106,7 @@ impl TrustArgs {
     /// Returns the keys and the issuer that licenses are verified with.
     pub(crate) fn trust(&self, state: &Path) -> Trust {
         let (issuer, free_edition) = (self.issuer.clone(), self.free_edition.clone());
-        Trust { given: self.keys.clone(), pinned: state.join(KEYS), issuer, free_edition }
+        Trust { configured: self.keys.clone(), pinned: state.join(KEYS), issuer, free_edition }
     }
 
     /// Returns a client of the service at `url`.
@@ -154,7 +154,8 @@ pub(crate) fn product(
         job: bootstrap_args.and_then(|args| args.job.as_ref()).map(absolute).transpose()?,
         bootstrap_image: bootstrap_args.and_then(|args| args.bootstrap_image.clone()),
     };
-    let options = merge(stored, command_line).map_err(|problem| anyhow!(problem))?;
+    let options = merge(stored, command_line, Install::is_started(state))
+        .map_err(|problem| anyhow!(problem))?;
     // Both checks come before a code is redeemed.
     if let Some(folder) = &options.output {
         ensure!(

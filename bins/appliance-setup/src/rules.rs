@@ -1,9 +1,10 @@
-//! Rules for what an operator enters: the administrator's password and email address, and texts.
+//! Validation of the installer's entries: the administrator's password and email address, and other
+//! texts.
 
 /// Minimum length of a password, in characters.
-const SHORTEST_PASSWORD: usize = 12;
+const MIN_PASSWORD_LENGTH: usize = 12;
 /// Maximum length of a password, in characters: hashing more only costs time.
-const LONGEST_PASSWORD: usize = 1_000;
+const MAX_PASSWORD_LENGTH: usize = 1_000;
 
 /// Returns what is wrong with a password, if anything. `related` are texts that make it easy to
 /// guess, such as the company's name.
@@ -12,11 +13,11 @@ pub(crate) fn password_problem(password: &str, related: &[&str]) -> Option<Strin
         return Some("The password contains invisible characters.".to_owned());
     }
     let length = password.chars().count();
-    if length < SHORTEST_PASSWORD {
-        return Some(format!("The password must have at least {SHORTEST_PASSWORD} characters."));
+    if length < MIN_PASSWORD_LENGTH {
+        return Some(format!("The password must have at least {MIN_PASSWORD_LENGTH} characters."));
     }
-    if length > LONGEST_PASSWORD {
-        return Some(format!("The password must have at most {LONGEST_PASSWORD} characters."));
+    if length > MAX_PASSWORD_LENGTH {
+        return Some(format!("The password must have at most {MAX_PASSWORD_LENGTH} characters."));
     }
     // Estimating a long text takes long and changes nothing.
     let start: String = password.chars().take(100).collect();
@@ -39,12 +40,12 @@ pub(crate) fn is_compact_jws(text: &str) -> bool {
 }
 
 /// Maximum length of a field's text, in characters.
-const LONGEST_TEXT: usize = 200;
+const MAX_TEXT_LENGTH: usize = 200;
 
 /// Returns what is wrong with a field's text, if anything.
 pub(crate) fn text_problem(text: &str) -> Option<String> {
-    if text.chars().count() > LONGEST_TEXT {
-        return Some(format!("Use at most {LONGEST_TEXT} characters."));
+    if text.chars().count() > MAX_TEXT_LENGTH {
+        return Some(format!("Use at most {MAX_TEXT_LENGTH} characters."));
     }
     // The product reads the text from its environment, which cannot contain every character.
     text.chars()

@@ -22,7 +22,7 @@ pub(crate) struct RunArgs {
     /// File with the install code; `-` for standard input. Not needed to resume an installation.
     #[arg(long, value_name = "FILE")]
     code: Option<PathBuf>,
-    /// Install this edition without a code. The appliance then belongs to no registration.
+    /// Edition to install without a code. The appliance is then not registered with the vendor.
     #[arg(long, value_name = "EDITION", value_enum, conflicts_with = "code")]
     without_code: Option<Edition>,
     /// File with a license, for an installation without a code.
@@ -71,7 +71,7 @@ pub(crate) struct ConfigFile {
     password_file: PathBuf,
 }
 
-pub(crate) async fn perform(
+pub(crate) async fn run(
     mut install: Install,
     args: &RunArgs,
     state: &Path,
@@ -195,7 +195,7 @@ async fn redeem(
             // The response is stored; the next step verifies it.
             Next::Continue if matches!(install.step(), Step::Verify { .. }) => {}
             Next::Continue | Next::Finished => return Ok(None),
-            Next::WaitForOperator => {
+            Next::WaitForInstaller => {
                 eprintln!("appliance-setup: {}", Status::new(install.step(), None).text());
                 return Ok(Some(ExitCode::from(3)));
             }
@@ -221,7 +221,7 @@ pub(crate) async fn finish(
         match install.deliver(product).await? {
             Next::Finished => break,
             Next::Continue | Next::Retry { .. } => {}
-            Next::WaitForOperator => bail!("no data has been entered yet"),
+            Next::WaitForInstaller => bail!("no data has been entered yet"),
         }
     }
     print_line(&Status::new(install.step(), None).text())

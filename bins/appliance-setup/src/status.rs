@@ -19,8 +19,8 @@ pub(crate) fn clock_skew_message(ahead: i64) -> String {
     let difference = humantime::format_duration(Duration::from_secs(ahead.unsigned_abs()));
     let direction = if ahead > 0 { "behind" } else { "ahead of" };
     format!(
-        "This machine's clock is {difference} {direction} the service's clock. Correct it: with a \
-         wrong clock, licenses are verified wrongly."
+        "This machine's clock is {difference} {direction} the service's clock. Set it: with a \
+         wrong clock, valid licenses may be rejected."
     )
 }
 

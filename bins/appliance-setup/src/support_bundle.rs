@@ -23,7 +23,7 @@ pub(crate) struct SupportBundleArgs {
     service: ServiceArgs,
 }
 
-pub(crate) async fn perform(
+pub(crate) async fn run(
     install: Result<Install>,
     args: &SupportBundleArgs,
     state: &Path,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use appliance_install::{Trust, answer, request};
-use common::{command, ctl, done, refused};
+use common::{command, ctl, run_failing, run_ok};
 
 /// Runs a command with the code on its standard input.
 fn run_with_code(data: &Path, code: &str, args: &[&str]) -> Output {
@@ -39,7 +39,7 @@ fn request_is_answered_with_typed_code() {
     let [data, appliance, request_file, out, keys] =
         ["data", "appliance", "request", "answer", "keys.json"]
             .map(|name| folder.path().join(name));
-    let issued = done(
+    let issued = run_ok(
         &data,
         &[
             "tenant",
@@ -64,7 +64,7 @@ fn request_is_answered_with_typed_code() {
     assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stderr));
     assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
     let trust = Trust {
-        given: Some(keys),
+        configured: Some(keys),
         pinned: appliance.join("keys.json"),
         issuer: "appliance-registry".to_owned(),
         free_edition: "essentials".to_owned(),
@@ -81,7 +81,7 @@ fn bad_code_and_request_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let [data, appliance, request_file, other_file] =
         ["data", "appliance", "request", "other"].map(|name| folder.path().join(name));
-    done(&data, &["tenant", "register", "--company", "Acme", "--email", "a@example.com"]);
+    run_ok(&data, &["tenant", "register", "--company", "Acme", "--email", "a@example.com"]);
     std::fs::write(&request_file, request(&appliance, "appliance-1", [7; 48], 1).unwrap()).unwrap();
     std::fs::write(&other_file, "hello").unwrap();
     for (code, file, status, expected) in [
@@ -95,6 +95,6 @@ fn bad_code_and_request_are_reported() {
         let shows_code = !code.is_empty() && printed.contains(code);
         assert!(printed.contains(expected) && !shows_code, "{printed}");
     }
-    let (status, error) = refused(&data, &["offline", "answer", "/nowhere"]);
+    let (status, error) = run_failing(&data, &["offline", "answer", "/nowhere"]);
     assert!(status == 1 && error.contains("cannot be read"), "{error}");
 }

@@ -60,6 +60,9 @@ pub enum BootstrapError {
     /// The database cannot be reached.
     #[error("the product's database cannot be opened: {0}")]
     Connection(#[from] diesel::ConnectionError),
+    /// The tables cannot be created.
+    #[error("the tables of the product's database cannot be created: {0}")]
+    Tables(SqlError),
     /// The database rejects a statement.
     #[error("the product's database reports an error: {0}")]
     Sql(#[from] SqlError),
@@ -186,8 +189,8 @@ pub fn bootstrap(
     };
     let mut result = attempt();
     for _ in 1..MAX_ATTEMPTS {
-        // Another run created the tables or rows first. The next attempt finds them.
-        if !result.as_ref().is_err_and(is_race) {
+        // If another run created the tables or rows first, the next attempt finds them.
+        if !result.as_ref().is_err_and(may_be_race) {
             break;
         }
         result = attempt();
@@ -195,14 +198,22 @@ pub fn bootstrap(
     result
 }
 
-fn is_race(error: &BootstrapError) -> bool {
+/// Returns true if the error may come from another run at the same time.
+///
+/// Diesel does not report the SQLSTATE, only a kind that it derives from it. There is a kind for
+/// 23505 (`unique_violation`), but none for 42P07 (`duplicate_table`) and 42710
+/// (`duplicate_object`), which also occur if two runs create the same table. So each error of an
+/// unknown kind counts if it occurs while the tables are created: another attempt is harmless.
+fn may_be_race(error: &BootstrapError) -> bool {
     match error {
-        BootstrapError::Sql(SqlError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => true,
-        // Two runs created the same table.
-        BootstrapError::Sql(SqlError::DatabaseError(_, details)) => {
-            details.message().contains("already exists")
+        BootstrapError::Tables(SqlError::DatabaseError(kind, _)) => {
+            matches!(kind, DatabaseErrorKind::UniqueViolation | DatabaseErrorKind::Unknown)
         }
-        BootstrapError::Sql(_)
+        BootstrapError::Sql(SqlError::DatabaseError(kind, _)) => {
+            matches!(kind, DatabaseErrorKind::UniqueViolation)
+        }
+        BootstrapError::Tables(_)
+        | BootstrapError::Sql(_)
         | BootstrapError::Refused(_)
         | BootstrapError::Url
         | BootstrapError::Connection(_)
@@ -239,7 +250,9 @@ macro_rules! statements {
                 generated: &GeneratedValues,
                 password_hash: &str,
             ) -> Result<BootstrapOutcome, BootstrapError> {
-                connection.batch_execute(include_str!("schema.sql"))?;
+                connection
+                    .batch_execute(include_str!("schema.sql"))
+                    .map_err(BootstrapError::Tables)?;
                 let tenant_id = tenants::table
                     .select(tenants::tenant_id)
                     .first::<String>(connection)
@@ -303,3 +316,25 @@ macro_rules! statements {
 
 statements!(postgres, Postgres);
 statements!(sqlite, SqliteConnection);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_of_error_decides_on_retry() {
+        // The language of a server's messages is configurable.
+        let error = |kind| SqlError::DatabaseError(kind, Box::new("existiert bereits".to_owned()));
+        for (error, expected) in [
+            (BootstrapError::Tables(error(DatabaseErrorKind::UniqueViolation)), true),
+            (BootstrapError::Tables(error(DatabaseErrorKind::Unknown)), true),
+            (BootstrapError::Tables(error(DatabaseErrorKind::UnableToSendCommand)), false),
+            (BootstrapError::Sql(error(DatabaseErrorKind::UniqueViolation)), true),
+            (BootstrapError::Sql(error(DatabaseErrorKind::Unknown)), false),
+            (BootstrapError::Sql(SqlError::NotFound), false),
+            (BootstrapError::Url, false),
+        ] {
+            assert_eq!(may_be_race(&error), expected, "{error:?}");
+        }
+    }
+}

@@ -44,7 +44,7 @@ pub enum TierReason {
         /// Expiry time, in UTC.
         until: NaiveDateTime,
     },
-    /// The operator chose the free edition.
+    /// The installer chose the free edition.
     #[error("the free edition was chosen")]
     FreeEdition,
     /// The trial has not ended.

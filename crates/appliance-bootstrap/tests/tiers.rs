@@ -61,7 +61,7 @@ fn license_precedes_edition_and_trial() {
     for (case, row, at, tier, reason) in [
         ("a license", row(ee, Some(&valid), None), now, "gold", "the license is valid"),
         (
-            "a license with the community edition",
+            "a license with the free edition",
             row(ce, Some(&valid), None),
             now,
             "gold",
@@ -96,8 +96,14 @@ fn license_precedes_edition_and_trial() {
             "belongs to tenant 019b0a51",
         ),
         ("an altered license", row(ee, Some(&altered), None), now, "essentials", "was altered"),
-        ("the community edition", row(ce, None, None), now, "essentials", "community"),
-        ("community during the trial", row(ce, None, trial(1)), now, "essentials", "community"),
+        ("the free edition", row(ce, None, None), now, "essentials", "free edition was chosen"),
+        (
+            "the free edition during the trial",
+            row(ce, None, trial(1)),
+            now,
+            "essentials",
+            "free edition",
+        ),
         ("a trial", row(ee, None, trial(0)), now, "pro", "the trial ends at"),
         ("last day of the trial", row(ee, None, trial(14)), now, "pro", "the trial ends at"),
         ("after the trial", row(ee, None, trial(15)), now, "essentials", "there is no license"),

@@ -81,7 +81,7 @@ impl Client {
         }
         // Fails if the process has a default provider already, which is fine.
         drop(rustls::crypto::ring::default_provider().install_default());
-        // A redirect is an error for the operator: the code must not go to another server. Each
+        // A redirect is an error for the installer: the code must not go to another server. Each
         // request opens a new connection: requests are rare, and the server may close an idle
         // connection at the moment of reuse.
         let mut http = reqwest::Client::builder()
@@ -176,8 +176,8 @@ impl Client {
         value.parse().ok().or_else(|| unix_seconds(value).map(until))
     }
 
-    /// Verifies a license with the given or pinned keys, or else with newer keys of the service. An
-    /// invalid license is an error now, before the product receives it.
+    /// Verifies a license with the configured or pinned keys, or else with newer keys of the
+    /// service. An invalid license is an error now, before the product receives it.
     async fn verify_license(
         &self,
         tenant_id: Uuid,
@@ -191,7 +191,7 @@ impl Client {
         match known.map(check) {
             Some(Ok(Some(license))) => return Ok(license),
             Some(Err(service_error)) => return Err(service_error),
-            Some(Ok(None)) if self.trust.given.is_some() => return Err(unknown_key()),
+            Some(Ok(None)) if self.trust.configured.is_some() => return Err(unknown_key()),
             Some(Ok(None)) | None => {}
         }
         let (keys, text) = self.fetch_keys().await?;
@@ -233,7 +233,7 @@ impl Client {
     /// newer key fetches them again.
     async fn refresh_keys(&self, license_state: &LicenseState, license: &str) {
         let now = self.clock.now();
-        if let (None, Ok((keys, text))) = (&self.trust.given, self.fetch_keys().await)
+        if let (None, Ok((keys, text))) = (&self.trust.configured, self.fetch_keys().await)
             && check_license(keys, &self.trust.issuer, license_state.tenant_id, license, now)
                 != LicenseCheck::UnknownKey
         {
@@ -310,7 +310,7 @@ impl RedeemClient for Client {
             return Err(ServiceError::Untrusted { reason });
         }
         let license = self.verify_license(unverified.tenant_id, paid.license.expose()).await?;
-        self.trust.pin_given().map_err(|problem| ServiceError::Keys { problem })?;
+        self.trust.pin_configured().map_err(|problem| ServiceError::Keys { problem })?;
         Ok(unverified.to_identity(Some(license)))
     }
 }

@@ -6,7 +6,7 @@
 //! before the first request, and the response is stored before it is used. Once a code was entered,
 //! no failure lets the appliance create a tenant without the registry.
 //!
-//! [`RedeemClient`] separates errors that the operator can correct (a refused code) from errors
+//! [`RedeemClient`] separates errors that the installer can correct (a refused code) from errors
 //! that a retry may resolve ([`ServiceError`]).
 //!
 //! After the installation, a licensed appliance checks in ([`CheckIns`]) at the time that the

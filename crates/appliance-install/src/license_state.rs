@@ -134,7 +134,7 @@ impl LicenseState {
 }
 
 impl LicenseStatus {
-    /// Returns the text for the operator of the appliance.
+    /// Returns the text for the installer.
     #[must_use]
     pub fn message(&self, service: &str) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! Classifies network errors. Each kind has its own advice for the operator.
+//! Classifies network errors. Each kind has its own advice for the installer.
 
 use std::error::Error as StdError;
 use std::io::ErrorKind;

@@ -55,6 +55,9 @@ pub enum AnswerError {
     /// No key is available for verifying the answer.
     #[error("{0}: pass the registry's keys (`registryctl keys export`) with --keys")]
     NoKeys(String),
+    /// The keys cannot be stored for later commands.
+    #[error("the keys for verifying licenses cannot be stored: {0}")]
+    KeysNotStored(String),
     /// The registry did not sign the answer.
     #[error("the answer is not from the registry: {0}")]
     Untrusted(Invalid),
@@ -189,7 +192,7 @@ pub fn answer(
             )));
         }
     };
-    trust.pin_given().map_err(AnswerError::NoKeys)?;
+    trust.pin_configured().map_err(AnswerError::KeysNotStored)?;
     Ok(VerifiedAnswer {
         identity: unverified.to_identity(license),
         appliance_id: pending.appliance_id,

@@ -24,7 +24,7 @@ const LICENSE_KEYS: &str = "appliance-license-keys.json";
 /// Interval between checks if a Job has failed.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Timeout for applying the Secret with a renewed license. No operator watches this step.
+/// Timeout for applying the Secret with a renewed license. Nobody watches this step.
 const RENEWAL_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Receives the identity, for example in a cluster.

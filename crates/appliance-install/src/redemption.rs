@@ -37,7 +37,7 @@ pub trait RedeemClient: Send + Sync {
 pub enum RedeemOutcome {
     /// The code was redeemed. The identity is not verified yet.
     Redeemed(Box<UnverifiedIdentity>),
-    /// The registry refused the code. The operator corrects it.
+    /// The registry refused the code. The installer corrects it.
     Refused(Refusal),
     /// The attempt failed. A retry may succeed.
     ServiceError(ServiceError),
@@ -76,11 +76,11 @@ pub struct Licensed {
 pub struct Refusal {
     /// Error code for programs.
     pub code: String,
-    /// The registry's text for the operator.
+    /// The registry's text for the installer.
     pub text: String,
 }
 
-/// Error codes that the operator can resolve, with another code or through the vendor.
+/// Error codes that the installer can resolve, with another code or through the vendor.
 const REFUSALS: [&str; 9] = [
     "invalid_claim_code",
     "expired_claim_code",
@@ -238,7 +238,6 @@ mod tests {
         assert!(matches!(read(200, &nil), RedeemOutcome::ServiceError(_)));
     }
 
-    /// R-messages-1, R-messages-2.
     #[test]
     fn only_registry_errors_are_refusals() {
         let bytes = |body: Value| body.to_string().into_bytes();

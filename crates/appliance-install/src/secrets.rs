@@ -24,7 +24,7 @@ pub struct Manifests {
     pub license_seed: String,
 }
 
-/// Renders the Secrets. Without an identity, the operator chose to install without a code, and the
+/// Renders the Secrets. Without an identity, the installer chose to install without a code, and the
 /// bootstrap creates a tenant.
 #[must_use]
 pub fn manifests(

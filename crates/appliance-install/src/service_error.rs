@@ -1,4 +1,4 @@
-//! Errors of the network or the service. The operator's entries are not the cause, and a retry may
+//! Errors of the network or the service. The installer's entries are not the cause, and a retry may
 //! succeed.
 
 use std::time::Duration;
@@ -55,8 +55,8 @@ pub enum ServiceError {
     },
     /// The server redirects. A login page of the network often does.
     #[error(
-        "it redirects to {to}. Check the address of the service, and if this network requires a \
-         login."
+        "it redirects to {to}. Check the address of the service, and whether this network requires \
+         a login."
     )]
     Redirected {
         /// Target of the redirect, without query and fragment.
@@ -120,10 +120,35 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
-    /// Returns the text for the operator of the appliance.
+    /// Returns the text for the installer.
     #[must_use]
     pub fn message(&self, service: &str) -> String {
-        format!("Could not reach the license service at {service}: {self}")
+        if self.is_unreachable() {
+            format!("Could not reach the license service at {service}: {self}")
+        } else {
+            format!("The license service at {service} could not be used: {self}")
+        }
+    }
+
+    /// Returns true if no complete response of the license service arrived.
+    fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Dns
+            | Self::Refused
+            | Self::TimedOut
+            | Self::Disconnected
+            | Self::Truncated
+            | Self::NotHttp
+            | Self::Tls { .. }
+            | Self::Redirected { .. }
+            | Self::NotTheService { .. } => true,
+            Self::ServerError { .. }
+            | Self::Untrusted { .. }
+            | Self::Keys { .. }
+            | Self::Clock { .. }
+            | Self::RateLimited { .. }
+            | Self::Busy { .. } => false,
+        }
     }
 
     /// Returns the pause that the service requests, in seconds.

@@ -1,4 +1,4 @@
-//! The operator's entries on the first-boot page.
+//! The installer's entries on the first-boot page.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,11 +39,11 @@ pub enum ProvisioningMethod {
     },
     /// The registry, through an answer file: the appliance has no network.
     Offline,
-    /// The appliance itself. The operator chose this explicitly.
+    /// The appliance itself. The installer chose this explicitly.
     WithoutCode {
         /// The edition.
         edition: EditionChoice,
-        /// A license that the operator entered.
+        /// A license that the installer entered.
         #[serde(serialize_with = "serialize_optional_secret")]
         license: Option<SecretText>,
     },

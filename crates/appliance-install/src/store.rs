@@ -72,7 +72,7 @@ fn private_file(folder: &Path, prefix: &str, content: &[u8]) -> std::io::Result<
     Ok(file)
 }
 
-/// Drops the random file name, which says nothing to the operator.
+/// Drops the random file name, which says nothing to the installer.
 fn without_temporary_name(error: std::io::Error) -> std::io::Error {
     if error.raw_os_error().is_some() { error } else { error.kind().into() }
 }

@@ -1,4 +1,4 @@
-//! The keys for verifying licenses: the keys that the image or the operator provides, or else the
+//! The keys for verifying licenses: the keys that the image or the installer provides, or else the
 //! keys that the service published first. The latter are pinned.
 
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ pub const KEYS: &str = "keys.json";
 /// Keys and issuer of trusted licenses.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// Key set from the image or the operator (`registryctl keys export`). With it, no keys are
+    /// Key set from the image or the installer (`registryctl keys export`). With it, no keys are
     /// fetched.
-    pub given: Option<PathBuf>,
+    pub configured: Option<PathBuf>,
     /// Path of the pinned keys.
     pub pinned: PathBuf,
     /// Expected `iss` of licenses.
@@ -79,37 +79,35 @@ impl Trust {
     /// Returns the path of the keys in use.
     #[must_use]
     pub fn file(&self) -> &Path {
-        self.given.as_ref().unwrap_or(&self.pinned)
+        self.configured.as_ref().unwrap_or(&self.pinned)
     }
 
-    /// Checks that the given keys can be used. Call it before a code is redeemed.
+    /// Checks that the configured keys can be used. Call it before a code is redeemed.
     pub fn check(&self) -> Result<(), String> {
         self.keys().map(drop)
     }
 
-    /// Reads the keys in use; `None` if none were given or pinned yet.
+    /// Reads the keys in use; `None` if none are configured or pinned yet.
     pub(crate) fn keys(&self) -> Result<Option<TrustedKeys>, String> {
-        let path = self.file();
+        let (path, is_pinned) = (self.file(), self.configured.is_none());
         let shown = path.display();
         match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.given.is_none() => {
-                Ok(None)
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && is_pinned => Ok(None),
             Err(error) => Err(format!("{shown} cannot be read: {error}")),
             Ok(text) => match TrustedKeys::from_jwks(&text) {
                 Ok(keys) => Ok(Some(keys)),
                 // A damaged file of pinned keys counts as missing.
-                Err(_) if self.given.is_none() => Ok(None),
+                Err(_) if is_pinned => Ok(None),
                 Err(error) => Err(format!("{shown}: {error}")),
             },
         }
     }
 
-    /// Pins the given keys for later commands, which may run without them.
-    pub(crate) fn pin_given(&self) -> Result<(), String> {
-        let Some(given) = &self.given else { return Ok(()) };
-        let text = std::fs::read_to_string(given)
-            .map_err(|error| format!("{} cannot be read: {error}", given.display()))?;
+    /// Pins the configured keys for later commands, which may run without them.
+    pub(crate) fn pin_configured(&self) -> Result<(), String> {
+        let Some(configured) = &self.configured else { return Ok(()) };
+        let text = std::fs::read_to_string(configured)
+            .map_err(|error| format!("{} cannot be read: {error}", configured.display()))?;
         self.pin(&text)
     }
 

@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-/// Why a key set cannot be used.
+/// Reason why a key set cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
     /// The text is not a JSON Web Key Set (RFC 7517 §5).
-    #[error("this is not a JSON Web Key Set")]
+    #[error("the text is not a JSON Web Key Set")]
     NoKeySet,
     /// A key of a supported type is damaged.
     #[error("the key `{0}` is damaged")]
@@ -16,8 +16,8 @@ pub enum KeysError {
     /// Two keys have the same `kid`, so the signer would be ambiguous.
     #[error("two keys have the kid `{0}`")]
     DuplicateKid(String),
-    /// No key in the set can sign licenses.
-    #[error("the key set holds no Ed25519 or P-256 key with a kid")]
+    /// The set has no key that can verify licenses.
+    #[error("the key set contains no Ed25519 or P-256 key with a kid")]
     Empty,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum Key {
     P256(p256::ecdsa::VerifyingKey),
 }
 
-/// The trusted keys.
+/// Keys that licenses are verified with.
 #[derive(Clone, Debug)]
 pub struct TrustedKeys(Vec<(String, Key)>);
 
@@ -111,7 +111,7 @@ mod tests {
     const ED: &str = r#"{"kty": "OKP", "crv": "Ed25519", "kid": "a",
         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
-    fn read(keys: &str) -> Result<Vec<String>, KeysError> {
+    fn kids_of(keys: &str) -> Result<Vec<String>, KeysError> {
         let keys = TrustedKeys::from_jwks(&format!(r#"{{"keys": [{keys}]}}"#))?;
         Ok(keys.kids().map(str::to_owned).collect())
     }
@@ -120,8 +120,8 @@ mod tests {
     fn unsupported_keys_are_skipped() {
         let others = r#"{"kty": "RSA", "kid": "r", "n": "x", "e": "y"},
             {"kty": "OKP", "crv": "X25519", "kid": "x"}"#;
-        assert_eq!(read(&format!("{ED}, {others}")), Ok(vec!["a".to_owned()]));
-        assert_eq!(read(others), Err(KeysError::Empty));
+        assert_eq!(kids_of(&format!("{ED}, {others}")), Ok(vec!["a".to_owned()]));
+        assert_eq!(kids_of(others), Err(KeysError::Empty));
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn damaged_or_ambiguous_keys_are_rejected() {
-        assert_eq!(read(&format!("{ED}, {ED}")), Err(KeysError::DuplicateKid("a".into())));
+        assert_eq!(kids_of(&format!("{ED}, {ED}")), Err(KeysError::DuplicateKid("a".into())));
         for damaged in [
             r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d"}"#,
             r#"{"kty": "OKP", "crv": "Ed25519", "kid": "d", "x": "AAAA"}"#,
@@ -144,7 +144,7 @@ mod tests {
                 "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
                 "y": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
         ] {
-            assert_eq!(read(damaged), Err(KeysError::Damaged("d".into())), "{damaged}");
+            assert_eq!(kids_of(damaged), Err(KeysError::Damaged("d".into())), "{damaged}");
         }
         assert_eq!(TrustedKeys::from_jwks("nonsense").err(), Some(KeysError::NoKeySet));
         assert_eq!(TrustedKeys::from_jwks("{}").err(), Some(KeysError::NoKeySet));

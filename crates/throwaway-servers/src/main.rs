@@ -28,7 +28,8 @@ struct Cli {
 
 fn main() -> Result<()> {
     let Cli { mailbox, ca, user, password } = Cli::parse();
-    std::fs::create_dir_all(&mailbox).context("the folder for the mails cannot be created")?;
+    std::fs::create_dir_all(&mailbox)
+        .with_context(|| format!("{} cannot be created", mailbox.display()))?;
     let smtp = SmtpServer::start(SmtpOptions {
         user: Some((user.clone(), password.clone())),
         ..SmtpOptions::default()
@@ -38,7 +39,8 @@ fn main() -> Result<()> {
         secret_access_key: password,
         ..S3Options::default()
     })?;
-    std::fs::write(&ca, &smtp.ca_pem).context("the certificate cannot be written")?;
+    std::fs::write(&ca, &smtp.ca_pem)
+        .with_context(|| format!("{} cannot be written", ca.display()))?;
     let mut output = std::io::stdout().lock();
     let bucket = S3Options::default().bucket;
     writeln!(
@@ -66,8 +68,8 @@ fn main() -> Result<()> {
 
 /// Writes a mail atomically, because the demo may be reading the folder.
 fn write_mail(mailbox: &Path, number: usize, mail: &Received) -> Result<()> {
-    let partial = mailbox.join(".partial");
-    std::fs::write(&partial, &mail.raw)?;
-    std::fs::rename(&partial, mailbox.join(format!("{number:06}.eml")))
-        .context("a mail cannot be written")
+    let (partial, path) = (mailbox.join(".partial"), mailbox.join(format!("{number:06}.eml")));
+    std::fs::write(&partial, &mail.raw)
+        .and_then(|()| std::fs::rename(&partial, &path))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -1,5 +1,5 @@
 //! Task that takes the installation from step to step while the page is served. It receives the
-//! operator's commands, and publishes a view of the installation that the page renders.
+//! installer's commands, and publishes a view of the installation that the page renders.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::form::Values;
 use crate::random;
 
-/// Command of the operator. A channel in it receives the result.
+/// Command of the installer. A channel in it receives the result.
 pub(crate) enum Command {
     /// Installs with the submitted form.
     Submit(Box<SetupForm>, oneshot::Sender<Result<(), String>>),
@@ -97,9 +97,9 @@ impl Driver {
         let mut backoff = Backoff::default();
         loop {
             self.publish_view(&backoff);
-            let waits_for_operator =
+            let waits_for_installer =
                 matches!(self.install.step(), Step::Collect { .. } | Step::Done { .. });
-            let command = if waits_for_operator {
+            let command = if waits_for_installer {
                 self.commands.recv().await
             } else if backoff.pause.is_zero() {
                 match self.advance().await {
@@ -239,7 +239,7 @@ async fn take_step(
     let jitter = random::<1>().map_err(|error| local(&error))?[0];
     match install.advance(client, product, jitter).await.map_err(|error| local(&error))? {
         Next::Retry { service_error, after } => Err(StepError::Registry(service_error, after)),
-        Next::Continue | Next::Finished | Next::WaitForOperator => Ok(()),
+        Next::Continue | Next::Finished | Next::WaitForInstaller => Ok(()),
     }
 }
 

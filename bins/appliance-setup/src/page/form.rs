@@ -10,7 +10,8 @@ use crate::rules::{is_compact_jws, is_email, password_problem, text_problem};
 #[serde(default)]
 pub(crate) struct Form {
     pub(crate) csrf: String,
-    way: String,
+    #[serde(rename = "way")]
+    method: String,
     code: SecretText,
     edition: String,
     license: SecretText,
@@ -19,13 +20,14 @@ pub(crate) struct Form {
     last_name: String,
     email: String,
     password: SecretText,
-    repeated: SecretText,
+    #[serde(rename = "repeated")]
+    password_confirmation: SecretText,
 }
 
 /// Values that the form is filled with again. The password is never among them.
 #[derive(Clone, Default, Serialize)]
 pub(crate) struct Values {
-    way: String,
+    method: String,
     code: String,
     edition: String,
     license: String,
@@ -43,7 +45,7 @@ pub(crate) struct Problem {
 }
 
 /// Maximum length of a code, in characters; every real code is shorter.
-const LONGEST_CODE: usize = 200;
+const MAX_CODE_LENGTH: usize = 200;
 
 impl Values {
     pub(crate) fn new(setup_form: &SetupForm) -> Self {
@@ -54,7 +56,7 @@ impl Values {
             ProvisioningMethod::WithoutCode { edition, .. } => (String::new(), edition.as_str()),
         };
         Self {
-            way: if edition.is_empty() { "code" } else { "without" }.to_owned(),
+            method: if edition.is_empty() { "code" } else { "without" }.to_owned(),
             code,
             edition: edition.to_owned(),
             license: String::new(),
@@ -69,7 +71,7 @@ impl Values {
 impl Form {
     pub(crate) fn values(&self) -> Values {
         Values {
-            way: self.way.clone(),
+            method: self.method.clone(),
             code: self.code.expose().to_owned(),
             edition: self.edition.clone(),
             license: self.license.expose().to_owned(),
@@ -92,7 +94,7 @@ impl Form {
         let mut problems = Vec::new();
         let mut report =
             |field, text: &str| problems.push(Problem { field, text: text.to_owned() });
-        let method = if self.way == "without" {
+        let method = if self.method == "without" {
             self.without_code(&mut report)
         } else {
             self.with_code(&mut report)
@@ -114,7 +116,7 @@ impl Form {
         let code = self.code.expose().trim();
         if !code.chars().any(char::is_alphanumeric) {
             report("code", "Enter the install code from your registration email.");
-        } else if code.chars().count() > LONGEST_CODE {
+        } else if code.chars().count() > MAX_CODE_LENGTH {
             report("code", "This is too long for an install code.");
         }
         ProvisioningMethod::Code { code: SecretText::new(code.to_owned()) }
@@ -146,13 +148,13 @@ impl Form {
         report: &mut impl FnMut(&'static str, &str),
     ) -> SecretText {
         if let (Some(earlier), "", "") =
-            (earlier_password, self.password.expose(), self.repeated.expose())
+            (earlier_password, self.password.expose(), self.password_confirmation.expose())
         {
             return earlier.clone();
         }
         if let Some(problem) = password_problem(self.password.expose(), related) {
             report("password", &problem);
-        } else if self.password != self.repeated {
+        } else if self.password != self.password_confirmation {
             report("repeated", "The two passwords differ.");
         }
         self.password.clone()
@@ -182,14 +184,14 @@ mod tests {
     fn form(change: impl FnOnce(&mut Form)) -> Form {
         let secret = |text: &str| SecretText::new(text.to_owned());
         let mut form = Form {
-            way: "code".into(),
+            method: "code".into(),
             code: secret(" k7qp m2rx 9tdv "),
             company: " Acme & Söhne ".into(),
             first_name: "Ada".into(),
             last_name: "Lovelace".into(),
             email: "ada@example.com".into(),
             password: secret("correct horse battery staple"),
-            repeated: secret("correct horse battery staple"),
+            password_confirmation: secret("correct horse battery staple"),
             ..Form::default()
         };
         change(&mut form);
@@ -207,8 +209,8 @@ mod tests {
             setup_form.method,
             ProvisioningMethod::Code { code: SecretText::new("k7qp m2rx 9tdv".into()) }
         );
-        let without =
-            form(|it| (it.way, it.edition) = ("without".into(), "ce".into())).check(None).unwrap();
+        let without = form(|it| (it.method, it.edition) = ("without".into(), "ce".into()));
+        let without = without.check(None).unwrap();
         assert_eq!(
             without.method,
             ProvisioningMethod::WithoutCode { edition: EditionChoice::Ce, license: None }
@@ -220,7 +222,7 @@ mod tests {
         for (change, field) in [
             ((|it: &mut Form| it.code = SecretText::new(" - ".into())) as fn(&mut Form), "code"),
             (|it| it.code = SecretText::new("K".repeat(300)), "code"),
-            (|it| (it.way, it.edition) = ("without".into(), "gold".into()), "edition"),
+            (|it| (it.method, it.edition) = ("without".into(), "gold".into()), "edition"),
             (|it| it.company = "  ".into(), "company"),
             (|it| it.company = "A".repeat(201), "company"),
             (|it| it.company = "Acme\u{0}".into(), "company"),
@@ -230,7 +232,7 @@ mod tests {
             (|it| it.email = "ada@".into(), "email"),
             (|it| it.email = "ada lovelace@example.com".into(), "email"),
             (|it| it.password = SecretText::new("short".into()), "password"),
-            (|it| it.repeated = SecretText::default(), "repeated"),
+            (|it| it.password_confirmation = SecretText::default(), "repeated"),
         ] {
             let problems = form(change).check(None).unwrap_err();
             assert_eq!(
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn empty_password_keeps_the_earlier_one() {
         let earlier = SecretText::new("another horse altogether".to_owned());
-        let submitted = form(|it| (it.password, it.repeated) = Default::default());
+        let submitted = form(|it| (it.password, it.password_confirmation) = Default::default());
         let setup_form = submitted.check(Some(&earlier)).unwrap();
         assert_eq!(setup_form.admin.password, earlier);
         let changed = form(|_| {}).check(Some(&earlier)).unwrap();

@@ -1,5 +1,5 @@
-//! Accepts connections, over TLS if a certificate is configured. Timeouts and a limit keep slow or
-//! many clients from blocking others.
+//! Accepts connections, over TLS if a certificate is configured. Timeouts and a connection limit
+//! keep slow clients, or many of them, from blocking others.
 
 use std::sync::Arc;
 use std::time::Duration;

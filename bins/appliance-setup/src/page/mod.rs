@@ -79,7 +79,7 @@ pub(crate) async fn serve(install: Install, args: &ServeArgs, state: &Path) -> R
     let (commands, received) = mpsc::channel(4);
     let page = Page {
         sessions: Arc::new(Sessions::new(move |token| {
-            // If standard output is closed, the operator finds the token on standard error.
+            // If standard output is closed, the installer finds the token on standard error.
             if let Err(error) =
                 print_line(&format!("Open {scheme}://{address}/ and enter the setup token {token}"))
             {

@@ -119,7 +119,7 @@ impl Pages {
                 eprintln!("appliance-setup: the page {name} cannot be rendered: {error}");
                 (
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "This page cannot be displayed. The console shows the error.",
+                    "This page cannot be displayed. The machine's screen shows the error.",
                 )
                     .into_response()
             }
@@ -146,7 +146,7 @@ impl Pages {
             csrf, problem_of => Serde(&problem_of),
             values => Serde(values), problems => Serde(problems), network => network.map(Serde),
             skew => clock_skew.map(clock_skew_message),
-            may_go_without_code => !view.code_was_entered,
+            allows_install_without_code => !view.code_was_entered,
             keeps_password => view.password.is_some(),
             labels => Serde(&self.labels),
         };

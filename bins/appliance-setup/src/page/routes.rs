@@ -126,7 +126,7 @@ async fn token(State(page): State<Page>, Posted(form): Posted<TokenForm>) -> Res
         Ok(None) => {
             tokio::time::sleep(WRONG_TOKEN_DELAY).await;
             page.pages.token(Some(
-                "This is not the token on the console. Each token can be used only once.",
+                "This is not the token on the machine's screen. Each token can be used only once.",
             ))
         }
         Err(error) => failed(&error.to_string()),
@@ -135,7 +135,7 @@ async fn token(State(page): State<Page>, Posted(form): Posted<TokenForm>) -> Res
 
 fn failed(text: &str) -> Response {
     eprintln!("appliance-setup: {text}");
-    let message = "The request failed. The console shows the error.";
+    let message = "The request failed. The machine's screen shows the error.";
     (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
 

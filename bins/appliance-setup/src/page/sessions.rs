@@ -1,5 +1,5 @@
-//! Access to the page: anyone who can read the appliance's console may set it up. The console shows
-//! a token that can be used once and opens a session.
+//! Access to the page: anyone who can read the appliance's screen may set it up. The screen shows a
+//! token that can be used once and opens a session.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -27,7 +27,7 @@ struct State {
 /// The current token, and the open sessions.
 pub(crate) struct Sessions {
     state: Mutex<State>,
-    /// Shows a new token on the console.
+    /// Shows a new token on the machine's screen.
     show_token: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -70,8 +70,8 @@ impl Sessions {
     /// if the token is wrong.
     pub(crate) fn open(&self, token: &str) -> anyhow::Result<Option<String>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // A wrong attempt does not replace the token, or anyone could lock the operator out. With
-        // 30^12 tokens, guessing is hopeless.
+        // A wrong attempt does not replace the token, or anyone could lock the installer out.
+        // With 30^12 tokens, guessing is hopeless.
         if !is_same(&normalize(token), &normalize(&state.token)) {
             return Ok(None);
         }

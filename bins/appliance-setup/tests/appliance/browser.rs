@@ -102,7 +102,7 @@ impl Drop for Registryd {
     }
 }
 
-/// Behavior of the operator.
+/// Behavior of the installer.
 #[derive(Clone, Copy)]
 struct Walk {
     /// Enables JavaScript.

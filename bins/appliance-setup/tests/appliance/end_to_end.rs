@@ -1,5 +1,5 @@
-//! Installations against a real registry over HTTP, with the code from the customer's mail, also on
-//! a network that loses responses, and again after the machine was wiped.
+//! Installations against a real registry over HTTP, with the mailed code. One network loses
+//! responses; one machine is wiped and reinstalled.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -9,14 +9,15 @@ use crate::faulty_proxy::{self, ProxyFault};
 use crate::machine::{Machine, assert_success, stderr};
 use crate::test_registry::TestRegistry;
 
-/// R-idempotency-2, R-reissue-4.
+/// R-idempotency-2, R-messages-2.
 #[tokio::test(flavor = "multi_thread")]
 async fn reinstalled_appliance_has_the_same_tenant() {
     let registry = TestRegistry::start().await;
     let tenant = registry.register("pro").await;
     let code = registry.mailed_code().await;
     let machine = Machine::new();
-    // The network loses two responses, after the registry has redeemed the code.
+    // The network loses two responses, after the registry has redeemed the code. The program
+    // retries automatically.
     let url = faulty_proxy::start(ProxyFault::DropResponses(2), &registry.url);
     let output = block_in_place(|| machine.install(&url, &code));
     assert_success(&output);
@@ -49,7 +50,9 @@ async fn code_installs_one_appliance() {
     assert_eq!(tenant_id, Some(tenant.to_string()));
     let edition = machine.secret_value("appliance-license-seed", "INSTALL_EDITION");
     assert_eq!(edition.as_deref(), Some("essentials"));
-    assert_eq!(machine.secret_value("appliance-license-seed", "LICENSE_TOKEN"), None);
+    for absent in ["LICENSE_TOKEN", "APPLIANCE_CREDENTIAL", "CHECK_IN_URL"] {
+        assert_eq!(machine.secret_value("appliance-license-seed", absent), None, "{absent}");
+    }
 
     let other = Machine::new();
     let output = block_in_place(|| other.install(&registry.url, &code));
@@ -80,7 +83,7 @@ async fn untrusted_license_is_not_delivered() {
     });
 }
 
-/// Fetches the published keys, with a request that is written by hand.
+/// Fetches the published keys with a raw HTTP request.
 pub(crate) async fn published_keys(url: &str) -> String {
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
     let request =

@@ -77,7 +77,7 @@ pub(crate) fn expired_code() -> String {
         .to_owned()
 }
 
-/// Returns the value of a request's header, whose name ends with a colon.
+/// Returns the value of a request's header. `name` includes the colon.
 pub(crate) fn header(request: &str, name: &str) -> String {
     let value = request
         .lines()

@@ -9,16 +9,16 @@ pub(crate) enum ProxyFault {
     /// Every connection is closed at once.
     CloseAtOnce,
     /// No response is sent.
-    KeepSilent,
+    NeverRespond,
     /// Every response is this text.
     Respond(String),
     /// The request is forwarded, and the connection closed when the response begins. Only the first
     /// connections, this many, have the fault; all data of later ones is forwarded.
     DropResponses(usize),
     /// The request is forwarded, and half of the response sent.
-    CutResponse,
-    /// The request is forwarded, and the response held back until the client is gone.
-    HoldResponse,
+    TruncateResponse,
+    /// The request is forwarded, and the response is not sent until the client disconnects.
+    DelayResponse,
 }
 
 /// Starts a proxy, and returns its URL.
@@ -44,7 +44,7 @@ fn serve(
 ) -> std::io::Result<()> {
     match fault {
         ProxyFault::CloseAtOnce => client.shutdown(Shutdown::Both),
-        ProxyFault::KeepSilent => wait_until_closed(&mut client),
+        ProxyFault::NeverRespond => wait_until_closed(&mut client),
         ProxyFault::Respond(response) => {
             if client.read(&mut [0; 4096])? == 0 {
                 return Ok(());
@@ -54,7 +54,7 @@ fn serve(
             // Closing a connection with unread bytes would reset it before the response is read.
             wait_until_closed(&mut client)
         }
-        ProxyFault::DropResponses(_) | ProxyFault::CutResponse | ProxyFault::HoldResponse => {
+        ProxyFault::DropResponses(_) | ProxyFault::TruncateResponse | ProxyFault::DelayResponse => {
             let mut upstream = TcpStream::connect(registry)?;
             let (mut from_client, mut to_upstream) = (client.try_clone()?, upstream.try_clone()?);
             let forwarding = std::thread::spawn(move || copy(&mut from_client, &mut to_upstream));
@@ -64,10 +64,10 @@ fn serve(
             }
             let mut response = vec![0; 65_536];
             let read = upstream.read(&mut response)?;
-            if matches!(fault, ProxyFault::CutResponse) {
+            if matches!(fault, ProxyFault::TruncateResponse) {
                 client.write_all(&response[..read / 2])?;
             }
-            if matches!(fault, ProxyFault::HoldResponse) {
+            if matches!(fault, ProxyFault::DelayResponse) {
                 // The thread ends when the client closes its connection.
                 drop(forwarding.join());
             }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::machine::Machine;
-use crate::page::{NOTHING, Page, form};
+use crate::machine::{Machine, UNREACHABLE_URL};
+use crate::page::{INSTALLED_WITHOUT_CODE, Page, form};
 
 /// Returns the variables of `docs/examples/fleet-appliance-setup.conf`.
 fn fleet() -> Vec<(String, String)> {
@@ -19,11 +19,11 @@ fn fleet() -> Vec<(String, String)> {
 fn install(environment: &[(String, String)]) -> (String, String) {
     let machine = Machine::new();
     let out = machine.file("out");
-    let page = Page::serve_with(&machine, NOTHING, &["--output", &out], environment);
+    let page = Page::serve_with(&machine, UNREACHABLE_URL, &["--output", &out], environment);
     let (cookie, csrf) = page.sign_in();
     let shown = page.get("/", &cookie).body;
     page.install(&cookie, &form(&csrf, &[("way", "without"), ("edition", "ce"), ("code", "")]));
-    page.wait_for_text(&cookie, "with its own identity");
+    page.wait_for_text(&cookie, INSTALLED_WITHOUT_CODE);
     let secret = machine.path("out").join("appliance-initial-tenant.json");
     let secret: serde_json::Value =
         serde_json::from_slice(&std::fs::read(secret).unwrap()).unwrap();

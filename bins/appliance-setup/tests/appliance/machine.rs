@@ -13,8 +13,23 @@ use serde_json::Value;
 pub(crate) const CODE: &str = "K7QP-M2RX-9TDV";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
+/// URL at which no program listens.
+pub(crate) const UNREACHABLE_URL: &str = "http://127.0.0.1:1";
+
 /// Environment variables that would change what the program does.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 22] = [
+    "APPLIANCE_FREE_EDITION_LABEL",
+    "APPLIANCE_LISTEN",
+    "APPLIANCE_NAMESPACE",
+    "APPLIANCE_OUTPUT",
+    "APPLIANCE_PRODUCT_URL",
+    "APPLIANCE_STATE",
+    "APPLIANCE_TRIAL_EDITION_LABEL",
+    "DATABASE_URL",
+    "REGISTRY_CA_FILE",
+    "REGISTRY_FREE_EDITION",
+    "REGISTRY_KEYS_FILE",
+    "REGISTRY_LICENSE_ISSUER",
     "REGISTRY_URL",
     "ALGA_LICENSE_SERVICE_URL",
     "http_proxy",

@@ -1,4 +1,4 @@
-//! An installation without a network, with the commands that an operator types.
+//! An installation without a network, with the commands that an installer types.
 
 use registry_core::secret::TypedCode;
 use registry_wiring::read_request;

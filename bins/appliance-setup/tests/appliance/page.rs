@@ -6,19 +6,19 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
 use crate::fake_registry::{FakeRegistry, TENANT, expired_code, identity};
-use crate::machine::{CODE, Machine, PASSWORD, assert_success, stderr};
+use crate::machine::{CODE, Machine, PASSWORD, UNREACHABLE_URL, assert_success, stderr};
 use crate::wait::wait_for;
 
-/// URL at which nothing listens.
-pub(crate) const NOTHING: &str = "http://127.0.0.1:1";
-
 /// Text of the last page, after an installation with a code.
-const INSTALLED: &str = "This appliance is bound to its tenant.";
+const INSTALLED: &str = "This appliance is installed and registered to your company.";
+
+/// Text of the last page, after an installation without a code.
+pub(crate) const INSTALLED_WITHOUT_CODE: &str = "This appliance is installed without a code.";
 
 /// A process that serves the page.
 pub(crate) struct Page {
     process: Child,
-    console: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
     pub(crate) address: String,
     pub(crate) token: String,
 }
@@ -47,8 +47,8 @@ impl Page {
         let mut command = machine.command(&[&args[..], more].concat());
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let console = BufReader::new(process.stdout.take().unwrap());
-        let mut page = Self { process, console, address: String::new(), token: String::new() };
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut page = Self { process, stdout, address: String::new(), token: String::new() };
         page.read_token();
         page
     }
@@ -58,10 +58,10 @@ impl Page {
         Self::serve(machine, service, &["--output", &machine.file("out")])
     }
 
-    /// Reads the next token from the console.
+    /// Reads the next token from standard output.
     pub(crate) fn read_token(&mut self) {
         let mut line = String::new();
-        self.console.read_line(&mut line).unwrap();
+        self.stdout.read_line(&mut line).unwrap();
         let address = line.split_once("://").and_then(|(_, rest)| rest.split_once('/')).unwrap().0;
         self.address = address.to_owned();
         self.token = line.split_whitespace().last().unwrap().to_owned();
@@ -153,7 +153,7 @@ pub(crate) fn form<'a>(
 #[test]
 fn page_requires_a_session() {
     let machine = Machine::new();
-    let mut page = Page::with_files(&machine, NOTHING);
+    let mut page = Page::with_files(&machine, UNREACHABLE_URL);
     for cookie in [
         "",
         "appliance-setup=",
@@ -194,7 +194,7 @@ fn page_requires_a_session() {
 #[test]
 fn every_response_has_security_headers() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, NOTHING);
+    let page = Page::with_files(&machine, UNREACHABLE_URL);
     let (cookie, _) = page.sign_in();
     for path in ["/", "/style.css", "/progress.js", "/steps", "/nowhere"] {
         let response = page.get(path, &cookie);
@@ -211,20 +211,21 @@ fn every_response_has_security_headers() {
 }
 
 #[test]
-fn unusable_requests_are_rejected() {
+fn unusable_requests_have_no_effect() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, NOTHING);
+    let page = Page::with_files(&machine, UNREACHABLE_URL);
     let (cookie, _) = page.sign_in();
     assert_eq!(page.get("/nowhere", &cookie).status, 303, "an unknown path leads to the page");
     let large = "a".repeat(100_000);
     assert_eq!(page.post("/install", &cookie, &[("company", &large)]).status, 413);
     assert_eq!(page.post("/install", &cookie, &[]).status, 403);
+    assert_eq!(machine.status()["step"], "collect");
 }
 
 #[test]
 fn invalid_form_keeps_its_values() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, NOTHING);
+    let page = Page::with_files(&machine, UNREACHABLE_URL);
     let (cookie, csrf) = page.sign_in();
     let changes =
         [("company", "<script>alert(1)</script>"), ("email", "ada"), ("password", "short")];
@@ -276,9 +277,8 @@ fn refused_code_can_be_corrected() {
     assert!(registry.requests()[1].contains("WCD6-ERRE-QGRG"));
 }
 
-/// R-messages-2.
 #[test]
-fn waiting_code_can_be_replaced() {
+fn unredeemed_code_can_be_replaced() {
     let machine = Machine::new();
     let registry = FakeRegistry::start(&[
         ("500 Oh", "{}".to_owned()),
@@ -295,7 +295,8 @@ fn waiting_code_can_be_replaced() {
     let steps = page.get("/steps", &cookie);
     assert!(steps.head.contains("x-phase: no-registry"), "{}", steps.head);
     assert!(steps.body.contains("Redeem the install code"), "{}", steps.body);
-    assert!(page.get("/code", &cookie).body.contains("replaces the one that is waiting"));
+    let form = page.get("/code", &cookie).body;
+    assert!(form.contains("replaces the code that has not been accepted yet"), "{form}");
     // Another code and a retry do not wait for the next attempt.
     let fields = [("csrf", csrf.as_str()), ("code", "WCD6-ERRE-QGRG")];
     assert_eq!(page.post("/code", &cookie, &fields).status, 303);
@@ -310,11 +311,11 @@ fn waiting_code_can_be_replaced() {
 #[test]
 fn killed_page_resumes_the_installation() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, NOTHING);
+    let page = Page::with_files(&machine, UNREACHABLE_URL);
     let (cookie, csrf) = page.sign_in();
     page.install(&cookie, &form(&csrf, &[]));
     page.wait_for_text(&cookie, "it refused the connection");
-    let second = machine.setup(&["run", "--registry-url", NOTHING]);
+    let second = machine.setup(&["run", "--registry-url", UNREACHABLE_URL]);
     let expected = "Another appliance-setup process is using";
     assert!(stderr(&second).contains(expected), "{}", stderr(&second));
     drop(page);
@@ -332,15 +333,16 @@ fn page_is_served_over_tls() {
     machine.write("ca.pem", &certificate.ca_pem);
     let [chain, key, ca, out] =
         ["chain.pem", "key.pem", "ca.pem", "out"].map(|name| machine.file(name));
-    let swapped = ["serve", "--registry-url", NOTHING, "--output", &out];
+    let swapped = ["serve", "--registry-url", UNREACHABLE_URL, "--output", &out];
     let swapped = [&swapped[..], &["--tls-cert", &key, "--tls-key", &chain]].concat();
     let refused = machine.setup(&swapped);
     assert!(stderr(&refused).contains("key.pem cannot be used"), "{}", stderr(&refused));
     let options = ["--output", &out, "--tls-cert", &chain, "--tls-key", &key];
-    let page = Page::serve(&machine, NOTHING, &options);
+    let page = Page::serve(&machine, UNREACHABLE_URL, &options);
     // A client that sends nothing does not block others.
     let _silent = TcpStream::connect(&page.address).unwrap();
-    // The program itself is the client. It reports a redirect, because the page is no registry.
+    // `support-bundle` is the TLS client. It reports a redirect, because the page is not a
+    // registry.
     let url = format!("https://{}", page.address);
     let file = machine.file("bundle.json");
     let bundle = ["support-bundle", "--out", &file, "--registry-url", &url];
@@ -357,11 +359,11 @@ fn page_is_served_over_tls() {
 #[test]
 fn page_installs_without_a_code() {
     let machine = Machine::new();
-    let page = Page::with_files(&machine, NOTHING);
+    let page = Page::with_files(&machine, UNREACHABLE_URL);
     let (cookie, csrf) = page.sign_in();
     let changes = [("way", "without"), ("edition", "ee"), ("license", " a.b.c "), ("code", "")];
     page.install(&cookie, &form(&csrf, &changes));
-    page.wait_for_text(&cookie, "with its own identity");
+    page.wait_for_text(&cookie, INSTALLED_WITHOUT_CODE);
     let seed = machine.secret("appliance-license-seed");
     assert_eq!((seed["EDITION_CHOICE"].as_str(), seed["LICENSE_TOKEN"].as_str()), ("ee", "a.b.c"));
 }

@@ -3,12 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::fake_registry::{FakeRegistry, TENANT, expired_code, header, identity};
-use crate::machine::{CODE, Machine, PASSWORD, assert_success, stderr};
+use crate::machine::{CODE, Machine, PASSWORD, UNREACHABLE_URL, assert_success, stderr};
 
-/// URL at which nothing listens.
-const NOTHING: &str = "http://127.0.0.1:1";
-
-/// R-secrets-1, R-secrets-2, R-messages-2.
+/// R-secrets-1, R-secrets-2.
 #[test]
 fn lost_response_is_requested_again() {
     let machine = Machine::new();
@@ -75,10 +72,10 @@ fn missing_and_invalid_input_is_named() {
     let machine = Machine::new();
     let output = machine.setup(&["run"]);
     assert!(stderr(&output).contains("REGISTRY_URL"), "{}", stderr(&output));
-    let output = machine.setup(&["run", "--registry-url", NOTHING]);
+    let output = machine.setup(&["run", "--registry-url", UNREACHABLE_URL]);
     assert!(stderr(&output).contains("--code and --config"), "{}", stderr(&output));
     machine.write("password", "short");
-    let output = machine.run(NOTHING, &[]);
+    let output = machine.run(UNREACHABLE_URL, &[]);
     assert!(stderr(&output).contains("12 characters"), "{}", stderr(&output));
     let output = machine.setup(&["reset"]);
     assert!(stderr(&output).contains("--yes"), "{}", stderr(&output));
@@ -104,7 +101,7 @@ fn damaged_state_can_be_reset() {
     let file = machine.path("state").join("install.json");
     std::fs::write(&file, "{").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let output = machine.setup(&["run", "--registry-url", NOTHING]);
+    let output = machine.setup(&["run", "--registry-url", UNREACHABLE_URL]);
     assert!(!output.status.success());
     assert!(stderr(&output).contains("appliance-setup reset --yes"), "{}", stderr(&output));
     let bundle = machine.file("bundle.json");
@@ -122,7 +119,7 @@ fn wrong_clock_is_reported() {
     let registry = FakeRegistry::start(&[(status, identity())]);
     let output = machine.run(&registry.url, &["--output", &machine.file("out")]);
     assert_success(&output);
-    let expected = "ahead of the service's clock. Correct it";
+    let expected = "ahead of the service's clock. Set it";
     assert!(stderr(&output).contains(expected), "{}", stderr(&output));
 }
 
@@ -142,7 +139,7 @@ fn entered_code_excludes_an_installation_without_one() {
     let machine = Machine::new();
     let [out, config] = ["out", "config.toml"].map(|name| machine.file(name));
     let without_code = ["run", "--without-code", "ce", "--config", &config, "--output", &out];
-    assert_eq!(machine.run(NOTHING, &["--tries", "1"]).status.code(), Some(5));
+    assert_eq!(machine.run(UNREACHABLE_URL, &["--tries", "1"]).status.code(), Some(5));
     let output = machine.setup(&without_code);
     assert!(stderr(&output).contains("waits for its tenant"), "{}", stderr(&output));
     assert_success(&machine.setup(&["reset", "--yes"]));

@@ -1,6 +1,6 @@
-//! The support bundle, which an operator sends to the vendor.
+//! The support bundle, which an installer sends to the vendor.
 
-use crate::machine::{CODE, Machine, PASSWORD, assert_success, stderr};
+use crate::machine::{CODE, Machine, PASSWORD, UNREACHABLE_URL, assert_success, stderr};
 use crate::test_registry::TestRegistry;
 
 /// Writes a support bundle behind a proxy with a password, and returns it.
@@ -20,9 +20,9 @@ async fn support_bundle_contains_no_secret() {
     tokio::task::block_in_place(|| {
         let machine = Machine::new();
         // The code is stored, and the service cannot be reached.
-        let output = machine.run("http://127.0.0.1:1", &["--tries", "1"]);
+        let output = machine.run(UNREACHABLE_URL, &["--tries", "1"]);
         assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
-        let waiting = bundle(&machine, "http://127.0.0.1:1");
+        let waiting = bundle(&machine, UNREACHABLE_URL);
         for expected in [
             "it refused the connection",
             "\"step\": \"redeem\"",

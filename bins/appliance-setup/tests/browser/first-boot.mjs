@@ -1,5 +1,5 @@
-// An operator who installs with the first-boot page in Chromium. With the option `mistakes` the
-// operator makes every mistake first.
+// An installer who uses the first-boot page in Chromium. With the option `mistakes` the installer
+// makes every mistake first.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { join } from "node:path";

@@ -28,8 +28,8 @@ const FILE: &str = "install.json";
 /// The caller's next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Wait until the operator submits the form.
-    WaitForOperator,
+    /// Wait until the installer submits the form.
+    WaitForInstaller,
     /// Retry the same step after a pause.
     Retry {
         /// Error of the last attempt.
@@ -103,6 +103,12 @@ impl Install {
         Ok(lock)
     }
 
+    /// Returns true if a code was entered, or the installation without one was started.
+    #[must_use]
+    pub fn is_started(folder: &Path) -> bool {
+        [FILE, license_state::FILE].iter().any(|file| folder.join(file).exists())
+    }
+
     /// Returns the id of the appliance.
     #[must_use]
     pub fn appliance_id(&self) -> &str {
@@ -127,7 +133,7 @@ impl Install {
             .try_for_each(|file| folder.remove(file))
     }
 
-    /// Submits the operator's form. A new code may replace one that waits for the service. A code
+    /// Submits the installer's form. A new code may replace one that waits for the service. A code
     /// that was not attempted before gets `new_key` as its idempotency key: 16 to 255 characters,
     /// drawn at random.
     pub fn submit(&mut self, setup_form: SetupForm, new_key: String) -> Result<(), SubmitError> {
@@ -157,7 +163,7 @@ impl Install {
         }
     }
 
-    /// Returns the submitted form as long as the operator can correct it.
+    /// Returns the submitted form as long as the installer can correct it.
     #[must_use]
     pub fn setup_form(&self) -> Option<&SetupForm> {
         match &self.state.step {
@@ -217,7 +223,7 @@ impl Install {
     pub async fn deliver(&mut self, product: &dyn Product) -> Result<Next, InstallError> {
         match self.state.step.clone() {
             Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. } => {
-                Ok(Next::WaitForOperator)
+                Ok(Next::WaitForInstaller)
             }
             Step::Done { .. } => Ok(Next::Finished),
             Step::Write { setup_form, identity } => {
@@ -270,7 +276,7 @@ impl Install {
                     refusal: Some(refusal),
                     previous_form: Some(Box::new(setup_form)),
                 })?;
-                Ok(Next::WaitForOperator)
+                Ok(Next::WaitForInstaller)
             }
             RedeemOutcome::ServiceError(service_error) => {
                 let attempts = attempts.saturating_add(1);
@@ -325,7 +331,7 @@ impl Install {
     }
 
     fn move_to(&mut self, step: Step) -> Result<Next, InstallError> {
-        // Once the identity is known, the operator enters no further code.
+        // Once the identity is known, the installer enters no further code.
         let is_identified =
             !matches!(step, Step::Collect { .. } | Step::Redeem { .. } | Step::Verify { .. });
         let attempted_codes = if is_identified {

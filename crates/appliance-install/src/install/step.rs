@@ -13,12 +13,12 @@ use crate::setup_form::SetupForm;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
-    /// The operator fills in or corrects the form.
+    /// The installer fills in or corrects the form.
     Collect {
         /// The registry's refusal of the last code.
         #[serde(alias = "refused")]
         refusal: Option<Refusal>,
-        /// The form with the refused code. The operator corrects only the code.
+        /// The form with the refused code. The installer corrects only the code.
         #[serde(alias = "before")]
         previous_form: Option<Box<SetupForm>>,
     },
@@ -53,10 +53,10 @@ pub enum Step {
     },
     /// The Secrets are written.
     Write {
-        /// The operator's form.
+        /// The installer's form.
         #[serde(alias = "entered")]
         setup_form: SetupForm,
-        /// Identity of the appliance; `None` if the operator chose to install without a code.
+        /// Identity of the appliance; `None` if the installer chose to install without a code.
         identity: Option<Identity>,
     },
     /// The product is bootstrapped.

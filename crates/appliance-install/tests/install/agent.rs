@@ -157,13 +157,13 @@ async fn untrusted_license_is_not_stored() {
     installed(&served, folder).await;
     let before = license_state(folder).unwrap().unwrap();
     served.time.advance(2 * DAY);
-    // The given keys are those of another registry.
-    let given = folder.join("given.json");
+    // The configured keys are those of another registry.
+    let configured = folder.join("configured.json");
     let other = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a",
         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-    std::fs::write(&given, other).unwrap();
+    std::fs::write(&configured, other).unwrap();
     let trust = Trust {
-        given: Some(given),
+        configured: Some(configured),
         pinned: folder.join("keys.json"),
         issuer: "appliance-registry".to_owned(),
         free_edition: "essentials".to_owned(),

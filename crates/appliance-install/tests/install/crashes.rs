@@ -167,7 +167,7 @@ async fn crash_after_every_step_loses_nothing() {
         // Opened again for each step: nothing is in memory only.
         match open(&path).advance(&registry, &cluster, 0).await {
             Ok(Next::Finished) => break,
-            Ok(next) => assert_ne!(next, Next::WaitForOperator),
+            Ok(next) => assert_ne!(next, Next::WaitForInstaller),
             Err(error) => assert!(matches!(error, InstallError::Product(_)), "{error}"),
         }
     }
@@ -210,13 +210,13 @@ async fn refused_code_reopens_the_form() {
     let cluster = Cluster::default();
     let mut install = open(folder.path());
     install.submit(with_code("OLD"), key()).unwrap();
-    assert_eq!(install.advance(&registry, &cluster, 0).await.unwrap(), Next::WaitForOperator);
+    assert_eq!(install.advance(&registry, &cluster, 0).await.unwrap(), Next::WaitForInstaller);
     let reopened = open(folder.path());
     assert!(matches!(reopened.step(), Step::Collect { refusal: Some(it), .. } if *it == refusal));
     assert_eq!(reopened.setup_form(), Some(&with_code("OLD")), "the form keeps the entries");
     assert_eq!(
         install.advance(&registry, &cluster, 0).await.unwrap(),
-        Next::WaitForOperator,
+        Next::WaitForInstaller,
         "no automatic retry"
     );
     install.submit(with_code("NEW"), key()).unwrap();

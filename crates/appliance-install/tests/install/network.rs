@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 fn trust() -> Trust {
     Trust {
-        given: None,
+        configured: None,
         pinned: "/nowhere/keys.json".into(),
         issuer: "appliance-registry".to_owned(),
         free_edition: "essentials".to_owned(),
@@ -58,7 +58,6 @@ fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}\r\n{body}").into_bytes()
 }
 
-/// R-messages-2.
 #[tokio::test]
 async fn each_failure_has_its_own_message() {
     let tls =
@@ -126,10 +125,14 @@ async fn each_failure_has_its_own_message() {
             _ => assert_eq!(service_error, expected, "{case}"),
         }
         let message = service_error.message(&service);
-        assert!(
-            message.starts_with(&format!("Could not reach the license service at {service}: ")),
-            "{message}"
-        );
+        let responded =
+            matches!(service_error, ServiceError::ServerError { .. } | ServiceError::Busy { .. });
+        let start = if responded {
+            format!("The license service at {service} could not be used: ")
+        } else {
+            format!("Could not reach the license service at {service}: ")
+        };
+        assert!(message.starts_with(&start), "{message}");
         messages.insert(service_error.message("it"));
     }
     assert_eq!(messages.len(), 12, "one message for each kind and status");

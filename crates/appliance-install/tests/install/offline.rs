@@ -29,10 +29,10 @@ fn jwks(served: &Served) -> String {
 
 /// Trust in the registry's keys, as an image provides them.
 fn trust(served: &Served, folder: &Path) -> Trust {
-    let given = folder.join("given.json");
-    std::fs::write(&given, jwks(served)).unwrap();
+    let configured = folder.join("configured.json");
+    std::fs::write(&configured, jwks(served)).unwrap();
     Trust {
-        given: Some(given),
+        configured: Some(configured),
         pinned: folder.join("keys.json"),
         issuer: "appliance-registry".to_owned(),
         free_edition: "essentials".to_owned(),
@@ -159,8 +159,13 @@ async fn altered_and_foreign_texts_are_rejected() {
     let verifier = Verifier::new(keys, "appliance-registry", &issued.tenant_id.to_string());
     assert_eq!(verifier.state(&text, now), LicenseState::Invalid(Invalid::Malformed));
 
-    let no_keys = Trust { given: None, pinned: folder.join("nowhere.json"), ..trust.clone() };
+    let no_keys = Trust { configured: None, pinned: folder.join("nowhere.json"), ..trust.clone() };
     assert!(matches!(answer(folder, &text, &no_keys, now), Err(AnswerError::NoKeys(_))));
+    let unwritable = Trust { pinned: folder.join("nowhere/keys.json"), ..trust.clone() };
+    let result = answer(folder, &text, &unwritable, now);
+    assert!(matches!(result, Err(AnswerError::KeysNotStored(_))), "{result:?}");
+    let problem = result.unwrap_err().to_string();
+    assert!(problem.contains("nowhere/keys.json cannot be written"), "{problem}");
     let other_issuer = Trust { issuer: "somebody".to_owned(), ..trust.clone() };
     let result = answer(folder, &text, &other_issuer, now);
     assert!(matches!(result, Err(AnswerError::Untrusted(Invalid::Issuer(_)))), "{result:?}");

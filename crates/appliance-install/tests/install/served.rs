@@ -125,7 +125,7 @@ impl Served {
     /// Creates the appliance's client of the registry at this address.
     pub(crate) fn client(&self, url: &str, folder: &Path) -> Client {
         let trust = Trust {
-            given: None,
+            configured: None,
             pinned: folder.join("keys.json"),
             issuer: "appliance-registry".to_owned(),
             free_edition: "essentials".to_owned(),
@@ -135,7 +135,7 @@ impl Served {
     }
 }
 
-/// The operator's form with this code.
+/// The installer's form with this code.
 pub(crate) fn setup_form(code: &PlainCode) -> SetupForm {
     let admin = Admin {
         first_name: "Ada".into(),
@@ -170,7 +170,7 @@ pub(crate) async fn install(
         {
             Next::Retry { after, .. } => pause(after),
             Next::Continue => {}
-            Next::Finished | Next::WaitForOperator => return install,
+            Next::Finished | Next::WaitForInstaller => return install,
         }
     }
     panic!("not installed after 50 steps: {:?}", install.step())

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use super::{Case, Fault, RESUMED};
+use super::{Fault, FaultCase, RESUMED};
 use crate::faulty_proxy::{self, ProxyFault};
 use crate::wait::wait_for;
 
@@ -13,19 +13,19 @@ faults! {
     killed_before_response_arrives {
         fault: "The program is killed after the code was redeemed, before the response arrives.",
         message: "The install code is being redeemed.",
-        then: RESUMED,
+        next: RESUMED,
         test: |fault| {
-            let case = Case::new();
-            let url = faulty_proxy::start(ProxyFault::HoldResponse, &case.registry.url);
+            let case = FaultCase::new();
+            let url = faulty_proxy::start(ProxyFault::DelayResponse, &case.registry.url);
             kill(&case, fault, "redeem", &url, "exit 0", || case.redeemed_codes() == 1);
         },
     }
     killed_while_secrets_are_applied {
         fault: "The program is killed while the Secrets are applied.",
         message: "The Secrets have not been delivered to the product yet.",
-        then: RESUMED,
+        next: RESUMED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             let is_started = || case.machine.path("started").exists();
             kill(&case, fault, "write", &case.registry.url, WAIT, is_started);
         },
@@ -33,9 +33,9 @@ faults! {
     killed_during_bootstrap {
         fault: "The program is killed while the product is bootstrapped.",
         message: "The product has not been bootstrapped yet.",
-        then: RESUMED,
+        next: RESUMED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             let is_started = || case.machine.path("started").exists();
             let kubectl = format!("case \"$1\" in wait) {WAIT};; esac");
             kill(&case, fault, "bootstrap", &case.registry.url, &kubectl, is_started);
@@ -45,7 +45,7 @@ faults! {
 
 /// Kills an installation in this step, once `is_busy` returns true, and then resumes it.
 fn kill(
-    case: &Case,
+    case: &FaultCase,
     fault: &Fault,
     step: &str,
     url: &str,

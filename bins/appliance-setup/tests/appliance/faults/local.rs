@@ -5,31 +5,31 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use super::{Case, Fault, NOTHING, RESUMED};
-use crate::machine::stderr;
+use super::{Fault, FaultCase, RESUMED, UNCHANGED};
+use crate::machine::{UNREACHABLE_URL, stderr};
 
 faults! {
-    full_disk_before_redemption {
+    full_disk_changes_nothing {
         fault: "The disk is full before the code is redeemed.",
         message: "…/state/product.json cannot be used: File too large (os error 27). Check its \
                   owner, and that the disk is not full.",
-        then: NOTHING,
+        next: UNCHANGED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             let args = case.machine.run_args(&case.registry.url, &["--output", &case.out()]);
             let output = run_with_file_limit(&case, 0, &args);
             assert_nothing_changed(&case, fault, &output);
             case.assert_installs();
         },
     }
-    full_disk_after_redemption {
+    redemption_survives_full_disk {
         fault: "The disk is full when the response arrives, after the code was redeemed.",
         message: "…/state/install.json cannot be used: File too large (os error 27). Check its \
                   owner, and that the disk is not full.",
-        then: RESUMED,
+        next: RESUMED,
         test: |fault| {
-            let case = Case::new();
-            assert_eq!(case.start("http://127.0.0.1:1", &[]).status.code(), Some(5));
+            let case = FaultCase::new();
+            assert_eq!(case.start(UNREACHABLE_URL, &[]).status.code(), Some(5));
             // The options fit into 512 bytes, the response with its license does not.
             let args = ["run", "--registry-url", &case.registry.url, "--tries", "1"];
             let output = run_with_file_limit(&case, 1, &args);
@@ -43,9 +43,9 @@ faults! {
     missing_output_folder_is_reported {
         fault: "The folder for the Secrets does not exist.",
         message: "…/out is not an existing folder: the Secrets cannot be written to it",
-        then: NOTHING,
+        next: UNCHANGED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             std::fs::remove_dir(case.out()).unwrap();
             let output = case.start(&case.registry.url, &[]);
             assert_nothing_changed(&case, fault, &output);
@@ -57,9 +57,9 @@ faults! {
         fault: "The Secrets cannot be written.",
         message: "…/out/appliance-initial-tenant.json cannot be written: Is a directory (os error \
                   21)",
-        then: RESUMED,
+        next: RESUMED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             let obstacle = Path::new(&case.out()).join("appliance-initial-tenant.json");
             std::fs::create_dir(&obstacle).unwrap();
             let output = case.start(&case.registry.url, &[]);
@@ -74,9 +74,9 @@ faults! {
         fault: "The state folder is a file.",
         message: "…/state cannot be used: File exists (os error 17). Check its owner, and that the \
                   disk is not full.",
-        then: NOTHING,
+        next: UNCHANGED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             case.machine.write("state", "");
             let output = case.start(&case.registry.url, &[]);
             assert_eq!(output.status.code(), Some(1));
@@ -89,9 +89,9 @@ faults! {
         fault: "The state folder cannot be written.",
         message: "…/state cannot be used: Permission denied (os error 13). Check its owner, and \
                   that the disk is not full.",
-        then: NOTHING,
+        next: UNCHANGED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             let state = case.machine.path("state");
             std::fs::create_dir(&state).unwrap();
             set_mode(&state, 0o500);
@@ -101,13 +101,13 @@ faults! {
             case.assert_installs();
         },
     }
-    refusal_of_cluster_is_reported {
-        fault: "The cluster rejects the Secrets.",
+    kubectl_failure_is_reported {
+        fault: "`kubectl` cannot reach the cluster.",
         message: "…/kubectl apply --server-side --force-conflicts failed (exit status: 1): \
                   connection to the server was refused",
-        then: RESUMED,
+        next: RESUMED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             let script = "echo 'connection to the server was refused' >&2; exit 1";
             let kubectl = case.machine.write_script("kubectl", script);
             let output = case.machine.run(&case.registry.url, &["--kubectl", &kubectl]);
@@ -121,7 +121,7 @@ faults! {
 }
 
 /// Checks that the program failed before it stored the code, and checks its message.
-fn assert_nothing_changed(case: &Case, fault: &Fault, output: &Output) {
+fn assert_nothing_changed(case: &FaultCase, fault: &Fault, output: &Output) {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(output));
     assert_eq!(case.machine.status()["step"], "collect");
     case.assert_message(fault, output, &case.registry.url);
@@ -131,9 +131,8 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Runs the program with a maximum size of files, in blocks of 512 bytes, which has the effect of a
-/// full disk.
-fn run_with_file_limit<Arg: AsRef<OsStr>>(case: &Case, blocks: u32, args: &[Arg]) -> Output {
+/// Runs the program. Limits the size of files, in blocks of 512 bytes, to simulate a full disk.
+fn run_with_file_limit<Arg: AsRef<OsStr>>(case: &FaultCase, blocks: u32, args: &[Arg]) -> Output {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
     run_wrapped(shell, &case.machine.command(args))
@@ -141,7 +140,7 @@ fn run_with_file_limit<Arg: AsRef<OsStr>>(case: &Case, blocks: u32, args: &[Arg]
 
 /// Runs the program as a user without access to the state folder. Root has access to everything, so
 /// root runs a copy of the program as the user `nobody`.
-fn run_as_unprivileged_user(case: &Case) -> Output {
+fn run_as_unprivileged_user(case: &FaultCase) -> Output {
     let args = case.machine.run_args(&case.registry.url, &["--output", &case.out()]);
     let folder = case.machine.folder.path();
     if std::fs::metadata(folder).unwrap().uid() != 0 {
@@ -161,7 +160,8 @@ fn run_as_unprivileged_user(case: &Case) -> Output {
     run_wrapped(wrapper, &program)
 }
 
-/// Runs a program by another one, which takes the program and its arguments as last arguments.
+/// Runs a program through a wrapper, which gets the program and its arguments as its last
+/// arguments.
 fn run_wrapped(mut wrapper: Command, program: &Command) -> Output {
     wrapper.arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
     for (name, _) in program.get_envs() {

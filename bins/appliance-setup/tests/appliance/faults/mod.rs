@@ -6,29 +6,30 @@ use std::path::Path;
 use std::process::Output;
 
 use registry_core::id::TenantId;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::machine::{Machine, assert_success, stderr};
 use crate::test_registry::TestRegistry;
 
-/// Declares faults: for each one a row of the table in `docs/appliance.md`, and the test that
-/// causes the fault.
+/// Declares faults. Each one is a row of the table in `docs/appliance.md` and a test that causes
+/// it.
 macro_rules! faults {
     ($($name:ident {
         fault: $fault:literal,
         message: $message:literal,
-        then: $then:expr,
+        next: $next:expr,
         test: $test:expr,
     })*) => {
         pub(super) const FAULTS: &[$crate::faults::Fault] = &[
-            $($crate::faults::Fault { cause: $fault, message: $message, then: $then }),*
+            $($crate::faults::Fault { cause: $fault, message: $message, next: $next }),*
         ];
 
         $(
             #[test]
             fn $name() {
                 let test: fn(&$crate::faults::Fault) = $test;
-                test(&$crate::faults::Fault { cause: $fault, message: $message, then: $then });
+                test(&$crate::faults::Fault { cause: $fault, message: $message, next: $next });
             }
         )*
     };
@@ -42,26 +43,27 @@ mod refused;
 /// A row of the table.
 struct Fault {
     cause: &'static str,
-    /// First line of the message to the operator. `\<url\>` is the URL of the service, and `…` a
+    /// First line of the message to the installer. `\<url\>` is the URL of the service, and `…` a
     /// part that differs from run to run.
     message: &'static str,
-    then: &'static str,
+    /// Consequence of the fault, and what to do.
+    next: &'static str,
 }
 
 const RETRIED: &str = "The program retries, with the same idempotency key.";
 const CORRECTED: &str = "The installation waits for another code. The program does not retry.";
-const NOTHING: &str = "Nothing has changed. Run the command again to install.";
+const UNCHANGED: &str = "Nothing has changed. Run the command again to install.";
 const RESUMED: &str = "Run `appliance-setup run` to resume the installation.";
 
 /// A tenant whose code was mailed, and its machine.
-struct Case {
+struct FaultCase {
     registry: TestRegistry,
     tenant: TenantId,
     machine: Machine,
     runtime: Runtime,
 }
 
-impl Case {
+impl FaultCase {
     fn new() -> Self {
         let runtime = Runtime::new().unwrap();
         let registry = runtime.block_on(TestRegistry::start());
@@ -96,9 +98,11 @@ impl Case {
     fn assert_installed_once(&self) {
         assert_eq!(self.machine.status()["tenant_id"], self.tenant.to_string());
         self.assert_registered_once();
-        if self.machine.path("out").join("appliance-initial-tenant.json").exists() {
-            let key = "INITIAL_TENANT_ID";
-            let tenant = self.machine.secret_value("appliance-initial-tenant", key);
+        let options = std::fs::read(self.machine.path("state").join("product.json")).unwrap();
+        let options: Value = serde_json::from_slice(&options).unwrap();
+        // Without a folder, kubectl got the Secrets.
+        if options["output"].is_string() {
+            let tenant = self.machine.secret_value("appliance-initial-tenant", "INITIAL_TENANT_ID");
             assert_eq!(tenant, Some(self.tenant.to_string()));
         }
     }
@@ -127,7 +131,7 @@ impl Case {
         assert!(stderr(&without_code).contains(expected), "{}", stderr(&without_code));
     }
 
-    /// Checks the message to the operator. `url` is the URL of the service that was called.
+    /// Checks the message to the installer. `url` is the URL of the service that was called.
     fn assert_message(&self, fault: &Fault, output: &Output, url: &str) {
         let text = stderr(output);
         let text = text.trim().trim_start_matches("appliance-setup: ");
@@ -154,7 +158,7 @@ fn documented_faults_are_complete() {
     let rows: Vec<_> = groups
         .into_iter()
         .flatten()
-        .map(|Fault { cause, message, then }| format!("| {cause} | {message} | {then} |"))
+        .map(|Fault { cause, message, next }| format!("| {cause} | {message} | {next} |"))
         .collect();
     let table = rows.join("\n");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/appliance.md");

@@ -1,8 +1,8 @@
-//! Faults of the network and of the service. The program retries after each one (R-messages-2).
+//! Faults of the network and of the service. The installation can be resumed after each one.
 
 use throwaway_servers::{SmtpOptions, SmtpServer};
 
-use super::{Case, Fault, RETRIED};
+use super::{Fault, FaultCase, RETRIED};
 use crate::faulty_proxy::{self, ProxyFault};
 
 /// Timeout of a request, in seconds, that is long enough for a busy machine.
@@ -11,18 +11,18 @@ const LONG: &str = "30";
 const SHORT: &str = "2";
 
 faults! {
-    unknown_host_is_retried {
+    installs_after_unknown_host {
         fault: "The host name of the service is not found.",
         message: "Could not reach the license service at \\<url\\>: its name was not found. Check \
                   this machine's DNS settings and the address of the service.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| network_fault(fault, LONG, |_| "http://registry.invalid".to_owned()),
     }
-    refused_connection_is_retried {
+    installs_after_refused_connection {
         fault: "No program listens on the port.",
         message: "Could not reach the license service at \\<url\\>: it refused the connection. \
                   Check the address of the service and any firewall in between.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| {
             let stopped = SmtpServer::start(SmtpOptions::default()).unwrap();
             let url = format!("http://127.0.0.1:{}", stopped.port());
@@ -30,107 +30,107 @@ faults! {
             network_fault(fault, LONG, |_| url);
         },
     }
-    connection_closed_before_request {
+    installs_after_closed_connection {
         fault: "The connection is closed before the request.",
         message: "Could not reach the license service at \\<url\\>: the connection was closed \
                   before a response arrived. Check this machine's network and any proxy in \
                   between.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| proxy_fault(fault, LONG, ProxyFault::CloseAtOnce),
     }
-    connection_closed_before_response {
+    installs_after_lost_response {
         fault: "The connection is closed when the response begins, after the code was redeemed.",
         message: "Could not reach the license service at \\<url\\>: the connection was closed \
                   before a response arrived. Check this machine's network and any proxy in \
                   between.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| proxy_fault(fault, LONG, ProxyFault::DropResponses(1)),
     }
-    connection_closed_within_response {
+    installs_after_truncated_response {
         fault: "The connection is closed in the middle of the response.",
         message: "Could not reach the license service at \\<url\\>: the connection was closed in \
                   the middle of the response. Check this machine's network and any proxy in \
                   between.",
-        then: RETRIED,
-        test: |fault| proxy_fault(fault, LONG, ProxyFault::CutResponse),
+        next: RETRIED,
+        test: |fault| proxy_fault(fault, LONG, ProxyFault::TruncateResponse),
     }
-    missing_response_is_retried {
+    installs_after_timeout {
         fault: "No response arrives.",
         message: "Could not reach the license service at \\<url\\>: it did not respond in time. \
                   Check this machine's network and any firewall in between.",
-        then: RETRIED,
-        test: |fault| proxy_fault(fault, SHORT, ProxyFault::KeepSilent),
+        next: RETRIED,
+        test: |fault| proxy_fault(fault, SHORT, ProxyFault::NeverRespond),
     }
-    other_protocol_is_retried {
+    installs_after_other_protocol {
         fault: "The response is not HTTP.",
         message: "Could not reach the license service at \\<url\\>: the server at this address \
                   does not speak HTTP. Check the address and the port of the service.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| {
             let response = ProxyFault::Respond("SSH-2.0-OpenSSH_9.2\r\n".to_owned());
             proxy_fault(fault, LONG, response);
         },
     }
-    html_page_is_retried {
+    installs_after_html_page {
         fault: "The response is an HTML page.",
         message: "Could not reach the license service at \\<url\\>: the response is not from the \
                   license service (status 200). Check the address of the service and any proxy in \
                   between.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| response_fault(fault, "200 OK", "content-type: text/html\r\n", PAGE),
     }
-    redirect_is_retried {
+    installs_after_redirect {
         fault: "The response is a redirect.",
         message: "Could not reach the license service at \\<url\\>: it redirects to \
-                  http://login.example/. Check the address of the service, and if this network \
-                  requires a login.",
-        then: RETRIED,
+                  http://login.example/. Check the address of the service, and whether this \
+                  network requires a login.",
+        next: RETRIED,
         test: |fault| {
             response_fault(fault, "301 Moved", "location: http://login.example/\r\n", "");
         },
     }
-    not_found_is_retried {
+    installs_after_not_found {
         fault: "The response has status 404, and is not from the registry.",
         message: "Could not reach the license service at \\<url\\>: the response is not from the \
                   license service (status 404). Check the address of the service and any proxy in \
                   between.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| response_fault(fault, "404 Not Found", "", PAGE),
     }
-    server_error_is_retried {
+    installs_after_server_error {
         fault: "The response has status 500.",
-        message: "Could not reach the license service at \\<url\\>: it failed (status 500). \
+        message: "The license service at \\<url\\> could not be used: it failed (status 500). \
                   Nothing is lost. Contact your vendor if this persists.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| response_fault(fault, "500 Oh", "", "{}"),
     }
-    overloaded_service_is_retried {
+    installs_after_overload {
         fault: "The response has status 503.",
-        message: "Could not reach the license service at \\<url\\>: it is busy and asks to try \
+        message: "The license service at \\<url\\> could not be used: it is busy and asks to try \
                   again later.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| response_fault(fault, "503 Busy", "retry-after: 9\r\n", ""),
     }
-    untrusted_certificate_is_retried {
+    installs_after_untrusted_certificate {
         fault: "The certificate is from an unknown authority.",
         message: "Could not reach the license service at \\<url\\>: its certificate is not trusted \
                   (invalid peer certificate: UnknownIssuer). Check this machine's clock and any \
                   proxy that intercepts TLS.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| {
             let options = SmtpOptions { implicit_tls: true, ..SmtpOptions::default() };
             let server = SmtpServer::start(options).unwrap();
             network_fault(fault, LONG, |_| format!("https://localhost:{}", server.port()));
         },
     }
-    untrusted_license_is_retried {
+    installs_after_untrusted_license {
         fault: "The license is signed with a key that is not trusted.",
-        message: "Could not reach the license service at \\<url\\>: the license that it sent is \
+        message: "The license service at \\<url\\> could not be used: the license that it sent is \
                   not valid: it is not signed with a trusted key. Nothing is lost. Contact your \
                   vendor.",
-        then: RETRIED,
+        next: RETRIED,
         test: |fault| {
-            let case = Case::new();
+            let case = FaultCase::new();
             case.machine.write("other-keys.json", OTHER_KEYS);
             let keys = case.machine.file("other-keys.json");
             let output = case.start(&case.registry.url, &["--keys", &keys]);
@@ -148,9 +148,9 @@ const OTHER_KEYS: &str = r#"{"keys": [{
     "kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 }]}"#;
 
-/// Calls a service at the returned URL, and then the registry.
-fn network_fault(fault: &Fault, timeout: &str, url: impl FnOnce(&Case) -> String) {
-    let case = Case::new();
+/// Runs against the URL that `url` returns, then resumes with the registry.
+fn network_fault(fault: &Fault, timeout: &str, url: impl FnOnce(&FaultCase) -> String) {
+    let case = FaultCase::new();
     let url = url(&case);
     let output = case.start(&url, &["--timeout", timeout]);
     assert_eq!(output.status.code(), Some(5));
