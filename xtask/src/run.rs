@@ -1,4 +1,4 @@
-//! Runs other programs in the workspace root, and prints each command first.
+//! Runs other programs in the workspace root.
 
 use std::env;
 use std::ffi::OsStr;
@@ -37,7 +37,7 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Prints the command and runs it, with our own input and output.
+/// Prints the command and runs it, with inherited standard streams.
 ///
 /// # Errors
 /// If the command cannot be started or fails.
@@ -84,7 +84,7 @@ fn describes_xtask(variable: &str) -> bool {
     variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
-/// Formats a command as a line for a shell.
+/// Formats a command for display.
 fn command_line(command: &Command) -> String {
     let variables = command
         .get_envs()
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_line_can_be_pasted() {
+    fn command_line_is_readable() {
         let mut plain = Command::new("cargo");
         plain.args(["fmt", "--all", "--check"]);
         assert_eq!(command_line(&plain), "cargo fmt --all --check");

@@ -1,4 +1,5 @@
-//! Confirmation of commands that cannot be undone or that customers notice.
+//! Confirmation of commands that take something away: suspend, cancel, revoke, yank, rollback,
+//! discard and retire.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 

@@ -41,7 +41,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct EntitlementArg {
     /// Tenant ID (UUID), or subscription ID.
-    #[arg(value_name = "TENANT_ID|SUBSCRIPTION")]
+    #[arg(value_name = "TENANT_ID|SUBSCRIPTION_ID")]
     id: String,
 }
 

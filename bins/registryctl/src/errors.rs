@@ -36,15 +36,27 @@ fn next_step(refusal: &Refusal) -> Option<String> {
             "Resume the tenant with `registryctl tenant resume TENANT_ID`."
         }
         Refusal::EntitlementRevoked { .. } => {
-            "Restore the entitlement with `registryctl entitlement restore SUBSCRIPTION`."
+            "Restore the entitlement with `registryctl entitlement restore SUBSCRIPTION_ID`."
         }
         Refusal::AlreadyEntitled => {
-            "Revoke the other subscription with `registryctl entitlement revoke SUBSCRIPTION`."
+            "Revoke the other subscription with `registryctl entitlement revoke SUBSCRIPTION_ID`."
         }
         Refusal::CodeNotBound => {
             "Issue a code that is bound to a tenant, with `tenant_id` in `/claim-codes`."
         }
         Refusal::CodeInvalid => "Check the code, and enter it again.",
+        Refusal::TenantNotFound | Refusal::AmbiguousContact => {
+            "Find the tenant's id with `registryctl tenant list`."
+        }
+        Refusal::ApplianceNotFound | Refusal::EntitlementNotFound => {
+            "List the tenant's appliances and entitlements with \
+             `registryctl tenant show TENANT_ID`."
+        }
+        Refusal::ReleaseNotFound => "List the releases with `registryctl release list`.",
+        Refusal::NothingToDownload | Refusal::ImageWithdrawn { .. } => {
+            "Publish an image with `registryctl release publish`."
+        }
+        Refusal::MailNotFound => "List the mails with `registryctl mail list`.",
         Refusal::CodeExpired { .. }
         | Refusal::CodeConsumed { .. }
         | Refusal::CodeSuperseded { .. }
@@ -53,24 +65,16 @@ fn next_step(refusal: &Refusal) -> Option<String> {
         | Refusal::NotAnActivationCode
         | Refusal::TenantMismatch
         | Refusal::TenantRequired
-        | Refusal::TenantNotFound
-        | Refusal::AmbiguousContact
         | Refusal::CredentialInvalid
-        | Refusal::ApplianceNotFound
-        | Refusal::EntitlementNotFound
         | Refusal::RateLimited { .. }
         | Refusal::SignInLinkInvalid
         | Refusal::KeyReused
         | Refusal::ReleaseExists { .. }
         | Refusal::ReleaseYanked { .. }
-        | Refusal::ReleaseNotFound
         | Refusal::NoEarlierRelease { .. }
         | Refusal::DownloadLinkInvalid
         | Refusal::DownloadLinkEnded { .. }
         | Refusal::DownloadFileGone
-        | Refusal::ImageWithdrawn { .. }
-        | Refusal::NothingToDownload
-        | Refusal::MailNotFound
         | Refusal::MailSettled { .. }
         | Refusal::MailOutdated { .. } => return refusal.next_step(None),
     };
@@ -110,6 +114,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use registry_core::clock::Timestamp;
+
     use super::*;
 
     #[test]
@@ -131,13 +137,36 @@ mod tests {
 
     #[test]
     fn operator_is_not_sent_to_vendor() {
+        let since = Timestamp::UNIX_EPOCH;
         for refusal in [
             Refusal::TenantSuspended { tenant: None },
+            Refusal::EntitlementRevoked { since },
             Refusal::AlreadyEntitled,
             Refusal::CodeNotBound,
+            Refusal::CodeExpired { since },
+            Refusal::CodeConsumed { since },
+            Refusal::CodeSuperseded { since },
+            Refusal::ApplianceRevoked,
+            Refusal::ImageWithdrawn { version: "1.0".to_owned(), since },
+            Refusal::NothingToDownload,
         ] {
             let step = next_step(&refusal).unwrap();
-            assert!(!step.contains("vendor"), "{refusal:?}: {step}");
+            assert!(!step.contains("vendor") && !step.contains("portal"), "{refusal:?}: {step}");
+        }
+    }
+
+    #[test]
+    fn operator_is_sent_to_the_list() {
+        for (refusal, command) in [
+            (Refusal::TenantNotFound, "tenant list"),
+            (Refusal::AmbiguousContact, "tenant list"),
+            (Refusal::ApplianceNotFound, "tenant show"),
+            (Refusal::EntitlementNotFound, "tenant show"),
+            (Refusal::ReleaseNotFound, "release list"),
+            (Refusal::MailNotFound, "mail list"),
+        ] {
+            let step = next_step(&refusal).unwrap();
+            assert!(step.contains(&format!("registryctl {command}")), "{refusal:?}: {step}");
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::tenant::time;
 /// Interval at which `--watch` lists the outbox again.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Number of mails that `--all-dead` reads at once.
+/// Number of mails by which each list of `--all-dead` grows.
 const BATCH: u32 = 200;
 
 #[derive(Subcommand)]
@@ -33,7 +33,7 @@ pub(crate) enum Command {
         /// Mail ID (UUID).
         id: MailId,
     },
-    /// Queues a dead mail again, or sends a waiting mail now.
+    /// Queues a dead mail again, or makes a queued mail due now.
     Retry(RetryArgs),
     /// Discards an unsent mail: it is not sent, and its code stays live.
     Discard {
@@ -52,7 +52,7 @@ pub(crate) struct ListArgs {
     /// Lists only mails of this tenant (UUID). Default: all tenants.
     #[arg(long, value_name = "ID")]
     tenant: Option<TenantId>,
-    /// Largest number of mails, 1 to 1000.
+    /// Maximum number of mails, 1 to 1000.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     /// Lists the mails again every 2 seconds, until Ctrl-C. Default: once.
@@ -216,7 +216,7 @@ async fn retry_all(registry: &Registry, output: Output) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a mail with made-up contents as HTML and as plain text. Needs no registry.
+/// Writes a mail with made-up contents as HTML and as plain text. The command needs no registry.
 pub(crate) fn preview(config: &Config, args: &PreviewArgs, output: Output) -> anyhow::Result<()> {
     let public_url =
         config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));

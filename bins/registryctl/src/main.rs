@@ -49,11 +49,11 @@ struct Cli {
 
 #[derive(Args)]
 struct Options {
-    /// Data folder. Default: `data` in the configuration, or else `registry-data`.
-    #[arg(long, env = "REGISTRY_DATA", value_name = "DIR", global = true)]
+    /// Data folder. Default: `REGISTRY_DATA`, `data` in the configuration, or `registry-data`.
+    #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// Configuration file (TOML). Default: none.
-    #[arg(long, env = "REGISTRY_CONFIG", value_name = "FILE", global = true)]
+    /// Configuration file (TOML). Default: `REGISTRY_CONFIG`, or none.
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Prints results and errors as JSON. Default: readable text.
     #[arg(long, global = true)]
@@ -92,7 +92,7 @@ enum RegistryCommand {
     /// Manages the outbox and previews mails.
     #[command(subcommand)]
     Mail(MailCommand),
-    /// Deletes mails, codes, audit lines and other rows whose `retention` is over, as registryd
+    /// Deletes mails, codes, audit entries and other rows whose `retention` is over, as registryd
     /// does.
     Sweep(sweep::SweepArgs),
     /// Lists and revokes appliances.
@@ -234,7 +234,7 @@ fn jwks(keys: &[PublicKey]) -> String {
     json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() }).to_string()
 }
 
-/// Returns the actor of audit lines: the operating system's user.
+/// Returns the actor of audit entries: the operating system's user.
 fn operator() -> Actor {
     let user =
         ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());

@@ -19,9 +19,9 @@ use crate::output::Output;
 pub(crate) enum Command {
     /// Redeems an install code, read from standard input, for an appliance without a network.
     ///
-    /// The answer holds a license and a credential: carry it to this appliance only. The same
-    /// request with the same code gets the same answer again for `http.replay_window` (a day
-    /// unless set).
+    /// For a paid edition, the answer contains a license and a credential: carry it to this
+    /// appliance only. The same request with the same code gets the same answer again for
+    /// `http.replay_window` (a day unless set).
     Answer(AnswerArgs),
 }
 

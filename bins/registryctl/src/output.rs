@@ -12,7 +12,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Prints named values below each other, or as one JSON object.
+    /// Prints named values, one per line, or as one JSON object.
     pub(crate) fn fields(self, fields: &[(&str, Value)]) -> anyhow::Result<()> {
         if self.json {
             let object: Map<_, _> =

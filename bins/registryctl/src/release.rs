@@ -24,7 +24,7 @@ use crate::tenant::time;
 /// Number of bytes that are read and uploaded at once.
 const CHUNK_SIZE: usize = 1024 * 1024;
 
-/// Longest time that deleting the parts of an interrupted upload may take.
+/// Maximum time that deleting the parts of an interrupted upload may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Subcommand)]
@@ -159,7 +159,7 @@ async fn rollback(registry: &Registry, args: RollbackArgs, output: Output) -> an
     let target = to
         .as_deref()
         .map_or_else(|| "the previous release".to_owned(), |version| format!("release {version}"));
-    confirm.ask(&format!("Go back to {target}? Customers download it from now on."))?;
+    confirm.ask(&format!("Roll back to {target}? From now on, customers download it."))?;
     let release = registry.release_rollback(to.as_deref(), channel.as_deref(), operator()).await?;
     let version = release.version.to_string();
     show(&registry.release_show(&version, channel.as_deref()).await?, output)

@@ -97,7 +97,7 @@ pub(crate) struct ListArgs {
     /// Lists only tenants of this deployment type: appliance or hosted. Default: both.
     #[arg(long)]
     deployment: Option<String>,
-    /// Largest number of tenants, 1 to 200. Default: 50.
+    /// Maximum number of tenants, 1 to 200. Default: 50.
     #[arg(long)]
     limit: Option<String>,
     /// Cursor of the page to list: `next_cursor` of the previous page. Default: the first page.
@@ -285,7 +285,7 @@ fn appliance_value(appliance: &Appliance, output: Output) -> Value {
     ))
 }
 
-/// Returns the values of one field: as a list in JSON, as lines below each other in a table.
+/// Returns the values of one field: as a list in JSON, one per line in a table.
 fn list_value(values: &[Value], output: Output) -> Value {
     if output.json {
         return json!(values);

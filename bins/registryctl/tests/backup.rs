@@ -19,14 +19,14 @@ fn ctl(data: &Path, args: &[&str]) -> Output {
 }
 
 /// Runs a command that succeeds, and returns its JSON output.
-fn done(data: &Path, args: &[&str]) -> Value {
+fn run_ok(data: &Path, args: &[&str]) -> Value {
     let output = ctl(data, args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Runs a command that fails with exit code 1, and returns what it printed.
-fn refused(data: &Path, args: &[&str]) -> String {
+fn run_failing(data: &Path, args: &[&str]) -> String {
     let output = ctl(data, args);
     assert_eq!(output.status.code(), Some(1), "{args:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -34,7 +34,7 @@ fn refused(data: &Path, args: &[&str]) -> String {
 
 /// Registers a tenant, and returns its ID and its install code.
 fn register(data: &Path, company: &str) -> (String, String) {
-    let issued = done(
+    let issued = run_ok(
         data,
         &[
             "tenant",
@@ -79,8 +79,8 @@ async fn restored_backup_redeems_live_codes() {
     let image = folder.path().join("image.iso");
     std::fs::write(&image, b"an image").unwrap();
     let (tenant, code) = register(&data, "Acme");
-    done(&data, &["release", "publish", path(&image), "--version", "1.0"]);
-    let manifest = done(&data, &["backup", path(&backup)]);
+    run_ok(&data, &["release", "publish", path(&image), "--version", "1.0"]);
+    let manifest = run_ok(&data, &["backup", path(&backup)]);
     let paths: Vec<_> = manifest["items"]
         .as_array()
         .unwrap()
@@ -92,14 +92,14 @@ async fn restored_backup_redeems_live_codes() {
     }
     let (registered_later, _) = register(&data, "Latecomer");
 
-    done(&restored, &["restore", path(&backup)]);
+    run_ok(&restored, &["restore", path(&backup)]);
     assert_eq!(redeem(&restored, &code).await, tenant);
     assert_eq!(
         ctl(&restored, &["tenant", "show", &registered_later]).status.code(),
         Some(4),
         "the tenant was registered after the backup"
     );
-    let released = done(&restored, &["release", "publish", path(&image), "--version", "1.0"]);
+    let released = run_ok(&restored, &["release", "publish", path(&image), "--version", "1.0"]);
     assert_eq!(released["sha256"].as_str().unwrap().len(), 64);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&backup), mode(&backup.join("registry.db"))), (0o700, 0o600));
@@ -126,11 +126,11 @@ fn backup_during_writes_is_consistent() {
     std::thread::scope(|scope| {
         let writer =
             scope.spawn(|| (0..8).for_each(|number| drop(register(&data, &format!("C{number}")))));
-        done(&data, &["backup", path(&backup)]);
+        run_ok(&data, &["backup", path(&backup)]);
         writer.join().unwrap();
     });
-    done(&restored, &["restore", path(&backup)]);
-    let listed = done(&restored, &["tenant", "list"]);
+    run_ok(&restored, &["restore", path(&backup)]);
+    let listed = run_ok(&restored, &["tenant", "list"]);
     let items = listed["items"].as_array().unwrap();
     assert!(
         !items.is_empty() && items.iter().all(|item| item["install_code"] == "live"),
@@ -143,16 +143,16 @@ fn unusable_backup_or_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let [data, backup, restored] =
         ["data", "backup", "restored"].map(|name| folder.path().join(name));
-    assert!(refused(&data, &["backup", path(&backup)]).contains("there is no registry"));
+    assert!(run_failing(&data, &["backup", path(&backup)]).contains("there is no registry"));
     register(&data, "Acme");
-    done(&data, &["backup", path(&backup)]);
-    assert!(refused(&data, &["backup", path(&backup)]).contains("not empty"));
-    assert!(refused(&data, &["restore", path(&backup)]).contains("holds a registry"));
+    run_ok(&data, &["backup", path(&backup)]);
+    assert!(run_failing(&data, &["backup", path(&backup)]).contains("not empty"));
+    assert!(run_failing(&data, &["restore", path(&backup)]).contains("contains a registry"));
     for leftover in ["registry.db-wal", "keys/master.key"] {
         let folder = folder.path().join(leftover.replace('/', "-"));
         std::fs::create_dir_all(folder.join("keys")).unwrap();
         std::fs::write(folder.join(leftover), "x").unwrap();
-        assert!(refused(&folder, &["restore", path(&backup)]).contains(leftover));
+        assert!(run_failing(&folder, &["restore", path(&backup)]).contains(leftover));
         assert_eq!(std::fs::read(folder.join(leftover)).unwrap(), b"x", "{leftover} is unchanged");
     }
     let (manifest, database) = (backup.join("backup.json"), backup.join("registry.db"));
@@ -160,16 +160,16 @@ fn unusable_backup_or_folder_is_refused() {
         (std::fs::read_to_string(&manifest).unwrap(), std::fs::read(&database).unwrap());
     std::fs::write(&database, [&content[..], b"x"].concat()).unwrap();
     assert!(
-        refused(&restored, &["restore", path(&backup)])
+        run_failing(&restored, &["restore", path(&backup)])
             .contains("registry.db differs from the one that was backed up")
     );
     std::fs::write(&database, content).unwrap();
     std::fs::write(&manifest, manifest_text.replace("service-token", "../service-token")).unwrap();
-    assert!(refused(&restored, &["restore", path(&backup)]).contains("outside"));
+    assert!(run_failing(&restored, &["restore", path(&backup)]).contains("outside"));
     std::fs::write(&manifest, r#"{"made_at": "", "files": []}"#).unwrap();
-    assert!(refused(&restored, &["restore", path(&backup)]).contains("names no registry.db"));
+    assert!(run_failing(&restored, &["restore", path(&backup)]).contains("names no registry.db"));
     std::fs::remove_file(&manifest).unwrap();
-    assert!(refused(&restored, &["restore", path(&backup)]).contains("no finished backup"));
+    assert!(run_failing(&restored, &["restore", path(&backup)]).contains("no finished backup"));
     assert!(!restored.exists(), "nothing was restored");
 }
 

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{ctl, done, refused};
+use common::{ctl, run_failing, run_ok};
 use registry_core::rate_limit::Source;
 use registry_core::registry::redeem::{Redeem, RedemptionChannel, Requester};
 use registry_core::secret::TypedCode;
@@ -27,7 +27,7 @@ async fn installed(data: &Path) -> String {
         "--subscription",
         "sub_1",
     ];
-    let issued = done(data, &args);
+    let issued = run_ok(data, &args);
     let path = data.to_str().unwrap().to_owned();
     let config =
         Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path.clone())).unwrap();
@@ -47,53 +47,56 @@ async fn installed(data: &Path) -> String {
 async fn tenant_is_suspended_resumed_and_cancelled() {
     let data = tempfile::tempdir().unwrap();
     let tenant = installed(data.path()).await;
-    let (exit, error) = refused(data.path(), &["tenant", "suspend", &tenant]);
+    let (exit, error) = run_failing(data.path(), &["tenant", "suspend", &tenant]);
     assert!(exit == 1 && error.contains("--yes"), "{error}");
     for _ in 0..2 {
         assert_eq!(
-            done(data.path(), &["tenant", "suspend", &tenant, "--yes"])["status"],
+            run_ok(data.path(), &["tenant", "suspend", &tenant, "--yes"])["status"],
             "suspended"
         );
     }
-    assert_eq!(refused(data.path(), &["code", "reissue", &tenant]).0, 3);
-    assert_eq!(done(data.path(), &["tenant", "resume", &tenant])["status"], "installed");
-    assert_eq!(done(data.path(), &["tenant", "cancel", &tenant, "--yes"])["status"], "cancelled");
+    assert_eq!(run_failing(data.path(), &["code", "reissue", &tenant]).0, 3);
+    assert_eq!(run_ok(data.path(), &["tenant", "resume", &tenant])["status"], "installed");
+    assert_eq!(run_ok(data.path(), &["tenant", "cancel", &tenant, "--yes"])["status"], "cancelled");
     let unknown = "019b0a51-7d1e-7c3a-9b52-4f0e8d6a1c73";
-    assert_eq!(refused(data.path(), &["tenant", "suspend", unknown, "--yes"]).0, 4);
+    assert_eq!(run_failing(data.path(), &["tenant", "suspend", unknown, "--yes"]).0, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn entitlement_is_found_by_tenant_or_subscription() {
     let data = tempfile::tempdir().unwrap();
     let tenant = installed(data.path()).await;
-    let show = |id: &str| done(data.path(), &["entitlement", "show", id]);
+    let show = |id: &str| run_ok(data.path(), &["entitlement", "show", id]);
     assert_eq!(show(&tenant), show("sub_1"));
     assert_eq!((&show("sub_1")["seats"], &show("sub_1")["active"]), (&Value::Null, &json!(true)));
-    assert_eq!(done(data.path(), &["entitlement", "set-seats", "sub_1", "25"])["seats"], 25);
+    assert_eq!(run_ok(data.path(), &["entitlement", "set-seats", "sub_1", "25"])["seats"], 25);
     assert_eq!(
-        done(data.path(), &["entitlement", "set-seats", &tenant, "unlimited"])["seats"],
+        run_ok(data.path(), &["entitlement", "set-seats", &tenant, "unlimited"])["seats"],
         Value::Null
     );
     assert_eq!(
         ctl(data.path(), &["entitlement", "set-seats", "sub_1", "0"]).status.code(),
         Some(2)
     );
-    assert_eq!(done(data.path(), &["entitlement", "revoke", "sub_1", "--yes"])["active"], false);
-    assert_eq!(done(data.path(), &["entitlement", "restore", "sub_1"])["active"], true);
-    assert_eq!(refused(data.path(), &["entitlement", "show", "sub_unknown"]).0, 4);
+    assert_eq!(run_ok(data.path(), &["entitlement", "revoke", "sub_1", "--yes"])["active"], false);
+    assert_eq!(run_ok(data.path(), &["entitlement", "restore", "sub_1"])["active"], true);
+    assert_eq!(run_failing(data.path(), &["entitlement", "show", "sub_unknown"]).0, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn appliance_is_listed_and_revoked() {
     let data = tempfile::tempdir().unwrap();
     let tenant = installed(data.path()).await;
-    let listed = done(data.path(), &["appliance", "list", &tenant]);
+    let listed = run_ok(data.path(), &["appliance", "list", &tenant]);
     let item = &listed["items"][0];
     assert_eq!((&item["appliance_id"], &item["revoked"]), (&json!("appliance-1"), &json!(false)));
     assert!(item["license_ends_at"].is_string() && item["last_checkin_at"].is_null(), "{listed}");
-    assert_eq!(refused(data.path(), &["appliance", "revoke", &tenant, "unknown", "--yes"]).0, 4);
-    done(data.path(), &["appliance", "revoke", &tenant, "appliance-1", "--yes"]);
-    assert_eq!(done(data.path(), &["appliance", "list", &tenant])["items"][0]["revoked"], true);
+    assert_eq!(
+        run_failing(data.path(), &["appliance", "revoke", &tenant, "unknown", "--yes"]).0,
+        4
+    );
+    run_ok(data.path(), &["appliance", "revoke", &tenant, "appliance-1", "--yes"]);
+    assert_eq!(run_ok(data.path(), &["appliance", "list", &tenant])["items"][0]["revoked"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,26 +117,26 @@ async fn signed_license_is_inspected_offline() {
         "--out",
         &license,
     ];
-    let signed = done(data.path(), &sign);
+    let signed = run_ok(data.path(), &sign);
     assert_eq!(signed["file"], license);
-    let inspected = done(data.path(), &["license", "inspect", &license]);
+    let inspected = run_ok(data.path(), &["license", "inspect", &license]);
     assert_eq!((&inspected["state"], &inspected["aud"]), (&json!("licensed"), &json!(tenant)));
     assert_eq!(inspected["sub"], signed["sub"]);
-    assert_eq!(refused(data.path(), &sign).0, 1, "an existing file is not overwritten");
+    assert_eq!(run_failing(data.path(), &sign).0, 1, "an existing file is not overwritten");
 
     let exported = ctl(data.path(), &["keys", "export"]).stdout;
     std::fs::write(&keys, exported).unwrap();
     let missing_data = data.path().join("missing");
-    let offline = done(&missing_data, &["license", "inspect", &license, "--keys", &keys]);
+    let offline = run_ok(&missing_data, &["license", "inspect", &license, "--keys", &keys]);
     assert_eq!(offline, inspected);
     assert!(!missing_data.exists(), "no data folder was created");
     let token = std::fs::read_to_string(&license).unwrap();
     let (head, signature) = token.trim().rsplit_once('.').unwrap();
     let altered: String = signature.chars().rev().collect();
     std::fs::write(&license, format!("{head}.{altered}")).unwrap();
-    let state = done(data.path(), &["license", "inspect", &license])["state"].clone();
+    let state = run_ok(data.path(), &["license", "inspect", &license])["state"].clone();
     assert!(state.as_str().unwrap().starts_with("invalid"), "{state}");
-    assert_eq!(refused(data.path(), &["license", "inspect", "nonsense"]).0, 1);
+    assert_eq!(run_failing(data.path(), &["license", "inspect", "nonsense"]).0, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,39 +144,39 @@ async fn key_is_generated_activated_and_retired() {
     let data = tempfile::tempdir().unwrap();
     installed(data.path()).await;
     let states = || {
-        let listed = done(data.path(), &["keys", "list"]);
+        let listed = run_ok(data.path(), &["keys", "list"]);
         let items = listed["items"].as_array().unwrap();
         items.iter().map(|key| key["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(states(), ["active"]);
     let first =
-        done(data.path(), &["keys", "list"])["items"][0]["kid"].as_str().unwrap().to_owned();
-    let second = done(data.path(), &["keys", "generate", "--algorithm", "ES256"])["kid"]
+        run_ok(data.path(), &["keys", "list"])["items"][0]["kid"].as_str().unwrap().to_owned();
+    let second = run_ok(data.path(), &["keys", "generate", "--algorithm", "ES256"])["kid"]
         .as_str()
         .unwrap()
         .to_owned();
     assert_eq!(states(), ["active", "standby"]);
-    let (exit, error) = refused(data.path(), &["keys", "activate", &second]);
+    let (exit, error) = run_failing(data.path(), &["keys", "activate", &second]);
     assert!(exit == 1 && error.contains("--force"), "{error}");
-    let (exit, error) = refused(data.path(), &["keys", "retire", &first, "--yes"]);
+    let (exit, error) = run_failing(data.path(), &["keys", "retire", &first, "--yes"]);
     assert_eq!(exit, 1, "the active key cannot be retired: {error}");
-    done(data.path(), &["keys", "activate", &second, "--force"]);
+    run_ok(data.path(), &["keys", "activate", &second, "--force"]);
     assert_eq!(states(), ["retired", "active"]);
     let exported: Value =
         serde_json::from_slice(&ctl(data.path(), &["keys", "export"]).stdout).unwrap();
     assert_eq!(exported["keys"].as_array().unwrap().len(), 2, "the retired key is still published");
-    assert_eq!(refused(data.path(), &["keys", "activate", "unknown"]).0, 1);
+    assert_eq!(run_failing(data.path(), &["keys", "activate", "unknown"]).0, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_is_created_listed_and_revoked() {
     let data = tempfile::tempdir().unwrap();
     let missing_data = data.path().join("missing");
-    let (exit, error) = refused(&missing_data, &["token", "list"]);
+    let (exit, error) = run_failing(&missing_data, &["token", "list"]);
     assert!(exit == 1 && error.contains("no registry") && !missing_data.exists(), "{error}");
     installed(data.path()).await;
     let listed = || {
-        let listed = done(data.path(), &["token", "list"]);
+        let listed = run_ok(data.path(), &["token", "list"]);
         let items = listed["items"].as_array().unwrap();
         items
             .iter()
@@ -182,10 +185,10 @@ async fn token_is_created_listed_and_revoked() {
             })
             .collect::<Vec<_>>()
     };
-    let created = done(data.path(), &["token", "create", "store"]);
+    let created = run_ok(data.path(), &["token", "create", "store"]);
     assert_eq!(created["name"], "store");
     assert_eq!(created["token"].as_str().unwrap().len(), 64);
-    let other = done(data.path(), &["token", "create", "ann@example.com", "--role", "operator"]);
+    let other = run_ok(data.path(), &["token", "create", "ann@example.com", "--role", "operator"]);
     assert_ne!(other["token"], created["token"]);
     assert_eq!(
         listed(),
@@ -198,14 +201,14 @@ async fn token_is_created_listed_and_revoked() {
     let stored = std::fs::read_to_string(data.path().join("tokens.json")).unwrap();
     assert!(!stored.contains(created["token"].as_str().unwrap()), "only a digest is stored");
     for name in ["store", "default", "", "a b", "ä", &"x".repeat(65)] {
-        assert_eq!(refused(data.path(), &["token", "create", name]).0, 1, "{name}");
+        assert_eq!(run_failing(data.path(), &["token", "create", name]).0, 1, "{name}");
     }
-    assert!(refused(data.path(), &["token", "revoke", "store"]).1.contains("--yes"));
-    done(data.path(), &["token", "revoke", "store", "--yes"]);
-    assert_eq!(refused(data.path(), &["token", "revoke", "store", "--yes"]).0, 1);
-    done(data.path(), &["token", "create", "store"]);
-    done(data.path(), &["token", "revoke", "default", "--yes"]);
-    assert_eq!(refused(data.path(), &["token", "revoke", "default", "--yes"]).0, 1);
+    assert!(run_failing(data.path(), &["token", "revoke", "store"]).1.contains("--yes"));
+    run_ok(data.path(), &["token", "revoke", "store", "--yes"]);
+    assert_eq!(run_failing(data.path(), &["token", "revoke", "store", "--yes"]).0, 1);
+    run_ok(data.path(), &["token", "create", "store"]);
+    run_ok(data.path(), &["token", "revoke", "default", "--yes"]);
+    assert_eq!(run_failing(data.path(), &["token", "revoke", "default", "--yes"]).0, 1);
     assert_eq!(listed().iter().filter(|(_, _, accepted)| *accepted).count(), 2);
 }
 
@@ -217,7 +220,7 @@ async fn concurrent_changes_take_turns() {
         std::thread::scope(|scope| {
             let run = |command: String| {
                 let args: Vec<&str> = command.split(' ').collect();
-                done(data.path(), &args);
+                run_ok(data.path(), &args);
             };
             let threads: Vec<_> =
                 commands.into_iter().map(|command| scope.spawn(move || run(command))).collect();
@@ -229,13 +232,27 @@ async fn concurrent_changes_take_turns() {
     run_concurrently((0..6).map(|n| format!("token create t{n}")).collect());
     run_concurrently((0..6).map(|n| format!("token revoke t{n} --yes")).collect());
     run_concurrently((0..4).map(|_| "keys generate".to_owned()).collect());
-    let listed = done(data.path(), &["token", "list"]);
+    let listed = run_ok(data.path(), &["token", "list"]);
     let items = listed["items"].as_array().unwrap();
     assert_eq!(items.iter().filter(|token| token["revoked_at"].is_string()).count(), 6, "{listed}");
-    assert_eq!(done(data.path(), &["keys", "list"])["items"].as_array().unwrap().len(), 5);
+    assert_eq!(run_ok(data.path(), &["keys", "list"])["items"].as_array().unwrap().len(), 5);
 }
 
 /// R-license-3.
+#[tokio::test(flavor = "multi_thread")]
+async fn free_tier_is_not_signed() {
+    let data = tempfile::tempdir().unwrap();
+    installed(data.path()).await;
+    let file = data.path().join("license.jwt").to_str().unwrap().to_owned();
+    let sign =
+        ["license", "sign", "--subscription", "sub_new", "--customer", "Acme", "--out", &file];
+    let free = [&sign[..], &["--tier", "essentials"]].concat();
+    let (exit, error) = run_failing(data.path(), &free);
+    assert!(exit == 3 && error.contains("a free tier has no licenses"), "{error}");
+    assert!(!Path::new(&file).exists());
+    assert_eq!(run_failing(data.path(), &["entitlement", "show", "sub_new"]).0, 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unwritable_license_grants_nothing() {
     let data = tempfile::tempdir().unwrap();
@@ -244,12 +261,10 @@ async fn unwritable_license_grants_nothing() {
     std::fs::write(&file, "").unwrap();
     let sign =
         ["license", "sign", "--subscription", "sub_new", "--customer", "Acme", "--out", &file];
-    let (exit, error) = refused(data.path(), &sign);
+    let (exit, error) = run_failing(data.path(), &sign);
     assert!(exit == 1 && error.contains("cannot be written"), "{error}");
-    assert_eq!(refused(data.path(), &["entitlement", "show", "sub_new"]).0, 4);
+    assert_eq!(run_failing(data.path(), &["entitlement", "show", "sub_new"]).0, 4);
     std::fs::remove_file(&file).unwrap();
-    let (exit, error) = refused(data.path(), &[&sign[..], &["--tier", "essentials"]].concat());
-    assert!(exit == 3 && !Path::new(&file).exists(), "a free tier is not signed: {error}");
     let signed = ctl(data.path(), &sign);
     let printed = String::from_utf8_lossy(&signed.stderr);
     assert!(signed.status.success() && printed.contains("--tenant"), "{printed}");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::{command, done, done_with, refused};
+use common::{command, run_failing, run_ok, run_ok_with_env};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use throwaway_servers::{S3Options, S3Server};
@@ -32,11 +32,11 @@ fn release_is_listed_yanked_and_rolled_back() {
     let data = folder.path().join("data");
     for version in ["1.0", "2.0", "3.0"] {
         let image = image(folder.path(), "image.iso", version.as_bytes());
-        let published = done(&data, &["release", "publish", &image, "--version", version]);
+        let published = run_ok(&data, &["release", "publish", &image, "--version", version]);
         assert_eq!((&published["state"], &published["size"]), (&json!("current"), &json!(3)));
     }
     let states = || {
-        let listed = done(&data, &["release", "list"]);
+        let listed = run_ok(&data, &["release", "list"]);
         let items = listed["items"].as_array().unwrap().clone();
         items
             .iter()
@@ -47,29 +47,29 @@ fn release_is_listed_yanked_and_rolled_back() {
             .collect::<Vec<_>>()
     };
     assert_eq!(states(), ["3.0 current", "2.0 earlier", "1.0 earlier"]);
-    let (exit, error) = refused(&data, &["release", "yank", "3.0"]);
+    let (exit, error) = run_failing(&data, &["release", "yank", "3.0"]);
     assert!(exit == 1 && error.contains("--yes"), "{error}");
     for _ in 0..2 {
-        assert_eq!(done(&data, &["release", "yank", "3.0", "--yes"])["state"], "yanked");
+        assert_eq!(run_ok(&data, &["release", "yank", "3.0", "--yes"])["state"], "yanked");
     }
     assert_eq!(states(), ["3.0 yanked", "2.0 current", "1.0 earlier"]);
-    assert_eq!(done(&data, &["release", "rollback", "--yes"])["version"], "1.0");
+    assert_eq!(run_ok(&data, &["release", "rollback", "--yes"])["version"], "1.0");
     assert_eq!(states(), ["3.0 yanked", "2.0 earlier", "1.0 current"]);
-    assert_eq!(refused(&data, &["release", "rollback", "--yes"]).0, 4);
-    assert_eq!(done(&data, &["release", "rollback", "--to", "2.0", "--yes"])["state"], "current");
-    assert_eq!(refused(&data, &["release", "rollback", "--to", "9.9", "--yes"]).0, 4);
-    assert_eq!(refused(&data, &["release", "show", "9.9"]).0, 4);
+    assert_eq!(run_failing(&data, &["release", "rollback", "--yes"]).0, 4);
+    assert_eq!(run_ok(&data, &["release", "rollback", "--to", "2.0", "--yes"])["state"], "current");
+    assert_eq!(run_failing(&data, &["release", "rollback", "--to", "9.9", "--yes"]).0, 4);
+    assert_eq!(run_failing(&data, &["release", "show", "9.9"]).0, 4);
     let yanked = image(folder.path(), "image.iso", b"3.0");
-    let (exit, error) = refused(&data, &["release", "publish", &yanked, "--version", "3.0"]);
+    let (exit, error) = run_failing(&data, &["release", "publish", &yanked, "--version", "3.0"]);
     assert!(exit == 3 && error.contains("yanked"), "{error}");
     let beta = image(folder.path(), "image.iso", b"beta");
     let published =
-        done(&data, &["release", "publish", &beta, "--version", "4.0", "--channel", "beta"]);
+        run_ok(&data, &["release", "publish", &beta, "--version", "4.0", "--channel", "beta"]);
     assert_eq!(published["channel"], "beta");
-    let stable = done(&data, &["release", "show", "2.0"]);
+    let stable = run_ok(&data, &["release", "show", "2.0"]);
     assert_eq!(stable["state"], "current", "the channels are independent");
     assert_eq!(
-        done(&data, &["release", "list", "--channel", "beta"])["items"].as_array().unwrap().len(),
+        run_ok(&data, &["release", "list", "--channel", "beta"])["items"].as_array().unwrap().len(),
         1
     );
 }
@@ -79,9 +79,9 @@ fn manifest_is_written_as_signed() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let image = image(folder.path(), "image.iso", b"content");
-    done(&data, &["release", "publish", &image, "--version", "1.0"]);
+    run_ok(&data, &["release", "publish", &image, "--version", "1.0"]);
     let out = folder.path().join("out");
-    let shown = done(&data, &["release", "show", "1.0", "--manifest", out.to_str().unwrap()]);
+    let shown = run_ok(&data, &["release", "show", "1.0", "--manifest", out.to_str().unwrap()]);
     assert_eq!(
         std::fs::read_to_string(out.join("manifest.json")).unwrap(),
         shown["manifest"].as_str().unwrap()
@@ -186,7 +186,7 @@ fn large_image_is_streamed_into_bucket() {
 
     let args =
         ["tenant", "register", "--company", "Acme", "--email", "a@example.com", "--edition", "pro"];
-    let issued = done_with(&data, &bucket.environment(), &args);
+    let issued = run_ok_with_env(&data, &bucket.environment(), &args);
     let link = issued["download_url"].as_str().unwrap();
     throwaway_servers::install_ring_provider();
     let client = reqwest::blocking::Client::builder()
@@ -238,10 +238,11 @@ fn interrupted_upload_can_be_repeated() {
     assert!(printed.contains("nothing was published"), "{printed}");
     let remaining = bucket.server.stored().unwrap();
     assert!(remaining < 1_000, "{remaining} bytes remain in the bucket");
-    assert_eq!(done_with(&data, &bucket.environment(), &["release", "list"])["items"], json!([]));
+    let listed = run_ok_with_env(&data, &bucket.environment(), &["release", "list"]);
+    assert_eq!(listed["items"], json!([]));
     resize(size).unwrap();
     for _ in 0..2 {
-        assert_eq!(done_with(&data, &bucket.environment(), &args)["sha256"], json!(sha256));
+        assert_eq!(run_ok_with_env(&data, &bucket.environment(), &args)["sha256"], json!(sha256));
     }
     let stored = bucket.server.stored().unwrap();
     assert!(stored < size + (1 << 20), "published twice, stored once: {stored} bytes");
@@ -258,5 +259,6 @@ fn unreachable_bucket_publishes_nothing() {
     let output = command(&data, &bucket.environment(), &args).output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
     bucket.server.resume().unwrap();
-    assert_eq!(done_with(&data, &bucket.environment(), &["release", "list"])["items"], json!([]));
+    let listed = run_ok_with_env(&data, &bucket.environment(), &["release", "list"]);
+    assert_eq!(listed["items"], json!([]));
 }

@@ -1,5 +1,6 @@
-//! `registryd check`: reads the configuration, prints every setting with its origin, names
-//! everything that is wrong, and changes nothing.
+//! `registryd check`: stops at a file that it cannot read; otherwise prints every setting with its
+//! origin and lists the invalid values; if all are valid, also checks the files that the settings
+//! name. Changes nothing.
 
 use std::io::Write as _;
 
@@ -14,7 +15,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let loaded = Loaded::read_over(config.as_deref(), data, listen)?;
     let mut problems = loaded.problems();
     if problems.is_empty() {
-        problems = deeper_problems(&loaded.config);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("the async runtime cannot be started")?;
+        problems = runtime.block_on(async { deeper_problems(&loaded.config) });
     }
     let mut output = std::io::stdout().lock();
     output.write_all(settings(&loaded).as_bytes()).context("standard output is closed")?;
@@ -22,7 +25,10 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         writeln!(output, "warning: {name} is in the environment, and is not a key")?;
     }
     if problems.is_empty() {
-        writeln!(output, "The configuration is valid. No connection was tried.")?;
+        writeln!(
+            output,
+            "The configuration is valid. Database, mail server and bucket were not contacted."
+        )?;
         return Ok(());
     }
     bail!("the configuration cannot be used:\n{}", problems.join("\n"))

@@ -36,14 +36,14 @@ enum Task {
 
 #[derive(Args, Clone)]
 struct Options {
-    /// Path of the data folder.
-    #[arg(long, env = "REGISTRY_DATA", value_name = "DIR")]
+    /// Path of the data folder; also as `REGISTRY_DATA`.
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Address to listen on.
-    #[arg(long, env = "REGISTRY_LISTEN", value_name = "ADDR")]
+    /// Address to listen on; also as `REGISTRY_LISTEN`.
+    #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Path of the configuration file.
-    #[arg(long, env = "REGISTRY_CONFIG", value_name = "FILE")]
+    /// Path of the configuration file; also as `REGISTRY_CONFIG`.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use axum::http::HeaderName;
 use registry_core::signup::{BlockedDomains, SelfService};
-use registry_http::{AdmittedToken, AppState, HttpSettings, ServiceTokens, WebPages, WebSettings};
+use registry_http::{AcceptedToken, AppState, HttpSettings, ServiceTokens, WebPages, WebSettings};
 use registry_wiring::{App, Config, Tokens, watch};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,17 +41,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let address = listener.local_addr().context("the listening address cannot be read")?;
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let settings = Arc::new(http_settings(&config)?);
-    let wired = registry_wiring::build(&config, &public_url).await?;
-    wired.data.store_public_url(&public_url)?;
+    let built = registry_wiring::build(&config, &public_url).await?;
+    built.data.store_public_url(&public_url)?;
     let mut stopped = stop_signal()?;
     let mut workers = JoinSet::new();
     for _ in 0..if config.mail.worker { config.mail.parallel } else { 0 } {
-        let (registry, mut stop) = (wired.registry.clone(), stopped.clone());
+        let (registry, mut stop) = (built.registry.clone(), stopped.clone());
         workers
             .spawn(registry_wiring::deliver_mail(registry, async move { wait(&mut stop).await }));
     }
     if config.retention.sweeper {
-        let (registry, mut stop) = (wired.registry.clone(), stopped.clone());
+        let (registry, mut stop) = (built.registry.clone(), stopped.clone());
         let every = config.retention.sweep_every.to_std();
         workers.spawn(registry_wiring::sweep(
             registry,
@@ -59,21 +59,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             async move { wait(&mut stop).await },
         ));
     }
-    if let Some(ring) = wired.ring.clone() {
+    if let Some(ring) = built.ring.clone() {
         let mut stop = stopped.clone();
         tokio::spawn(watch("the license keys", move || ring.reload(), async move {
             wait(&mut stop).await;
         }));
     }
     let tokens = Arc::new(ServiceTokens::default());
-    admit(&config, &tokens)?;
-    let (admitted, mut stop) = (tokens.clone(), stopped.clone());
+    accept_tokens(&config, &tokens)?;
+    let (accepted, mut stop) = (tokens.clone(), stopped.clone());
     let watched = config.clone();
-    let reload = move || admit(&watched, &admitted);
+    let reload = move || accept_tokens(&watched, &accepted);
     tokio::spawn(watch("the tokens", reload, async move { wait(&mut stop).await }));
     let pages = config.web.enabled.then(|| web_pages(&config, &public_url)).transpose()?;
-    announce(&config, &wired, &format!("http://{address}"))?;
-    let app = AppState::new(wired.registry, wired.files, tokens, settings.clone());
+    announce(&config, &built, &format!("http://{address}"))?;
+    let app = AppState::new(built.registry, built.files, tokens, settings.clone());
     let app = match pages {
         Some(pages) => app.with_web(pages),
         None => app,
@@ -101,14 +101,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
 }
 
-/// Replaces the admitted tokens with those in the data folder.
-fn admit(config: &Config, tokens: &ServiceTokens) -> anyhow::Result<()> {
+/// Replaces the accepted tokens with those in the data folder.
+fn accept_tokens(config: &Config, tokens: &ServiceTokens) -> anyhow::Result<()> {
     let known = Tokens::open(config)?;
-    let admitted = known
-        .admitted()
-        .filter_map(|it| Some(AdmittedToken { actor: it.actor(), digest: it.digest()? }))
+    let accepted = known
+        .accepted()
+        .filter_map(|it| Some(AcceptedToken { actor: it.actor(), digest: it.digest()? }))
         .collect();
-    tokens.admit(admitted);
+    tokens.accept(accepted);
     Ok(())
 }
 
@@ -153,8 +153,8 @@ async fn report(app: AppState) {
 }
 
 /// Logs where everything is, and prints the listening address on standard output.
-fn announce(config: &Config, wired: &App, address: &str) -> anyhow::Result<()> {
-    let data = &wired.data;
+fn announce(config: &Config, built: &App, address: &str) -> anyhow::Result<()> {
+    let data = &built.data;
     tracing::info!("data folder    {}", data.path().display());
     if let Some(smtp) = &config.mail.smtp {
         tracing::info!("mail server    {}", smtp.host);
@@ -164,7 +164,7 @@ fn announce(config: &Config, wired: &App, address: &str) -> anyhow::Result<()> {
     if let Some(s3) = &config.s3 {
         tracing::info!("images         s3://{}", s3.bucket);
     }
-    tracing::info!("service token  {}", wired.service_token_file.display());
+    tracing::info!("service token  {}", built.service_token_file.display());
     tracing::info!("API to try     {address}/docs");
     if config.web.enabled {
         tracing::info!(

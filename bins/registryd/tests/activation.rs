@@ -23,7 +23,8 @@ on_both_databases!(
     revoked_entitlement_redeems_as_essentials,
 );
 
-/// R-register-13, R-register-16.
+/// R-register-13, R-register-16. The stores' `unbound_activation_code_uses_the_named_tenant` checks
+/// that the upgrade is audited.
 fn activation_code_upgrades_essentials_tenant(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
@@ -41,7 +42,7 @@ fn activation_code_upgrades_essentials_tenant(environment: Environment) {
         (200, &json!("pro"), &json!(tenant))
     );
     assert!(matches!(server.state(&body["first_jwt"], &tenant), LicenseState::Licensed(_)));
-    let (_, shown) = server.fetch(&format!("/tenants/{tenant}"));
+    let (_, shown) = server.get_as_service(&format!("/tenants/{tenant}"));
     assert_eq!(
         (&shown["tenant"]["edition"], &shown["entitlement"]["stripe_sub_id"]),
         (&json!("pro"), &json!("sub_1"))
@@ -62,7 +63,7 @@ fn activation_code_adopts_unknown_tenant(environment: Environment) {
         (200, &json!("Acme Ltd"), &json!(""))
     );
     assert_eq!(body["tenant_id"], tenant.to_lowercase());
-    let (_, shown) = server.fetch(&format!("/tenants/{}", tenant.to_lowercase()));
+    let (_, shown) = server.get_as_service(&format!("/tenants/{}", tenant.to_lowercase()));
     assert_eq!(
         (&shown["tenant"]["status"], &shown["tenant"]["contact_email"]),
         (&json!("installed"), &json!(""))
@@ -74,7 +75,7 @@ fn activation_code_adopts_unknown_tenant(environment: Environment) {
 /// Issues an activation code that binds its entitlement to a tenant.
 fn bound_code(server: &common::Server, subscription: &str, tenant: &str) -> String {
     let body = json!({ "stripe_sub_id": subscription, "tenant_id": tenant });
-    let (status, body) = server.service("/claim-codes", &body);
+    let (status, body) = server.post_as_service("/claim-codes", &body);
     assert_eq!(status, 200, "{body}");
     text(&body["code"])
 }
@@ -93,15 +94,19 @@ fn activation_code_takes_bound_tenant(environment: Environment) {
         assert_eq!(status, 200, "{body}");
         text(&body["tenant_id"])
     };
+    let (tenant, install_code) = server.register("Zeroth", "essentials");
+    let (status, redeemed) = server.redeem(&install_code);
+    assert_eq!((status, text(&redeemed["tenant_id"])), (200, tenant), "only the code has a tenant");
+
     let code = bound_code(&server, "sub_1", &first);
-    assert_eq!(tenant_of(&code, &Value::Null), first, "the tenant of the code");
+    assert_eq!(tenant_of(&code, &Value::Null), first, "the tenant of code and entitlement");
 
     let code = server.claim_code("sub_2");
     let body = json!({
         "stripe_sub_id": "sub_2", "customer": "Acme Ltd", "tier": "pro", "transport": "connected",
         "tenant_id": second,
     });
-    assert_eq!(server.service("/sign", &body).0, 200);
+    assert_eq!(server.post_as_service("/sign", &body).0, 200);
     assert_eq!(tenant_of(&code, &Value::Null), second, "the tenant of the entitlement");
 
     let code = server.claim_code("sub_3");
@@ -138,10 +143,11 @@ fn refused_activation_code_stays_live(environment: Environment) {
         (status, &body["code"], &body["reason"]),
         (409, &json!("tenant_mismatch"), &json!("already_entitled"))
     );
-    server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
+    server.post_as_service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
     let (status, body) = server.activate(&code, &json!(ours));
     assert_eq!((status, &body["code"]), (403, &json!("entitlement_revoked")));
-    let (status, body) = server.service("/claim-codes", &json!({ "stripe_sub_id": "sub_1" }));
+    let (status, body) =
+        server.post_as_service("/claim-codes", &json!({ "stripe_sub_id": "sub_1" }));
     assert_eq!((status, &body["code"]), (403, &json!("entitlement_revoked")));
     server.sign("sub_1", &json!(25));
     assert_eq!(server.activate(&code, &json!(ours)).0, 200, "the code stayed live");
@@ -151,7 +157,7 @@ fn refused_activation_code_stays_live(environment: Environment) {
     assert_eq!(server.activate(&bound, &json!(ours)).0, 200);
 
     let named = json!({ "stripe_sub_id": "sub_1", "tenant_id": theirs });
-    let (status, body) = server.service("/claim-codes", &named);
+    let (status, body) = server.post_as_service("/claim-codes", &named);
     assert_eq!(
         (status, &body["code"]),
         (409, &json!("tenant_mismatch")),
@@ -164,7 +170,8 @@ fn claim_codes_supersede_each_other(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     let (tenant, _) = server.register("Acme", "essentials");
-    let (status, body) = server.service("/claim-codes", &json!({ "stripe_sub_id": "sub_1" }));
+    let (status, body) =
+        server.post_as_service("/claim-codes", &json!({ "stripe_sub_id": "sub_1" }));
     assert_eq!((status, &body["code"]), (404, &json!("entitlement_not_found")));
     server.sign("sub_1", &json!(25));
     let (first, second) = (server.claim_code("sub_1"), server.claim_code("sub_1"));
@@ -201,9 +208,9 @@ fn revoked_entitlement_redeems_as_essentials(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     let issued = server.subscribe("sub_1");
-    server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
+    server.post_as_service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
     let tenant = text(&issued["tenant_id"]);
-    let row = server.fetch(&format!("/tenants/{tenant}")).1["tenant"].clone();
+    let row = server.get_as_service(&format!("/tenants/{tenant}")).1["tenant"].clone();
     assert_eq!(row["edition"], "pro", "the tenant's row does not decide");
     let (status, body) = server.redeem(&text(&issued["install_code"]));
     assert_eq!((status, &body["edition"]), (200, &json!("essentials")));

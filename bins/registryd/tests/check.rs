@@ -10,8 +10,18 @@ fn check(folder: &Path, file: &str, environment: &[(&str, &str)]) -> Output {
     let path = folder.join("registry.toml");
     std::fs::write(&path, file).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_registryd"));
-    command.arg("check").arg("--config").arg(path).arg("--data").arg(folder.join("data"));
-    command.envs(environment.iter().copied()).output().unwrap()
+    let others = std::env::vars_os().map(|(name, _)| name);
+    for name in others.filter(|name| name.to_string_lossy().starts_with("REGISTRY_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).arg("check").envs(environment.iter().copied());
+    if !environment.iter().any(|(name, _)| *name == "REGISTRY_CONFIG") {
+        command.arg("--config").arg(path);
+    }
+    if !environment.iter().any(|(name, _)| *name == "REGISTRY_DATA") {
+        command.arg("--data").arg(folder.join("data"));
+    }
+    command.output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -40,8 +50,45 @@ fn valid_configuration_is_printed_with_origins() {
     assert!(line("mail.smtp.password").contains("(secret)"), "{printed}");
     assert!(!printed.contains("hunter2"), "{printed}");
     assert!(printed.contains("warning: REGISTRY_CODES_LENGHT"), "{printed}");
-    assert!(printed.ends_with("The configuration is valid. No connection was tried.\n"));
+    let last = "The configuration is valid. Database, mail server and bucket were not contacted.\n";
+    assert!(printed.ends_with(last), "{printed}");
     assert!(!folder.path().join("data").exists(), "the check changes nothing");
+}
+
+#[test]
+fn environment_is_an_origin_and_may_be_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.toml");
+    let data = folder.path().join("data");
+    let (path, data) = (path.to_str().unwrap(), data.to_str().unwrap());
+    let environment = [("REGISTRY_CONFIG", path), ("REGISTRY_DATA", data), ("REGISTRY_LISTEN", "")];
+    let output = check(folder.path(), "listen = '127.0.0.1:1'\n", &environment);
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", text(&output.stderr));
+    let origin = |key: &str| {
+        let line = printed.lines().find(|line| line.starts_with(&format!("{key} = ")));
+        line.and_then(|line| line.split_once("# ")).map(|(_, origin)| origin.to_owned())
+    };
+    assert_eq!(origin("data").as_deref(), Some("REGISTRY_DATA"));
+    assert_eq!(origin("listen"), Some(format!("{path}:1")));
+
+    let environment = [("REGISTRY_CONFIG", ""), ("REGISTRY_DATA", "")];
+    let output = check(folder.path(), "nonsense", &environment);
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", text(&output.stderr));
+    assert!(printed.contains("data = \"registry-data\"\n"), "{printed}");
+    let output = check(folder.path(), "", &[("REGISTRY_CONFIG", "/nowhere/registry.toml")]);
+    assert!(text(&output.stderr).contains("/nowhere/registry.toml cannot be read"));
+}
+
+#[test]
+fn editions_are_printed_as_toml() {
+    let folder = tempfile::tempdir().unwrap();
+    let editions = "editions = [{ name = \"solo\" }, { name = \"team\", tier = \"t2\", \
+                    label = \"Team\", aliases = [\"crew\"] }]";
+    let output = check(folder.path(), editions, &[]);
+    let printed = text(&output.stdout);
+    assert!(printed.contains(editions), "{printed}{}", text(&output.stderr));
 }
 
 #[test]
@@ -64,6 +111,11 @@ fn every_problem_is_named() {
         ("[branding]\ncolor = 'blue'\n", &["branding.color"]),
         ("[log]\nlevel = 'garbage'\n", &["log.level"]),
         ("[database]\nurl = 'mysql://x'\n", &["`database.url`"]),
+        (
+            "[mail.smtp]\nhost = 'h'\nca_file = 'FOLDER/readable'\n\
+             [s3]\nbucket = 'box'\nca_file = 'FOLDER/readable'\n",
+            &["`mail.smtp` cannot be used", "`s3` cannot be used"],
+        ),
     ] {
         let file = file.replace("FOLDER", folder.path().to_str().unwrap());
         let output = check(folder.path(), &file, &[]);

@@ -115,7 +115,7 @@ fn first_end_of_code_counts(environment: Environment) {
     let server = start(data.path(), &with(environment, &[("REGISTRY_CODES_LIFETIME", "10ms")]));
     let (tenant, first) = server.register("Acme", "essentials");
     wait_for("the code to expire", || {
-        let state = server.fetch("/tenants").1["items"][0]["install_code_state"].clone();
+        let state = server.get_as_service("/tenants").1["items"][0]["install_code_state"].clone();
         if state == "expired" { Ok(()) } else { Err(state.to_string()) }
     });
     assert_eq!(server.redeem(&first).1["code"], "expired_claim_code");
@@ -134,7 +134,7 @@ fn first_end_of_code_counts(environment: Environment) {
     let (status, body) = server.redeem(&used);
     assert_eq!((status, &body["code"]), (409, &json!("consumed_claim_code")));
     assert!(body.get("reason").is_none(), "consumed, and not superseded: {body}");
-    let shown = server.fetch(&format!("/tenants/{tenant}")).1;
+    let shown = server.get_as_service(&format!("/tenants/{tenant}")).1;
     let ends: Vec<_> = shown["install_codes"]
         .as_array()
         .unwrap()
@@ -148,7 +148,7 @@ fn first_end_of_code_counts(environment: Environment) {
     assert_eq!(server.redeem(&live).0, 200);
 }
 
-/// R-guessing-1.
+/// R-guessing-1. Core's `known_codes_are_not_guesses` has the expired code.
 fn only_unknown_codes_are_guesses(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let limit = [("REGISTRY_RATE_LIMIT_CODE_GUESSES", "2")];

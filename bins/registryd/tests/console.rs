@@ -15,7 +15,7 @@ use std::process::Command;
 use common::{Server, start, wait_for};
 use databases::{Environment, on_both_databases};
 use external::{operate, operator, wait_until};
-use pages::{block_mailbox, csrf, form, hidden_field, new_cookie, page, token};
+use pages::{CONSOLE_LISTS, block_mailbox, csrf, form, hidden_field, new_cookie, page, token};
 use registry_core::id::TenantId;
 use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::registry::tenant_admin::TenantEdit;
@@ -60,7 +60,7 @@ fn operator_uses_console_in_chromium() {
             "company_name": "<b>Acme</b> & Söhne", "contact_email": "ada@acme.example",
             "edition": "essentials",
         });
-        let code = server.service("/register-tenant", &first).1["install_code"]
+        let code = server.post_as_service("/register-tenant", &first).1["install_code"]
             .as_str()
             .unwrap()
             .to_owned();
@@ -90,7 +90,7 @@ fn only_operator_token_signs_in() {
         assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{wrong}");
         assert!(!refused.headers().contains_key("set-cookie"), "{wrong}");
     }
-    let refused = form(&server, "/console/sign-in", "", &[("token", "guess")]);
+    let refused = form(&server, "/console/sign-in", "", &[("token", "wrong-token")]);
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.text().unwrap().contains("too many failed sign-ins"));
     let customer = form(&server, "/portal/sign-in", "", &[("email", "ada@acme.example")]);
@@ -108,9 +108,7 @@ fn console_pages_need_a_session() {
     let data = tempfile::tempdir().unwrap();
     let (server, operator) = start_with_operator(data.path(), &[]);
     let cookie = sign_in(&server, &operator);
-    for path in
-        ["/console", "/console/mails", "/console/releases", "/console/silent", "/console/audit"]
-    {
+    for path in CONSOLE_LISTS {
         assert_eq!(page(&server, path, "").status(), StatusCode::SEE_OTHER, "{path}");
         let response = page(&server, path, &cookie);
         assert_eq!(response.status(), StatusCode::OK, "{path}");
@@ -118,6 +116,8 @@ fn console_pages_need_a_session() {
         assert!(policy.contains("default-src 'none'"), "{path}: {policy}");
         assert!(response.text().unwrap().len() < 50_000, "{path}");
     }
+    let former = page(&server, "/console/silent", &cookie);
+    assert_eq!(former.headers()["location"], "/console/not-checking-in");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn empty_lists_say_what_fills_them() {
         ("/console/mails", "No emails yet."),
         ("/console/mails?state=sent", "No results."),
         ("/console/releases", "registryctl release publish"),
-        ("/console/silent", "All licensed appliances are checking in."),
+        ("/console/not-checking-in", "All licensed appliances are checking in."),
     ] {
         let html = page(&server, path, &cookie).text().unwrap();
         assert!(html.contains(text), "{path}: {html}");
@@ -146,7 +146,7 @@ fn session_ends_with_its_token() {
     let config = Config { data: data.path().to_owned(), ..Config::default() };
     Tokens::open_to_change(&config).unwrap().revoke("ann").unwrap();
     let new = token(data.path(), "ann", TokenRole::Operator);
-    wait_for("the new token to be admitted", || {
+    wait_for("the new token to be accepted", || {
         let status = form(&server, "/console/sign-in", "", &[("token", &new)]).status();
         if status == StatusCode::SEE_OTHER { Ok(()) } else { Err(status.to_string()) }
     });
@@ -182,7 +182,7 @@ fn forged_console_form_is_refused() {
 
 /// Returns the number of install codes that a tenant has ever had.
 fn code_count(server: &Server, tenant: &str) -> usize {
-    let tenant = server.fetch(&format!("/tenants/{tenant}")).1;
+    let tenant = server.get_as_service(&format!("/tenants/{tenant}")).1;
     tenant["install_codes"].as_array().unwrap().len()
 }
 
@@ -281,7 +281,7 @@ fn long_lists_are_paginated() {
     for number in 0..110 {
         let email = format!("{}{number}@{}.example", "'".repeat(60), "a".repeat(60));
         let body = json!({ "company_name": long, "contact_email": email, "edition": "essentials" });
-        assert_eq!(server.service("/register-tenant", &body).0, 200);
+        assert_eq!(server.post_as_service("/register-tenant", &body).0, 200);
     }
     assert_eq!(server.redeem(&code).0, 200);
     for _ in 0..160 {
@@ -289,7 +289,7 @@ fn long_lists_are_paginated() {
     }
     let cookie = sign_in(&server, &operator);
     let timeline = format!("/console/tenants/{tenant}");
-    for path in ["/console", "/console/mails", "/console/silent", "/console/audit", &timeline] {
+    for path in CONSOLE_LISTS.into_iter().chain([timeline.as_str()]) {
         let html = page(&server, path, &cookie).text().unwrap();
         assert!(html.len() < 50_000, "{path}: {} bytes", html.len());
     }
@@ -349,7 +349,7 @@ fn tenant_without_email_gets_no_code() {
     assert_eq!(status, 200, "{activated}");
     let cookie = sign_in(&server, &operator);
     let html = page(&server, &format!("/console/tenants/{tenant}"), &cookie).text().unwrap();
-    assert!(html.contains("Tenant adopted from an appliance"), "{html}");
+    assert!(html.contains("Unknown tenant adopted"), "{html}");
     let reissue = format!("/console/tenants/{tenant}/reissue");
     let offered = page(&server, &reissue, &cookie);
     assert_eq!(offered.status(), StatusCode::CONFLICT);

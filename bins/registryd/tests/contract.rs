@@ -6,17 +6,22 @@
 
 mod common;
 mod databases;
+mod external;
 mod fleet;
 
-use common::{answer, start, text, wait_for};
+use common::{ApiResponse, read_response, start, text, wait_for};
 use databases::{Environment, on_both_databases, with};
+use external::{operate, operator, publish};
+use registry_core::id::TenantId;
+use registry_core::registry::tenant_admin::TenantEdit;
 use serde_json::{Value, json};
 
 on_both_databases!(
     essentials_redeems_without_license,
     paid_edition_redeems_with_license,
     typed_code_is_normalised,
-    refused_code_says_what_to_do,
+    ended_code_says_what_to_do,
+    live_code_says_why_it_is_refused,
     expired_code_is_gone,
     running_appliance_differs_from_first_boot,
     subscription_is_one_tenant,
@@ -43,7 +48,7 @@ fn essentials_redeems_without_license(environment: Environment) {
         "contact_email": "acme@example.com",
     });
     assert_eq!(body, expected);
-    let (_, shown) = server.fetch(&format!("/tenants/{tenant}"));
+    let (_, shown) = server.get_as_service(&format!("/tenants/{tenant}"));
     assert_eq!(shown["appliances"], json!([]));
     assert_eq!(shown["entitlement"], Value::Null);
 }
@@ -75,50 +80,94 @@ fn typed_code_is_normalised(environment: Environment) {
     assert_eq!(server.redeem(&typed).0, 200);
 }
 
-/// R-register-26.
-fn refused_code_says_what_to_do(environment: Environment) {
-    let data = tempfile::tempdir().unwrap();
-    let server = start(
-        data.path(),
-        &with(environment, &[("REGISTRY_PORTAL_URL", "https://portal.example")]),
-    );
-    let (_, used) = server.register("Used", "pro");
-    assert_eq!(server.redeem(&used).0, 200);
-    let (tenant, replaced) = server.register("Replaced", "pro");
-    let (status, reissued) = server.reissue(&tenant);
-    assert_eq!((status, text(&reissued["tenant_id"])), (200, tenant));
-    let (status, body) = server.redeem(&used);
-    assert_eq!((status, &body["code"]), (409, &json!("consumed_claim_code")));
-    assert!(text(&body["error"]).contains("already been used, on 20"), "{body}");
-    assert!(text(&body["error"]).ends_with("(re-issue) at https://portal.example."), "{body}");
-    let (status, body) = server.redeem(&replaced);
-    assert_eq!(
-        (status, &body["code"], &body["reason"]),
-        (409, &json!("consumed_claim_code"), &json!("superseded"))
-    );
-    for unknown in ["AAAA-BBBB-CCCC", "nonsense!"] {
-        let (status, body) = server.redeem(unknown);
-        assert_eq!((status, &body["code"]), (404, &json!("invalid_claim_code")));
-        assert!(
-            text(&body["error"]).contains("Check the code from your registration email"),
-            "{body}"
-        );
-    }
-    assert_eq!(server.redeem(&text(&reissued["install_code"])).0, 200);
+/// Date and time in the text of a [`refusal`].
+const DATE: &str = "0000-00-00 at 00:00 UTC";
+
+/// Returns status, code and text of a refusal. The text has a 0 in place of each digit.
+fn refusal((status, body): ApiResponse) -> (u16, String, String) {
+    (status, text(&body["code"]), without_digits(&text(&body["error"])))
 }
 
-/// R-codes-5: the lifetime is a setting.
+fn expected(status: u16, code: &str, text: &str) -> (u16, String, String) {
+    (status, code.to_owned(), without_digits(text))
+}
+
+fn without_digits(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect()
+}
+
+/// R-register-26: what happened, since when, and what to do; with and without a portal.
+fn ended_code_says_what_to_do(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    for (setting, at_portal) in [
+        (("REGISTRY_PORTAL_URL", "https://portal.example"), " at https://portal.example"),
+        (("REGISTRY_WEB_ENABLED", "false"), ""),
+    ] {
+        let server = start(data.path(), &with(environment, &[setting]));
+        let (_, used) = server.register("Used", "pro");
+        assert_eq!(server.redeem(&used).0, 200);
+        let (tenant, replaced) = server.register("Replaced", "pro");
+        let (status, reissued) = server.reissue(&tenant);
+        assert_eq!((status, text(&reissued["tenant_id"])), (200, tenant));
+        let reissue = format!("Request a fresh one from the portal (re-issue){at_portal}.");
+        let text_of_used = format!("Install code has already been used, on {DATE}. {reissue}");
+        let consumed = expected(409, "consumed_claim_code", &text_of_used);
+        assert_eq!(refusal(server.redeem(&used)), consumed);
+        let text_of_replaced = format!(
+            "Install code was replaced by a newer one on {DATE}. Use the newest code you were \
+             mailed. {reissue}"
+        );
+        let response = server.redeem(&replaced);
+        assert_eq!(response.1["reason"], "superseded");
+        assert_eq!(refusal(response), expected(409, "consumed_claim_code", &text_of_replaced));
+        assert_eq!(server.redeem(&text(&reissued["install_code"])).0, 200);
+    }
+}
+
+/// R-register-26: no portal is named if a new code does not help.
+fn live_code_says_why_it_is_refused(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    let invalid =
+        "Invalid install code. Check the code from your registration email and try again.";
+    for unknown in ["AAAA-BBBB-CCCC", "nonsense!"] {
+        let response = server.redeem(unknown);
+        assert_eq!(refusal(response), expected(404, "invalid_claim_code", invalid));
+    }
+    let (tenant, code) = server.register("Acme", "pro");
+    let mismatch = "This code or subscription belongs to another tenant. Use the code that was \
+                    mailed for this tenant.";
+    let response = server.activate(&code, &json!("019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"));
+    assert_eq!(refusal(response), expected(409, "tenant_mismatch", mismatch));
+    assert_eq!(server.sign("sub_1", &json!(5)).0, 200);
+    let activation = server.claim_code("sub_1");
+    server.post_as_service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
+    let revoked = format!("The subscription behind this code ended on {DATE}. Ask your vendor.");
+    let response = server.activate(&activation, &json!(tenant));
+    assert_eq!(refusal(response), expected(403, "entitlement_revoked", &revoked));
+    operate(data.path(), environment, async |registry| {
+        let id = TenantId(tenant.parse().unwrap());
+        registry.tenant_edit(id, TenantEdit::Suspend, operator()).await.unwrap();
+    });
+    let suspended = "This tenant was suspended or cancelled. Ask your vendor.";
+    assert_eq!(refusal(server.redeem(&code)), expected(403, "tenant_suspended", suspended));
+}
+
+/// R-codes-5: the lifetime is a setting. R-register-26: this registry's pages are a portal.
 fn expired_code_is_gone(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &with(environment, &[("REGISTRY_CODES_LIFETIME", "10ms")]));
     let (_, code) = server.register("Acme", "pro");
     wait_for("the code to expire", || {
-        let state = server.fetch("/tenants").1["items"][0]["install_code_state"].clone();
+        let state = server.get_as_service("/tenants").1["items"][0]["install_code_state"].clone();
         if state == "expired" { Ok(()) } else { Err(state.to_string()) }
     });
-    let (status, body) = server.redeem(&code);
-    assert_eq!((status, &body["code"]), (410, &json!("expired_claim_code")));
-    assert!(text(&body["error"]).contains("has expired, on 20"), "R-register-26: {body}");
+    let expired = format!(
+        "Install code has expired, on {DATE}. Request a fresh one from the portal (re-issue) at \
+         {}/portal.",
+        server.url
+    );
+    assert_eq!(refusal(server.redeem(&code)), expected(410, "expired_claim_code", &expired));
 }
 
 /// R-register-3, R-register-18, R-register-19, R-register-25.
@@ -157,12 +206,12 @@ fn subscription_is_one_tenant(environment: Environment) {
         "stripe_sub_id": "sub_1", "seats": null, "contact_name": null, "region": "",
         "unknown": true,
     });
-    let [first, second] = [0, 1].map(|_| server.service("/register-tenant", &body).1);
+    let [first, second] = [0, 1].map(|_| server.post_as_service("/register-tenant", &body).1);
     assert_eq!(first["tenant_id"], second["tenant_id"]);
     let (status, body) = server.redeem(&text(&first["install_code"]));
     assert_eq!((status, &body["reason"]), (409, &json!("superseded")));
     assert_eq!(server.redeem(&text(&second["install_code"])).0, 200);
-    let shown = server.fetch(&format!("/tenants/{}", text(&first["tenant_id"]))).1;
+    let shown = server.get_as_service(&format!("/tenants/{}", text(&first["tenant_id"]))).1;
     assert_eq!(shown["tenant"]["region"], Value::Null, "an empty text counts as absent");
     let without = [0, 1].map(|_| server.register("Acme", "pro").0);
     assert_ne!(without[0], without[1], "without a subscription two calls are two tenants");
@@ -174,7 +223,7 @@ fn contact_selects_newest_tenant(environment: Environment) {
     let server = start(data.path(), environment);
     server.register("Acme", "pro");
     let (newest, _) = server.register("ACME", "essentials");
-    let reissue = |body: Value| server.service("/install-codes/reissue", &body);
+    let reissue = |body: Value| server.post_as_service("/install-codes/reissue", &body);
     let (status, body) = reissue(json!({ "contact_email": "Acme@Example.COM" }));
     assert_eq!((status, text(&body["tenant_id"])), (200, newest));
     assert!(body["expires_at"].is_i64() && body["download_url"] == "");
@@ -192,10 +241,10 @@ fn directory_has_console_fields(environment: Environment) {
     server.register("Bolt", "essentials");
     let (status, redeemed) = server.redeem(&code);
     assert_eq!(status, 200);
-    let (_, list) = server.fetch("/tenants?limit=1");
+    let (_, list) = server.get_as_service("/tenants?limit=1");
     let cursor = text(&list["next_cursor"]);
     assert_eq!(list["items"][0]["company_name"], "Bolt");
-    let (_, list) = server.fetch(&format!("/tenants?limit=1&cursor={cursor}"));
+    let (_, list) = server.get_as_service(&format!("/tenants?limit=1&cursor={cursor}"));
     assert_eq!(list["next_cursor"], Value::Null);
     let mut item = list["items"][0].clone();
     assert!(item["registered_at"].take().is_string() && item["installed_at"].take().is_string());
@@ -207,7 +256,7 @@ fn directory_has_console_fields(environment: Environment) {
         "connected": true, "install_code_state": "consumed",
     });
     assert_eq!(item, expected);
-    let (_, detail) = server.fetch(&format!("/tenants/{tenant}"));
+    let (_, detail) = server.get_as_service(&format!("/tenants/{tenant}"));
     assert_eq!(keys(&detail), ["appliances", "entitlement", "install_codes", "tenant"]);
     assert_eq!(
         detail["appliances"],
@@ -223,7 +272,7 @@ fn directory_has_console_fields(environment: Environment) {
         }
     }
     for path in ["/tenants/019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071", "/tenants/nonsense"] {
-        let (status, body) = server.fetch(path);
+        let (status, body) = server.get_as_service(path);
         assert_eq!((status, &body["code"]), (404, &json!("tenant_not_found")));
     }
 }
@@ -234,7 +283,7 @@ fn metrics_count_requests_by_pattern(environment: Environment) {
     let server = start(data.path(), environment);
     let (tenant, code) = server.register("Acme", "pro");
     assert_eq!(server.redeem(&code).0, 200);
-    server.fetch(&format!("/tenants/{tenant}"));
+    server.get_as_service(&format!("/tenants/{tenant}"));
     let response = server.get("/metrics").send().unwrap();
     let kind = response.headers().get("content-type").unwrap().to_str().unwrap().to_owned();
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
@@ -260,8 +309,11 @@ fn metrics_count_requests_by_pattern(environment: Environment) {
 fn health_needs_no_token(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
-    assert_eq!(answer(server.get("/healthz").send().unwrap()), (200, json!({ "status": "ok" })));
-    let (status, ready) = answer(server.get("/readyz").send().unwrap());
+    assert_eq!(
+        read_response(server.get("/healthz").send().unwrap()),
+        (200, json!({ "status": "ok" }))
+    );
+    let (status, ready) = read_response(server.get("/readyz").send().unwrap());
     assert_eq!((status, &ready["status"]), (200, &json!("degraded")));
     let parts = ready["parts"].as_array().unwrap();
     let parts: Vec<_> = parts
@@ -279,6 +331,11 @@ fn health_needs_no_token(environment: Environment) {
         .map(|(name, required, state)| (name.to_owned(), json!(required), state.to_owned()));
     assert_eq!(parts, expected);
     assert!(text(&ready["parts"][4]["detail"]).contains("no release"));
+    publish(data.path(), environment, b"the image");
+    wait_for("the registry to be ready", || {
+        let (status, ready) = read_response(server.get("/readyz").send().unwrap());
+        if status == 200 && ready["status"] == "ready" { Ok(()) } else { Err(ready.to_string()) }
+    });
     let page = server.get("/docs/").send().unwrap();
     assert!(page.status() == 200 && page.text().unwrap().contains("swagger-ui"));
 }
@@ -291,7 +348,7 @@ fn readiness_hides_paths(environment: Environment) {
     std::fs::remove_dir_all(&mailbox).unwrap();
     std::fs::write(&mailbox, "").unwrap();
     let mail = wait_for("the part `mail` to be down", || {
-        let ready = server.fetch("/readyz").1;
+        let ready = server.get_as_service("/readyz").1;
         if ready["parts"][3]["state"] == "down" {
             return Ok(ready["parts"][3].clone());
         }

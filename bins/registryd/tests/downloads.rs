@@ -11,7 +11,7 @@ mod fleet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Server, answer, start, text, wait_for};
+use common::{Server, read_response, start, text, wait_for};
 use databases::{Environment, on_both_databases, with};
 use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use external::{download_path, operate, operator, publish, publish_as};
@@ -32,7 +32,7 @@ fn link(server: &Server) -> String {
     let body = json!({
         "company_name": "Acme", "contact_email": "a@example.com", "edition": "essentials",
     });
-    let link = text(&server.service("/register-tenant", &body).1["download_url"]);
+    let link = text(&server.post_as_service("/register-tenant", &body).1["download_url"]);
     link.strip_prefix(&server.url).unwrap_or_default().to_owned()
 }
 
@@ -43,7 +43,7 @@ fn header(response: &Response, name: &str) -> String {
 
 /// Status and code of a refusal.
 fn refusal(server: &Server, path: &str) -> (u16, String) {
-    let (status, body) = answer(server.get(path).send().unwrap());
+    let (status, body) = read_response(server.get(path).send().unwrap());
     (status, text(&body["code"]))
 }
 
@@ -54,7 +54,7 @@ fn image_downloads_whole_and_in_parts(environment: Environment) {
     let content: Vec<u8> =
         (0..1_000_003_u32).map(|number| u8::try_from(number % 251).unwrap()).collect();
     publish(data.path(), environment, &content);
-    assert_eq!(answer(server.get("/readyz").send().unwrap()).1["status"], "ready");
+    assert_eq!(read_response(server.get("/readyz").send().unwrap()).1["status"], "ready");
     let link = link(&server);
     // No authorization but the link.
     let whole = server.get(&link).send().unwrap();
@@ -75,7 +75,7 @@ fn image_downloads_whole_and_in_parts(environment: Environment) {
     assert_eq!(part("bytes=-3").bytes().unwrap(), content[1_000_000..]);
     let beyond = part("bytes=1000003-");
     assert_eq!(header(&beyond, "content-range"), "bytes */1000003");
-    let (status, body) = answer(beyond);
+    let (status, body) = read_response(beyond);
     assert_eq!((status, &body["code"]), (416, &json!("range_not_satisfiable")));
 
     assert!(etag.starts_with('"'), "a strong validator: {etag}");
@@ -135,7 +135,7 @@ fn wait_for_expiry(server: &Server, link: &str) -> String {
         if response.status() == 200 {
             return Err("200".to_owned());
         }
-        let (status, body) = answer(response);
+        let (status, body) = read_response(response);
         if (status, &body["code"]) == (403, &json!("expired_link")) {
             Ok(text(&body["error"]))
         } else {
@@ -214,7 +214,7 @@ fn mailed_link_leads_to_current_image(environment: Environment) {
     let (_, reissued) = server.reissue(&tenant);
     let second = mailed(&server, 2).into_iter().find(|path| *path != first).unwrap();
     assert_eq!(follow(&second), "second");
-    let (status, body) = answer(server.get(&first).send().unwrap());
+    let (status, body) = read_response(server.get(&first).send().unwrap());
     assert_eq!((status, &body["code"]), (403, &json!("expired_link")));
     assert!(text(&body["next_step"]).contains("re-issue"), "{body}");
     let page = server.get(&first).header("accept", "text/html,*/*").send().unwrap();
@@ -261,7 +261,7 @@ fn yanked_image_cannot_be_downloaded(environment: Environment) {
     assert_eq!(refusal(&server, &in_mail), (404, "no_release".to_owned()));
     assert_eq!(link(&server), "", "no new link leads to a withdrawn image");
     let ready = wait_for("readiness without a release", || {
-        let ready = server.fetch("/readyz").1;
+        let ready = server.get_as_service("/readyz").1;
         if ready["status"] == "degraded" { Ok(ready) } else { Err(ready.to_string()) }
     });
     let parts = ready["parts"].as_array().unwrap();

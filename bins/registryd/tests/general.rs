@@ -9,7 +9,7 @@ mod external;
 mod fleet;
 
 use common::calls::token_claims;
-use common::{Answer, Server, answer, start, text, wait_for};
+use common::{ApiResponse, Server, read_response, start, text, wait_for};
 use databases::{Environment, on_both_databases, with};
 use external::publish;
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ on_both_databases!(
     texts_are_trimmed_and_bounded,
     times_are_unix_or_iso_8601,
     request_id_and_key_are_optional,
+    valid_request_id_is_echoed,
     failed_signature_consumes_nothing,
     other_names_of_fields_are_accepted,
 );
@@ -51,13 +52,13 @@ fn requests(tenant: &str, code: &str, credential: &str) -> [(&'static str, Value
 }
 
 /// Sends every request of [`requests`], with these fields in addition.
-fn send_all(server: &Server, more: &Value) -> Vec<(&'static str, Answer)> {
+fn send_all(server: &Server, more: &Value) -> Vec<(&'static str, ApiResponse)> {
     let (tenant, credential) = server.installed("sub_1");
     let code = text(&server.reissue(&tenant).1["install_code"]);
     let send = |(path, mut body): (&'static str, Value)| {
         let fields = body.as_object_mut().unwrap();
         fields.extend(more.as_object().unwrap().clone());
-        (path, server.service(path, &body))
+        (path, server.post_as_service(path, &body))
     };
     requests(&tenant, &code, &credential).into_iter().map(send).collect()
 }
@@ -66,7 +67,7 @@ fn send_all(server: &Server, more: &Value) -> Vec<(&'static str, Answer)> {
 fn every_path_is_at_root(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
-    let (_, api) = answer(server.get("/openapi.json").send().unwrap());
+    let (_, api) = read_response(server.get("/openapi.json").send().unwrap());
     let paths: Vec<&String> = api["paths"].as_object().unwrap().keys().collect();
     for path in [
         "/register",
@@ -89,11 +90,13 @@ fn every_path_is_at_root(environment: Environment) {
         assert!(paths.iter().any(|known| *known == path), "{path}: {paths:?}");
         // A method that no path supports: the path exists if the error is about the method.
         let response = server.request("PATCH", &path.replace(['{', '}'], "")).send().unwrap();
-        assert_eq!(answer(response).1["code"], "method_not_allowed", "{path}");
+        assert_eq!(read_response(response).1["code"], "method_not_allowed", "{path}");
     }
+    let docs = server.get("/docs").send().unwrap();
+    assert!(docs.status() == 303 && docs.headers()["location"] == "/docs/", "{docs:?}");
 }
 
-/// R-general-1, R-general-3: `answer` panics at a response that is not JSON.
+/// R-general-1, R-general-3: `read_response` panics at a response that is not JSON.
 fn every_success_is_json(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
@@ -102,11 +105,11 @@ fn every_success_is_json(environment: Environment) {
         assert_eq!(status, 200, "{path}: {body}");
         assert!(body.is_object(), "{path}: {body}");
     }
-    let listed = server.fetch("/tenants").1;
+    let listed = server.get_as_service("/tenants").1;
     let tenant = format!("/tenants/{}", text(&listed["items"][0]["tenant_id"]));
     for path in [tenant.as_str(), "/healthz", "/readyz", "/openapi.json", "/.well-known/jwks.json"]
     {
-        assert!(server.fetch(path).1.is_object(), "{path}");
+        assert!(server.get_as_service(path).1.is_object(), "{path}");
     }
     let issued = server.subscribe("sub_2");
     let link = text(&issued["download_url"]);
@@ -159,10 +162,10 @@ fn null_counts_as_absent(environment: Environment) {
         ),
         ("/claim-codes", json!({ "stripe_sub_id": "sub_1", "tenant_id": null })),
     ] {
-        let (status, body) = server.service(path, &body);
+        let (status, body) = server.post_as_service(path, &body);
         assert_eq!(status, 200, "{path}: {body}");
     }
-    let newest = server.fetch("/tenants").1["items"][0].clone();
+    let newest = server.get_as_service("/tenants").1["items"][0].clone();
     assert_eq!(newest["product_code"], "default", "the default, as without the field");
     wait_for("the mail that is the default", || {
         let mails = server.mails(1);
@@ -194,7 +197,7 @@ fn texts_are_trimmed_and_bounded(environment: Environment) {
                 "company_name": "Acme", "contact_email": "a@example.com", "edition": "essentials",
             });
             body[field] = json!(value);
-            server.service("/register-tenant", &body)
+            server.post_as_service("/register-tenant", &body)
         };
         // Characters, not bytes, are counted.
         let longest = "ü".repeat(length);
@@ -202,7 +205,7 @@ fn texts_are_trimmed_and_bounded(environment: Environment) {
         assert_eq!(status, 200, "{field}: {issued}");
         let tenant = format!("/tenants/{}", text(&issued["tenant_id"]));
         if let Some(shown) = shown {
-            assert_eq!(server.fetch(&tenant).1["tenant"][shown], longest, "{field}");
+            assert_eq!(server.get_as_service(&tenant).1["tenant"][shown], longest, "{field}");
         }
         for wrong in [format!("{longest}ü"), "a\u{0}b".to_owned(), "a\u{1b}b".to_owned()] {
             let (status, body) = register(&wrong);
@@ -212,7 +215,7 @@ fn texts_are_trimmed_and_bounded(environment: Environment) {
     let (_, code) = server.register("Bolt", "pro");
     let redeem = |appliance: &str| {
         let body = json!({ "claim_code": code, "appliance_id": appliance });
-        answer(server.post("/register").json(&body).send().unwrap())
+        read_response(server.post("/register").json(&body).send().unwrap())
     };
     for wrong in [String::new(), "  ".to_owned(), "ü".repeat(256), "a\u{0}b".to_owned()] {
         let (status, body) = redeem(&wrong);
@@ -242,10 +245,11 @@ fn times_are_unix_or_iso_8601(environment: Environment) {
     let (_, redeemed) = server.redeem(&text(&issued["install_code"]));
     let (_, checked_in) = server.check_in(&text(&redeemed["appliance_credential"]));
     let (_, signed) = server.sign("sub_1", &json!(9));
-    let (_, activation) = server.service("/claim-codes", &json!({ "stripe_sub_id": "sub_1" }));
+    let (_, activation) =
+        server.post_as_service("/claim-codes", &json!({ "stripe_sub_id": "sub_1" }));
     let tenant = text(&issued["tenant_id"]);
-    let (_, detail) = server.fetch(&format!("/tenants/{tenant}"));
-    let item = server.fetch("/tenants").1["items"][0].clone();
+    let (_, detail) = server.get_as_service(&format!("/tenants/{tenant}"));
+    let item = server.get_as_service("/tenants").1["items"][0].clone();
     let (_, refused) = server.redeem("nonsense");
 
     let claims = token_claims(&signed["jwt"]);
@@ -294,12 +298,24 @@ fn request_id_and_key_are_optional(environment: Environment) {
             .header("X-Api-Version", "2");
         let response = call.json(&body).send().unwrap();
         assert_eq!(response.headers()["x-request-id"], id);
-        assert_eq!(answer(response).0, status);
+        assert_eq!(read_response(response).0, status);
     }
-    for odd in ["short", "with blanks in it", &"x".repeat(129)] {
-        let response = server.get("/healthz").header("X-Request-Id", odd).send().unwrap();
-        let own = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-        assert!(!own.is_empty() && own != odd, "{own}");
+}
+
+/// R-general-10.
+fn valid_request_id_is_echoed(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    let returned_id = |sent: &str| {
+        let response = server.get("/healthz").header("X-Request-Id", sent).send().unwrap();
+        response.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    for valid in ["12345678", "UPPER.and_lower-1", &"x".repeat(128)] {
+        assert_eq!(returned_id(valid), valid);
+    }
+    for invalid in ["1234567", "with blanks in it", "with/a/slash", &"x".repeat(129)] {
+        let own = returned_id(invalid);
+        assert!(own.len() >= 8 && own != invalid, "{own}");
     }
 }
 
@@ -314,7 +330,7 @@ fn failed_signature_consumes_nothing(environment: Environment) {
     let server = start(data.path(), &with(environment, &[("REGISTRY_EDITIONS", editions)]));
     let (status, body) = server.redeem(&code);
     assert_eq!((status, &body["code"]), (500, &json!("internal_error")), "{body}");
-    let shown = server.fetch(&format!("/tenants/{tenant}")).1;
+    let shown = server.get_as_service(&format!("/tenants/{tenant}")).1;
     assert_eq!(shown["tenant"]["status"], "registered");
     assert_eq!(shown["install_codes"][0]["consumed"], false);
     assert_eq!(shown["appliances"], json!([]));
@@ -348,16 +364,20 @@ fn other_names_of_fields_are_accepted(environment: Environment) {
         let mut new = old.clone();
         let value = new.as_object_mut().unwrap().remove(old_name).unwrap();
         new[new_name] = value;
-        let (status, body) = server.service(path, &new);
+        let (status, body) = server.post_as_service(path, &new);
         assert_eq!(status, 200, "{path} {new_name}: {body}");
         tenants.extend(body["tenant_id"].as_str().map(str::to_owned));
+        let mut equal = old.clone();
+        equal[new_name] = old[old_name].clone();
+        let (status, body) = server.post_as_service(path, &equal);
+        assert_eq!(status, 200, "{path}, {new_name} equals {old_name}: {body}");
         let mut both = old.clone();
         both[new_name] = json!("other");
-        let (status, body) = server.service(path, &both);
+        let (status, body) = server.post_as_service(path, &both);
         assert_eq!((status, &body["reason"]), (422, &json!(new_name)), "{path}: {body}");
     }
     assert!(tenants.len() == 2 && tenants[0] == tenants[1], "one subscription: {tenants:?}");
-    let shown = server.fetch(&format!("/tenants/{}", tenants[0])).1;
+    let shown = server.get_as_service(&format!("/tenants/{}", tenants[0])).1;
     assert_eq!(shown["tenant"]["stripe_customer_id"], "cus_1", "responses use the old names");
     assert_eq!(shown["entitlement"]["stripe_sub_id"], "sub_1");
 }

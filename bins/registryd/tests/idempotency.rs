@@ -7,7 +7,7 @@ mod common;
 mod databases;
 mod fleet;
 
-use common::{Answer, Server, answer, start, text};
+use common::{ApiResponse, Server, read_response, start, text};
 use databases::{Environment, on_both_databases};
 use registry_wiring::{Config, TokenRole, Tokens};
 use serde_json::{Value, json};
@@ -19,14 +19,14 @@ on_both_databases!(
     every_change_takes_a_key,
 );
 
-fn keyed(server: &Server, path: &str, body: &Value, key: &str) -> Answer {
+fn keyed(server: &Server, path: &str, body: &Value, key: &str) -> ApiResponse {
     let call =
         server.post(path).bearer_auth(&server.token).header("Idempotency-Key", key).json(body);
-    answer(call.send().unwrap())
+    read_response(call.send().unwrap())
 }
 
-/// R-idempotency-1, R-idempotency-2, R-idempotency-3, R-idempotency-6, R-idempotency-7,
-/// R-register-24.
+/// R-idempotency-1, R-idempotency-2, R-idempotency-3, R-idempotency-6 (refusals are not recorded),
+/// R-idempotency-7, R-register-24.
 fn lost_response_is_replayed(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
@@ -67,12 +67,12 @@ fn twin_requests_are_one(environment: Environment) {
         json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
     let key = "twins-of-one-request";
     let register = || keyed(&server, "/register-tenant", &body, key);
-    let answers: Vec<Answer> = std::thread::scope(|scope| {
+    let responses: Vec<ApiResponse> = std::thread::scope(|scope| {
         let twins: Vec<_> = (0..8).map(|_| scope.spawn(register)).collect();
         twins.into_iter().map(|twin| twin.join().unwrap()).collect()
     });
-    assert!(answers.iter().all(|it| it.0 == 200 && *it == answers[0]), "{answers:?}");
-    let (_, listed) = server.fetch("/tenants");
+    assert!(responses.iter().all(|it| it.0 == 200 && *it == responses[0]), "{responses:?}");
+    let (_, listed) = server.get_as_service("/tenants");
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
 
     // The order of fields and unknown fields do not count; the value of a known field does.
@@ -83,7 +83,7 @@ fn twin_requests_are_one(environment: Environment) {
         .bearer_auth(&server.token)
         .header("Idempotency-Key", key)
         .header("content-type", "application/json");
-    assert_eq!(answer(call.body(reordered).send().unwrap()), answers[0]);
+    assert_eq!(read_response(call.body(reordered).send().unwrap()), responses[0]);
     let mut other = body.clone();
     other["company_name"] = json!("Bolt");
     let (status, refused) = keyed(&server, "/register-tenant", &other, key);
@@ -103,7 +103,7 @@ fn twin_requests_are_one(environment: Environment) {
         .bearer_auth(&server.token)
         .header("Idempotency-Key", "the-first-of-two-keys")
         .header("Idempotency-Key", "the-second-of-two-keys");
-    let (status, refused) = answer(twice.json(&body).send().unwrap());
+    let (status, refused) = read_response(twice.json(&body).send().unwrap());
     assert_eq!((status, &refused["reason"]), (422, &json!("Idempotency-Key")));
 }
 
@@ -119,7 +119,7 @@ fn key_belongs_to_route_and_caller(environment: Environment) {
         json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
     let register = |token: &str| {
         let call = server.post("/register-tenant").bearer_auth(token);
-        answer(call.header("Idempotency-Key", key).json(&body).send().unwrap())
+        read_response(call.header("Idempotency-Key", key).json(&body).send().unwrap())
     };
     let (first, second) = (register(&server.token), register(other.expose()));
     assert_eq!((first.0, second.0), (200, 200));

@@ -90,16 +90,16 @@ fn example_configuration_serves_fleet() {
     assert_eq!((&claims["iss"], &claims["aud"]), (&json!("nineminds-license"), &json!(tenant)));
     let days = (claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap()) / 86_400;
     assert_eq!(days, 31);
-    let shown = server.fetch(&format!("/tenants/{tenant}")).1;
+    let shown = server.get_as_service(&format!("/tenants/{tenant}")).1;
     assert_eq!(shown["tenant"]["product_code"], "psa", "a request that names no product");
     let request = json!({
         "company_name": "Bolt", "contact_email": "bolt@example.com", "edition": "essentials",
         "product_code": "algadesk",
     });
-    assert_eq!(server.service("/register-tenant", &request).0, 200);
+    assert_eq!(server.post_as_service("/register-tenant", &request).0, 200);
     let page = server.get("/signup").send().unwrap().text().unwrap();
     assert!(page.contains(">algadesk</option>"), "two products to choose from: {page}");
-    let listed = server.fetch("/tenants").1;
+    let listed = server.get_as_service("/tenants").1;
     let editions: Vec<_> = listed["items"]
         .as_array()
         .unwrap()

@@ -15,7 +15,7 @@ use std::path::Path;
 use common::{Server, start, text};
 use databases::{Environment, on_both_databases, with};
 use external::{ExternalServers, as_refs, wait_until, wait_until_mails_are_settled};
-use pages::{csrf, form, page};
+use pages::{CONSOLE_LISTS, csrf, form, page};
 use registry_wiring::TokenRole;
 use reqwest::blocking::RequestBuilder;
 use serde_json::json;
@@ -85,7 +85,7 @@ fn visits(server: &Server, external: &ExternalServers, data: &Path) -> Vec<Strin
     });
     let console = cookie("/console/sign-in", &[("token", &operator)]).unwrap();
     let csrf = csrf(&page(server, "/portal", &customer).text().unwrap());
-    for path in ["/console", "/console/mails", "/console/audit", "/console/silent"] {
+    for path in CONSOLE_LISTS {
         let shown = page(server, path, &console).text().unwrap();
         assert!(
             ![&link, &operator, &csrf].iter().any(|secret| shown.contains(secret.as_str())),
@@ -135,7 +135,7 @@ fn secrets_stay_secret(environment: Environment) {
     let (tenant, code) = server.register("Acme", "pro");
     let register = |email: &str| {
         let body = json!({ "company_name": "Bolt", "contact_email": email, "edition": "pro" });
-        text(&server.service("/register-tenant", &body).1["install_code"])
+        text(&server.post_as_service("/register-tenant", &body).1["install_code"])
     };
     let quoted = register("quoting@example.com");
     wait_until("the first mail", || external.smtp.count() > 0);
@@ -154,13 +154,13 @@ fn secrets_stay_secret(environment: Environment) {
     server.get("/readyz").send().unwrap();
     server.get(&link).send().unwrap();
 
-    let guess = "K7QP-M2RX-9TDV".to_owned();
+    let unknown_code = "K7QP-M2RX-9TDV".to_owned();
     let wrong_token = "wrong-token-wrong-token".to_owned();
     let mut secrets = visited.clone();
     secrets.extend([server.token.clone(), credential, text(&redeemed["first_jwt"])]);
     secrets.extend([external::PASSWORD, external::S3_KEY].map(str::to_owned));
     secrets.push(wrong_token.clone());
-    for code in [&code, &quoted, &unused, &guess] {
+    for code in [&code, &quoted, &unused, &unknown_code] {
         secrets.extend([code.clone(), code.replace('-', "")]);
     }
     secrets.push(link.rsplit('/').next().unwrap().to_owned());
@@ -169,7 +169,7 @@ fn secrets_stay_secret(environment: Environment) {
         let text = std::fs::read_to_string(data.path().join(file)).unwrap();
         secrets.extend(text.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
     }
-    let mut sent: Vec<&str> = vec![guess.as_str(), unused.as_str(), wrong_token.as_str()];
+    let mut sent: Vec<&str> = vec![unknown_code.as_str(), unused.as_str(), wrong_token.as_str()];
     sent.extend(visited.iter().map(String::as_str));
     let errors = error_responses(&server, &sent, &code).join("\n");
     external.smtp.resume().unwrap();

@@ -10,7 +10,7 @@ mod fleet;
 
 use appliance_license::LicenseState;
 use common::calls::{lasting, token_claims, token_header};
-use common::{answer, start, text};
+use common::{read_response, start, text};
 use databases::{Environment, on_both_databases, with};
 use external::{operate, operator};
 use registry_core::id::TenantId;
@@ -44,7 +44,10 @@ fn check_in_renews_due_license(environment: Environment) {
     assert!(body.get("jwt").is_none() && body.get("exp").is_none(), "nothing is due: {body}");
     let (next, now) = (text(&body["next_check_in_at"]), text(&body["server_time"]));
     assert!(next > now, "{body}");
-    assert_eq!(server.fetch(&format!("/tenants/{tenant}")).1["tenant"]["status"], "active");
+    assert_eq!(
+        server.get_as_service(&format!("/tenants/{tenant}")).1["tenant"]["status"],
+        "active"
+    );
 
     // Other seats make a license due at once, not at the renewal date.
     let (_, signed) = server.sign("sub_1", &json!(50));
@@ -60,7 +63,7 @@ fn check_in_renews_due_license(environment: Environment) {
     assert!(matches!(server.state(&renewed["jwt"], other), LicenseState::WrongTenant { .. }));
 
     let body = json!({ "appliance_credential": credential, "current_license_sub": "lic_other" });
-    let (_, body) = answer(server.post("/check-in").json(&body).send().unwrap());
+    let (_, body) = read_response(server.post("/check-in").json(&body).send().unwrap());
     assert_eq!(token_claims(&body["jwt"])["sub"], signed["sub"], "it has another license");
 }
 
@@ -71,7 +74,7 @@ fn revocation_leaves_license_until_expiry(environment: Environment) {
     let server = start(data.path(), environment);
     let (tenant, credential) = server.installed("sub_1");
     for _ in 0..2 {
-        let revoked = server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
+        let revoked = server.post_as_service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
         assert_eq!(revoked, (200, json!({ "status": "revoked" })));
     }
     let (status, body) = server.check_in(&credential);
@@ -87,9 +90,9 @@ fn revocation_leaves_license_until_expiry(environment: Environment) {
     assert_eq!((status, &body["status"]), (200, &json!("ok")));
     let state = server.state(&body["jwt"], &tenant);
     assert!(matches!(state, LicenseState::Licensed(_)), "with a token: {body}");
-    let shown = server.fetch(&format!("/tenants/{tenant}")).1;
+    let shown = server.get_as_service(&format!("/tenants/{tenant}")).1;
     assert_eq!(shown["entitlement"]["active"], true);
-    let (status, body) = server.service("/revoke", &json!({ "stripe_sub_id": "unknown" }));
+    let (status, body) = server.post_as_service("/revoke", &json!({ "stripe_sub_id": "unknown" }));
     assert_eq!((status, &body["code"]), (404, &json!("entitlement_not_found")));
 }
 
@@ -164,7 +167,7 @@ fn service_verifies_credential(environment: Environment) {
     assert_eq!((refused[0].0, &refused[0].1["code"]), (401, &json!("invalid_credential")));
     assert!(refused.iter().all(|it| *it == refused[0]), "{refused:?}");
     let without_token = server.post("/verify-appliance").json(&json!({ "credential": credential }));
-    let (status, body) = answer(without_token.send().unwrap());
+    let (status, body) = read_response(without_token.send().unwrap());
     assert_eq!((status, &body["code"]), (401, &json!("unauthorized")));
 }
 
@@ -178,7 +181,7 @@ fn signing_keeps_sub(environment: Environment) {
             "stripe_sub_id": "any opaque: string/ü", "customer": "Acme Ltd", "tier": tier,
             "seats": seats, "transport": transport, "tenant_id": tenant,
         });
-        let (status, body) = server.service("/sign", &body);
+        let (status, body) = server.post_as_service("/sign", &body);
         assert_eq!(status, 200, "{body}");
         body
     };
@@ -203,7 +206,7 @@ fn signing_keeps_sub(environment: Environment) {
         (license.tier.as_str(), license.seats, license.customer.as_str()),
         ("pro", None, "Acme Ltd")
     );
-    let (_, shown) = server.fetch(&format!("/tenants/{tenant}"));
+    let (_, shown) = server.get_as_service(&format!("/tenants/{tenant}"));
     assert_eq!(
         (&shown["tenant"]["edition"], &shown["entitlement"]["seats"]),
         (&json!("pro"), &Value::Null)
@@ -220,7 +223,7 @@ fn license_lifetimes_are_settings(environment: Environment) {
         let body = json!({
             "stripe_sub_id": "sub_1", "customer": "Acme", "tier": "pro", "transport": transport,
         });
-        let claims = token_claims(&server.service("/sign", &body).1["jwt"]);
+        let claims = token_claims(&server.post_as_service("/sign", &body).1["jwt"]);
         let seconds = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
         assert_eq!(seconds, days * 86_400, "{transport}");
     }
@@ -252,10 +255,10 @@ fn sign_adopts_unknown_tenant(environment: Environment) {
         "stripe_sub_id": "sub_1", "customer": "Acme Ltd", "tier": "pro", "transport": "connected",
         "tenant_id": tenant,
     });
-    let (status, signed) = server.service("/sign", &body);
+    let (status, signed) = server.post_as_service("/sign", &body);
     assert_eq!(status, 200, "{signed}");
     assert_eq!(token_claims(&signed["jwt"])["aud"], tenant);
-    let (_, shown) = server.fetch(&format!("/tenants/{tenant}"));
+    let (_, shown) = server.get_as_service(&format!("/tenants/{tenant}"));
     let row = &shown["tenant"];
     assert_eq!(
         (&row["company_name"], &row["contact_email"], &row["status"], &row["installed_at"]),
@@ -283,7 +286,7 @@ fn sign_refuses_other_tenants(environment: Environment) {
             "stripe_sub_id": subscription, "customer": "Acme", "tier": "pro",
             "transport": "connected", "tenant_id": tenant,
         });
-        let (status, body) = server.service("/sign", &body);
+        let (status, body) = server.post_as_service("/sign", &body);
         let got = (status, body["code"].as_str().unwrap(), body["reason"].clone());
         assert_eq!(got, expected, "{subscription} {tenant}");
     }
@@ -310,14 +313,14 @@ fn bad_sign_request_names_field(environment: Environment) {
     ] {
         let mut body = good.clone();
         body[field] = value.clone();
-        let (status, body) = server.service("/sign", &body);
+        let (status, body) = server.post_as_service("/sign", &body);
         assert_eq!(
             (status, &body["code"], &body["reason"]),
             (422, &json!("invalid_request"), &json!(field)),
             "{value}"
         );
     }
-    let (status, _) = server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
+    let (status, _) = server.post_as_service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
     assert_eq!(status, 404, "nothing was granted");
 }
 
@@ -338,17 +341,17 @@ fn concurrent_sales_are_one(environment: Environment) {
         for (path, body, same) in
             [("/sign", &signed, "sub"), ("/register-tenant", &registered, "tenant_id")]
         {
-            let answers: Vec<_> = std::thread::scope(|scope| {
+            let responses: Vec<_> = std::thread::scope(|scope| {
                 let twins: Vec<_> =
-                    (0..6).map(|_| scope.spawn(|| server.service(path, body))).collect();
+                    (0..6).map(|_| scope.spawn(|| server.post_as_service(path, body))).collect();
                 twins.into_iter().map(|twin| twin.join().unwrap()).collect()
             });
-            for (status, body) in &answers {
+            for (status, body) in &responses {
                 assert_eq!(*status, 200, "{path}: {body}");
-                assert_eq!(body[same], answers[0].1[same], "{path}");
+                assert_eq!(body[same], responses[0].1[same], "{path}");
             }
         }
-        let (_, list) = server.fetch(&format!("/tenants?query=twins%20{sale}."));
+        let (_, list) = server.get_as_service(&format!("/tenants?query=twins%20{sale}."));
         assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list}");
         assert_eq!(list["items"][0]["install_code_state"], "live", "{list}");
     }

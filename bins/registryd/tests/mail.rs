@@ -12,7 +12,7 @@ mod fleet;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::{Server, answer, start, text};
+use common::{Server, read_response, start, text};
 use databases::{Environment, on_both_databases, with};
 use external::holding_smtp::HoldingSmtp;
 use external::{ExternalServers, as_refs, message_id, wait_until, wait_until_mails_are_settled};
@@ -29,7 +29,7 @@ on_both_databases!(
 fn register(server: &Server, number: usize, email: &str) -> Value {
     let company = format!("Company {number:03}");
     let body = json!({ "company_name": company, "contact_email": email, "edition": "pro" });
-    let (status, body) = server.service("/register-tenant", &body);
+    let (status, body) = server.post_as_service("/register-tenant", &body);
     assert_eq!(status, 200, "{body}");
     body
 }
@@ -43,7 +43,7 @@ fn outage_of_mail_and_images_blocks_nothing(environment: Environment) {
     let environment = with(environment, &as_refs(&servers));
     let server = start(data.path(), &environment);
     external::publish(data.path(), &environment, b"the image");
-    assert_eq!(server.fetch("/readyz").1["status"], "ready");
+    assert_eq!(server.get_as_service("/readyz").1["status"], "ready");
     external.smtp.stop();
     external.s3.stop();
     let mut expected = Vec::new();
@@ -58,8 +58,8 @@ fn outage_of_mail_and_images_blocks_nothing(environment: Environment) {
         assert_eq!((status, &checked_in["status"]), (200, &json!("ok")));
         expected.push(email);
     }
-    wait_until("degraded readiness", || server.fetch("/readyz").1["status"] == "degraded");
-    let (status, ready) = server.fetch("/readyz");
+    wait_until("degraded readiness", || server.get_as_service("/readyz").1["status"] == "degraded");
+    let (status, ready) = server.get_as_service("/readyz");
     assert_eq!(status, 200);
     let is_down = |name: &str| {
         let parts = ready["parts"].as_array().unwrap();
@@ -192,7 +192,7 @@ fn silent_mail_server_only_degrades_readiness() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &environment);
     for _ in 0..2 {
-        let (status, ready) = server.fetch("/readyz");
+        let (status, ready) = server.get_as_service("/readyz");
         assert_eq!((status, &ready["status"]), (200, &json!("degraded")));
     }
 }
@@ -265,5 +265,8 @@ fn mail_uses_starttls_and_password() {
     let location = redirect.headers()["location"].to_str().unwrap().to_owned();
     let image = common::client(Duration::from_secs(20)).get(location).send().unwrap();
     assert_eq!(image.bytes().unwrap(), "the image");
-    assert_eq!(answer(server.get("/download/nonsense").send().unwrap()).1["code"], "invalid_link");
+    assert_eq!(
+        read_response(server.get("/download/nonsense").send().unwrap()).1["code"],
+        "invalid_link"
+    );
 }

@@ -20,6 +20,7 @@ use registry_core::id::TenantId;
 use registry_core::registry::tenant_admin::TenantEdit;
 use registry_core::registry::timeline::Event;
 use reqwest::StatusCode;
+use serde_json::json;
 
 on_both_databases!(
     session_belongs_to_its_customer,
@@ -43,7 +44,7 @@ fn two_customers(data: &tempfile::TempDir, environment: Environment) -> Server {
 }
 
 fn tenant_id(server: &Server, company: &str) -> String {
-    let tenants = server.fetch("/tenants").1;
+    let tenants = server.get_as_service("/tenants").1;
     let mut items = tenants["items"].as_array().unwrap().iter();
     let tenant = items.find(|it| it["company_name"] == company).unwrap();
     tenant["tenant_id"].as_str().unwrap().to_owned()
@@ -51,7 +52,7 @@ fn tenant_id(server: &Server, company: &str) -> String {
 
 /// Returns the number of install codes that a company has ever had.
 fn code_count(server: &Server, company: &str) -> usize {
-    let tenant = server.fetch(&format!("/tenants/{}", tenant_id(server, company))).1;
+    let tenant = server.get_as_service(&format!("/tenants/{}", tenant_id(server, company))).1;
     tenant["install_codes"].as_array().unwrap().len()
 }
 
@@ -245,6 +246,18 @@ fn portal_shows_appliances_and_image() {
 }
 
 #[test]
+fn ended_subscription_is_shown() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[]);
+    server.subscribe("sub_1");
+    let (cookie, _) = sign_in(&server, "a@example.com", 2);
+    assert!(portal(&server, &cookie).contains("<dd>pro</dd>"));
+    server.post_as_service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
+    let html = portal(&server, &cookie);
+    assert!(html.contains("<dd>pro (subscription ended)</dd>"), "{html}");
+}
+
+#[test]
 fn download_is_audited() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), &[]);
@@ -259,7 +272,10 @@ fn download_is_audited() {
     let id = TenantId(tenant.parse().unwrap());
     operate(data.path(), &[], async |registry| {
         let (events, _) = registry.tenant_timeline(id, 100, None).await.unwrap();
-        let is_download = |event: &Event| matches!(event, Event::Audited(entry) if entry.action == Action::DownloadStarted);
+        let is_download = |event: &Event| match event {
+            Event::Audited(entry) => entry.action == Action::DownloadStarted,
+            Event::Mailed(_) => false,
+        };
         assert!(events.iter().any(is_download), "{events:?}");
     });
 }

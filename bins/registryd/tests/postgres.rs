@@ -7,9 +7,11 @@
 mod common;
 mod fleet;
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::Duration;
 
-use common::{Answer, Server, answer, start, text, wait_for};
+use common::{ApiResponse, Server, read_response, start, text, wait_for};
 use fleet::{Load, TenantsLock, check, database};
 use serde_json::{Value, json};
 use throwaway_postgres::{Cluster, Durability, sql};
@@ -130,7 +132,7 @@ fn postgres_down_is_503() {
     let server = start(data.path(), &[("REGISTRY_DATABASE_URL", &url)]);
     let (_, credential) = server.installed("sub_1");
     let (_, code) = server.register("Acme", "pro");
-    assert_eq!(server.fetch("/readyz").0, 200);
+    assert_eq!(server.get_as_service("/readyz").0, 200);
     cluster.stop_immediately().unwrap();
     refuses_all_but_health(&server, &code, &credential, "unavailable");
     cluster.restart().unwrap();
@@ -191,13 +193,13 @@ fn refuses_all_but_health(server: &Server, code: &str, credential: &str, logged:
             .get("retry-after")
             .map(|value| value.to_str().unwrap().parse::<u32>().unwrap());
         assert!(wait.is_some_and(|seconds| seconds >= 1), "Retry-After: {wait:?}");
-        let (status, body) = answer(response);
+        let (status, body) = read_response(response);
         assert_eq!((status, &body["code"]), (503, &json!("overloaded")), "{body}");
         assert_eq!(body["retryable"], true, "{body}");
     }
-    assert_eq!(answer(server.get("/healthz").send().unwrap()).0, 200);
+    assert_eq!(read_response(server.get("/healthz").send().unwrap()).0, 200);
     let body = wait_for("readiness to be 503", || {
-        let (status, body) = answer(server.get("/readyz").send().unwrap());
+        let (status, body) = read_response(server.get("/readyz").send().unwrap());
         if status == 503 { Ok(body) } else { Err(body.to_string()) }
     });
     assert_eq!(body["code"], "not_ready", "{body}");
@@ -222,8 +224,32 @@ fn guesses_are_refused_with_postgres_down() {
     let server = start(data.path(), &environment);
     assert_eq!([(); 4].map(|()| guess(&server)), [404, 404, 404, 429]);
     cluster.stop_immediately().unwrap();
-    assert_eq!(server.fetch("/tenants").0, 503);
+    assert_eq!(server.get_as_service("/tenants").0, 503);
     assert_eq!(guess(&server), 429);
+}
+
+/// R-guessing-1: a guess counts although the client closes the connection before the response.
+#[test]
+fn abandoned_guess_is_counted_on_postgres() {
+    let (url, data) = (database(), tempfile::tempdir().unwrap());
+    let environment =
+        [("REGISTRY_DATABASE_URL", url.as_str()), ("REGISTRY_RATE_LIMIT_CODE_GUESSES", "2")];
+    let server = start(data.path(), &environment);
+    let lock = TenantsLock::hold(&url);
+    let body = json!({ "claim_code": "AAAA-BBBB-CCCC", "appliance_id": "a" }).to_string();
+    let mut socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!("POST /register HTTP/1.1\r\nhost: here\r\ncontent-length: {}", body.len());
+    let request = format!("{head}\r\ncontent-type: application/json\r\n\r\n{body}");
+    socket.write_all(request.as_bytes()).unwrap();
+    lock.wait_for_waiter();
+    drop(socket);
+    drop(lock);
+    let counted = "SELECT count(*) FROM audit WHERE action = 'unknown_codes'";
+    wait_for("the abandoned guess to be counted", || match sql(&url, counted).unwrap().as_str() {
+        "0" => Err("it is not in the audit".to_owned()),
+        _ => Ok(()),
+    });
+    assert_eq!([guess(&server), guess(&server)], [404, 429]);
 }
 
 /// R-guessing-5: each process counts separately.
@@ -259,9 +285,11 @@ fn twin_request_waits_within_bounds_on_postgres() {
     sql(&url, GATE).unwrap();
     let body: Value =
         json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
-    let register = || -> Answer {
+    let register = || -> ApiResponse {
         let call = server.post("/register-tenant").bearer_auth(&server.token);
-        answer(call.header("Idempotency-Key", "a-key-of-twin-requests").json(&body).send().unwrap())
+        read_response(
+            call.header("Idempotency-Key", "a-key-of-twin-requests").json(&body).send().unwrap(),
+        )
     };
     let first = std::thread::scope(|scope| {
         let first = scope.spawn(register);

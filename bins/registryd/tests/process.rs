@@ -37,7 +37,7 @@ fn answered_changes_survive_power_cut() {
     let server = start(data.path(), &[]);
     assert_eq!(server.token, token);
     assert_eq!(server.redeem(&used).0, 409);
-    let shown = server.fetch(&format!("/tenants/{used_tenant}")).1;
+    let shown = server.get_as_service(&format!("/tenants/{used_tenant}")).1;
     assert_eq!(shown["tenant"]["status"], "installed");
     for (tenant, code) in &issued {
         let (status, body) = server.redeem(code);

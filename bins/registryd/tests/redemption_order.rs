@@ -8,7 +8,7 @@ mod databases;
 mod external;
 mod fleet;
 
-use common::{Answer, answer, start, text, wait_for};
+use common::{ApiResponse, read_response, start, text, wait_for};
 use databases::{Environment, on_both_databases, with};
 use external::{operate, operator};
 use registry_core::id::TenantId;
@@ -26,7 +26,7 @@ on_both_databases!(
 const OTHER: &str = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071";
 
 /// Status, code and reason of a refusal.
-fn refusal((status, body): Answer) -> (u16, String, Value) {
+fn refusal((status, body): ApiResponse) -> (u16, String, Value) {
     (status, text(&body["code"]), body["reason"].clone())
 }
 
@@ -43,7 +43,7 @@ fn body_and_guesses_are_checked_first(environment: Environment) {
     let (_, code) = server.register("Acme", "pro");
     let redeem = |code: &str, appliance: &str| {
         let body = json!({ "claim_code": code, "appliance_id": appliance });
-        refusal(answer(server.post("/register").json(&body).send().unwrap()))
+        refusal(read_response(server.post("/register").json(&body).send().unwrap()))
     };
     let invalid = expected(422, "invalid_request", "appliance_id");
     let unknown = expected(404, "invalid_claim_code", "");
@@ -70,7 +70,7 @@ fn state_of_code_is_checked_before_tenant(environment: Environment) {
     let server = start(data.path(), &with(environment, &[("REGISTRY_CODES_LIFETIME", "10ms")]));
     let (tenant, code) = server.register("Acme", "essentials");
     wait_for("the code to expire", || {
-        let state = server.fetch("/tenants").1["items"][0]["install_code_state"].clone();
+        let state = server.get_as_service("/tenants").1["items"][0]["install_code_state"].clone();
         if state == "expired" { Ok(()) } else { Err(state.to_string()) }
     });
     assert_eq!(refusal(server.activate(&code, &other)), expected(410, "expired_claim_code", ""));
@@ -86,7 +86,7 @@ fn tenant_is_checked_before_entitlement(environment: Environment) {
     let (tenant, code) = server.register("Acme", "essentials");
     server.sign("sub_bound", &Value::Null);
     let body = json!({ "stripe_sub_id": "sub_bound", "tenant_id": tenant });
-    let bound = text(&server.service("/claim-codes", &body).1["code"]);
+    let bound = text(&server.post_as_service("/claim-codes", &body).1["code"]);
     server.sign("sub_unbound", &Value::Null);
     let unbound = server.claim_code("sub_unbound");
     operate(data.path(), environment, async |registry| {
@@ -94,7 +94,8 @@ fn tenant_is_checked_before_entitlement(environment: Environment) {
         registry.tenant_edit(id, TenantEdit::Suspend, operator()).await.unwrap();
     });
     for subscription in ["sub_bound", "sub_unbound"] {
-        let (status, _) = server.service("/revoke", &json!({ "stripe_sub_id": subscription }));
+        let (status, _) =
+            server.post_as_service("/revoke", &json!({ "stripe_sub_id": subscription }));
         assert_eq!(status, 200);
     }
     let (other, own) = (json!(OTHER), json!(tenant));

@@ -11,7 +11,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::{Answer, Server, answer, start, text};
+use common::{ApiResponse, Server, read_response, start, text};
 use databases::{Environment, on_both_databases, with};
 use reqwest::blocking::Body;
 use serde_json::json;
@@ -28,13 +28,13 @@ on_both_databases!(
     client_that_reads_nothing_is_dropped,
 );
 
-fn code_of((status, body): &Answer) -> (u16, String) {
+fn code_of((status, body): &ApiResponse) -> (u16, String) {
     (*status, text(&body["code"]))
 }
 
-fn redeem(server: &Server, body: impl Into<Body>) -> Answer {
+fn redeem(server: &Server, body: impl Into<Body>) -> ApiResponse {
     let call = server.post("/register").header("content-type", "application/json");
-    answer(call.body(body).send().unwrap())
+    read_response(call.body(body).send().unwrap())
 }
 
 /// R-errors-1, R-errors-7, R-errors-8, R-general-9, R-codes-4, R-register-22.
@@ -81,14 +81,14 @@ fn bad_redemption_is_refused_in_one_form(environment: Environment) {
         .post("/register")
         .header("content-encoding", "gzip")
         .header("content-type", "application/json");
-    assert_eq!(code_of(&answer(zipped.body(with(&code)).send().unwrap())), unsupported);
+    assert_eq!(code_of(&read_response(zipped.body(with(&code)).send().unwrap())), unsupported);
     for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
         let request = server.post("/register").header("content-type", kind).body(with(&code));
-        assert_eq!(code_of(&answer(request.send().unwrap())), unsupported, "{kind}");
+        assert_eq!(code_of(&read_response(request.send().unwrap())), unsupported, "{kind}");
     }
     // A body without a declared type is read as JSON, and the code is still live.
     let undeclared = server.post("/register").body(with(&code));
-    assert_eq!(answer(undeclared.send().unwrap()).0, 200);
+    assert_eq!(read_response(undeclared.send().unwrap()).0, 200);
 }
 
 /// R-errors-7, R-register-tenant-12, R-general-6.
@@ -120,11 +120,11 @@ fn bad_registration_names_field(environment: Environment) {
         let mut body =
             json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
         body[field] = value.clone();
-        let got = server.service("/register-tenant", &body);
+        let got = server.post_as_service("/register-tenant", &body);
         assert_eq!(code_of(&got), (422, "invalid_request".to_owned()), "{field}: {value}");
         assert_eq!(got.1["reason"], field, "{value}: {}", got.1);
     }
-    assert_eq!(server.fetch("/tenants").1["items"], json!([]));
+    assert_eq!(server.get_as_service("/tenants").1["items"], json!([]));
 }
 
 /// R-bearer-1, R-bearer-2, R-bearer-3: the token is checked before the body, here not JSON.
@@ -156,15 +156,15 @@ fn services_need_their_token(environment: Environment) {
             let response = request.send().unwrap();
             assert_eq!(response.headers().get("www-authenticate").unwrap(), "Bearer");
             assert_eq!(
-                code_of(&answer(response)),
+                code_of(&read_response(response)),
                 (401, "unauthorized".to_owned()),
                 "{header:?} {path}"
             );
         }
     }
-    assert_eq!(server.fetch("/tenants").0, 200);
+    assert_eq!(server.get_as_service("/tenants").0, 200);
     let no_json = server.post("/sign").bearer_auth(&server.token).body("{");
-    assert_eq!(answer(no_json.send().unwrap()).0, 400, "with the token, the body is read");
+    assert_eq!(read_response(no_json.send().unwrap()).0, 400, "with the token, the body is read");
     // Other refusals with this status have codes of their own.
     assert_eq!(server.check_in(&wrong).1["code"], "revoked_appliance");
     assert_eq!(server.verify(&wrong).1["code"], "invalid_credential");
@@ -186,7 +186,7 @@ fn unknown_path_and_method_are_problems(environment: Environment) {
     ] {
         let response = server.request(method, path).send().unwrap();
         assert_eq!(response.headers().contains_key("allow"), status == 405, "{method} {path}");
-        assert_eq!(code_of(&answer(response)), (status, code.to_owned()), "{method} {path}");
+        assert_eq!(code_of(&read_response(response)), (status, code.to_owned()), "{method} {path}");
     }
 }
 
@@ -226,19 +226,19 @@ fn bad_query_names_parameter(environment: Environment) {
         ("cursor=9223372036854775807.019ab3c45d6e7f809a1b2c3d4e5f6071", "cursor"),
         ("query=%00", "query"),
     ] {
-        let got = server.fetch(&format!("/tenants?{query}"));
+        let got = server.get_as_service(&format!("/tenants?{query}"));
         assert_eq!(
             (code_of(&got), &got.1["reason"]),
             ((422, "invalid_request".to_owned()), &json!(reason)),
             "{query}"
         );
     }
-    let twice = server.fetch("/tenants?limit=1&limit=2");
+    let twice = server.get_as_service("/tenants?limit=1&limit=2");
     assert_eq!(code_of(&twice), (422, "invalid_request".to_owned()));
-    assert_eq!(server.fetch("/tenants/%ff").1["code"], "tenant_not_found");
-    assert_eq!(answer(server.get("/files/%ff").send().unwrap()).1["code"], "invalid_link");
+    assert_eq!(server.get_as_service("/tenants/%ff").1["code"], "tenant_not_found");
+    assert_eq!(read_response(server.get("/files/%ff").send().unwrap()).1["code"], "invalid_link");
     for empty in ["query=&limit=&status=", "query=&limit=200&unknown=1"] {
-        let listed = server.fetch(&format!("/tenants?{empty}")).1;
+        let listed = server.get_as_service(&format!("/tenants?{empty}")).1;
         assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{empty}");
     }
 }
@@ -261,7 +261,7 @@ fn guesses_are_limited_by_source(environment: Environment) {
     let wait: u64 =
         refused.headers().get("retry-after").unwrap().to_str().unwrap().parse().unwrap();
     assert!((1..=600).contains(&wait), "{wait}");
-    assert_eq!(code_of(&answer(refused)), (429, "too_many_attempts".to_owned()));
+    assert_eq!(code_of(&read_response(refused)), (429, "too_many_attempts".to_owned()));
     assert_eq!(redeem("203.0.113.8", &code).status(), 200);
 
     drop(server);

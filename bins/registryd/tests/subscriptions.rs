@@ -36,11 +36,11 @@ fn register(server: &Server, fields: &Value) -> (u16, Value) {
     let mut body =
         json!({ "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro" });
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    server.service("/register-tenant", &body)
+    server.post_as_service("/register-tenant", &body)
 }
 
 fn show(server: &Server, issued: &Value) -> Value {
-    server.fetch(&format!("/tenants/{}", text(&issued["tenant_id"]))).1
+    server.get_as_service(&format!("/tenants/{}", text(&issued["tenant_id"]))).1
 }
 
 /// R-register-tenant-4, R-register-tenant-5.
@@ -121,7 +121,7 @@ fn revoked_subscription_gets_essentials_code(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
     let first = server.subscribe("sub_1");
-    server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
+    server.post_as_service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
     let again = server.subscribe("sub_1");
     assert_eq!(again["tenant_id"], first["tenant_id"]);
     let (status, body) = server.redeem(&text(&again["install_code"]));
@@ -196,7 +196,7 @@ fn no_mail_is_sent_if_unwanted(environment: Environment) {
     let server = start(data.path(), environment);
     let (_, issued) = register(&server, &json!({ "send_email": false }));
     let body = json!({ "tenant_id": issued["tenant_id"], "send_email": false });
-    assert_eq!(server.service("/install-codes/reissue", &body).0, 200);
+    assert_eq!(server.post_as_service("/install-codes/reissue", &body).0, 200);
     // Mails are sent in the order of their age, so an unwanted one would come first.
     server.register("Bolt", "pro");
     let mails = server.mails(1);
@@ -247,7 +247,7 @@ fn missing_image_costs_only_link(environment: Environment) {
     });
     assert_eq!(server.redeem(&text(&issued["install_code"])).0, 200);
     let release = wait_for("readiness to report the image", || {
-        let release = server.fetch("/readyz").1["parts"][4].clone();
+        let release = server.get_as_service("/readyz").1["parts"][4].clone();
         if release["state"] == "down" { Ok(release) } else { Err(release.to_string()) }
     });
     assert_eq!(release["required"], false);
@@ -256,7 +256,7 @@ fn missing_image_costs_only_link(environment: Environment) {
     let server = start(data.path(), environment);
     let (status, issued) = register(&server, &json!({}));
     assert_eq!((status, &issued["download_url"]), (200, &json!("")), "{issued}");
-    let parts = server.fetch("/readyz").1["parts"].clone();
+    let parts = server.get_as_service("/readyz").1["parts"].clone();
     assert_eq!(parts[4]["state"], "down", "{parts}");
 }
 
@@ -267,9 +267,10 @@ fn tenant_id_decides_reissue(environment: Environment) {
     let (acme, _) = server.register("Acme", "pro");
     server.register("Bolt", "pro");
     let both = json!({ "tenant_id": acme, "contact_email": "bolt@example.com" });
-    let (status, issued) = server.service("/install-codes/reissue", &both);
+    let (status, issued) = server.post_as_service("/install-codes/reissue", &both);
     assert_eq!((status, text(&issued["tenant_id"])), (200, acme));
-    let (status, body) = server.service("/install-codes/reissue", &json!({ "strict": true }));
+    let (status, body) =
+        server.post_as_service("/install-codes/reissue", &json!({ "strict": true }));
     assert_eq!((status, &body["code"]), (422, &json!("invalid_request")), "{body}");
 }
 
@@ -284,7 +285,7 @@ fn reissue_of_revoked_tenant_is_essentials(environment: Environment) {
     assert_eq!((status, &body["reason"]), (409, &json!("superseded")));
     let (_, body) = server.redeem(&again);
     assert_eq!((&body["edition"], &body["tenant_id"]), (&json!("pro"), &json!(tenant)));
-    server.service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
+    server.post_as_service("/revoke", &json!({ "stripe_sub_id": "sub_1" }));
     let last = text(&server.reissue(&tenant).1["install_code"]);
     let (_, body) = server.redeem(&last);
     assert_eq!((&body["edition"], &body["tenant_id"]), (&json!("essentials"), &json!(tenant)));
@@ -312,14 +313,14 @@ fn active_entitlement_is_shown(environment: Environment) {
     let server = start(data.path(), environment);
     let issued = server.subscribe("sub_old");
     let shown = || {
-        let item = server.fetch("/tenants").1["items"][0].clone();
+        let item = server.get_as_service("/tenants").1["items"][0].clone();
         let entitlement = show(&server, &issued)["entitlement"].clone();
         assert_eq!(item["stripe_sub_id"], entitlement["stripe_sub_id"]);
         assert_eq!(item["entitlement_active"], entitlement["active"]);
         (text(&entitlement["stripe_sub_id"]), entitlement["active"] == true)
     };
     let revoke = |subscription: &str| {
-        let revoked = server.service("/revoke", &json!({ "stripe_sub_id": subscription }));
+        let revoked = server.post_as_service("/revoke", &json!({ "stripe_sub_id": subscription }));
         assert_eq!(revoked.0, 200, "{revoked:?}");
     };
     let sign = |subscription: &str| {
@@ -327,7 +328,7 @@ fn active_entitlement_is_shown(environment: Environment) {
             "stripe_sub_id": subscription, "customer": "Acme", "tier": "pro",
             "transport": "connected", "tenant_id": issued["tenant_id"],
         });
-        let signed = server.service("/sign", &body);
+        let signed = server.post_as_service("/sign", &body);
         assert_eq!(signed.0, 200, "{signed:?}");
     };
     assert_eq!(shown(), ("sub_old".to_owned(), true));

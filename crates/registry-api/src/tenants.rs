@@ -19,7 +19,7 @@ pub struct ListTenantsQuery {
     pub product_code: Option<String>,
     /// Status: `registered`, `installed`, `active`, `suspended` or `cancelled`.
     pub status: Option<String>,
-    /// Largest number of tenants on the page, 1 to 200; 50 by default.
+    /// Maximum number of tenants on the page, 1 to 200; 50 by default.
     #[param(value_type = Option<i64>)]
     pub limit: Option<String>,
     /// `next_cursor` of the previous page, opaque.

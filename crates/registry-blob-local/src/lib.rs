@@ -182,7 +182,7 @@ impl BlobStore for LocalBlobs {
             _ => {}
         }
         // Removes the folder of the upload if it is empty now. An error is ignored: the folder may
-        // hold other files.
+        // contain other files.
         if let Some(folder) = path.parent().filter(|folder| *folder != self.root) {
             drop(tokio::fs::remove_dir(folder).await);
         }

@@ -27,7 +27,7 @@ pub use settings::{S3Credentials, S3Error, S3Settings};
 
 use crate::upload::S3Upload;
 
-/// Longest lifetime of a presigned link: S3 refuses longer ones (Amazon S3 User Guide, "Sharing
+/// Maximum lifetime of a presigned link: S3 refuses longer ones (Amazon S3 User Guide, "Sharing
 /// objects with presigned URLs").
 pub const MAX_LINK_LIFETIME: TimeDelta = TimeDelta::days(7);
 

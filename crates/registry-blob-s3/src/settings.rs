@@ -59,7 +59,7 @@ impl S3Settings {
         if let Some(pem) = &self.ca_pem {
             // `Certificate::from_pem` accepts a text without a certificate.
             if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") {
-                return Err(S3Error("`s3.ca_file` holds no certificate in PEM".to_owned()));
+                return Err(S3Error("`s3.ca_file` contains no certificate in PEM".to_owned()));
             }
             let certificate = Certificate::from_pem(pem).map_err(|error| {
                 S3Error(format!("the certificate in `s3.ca_file` cannot be used: {error}"))

@@ -13,7 +13,7 @@ use registry_core::blob::{BlobError, BlobUpload};
 
 use crate::unavailable;
 
-/// Smallest size of a part, in bytes. S3 requires at least 5 MiB, except for the last part.
+/// Minimum size of a part, in bytes. S3 requires at least 5 MiB, except for the last part.
 const MIN_PART_SIZE: u64 = 8 * 1024 * 1024;
 
 /// Number of parts that the part size is computed for. S3 accepts up to 10,000 parts; the rest is a
@@ -24,7 +24,7 @@ const MAX_PARTS: u64 = 9_000;
 /// memory.
 const PARTS_IN_FLIGHT: usize = 3;
 
-/// Longest time that an aborted upload waits for the parts that are being sent.
+/// Maximum time that an aborted upload waits for the parts that are being sent.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns the part size in bytes for a file of about `size` bytes.

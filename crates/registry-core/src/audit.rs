@@ -67,7 +67,7 @@ pub enum Action {
     /// An earlier release was made the current one of its channel.
     ReleaseRolledBack,
     /// A contact requested a sign-in link, which is mailed.
-    SignInAsked,
+    SignInRequested,
     /// Somebody signed in to the portal or the console.
     SignedIn,
     /// Somebody signed out, from one session or everywhere.
@@ -122,7 +122,7 @@ string_enum!(Action {
     ReleasePublished = "release_published",
     ReleaseYanked = "release_yanked",
     ReleaseRolledBack = "release_rolled_back",
-    SignInAsked = "sign_in_asked",
+    SignInRequested = "sign_in_asked",
     SignedIn = "signed_in",
     SignedOut = "signed_out",
     MailRetried = "mail_retried",
@@ -151,12 +151,13 @@ impl Actor {
     }
 }
 
-/// The detail of an audit entry: what its action leaves open. The store keeps it as text.
+/// The detail of an audit entry: what its action leaves open. The database stores it as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct AuditDetail {
-    /// Name of the reason: the [`reason`](crate::Refusal::reason) of a refusal, or why a license
-    /// was due. Pages translate it.
+    /// Name of the reason: the [`reason`](crate::Refusal::reason) of a refusal, the reason why a
+    /// license was due, or `registered_again`, `newest_of_several` or `everywhere`. Pages translate
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The appliance concerned.
@@ -192,7 +193,7 @@ impl AuditDetail {
         Self { appliance: Some(appliance.to_string()), ..self }
     }
 
-    /// The detail as the store keeps it: JSON, or nothing.
+    /// The detail in the form that is stored: JSON, or nothing.
     #[must_use]
     pub fn to_stored(&self) -> String {
         if *self == Self::default() {
@@ -202,10 +203,23 @@ impl AuditDetail {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads what a store kept. Text of another form is a value: earlier versions wrote it.
+    /// Parses a stored detail. Other text is a value, as earlier versions wrote it.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_else(|_| Self::value(text))
+        let json = Some(text).filter(|text| text.starts_with('{'));
+        if let Some(detail) = json.and_then(|text| serde_json::from_str(text).ok()) {
+            return detail;
+        }
+        // Earlier versions wrote `by {appliance}`, `{reason} for {appliance}`, or a value.
+        if let Some(appliance) = text.strip_prefix("by ") {
+            return Self { appliance: Some(appliance.to_owned()), ..Self::default() };
+        }
+        match text.split_once(" for ") {
+            Some((reason, appliance)) => {
+                Self { appliance: Some(appliance.to_owned()), ..Self::reason(reason) }
+            }
+            None => Self::value(text),
+        }
     }
 }
 
@@ -263,9 +277,14 @@ mod tests {
             assert_eq!(AuditDetail::from_stored(stored), detail);
             assert_eq!(detail.to_string(), shown);
         }
-        assert_eq!(
-            AuditDetail::from_stored("by appliance-1"),
-            AuditDetail::value("by appliance-1")
-        );
+        for (stored, detail) in [
+            ("by appliance-1", AuditDetail::appliance(&appliance)),
+            ("code_expired for appliance-1", AuditDetail::reason("code_expired").of(&appliance)),
+            ("pro", AuditDetail::value("pro")),
+            (r#"{"other":1}"#, AuditDetail::value(r#"{"other":1}"#)),
+            ("[]", AuditDetail::value("[]")),
+        ] {
+            assert_eq!(AuditDetail::from_stored(stored), detail, "an earlier version: {stored}");
+        }
     }
 }

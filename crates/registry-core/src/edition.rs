@@ -74,6 +74,9 @@ pub enum CatalogueError {
     /// A name or a tier is empty.
     #[error("an edition has an empty name or tier")]
     Empty,
+    /// A label is empty, too long, or has a control character.
+    #[error("the `label` of the edition `{0}` must have 1 to 100 characters on one line")]
+    Label(String),
 }
 
 impl Default for EditionCatalogue {
@@ -95,6 +98,12 @@ impl Default for EditionCatalogue {
     }
 }
 
+/// A label is shown on pages and in mails.
+fn is_label(label: &str) -> bool {
+    let length = label.trim().chars().count();
+    (1..=100).contains(&length) && !label.contains(char::is_control)
+}
+
 impl EditionCatalogue {
     /// Validates a catalogue. Tenants whose entitlement ended fall back to the first free edition.
     pub fn new(editions: Vec<Edition>) -> Result<Self, CatalogueError> {
@@ -102,6 +111,9 @@ impl EditionCatalogue {
         for edition in &editions {
             if edition.name.as_str().is_empty() || edition.tier.as_deref() == Some("") {
                 return Err(CatalogueError::Empty);
+            }
+            if edition.label.as_ref().is_some_and(|label| !is_label(label)) {
+                return Err(CatalogueError::Label(edition.name.to_string()));
             }
             for name in edition.aliases.iter().map(String::as_str).chain([edition.name.as_str()]) {
                 if !seen.insert(name) {
@@ -181,6 +193,10 @@ mod tests {
         };
         let editions = vec![edition("free", Some("Community")), edition("other", None)];
         let catalogue = EditionCatalogue::new(editions).unwrap();
+        for label in ["", " ", "two\nlines", &"x".repeat(101)] {
+            let refused = EditionCatalogue::new(vec![edition("free", Some(label))]).unwrap_err();
+            assert_eq!(refused, CatalogueError::Label("free".to_owned()), "{label:?}");
+        }
         for (name, label) in [("free", "Community"), ("other", "other"), ("gone", "gone")] {
             assert_eq!(catalogue.label(&EditionName::new(name)), label);
         }

@@ -141,7 +141,10 @@ pub enum Refusal {
     #[error("The file behind this download link no longer exists.")]
     DownloadFileGone,
     /// The image behind a link was withdrawn.
-    #[error("Version {version} of the image was withdrawn by the vendor on {}.", format_time(*.since))]
+    #[error(
+        "Version {version} of the image was withdrawn by the vendor on {}.",
+        format_time(*.since)
+    )]
     ImageWithdrawn {
         /// The version.
         version: String,
@@ -177,7 +180,7 @@ pub enum RefusalKind {
     Unauthenticated,
     /// The caller may not do this.
     Forbidden,
-    /// The thing does not exist.
+    /// The thing does not exist, or a code is not an activation code.
     NotFound,
     /// The thing is in a state that does not allow the change.
     Conflict,

@@ -7,9 +7,9 @@ use crate::text::{CompanyName, EmailAddress, PersonName};
 /// The registrations that a vendor lets customers make.
 #[derive(Clone, Debug)]
 pub struct SelfService {
-    /// The editions to choose from. A single one is not asked for.
+    /// The editions to choose from. If there is only one, the form has no field for it.
     pub editions: Vec<String>,
-    /// The products to choose from. A single one is not asked for.
+    /// The products to choose from. If there is only one, the form has no field for it.
     pub products: Vec<String>,
     /// Domains whose addresses are refused.
     pub blocked: BlockedDomains,

@@ -57,22 +57,30 @@ pub fn fold(text: &str) -> String {
     text.trim().to_lowercase()
 }
 
-/// Merges a field that a request may send under two names. `field` is the new name, `value` its
-/// value, and `old_value` the value under the old name.
+/// Merges a field that a request may send under two names, and checks its value with `parse`. Each
+/// name comes with its value. A refusal names the field that the caller sent.
 ///
 /// Refuses a request that has both names with different values: either choice could bind the wrong
 /// subscription.
-pub fn same_field(
-    field: &'static str,
-    value: Option<String>,
-    old_value: Option<String>,
+pub fn same_field<T>(
+    (new_name, new): (&'static str, Option<String>),
+    (old_name, old): (&'static str, Option<String>),
+    parse: impl Fn(&str) -> Result<T, Refusal>,
 ) -> Result<Option<String>, Refusal> {
-    match (&value, &old_value) {
-        (Some(new), Some(old)) if new != old => {
-            let problem = "differs from its old name, which is in the request, too".to_owned();
-            Err(Refusal::Invalid { field, problem })
+    let given = |value: Option<String>| value.filter(|value| !value.trim().is_empty());
+    let (name, value) = match (given(new), given(old)) {
+        (None, None) => return Ok(None),
+        (Some(new), Some(old)) if new.trim() != old.trim() => {
+            let problem = format!("differs from `{old_name}`, which is in the request, too");
+            return Err(Refusal::Invalid { field: new_name, problem });
         }
-        _ => Ok(value.or(old_value)),
+        (Some(new), _) => (new_name, new),
+        (None, Some(old)) => (old_name, old),
+    };
+    match parse(&value) {
+        Ok(_) => Ok(Some(value)),
+        Err(Refusal::Invalid { problem, .. }) => Err(Refusal::Invalid { field: name, problem }),
+        Err(other) => Err(other),
     }
 }
 
@@ -218,14 +226,20 @@ mod tests {
     #[test]
     fn field_has_two_names_and_one_value() {
         let text = |text: &str| Some(text.to_owned());
+        let long = "x".repeat(256);
         for (new, old, expected) in [
             (None, None, Ok(None)),
             (text("a"), None, Ok(text("a"))),
             (None, text("a"), Ok(text("a"))),
             (text("a"), text("a"), Ok(text("a"))),
-            (text("a"), text("b"), Err("subscription_id")),
+            (text("a"), text(" a "), Ok(text("a"))),
+            (text(""), text("a"), Ok(text("a"))),
+            (text("a"), text("b"), Err("new")),
+            (text(&long), None, Err("new")),
+            (None, text(&long), Err("old")),
         ] {
-            let merged = same_field("subscription_id", new, old).map_err(|refusal| match refusal {
+            let merged = same_field(("new", new), ("old", old), SubscriptionId::parse);
+            let merged = merged.map_err(|refusal| match refusal {
                 Refusal::Invalid { field, .. } => field,
                 other => panic!("{other}"),
             });

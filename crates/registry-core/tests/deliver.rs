@@ -135,9 +135,9 @@ async fn link_uses_are_audited_by_minute() {
     let ended = follow().await;
     assert!(matches!(ended, Err(Error::Refused(Refusal::DownloadLinkEnded { .. }))), "{ended:?}");
     let audit = audit(&*world.ports.store, Some(issued.tenant_id)).await;
-    let lines = audit.iter().filter(|it| it.action.is_counted());
-    let lines: Vec<_> =
-        lines.map(|it| (it.action.as_str(), it.detail.to_string(), it.count)).collect();
+    let entries = audit.iter().filter(|it| it.action.is_counted());
+    let entries: Vec<_> =
+        entries.map(|it| (it.action.as_str(), it.detail.to_string(), it.count)).collect();
     let expected = [
         ("download_started", "1.0", 3),
         ("download_started", "2.0", 1),
@@ -145,7 +145,7 @@ async fn link_uses_are_audited_by_minute() {
         ("download_refused", "download_link_ended", 1),
     ];
     let expected = expected.map(|(action, detail, count)| (action, detail.to_owned(), count));
-    assert_eq!(lines, expected);
+    assert_eq!(entries, expected);
 }
 
 #[tokio::test]

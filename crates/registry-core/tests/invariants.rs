@@ -145,10 +145,10 @@ async fn check(world: &World, observed: &Observed) {
         );
         for (id, _) in states.iter().filter(|(_, state)| matches!(state, CodeState::Consumed(_))) {
             consumed += 1;
-            let lines = audit.iter().filter(|line| {
-                line.code_id == Some(*id) && line.action.as_str() == "code_redeemed"
+            let entries = audit.iter().filter(|entry| {
+                entry.code_id == Some(*id) && entry.action.as_str() == "code_redeemed"
             });
-            assert_eq!(lines.count(), 1, "a consumed code has one audit entry");
+            assert_eq!(entries.count(), 1, "a consumed code has one audit entry");
         }
         let issued = audit
             .iter()

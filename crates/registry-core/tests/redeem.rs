@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use registry_core::appliance::Credential;
 use registry_core::id::TenantId;
 use registry_core::install_code::PlainCode;
+use registry_core::rate_limit::Limited;
 use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::registry::redeem::Requester;
 use registry_core::results::Redeemed;
@@ -66,13 +67,17 @@ async fn unknown_codes_are_rate_limited() {
     for _ in 0..30 {
         assert_eq!(refusal(world.redeem(&unknown, "a").await), Refusal::CodeInvalid);
     }
-    assert!(matches!(refusal(world.redeem(&issued.code, "a").await), Refusal::RateLimited { .. }));
-    let lines = audit(&*world.ports.store, None).await;
+    let limited = refusal(world.redeem(&issued.code, "a").await);
+    assert!(
+        matches!(limited, Refusal::RateLimited { limited: Limited::UnknownCodes, .. }),
+        "{limited:?}"
+    );
+    let entries = audit(&*world.ports.store, None).await;
     assert_eq!(
-        lines
+        entries
             .iter()
-            .filter(|line| line.tenant_id.is_none())
-            .map(|line| line.count)
+            .filter(|entry| entry.tenant_id.is_none())
+            .map(|entry| entry.count)
             .collect::<Vec<_>>(),
         [30]
     );

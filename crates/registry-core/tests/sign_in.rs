@@ -4,7 +4,7 @@
 
 use chrono::TimeDelta;
 use registry_core::audit::{Action, Actor};
-use registry_core::rate_limit::Source;
+use registry_core::rate_limit::{Limited, Source};
 use registry_core::registry::reissue::Reissue;
 use registry_core::registry::sign_in::{MailRequest, OpenedSession};
 use registry_core::registry::tenant_admin::TenantEdit;
@@ -51,7 +51,7 @@ fn customer() -> Actor {
 async fn sign_in_audit(world: &World) -> Vec<(Action, String, String)> {
     let entries = audit(&*world.ports.store, None).await.into_iter();
     let about_sign_in = entries.filter(|it| {
-        matches!(it.action, Action::SignInAsked | Action::SignedIn | Action::SignedOut)
+        matches!(it.action, Action::SignInRequested | Action::SignedIn | Action::SignedOut)
     });
     about_sign_in.map(|it| (it.action, it.actor.name, it.detail.to_string())).collect()
 }
@@ -68,6 +68,7 @@ async fn unknown_address_gets_no_link() {
     let unknown = EmailAddress::parse("nobody@example.com").unwrap();
     world.registry.sign_in_mail(unknown, source()).await.unwrap();
     assert!(world.deliver().await.is_empty());
+    assert_eq!(sign_in_audit(&world).await, [], "an unknown address leaves no audit entry");
 }
 
 #[tokio::test]
@@ -89,6 +90,13 @@ async fn link_signs_in_once() {
     assert!(
         is_refused(&world.registry.sign_in(&session.token, None, source()).await),
         "a session's token is not a link"
+    );
+    let audit = sign_in_audit(&world).await;
+    let actions: Vec<_> = audit.iter().map(|(action, _, _)| *action).collect();
+    assert_eq!(
+        actions,
+        [Action::SignInRequested, Action::SignInRequested, Action::SignedIn],
+        "a refused link leaves no audit entry"
     );
     let unused = mailed_link(&world, "acme@example.com").await;
     assert!(
@@ -115,10 +123,10 @@ async fn sign_in_and_sign_out_are_audited() {
     mailed_link(&world, "acme@example.com").await;
     let entry = |action, name: &str| (action, name.to_owned(), String::new());
     let expected = [
-        entry(Action::SignInAsked, "portal"),
+        entry(Action::SignInRequested, "portal"),
         entry(Action::SignedIn, "customer:acme@example.com"),
         entry(Action::SignedOut, "customer:acme@example.com"),
-        entry(Action::SignInAsked, "portal"),
+        entry(Action::SignInRequested, "portal"),
     ];
     assert_eq!(sign_in_audit(&world).await, expected);
     let (timeline, next) = world.registry.tenant_timeline(tenant, 100, None).await.unwrap();
@@ -185,7 +193,10 @@ async fn failed_logins_do_not_limit_mails() {
     let world = World::in_memory();
     while world.registry.count_failed_operator_login(source()).is_ok() {}
     let refused = world.registry.count_failed_operator_login(source()).unwrap_err();
-    assert!(matches!(refused, Refusal::RateLimited { .. }), "{refused:?}");
+    assert!(
+        matches!(refused, Refusal::RateLimited { limited: Limited::Requests, .. }),
+        "{refused:?}"
+    );
     let contact = EmailAddress::parse("acme@example.com").unwrap();
     assert_eq!(
         world.registry.count_mail_request(source(), MailRequest::Link(&contact), None),
@@ -215,13 +226,13 @@ async fn form_is_counted_once() {
         .registry
         .count_mail_request(from(11), MailRequest::Link(&contact), Some([8; 32]))
         .unwrap_err();
-    assert!(matches!(late, Refusal::RateLimited { .. }), "{late:?}");
+    assert!(matches!(late, Refusal::RateLimited { limited: Limited::Requests, .. }), "{late:?}");
     let again = world
         .registry
         .count_mail_request(from(11), MailRequest::Link(&contact), Some([8; 32]))
         .unwrap_err();
     assert!(
-        matches!(again, Refusal::RateLimited { .. }),
+        matches!(again, Refusal::RateLimited { limited: Limited::Requests, .. }),
         "a refused form does not count as a counted one: {again:?}"
     );
 }
@@ -238,7 +249,10 @@ async fn each_kind_of_mail_has_its_limit() {
         );
     }
     let links = world.registry.count_mail_request(from(11), MailRequest::Link(&contact), None);
-    assert!(matches!(links, Err(Refusal::RateLimited { .. })), "{links:?}");
+    assert!(
+        matches!(links, Err(Refusal::RateLimited { limited: Limited::Requests, .. })),
+        "{links:?}"
+    );
     assert_eq!(
         world.registry.count_mail_request(from(12), MailRequest::Registration(&contact), None),
         Ok(())
@@ -254,7 +268,7 @@ async fn each_kind_of_mail_has_its_limit() {
         .registry
         .count_mail_request(from(13), MailRequest::Reissue(&contact), None)
         .unwrap_err();
-    assert!(matches!(many, Refusal::RateLimited { .. }), "{many:?}");
+    assert!(matches!(many, Refusal::RateLimited { limited: Limited::Requests, .. }), "{many:?}");
 }
 
 #[tokio::test]
@@ -292,8 +306,8 @@ async fn portal_downloads_are_audited() {
     for _ in 0..2 {
         world.registry.portal_download(&contact, source()).await.unwrap();
     }
-    let lines = audit(&*world.ports.store, None).await;
-    let started = lines.iter().find(|it| it.action == Action::DownloadStarted).unwrap();
+    let entries = audit(&*world.ports.store, None).await;
+    let started = entries.iter().find(|it| it.action == Action::DownloadStarted).unwrap();
     assert_eq!(
         (started.count, started.detail.to_string().as_str(), started.code_id.is_some()),
         (2, "1.0", true)

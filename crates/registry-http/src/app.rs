@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::http::{HeaderName, StatusCode};
 use chrono::TimeDelta;
 use ipnet::IpNet;
-use registry_core::Registry;
 use registry_core::blob::LinkedFiles;
 use registry_core::clock::Timestamp;
 use registry_core::registry::readiness::{Part, PartState};
+use registry_core::{Error, Registry};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +21,7 @@ use crate::web::pages::WebPages;
 /// Settings of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// Largest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
     /// Time limit of a request, after which its response is a 503. The body of a download is not
     /// limited.
@@ -30,7 +30,7 @@ pub struct HttpSettings {
     pub read_timeout: Duration,
     /// Time limit for requests in flight to finish at shutdown.
     pub shutdown_timeout: Duration,
-    /// Most connections that are served at once. Further ones wait to be accepted.
+    /// Maximum number of connections that are served at once. Further ones wait to be accepted.
     pub connections: usize,
     /// Proxies whose `source_header` is trusted.
     pub trusted_proxies: Vec<IpNet>,
@@ -63,7 +63,7 @@ pub struct AppState {
 
 impl AppState {
     /// The state without web pages. `files` are the files of a local blob store, which `/files`
-    /// serves; `tokens` are the service tokens that are admitted.
+    /// serves; `tokens` are the service tokens that are accepted.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
@@ -93,6 +93,17 @@ impl AppState {
     /// Runs a task in the background. Responses do not wait for it, but a shutdown does.
     pub(crate) fn do_later(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.background.spawn(task);
+    }
+
+    /// Runs a use case to its end, even if the client disconnects. Needed if the use case does more
+    /// than one change of the store, which finishes by itself.
+    pub(crate) async fn complete<T: Send + 'static>(
+        &self,
+        use_case: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let ended = self.background.spawn(use_case).await;
+        Ok(ended
+            .map_err(|error| ApiError::internal(format!("a use case ended early: {error}")))??)
     }
 
     /// Waits until all background tasks are done, at most `shutdown_timeout`.

@@ -27,5 +27,5 @@ pub use api::openapi;
 pub use app::{AppState, HttpSettings};
 pub use router::router;
 pub use serve::serve;
-pub use tokens::{AdmittedToken, ServiceTokens};
+pub use tokens::{AcceptedToken, ServiceTokens};
 pub use web::{WebPages, WebPagesError, WebSettings};

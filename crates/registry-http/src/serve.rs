@@ -47,7 +47,10 @@ pub async fn serve(
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             let response = router.clone().oneshot(request.map(axum::body::Body::new) as Request);
-            async move { Ok::<_, Infallible>(response.await.unwrap_or_else(|never| match never {})) }
+            async move {
+                let response = response.await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(response)
+            }
         });
         // A client that reads nothing of its response for this long is disconnected. A client that
         // reads slowly is not.

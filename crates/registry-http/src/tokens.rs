@@ -6,22 +6,22 @@ use std::sync::{PoisonError, RwLock};
 use registry_core::secret::{ServiceToken, ServiceTokenDigest};
 use subtle::ConstantTimeEq as _;
 
-/// An admitted token.
+/// An accepted token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdmittedToken {
+pub struct AcceptedToken {
     /// Name of the actor in the audit, such as `service:store`.
     pub actor: String,
     /// Digest of the token.
     pub digest: ServiceTokenDigest,
 }
 
-/// The admitted tokens. They can be replaced while requests are served.
+/// The accepted tokens. They can be replaced while requests are served.
 #[derive(Default)]
-pub struct ServiceTokens(RwLock<Vec<AdmittedToken>>);
+pub struct ServiceTokens(RwLock<Vec<AcceptedToken>>);
 
 impl ServiceTokens {
-    /// Admits these tokens, instead of all earlier ones.
-    pub fn admit(&self, tokens: Vec<AdmittedToken>) {
+    /// Accepts these tokens, instead of all earlier ones.
+    pub fn accept(&self, tokens: Vec<AcceptedToken>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
@@ -48,20 +48,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_admitted_tokens_have_an_actor() {
-        let admitted = |actor: &str, text: &str| AdmittedToken {
+    fn only_accepted_tokens_have_an_actor() {
+        let accepted = |actor: &str, text: &str| AcceptedToken {
             actor: actor.to_owned(),
             digest: ServiceToken::new(text.to_owned()).digest(),
         };
         let tokens = ServiceTokens::default();
         assert_eq!(tokens.actor(""), None);
-        tokens.admit(vec![admitted("service:store", "aaaa"), admitted("operator:ann", "bbbb")]);
+        tokens.accept(vec![accepted("service:store", "aaaa"), accepted("operator:ann", "bbbb")]);
         assert_eq!(tokens.actor("aaaa").as_deref(), Some("service:store"));
         assert_eq!(tokens.actor("bbbb").as_deref(), Some("operator:ann"));
         for other in ["", "aaa", "aaaaa", "cccc"] {
             assert_eq!(tokens.actor(other), None);
         }
-        tokens.admit(vec![admitted("operator:ann", "bbbb")]);
+        tokens.accept(vec![accepted("operator:ann", "bbbb")]);
         assert_eq!(tokens.actor("aaaa"), None);
     }
 }

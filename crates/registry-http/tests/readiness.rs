@@ -1,4 +1,4 @@
-//! How long a result of the readiness check is reused.
+//! Reuse of a readiness result, for one second.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -46,7 +46,7 @@ async fn mail_state(router: &Router) -> String {
 
 /// R-health-4.
 #[tokio::test]
-async fn readiness_is_one_second_old_at_most() {
+async fn readiness_is_reused_for_one_second() {
     let world = World::in_memory();
     let router = router(&world);
     assert_eq!(mail_state(&router).await, "ok");

@@ -1,5 +1,5 @@
-//! Signatures: licenses as compact JWS (RFC 7515, RFC 7519), with the active key of a ring, and
-//! release manifests, with a separate key.
+//! Signs licenses (compact JWS, RFC 7515, RFC 7519) with the active key of a ring, and release
+//! manifests with a separate key. Verifies offline requests.
 //!
 //! A license key is published before it signs (*standby*), then signs (*active*, one key at a
 //! time), and then stays published until its licenses have expired (*retired*).

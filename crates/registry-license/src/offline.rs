@@ -1,7 +1,7 @@
 //! The request of an appliance without a network, and the registry's answer, which a person carries
-//! between the two. Both are compact JWS. The request is signed with the key that its header holds
-//! (as in RFC 9449, `DPoP`), the answer with the active license key. Each has a separate `typ` (RFC
-//! 8725 §3.11), so neither can be mistaken for a license.
+//! between the two. Both are compact JWS. The request is signed with the key that its header
+//! contains (as in RFC 9449, `DPoP`), the answer with the active license key. Each has a separate
+//! `typ` (RFC 8725 §3.11), so neither can be mistaken for a license.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 const REQUEST_TYPE: &str = "appliance-request+jwt";
 pub(crate) const ANSWER_TYPE: &str = "appliance-answer+jwt";
 
-/// Largest size of a request, in bytes. A real request is far smaller.
+/// Maximum size of a request, in bytes. A real request is far smaller.
 const MAX_REQUEST_SIZE: usize = 4 * 1024;
 
 /// Reasons why a request is refused.

@@ -243,8 +243,11 @@ mod tests {
                 MailKind::InstallCode,
                 &["Acme", "pro", sample::CODE, "works until", "1.23 GB", "works once"][..],
             ),
-            (MailKind::InstallCodeReissued, &["replaces all unused codes", sample::CODE]),
-            (MailKind::InstallCodeWithoutImage, &["no image to download yet", sample::CODE]),
+            (
+                MailKind::InstallCodeReissued,
+                &["Your new install code", "replaces all unused codes", sample::CODE],
+            ),
+            (MailKind::InstallCodeWithoutImage, &["No image is available yet", sample::CODE]),
             (MailKind::PortalLink, &["works once", "Do not forward"]),
         ] {
             let mail = renderer.preview(kind, Some("Acme")).unwrap();

@@ -57,7 +57,7 @@ pub struct SmtpSettings {
     pub ca_pem: Option<Vec<u8>>,
     /// Our name in EHLO; default: the machine's host name.
     pub hello_name: Option<String>,
-    /// Most connections in the pool.
+    /// Maximum number of connections in the pool.
     pub connections: u32,
     /// Time limit of one mail, from connecting to the server's final reply.
     pub timeout: Duration,
@@ -84,8 +84,8 @@ pub struct SmtpError(String);
 impl SmtpMailer {
     /// Checks the settings. The mailer connects when it sends the first mail.
     pub fn new(settings: SmtpSettings, renderer: Renderer) -> Result<Self, SmtpError> {
-        let SmtpSettings { host, port, tls, credentials, ca_pem, hello_name, connections, timeout } =
-            settings;
+        let SmtpSettings { host, port, tls, credentials, .. } = settings;
+        let SmtpSettings { ca_pem, hello_name, connections, timeout, .. } = settings;
         let mut builder: AsyncSmtpTransportBuilder =
             AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&host);
         builder = builder.port(port.unwrap_or(tls.port())).timeout(Some(timeout));
@@ -173,7 +173,7 @@ impl Mailer for SmtpMailer {
     }
 }
 
-/// Returns the meaning of a failure for the mail. Replies about our login or about the server's
+/// Returns the meaning of a failure for the mail. Replies about the login or about the server's
 /// state are not about the mail: they are `Unavailable`.
 fn classify(error: &smtp::Error, envelope: &Envelope) -> MailError {
     let text = describe(error);

@@ -43,6 +43,10 @@ pub enum TemplateError {
     Broken(String),
 }
 
+/// Templates of a mail that no longer exists. A folder that has them is still accepted.
+const RETIRED: [&str; 3] =
+    ["registration_link.subject", "registration_link.txt", "registration_link.html"];
+
 fn names() -> String {
     EMBEDDED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
@@ -114,7 +118,7 @@ fn read(folder: &Path) -> Result<Vec<(&'static str, String)>, TemplateError> {
     for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
         let path = entry.map_err(|error| unreadable(folder, error))?.path();
         let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if file_name.starts_with('.') {
+        if file_name.starts_with('.') || RETIRED.contains(&file_name.as_str()) {
             continue;
         }
         let known = EMBEDDED.iter().find(|(name, _)| *name == file_name);

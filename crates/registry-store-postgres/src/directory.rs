@@ -121,8 +121,8 @@ async fn list_in_txn(
     records(connection, tenants, true).await
 }
 
-/// The licensed appliances that were not heard of since then.
-pub(crate) async fn silent(
+/// Lists licensed appliances that have not checked in since then.
+pub(crate) async fn overdue(
     connection: &mut AsyncPgConnection,
     since: Timestamp,
     limit: u32,

@@ -255,7 +255,7 @@ impl Store for PostgresStore {
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<OverdueAppliance>, StoreError> {
-        self.pool.run(move |connection| directory::silent(connection, since, limit).boxed()).await
+        self.pool.run(move |connection| directory::overdue(connection, since, limit).boxed()).await
     }
 
     async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError> {

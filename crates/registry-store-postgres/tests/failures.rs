@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, NoTls};
 
 /// Time limit of a test's operation: longer than the timeouts of [`impatient`], shorter than the
 /// server's own.
@@ -41,25 +42,29 @@ async fn within_bound<T>(work: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("the operation took more than {BOUND:?}"))
 }
 
+/// Opens a session, which ends when the client is dropped.
+async fn open_session(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Locks a table, and returns the session whose transaction holds the lock.
+async fn lock_table(url: &str, table: &str) -> Client {
+    let holder = open_session(url).await.unwrap();
+    holder.batch_execute(&format!("BEGIN; LOCK TABLE {table}")).await.unwrap();
+    holder
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_for_lock_is_bounded() {
     let url = database::create().await;
     let world = World::over(Arc::new(PostgresStore::new(&impatient(&url)).unwrap()));
     let issued = world.register("Acme", "pro").await;
-    let holder = {
-        let url = url.clone();
-        std::thread::spawn(move || {
-            sql(&url, "BEGIN; LOCK TABLE tenants; SELECT pg_sleep(2); COMMIT")
-        })
-    };
-    while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap()
-        == "0"
-    {
-        sleep(Duration::from_millis(10)).await;
-    }
+    let holder = lock_table(&url, "tenants").await;
     let error = within_bound(world.redeem(&issued.code, "a")).await.unwrap_err().to_string();
     assert!(error.contains("busy"), "{error}");
-    holder.join().unwrap().unwrap();
+    holder.batch_execute("COMMIT").await.unwrap();
     world.redeem(&issued.code, "a").await.unwrap();
 }
 
@@ -69,17 +74,7 @@ async fn wait_for_connection_is_bounded() {
     let store = Arc::new(PostgresStore::new(&impatient(&url)).unwrap());
     let world = Arc::new(World::over(store.clone()));
     world.register("Acme", "pro").await;
-    let holder = {
-        let url = url.clone();
-        std::thread::spawn(move || {
-            sql(&url, "BEGIN; LOCK TABLE probes; SELECT pg_sleep(1); COMMIT")
-        })
-    };
-    while sql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").unwrap()
-        == "0"
-    {
-        sleep(Duration::from_millis(10)).await;
-    }
+    let holder = lock_table(&url, "probes").await;
     let start = Instant::now();
     let waiting: Vec<_> = (0..6)
         .map(|_| {
@@ -97,7 +92,7 @@ async fn wait_for_connection_is_bounded() {
     }
     assert!(without_connection >= 1, "no request waited for a connection in vain");
     assert!(start.elapsed() < BOUND);
-    holder.join().unwrap().unwrap();
+    holder.batch_execute("COMMIT").await.unwrap();
     store.probe().await.unwrap();
 }
 
@@ -133,14 +128,17 @@ async fn server_without_free_connection_is_unavailable() {
     )
     .unwrap();
     cluster.sql("postgres", "CREATE DATABASE registry").unwrap();
-    let holders: Vec<_> = (0..4)
-        .map(|_| {
-            let url = cluster.url("postgres");
-            std::thread::spawn(move || sql(&url, "SELECT pg_sleep(2)"))
-        })
-        .collect();
-    // No connection is left to check that all four are open. They stay open for longer than this.
-    sleep(Duration::from_millis(700)).await;
+    let (start, mut sessions) = (Instant::now(), Vec::new());
+    while sessions.len() < 4 {
+        match open_session(&cluster.url("postgres")).await {
+            Ok(session) => sessions.push(session),
+            // The session that created the database may still be ending.
+            Err(error) => {
+                assert!(start.elapsed() < BOUND, "{} sessions: {error}", sessions.len());
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
     let store = PostgresStore::new(&impatient(&cluster.url("registry"))).unwrap();
     let error = store.probe().await.unwrap_err();
     assert!(
@@ -148,9 +146,7 @@ async fn server_without_free_connection_is_unavailable() {
             && error.to_string().contains("too many clients"),
         "{error}"
     );
-    for holder in holders {
-        holder.join().unwrap().unwrap();
-    }
+    drop(sessions);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,8 +118,8 @@ fn by_tenant<T>(
     grouped
 }
 
-/// The licensed appliances that were not heard of since then.
-pub(crate) fn silent(
+/// Lists licensed appliances that have not checked in since then.
+pub(crate) fn overdue(
     connection: &mut SqliteConnection,
     since: Timestamp,
     limit: u32,

@@ -264,7 +264,7 @@ impl Store for SqliteStore {
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<OverdueAppliance>, StoreError> {
-        self.connections.read(move |connection| directory::silent(connection, since, limit)).await
+        self.connections.read(move |connection| directory::overdue(connection, since, limit)).await
     }
 
     async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError> {

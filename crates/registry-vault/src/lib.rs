@@ -31,8 +31,8 @@ const NONCE: usize = 24;
 /// Reasons why a master key file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
-    /// The file holds no key.
-    #[error("the file holds no key: write one key of 64 hexadecimal digits on each line")]
+    /// The file contains no key.
+    #[error("the file contains no key: write one key of 64 hexadecimal digits on each line")]
     Empty,
     /// A line is not a key.
     #[error("line {0} is not a key of 64 hexadecimal digits")]

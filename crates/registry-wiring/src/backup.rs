@@ -4,8 +4,8 @@
 //! The copy of the database is consistent, and registryd keeps running meanwhile. The manifest is
 //! written last and names every file with its SHA-256: a folder without a manifest is not a backup,
 //! and a file that differs from the manifest is not restored. The backup leaves out the mails that
-//! were delivered into the mailbox, because they hold codes in clear text. Unsent mails are in the
-//! database.
+//! were delivered into the mailbox, because they contain codes in plain text. Unsent mails are in
+//! the database.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -80,7 +80,7 @@ pub async fn backup(config: &Config, target: &Path) -> anyhow::Result<Manifest> 
     Ok(manifest)
 }
 
-/// Restores a backup into the data folder, which must not hold a registry.
+/// Restores a backup into the data folder, which must not contain a registry.
 pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
     if config.database.is_postgres() {
         bail!(
@@ -90,8 +90,9 @@ pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
     }
     let backup = source.display();
     let manifest = fs::read_to_string(source.join(MANIFEST));
-    let manifest = manifest
-        .with_context(|| format!("{backup} holds no finished backup: {MANIFEST} cannot be read"))?;
+    let manifest = manifest.with_context(|| {
+        format!("{backup} contains no finished backup: {MANIFEST} cannot be read")
+    })?;
     let manifest: Manifest = serde_json::from_str(&manifest)
         .with_context(|| format!("{backup}: {MANIFEST} is damaged"))?;
     for file in &manifest.files {
@@ -109,7 +110,10 @@ pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
     // Keys that are left in the folder must not be lost, and a write-ahead log that is left there
     // would be replayed.
     if let Some(leftover) = leftover_of_registry(&config.data) {
-        bail!("{} holds a registry ({leftover}): restore into a new folder", config.data.display());
+        bail!(
+            "{} contains a registry ({leftover}): restore into a new folder",
+            config.data.display()
+        );
     }
     DirBuilder::new()
         .recursive(true)
@@ -127,7 +131,7 @@ pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
     Ok(manifest)
 }
 
-/// Returns the first file of a registry that the data folder holds.
+/// Returns the first file of a registry that the data folder contains.
 fn leftover_of_registry(data: &Path) -> Option<String> {
     let names = [
         "registry.db",

@@ -22,8 +22,7 @@ pub(crate) fn open(
     vault: &KeyRing,
 ) -> anyhow::Result<Blobs> {
     if let Some(s3) = &config.s3 {
-        let blobs = S3Blobs::new(&settings(s3)?).context("`s3` cannot be used")?;
-        return Ok((Arc::new(blobs), None));
+        return Ok((Arc::new(bucket(s3)?), None));
     }
     let keys = vault.link_keys().into_iter().map(|(id, secret)| LinkKey { id, secret }).collect();
     let folder = ensure_folder(data.files())?;
@@ -32,9 +31,13 @@ pub(crate) fn open(
     Ok((blobs.clone(), Some(blobs)))
 }
 
-/// Reads the files of `s3.*`.
+/// Checks `s3.*` and the files that it names.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
-    config.s3.as_ref().map(settings).transpose().map(drop)
+    config.s3.as_ref().map(bucket).transpose().map(drop)
+}
+
+fn bucket(s3: &S3) -> anyhow::Result<S3Blobs> {
+    S3Blobs::new(&settings(s3)?).context("`s3` cannot be used")
 }
 
 fn settings(s3: &S3) -> anyhow::Result<S3Settings> {

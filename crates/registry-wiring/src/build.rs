@@ -28,23 +28,23 @@ use crate::mail;
 use crate::os::{OsClock, OsEntropy};
 use crate::tokens::default_token;
 
-/// A registry, and what stands beside it.
+/// A registry and what runs beside it: its files, data folder and keys.
 pub struct App {
     /// The use cases.
     pub registry: Arc<Registry>,
-    /// The files behind links of our own, where the images are in the data folder.
+    /// Files behind the registry's own download links; `None` with S3.
     pub files: Option<Arc<dyn LinkedFiles>>,
-    /// Where the token of the first service is.
+    /// Path of the service token.
     pub service_token_file: PathBuf,
-    /// Where everything is.
+    /// The data folder.
     pub data: DataFolder,
-    /// The license keys; `None` where the configuration names one that nobody changes.
+    /// The reloadable license keys; `None` if `license.key_file` is set.
     pub ring: Option<Arc<WatchedRing>>,
 }
 
-/// Builds the registry that `config` describes, reachable at `public_url`: makes the data folder
-/// and its secrets where there are none, opens and migrates the database. It runs before anything
-/// is served, and may block a little.
+/// Builds the registry that `config` describes, reachable at `public_url`. Creates the data folder
+/// and its secrets if they do not exist, and opens and migrates the database. May block; call it
+/// before serving.
 pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<App> {
     let public_url = public_url.trim_end_matches('/');
     let data = DataFolder::open(&config.data)?;
@@ -73,8 +73,9 @@ pub async fn build(config: &Config, public_url: &str) -> anyhow::Result<App> {
     Ok(App { registry: Arc::new(registry), files, service_token_file, data, ring })
 }
 
-/// A ring without a key that live codes need would answer each of them as unknown; and one that
-/// another process on the same database does not have would mint such codes.
+/// Checks that the ring has every master key that stored codes need, and the key that the database
+/// has registered. Without them, live codes would be unknown, or new codes unknown to other
+/// processes.
 async fn check_ring(vault: &KeyRing, store: &dyn Store) -> anyhow::Result<()> {
     let here: Vec<KeyId> = vault.link_keys().into_iter().map(|(id, _)| id).collect();
     let mut needed = store.key_ids_in_use().await.context("the database cannot be read")?;
@@ -93,8 +94,8 @@ async fn check_ring(vault: &KeyRing, store: &dyn Store) -> anyhow::Result<()> {
     let list = |ids: &[KeyId]| ids.iter().map(|id| id.0.as_str()).collect::<Vec<_>>().join(", ");
     let (missing, here) = (list(&needed), list(&here));
     bail!(
-        "the master key is another one than this database is used with (`master_key_file`, or keys/master.key in the \
-         data folder): it needs {missing}, here is {here}"
+        "this database was used with another master key (`master_key_file`, or keys/master.key in \
+         the data folder). Missing: {missing}. Present: {here}"
     )
 }
 

@@ -12,6 +12,10 @@ use crate::data::read_secret;
 use crate::{blobs, database, mail, tokens};
 
 /// Returns everything that is wrong with the files that the configuration names.
+///
+/// # Panics
+///
+/// Outside of a Tokio runtime, which the client of the mail server needs.
 #[must_use]
 pub fn check(config: &Config, public_url: &str) -> Vec<String> {
     let checks = [

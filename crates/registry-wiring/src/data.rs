@@ -34,7 +34,7 @@ impl DataFolder {
         Ok(folder)
     }
 
-    /// Opens a folder that holds a registry. Creates nothing.
+    /// Opens a folder that contains a registry. Creates nothing.
     pub fn existing(path: &Path) -> anyhow::Result<Self> {
         let folder = Self(path.to_owned());
         if !folder.database().exists() {
@@ -233,14 +233,14 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         bail!(
-            "{file_name} holds a secret and others have access to it (mode {mode:o}): \
+            "{file_name} contains a secret and others have access to it (mode {mode:o}): \
              run `chmod 600 {file_name}`"
         );
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).with_context(|| format!("{file_name} cannot be read"))?;
     if text.trim().is_empty() {
-        bail!("{file_name} is empty: it must hold a secret");
+        bail!("{file_name} is empty: it must contain a secret");
     }
     Ok(text)
 }

@@ -27,7 +27,7 @@ const FIRST_KEY_FILE: &str = "license.pem";
 pub struct LicenseKeys {
     folder: PathBuf,
     plan: RingPlan,
-    /// Longest lifetime of a license.
+    /// Maximum lifetime of a license.
     longest_lifetime: TimeDelta,
     /// Lock that keeps other processes from changing the ring.
     _lock: File,
@@ -141,7 +141,7 @@ fn load(
 /// The ring of license keys, which can be reloaded while it is in use.
 pub struct WatchedRing {
     folder: PathBuf,
-    /// Longest lifetime of a license.
+    /// Maximum lifetime of a license.
     longest_lifetime: TimeDelta,
     ring: RwLock<Arc<Ring>>,
 }

@@ -50,19 +50,21 @@ pub(crate) fn mailer(
 ) -> anyhow::Result<Arc<dyn Mailer>> {
     let renderer = renderer(config, public_url)?;
     if let Some(smtp) = &config.mail.smtp {
-        let mailer =
-            SmtpMailer::new(settings(smtp)?, renderer).context("`mail.smtp` cannot be used")?;
-        return Ok(Arc::new(mailer));
+        return Ok(Arc::new(server(smtp, renderer)?));
     }
     let mailbox = ensure_folder(data.mailbox())?;
     let mailer = FolderMailer::open(&mailbox, renderer);
     Ok(Arc::new(mailer.with_context(|| format!("{} cannot be used", mailbox.display()))?))
 }
 
-/// Renders the templates, and reads the files of `mail.smtp.*`.
+/// Renders the templates, and checks `mail.smtp.*` and the files that it names.
 pub(crate) fn check(config: &Config, public_url: &str) -> anyhow::Result<()> {
-    renderer(config, public_url)?;
-    config.mail.smtp.as_ref().map(settings).transpose().map(drop)
+    let renderer = renderer(config, public_url)?;
+    config.mail.smtp.as_ref().map(|smtp| server(smtp, renderer)).transpose().map(drop)
+}
+
+fn server(smtp: &Smtp, renderer: Renderer) -> anyhow::Result<SmtpMailer> {
+    SmtpMailer::new(settings(smtp)?, renderer).context("`mail.smtp` cannot be used")
 }
 
 fn settings(smtp: &Smtp) -> anyhow::Result<SmtpSettings> {

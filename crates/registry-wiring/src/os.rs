@@ -22,7 +22,7 @@ impl Entropy for OsEntropy {
     #[expect(clippy::panic, reason = "a secret must never come from a buffer that was not filled")]
     fn fill(&self, buffer: &mut [u8]) {
         if let Err(error) = getrandom::fill(buffer) {
-            panic!("the operating system gives no random bytes: {error}");
+            panic!("the operating system provides no random bytes: {error}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The API tokens of services and operators. `tokens.json` in the data folder holds a digest of
-//! each; `service-token` holds the first token, which is created with the folder.
+//! The API tokens of services and operators. `tokens.json` in the data folder contains a digest of
+//! each; `service-token` contains the first token, which is created with the folder.
 //!
 //! registryd reloads the tokens every few seconds, so it accepts a new token and refuses a revoked
 //! one without a restart.
@@ -22,10 +22,10 @@ const TOKENS_FILE: &str = "tokens.json";
 /// Name of the token that is created with the data folder.
 const DEFAULT_NAME: &str = "default";
 
-/// Smallest length of a token, in characters: attackers can guess tokens over the network.
+/// Minimum length of a token, in characters: attackers can guess tokens over the network.
 const MIN_TOKEN_LENGTH: usize = 32;
 
-/// Largest length of a token's name, in bytes.
+/// Maximum length of a token's name, in bytes.
 const MAX_NAME_LENGTH: usize = 64;
 
 /// The kind of a token's holder. The audit shows it before the token's name.
@@ -94,7 +94,7 @@ impl Tokens {
         };
         ensure!(
             entries.iter().all(|entry| entry.digest().is_some()),
-            "{} is damaged: it holds a malformed digest",
+            "{} is damaged: it contains a malformed digest",
             path.display()
         );
         let sha256 = token.digest().to_hex();
@@ -116,7 +116,7 @@ impl Tokens {
     }
 
     /// Returns the tokens that are not revoked.
-    pub fn admitted(&self) -> impl Iterator<Item = &TokenEntry> {
+    pub fn accepted(&self) -> impl Iterator<Item = &TokenEntry> {
         self.entries().filter(|entry| entry.revoked_at.is_none())
     }
 
@@ -148,7 +148,7 @@ impl Tokens {
              choose another name"
         );
         ensure!(
-            self.admitted().all(|entry| entry.name != name),
+            self.accepted().all(|entry| entry.name != name),
             "token `{name}` exists already: revoke it, or choose another name"
         );
         let token = ServiceToken::draw(&OsEntropy);

@@ -133,7 +133,7 @@ fn measure_pages(browser: &Browser, data: &Path) -> Result<()> {
         (&format!("/console/tenants/{tenant}"), &console),
         ("/console/mails", &console),
         ("/console/mails?state=dead", &console),
-        ("/console/silent", &console),
+        ("/console/not-checking-in", &console),
         ("/console/audit", &console),
         ("/console/releases", &console),
     ] {

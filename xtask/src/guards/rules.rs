@@ -20,7 +20,7 @@ const RUST_RULES: &[Rule] = &[
     (&[concat!("cfg_", "attr("), ", allow("], BARE_ALLOW),
 ];
 
-/// Largest number of lines of a Rust file, tests included. A longer file is hard to read and has to
+/// Maximum number of lines of a Rust file, tests included. A longer file is hard to read and has to
 /// be split.
 const MAX_RUST_LINES: usize = 400;
 

@@ -1,4 +1,4 @@
-//! Helpers that run the admin command line as an operator does.
+//! Helpers that run `registryctl` as an operator does.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -24,18 +24,19 @@ pub(crate) fn ctl(data: &Path, args: &[&str]) -> Output {
 }
 
 /// Runs a command that succeeds, and returns its JSON output.
-pub(crate) fn done(data: &Path, args: &[&str]) -> Value {
-    done_with(data, &[], args)
+pub(crate) fn run_ok(data: &Path, args: &[&str]) -> Value {
+    run_ok_with_env(data, &[], args)
 }
 
-pub(crate) fn done_with(data: &Path, environment: &[(&str, &str)], args: &[&str]) -> Value {
+/// Runs a command with these environment variables. It succeeds; returns its JSON output.
+pub(crate) fn run_ok_with_env(data: &Path, environment: &[(&str, &str)], args: &[&str]) -> Value {
     let output = command(data, environment, args).output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Runs a command that fails, and returns its exit code and its error text.
-pub(crate) fn refused(data: &Path, args: &[&str]) -> (i32, String) {
+pub(crate) fn run_failing(data: &Path, args: &[&str]) -> (i32, String) {
     let output = ctl(data, args);
     let printed: Value = serde_json::from_slice(&output.stderr).unwrap();
     (output.status.code().unwrap(), printed["error"].as_str().unwrap().to_owned())

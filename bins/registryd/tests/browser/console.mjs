@@ -29,7 +29,7 @@ assert.equal(await page.getByRole("row").count(), 2);
 
 await page.getByRole("link", { name: "<b>Acme</b> & Söhne" }).click();
 await page.getByRole("heading", { name: "<b>Acme</b> & Söhne" }).waitFor();
-for (const event of ["Tenant registered", "Install code redeemed", "Redemption refused", "Install code email: Sent"]) await page.getByRole("cell", { name: event, exact: true }).waitFor();
+for (const event of ["Tenant registered", "Code redeemed", "Redemption refused", "Install code email: Sent"]) await page.getByRole("cell", { name: event, exact: true }).waitFor();
 await check("tenant");
 await page.getByRole("link", { name: "Send a new install code" }).click();
 await page.getByText("Earlier unused codes stop working").waitFor();
@@ -80,8 +80,8 @@ await page.goto(`${url}console/mails`);
 await page.getByRole("heading", { name: "Sign in" }).waitFor();
 // Wrong tokens are rate limited.
 await page.goto(`${url}console/sign-in`);
-for (let guess = 0; guess < 40; guess++) {
-  await page.getByLabel("Operator token").fill("guess");
+for (let attempt = 0; attempt < 40; attempt++) {
+  await page.getByLabel("Operator token").fill("wrong-token");
   await page.getByRole("button", { name: "Sign in" }).click();
   if (await page.getByRole("heading", { name: "Too many requests" }).isVisible()) break;
 }

@@ -5,15 +5,15 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{Answer, Server, answer, text};
+use super::{ApiResponse, Server, read_response, text};
 
 /// Returns a response without the fields that differ in every response.
-pub(crate) fn lasting(answer: &Answer) -> Answer {
-    let mut body = answer.1.clone();
+pub(crate) fn lasting(response: &ApiResponse) -> ApiResponse {
+    let mut body = response.1.clone();
     for field in ["server_time", "request_id"] {
         body.as_object_mut().unwrap().remove(field);
     }
-    (answer.0, body)
+    (response.0, body)
 }
 
 /// Returns the header of a license token.
@@ -33,35 +33,35 @@ fn token_part(token: &Value, index: usize) -> Value {
 }
 
 impl Server {
-    pub(crate) fn check_in(&self, credential: &str) -> Answer {
+    pub(crate) fn check_in(&self, credential: &str) -> ApiResponse {
         let body = json!({ "appliance_credential": credential });
-        answer(self.post("/check-in").json(&body).send().unwrap())
+        read_response(self.post("/check-in").json(&body).send().unwrap())
     }
 
-    pub(crate) fn verify(&self, credential: &str) -> Answer {
-        self.service("/verify-appliance", &json!({ "credential": credential }))
+    pub(crate) fn verify(&self, credential: &str) -> ApiResponse {
+        self.post_as_service("/verify-appliance", &json!({ "credential": credential }))
     }
 
     /// Signs a connected `pro` license for a subscription.
-    pub(crate) fn sign(&self, subscription: &str, seats: &Value) -> Answer {
+    pub(crate) fn sign(&self, subscription: &str, seats: &Value) -> ApiResponse {
         let body = json!({
             "stripe_sub_id": subscription, "customer": "Acme Ltd", "tier": "pro", "seats": seats,
             "transport": "connected",
         });
-        self.service("/sign", &body)
+        self.post_as_service("/sign", &body)
     }
 
     /// Redeems as a running appliance, which names its tenant or sends `null`.
-    pub(crate) fn activate(&self, code: &str, tenant: &Value) -> Answer {
+    pub(crate) fn activate(&self, code: &str, tenant: &Value) -> ApiResponse {
         let body =
             json!({ "claim_code": code, "appliance_id": "appliance-1", "tenant_id": tenant });
-        answer(self.post("/register").json(&body).send().unwrap())
+        read_response(self.post("/register").json(&body).send().unwrap())
     }
 
     /// Issues an activation code for a subscription.
     pub(crate) fn claim_code(&self, subscription: &str) -> String {
         let (status, body) =
-            self.service("/claim-codes", &json!({ "stripe_sub_id": subscription }));
+            self.post_as_service("/claim-codes", &json!({ "stripe_sub_id": subscription }));
         assert_eq!(status, 200, "{body}");
         text(&body["code"])
     }
@@ -72,7 +72,7 @@ impl Server {
             "company_name": "Acme", "contact_email": "a@example.com", "edition": "pro", "seats": 5,
             "stripe_sub_id": subscription,
         });
-        let (status, issued) = self.service("/register-tenant", &body);
+        let (status, issued) = self.post_as_service("/register-tenant", &body);
         assert_eq!(status, 200, "{issued}");
         issued
     }

@@ -83,11 +83,11 @@ pub(crate) fn command_without_address(data: &Path, environment: &[(&str, &str)])
 }
 
 /// A response of the API: status and JSON.
-pub(crate) type Answer = (u16, Value);
+pub(crate) type ApiResponse = (u16, Value);
 
-/// Reads a response of the API. Panics if it is not JSON, or an error that lacks a field of the one
-/// form of errors.
-pub(crate) fn answer(response: Response) -> Answer {
+/// Reads a response of the API. Panics if the response is not JSON, or if it is an error that lacks
+/// a field of an error.
+pub(crate) fn read_response(response: Response) -> ApiResponse {
     let status = response.status().as_u16();
     let kind = response.headers().get("content-type").unwrap().to_str().unwrap().to_owned();
     let expected = if status < 400 { "application/json" } else { "application/problem+json" };
@@ -138,32 +138,32 @@ impl Server {
     }
 
     /// Posts JSON with the service bearer.
-    pub(crate) fn service(&self, path: &str, body: &Value) -> Answer {
-        answer(self.post(path).bearer_auth(&self.token).json(body).send().unwrap())
+    pub(crate) fn post_as_service(&self, path: &str, body: &Value) -> ApiResponse {
+        read_response(self.post(path).bearer_auth(&self.token).json(body).send().unwrap())
     }
 
     /// Gets JSON with the service bearer.
-    pub(crate) fn fetch(&self, path: &str) -> Answer {
-        answer(self.get(path).bearer_auth(&self.token).send().unwrap())
+    pub(crate) fn get_as_service(&self, path: &str) -> ApiResponse {
+        read_response(self.get(path).bearer_auth(&self.token).send().unwrap())
     }
 
     /// Registers a tenant, and returns its id and code.
     pub(crate) fn register(&self, company: &str, edition: &str) -> (String, String) {
         let email = format!("{}@example.com", company.to_lowercase());
         let body = json!({ "company_name": company, "contact_email": email, "edition": edition });
-        let (status, body) = self.service("/register-tenant", &body);
+        let (status, body) = self.post_as_service("/register-tenant", &body);
         assert_eq!(status, 200, "{body}");
         (text(&body["tenant_id"]), text(&body["install_code"]))
     }
 
     /// Redeems a code at a first boot.
-    pub(crate) fn redeem(&self, code: &str) -> Answer {
+    pub(crate) fn redeem(&self, code: &str) -> ApiResponse {
         let body = json!({ "claim_code": code, "appliance_id": "appliance-1" });
-        answer(self.post("/register").json(&body).send().unwrap())
+        read_response(self.post("/register").json(&body).send().unwrap())
     }
 
-    pub(crate) fn reissue(&self, tenant: &str) -> Answer {
-        self.service("/install-codes/reissue", &json!({ "tenant_id": tenant }))
+    pub(crate) fn reissue(&self, tenant: &str) -> ApiResponse {
+        self.post_as_service("/install-codes/reissue", &json!({ "tenant_id": tenant }))
     }
 
     /// Waits until the mailbox holds `count` mails, and returns all of them.

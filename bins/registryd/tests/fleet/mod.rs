@@ -59,7 +59,7 @@ pub(crate) fn wait_until_served(server: &Server) {
 pub(crate) fn check(url: &str) {
     for (rule, count) in [
         (
-            "every consumed code has its audit line",
+            "every consumed code has its audit entry",
             "SELECT count(*) FROM install_codes c WHERE consumed_at IS NOT NULL AND 1 <> \
              (SELECT count(*) FROM audit a WHERE a.code_id = c.id AND a.action = 'code_redeemed')",
         ),

@@ -9,7 +9,16 @@ use serde_json::json;
 
 use crate::common::Server;
 
-/// Creates a token with this role, before registryd starts and admits it.
+/// Paths of the console's lists.
+pub(crate) const CONSOLE_LISTS: [&str; 5] = [
+    "/console",
+    "/console/mails",
+    "/console/releases",
+    "/console/not-checking-in",
+    "/console/audit",
+];
+
+/// Creates a token with this role, before registryd starts and accepts it.
 pub(crate) fn token(data: &Path, name: &str, role: TokenRole) -> String {
     let config = Config { data: data.to_owned(), ..Config::default() };
     Tokens::open_to_change(&config).unwrap().create(name, role).unwrap().expose().to_owned()
@@ -86,7 +95,7 @@ pub(crate) fn register_by_service(server: &Server, company: &str, email: &str) -
         "company_name": company, "contact_email": email, "edition": "essentials",
         "send_email": false,
     });
-    server.service("/register-tenant", &body).1["tenant_id"].as_str().unwrap().to_owned()
+    server.post_as_service("/register-tenant", &body).1["tenant_id"].as_str().unwrap().to_owned()
 }
 
 /// Replaces the mailbox by a file, so that no mail can be delivered.

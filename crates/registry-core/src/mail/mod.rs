@@ -75,7 +75,7 @@ pub enum QueuedMessage {
 impl QueuedMail {
     /// True if the code or link in the mail is still valid at `now`.
     #[must_use]
-    pub fn brings_something_at(&self, now: Timestamp) -> bool {
+    pub fn is_content_valid_at(&self, now: Timestamp) -> bool {
         self.message.ends_at() > now
     }
 
@@ -83,7 +83,7 @@ impl QueuedMail {
     /// valid.
     #[must_use]
     pub fn can_be_retried(&self, now: Timestamp) -> bool {
-        matches!(self.state, MailState::Queued | MailState::Dead) && self.brings_something_at(now)
+        matches!(self.state, MailState::Queued | MailState::Dead) && self.is_content_valid_at(now)
     }
 }
 
@@ -275,14 +275,16 @@ impl MailError {
         }
     }
 
-    /// Decides between this mail and the server as the cause of the error. `server_answers` is true
-    /// if the server responds to a probe, which sends no mail. A server that does not respond is
-    /// the cause, so it counts as unavailable; otherwise this mail is. Then an unreadable response
-    /// is permanent, because each further attempt could deliver another copy.
-    pub(crate) fn judged(self, server_answers: bool) -> Self {
+    /// Decides between this mail and the server as the cause of an error that may be due to either.
+    /// `server_responds` is true if the server responds to a probe, which sends no mail. If it does
+    /// not, the server is the cause, and the error becomes [`Unavailable`](Self::Unavailable).
+    /// Otherwise this mail is the cause: an unclear error becomes transient, and an unreadable
+    /// response permanent, because each further attempt could deliver another copy. A transient
+    /// error stays as it is.
+    pub(crate) fn with_probe_result(self, server_responds: bool) -> Self {
         match self {
             Self::Permanent(text) | Self::Unclear(text) | Self::Unreadable(text)
-                if !server_answers =>
+                if !server_responds =>
             {
                 Self::Unavailable(text)
             }
@@ -318,7 +320,7 @@ mod tests {
     fn probe_decides_who_caused_the_error() {
         use MailError::{Permanent, Transient, Unavailable, Unclear, Unreadable};
         let text = || "x".to_owned();
-        for (error, server_answers, expected) in [
+        for (error, server_responds, expected) in [
             (Permanent(text()), true, Permanent(text())),
             (Permanent(text()), false, Unavailable(text())),
             (Unclear(text()), true, Transient(text())),
@@ -327,7 +329,7 @@ mod tests {
             (Unreadable(text()), false, Unavailable(text())),
             (Transient(text()), false, Transient(text())),
         ] {
-            assert_eq!(error.judged(server_answers), expected);
+            assert_eq!(error.with_probe_result(server_responds), expected);
         }
     }
 }

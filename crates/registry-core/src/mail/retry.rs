@@ -1,4 +1,4 @@
-//! What a failed attempt makes of a mail: another attempt later, a deferral, or the end.
+//! Outcome of a failed attempt: another attempt later, a deferral, or the end.
 
 use chrono::TimeDelta;
 

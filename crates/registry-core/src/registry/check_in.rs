@@ -78,8 +78,8 @@ struct Context {
 }
 
 impl Registry {
-    /// Returns what a credential is good for, on behalf of a service that received it. Writes
-    /// nothing and does not count as a use of the credential.
+    /// Returns the tenant and rights of a credential, on behalf of a service that received it.
+    /// Writes nothing and does not count as a use of the credential.
     pub async fn credential_verify(
         &self,
         credential: &PlainCredential,

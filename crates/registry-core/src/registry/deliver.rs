@@ -86,8 +86,8 @@ impl Registry {
         if matches!(error, MailError::Transient(_) | MailError::Unavailable(_)) {
             return Err(error);
         }
-        let server_is_up = self.ports.mailer.probe().await.is_ok();
-        Err(error.judged(server_is_up))
+        let server_responds = self.ports.mailer.probe().await.is_ok();
+        Err(error.with_probe_result(server_responds))
     }
 
     /// Returns why a code is not worth mailing, if that is so.

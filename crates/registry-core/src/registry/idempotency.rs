@@ -38,10 +38,11 @@ pub struct IdempotencyKey {
 }
 
 impl Registry {
-    /// Runs a change once for each idempotency key: `change` is the store method, called with the
-    /// replay to look up and the decision to make. The same request under the same key gets the
-    /// recorded response. `owner` separates requests that share the key's scope, such as the code
-    /// of a redemption. Without a key the change simply runs.
+    /// Commits a change once for each idempotency key. `change` is the store method, called with
+    /// the replay to look up and the decision to make. The same request under the same key gets the
+    /// recorded response; a change that was refused or aborted runs again. `owner` separates
+    /// requests that share the key's scope, such as the code of a redemption. Without a key the
+    /// change simply runs.
     pub(crate) async fn idempotent<F, T, Change>(
         &self,
         key: Option<IdempotencyKey>,

@@ -86,12 +86,12 @@ fn decide(
     if edit == MailEdit::Retry
         && is_already_due
         && mail.last_error.is_none()
-        && mail.brings_something_at(now)
+        && mail.is_content_valid_at(now)
     {
         return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
     }
     let (write, action, after) = match edit {
-        MailEdit::Retry if !mail.brings_something_at(now) => {
+        MailEdit::Retry if !mail.is_content_valid_at(now) => {
             return refuse(Refusal::MailOutdated { since: mail.message.ends_at() }, None);
         }
         MailEdit::Retry => {

@@ -21,8 +21,9 @@ use crate::text::EmailAddress;
 /// Number of tenants on a page of one contact's tenants.
 const TENANTS: u32 = 20;
 
-/// A request for a mail to this address. Each kind has its own rate limit. Otherwise a stranger who
-/// requests one kind in a customer's name could use up the customer's limit of the others.
+/// A request for a mail to this address. Per recipient, each kind has a separate rate limit:
+/// otherwise a stranger who requests one kind in a customer's name could use up the customer's
+/// limit of the others. Per source, registrations and sign-in links share one limit.
 #[derive(Clone, Copy, Debug)]
 pub enum MailRequest<'a> {
     /// A registration.
@@ -75,7 +76,7 @@ impl Registry {
         };
         let entry = AuditEntry {
             mail_id: Some(id),
-            ..change.audit(Action::SignInAsked, Some(newest.id), AuditDetail::default())
+            ..change.audit(Action::SignInRequested, Some(newest.id), AuditDetail::default())
         };
         self.sign_in_insert(link, vec![Write::EnqueueMail(Box::new(mail)), Write::audit(entry)])
             .await

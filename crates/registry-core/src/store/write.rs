@@ -125,7 +125,6 @@ pub enum Write {
     },
     /// Puts a mail into the outbox.
     EnqueueMail(Box<QueuedMail>),
-    /// Discards the tenant's mails with codes that were not sent, queued or given up, and blanks
     /// Discards the tenant's queued and dead mails with codes, and blanks their secrets.
     DiscardMails {
         /// The tenant.

@@ -35,11 +35,10 @@ pub(crate) async fn claim_codes(
     idempotency: Idempotency,
     ApiJson(mut request): ApiJson<ClaimCodeRequest>,
 ) -> Result<Json<ClaimCodeResponse>, ApiError> {
-    aliases::subscription(&mut request.stripe_sub_id, &mut request.subscription_id)?;
+    let subscription =
+        aliases::required_subscription(&mut request.stripe_sub_id, &mut request.subscription_id)?;
     let key = idempotency.key("POST /claim-codes", &actor.name, &request);
-    let ClaimCodeRequest { stripe_sub_id, tenant_id, .. } = request;
-    let subscription = stripe_sub_id.unwrap_or_default();
-    let tenant_id = tenant_id.map(Into::into);
+    let tenant_id = request.tenant_id.map(Into::into);
     let issued = app.registry.activation_code_issue(&subscription, tenant_id, key, actor).await?;
     Ok(Json(ClaimCodeResponse {
         code: issued.code.grouped().to_string(),

@@ -46,8 +46,10 @@ pub(crate) async fn register(
 ) -> Result<Json<RegisterResponse>, ApiError> {
     let redeem = redeem(source, idempotency, request);
     let requester = redeem.requester;
-    let redeemed = app.registry.code_redeem(redeem).await;
-    let redeemed = redeemed.map_err(|error| for_setup(error.into(), requester))?;
+    let registry = app.registry.clone();
+    // An unknown code is counted after the look-up, also if the client hangs up.
+    let redeemed = app.complete(async move { registry.code_redeem(redeem).await }).await;
+    let redeemed = redeemed.map_err(|error| for_setup(error, requester))?;
     Ok(Json(response(redeemed)))
 }
 

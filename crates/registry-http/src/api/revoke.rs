@@ -33,9 +33,9 @@ pub(crate) async fn revoke(
     idempotency: Idempotency,
     ApiJson(mut request): ApiJson<RevokeRequest>,
 ) -> Result<Json<RevokeResponse>, ApiError> {
-    aliases::subscription(&mut request.stripe_sub_id, &mut request.subscription_id)?;
+    let subscription =
+        aliases::required_subscription(&mut request.stripe_sub_id, &mut request.subscription_id)?;
     let key = idempotency.key("POST /revoke", &actor.name, &request);
-    let subscription = request.stripe_sub_id.unwrap_or_default();
     let selector = EntitlementSelector::Subscription(SubscriptionId::parse(&subscription)?);
     app.registry.entitlement_edit(selector, EntitlementEdit::Revoke, key, actor).await?;
     Ok(Json(RevokeResponse { status: "revoked".to_owned() }))

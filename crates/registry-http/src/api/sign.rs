@@ -33,10 +33,11 @@ pub(crate) async fn sign(
     idempotency: Idempotency,
     ApiJson(mut request): ApiJson<SignRequest>,
 ) -> Result<Json<SignResponse>, ApiError> {
-    aliases::subscription(&mut request.stripe_sub_id, &mut request.subscription_id)?;
+    let subscription =
+        aliases::required_subscription(&mut request.stripe_sub_id, &mut request.subscription_id)?;
     let key = idempotency.key("POST /sign", &actor.name, &request);
     let new_license = SignLicense {
-        subscription_id: request.stripe_sub_id.unwrap_or_default(),
+        subscription_id: subscription,
         customer: request.customer,
         tier: request.tier,
         seats: request.seats,

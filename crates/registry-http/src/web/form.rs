@@ -10,7 +10,7 @@ use crate::app::AppState;
 use crate::json::read_in_time;
 use crate::problem::ApiError;
 
-/// The largest form, in bytes: enough for the longest names and addresses, percent-encoded.
+/// Maximum size of a form, in bytes: enough for the longest names and addresses, percent-encoded.
 const LIMIT: usize = 7 * 1024;
 
 /// The fields of a form.

@@ -6,7 +6,7 @@ use registry_core::entitlement;
 use registry_core::store::TenantRecord;
 
 use super::language::{Catalogue, Language};
-use super::pages::WebPages;
+use super::pages::{Audience, WebPages};
 
 fn format_time(texts: &Catalogue, key: &str, default_format: &str, at: Timestamp) -> String {
     at.format(texts.get(key).map_or(default_format, String::as_str)).to_string()
@@ -31,13 +31,19 @@ pub(super) fn minutes(web: &WebPages, language: Language, count: i64) -> String 
     }
 }
 
-/// A tenant's edition, marked if its entitlement is revoked.
-pub(super) fn edition(web: &WebPages, language: Language, record: &TenantRecord) -> String {
+/// A tenant's edition, marked if its entitlement is revoked. Customers read that the subscription
+/// ended.
+pub(super) fn edition(
+    web: &WebPages,
+    (language, audience): (Language, Audience),
+    record: &TenantRecord,
+) -> String {
     let edition = web.settings.editions.label(&record.tenant.edition);
     let is_revoked =
         entitlement::current(&record.entitlements).is_some_and(|current| !current.is_active());
     if is_revoked {
-        web.text(language, "edition_revoked", &[("edition", edition)])
+        let key = audience.pick("edition_ended", "edition_revoked");
+        web.text(language, key, &[("edition", edition)])
     } else {
         edition.to_owned()
     }

@@ -38,7 +38,7 @@ use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
 
-/// The most appliances that are shown of a tenant.
+/// Maximum number of appliances that are shown of a tenant.
 const APPLIANCES: usize = 6;
 
 #[derive(Default, Deserialize)]
@@ -191,7 +191,11 @@ pub(crate) async fn sign_out(
         return expired_form_page(web, (language, Audience::Customers), "/portal");
     }
     let (actor, everywhere) = (session.customer_actor(source), !form.everywhere.is_empty());
-    app.registry.sign_out(&session.token, session.principal, everywhere, actor).await?;
+    let registry = app.registry.clone();
+    let sign_out = async move {
+        registry.sign_out(&session.token, session.principal, everywhere, actor).await
+    };
+    app.complete(sign_out).await?;
     Ok(redirect_with_cookie(web, Role::Customer, None, "/portal/sign-in"))
 }
 
@@ -252,7 +256,7 @@ fn tenant_view(web: &WebPages, language: Language, record: &TenantRecord) -> Ten
     TenantView {
         id: tenant.id.0,
         company: truncate(tenant.company_name.as_str(), 300),
-        edition: edition(web, language, record),
+        edition: edition(web, (language, Audience::Customers), record),
         status: web.label(language, "status", tenant.status.as_str()),
         registered: date(web.texts(language), tenant.registered_at),
         appliances: record.appliances.iter().take(APPLIANCES).map(appliance).collect(),

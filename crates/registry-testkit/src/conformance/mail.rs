@@ -144,7 +144,7 @@ pub async fn mail_without_release_says_so(mailer: &dyn Mailer, inbox: &dyn Fn() 
     let mail = parse(&raw);
     let text = mail.body_text(0).unwrap();
     assert!(text.contains(CODE) && !text.contains("/download/"), "{text}");
-    assert!(text.contains("no image") && text.contains("replaces"), "{text}");
+    assert!(text.contains("No image is available yet") && text.contains("replaces"), "{text}");
 }
 
 /// Names of companies and contacts never become headers, markup or template code.

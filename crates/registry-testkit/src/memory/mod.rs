@@ -1,4 +1,4 @@
-//! The storage port in memory. A change holds one lock and works on a copy of the tables, which
+//! The `Store` port in memory. A change holds one lock and works on a copy of the tables, which
 //! replaces them only if every write succeeds.
 
 mod retention;
@@ -230,8 +230,8 @@ impl Store for MemoryStore {
         let key = |entry: &AuditEntry| {
             (entry.action, entry.at, entry.actor.source.clone(), entry.code_id)
         };
-        if let Some(line) = tables.audit.values_mut().find(|line| key(line) == key(&entry)) {
-            Arc::make_mut(line).count += 1;
+        if let Some(stored) = tables.audit.values_mut().find(|it| key(it) == key(&entry)) {
+            Arc::make_mut(stored).count += 1;
             return Ok(());
         }
         tables.apply(&Write::audit(entry))
@@ -324,17 +324,17 @@ impl Store for MemoryStore {
     ) -> Result<Vec<OverdueAppliance>, StoreError> {
         let tables = self.0.lock().unwrap();
         let last_seen = |it: &Appliance| it.last_check_in_at.unwrap_or(it.registered_at);
-        let is_silent = |it: &&Arc<Appliance>| {
+        let is_overdue = |it: &&Arc<Appliance>| {
             it.license.is_some() && it.revoked_at.is_none() && last_seen(it) < since
         };
-        let silent = tables.appliances.values().filter(is_silent).filter_map(|it| {
+        let overdue = tables.appliances.values().filter(is_overdue).filter_map(|it| {
             let tenant = tables.tenant(it.tenant_id).filter(|tenant| !tenant.status.is_closed())?;
             Some(OverdueAppliance { tenant, appliance: (**it).clone() })
         });
-        let mut silent: Vec<_> = silent.collect();
-        silent.sort_by_key(|it| (last_seen(&it.appliance), it.tenant.id, it.appliance.id.clone()));
-        silent.truncate(limit as usize);
-        Ok(silent)
+        let mut overdue: Vec<_> = overdue.collect();
+        overdue.sort_by_key(|it| (last_seen(&it.appliance), it.tenant.id, it.appliance.id.clone()));
+        overdue.truncate(limit as usize);
+        Ok(overdue)
     }
 
     async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError> {

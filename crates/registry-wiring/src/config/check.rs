@@ -1,5 +1,4 @@
-//! What a value must be beyond its type. Every problem names its key, and all of them are reported
-//! at once.
+//! Validation of values beyond their types. All problems are reported at once.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -71,7 +71,9 @@ impl Config {
     /// The environment variables that begin with `REGISTRY_` and are no key: misspelt, perhaps.
     #[must_use]
     pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-        let known: Vec<_> = Self::default().entries().iter().map(super::Entry::variable).collect();
+        let entries = Self::default().entries();
+        let keys = entries.iter().filter(|entry| entry.value.is_some());
+        let known: Vec<_> = keys.map(super::Entry::variable).collect();
         let is_known = |name: &String| name == "REGISTRY_CONFIG" || known.contains(name);
         names.filter(|name| name.starts_with("REGISTRY_") && !is_known(name)).collect()
     }
@@ -113,12 +115,14 @@ impl Loaded {
     }
 
     /// [`read`](Self::read) with the environment of the process. The command line takes precedence
-    /// over both.
+    /// over both. `REGISTRY_CONFIG` names the file if the command line does not.
     pub fn read_over(
         file: Option<&Path>,
         data: Option<PathBuf>,
         listen: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
+        let variable_file = std::env::var_os("REGISTRY_CONFIG").filter(|path| !path.is_empty());
+        let file = file.or(variable_file.as_deref().map(Path::new));
         let given = [("data", data.is_some()), ("listen", listen.is_some())];
         let is_given = |key: &str| given.iter().any(|(given, is_given)| *given == key && *is_given);
         let mut loaded = Self::read(file, |name| {
@@ -175,6 +179,17 @@ fn read_file(path: &Path, origins: &mut BTreeMap<String, Origin>) -> anyhow::Res
             bail!("{name}:{line}: `{old}` is now `{new}`");
         }
     }
+    for entry in Config::default().entries().into_iter().filter(|entry| entry.value.is_none()) {
+        // The error of the type would repeat the value, which may be the password of a database.
+        if let Some(line) =
+            lines.get(&entry.path).filter(|_| !is_table(parsed.get_ref(), &entry.path))
+        {
+            let section = entry.path;
+            bail!(
+                "{name}:{line}: `{section}` is a section: write `[{section}]`, and its keys below"
+            );
+        }
+    }
     let typed = serde_path_to_error::deserialize::<_, Config>(Deserializer::from(parsed));
     typed.map_err(|error| {
         let (key, error) = (error.path().to_string(), error.inner());
@@ -184,7 +199,17 @@ fn read_file(path: &Path, origins: &mut BTreeMap<String, Origin>) -> anyhow::Res
     })?;
     let origin = |(key, line)| (key, Origin::File(path.to_owned(), line));
     origins.extend(lines.into_iter().map(origin));
-    text.parse().with_context(|| format!("{name} is not TOML"))
+    toml::from_str(&text)
+        .map_err(|error| anyhow!("{name}:{}: not TOML: {}", at(&error), error.message()))
+}
+
+/// Returns true if the value of this key is a table.
+fn is_table(table: &DeTable<'_>, key: &str) -> bool {
+    let (name, rest) = key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest)));
+    match (table.get(name).map(Spanned::get_ref), rest) {
+        (Some(DeValue::Table(below)), Some(rest)) => is_table(below, rest),
+        (value, _) => matches!(value, Some(DeValue::Table(_))),
+    }
 }
 
 /// Calls `note` with each key of the table, and the offset of it in the file.

@@ -39,11 +39,11 @@ section!(
         /// Address and port that registryd listens on.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
         /// URL at which customers and appliances reach registryd, without a path. Links and the
-        /// check-in URL are made of it. By default `http://` and the listening address; required
-        /// if that is not a loopback address.
+        /// check-in URL begin with it. By default `http://` and the listening address; required if
+        /// `listen` is not a loopback address.
         public_url: Option<String> = None,
-        /// URL at which customers re-issue their codes: refusals and mails name it. By default the
-        /// portal of these pages.
+        /// URL at which customers re-issue their codes: refusals and mails name it. By default
+        /// `/portal` of this registry, if `web.enabled`.
         portal_url: Option<String> = None,
         /// File with the service token, at least 32 visible ASCII characters, mode 0600. It
         /// replaces the generated token.
@@ -102,8 +102,10 @@ impl SecretText {
 }
 
 impl<'de> Deserialize<'de> for SecretText {
-    /// An error never repeats the value, whatever its type is.
+    /// Errors never contain the value.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const NOT_TEXT: &str = "a secret must be text in quotes";
+
         struct Text;
 
         impl Visitor<'_> for Text {
@@ -118,11 +120,27 @@ impl<'de> Deserialize<'de> for SecretText {
             }
 
             fn visit_i64<E: de::Error>(self, _: i64) -> Result<SecretText, E> {
-                Err(E::custom("a secret must be text in quotes"))
+                Err(E::custom(NOT_TEXT))
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<SecretText, E> {
+                Err(E::custom(NOT_TEXT))
+            }
+
+            fn visit_i128<E: de::Error>(self, _: i128) -> Result<SecretText, E> {
+                Err(E::custom(NOT_TEXT))
+            }
+
+            fn visit_u128<E: de::Error>(self, _: u128) -> Result<SecretText, E> {
+                Err(E::custom(NOT_TEXT))
             }
 
             fn visit_f64<E: de::Error>(self, _: f64) -> Result<SecretText, E> {
-                Err(E::custom("a secret must be text in quotes"))
+                Err(E::custom(NOT_TEXT))
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<SecretText, E> {
+                Err(E::custom(NOT_TEXT))
             }
         }
 
@@ -136,7 +154,7 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// A kind of license key.
+/// Algorithm of a license key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Algorithm {
     /// Ed25519.
@@ -147,29 +165,29 @@ pub enum Algorithm {
     Es256,
 }
 
-/// How the connection to a mail server is protected.
+/// TLS mode of the mail server's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TlsMode {
-    /// It begins in clear and is upgraded, or not used.
+    /// STARTTLS; the connection is refused if the upgrade fails.
     StartTls,
-    /// From the first byte.
+    /// TLS from the first byte.
     Implicit,
-    /// Not at all: on this machine only.
+    /// No TLS.
     None,
 }
 
-/// How the log is written.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     Human,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A length of time, written as `7d`, `10m`, `1h 30m`.
+/// A duration, written as `7d`, `10m`, `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub TimeDelta);
 
@@ -190,7 +208,7 @@ impl Span {
         Self(TimeDelta::seconds(seconds))
     }
 
-    /// The same as the standard library has it; nothing for a negative one.
+    /// Converts to a standard duration; a negative one becomes zero.
     #[must_use]
     pub fn to_std(self) -> std::time::Duration {
         self.0.to_std().unwrap_or_default()
@@ -216,14 +234,14 @@ impl<'de> Deserialize<'de> for Span {
         use serde::de::Error as _;
         let text = String::deserialize(deserializer)?;
         let parsed = humantime::parse_duration(&text).map_err(|error| {
-            D::Error::custom(format!("`{text}` is not a length of time such as `7d`: {error}"))
+            D::Error::custom(format!("`{text}` is not a duration such as `7d`: {error}"))
         })?;
         match TimeDelta::from_std(parsed) {
-            Ok(span) if span > TimeDelta::zero() && span <= TimeDelta::days(36_500) => {
+            Ok(span) if span >= TimeDelta::milliseconds(1) && span <= TimeDelta::days(36_500) => {
                 Ok(Self(span))
             }
             _ => Err(D::Error::custom(format!(
-                "`{text}` must be more than nothing and at most 100 years"
+                "`{text}` must be at least 1ms and at most 100 years"
             ))),
         }
     }
@@ -238,8 +256,8 @@ impl Config {
         entries
     }
 
-    /// Where customers re-issue codes: where it says, or on the pages that are served at this
-    /// address.
+    /// URL at which customers re-issue codes: `portal_url`, or else the portal of this registry's
+    /// pages.
     pub(crate) fn portal(&self, public_url: &str) -> Option<String> {
         let own =
             || self.web.enabled.then(|| format!("{}/portal", public_url.trim_end_matches('/')));

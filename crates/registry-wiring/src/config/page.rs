@@ -15,10 +15,14 @@ tables in the environment as TOML values: `REGISTRY_HTTP_TRUSTED_PROXIES='[\"10.
 empty variable counts as not set.
 
 An unknown key in the file is an error, and so is the old name of a renamed key. An unknown variable
-that begins with `REGISTRY_` is a warning. `registryd check` reads the configuration, prints every
-setting with its origin, names everything that is wrong, and changes nothing.
+that begins with `REGISTRY_` is a warning.
 
-A duration is written as `7d`, `10m` or `1h 30m`. A key without a default is not set, or required.
+`registryd check` stops at a file that it cannot read; otherwise it prints every setting with its
+origin and lists the invalid values; if all are valid, it also checks the files that the settings
+name. It changes nothing.
+
+A duration is written as `7d`, `10m` or `1h 30m`. A key without a default is unset, unless its text
+says that it is required.
 
 An example: [fleet.toml](examples/fleet.toml).
 ";

@@ -29,7 +29,7 @@ pub struct Entry {
 pub struct Value {
     /// The type, in words.
     pub type_name: &'static str,
-    /// True if the environment variable holds plain text. False if it holds a TOML value.
+    /// True if the environment variable contains plain text. False if it contains a TOML value.
     pub is_text: bool,
     /// The value as TOML, `None` if it is not set. A secret is never in it.
     pub shown: Option<String>,
@@ -55,7 +55,7 @@ pub(super) trait Describe {
 }
 
 /// A type that a key can have.
-pub(super) trait Leaf {
+pub(super) trait ConfigValue {
     const TYPE: &str;
     const IS_TEXT: bool;
 
@@ -63,26 +63,26 @@ pub(super) trait Leaf {
     fn shown(&self) -> String;
 }
 
-fn entry<T: Leaf>(path: &str, doc: &str, shown: Option<String>) -> Entry {
+fn entry<T: ConfigValue>(path: &str, doc: &str, shown: Option<String>) -> Entry {
     let value = Value { type_name: T::TYPE, is_text: T::IS_TEXT, shown };
     Entry { path: path.to_owned(), doc: doc.to_owned(), value: Some(value) }
 }
 
-impl<T: Leaf> Describe for T {
+impl<T: ConfigValue> Describe for T {
     fn describe(&self, path: &str, doc: &str, entries: &mut Vec<Entry>) {
         entries.push(entry::<T>(path, doc, Some(self.shown())));
     }
 }
 
-impl<T: Leaf> Describe for Option<T> {
+impl<T: ConfigValue> Describe for Option<T> {
     fn describe(&self, path: &str, doc: &str, entries: &mut Vec<Entry>) {
-        entries.push(entry::<T>(path, doc, self.as_ref().map(Leaf::shown)));
+        entries.push(entry::<T>(path, doc, self.as_ref().map(ConfigValue::shown)));
     }
 }
 
-macro_rules! leaf {
+macro_rules! config_values {
     ($($type:ty: $name:literal, text $is_text:literal, $shown:expr;)+) => {
-        $(impl Leaf for $type {
+        $(impl ConfigValue for $type {
             const TYPE: &str = $name;
             const IS_TEXT: bool = $is_text;
 
@@ -94,7 +94,7 @@ macro_rules! leaf {
     };
 }
 
-leaf! {
+config_values! {
     bool: "true or false", text false, ToString::to_string;
     u16: "number", text false, ToString::to_string;
     u32: "number", text false, ToString::to_string;
@@ -120,9 +120,22 @@ leaf! {
     Vec<String>: "list of text", text false, |list| listed(list);
     Vec<IpNet>: "list of networks", text false, |list| listed(list);
     Vec<Edition>: "list of tables", text false, |editions| {
-        let names: Vec<_> = editions.iter().map(|edition| edition.name.to_string()).collect();
-        listed(&names)
+        let editions: Vec<_> = editions.iter().map(edition).collect();
+        format!("[{}]", editions.join(", "))
     };
+}
+
+/// The edition as an inline table.
+fn edition(edition: &Edition) -> String {
+    let Edition { name, tier, label, aliases } = edition;
+    let aliases = (!aliases.is_empty()).then(|| format!("aliases = {}", listed(aliases)));
+    let pairs = [
+        Some(format!("name = {}", quoted(&name.to_string()))),
+        tier.as_ref().map(|tier| format!("tier = {}", quoted(tier))),
+        label.as_ref().map(|label| format!("label = {}", quoted(label))),
+        aliases,
+    ];
+    format!("{{ {} }}", pairs.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// The text as TOML: a basic string has the escapes of JSON.
@@ -175,7 +188,7 @@ macro_rules! section {
                 let first = entries.len();
                 self.clone().unwrap_or_default().describe(path, doc, entries);
                 if self.is_none() {
-                    $crate::config::schema::forget(&mut entries[first..]);
+                    $crate::config::schema::clear_empty_defaults(&mut entries[first..]);
                 }
             }
         }
@@ -188,9 +201,8 @@ pub(super) fn join(path: &str, field: &str) -> String {
     if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
 }
 
-/// Removes the defaults that a section which is not set would have if it were required text: they
-/// are empty, and stand for "not set".
-pub(super) fn forget(entries: &mut [Entry]) {
+/// Clears the empty defaults of a section that is not set: an empty required text means "not set".
+pub(super) fn clear_empty_defaults(entries: &mut [Entry]) {
     for value in entries.iter_mut().filter_map(|entry| entry.value.as_mut()) {
         value.shown = value.shown.take().filter(|shown| shown != "\"\"");
     }

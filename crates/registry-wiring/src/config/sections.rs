@@ -20,7 +20,7 @@ section!(
         url: Option<SecretText> = None,
         /// File with that URL, mode 0600.
         url_file: Option<PathBuf> = None,
-        /// Largest number of PostgreSQL connections of one process, 1 to 1024.
+        /// Maximum number of PostgreSQL connections of one process, 1 to 1024.
         pool_size: usize = 16,
         /// Time that a request waits for a free connection. Then the response is 503.
         pool_wait: Span = Span::seconds(5),
@@ -33,7 +33,7 @@ section!(
         /// If true, registryd runs pending migrations at the start. If false, run
         /// `registryctl migrate`.
         migrate: bool = true,
-        /// If true, a search finds any part of a name. The index takes the PostgreSQL extension
+        /// If true, a search finds any part of a name. The index needs the PostgreSQL extension
         /// `pg_trgm`. If false, a search finds the beginning of a name.
         search_by_part: bool = true,
     }
@@ -59,13 +59,13 @@ section!(
         /// Window in which requests are counted. It starts with the first request. It must not be
         /// longer than `sign_in.link_lifetime` or `http.replay_window`.
         window: Span = Span::minutes(10),
-        /// Largest number of unknown codes from one source (an IPv4 address, or the /64 of an IPv6
-        /// address) in a window. Then the response is 429. Failed logins to the console have the
-        /// same limit and a count of their own.
+        /// Maximum number of unknown codes from one source (an IPv4 address, or the /64 of an IPv6
+        /// address) in a window. Then the response is 429. Failed sign-ins to the console have the
+        /// same limit, and are counted separately.
         code_guesses: u32 = 30,
-        /// Largest number of mails that one source may request in a window, and the largest number
-        /// for one recipient. Registrations, sign-in links and new codes are counted separately. A
-        /// form that is sent twice counts once.
+        /// Maximum number of mails that one source may request in a window, registrations and
+        /// sign-in links together. For one recipient, registrations, sign-in links and new codes
+        /// each have this limit, and are counted separately. A form that is sent twice counts once.
         mails: u32 = 10,
     }
 );
@@ -76,13 +76,13 @@ section!(
         /// If false, registryd serves no pages.
         enabled: bool = true,
         /// Editions that customers can register for on the sign-up page. By default the first
-        /// edition without a tier. A paid edition in this list is given away.
+        /// edition without a tier. A paid edition in this list costs customers nothing.
         self_service: Option<Vec<String>> = None,
         /// URL at which customers buy the other editions. `{edition}` is replaced by the edition's
         /// name.
         checkout_url: Option<String> = None,
-        /// Mail domains that cannot register, and their subdomains. International names are read in
-        /// either spelling.
+        /// Mail domains that cannot register, and their subdomains. International names may be
+        /// written in Unicode or Punycode.
         blocked_domains: Vec<String> = Vec::new(),
     }
 );
@@ -94,7 +94,7 @@ section!(
         link_lifetime: Span = Span::minutes(15),
         /// Lifetime of a session that is not used, at least 2m.
         session_idle: Span = Span::minutes(30),
-        /// Lifetime of a session, however often it is used.
+        /// Maximum lifetime of a session.
         session_lifetime: Span = Span::hours(12),
     }
 );
@@ -126,8 +126,8 @@ section!(
         /// Lifetime of the link in an API response (`download_url`), by default `codes.lifetime`.
         /// With S3 at most 7d.
         lifetime: Option<Span> = None,
-        /// Lifetime of the link that a mailed link redirects to. A download that has started may
-        /// take longer. With S3 at most 7d.
+        /// Lifetime of the link that a mailed link or the portal redirects to. A download that has
+        /// started may take longer. With S3 at most 7d.
         fresh_lifetime: Span = Span::hours(1),
         /// Time that a mailed link still works after its code was redeemed.
         after_redemption: Span = Span::days(7),
@@ -167,7 +167,7 @@ section!(
         /// Session token of temporary credentials. Links expire together with these credentials, so
         /// keep `downloads.lifetime` shorter.
         session_token: Option<SecretText> = None,
-        /// PEM file with a certificate authority to trust, beside the system's.
+        /// PEM file with a certificate authority to trust, in addition to the system's.
         ca_file: Option<PathBuf> = None,
     }
 );
@@ -192,11 +192,13 @@ section!(
 section!(
     /// The mail server. Without this section mails are `.eml` files in the data folder's mailbox.
     Smtp {
-        /// Host name or address of the server. Its certificate must have this name. Required.
+        /// Host name or address of the server. Its certificate must be issued for this name.
+        /// Required.
         host: String = String::new(),
         /// Port, by default 587 (`starttls`), 465 (`implicit`) or 25 (`none`).
         port: Option<u16> = None,
-        /// Protection of the connection. `none` allows no password, except to this machine.
+        /// Protection of the connection. With `none`, a password is allowed only if the server is
+        /// on this machine.
         tls: TlsMode = TlsMode::StartTls,
         /// User name.
         username: Option<String> = None,
@@ -208,7 +210,7 @@ section!(
         ca_file: Option<PathBuf> = None,
         /// Host name in `EHLO`, by default the machine's name.
         hello_name: Option<String> = None,
-        /// Largest number of open connections.
+        /// Maximum number of open connections.
         connections: u32 = 2,
         /// Time limit for one mail, from connecting to the server's last reply; 1s to 5m.
         timeout: Span = Span::minutes(1),
@@ -224,7 +226,7 @@ section!(
         vendor: Option<String> = None,
         /// Color of buttons and links. Text on it is white or black, whichever is readable.
         color: String = "#1d4ed8".to_owned(),
-        /// URL of the logo, https. It is shown at most 200 by 40 pixels large.
+        /// URL of the logo, https. It is shown at most 200 × 40 pixels in size.
         logo_url: Option<String> = None,
         /// Address for help: a mail address, to which replies go as well, or an https URL.
         support: Option<String> = None,
@@ -232,7 +234,7 @@ section!(
 );
 
 section!(
-    /// Retention of rows that have ended. Recorded responses are deleted when they expire
+    /// Retention of mails, codes and audit entries. Recorded responses are deleted when they expire
     /// (`http.replay_window`).
     Retention {
         /// Retention of mails that were sent, given up or discarded. Queued mails stay.
@@ -251,16 +253,16 @@ section!(
 section!(
     /// The HTTP server.
     Http {
-        /// Largest request body in bytes, at least 1024. A form of the pages has at most 7168
-        /// bytes.
+        /// Maximum size of a request body in bytes, at least 1024. Forms of the web pages are
+        /// limited to 7168 bytes.
         body_limit: usize = 65_536,
         /// Time limit for one request. Then the response is 503.
         request_timeout: Span = Span::seconds(30),
-        /// Time limit for a client's headers, and for its body.
+        /// Time limit for receiving a request's headers, and again for its body.
         read_timeout: Span = Span::seconds(15),
         /// Time that requests in flight have to finish after SIGTERM.
         shutdown_timeout: Span = Span::seconds(30),
-        /// Largest number of connections served at once, 1 to 65536. Further connections wait.
+        /// Maximum number of connections served at once, 1 to 65536. Further connections wait.
         connections: usize = 512,
         /// Time that a response can be replayed under its `Idempotency-Key`.
         replay_window: Span = Span::days(1),

@@ -1,8 +1,8 @@
-//! The writes of a redemption that was admitted.
+//! The writes of an accepted redemption.
 
 use chrono::SubsecRound as _;
 
-use super::{Admitted, Context};
+use super::{Accepted, Context};
 use crate::appliance::{Appliance, Credential, IssuedLicense};
 use crate::audit::{Action, AuditDetail};
 use crate::entitlement::Entitlement;
@@ -36,9 +36,9 @@ pub(super) fn commit(
     change: &mut ChangeContext,
     code: &InstallCode,
     known: Option<&Appliance>,
-    admitted: Admitted,
+    accepted: Accepted,
 ) -> Result<(Vec<Write>, Redeemed), DecideError> {
-    let Admitted { tenant, entitlement, binding } = admitted;
+    let Accepted { tenant, entitlement, binding } = accepted;
     let (now, tenant) = (change.now, tenant.installed(change.now));
     let edition =
         entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();

@@ -153,8 +153,8 @@ struct Context {
 fn decide(context: &Context, facts: &RedeemFacts) -> Decision<Redeemed> {
     let mut change = context.change.clone();
     let Some(code) = &facts.code else { return refuse(Refusal::CodeInvalid, None) };
-    let admitted = match admit(context, code, facts) {
-        Ok(admitted) => admitted,
+    let accepted = match accept(context, code, facts) {
+        Ok(accepted) => accepted,
         Err(Stop::Abort(error)) => return Decision::Abort(error),
         Err(Stop::Refuse(refusal)) => {
             let tenant = code.tenant_id.or(facts.tenant.as_ref().map(|tenant| tenant.id));
@@ -164,14 +164,14 @@ fn decide(context: &Context, facts: &RedeemFacts) -> Decision<Redeemed> {
             return refuse(refusal, Some(entry));
         }
     };
-    match commit::commit(context, &mut change, code, facts.appliance.as_ref(), admitted) {
+    match commit::commit(context, &mut change, code, facts.appliance.as_ref(), accepted) {
         Ok((writes, redeemed)) => Decision::Commit { writes, outcome: Ok(redeemed) },
         Err(error) => Decision::Abort(error),
     }
 }
 
 /// A redemption that passed all checks.
-struct Admitted {
+struct Accepted {
     /// The tenant to be written, before it is marked as installed.
     tenant: Tenant,
     /// The active entitlement that the code brings.
@@ -194,7 +194,7 @@ impl From<Refusal> for Stop {
 
 /// Decides whether the code may be redeemed, and for which tenant. Everything that could give the
 /// appliance to the wrong tenant is refused here, before anything is consumed.
-fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<Admitted, Stop> {
+fn accept(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<Accepted, Stop> {
     match code.state(context.change.now) {
         CodeState::Live => {}
         CodeState::Consumed(since) => return Err(Refusal::CodeConsumed { since }.into()),
@@ -224,7 +224,7 @@ fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<A
                 .clone()
                 .ok_or(Stop::Abort(DecideError::Damaged("a code without its tenant")))?;
             let entitlement = entitlement.filter(|entitlement| entitlement.is_active()).cloned();
-            Ok(Admitted { tenant, entitlement, binding: None })
+            Ok(Accepted { tenant, entitlement, binding: None })
         }
         (CodeKind::Activation, None) => {
             Err(Stop::Abort(DecideError::Damaged("a code without its entitlement")))
@@ -235,14 +235,14 @@ fn admit(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<A
     }
 }
 
-/// Admits an activation code. The code brings its entitlement to a tenant: the one that the
+/// Accepts an activation code. The code brings its entitlement to a tenant: the one that the
 /// entitlement is bound to, or else the one that the appliance names.
 fn activate(
     context: &Context,
     entitlement: &Entitlement,
     owner: Option<TenantId>,
     facts: &RedeemFacts,
-) -> Result<Admitted, Refusal> {
+) -> Result<Accepted, Refusal> {
     if let Some(since) = entitlement.revoked_at {
         return Err(Refusal::EntitlementRevoked { since });
     }
@@ -270,7 +270,7 @@ fn activate(
         }
     };
     let entitlement = Entitlement { tenant_id: Some(id), ..entitlement.clone() };
-    Ok(Admitted { tenant, entitlement: Some(entitlement), binding })
+    Ok(Accepted { tenant, entitlement: Some(entitlement), binding })
 }
 
 /// Creates the record of a tenant that the registry does not know yet, under the id that an

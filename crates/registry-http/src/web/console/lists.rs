@@ -18,11 +18,11 @@ use crate::app::AppState;
 use crate::problem::ApiError;
 use crate::web::formatting::{date, date_time, edition, last_check_in, license_until};
 use crate::web::language::Language;
-use crate::web::pages::WebPages;
+use crate::web::pages::{Audience, WebPages};
 
-/// The most rows of a page.
+/// Maximum number of rows of a page.
 const ROWS: u32 = 60;
-/// Number of missed check-ins from which on an appliance is listed.
+/// Minimum number of missed check-ins of a listed appliance.
 const MISSED: u32 = 2;
 
 /// The query of a list page: filters, cursor, and the last action.
@@ -175,7 +175,7 @@ fn tenant_row(web: &WebPages, language: Language, summary: &TenantSummary) -> Ve
     vec![
         Cell::of_tenant(tenant.company_name.as_str(), tenant.id),
         tenant.contact_email.as_ref().map_or("–", |email| email.as_str()).into(),
-        edition(web, language, &summary.record).into(),
+        edition(web, (language, Audience::Operators), &summary.record).into(),
         web.label(language, "status", tenant.status.as_str()).into(),
         date(texts, tenant.registered_at).into(),
         web.label(language, "code", summary.code_state.as_str()).into(),
@@ -307,18 +307,18 @@ fn not_checking_in_lead(web: &WebPages, language: Language, is_cut: bool) -> Str
     let (missed, shown) = (MISSED.to_string(), ROWS.to_string());
     let lead = web.text(language, "not_checking_in_lead", &[("missed", &missed)]);
     if is_cut {
-        let cut = web.text(language, "not_checking_in_cut", &[("shown", &shown)]);
-        format!("{lead} {cut}")
+        let truncated = web.text(language, "not_checking_in_truncated", &[("shown", &shown)]);
+        format!("{lead} {truncated}")
     } else {
         lead
     }
 }
 
-fn appliance_row(web: &WebPages, language: Language, silent: &OverdueAppliance) -> Vec<Cell> {
+fn appliance_row(web: &WebPages, language: Language, overdue: &OverdueAppliance) -> Vec<Cell> {
     vec![
-        Cell::of_tenant(silent.tenant.company_name.as_str(), silent.tenant.id),
-        Cell::from(silent.appliance.id.as_str()),
-        last_check_in(web, language, &silent.appliance).into(),
-        license_until(web, language, &silent.appliance).into(),
+        Cell::of_tenant(overdue.tenant.company_name.as_str(), overdue.tenant.id),
+        Cell::from(overdue.appliance.id.as_str()),
+        last_check_in(web, language, &overdue.appliance).into(),
+        license_until(web, language, &overdue.appliance).into(),
     ]
 }

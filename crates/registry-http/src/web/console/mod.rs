@@ -37,7 +37,9 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/console", get(lists::tenants))
         .route("/console/sign-in", get(sign_in_page).post(sign_in))
         .route("/console/sign-out", get(|| async { Redirect::to("/console") }).post(sign_out))
-        .route("/console/silent", get(lists::not_checking_in))
+        .route("/console/not-checking-in", get(lists::not_checking_in))
+        // The list's former path, for bookmarks.
+        .route("/console/silent", get(|| async { Redirect::to("/console/not-checking-in") }))
         .route("/console/releases", get(lists::releases))
         .route("/console/audit", get(timeline::audit))
         .route("/console/mails", get(lists::mails))
@@ -49,7 +51,7 @@ pub(super) fn routes() -> Router<AppState> {
         )
 }
 
-/// An operator who is signed in, and whose token is still admitted.
+/// An operator who is signed in, and whose token is still accepted.
 struct Operator {
     name: String,
     session: Session,
@@ -89,7 +91,7 @@ fn is_operator(name: &str) -> bool {
     name.starts_with("operator:")
 }
 
-/// The longest text of a cell, in bytes as they are written: pages stay small.
+/// Maximum size of a cell's text, in bytes as they are written: pages stay small.
 const CELL_LIMIT: usize = 72;
 
 /// A cell of a table.
@@ -167,6 +169,9 @@ async fn sign_out(
         return expired_form_page(web, (language, Audience::Operators), "/console");
     }
     let (actor, session) = (operator.actor(source), operator.session);
-    app.registry.sign_out(&session.token, session.principal, false, actor).await?;
+    let registry = app.registry.clone();
+    let sign_out =
+        async move { registry.sign_out(&session.token, session.principal, false, actor).await };
+    app.complete(sign_out).await?;
     Ok(redirect_with_cookie(web, Role::Operator, None, "/console/sign-in"))
 }

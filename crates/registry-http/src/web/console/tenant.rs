@@ -7,6 +7,7 @@ use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::appliance::Appliance;
 use registry_core::id::{MailId, TenantId};
+use registry_core::mail::MailState;
 use registry_core::registry::directory::TenantSummary;
 use registry_core::registry::outbox::MailEdit;
 use registry_core::text::EmailAddress;
@@ -28,7 +29,7 @@ use crate::web::pages::{Audience, WebPages};
 use crate::web::reissue::reissue_by_mail;
 use crate::web::session::SessionForm;
 
-/// The most appliances that are shown.
+/// Maximum number of appliances that are shown.
 const APPLIANCES: usize = 50;
 
 #[derive(Serialize)]
@@ -98,7 +99,7 @@ fn facts(web: &WebPages, language: Language, summary: &TenantSummary) -> Vec<Fac
     let facts = [
         ("id", tenant.id.to_string()),
         ("contact", contact.unwrap_or_else(|| "–".to_owned())),
-        ("edition", edition(web, language, &summary.record)),
+        ("edition", edition(web, (language, Audience::Operators), &summary.record)),
         ("status", web.label(language, "status", tenant.status.as_str())),
         ("registered", date_time(web.texts(language), tenant.registered_at)),
         ("code_state", web.label(language, "code", summary.code_state.as_str())),
@@ -188,7 +189,11 @@ pub(super) async fn resend_page(
 ) -> Result<Response, ApiError> {
     let (web, mail) = (app.web()?, app.registry.mail_show(MailId(id)).await?);
     if !mail.can_be_retried(app.registry.now()) {
-        return not_possible_page(web, language, "console_mail_settled", "/console/mails");
+        let reason = match mail.state {
+            MailState::Sent | MailState::Discarded => "console_mail_settled",
+            MailState::Queued | MailState::Dead => "console_mail_outdated",
+        };
+        return not_possible_page(web, language, reason, "/console/mails");
     }
     let lead = web.text(language, "resend_lead", &[("to", mail.to.as_str())]);
     confirmation_page(&app, language, &operator, ("resend", lead, "/console/mails"))

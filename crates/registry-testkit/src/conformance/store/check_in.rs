@@ -243,9 +243,9 @@ pub async fn suspended_tenant_is_refused_until_resumed(store: Arc<dyn Store>) {
     assert!(matches!(refused, Error::Refused(Refusal::TenantNotFound)));
 }
 
-/// Licensed appliances that stopped checking in are listed, longest silence first. Revoked
+/// Licensed appliances that stopped checking in are listed, longest overdue first. Revoked
 /// appliances and appliances of suspended tenants are not.
-pub async fn silent_appliances_are_listed(store: Arc<dyn Store>) {
+pub async fn overdue_appliances_are_listed(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let mut installs = Vec::new();
     for company in ["Never", "Long ago", "Recent", "Revoked", "Suspended"] {
@@ -263,22 +263,22 @@ pub async fn silent_appliances_are_listed(store: Arc<dyn Store>) {
         .await
         .unwrap();
     world.registry.tenant_edit(installs[4].0, TenantEdit::Suspend, actor()).await.unwrap();
-    let silent = async |limit| {
+    let overdue = async |limit| {
         let found = world.registry.appliances_overdue(2, limit).await.unwrap();
         found.iter().map(|it| it.tenant.company_name.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(silent(10).await, ["Never", "Long ago"], "longest silence first");
-    assert_eq!(silent(1).await, ["Never"]);
+    assert_eq!(overdue(10).await, ["Never", "Long ago"], "longest overdue first");
+    assert_eq!(overdue(1).await, ["Never"]);
     let found = world.registry.appliances_overdue(2, 1).await.unwrap().remove(0);
     assert_eq!(found.appliance, appliance(&store, installs[0].0).await);
     world.clock.advance(TimeDelta::days(2));
     assert_eq!(
-        silent(10).await,
+        overdue(10).await,
         ["Never", "Long ago"],
-        "an appliance is silent after more than two intervals, not after exactly two"
+        "an appliance is overdue after more than two intervals, not after exactly two"
     );
     world.clock.advance(TimeDelta::microseconds(1));
-    assert_eq!(silent(10).await, ["Never", "Long ago", "Recent"]);
+    assert_eq!(overdue(10).await, ["Never", "Long ago", "Recent"]);
     check_in(&world, &installs[0].1).await.unwrap();
-    assert_eq!(silent(10).await, ["Long ago", "Recent"]);
+    assert_eq!(overdue(10).await, ["Long ago", "Recent"]);
 }

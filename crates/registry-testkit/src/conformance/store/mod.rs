@@ -90,7 +90,7 @@ macro_rules! store_conformance {
             first_use_retires_older_credentials,
             unknown_and_revoked_credentials_look_alike,
             verifying_a_credential_writes_nothing,
-            silent_appliances_are_listed,
+            overdue_appliances_are_listed,
             racing_check_ins_renew_once,
             suspended_tenant_is_refused_until_resumed,
             unknown_master_key_is_not_registered,

@@ -257,15 +257,17 @@ pub async fn counted_events_share_an_audit_entry(store: Arc<dyn Store>) {
         }
         counts.push((action.as_str(), code_id, source.to_owned(), at, expected));
     }
-    let lines = audit(&*store, None).await;
-    let line = |it: &AuditEntry| {
+    let entries = audit(&*store, None).await;
+    let summary = |it: &AuditEntry| {
         (it.action.as_str(), it.code_id, it.actor.source.clone(), it.at, it.count)
     };
-    let mut found: Vec<_> = lines.iter().map(line).collect();
+    let mut found: Vec<_> = entries.iter().map(summary).collect();
     found.sort();
     counts.sort();
     assert_eq!(found, counts);
     assert!(
-        lines.iter().all(|it| it.actor.name == "anyone" && it.detail == AuditDetail::value("1.0"))
+        entries
+            .iter()
+            .all(|it| it.actor.name == "anyone" && it.detail == AuditDetail::value("1.0"))
     );
 }

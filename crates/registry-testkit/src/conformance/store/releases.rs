@@ -85,8 +85,9 @@ pub async fn republishing_adds_a_missing_manifest(store: Arc<dyn Store>) {
     assert_eq!(world.registry.release_show("0.9", None).await.unwrap().release, again);
 }
 
-/// A yanked release is not current, and cannot become current again by publishing or rollback. The
-/// newest release that is left becomes current.
+/// A yanked release is not current, and cannot become current again by publishing or rollback. If
+/// the current release is yanked, the newest earlier release becomes current, or else the oldest
+/// later one.
 pub async fn yanked_release_is_never_current(store: Arc<dyn Store>) {
     let world = World::over(store);
     for version in ["1.0", "2.0", "3.0"] {
@@ -122,7 +123,7 @@ pub async fn yanked_release_is_never_current(store: Arc<dyn Store>) {
     assert_eq!(current(&world).await.as_deref(), Some("4.0"));
 }
 
-/// A rollback makes the newest older release current that is not yanked, or else the named release.
+/// A rollback takes the named release, or else the newest older one that is not yanked.
 pub async fn rollback_selects_another_release(store: Arc<dyn Store>) {
     let world = World::over(store);
     let empty = roll_back(&world, None).await;

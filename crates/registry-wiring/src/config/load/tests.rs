@@ -1,13 +1,18 @@
 use super::super::Span;
 use super::*;
 
-fn load(file: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+/// Reads a file and an environment, without a check of the values.
+fn read(file: &str, environment: &[(&str, &str)]) -> anyhow::Result<Loaded> {
     let path = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(path.path(), file).unwrap();
     let find = |name: &str| {
         environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
     };
-    Config::load(Some(path.path()), find)
+    Loaded::read(Some(path.path()), find)
+}
+
+fn load(file: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+    read(file, environment)?.checked()
 }
 
 fn refused(file: &str, environment: &[(&str, &str)]) -> String {
@@ -60,8 +65,9 @@ fn wrong_value_names_its_key() {
         ("lisen = '127.0.0.1:1'", &[][..], "lisen"),
         ("[codes]\nlentgh = 8", &[], "lentgh"),
         ("[codes]\nlength = 'x'", &[], "length"),
-        ("[codes]\nlifetime = 'soon'", &[], "not a length of time"),
-        ("[codes]\nlifetime = '0s'", &[], "more than nothing"),
+        ("[codes]\nlifetime = 'soon'", &[], "not a duration"),
+        ("[codes]\nlifetime = '0s'", &[], "at least 1ms"),
+        ("[codes]\nlifetime = '1us'", &[], "at least 1ms"),
         ("codes = 1", &[], "codes"),
         ("listen = '0.0.0.0:80'", &[], "`public_url` is missing"),
         ("public_url = 'registry.example'", &[], "`public_url` must be"),
@@ -166,8 +172,47 @@ fn errors_name_file_and_line() {
     ] {
         let text = refused(file, &[]);
         assert!(text.contains(&format!(":{line}: ")) && text.contains(part), "{file}: {text}");
-        assert!(!text.contains("12345678"), "{text}");
     }
+}
+
+#[test]
+fn errors_do_not_repeat_secrets() {
+    let digits = "1".repeat(30);
+    for file in [
+        "[mail.smtp]\npassword = 12345678".to_owned(),
+        "[mail.smtp]\npassword = 12345678901234567890".to_owned(),
+        format!("[mail.smtp]\npassword = {digits}"),
+        format!("[mail.smtp]\npassword = {}", "1".repeat(60)),
+        "[mail.smtp]\npassword = 1234.5678".to_owned(),
+        "[mail.smtp]\npassword = ['12345678']".to_owned(),
+        "[mail.smtp]\npassword = { text = '12345678' }".to_owned(),
+        "[mail.smtp]\npassword = 1979-05-27T12:34:56Z".to_owned(),
+        "database = 'postgres://registry:12345678@localhost/registry'".to_owned(),
+        "[mail]\nsmtp = 'smtp://u:12345678@localhost'".to_owned(),
+        "[[s3]]\nsecret_access_key = '12345678'".to_owned(),
+    ] {
+        let text = refused(&file, &[]);
+        for secret in ["1234", "11111", "12:34"] {
+            assert!(!text.contains(secret), "{file}: {text}");
+        }
+    }
+    let text = refused("\ndatabase = 'postgres://localhost/registry'", &[]);
+    assert!(text.contains(":2: `database` is a section: write `[database]`"), "{text}");
+    for value in ["12345678", "true", &digits] {
+        let loaded = load(
+            "[mail.smtp]\nhost = 'h'\nusername = 'u'",
+            &[("REGISTRY_MAIL_SMTP_PASSWORD", value)],
+        );
+        assert_eq!(loaded.unwrap().mail.smtp.unwrap().password.unwrap().expose().as_str(), value);
+    }
+}
+
+#[test]
+fn only_keys_are_known_variables() {
+    let names =
+        ["REGISTRY_CONFIG", "REGISTRY_CODES_LENGTH", "REGISTRY_DATABASE", "REGISTRY_", "PATH"];
+    let unknown = Config::unknown_variables(names.map(str::to_owned).into_iter());
+    assert_eq!(unknown, ["REGISTRY_DATABASE", "REGISTRY_"]);
 }
 
 #[test]
@@ -199,10 +244,10 @@ fn every_default_is_read_back_from_either_source() {
             Some((section, rest)) => format!("[{section}]\n{rest} = {shown}"),
         };
         let plain = shown.trim_matches('"');
-        for loaded in [load(&text, &[]), load("", &[(&entry.variable(), plain)])] {
-            let problem = loaded.err().map(|error| format!("{error:#}")).unwrap_or_default();
-            // A bucket or a mail server without a name is another error.
-            assert!(problem.is_empty() || problem.contains("is missing"), "{text}: {problem}");
+        for loaded in [read(&text, &[]), read("", &[(&entry.variable(), plain)])] {
+            let loaded = loaded.unwrap().config.entries();
+            let read = loaded.into_iter().find(|read| read.path == entry.path).unwrap();
+            assert_eq!(read.value.unwrap().shown.as_ref(), Some(&shown), "{text}");
         }
     }
 }
