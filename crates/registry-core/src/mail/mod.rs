@@ -73,17 +73,56 @@ pub enum QueuedMessage {
 }
 
 impl QueuedMail {
+    /// A mail that is queued at `now`, and due at once.
+    #[must_use]
+    pub fn new(
+        id: MailId,
+        tenant_id: TenantId,
+        to: EmailAddress,
+        message: QueuedMessage,
+        sealed: Sealed,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            tenant_id,
+            to,
+            message,
+            sealed: Some(sealed),
+            state: MailState::Queued,
+            attempts: 0,
+            queued_at: now,
+            due_at: now,
+            settled_at: None,
+            last_error: None,
+        }
+    }
+
     /// True if the code or link in the mail is still valid at `now`.
     #[must_use]
     pub fn is_content_valid_at(&self, now: Timestamp) -> bool {
         self.message.ends_at() > now
     }
 
-    /// True if the mail can be sent again at `now`: it was not sent, and its code or link is still
-    /// valid.
-    #[must_use]
-    pub fn can_be_retried(&self, now: Timestamp) -> bool {
-        matches!(self.state, MailState::Queued | MailState::Dead) && self.is_content_valid_at(now)
+    /// Refuses a mail that was already sent or discarded.
+    pub fn check_unsettled(&self) -> Result<(), Refusal> {
+        match self.state {
+            MailState::Queued | MailState::Dead => Ok(()),
+            MailState::Sent | MailState::Discarded => {
+                Err(Refusal::MailSettled { state: self.state })
+            }
+        }
+    }
+
+    /// Refuses to send the mail again at `now` if it is settled, or if its code or link has
+    /// expired.
+    pub fn check_retry(&self, now: Timestamp) -> Result<(), Refusal> {
+        self.check_unsettled()?;
+        if self.is_content_valid_at(now) {
+            Ok(())
+        } else {
+            Err(Refusal::MailOutdated { since: self.message.ends_at() })
+        }
     }
 }
 

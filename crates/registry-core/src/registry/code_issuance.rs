@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
 use crate::id::{CodeId, MailId};
 use crate::install_code::{CodeKind, InstallCode, PlainCode};
-use crate::mail::{MailState, QueuedMail, QueuedMessage};
+use crate::mail::{QueuedMail, QueuedMessage};
 use crate::registry::{ChangeContext, Error, Registry, Settings};
 use crate::results::Issued;
 use crate::secret::{CodeDigest, DownloadLink, Sealed};
@@ -121,26 +121,17 @@ impl PreparedCode {
         let edition =
             entitlement.map_or(settings.editions.free(), |entitlement| &entitlement.edition);
         if let Some(((id, sealed), to)) = mail {
-            writes.push(Write::EnqueueMail(Box::new(QueuedMail {
-                id: *id,
-                tenant_id: tenant.id,
-                to: to.clone(),
-                message: QueuedMessage::InstallCode {
-                    code_id: self.code_id,
-                    company_name: tenant.company_name.clone(),
-                    contact_name: tenant.contact_name.clone(),
-                    edition: edition.clone(),
-                    code_expires_at: self.expires_at,
-                    reissued: matches!(previous, PreviousCodes::Superseded { .. }),
-                },
-                sealed: Some(sealed.clone()),
-                state: MailState::Queued,
-                attempts: 0,
-                queued_at: change.now,
-                due_at: change.now,
-                settled_at: None,
-                last_error: None,
-            })));
+            let message = QueuedMessage::InstallCode {
+                code_id: self.code_id,
+                company_name: tenant.company_name.clone(),
+                contact_name: tenant.contact_name.clone(),
+                edition: edition.clone(),
+                code_expires_at: self.expires_at,
+                reissued: matches!(previous, PreviousCodes::Superseded { .. }),
+            };
+            let (to, sealed) = (to.clone(), sealed.clone());
+            let mail = QueuedMail::new(*id, tenant.id, to, message, sealed, change.now);
+            writes.push(Write::EnqueueMail(Box::new(mail)));
         }
         writes
     }

@@ -72,10 +72,14 @@ fn decide(
     if edit == MailEdit::Discard && mail.state == MailState::Discarded {
         return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
     }
-    if matches!(mail.state, MailState::Sent | MailState::Discarded) {
-        return refuse(Refusal::MailSettled { state: mail.state }, None);
-    }
     let now = change.now;
+    let checked = match edit {
+        MailEdit::Retry => mail.check_retry(now),
+        MailEdit::Discard => mail.check_unsettled(),
+    };
+    if let Err(refusal) = checked {
+        return refuse(refusal, None);
+    }
     let code_id = match &mail.message {
         QueuedMessage::InstallCode { code_id, .. } => Some(*code_id),
         QueuedMessage::PortalLink { .. } => None,
@@ -83,17 +87,10 @@ fn decide(
     // After a retry was requested, a second request changes nothing until the next attempt.
     let is_already_due =
         mail.state == MailState::Queued && mail.attempts == 0 && mail.due_at <= now + lease;
-    if edit == MailEdit::Retry
-        && is_already_due
-        && mail.last_error.is_none()
-        && mail.is_content_valid_at(now)
-    {
+    if edit == MailEdit::Retry && is_already_due && mail.last_error.is_none() {
         return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
     }
     let (write, action, after) = match edit {
-        MailEdit::Retry if !mail.is_content_valid_at(now) => {
-            return refuse(Refusal::MailOutdated { since: mail.message.ends_at() }, None);
-        }
         MailEdit::Retry => {
             // A queued mail that becomes due within the time of a lease may be leased, and sent at
             // this moment. It becomes due when that lease ends.

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::audit::{Action, Actor, AuditDetail, AuditEntry};
 use crate::clock::Timestamp;
 use crate::id::{MailId, TenantId};
-use crate::mail::{MailState, QueuedMail, QueuedMessage};
+use crate::mail::{QueuedMail, QueuedMessage};
 use crate::rate_limit::Source;
 use crate::refusal::Refusal;
 use crate::registry::directory::parse_cursor;
@@ -60,20 +60,11 @@ impl Registry {
         let expires_at = change.now + self.settings.sign_in.link_lifetime;
         let principal = Principal { role: Role::Customer, name: contact.folded() };
         let link = SignIn::new(token.digest(), SignInKind::Link, principal, change.now, expires_at);
-        let mail = QueuedMail {
-            id,
-            tenant_id: newest.id,
-            // The address as registered, not as it was typed now.
-            to: newest.contact_email.unwrap_or(contact),
-            message: QueuedMessage::PortalLink { expires_at },
-            sealed: Some(self.ports.vault.seal(&id.to_string(), nonce, token.expose())),
-            state: MailState::Queued,
-            attempts: 0,
-            queued_at: change.now,
-            due_at: change.now,
-            settled_at: None,
-            last_error: None,
-        };
+        // The address as registered, not as it was typed now.
+        let to = newest.contact_email.unwrap_or(contact);
+        let message = QueuedMessage::PortalLink { expires_at };
+        let sealed = self.ports.vault.seal(&id.to_string(), nonce, token.expose());
+        let mail = QueuedMail::new(id, newest.id, to, message, sealed, change.now);
         let entry = AuditEntry {
             mail_id: Some(id),
             ..change.audit(Action::SignInRequested, Some(newest.id), AuditDetail::default())

@@ -191,11 +191,7 @@ pub(crate) async fn sign_out(
         return expired_form_page(web, (language, Audience::Customers), "/portal");
     }
     let (actor, everywhere) = (session.customer_actor(source), !form.everywhere.is_empty());
-    let registry = app.registry.clone();
-    let sign_out = async move {
-        registry.sign_out(&session.token, session.principal, everywhere, actor).await
-    };
-    app.complete(sign_out).await?;
+    session.end(&app, everywhere, actor).await?;
     Ok(redirect_with_cookie(web, Role::Customer, None, "/portal/sign-in"))
 }
 

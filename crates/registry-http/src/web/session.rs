@@ -64,6 +64,19 @@ impl Session {
         self.csrf().as_bytes().ct_eq(csrf.as_bytes()).into()
     }
 
+    /// Ends this session, or with `everywhere` all sessions of its holder.
+    pub(super) async fn end(
+        self,
+        app: &AppState,
+        everywhere: bool,
+        actor: Actor,
+    ) -> Result<(), ApiError> {
+        let registry = app.registry.clone();
+        let sign_out =
+            async move { registry.sign_out(&self.token, self.principal, everywhere, actor).await };
+        app.complete(sign_out).await
+    }
+
     /// The actor for the audit, in a customer's session.
     pub(crate) fn customer_actor(&self, source: Source) -> Actor {
         Actor::customer(&self.principal.name, source)

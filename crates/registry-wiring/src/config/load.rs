@@ -123,15 +123,13 @@ impl Loaded {
     ) -> anyhow::Result<Self> {
         let variable_file = std::env::var_os("REGISTRY_CONFIG").filter(|path| !path.is_empty());
         let file = file.or(variable_file.as_deref().map(Path::new));
-        let given = [("data", data.is_some()), ("listen", listen.is_some())];
-        let is_given = |key: &str| given.iter().any(|(given, is_given)| *given == key && *is_given);
+        let given = [data.is_some().then_some("data"), listen.is_some().then_some("listen")];
+        let given = given.into_iter().flatten();
         let mut loaded = Self::read(file, |name| {
-            let is_over = given.iter().any(|(key, _)| variable(key) == name && is_given(key));
+            let is_over = given.clone().any(|key| variable(key) == name);
             std::env::var(name).ok().filter(|_| !is_over)
         })?;
-        for (key, _) in given.iter().filter(|(_, is_given)| *is_given) {
-            loaded.origins.insert((*key).to_owned(), Origin::CommandLine);
-        }
+        loaded.origins.extend(given.map(|key| (key.to_owned(), Origin::CommandLine)));
         loaded.config.data = data.unwrap_or(loaded.config.data);
         loaded.config.listen = listen.unwrap_or(loaded.config.listen);
         Ok(loaded)
@@ -171,7 +169,11 @@ fn read_file(path: &Path, origins: &mut BTreeMap<String, Origin>) -> anyhow::Res
     let parsed =
         parsed.map_err(|error| anyhow!("{name}:{}: not TOML: {}", at(&error), error.message()))?;
     let mut lines = BTreeMap::new();
-    note_lines(parsed.get_ref(), "", &mut |key, offset| {
+    let mut scalars = Vec::new();
+    note_keys(parsed.get_ref(), "", &mut |key, offset, is_table| {
+        if !is_table {
+            scalars.push(key.clone());
+        }
         lines.insert(key, line(offset));
     });
     for (old, new) in renamed() {
@@ -181,10 +183,8 @@ fn read_file(path: &Path, origins: &mut BTreeMap<String, Origin>) -> anyhow::Res
     }
     for entry in Config::default().entries().into_iter().filter(|entry| entry.value.is_none()) {
         // The error of the type would repeat the value, which may be the password of a database.
-        if let Some(line) =
-            lines.get(&entry.path).filter(|_| !is_table(parsed.get_ref(), &entry.path))
-        {
-            let section = entry.path;
+        let section = entry.path;
+        if let Some(line) = lines.get(&section).filter(|_| scalars.contains(&section)) {
             bail!(
                 "{name}:{line}: `{section}` is a section: write `[{section}]`, and its keys below"
             );
@@ -203,22 +203,15 @@ fn read_file(path: &Path, origins: &mut BTreeMap<String, Origin>) -> anyhow::Res
         .map_err(|error| anyhow!("{name}:{}: not TOML: {}", at(&error), error.message()))
 }
 
-/// Returns true if the value of this key is a table.
-fn is_table(table: &DeTable<'_>, key: &str) -> bool {
-    let (name, rest) = key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest)));
-    match (table.get(name).map(Spanned::get_ref), rest) {
-        (Some(DeValue::Table(below)), Some(rest)) => is_table(below, rest),
-        (value, _) => matches!(value, Some(DeValue::Table(_))),
-    }
-}
-
-/// Calls `note` with each key of the table, and the offset of it in the file.
-fn note_lines(table: &DeTable<'_>, path: &str, note: &mut impl FnMut(String, usize)) {
+/// Calls `note` with each key of the table, the offset of it in the file, and true if its value is
+/// a table.
+fn note_keys(table: &DeTable<'_>, path: &str, note: &mut impl FnMut(String, usize, bool)) {
     for (name, value) in table {
         let key = super::schema::join(path, name.get_ref());
-        note(key.clone(), Spanned::span(name).start);
-        if let DeValue::Table(below) = value.get_ref() {
-            note_lines(below, &key, note);
+        let below = if let DeValue::Table(below) = value.get_ref() { Some(below) } else { None };
+        note(key.clone(), Spanned::span(name).start, below.is_some());
+        if let Some(below) = below {
+            note_keys(below, &key, note);
         }
     }
 }

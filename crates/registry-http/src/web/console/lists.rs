@@ -235,7 +235,7 @@ fn mail_row(web: &WebPages, language: Language, mail: &QueuedMail, now: Timestam
         web.label(language, "kind", mail.message.kind()).into(),
         web.label(language, "mail", mail.state.as_str()).into(),
         mail.attempts.to_string().into(),
-        if mail.can_be_retried(now) { resend_link() } else { "".into() },
+        if mail.check_retry(now).is_ok() { resend_link() } else { "".into() },
         Cell::long(mail.last_error.as_deref().unwrap_or_default()),
     ]
 }

@@ -168,10 +168,7 @@ async fn sign_out(
     if !operator.session.csrf_matches(&form.csrf) {
         return expired_form_page(web, (language, Audience::Operators), "/console");
     }
-    let (actor, session) = (operator.actor(source), operator.session);
-    let registry = app.registry.clone();
-    let sign_out =
-        async move { registry.sign_out(&session.token, session.principal, false, actor).await };
-    app.complete(sign_out).await?;
+    let actor = operator.actor(source);
+    operator.session.end(&app, false, actor).await?;
     Ok(redirect_with_cookie(web, Role::Operator, None, "/console/sign-in"))
 }

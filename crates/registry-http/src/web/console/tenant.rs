@@ -7,7 +7,6 @@ use minijinja::context;
 use minijinja::value::Serde;
 use registry_core::appliance::Appliance;
 use registry_core::id::{MailId, TenantId};
-use registry_core::mail::MailState;
 use registry_core::registry::directory::TenantSummary;
 use registry_core::registry::outbox::MailEdit;
 use registry_core::text::EmailAddress;
@@ -21,7 +20,7 @@ use crate::app::AppState;
 use crate::idempotency::form_key;
 use crate::problem::ApiError;
 use crate::source::Client;
-use crate::web::errors::expired_form_page;
+use crate::web::errors::{expired_form_page, refusal_text};
 use crate::web::form::Form;
 use crate::web::formatting::{date_time, edition, last_check_in, license_until, more_appliances};
 use crate::web::language::Language;
@@ -134,14 +133,13 @@ fn confirmation_page(
 fn not_possible_page(
     web: &WebPages,
     language: Language,
-    reason: &str,
+    reason: String,
     back: &str,
 ) -> Result<Response, ApiError> {
-    let text = web.text(language, reason, &[]);
     web.message(
         (language, Audience::Operators),
         StatusCode::CONFLICT,
-        ("refused_title", text),
+        ("refused_title", reason),
         Some((back, "back")),
     )
 }
@@ -155,7 +153,8 @@ pub(super) async fn reissue_page(
     let tenant = app.registry.open_tenant(TenantId(id)).await?.tenant;
     let (web, back) = (app.web()?, format!("/console/tenants/{id}"));
     let Some(email) = tenant.contact_email.as_ref().map(EmailAddress::as_str) else {
-        return not_possible_page(web, language, "console_no_contact", &back);
+        let reason = web.text(language, "console_no_contact", &[]);
+        return not_possible_page(web, language, reason, &back);
     };
     let values = [("company", tenant.company_name.as_str()), ("email", email)];
     let lead = web.text(language, "console_reissue_lead", &values);
@@ -188,11 +187,8 @@ pub(super) async fn resend_page(
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
     let (web, mail) = (app.web()?, app.registry.mail_show(MailId(id)).await?);
-    if !mail.can_be_retried(app.registry.now()) {
-        let reason = match mail.state {
-            MailState::Sent | MailState::Discarded => "console_mail_settled",
-            MailState::Queued | MailState::Dead => "console_mail_outdated",
-        };
+    if let Err(refusal) = mail.check_retry(app.registry.now()) {
+        let reason = refusal_text(web, (language, Audience::Operators), &refusal);
         return not_possible_page(web, language, reason, "/console/mails");
     }
     let lead = web.text(language, "resend_lead", &[("to", mail.to.as_str())]);
