@@ -84,7 +84,7 @@ fn next_step(refusal: &Refusal) -> Option<String> {
 /// The exit code of an error. The kind of a refusal alone decides.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let store = |error: &StoreError| match error {
-        StoreError::Contended(_) | StoreError::Unavailable(_) => 5,
+        StoreError::Contended(_) | StoreError::Unavailable(_) | StoreError::Unconfirmed(_) => 5,
         StoreError::Corrupt(_) => 1,
     };
     let refusal = |refusal: &Refusal| match refusal.kind() {

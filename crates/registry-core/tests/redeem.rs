@@ -21,7 +21,7 @@ use registry_testkit::{World, actor, audit};
 async fn set_status(world: &World, tenant: TenantId, status: TenantStatus) {
     let mut tenant = world.ports.store.tenant_show(tenant).await.unwrap().unwrap().tenant;
     tenant.status = status;
-    world.write(vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
+    world.write(vec![Write::UpdateTenant(Box::new(tenant))]).await.unwrap();
 }
 
 async fn revoke(world: &World, tenant: TenantId) {
@@ -303,7 +303,7 @@ async fn code_and_entitlement_must_share_a_tenant() {
     let mut entitlement = record.entitlements[0].clone();
     assert_eq!(entitlement.id, id);
     entitlement.tenant_id = Some(bolt.tenant_id);
-    world.write(vec![Write::PutEntitlement(Box::new(entitlement))]).await.unwrap();
+    world.write(vec![Write::UpdateEntitlement(Box::new(entitlement))]).await.unwrap();
     for requester in
         [Requester::FirstBoot, Requester::Running(None), Requester::Running(Some(acme.tenant_id))]
     {

@@ -28,7 +28,7 @@ async fn unbound_entitlement(world: &World, subscription: &str, revoked: bool) {
         .unwrap();
     entitlement.subscription = Some(SubscriptionId::parse(subscription).unwrap());
     entitlement.revoked_at = revoked.then(|| world.now());
-    world.write(vec![Write::PutEntitlement(Box::new(entitlement))]).await.unwrap();
+    world.write(vec![Write::UpdateEntitlement(Box::new(entitlement))]).await.unwrap();
 }
 
 /// R-register-tenant-7.

@@ -330,7 +330,7 @@ async fn mail_only_reissue_needs_a_contact() {
     let mut tenant = world.registry.tenant_show(issued.tenant_id).await.unwrap().record.tenant;
     (tenant.id, tenant.contact_email) = (world.registry.new_id().into(), None);
     let id = tenant.id;
-    world.write(vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
+    world.write(vec![Write::InsertTenant(Box::new(tenant))]).await.unwrap();
     let refused = world.registry.code_reissue(reissue(id, true), actor()).await.unwrap_err();
     assert!(
         matches!(refused, Error::Refused(Refusal::Invalid { field: "contact_email", .. })),

@@ -125,7 +125,11 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
             Error::Refused(refusal) => refusal.into(),
-            Error::Store(StoreError::Contended(cause) | StoreError::Unavailable(cause))
+            Error::Store(
+                StoreError::Contended(cause)
+                | StoreError::Unavailable(cause)
+                | StoreError::Unconfirmed(cause),
+            )
             | Error::Blob(BlobError::Unavailable(cause)) => Self::overloaded(cause),
             Error::Store(StoreError::Corrupt(cause)) => Self::internal(cause),
             Error::Decide(error) => Self::internal(error.to_string()),

@@ -1,361 +1,245 @@
-//! One statement out of many writes: each is a common table expression, and all of them land
-//! together or not at all.
+//! Batches: the requests of a kind that arrive while a transaction of that kind runs share the next
+//! one. There is no timer: on an idle service each batch has one request.
 //!
-//! A statement for each write would cost the database twice the work, and the client a round trip
-//! each. The text of the statement depends on the kinds of the writes only, so that a connection
-//! prepares each kind of change once.
+//! A batch passes over rows that other transactions hold, and never has two requests that hang on
+//! the same thing. Such requests run alone, and so do all requests of a batch that failed before
+//! its COMMIT: one request's trouble is never another's. A batch whose COMMIT was not confirmed is
+//! an error for each request that writes, and is not decided again.
 //!
-//! A batch may be *guarded*: its first expressions update the rows that it was decided on, if they
-//! still have the version they had then, and everything else is joined to them. Where a guard does
-//! not land, nothing does.
+//! A request that was accepted is completed even if its caller goes away.
 
-use std::borrow::Cow;
-use std::marker::PhantomData;
+use std::any::{Any, TypeId};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use registry_core::clock::Timestamp;
-use uuid::Uuid;
+use futures_util::FutureExt as _;
+use registry_core::store::{Decide, Outcome, Replay, StoreError};
+use registry_store_sql::kind::Kind;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::statement::Statement;
+use crate::alone;
+use crate::lanes::Lanes;
+use crate::pool::{self, Pool};
+use crate::session::CommitError;
+use crate::target::PostgresOptions;
+use crate::transaction::{Decided, Request, decide, statements};
 
-/// A value to be bound.
-#[derive(Clone, Debug)]
-pub(crate) enum Bind {
-    Uuid(Option<Uuid>),
-    Text(Option<String>),
-    Time(Option<Timestamp>),
-    Bytes(Option<Vec<u8>>),
-    Int(Option<i32>),
-    BigInt(Option<i64>),
+/// The batches of all kinds.
+pub(crate) struct Batchers {
+    shared: Arc<Shared>,
+    /// A [`Queue`] for each kind.
+    queues: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
-macro_rules! binds {
-    ($($type:ty => $variant:ident),+ $(,)?) => {$(
-        impl From<$type> for Bind {
-            fn from(value: $type) -> Self {
-                Self::$variant(Some(value))
-            }
-        }
-
-        impl From<Option<$type>> for Bind {
-            fn from(value: Option<$type>) -> Self {
-                Self::$variant(value)
-            }
-        }
-    )+};
+/// What all kinds share.
+struct Shared {
+    pool: Pool,
+    lanes: Arc<Lanes>,
+    /// Maximum number of requests in a batch.
+    batch_size: usize,
+    /// Maximum number of batches of a kind that run at the same time.
+    in_flight: usize,
+    /// Time that a request waits for its batch.
+    patience: Duration,
+    /// Number of the next lane of a request that hangs on nothing that others want.
+    lane_number: AtomicU64,
 }
 
-binds!(Uuid => Uuid, String => Text, Timestamp => Time, Vec<u8> => Bytes, i32 => Int, i64 => BigInt);
+type Answer<T> = Result<Outcome<T>, StoreError>;
 
-impl From<&str> for Bind {
-    fn from(value: &str) -> Self {
-        Self::Text(Some(value.to_owned()))
+/// A request with its caller.
+struct Job<K: Kind> {
+    request: Request<K>,
+    caller: oneshot::Sender<Answer<K::Output>>,
+    queued: Instant,
+}
+
+impl<K: Kind> Job<K> {
+    fn answer(self, answer: Answer<K::Output>) {
+        // A caller that went away gets no answer.
+        drop(self.caller.send(answer));
     }
 }
 
-/// A row as columns to write.
-pub(crate) trait Columns {
-    const TABLE: &'static str;
-    const NAMES: &'static [&'static str];
-
-    fn columns(self) -> Vec<(&'static str, Bind)>;
+struct Queue<K: Kind> {
+    shared: Arc<Shared>,
+    state: Mutex<State<K>>,
 }
 
-/// What an insertion does where its row is there already.
-#[derive(Clone, Copy)]
-pub(crate) enum Conflict {
-    /// It fails, and the batch with it.
-    Fail,
-    /// It replaces the row that has the same values in these columns.
-    Replace(&'static str),
-    /// The same, and counts the change.
-    ReplaceVersioned(&'static str),
+struct State<K: Kind> {
+    waiting: VecDeque<Job<K>>,
+    running: usize,
 }
 
-pub(crate) enum Piece {
-    Sql(Cow<'static, str>),
-    Bind(Bind),
-}
-
-/// A statement in the making.
-#[derive(Default)]
-pub(crate) struct Batch {
-    pieces: Vec<Piece>,
-    guards: usize,
-    expressions: usize,
-    /// The tables that an update of this batch touched, with its name: what comes later waits for
-    /// it.
-    updated: Vec<(&'static str, usize)>,
-    /// The expression that must have written a row.
-    required: Option<usize>,
-}
-
-impl Batch {
-    fn sql(&mut self, text: impl Into<Cow<'static, str>>) -> &mut Self {
-        self.pieces.push(Piece::Sql(text.into()));
-        self
-    }
-
-    fn bind(&mut self, bind: impl Into<Bind>) -> &mut Self {
-        self.pieces.push(Piece::Bind(bind.into()));
-        self
-    }
-
-    fn begin(&mut self, name: &str) {
-        let start = if self.pieces.is_empty() { "WITH " } else { "), " };
-        self.sql(format!("{start}{name} AS ("));
-    }
-
-    fn begin_write(&mut self) -> usize {
-        let number = self.expressions;
-        self.expressions += 1;
-        self.begin(&format!("w{number}"));
-        number
-    }
-
-    /// Guards everything that is added later: the row of `table` with this id has to have this
-    /// version still. Sets `columns` in it on the way.
-    pub(crate) fn guard(
-        &mut self,
-        table: &'static str,
-        columns: Vec<(&'static str, Bind)>,
-        id: Uuid,
-        version: i64,
-    ) {
-        self.begin(&format!("g{}", self.guards));
-        self.guards += 1;
-        self.sql(format!("UPDATE {table} SET "));
-        for (name, bind) in columns.into_iter().filter(|(name, _)| *name != "id") {
-            self.sql(format!("{name} = ")).bind(bind).sql(", ");
-        }
-        self.sql("version = version + 1 WHERE id = ").bind(id).sql(" AND version = ").bind(version);
-        self.sql(" RETURNING 1 AS landed");
-    }
-
-    /// ` FROM g0, g1`, where there are guards.
-    fn with_guards(&mut self) -> &mut Self {
-        for guard in 0..self.guards {
-            self.sql(format!("{}g{guard}", if guard == 0 { " FROM " } else { ", " }));
-        }
-        self
-    }
-
-    /// Waits for the updates of the same table: uniqueness is checked row by row.
-    fn after_updates(&mut self, table: &str) {
-        let earlier: Vec<usize> =
-            self.updated.iter().filter(|(it, _)| *it == table).map(|(_, number)| *number).collect();
-        for (position, number) in earlier.into_iter().enumerate() {
-            let start = if position == 0 { " WHERE" } else { " AND" };
-            self.sql(format!("{start} (SELECT count(*) FROM w{number}) >= 0"));
-        }
-    }
-
-    /// Inserts a row.
-    pub(crate) fn insert<R: Columns>(&mut self, row: R, conflict: Conflict) {
-        self.begin_write();
-        let columns = row.columns();
-        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-        self.sql(format!("INSERT INTO {} ({}) SELECT ", R::TABLE, names.join(", ")));
-        for (position, (_, bind)) in columns.into_iter().enumerate() {
-            self.sql(if position == 0 { "" } else { ", " }).bind(bind);
-        }
-        self.with_guards().after_updates(R::TABLE);
-        let (keys, versioned) = match conflict {
-            Conflict::Fail => return,
-            Conflict::Replace(keys) => (keys, false),
-            Conflict::ReplaceVersioned(keys) => (keys, true),
+impl Batchers {
+    pub(crate) fn new(pool: Pool, options: &PostgresOptions) -> Self {
+        // Lanes never take all connections from batches and reads.
+        let lanes = Arc::new(Lanes::new((options.pool_size / 2).max(1)));
+        let shared = Shared {
+            pool,
+            lanes,
+            batch_size: options.batch_size.max(1),
+            in_flight: options.batches_in_flight.max(1),
+            patience: options.pool_wait,
+            lane_number: AtomicU64::new(0),
         };
-        self.sql(format!(" ON CONFLICT ({keys}) DO UPDATE SET {}", replaced(&names, keys)));
-        if versioned {
-            self.sql(format!(", version = {}.version + 1", R::TABLE));
-        }
+        Self { shared: Arc::new(shared), queues: Mutex::default() }
     }
 
-    /// Inserts rows of one table.
-    pub(crate) fn insert_all<R: Columns>(&mut self, rows: Vec<R>) {
-        let guarded = self.guards > 0;
-        for (position, row) in rows.into_iter().enumerate() {
-            let columns = row.columns();
-            if position == 0 {
-                self.begin_write();
-                let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-                let select = if guarded { "SELECT v.* FROM (" } else { "" };
-                self.sql(format!("INSERT INTO {} ({names}) {select}VALUES (", R::TABLE));
-            } else {
-                self.sql("), (");
-            }
-            for (position, (_, bind)) in columns.into_iter().enumerate() {
-                self.sql(if position == 0 { "" } else { ", " }).bind(bind);
-            }
-        }
-        self.sql(")");
-        if guarded {
-            self.sql(") AS v");
-            for guard in 0..self.guards {
-                self.sql(format!(", g{guard}"));
-            }
-        }
+    /// Makes a change: in the next batch of its kind, or alone.
+    pub(crate) async fn change<K: Kind>(
+        &self,
+        key: K,
+        replay: Option<Replay>,
+        decide: Decide<K::Facts, K::Output>,
+    ) -> Answer<K::Output> {
+        let (caller, answer) = oneshot::channel();
+        let request = Request { key, replay, decide };
+        self.queue::<K>().add(Job { request, caller, queued: Instant::now() });
+        let aborted = |_| StoreError::Unavailable("a transaction was aborted".to_owned());
+        answer.await.map_err(aborted)?
     }
 
-    /// Inserts a row, or replaces one that has ended at `now`. Where one has not, nothing of the
-    /// batch may last: [`Landed`] says so.
-    pub(crate) fn insert_over_ended<R: Columns>(
-        &mut self,
-        row: R,
-        keys: &'static str,
-        now: Timestamp,
-    ) {
-        self.insert(row, Conflict::Replace(keys));
-        self.sql(format!(" WHERE {}.expires_at <= ", R::TABLE)).bind(now).sql(" RETURNING 1");
-        self.required = Some(self.expressions - 1);
-    }
-
-    /// Updates rows: `SET set WHERE condition`, both written by `fill`.
-    pub(crate) fn update(
-        &mut self,
-        table: &'static str,
-        set: Vec<(&'static str, Bind)>,
-        condition: impl FnOnce(&mut Condition<'_>),
-    ) {
-        let number = self.begin_write();
-        self.sql(format!("UPDATE {table} SET "));
-        for (position, (name, bind)) in set.into_iter().enumerate() {
-            self.sql(format!("{}{name} = ", if position == 0 { "" } else { ", " })).bind(bind);
-        }
-        self.with_guards().sql(format!(" WHERE {table}."));
-        condition(&mut Condition(self));
-        self.sql(" RETURNING 1");
-        self.updated.push((table, number));
-    }
-
-    /// Marks a code as consumed. One that is not live breaks a constraint of its row, and the batch
-    /// with it.
-    pub(crate) fn consume(&mut self, code: Uuid, at: Timestamp, by: &str, tenant: Uuid) {
-        let number = self.begin_write();
-        self.sql(
-            "UPDATE install_codes SET consumed_at = CASE WHEN consumed_at IS NULL AND superseded_at IS NULL THEN ",
-        );
-        self.bind(at).sql(" END, consumed_by = ").bind(by).sql(", tenant_id = ").bind(tenant);
-        self.with_guards().sql(" WHERE install_codes.id = ").bind(code).sql(" RETURNING 1");
-        self.updated.push(("install_codes", number));
-    }
-
-    /// Deletes rows.
-    pub(crate) fn delete(
-        &mut self,
-        table: &'static str,
-        condition: impl FnOnce(&mut Condition<'_>),
-    ) {
-        self.begin_write();
-        self.sql(format!("DELETE FROM {table}"));
-        for guard in 0..self.guards {
-            self.sql(format!("{}g{guard}", if guard == 0 { " USING " } else { ", " }));
-        }
-        self.sql(format!(" WHERE {table}."));
-        condition(&mut Condition(self));
-    }
-
-    /// How many guards it has.
-    pub(crate) fn guards(&self) -> usize {
-        self.guards
-    }
-
-    /// Whether it has nothing to do.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
-    /// Ends the statement: what it returns is how many guards landed, and 0 where a required row
-    /// was not written.
-    pub(crate) fn finish(mut self) -> Statement {
-        self.sql(") SELECT ");
-        let guards = (0..self.guards).map(|guard| format!("(SELECT count(*) FROM g{guard})"));
-        let required = self.required.map(|number| format!("(SELECT count(*) FROM w{number})"));
-        let counts: Vec<String> = guards.chain(required).collect();
-        self.sql(if counts.is_empty() { "1::bigint".to_owned() } else { counts.join(" * ") });
-        Statement(self.pieces, PhantomData)
+    fn queue<K: Kind>(&self) -> Arc<Queue<K>> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let state = State { waiting: VecDeque::new(), running: 0 };
+            Arc::new(Queue::<K> { shared: self.shared.clone(), state: Mutex::new(state) })
+        };
+        let queue = queues.entry(TypeId::of::<K>()).or_insert_with(|| new());
+        // The entry of a kind is its queue, so this never makes a second one.
+        queue.clone().downcast::<Queue<K>>().unwrap_or_else(|_| new())
     }
 }
 
-/// The rest of a `WHERE`: it begins with a column of the table.
-pub(crate) struct Condition<'batch>(&'batch mut Batch);
-
-impl Condition<'_> {
-    pub(crate) fn sql(&mut self, text: &'static str) -> &mut Self {
-        self.0.sql(text);
-        self
-    }
-
-    pub(crate) fn bind(&mut self, bind: impl Into<Bind>) -> &mut Self {
-        self.0.bind(bind);
-        self
-    }
-}
-
-fn replaced(names: &[&str], keys: &str) -> String {
-    let keys: Vec<&str> = keys.split(", ").collect();
-    let others = names.iter().filter(|name| !keys.contains(name));
-    others.map(|name| format!("{name} = EXCLUDED.{name}")).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Line(i32, &'static str);
-
-    impl Columns for Line {
-        const TABLE: &'static str = "lines";
-        const NAMES: &'static [&'static str] = &["id", "text"];
-
-        fn columns(self) -> Vec<(&'static str, Bind)> {
-            vec![("id", self.0.into()), ("text", self.1.into())]
+impl<K: Kind> Queue<K> {
+    fn add(self: &Arc<Self>, job: Job<K>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting.push_back(job);
+        if state.running < self.shared.in_flight {
+            state.running += 1;
+            drop(state);
+            let queue = self.clone();
+            tokio::spawn(async move { queue.run().await });
         }
     }
 
-    fn text(batch: Batch) -> String {
-        let debugged = diesel::debug_query::<diesel::pg::Pg, _>(&batch.finish()).to_string();
-        debugged.split(" -- binds").next().unwrap().to_owned()
+    /// Runs batches until no request waits.
+    async fn run(&self) {
+        while let Some(jobs) = self.next() {
+            // The callers of a batch that panics are told that it was aborted.
+            drop(AssertUnwindSafe(self.run_batch(jobs)).catch_unwind().await);
+        }
     }
 
-    #[test]
-    fn without_guards_writes_stand_alone() {
-        let mut batch = Batch::default();
-        batch.insert(Line(1, "a"), Conflict::Fail);
-        batch.insert(Line(1, "a"), Conflict::Replace("id"));
-        batch.insert_all(vec![Line(1, "a"), Line(2, "b")]);
-        assert_eq!(
-            text(batch),
-            "WITH w0 AS (INSERT INTO lines (id, text) SELECT $1, $2), \
-             w1 AS (INSERT INTO lines (id, text) SELECT $3, $4 ON CONFLICT (id) DO UPDATE SET text = EXCLUDED.text), \
-             w2 AS (INSERT INTO lines (id, text) VALUES ($5, $6), ($7, $8)) SELECT 1::bigint"
-        );
+    /// Returns the requests of the next batch.
+    fn next(&self) -> Option<Vec<Job<K>>> {
+        let (mut batch, mut roots, mut repeated) = (Vec::new(), HashSet::new(), Vec::new());
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while batch.len() < self.shared.batch_size
+            && let Some(job) = state.waiting.pop_front()
+        {
+            let known = job.request.known_roots();
+            match known.iter().find(|root| roots.contains(*root)) {
+                Some(root) => repeated.push((root.clone(), job)),
+                None => {
+                    roots.extend(known);
+                    batch.push(job);
+                }
+            }
+        }
+        if batch.is_empty() {
+            state.running -= 1;
+        }
+        drop(state);
+        repeated.into_iter().for_each(|(root, job)| self.run_alone(root, job));
+        (!batch.is_empty()).then_some(batch)
     }
 
-    #[test]
-    fn everything_is_joined_to_the_guards_and_insertions_wait_for_updates_of_their_table() {
-        let mut batch = Batch::default();
-        batch.guard(
-            "tenants",
-            vec![("id", Uuid::nil().into()), ("status", "x".into())],
-            Uuid::nil(),
-            7,
-        );
-        batch.update("lines", vec![("text", "b".into())], |it| {
-            it.sql("id = ").bind(1);
-        });
-        batch.insert(Line(1, "a"), Conflict::Fail);
-        batch.insert_all(vec![Line(1, "a")]);
-        batch.delete("lines", |it| {
-            it.sql("id = ").bind(9);
-        });
-        assert_eq!(
-            text(batch),
-            "WITH g0 AS (UPDATE tenants SET status = $1, version = version + 1 WHERE id = $2 AND version = $3 \
-             RETURNING 1 AS landed), \
-             w0 AS (UPDATE lines SET text = $4 FROM g0 WHERE lines.id = $5 RETURNING 1), \
-             w1 AS (INSERT INTO lines (id, text) SELECT $6, $7 FROM g0 WHERE (SELECT count(*) FROM w0) >= 0), \
-             w2 AS (INSERT INTO lines (id, text) SELECT v.* FROM (VALUES ($8, $9)) AS v, g0), \
-             w3 AS (DELETE FROM lines USING g0 WHERE lines.id = $10) SELECT (SELECT count(*) FROM g0)"
-        );
+    fn run_alone(&self, lane: String, job: Job<K>) {
+        let shared = self.shared.clone();
+        let work = async move {
+            let answer = alone::run(&shared.pool, &job.request).await;
+            job.answer(answer);
+        };
+        self.shared.lanes.add(lane, work.boxed());
+    }
+
+    /// Runs each request alone: nothing of their batch was committed.
+    fn run_each_alone(&self, jobs: impl IntoIterator<Item = Job<K>>) {
+        for job in jobs {
+            let known = job.request.known_roots().into_iter().next();
+            let number = self.shared.lane_number.fetch_add(1, Ordering::Relaxed);
+            self.run_alone(known.unwrap_or_else(|| format!("lane {number}")), job);
+        }
+    }
+
+    async fn run_batch(&self, jobs: Vec<Job<K>>) {
+        let is_late = |job: &Job<K>| job.queued.elapsed() > self.shared.patience;
+        let (late, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_late);
+        for job in late {
+            let problem = "the request waited too long for a transaction (`database.pool_wait`)";
+            job.answer(Err(StoreError::Contended(problem.to_owned())));
+        }
+        let pool = &self.shared.pool;
+        let mut session = match pool.get().await {
+            Ok(session) => session,
+            Err(error) => {
+                jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
+                return;
+            }
+        };
+        let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
+        let decided = decide(&mut session, &requests, K::BATCH_LOCKS, true);
+        let decided = match pool.in_time(decided).await {
+            Some(Ok(decided)) => decided,
+            Some(Err(_)) => {
+                session.roll_back().await;
+                return self.run_each_alone(jobs);
+            }
+            None => {
+                pool::discard(session);
+                return self.run_each_alone(jobs);
+            }
+        };
+        let (mut changes, mut committing) = (Vec::new(), Vec::new());
+        for (job, decided) in jobs.into_iter().zip(decided) {
+            match decided {
+                Decided::Failed(error) => job.answer(Err(error)),
+                Decided::NotLocked(root) => {
+                    self.run_alone(format!("{} {:?} {}", root.alias, root.id, root.detail), job);
+                }
+                Decided::Outcome(outcome, made) if made.is_empty() => job.answer(Ok(outcome)),
+                Decided::Outcome(outcome, made) => {
+                    changes.push(made);
+                    committing.push((job, outcome));
+                }
+            }
+        }
+        match pool.in_time(session.commit(statements(changes))).await {
+            Some(Ok(())) => {
+                committing.into_iter().for_each(|(job, outcome)| job.answer(Ok(outcome)));
+            }
+            Some(Err(CommitError::NotCommitted(_))) => {
+                self.run_each_alone(committing.into_iter().map(|(job, _)| job));
+            }
+            Some(Err(CommitError::Unconfirmed(error))) => {
+                unconfirmed(committing, &error.to_string())
+            }
+            None => {
+                pool::discard(session);
+                unconfirmed(committing, "the server does not respond");
+            }
+        }
+    }
+}
+
+fn unconfirmed<K: Kind>(jobs: Vec<(Job<K>, Outcome<K::Output>)>, problem: &str) {
+    for (job, _) in jobs {
+        job.answer(Err(StoreError::Unconfirmed(problem.to_owned())));
     }
 }

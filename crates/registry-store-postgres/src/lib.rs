@@ -1,65 +1,37 @@
 //! Storage on PostgreSQL: several processes share one database, which alone limits the throughput.
 //!
-//! This crate contains no rules: it loads facts, lets core decide, and applies the writes. The
-//! module `change` explains how concurrent changes stay correct, and `batch` how the writes of a
-//! change become one statement.
-//!
-//! To add a table: 1. write a migration in `migrations/postgres`, and one of the same name for
-//! SQLite; 2. add the table to `schema`; 3. add its row to `rows`; 4. add its writes to `writes`.
-//! Nothing else changes.
+//! The requests of a kind that arrive while a transaction of that kind runs share the next one
+//! ([`batch`]): for many requests, the database then parses, plans, locks, writes and flushes once.
+//! A request that cannot share a transaction has its own ([`alone`]).
 
+mod alone;
 mod batch;
-mod change;
-mod credentials;
-mod directory;
-mod facts;
 mod failure;
+mod lanes;
 mod migrations;
-mod outbox;
 mod pool;
-mod records;
-mod retention;
-mod rows;
-mod schema;
-mod sign_ins;
-mod single_facts;
-mod statement;
+mod session;
 mod target;
 mod tls;
-mod writes;
+mod transaction;
 
-use async_trait::async_trait;
-use futures_util::FutureExt as _;
-use registry_core::audit::AuditEntry;
-use registry_core::blob::BlobKey;
-use registry_core::clock::Timestamp;
-use registry_core::id::{CodeId, MailId, TenantId};
-use registry_core::install_code::InstallCode;
-use registry_core::mail::{DeliveryOutcome, MailQuery, QueuedMail};
-use registry_core::release::Release;
-use registry_core::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
-use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
-use registry_core::sign_in::SignIn;
-use registry_core::store::{
-    AuditQuery, CredentialFacts, Decide, EntitlementFacts, EntitlementKey, ListedRelease, Outcome,
-    OverdueAppliance, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
-    RetentionKind, Store, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
-    TenantSelector,
-};
-use registry_core::tenant::Tenant;
-use registry_core::text::{Channel, SubscriptionId};
+use std::sync::Arc;
+
+use registry_core::store::{Decide, Outcome, Replay, StoreError};
+use registry_store_sql::kind::Kind;
+use registry_store_sql::script::Script;
+use registry_store_sql::{Database, SqlStore};
+
+use crate::batch::Batchers;
+use crate::pool::Pool;
 
 pub use target::{PostgresOptions, UrlError};
 
-use crate::change::change;
-use crate::failure::ChangeError;
-use crate::pool::Pool;
-use crate::single_facts::OfChannel;
-
-/// A store in a PostgreSQL database.
+/// A PostgreSQL database.
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: Pool,
+    batchers: Arc<Batchers>,
 }
 
 impl PostgresStore {
@@ -67,14 +39,16 @@ impl PostgresStore {
     ///
     /// # Errors
     /// If the URL is invalid, or a file with certificates cannot be read.
-    pub fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
-        Ok(Self { pool: Pool::new(options)? })
+    pub fn new(options: &PostgresOptions) -> Result<SqlStore<Self>, StoreError> {
+        let pool = Pool::new(options)?;
+        let batchers = Arc::new(Batchers::new(pool.clone(), options));
+        Ok(SqlStore(Self { pool, batchers }))
     }
 
     /// Checks that the encoding of the database is UTF-8. With any other encoding, it could not
     /// store every name.
     pub async fn check_encoding(&self) -> Result<(), StoreError> {
-        self.pool.run(|connection| records::check_encoding(connection).boxed()).await
+        self.pool.read(migrations::CheckEncoding).await
     }
 
     /// Returns the names of the pending migrations. All migrations must have run before any other
@@ -98,208 +72,23 @@ impl PostgresStore {
     }
 }
 
-#[async_trait]
-impl Store for PostgresStore {
-    async fn tenant_register(
+impl Database for PostgresStore {
+    const WRITES_BLOCK: bool = false;
+
+    async fn change<K: Kind>(
         &self,
-        subscription: Option<SubscriptionId>,
+        key: K,
         replay: Option<Replay>,
-        decide: Decide<RegisterFacts, Issued>,
-    ) -> Result<Outcome<Issued>, StoreError> {
-        change(&self.pool, subscription, replay, decide).await
+        decide: Decide<K::Facts, K::Output>,
+    ) -> Result<Outcome<K::Output>, StoreError> {
+        self.batchers.change(key, replay, decide).await
     }
 
-    async fn code_redeem(
-        &self,
-        key: RedeemKey,
-        replay: Option<Replay>,
-        decide: Decide<RedeemFacts, Redeemed>,
-    ) -> Result<Outcome<Redeemed>, StoreError> {
-        change(&self.pool, key, replay, decide).await
+    async fn read<S: Script>(&self, script: S) -> Result<S::Output, StoreError> {
+        self.pool.read(script).await
     }
 
-    async fn code_reissue(
-        &self,
-        selector: TenantSelector,
-        replay: Option<Replay>,
-        decide: Decide<ReissueFacts, Issued>,
-    ) -> Result<Outcome<Issued>, StoreError> {
-        change(&self.pool, selector, replay, decide).await
-    }
-
-    async fn entitlement_change(
-        &self,
-        key: EntitlementKey,
-        replay: Option<Replay>,
-        decide: Decide<EntitlementFacts, EntitlementChanged>,
-    ) -> Result<Outcome<EntitlementChanged>, StoreError> {
-        change(&self.pool, key, replay, decide).await
-    }
-
-    async fn tenant_change(
-        &self,
-        key: TenantKey,
-        decide: Decide<TenantFacts, Tenant>,
-    ) -> Result<Outcome<Tenant>, StoreError> {
-        change(&self.pool, key, None, decide).await
-    }
-
-    async fn check_in(
-        &self,
-        digest: CredentialDigest,
-        now: Timestamp,
-        replay: Option<Replay>,
-        decide: Decide<Option<CredentialFacts>, CheckedIn>,
-    ) -> Result<Outcome<CheckedIn>, StoreError> {
-        change(&self.pool, credentials::CheckIn { digest, now }, replay, decide).await
-    }
-
-    async fn credential_show(
-        &self,
-        digest: CredentialDigest,
-    ) -> Result<Option<CredentialFacts>, StoreError> {
-        let shown =
-            self.pool.run(move |connection| credentials::show(connection, digest).boxed()).await;
-        shown.map_err(ChangeError::into_store)
-    }
-
-    async fn release_change(
-        &self,
-        channel: Channel,
-        decide: Decide<ReleaseFacts, Release>,
-    ) -> Result<Outcome<Release>, StoreError> {
-        change(&self.pool, OfChannel(channel), None, decide).await
-    }
-
-    async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
-        self.pool.run(move |connection| records::release_current(connection, channel).boxed()).await
-    }
-
-    async fn release_list(
-        &self,
-        channel: Option<Channel>,
-    ) -> Result<Vec<ListedRelease>, StoreError> {
-        self.pool
-            .run(move |connection| {
-                async move { records::releases(connection, channel.as_ref()).await }.boxed()
-            })
-            .await
-    }
-
-    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
-        self.pool.run(move |connection| records::release_of_file(connection, key).boxed()).await
-    }
-
-    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
-        self.pool.run(move |connection| facts::code(connection, id).boxed()).await
-    }
-
-    async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
-        self.pool
-            .run(move |connection| async move { directory::list(connection, &query).await }.boxed())
-            .await
-    }
-
-    async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
-        self.pool.run(move |connection| directory::show(connection, id).boxed()).await
-    }
-
-    async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
-        self.pool.run(move |connection| records::audit_list(connection, query).boxed()).await
-    }
-
-    async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        self.pool
-            .run(move |connection| {
-                async move { records::audit_count(connection, &entry).await }.boxed()
-            })
-            .await
-    }
-
-    async fn mail_lease(
-        &self,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<Option<QueuedMail>, StoreError> {
-        self.pool.run(move |connection| outbox::lease(connection, now, until).boxed()).await
-    }
-
-    async fn mail_settle(
-        &self,
-        id: MailId,
-        until: Timestamp,
-        outcome: DeliveryOutcome,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.pool
-            .run(move |connection| {
-                async move { outbox::settle(connection, id, until, &outcome, now).await }.boxed()
-            })
-            .await
-    }
-
-    async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
-        self.pool.run(move |connection| outbox::list(connection, query).boxed()).await
-    }
-
-    async fn mail_change(
-        &self,
-        id: MailId,
-        decide: Decide<Option<QueuedMail>, QueuedMail>,
-    ) -> Result<Outcome<QueuedMail>, StoreError> {
-        change(&self.pool, id, None, decide).await
-    }
-
-    async fn appliances_overdue(
-        &self,
-        since: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<OverdueAppliance>, StoreError> {
-        self.pool.run(move |connection| directory::overdue(connection, since, limit).boxed()).await
-    }
-
-    async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError> {
-        self.pool.run(move |connection| sign_ins::show(connection, digest).boxed()).await
-    }
-
-    async fn sign_in_change(
-        &self,
-        digest: SignInDigest,
-        decide: Decide<Option<SignIn>, SignIn>,
-    ) -> Result<Outcome<SignIn>, StoreError> {
-        change(&self.pool, digest, None, decide).await
-    }
-
-    async fn count_expired(
-        &self,
-        kind: RetentionKind,
-        before: Timestamp,
-    ) -> Result<u64, StoreError> {
-        self.pool.run(move |connection| retention::count(connection, kind, before).boxed()).await
-    }
-
-    async fn delete_expired(
-        &self,
-        kind: RetentionKind,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        self.pool
-            .run(move |connection| retention::delete(connection, kind, before, limit).boxed())
-            .await
-    }
-
-    async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
-        self.pool.run(|connection| records::key_ids_in_use(connection).boxed()).await
-    }
-
-    async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
-        self.pool
-            .run(move |connection| records::register_master_key(connection, ring).boxed())
-            .await
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.pool.run(|connection| records::probe(connection).boxed()).await
+    async fn write<S: Script>(&self, script: S) -> Result<S::Output, StoreError> {
+        self.pool.write(script).await
     }
 }

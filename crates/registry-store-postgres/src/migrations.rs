@@ -1,8 +1,7 @@
-//! Brings the tables up to date.
+//! Runs the migrations.
 //!
-//! No lock is taken for it: of processes that start at once one makes the tables, and the others,
-//! who then fail, look again and find nothing left to do. None of it is under the time limits of
-//! requests.
+//! They take no lock: of several processes that start at once, one makes the tables. The others
+//! fail, try again, and find nothing left to do. The time limits of requests do not apply.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,21 +15,23 @@ use diesel_async::{
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use registry_core::store::StoreError;
+use registry_store_sql::script::{Script, Session};
+use registry_store_sql::statement::Statement;
 
 use crate::failure::failure;
 use crate::pool::Pool;
 
-const TABLES: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
-/// What makes any part of a company's name or of an address quick to find. Each statement runs by
-/// itself: an index cannot be built beside writers within a transaction.
+/// Statements that create the index for searches by any part of a name. Each runs in its own
+/// transaction: within a longer one, an index cannot be built while others write.
 const SEARCH: [&str; 2] = [
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
     "CREATE INDEX CONCURRENTLY IF NOT EXISTS tenants_by_part ON tenants USING gin (search_text gin_trgm_ops)",
 ];
 
-/// How often, and after which pause, somebody else's migrating is waited for.
-const TRIES: u32 = 20;
+/// Number of attempts, and the pause between two, while another process migrates.
+const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(QueryableByName)]
@@ -45,17 +46,17 @@ struct Flag {
     flag: bool,
 }
 
-/// The names of the migrations that have not been run.
+/// Returns the names of the migrations that have not run.
 pub(crate) async fn pending(pool: &Pool) -> Result<Vec<String>, StoreError> {
     let mut connection = pool.unlimited().await?;
     pending_on(&mut connection).await
 }
 
 async fn pending_on(connection: &mut AsyncPgConnection) -> Result<Vec<String>, StoreError> {
-    let there = "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS flag";
-    let there: Flag =
-        diesel::sql_query(there).get_result(connection).await.map_err(|error| failure(&error))?;
-    let run: Vec<Version> = if there.flag {
+    let exists = "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS flag";
+    let exists: Flag =
+        diesel::sql_query(exists).get_result(connection).await.map_err(|error| failure(&error))?;
+    let run: Vec<Version> = if exists.flag {
         let run = diesel::sql_query("SELECT version FROM __diesel_schema_migrations")
             .load(connection)
             .await;
@@ -64,25 +65,26 @@ async fn pending_on(connection: &mut AsyncPgConnection) -> Result<Vec<String>, S
         Vec::new()
     };
     let run: BTreeSet<String> = run.into_iter().map(|row| row.version).collect();
-    let all: Vec<Box<dyn Migration<Pg>>> = TABLES
+    let all: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS
         .migrations()
         .map_err(|error| StoreError::Corrupt(format!("the migrations are unreadable: {error}")))?;
     let not_run = all.iter().filter(|it| !run.contains(&it.name().version().to_string()));
     Ok(not_run.map(|it| it.name().to_string()).collect())
 }
 
-/// Runs what has not been run; returns the names.
+/// Runs the pending migrations, and returns their names.
 pub(crate) async fn run(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    let mut tried = run_once(pool).await;
-    for _ in 1..TRIES {
-        // Somebody else's migrating makes ours fail. A server that is not there is no such case.
-        if !matches!(tried, Err(StoreError::Corrupt(_))) {
+    let mut result = run_once(pool).await;
+    for _ in 1..ATTEMPTS {
+        // Migrations fail if another process runs them at the same time. An unreachable server is
+        // another case.
+        if !matches!(result, Err(StoreError::Corrupt(_))) {
             break;
         }
         tokio::time::sleep(PAUSE).await;
-        tried = run_once(pool).await;
+        result = run_once(pool).await;
     }
-    tried
+    result
 }
 
 async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
@@ -94,7 +96,7 @@ async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
     // The harness blocks, so it gets a thread of its own.
     let run = move || {
         let mut harness = AsyncMigrationHarness::new(connection);
-        harness.run_pending_migrations(TABLES).map(drop).map_err(|error| error.to_string())
+        harness.run_pending_migrations(MIGRATIONS).map(drop).map_err(|error| error.to_string())
     };
     let ended = tokio::task::spawn_blocking(run).await;
     let ended = ended
@@ -103,20 +105,20 @@ async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
     Ok(pending)
 }
 
-/// Whether the index for searches by part is whole; `None` where there is none.
-pub(crate) async fn search_state(connection: &mut AsyncPgConnection) -> QueryResult<Option<bool>> {
+/// Returns whether the index for searches by part is complete; `None` if it does not exist.
+async fn search_state(connection: &mut AsyncPgConnection) -> QueryResult<Option<bool>> {
     let state =
         "SELECT indisvalid AS flag FROM pg_index WHERE indexrelid = to_regclass('tenants_by_part')";
     let state: Option<Flag> = diesel::sql_query(state).get_result(connection).await.optional()?;
     Ok(state.map(|state| state.flag))
 }
 
-/// Makes the index for searches by part, where there is none.
+/// Creates the index for searches by part. Returns false if it existed.
 pub(crate) async fn make_search(pool: &Pool) -> Result<bool, StoreError> {
     let mut connection = pool.unlimited().await?;
     let mut state = search_state(&mut connection).await.map_err(|error| failure(&error))?;
-    for _ in 1..TRIES {
-        // Somebody else's building is waited for.
+    for _ in 1..ATTEMPTS {
+        // Another process may be building it.
         if state != Some(false) {
             break;
         }
@@ -134,7 +136,7 @@ pub(crate) async fn make_search(pool: &Pool) -> Result<bool, StoreError> {
     }
     for statement in SEARCH {
         let made = connection.batch_execute(statement).await;
-        // Of several that make the extension at once, all but one fail, and find it there.
+        // If several processes create the extension at once, all but one fail, and then find it.
         let made = match made {
             Err(diesel::result::Error::DatabaseError(
                 diesel::result::DatabaseErrorKind::UniqueViolation,
@@ -145,4 +147,23 @@ pub(crate) async fn make_search(pool: &Pool) -> Result<bool, StoreError> {
         made.map_err(|error| failure(&error))?;
     }
     Ok(true)
+}
+
+/// Checks that the encoding of the database is UTF-8.
+pub(crate) struct CheckEncoding;
+
+impl Script for CheckEncoding {
+    type Output = ();
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<(), StoreError> {
+        let encoding = Statement::new("SELECT current_setting('server_encoding')");
+        let encoding = session.load::<Option<String>>(encoding).await?.into_iter().flatten().next();
+        match encoding.as_deref() {
+            Some("UTF8") => Ok(()),
+            other => Err(StoreError::Corrupt(format!(
+                "its encoding is {} and must be UTF8, which can store every name",
+                other.unwrap_or("unknown")
+            ))),
+        }
+    }
 }

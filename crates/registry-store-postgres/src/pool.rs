@@ -1,4 +1,4 @@
-//! The pool: so many connections and no more, and a wait for one that ends.
+//! The pool: a limited number of connections, and a limited wait for one.
 //!
 //! A connection that the server closed is noticed when it is taken, and replaced: a restarted
 //! server is found again without a restart of ours.
@@ -6,57 +6,75 @@
 use std::time::Duration;
 
 use deadpool::Runtime;
-use deadpool::managed::QueueMode;
-use diesel::ConnectionError;
-use diesel_async::pooled_connection::deadpool::{Object, Pool as Connections};
-use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool as Connections, QueueMode, RecycleError, RecycleResult,
 };
+use diesel::ConnectionError;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use registry_core::store::StoreError;
+use registry_store_sql::script::Script;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::failure::{failure, no_connection};
+use crate::migrations;
+use crate::session::PgSession;
 use crate::target::{PostgresOptions, Target};
 use crate::tls;
 
-/// A connection of the pool, given back when dropped.
-pub(crate) type Pooled = Object<AsyncPgConnection>;
+/// Opens connections, and closes broken ones.
+pub(crate) struct Sessions {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    /// Statements that set the time limits of a connection.
+    limits: String,
+}
+
+impl Manager for Sessions {
+    type Type = PgSession;
+    type Error = ConnectionError;
+
+    async fn create(&self) -> Result<PgSession, ConnectionError> {
+        connect(&self.config, self.tls.clone(), &self.limits).await.map(PgSession::new)
+    }
+
+    /// Does not ask the server whether the connection works: each request would cost a round trip.
+    async fn recycle(
+        &self,
+        session: &mut PgSession,
+        _: &Metrics,
+    ) -> RecycleResult<ConnectionError> {
+        if session.is_broken() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        Ok(())
+    }
+}
 
 /// The connections to one database.
 #[derive(Clone)]
 pub(crate) struct Pool {
-    connections: Connections<AsyncPgConnection>,
-    /// A server that is gone without a word would keep a connection for as long as the kernel
-    /// believes in it.
+    connections: Connections<Sessions>,
+    /// Time limit of what runs on a connection. A server that disappears without a word would keep
+    /// a connection for as long as the kernel believes in it.
     deadline: Duration,
 }
 
 impl Pool {
-    /// A pool that makes its connections when they are asked for.
+    /// Returns a pool that opens connections when they are needed.
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         let target = Target::parse(&options.url, options.connect_timeout);
         let target = target
             .map_err(|error| StoreError::Unavailable(format!("its URL is invalid: {error}")))?;
         let tls = tls::connector(&target.tls)?;
         let limits = format!(
-            "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+            "SET statement_timeout = {}; SET lock_timeout = {}; \
+             SET idle_in_transaction_session_timeout = {}",
             options.statement_timeout.as_millis(),
             options.lock_timeout.as_millis(),
             options.statement_timeout.as_millis(),
         );
-        let mut setup = ManagerConfig::default();
-        // Asking each connection whether it is alive would be a round trip for every request.
-        setup.recycling_method = RecyclingMethod::Fast;
-        setup.custom_setup = Box::new(move |_| {
-            let (config, tls, limits) = (target.config.clone(), tls.clone(), limits.clone());
-            async move { connect(&config, tls, &limits).await }.boxed()
-        });
-        let manager = AsyncDieselConnectionManager::new_with_config(String::new(), setup);
-        let pool = Connections::builder(manager)
+        let pool = Connections::builder(Sessions { config: target.config, tls, limits })
             .max_size(options.pool_size)
             .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(options.pool_wait))
@@ -68,33 +86,87 @@ impl Pool {
         Ok(Self { connections, deadline: options.statement_timeout + options.lock_timeout })
     }
 
-    /// A connection, as soon as there is one.
-    async fn get(&self) -> Result<Pooled, StoreError> {
+    /// Returns a connection as soon as one is free.
+    pub(crate) async fn get(&self) -> Result<Object<Sessions>, StoreError> {
         self.connections.get().await.map_err(|error| no_connection(&error))
     }
 
-    /// Runs `work` on a connection. One that does not answer by the deadline is closed, and another
-    /// takes its place.
-    pub(crate) async fn run<T, E: From<StoreError>>(
-        &self,
-        work: impl for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, E>>,
-    ) -> Result<T, E> {
-        let mut connection = self.get().await?;
-        if let Ok(done) = tokio::time::timeout(self.deadline, work(&mut connection)).await {
-            return done;
-        }
-        drop(Pooled::take(connection));
-        Err(StoreError::Unavailable("the server does not respond".to_owned()).into())
+    /// Awaits what runs on a connection. Returns `None` if the server does not respond in time: the
+    /// connection must then be closed.
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(self.deadline, work).await.ok()
     }
 
-    /// A connection without time limits, which does not come back to the pool: for what takes as
-    /// long as it takes.
+    /// Runs a script that reads.
+    pub(crate) async fn read<S: Script>(&self, script: S) -> Result<S::Output, StoreError> {
+        let mut session = self.get().await?;
+        let read = self.in_time(async {
+            if !S::IS_SNAPSHOT {
+                return script.run(&mut *session).await;
+            }
+            session.begin_snapshot().await.map_err(|error| failure(&error))?;
+            let read = script.run(&mut *session).await;
+            session.roll_back().await;
+            read
+        });
+        self.ended(read.await, session).await
+    }
+
+    /// Runs a script that writes.
+    pub(crate) async fn write<S: Script>(&self, script: S) -> Result<S::Output, StoreError> {
+        let mut session = self.get().await?;
+        let written = self.in_time(script.run(&mut *session)).await;
+        self.ended(written, session).await
+    }
+
+    async fn ended<T>(
+        &self,
+        result: Option<Result<T, StoreError>>,
+        session: Object<Sessions>,
+    ) -> Result<T, StoreError> {
+        match result {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => {
+                drop(session);
+                Err(self.explain(error).await)
+            }
+            None => {
+                discard(session);
+                Err(no_response())
+            }
+        }
+    }
+
+    /// Replaces an error without a known cause by a better one: if migrations are pending, or if the
+    /// server no longer responds.
+    pub(crate) async fn explain(&self, error: StoreError) -> StoreError {
+        let StoreError::Contended(text) = error else { return error };
+        match self.in_time(migrations::pending(self)).await {
+            Some(Ok(pending)) if pending.is_empty() => StoreError::Contended(text),
+            Some(Ok(_)) => StoreError::Corrupt(format!("{text}; run `registryctl migrate`")),
+            Some(Err(_)) | None => StoreError::Unavailable(text),
+        }
+    }
+
+    /// Returns a connection without time limits, which does not return to the pool: for work whose
+    /// duration nobody knows.
     pub(crate) async fn unlimited(&self) -> Result<AsyncPgConnection, StoreError> {
-        let mut connection = Pooled::take(self.get().await?);
-        let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+        let mut connection = Object::take(self.get().await?).into_connection();
+        let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0; \
+                         SET idle_in_transaction_session_timeout = 0";
         connection.batch_execute(unlimited).await.map_err(|error| failure(&error))?;
         Ok(connection)
     }
+}
+
+/// Closes a connection whose state is unknown.
+pub(crate) fn discard(session: Object<Sessions>) {
+    drop(Object::take(session));
+}
+
+/// The error of a server that does not respond in time.
+pub(crate) fn no_response() -> StoreError {
+    StoreError::Unavailable("the server does not respond".to_owned())
 }
 
 async fn connect(
@@ -117,7 +189,8 @@ async fn connect(
     Ok(connection)
 }
 
-/// An error with all of its sources: "error performing TLS handshake" alone helps nobody.
+/// Returns the text of an error and of all of its sources: "error performing TLS handshake" alone
+/// helps nobody.
 fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |source| source.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))

@@ -14,11 +14,15 @@ pub struct PostgresOptions {
     /// URL `postgres://user:password@host:port/database?sslmode=…`. It is a secret, since it can
     /// contain a password.
     pub url: Zeroizing<String>,
-    /// Largest number of connections. Many more connections than the server has cores make it
+    /// Maximum number of connections. Many more connections than the server has cores make it
     /// slower.
     pub pool_size: usize,
     /// Time that a caller waits for a connection. Then the error is that the database is busy.
     pub pool_wait: Duration,
+    /// Maximum number of requests that share a transaction.
+    pub batch_size: usize,
+    /// Maximum number of shared transactions of a kind that run at the same time.
+    pub batches_in_flight: usize,
     /// Time limit for opening a connection.
     pub connect_timeout: Duration,
     /// Time limit for a statement.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use registry_core::store::{Store as _, StoreError};
+use registry_core::store::{Keys as _, StoreError};
 use registry_store_postgres::{PostgresOptions, PostgresStore};
 use registry_testkit::{World, actor};
 use throwaway_postgres::{Cluster, Durability, sql};

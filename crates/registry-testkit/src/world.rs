@@ -274,7 +274,7 @@ impl World {
             superseded_at: None,
         };
         let writes =
-            vec![Write::PutEntitlement(Box::new(entitlement)), Write::InsertCode(Box::new(row))];
+            vec![Write::InsertEntitlement(Box::new(entitlement)), Write::InsertCode(Box::new(row))];
         self.write(writes).await.expect("an activation code");
         (code, id)
     }

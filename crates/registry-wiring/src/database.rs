@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use registry_core::store::Store;
 use registry_store_postgres::{PostgresOptions, PostgresStore};
+use registry_store_sql::SqlStore;
 use registry_store_sqlite::SqliteStore;
 
 use crate::config::{Config, Database};
@@ -80,7 +81,7 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     postgres(&config.database).map(drop)
 }
 
-fn postgres(database: &Database) -> anyhow::Result<Option<PostgresStore>> {
+fn postgres(database: &Database) -> anyhow::Result<Option<SqlStore<PostgresStore>>> {
     let url =
         configured_secret("database.url", database.url.as_ref(), database.url_file.as_deref())?;
     let Some(url) = url else { return Ok(None) };
@@ -88,6 +89,8 @@ fn postgres(database: &Database) -> anyhow::Result<Option<PostgresStore>> {
         url,
         pool_size: database.pool_size,
         pool_wait: database.pool_wait.to_std(),
+        batch_size: database.batch_size,
+        batches_in_flight: database.batches_in_flight,
         connect_timeout: database.connect_timeout.to_std(),
         statement_timeout: database.statement_timeout.to_std(),
         lock_timeout: database.lock_timeout.to_std(),

@@ -55,7 +55,7 @@ impl Registry {
         let owner = entropy::hex(&digest.0);
         let store = &self.ports.store;
         self.idempotent(check_in.key, &owner, now, decide, |replay, decide| {
-            store.check_in(digest, now, replay, decide)
+            store.check_in(digest, replay, decide)
         })
         .await
     }
@@ -105,15 +105,18 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
     let Some(facts) = facts else { return refuse(Refusal::ApplianceRevoked, None) };
     let CredentialFacts { credential, appliance, tenant, entitlement } = facts;
     let mut change = context.change.clone();
+    let recorded =
+        Write::RecordCheckIn { tenant: tenant.id, appliance: appliance.id.clone(), at: change.now };
     if appliance.revoked_at.is_some() {
         let entry = change.audit(
             Action::CheckInRefused,
             Some(tenant.id),
             AuditDetail::appliance(&appliance.id),
         );
-        return refuse(Refusal::ApplianceRevoked, Some(entry));
+        let writes = vec![recorded, Write::audit(entry)];
+        return Decision::Commit { writes, outcome: Err(Refusal::ApplianceRevoked) };
     }
-    let mut writes = Vec::new();
+    let mut writes = vec![recorded];
     if credential.first_used_at.is_none() {
         writes.push(Write::UseCredential { credential: credential.clone(), at: change.now });
     }
@@ -129,7 +132,7 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
     if tenant.status == TenantStatus::Installed {
         let active =
             Tenant { status: TenantStatus::Active, updated_at: change.now, ..tenant.clone() };
-        writes.push(Write::PutTenant(Box::new(active)));
+        writes.push(Write::UpdateTenant(Box::new(active)));
         writes.push(Write::audit(change.audit(
             Action::TenantActive,
             Some(tenant.id),

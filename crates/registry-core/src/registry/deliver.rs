@@ -1,5 +1,7 @@
 //! Delivery of the outbox: lease a mail, send it outside any transaction, settle it.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
@@ -10,9 +12,11 @@ use crate::mail::{
     DeliveryOutcome, Download, InstallCodeMessage, MailError, Message, OutgoingMail,
     PortalLinkMessage, QueuedMail, QueuedMessage, settle_failure,
 };
+use crate::refusal::Refusal;
 use crate::registry::smtp_redaction::redact;
-use crate::registry::{Error, Registry};
+use crate::registry::{Error, Registry, refuse};
 use crate::secret::{DownloadLink, SignInLink};
+use crate::store::{Decision, Outcome, Write};
 use crate::vault::OpenError;
 
 /// Part of a lease beyond the time that sending the mail and probing the mail server may take. The
@@ -74,7 +78,19 @@ impl Registry {
     /// Records the outcome of an attempt. May be repeated until the lease ends.
     pub async fn mail_settle(&self, delivery: &Delivery) -> Result<(), Error> {
         let Delivery { id, outcome, leased_until } = delivery;
-        Ok(self.ports.store.mail_settle(*id, *leased_until, outcome.clone(), self.now()).await?)
+        let (outcome, leased_until, now) = (outcome.clone(), *leased_until, self.now());
+        let decide = Arc::new(move |mail: &Option<QueuedMail>| {
+            let Some(mail) = mail else { return refuse(Refusal::MailNotFound, None) };
+            let settled = mail.settled(outcome.clone(), leased_until, now);
+            let writes = settled.clone().map(|mail| Write::UpdateMail(Box::new(mail)));
+            let outcome = Ok(settled.unwrap_or_else(|| mail.clone()));
+            Decision::Commit { writes: writes.into_iter().collect(), outcome }
+        });
+        match self.ports.store.mail_change(*id, decide).await? {
+            Outcome::Aborted(error) => Err(error.into()),
+            // A mail that was deleted in the meantime needs no outcome.
+            Outcome::Done(_) | Outcome::Replayed(_) | Outcome::Refused(_) => Ok(()),
+        }
     }
 
     /// Sends a mail. If the error may be due either to the mail server or to this mail, the server

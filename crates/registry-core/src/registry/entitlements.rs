@@ -96,7 +96,7 @@ fn decide(
             || after.seats.map_or("unlimited seats".to_owned(), |seats| format!("{seats} seats"));
         let detail =
             if action == Action::EntitlementChanged { seats() } else { after.edition.to_string() };
-        writes.push(Write::PutEntitlement(Box::new(after.clone())));
+        writes.push(Write::entitlement(false, after.clone()));
         // After a restore, appliances that received `revoked` get a new license at their next
         // check-in (wire contract, R-check-in-3).
         let restored = after.tenant_id.filter(|_| edit == EntitlementEdit::Restore);

@@ -90,33 +90,16 @@ fn decide(
     if edit == MailEdit::Retry && is_already_due && mail.last_error.is_none() {
         return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
     }
-    let (write, action, after) = match edit {
+    let (after, action) = match edit {
         MailEdit::Retry => {
             // A queued mail that becomes due within the time of a lease may be leased, and sent at
             // this moment. It becomes due when that lease ends.
             let may_be_leased =
                 mail.state == MailState::Queued && mail.due_at > now && mail.due_at <= now + lease;
             let due_at = if may_be_leased { mail.due_at } else { now };
-            let after = QueuedMail {
-                state: MailState::Queued,
-                attempts: 0,
-                due_at,
-                settled_at: None,
-                last_error: None,
-                ..mail.clone()
-            };
-            (Write::RequeueMail { mail: mail.id, at: due_at }, Action::MailRetried, after)
+            (mail.requeued(due_at), Action::MailRetried)
         }
-        MailEdit::Discard => {
-            let settled_at = Some(now);
-            let after = QueuedMail {
-                state: MailState::Discarded,
-                sealed: None,
-                settled_at,
-                ..mail.clone()
-            };
-            (Write::DiscardMail { mail: mail.id, at: now }, Action::MailDiscarded, after)
-        }
+        MailEdit::Discard => (mail.discarded(now), Action::MailDiscarded),
     };
     let mut entry = change.audit(
         action,
@@ -124,5 +107,6 @@ fn decide(
         AuditDetail::value(mail.last_error.as_deref().unwrap_or_default()),
     );
     (entry.code_id, entry.mail_id) = (code_id, Some(mail.id));
-    Decision::Commit { writes: vec![write, Write::audit(entry)], outcome: Ok(after) }
+    let writes = vec![Write::UpdateMail(Box::new(after.clone())), Write::audit(entry)];
+    Decision::Commit { writes, outcome: Ok(after) }
 }

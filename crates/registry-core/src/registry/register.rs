@@ -163,9 +163,10 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
         tenant.updated_at = change.now;
     }
     if known != Some(&tenant) {
-        writes.insert(0, Write::PutTenant(Box::new(tenant.clone())));
+        writes.insert(0, Write::tenant(known.is_none(), tenant.clone()));
     }
-    writes.extend(granted.clone().map(|entitlement| Write::PutEntitlement(Box::new(entitlement))));
+    let is_new = facts.entitlement.is_none();
+    writes.extend(granted.clone().map(|granted| Write::entitlement(is_new, granted)));
     let entitlement = granted.as_ref().or(facts.tenant_entitlement.as_ref());
     let previous = known.map_or(PreviousCodes::None, |_| PreviousCodes::Superseded {
         reason: Some("registered_again"),

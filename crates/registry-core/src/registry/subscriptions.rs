@@ -339,7 +339,8 @@ fn bind(
     }
     let was_bound = facts.entitlement.as_ref().is_some_and(|known| known.tenant_id == owner);
     if facts.entitlement.as_ref() != Some(&entitlement) {
-        writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
+        let is_new = facts.entitlement.is_none();
+        writes.push(Write::entitlement(is_new, entitlement.clone()));
     }
     if action == Some(Action::EntitlementRestored) {
         writes.extend(owner.map(|tenant| Write::ClearLicenses { tenant }));
@@ -378,5 +379,5 @@ fn tenant_writes(
         Some(_) => return Vec::new(),
     };
     let entry = change.audit(action, Some(id), AuditDetail::value(entitlement.edition.as_str()));
-    vec![Write::PutTenant(Box::new(tenant)), Write::audit(entry)]
+    vec![Write::tenant(known.is_none(), tenant), Write::audit(entry)]
 }

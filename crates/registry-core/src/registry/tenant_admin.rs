@@ -71,7 +71,7 @@ fn decide(mut change: ChangeContext, edit: TenantEdit, facts: &TenantFacts) -> D
     }
     let after = Tenant { status, updated_at: change.now, ..before.clone() };
     let entry = change.audit(action, Some(after.id), AuditDetail::value(before.status.as_str()));
-    let writes = vec![Write::PutTenant(Box::new(after.clone())), Write::audit(entry)];
+    let writes = vec![Write::UpdateTenant(Box::new(after.clone())), Write::audit(entry)];
     Decision::Commit { writes, outcome: Ok(after) }
 }
 

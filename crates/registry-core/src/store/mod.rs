@@ -1,9 +1,11 @@
 //! The storage port. Each method is coarse: one transaction around one pure decision.
 //!
 //! For every method, an implementation MUST:
-//! - behave as if the facts were locked while the decision runs. Either it locks rows in the order
-//!   tenant, entitlement, code, appliance; or it guards its writes to apply only if the facts are
-//!   unchanged, and otherwise decides again (at most 3 times, then [`StoreError::Contended`]);
+//! - behave as if the facts were locked while the decision runs;
+//! - call the decision again only if nothing of an earlier call was committed, and never after a
+//!   commit whose result it did not receive ([`StoreError::Unconfirmed`]);
+//! - verify the signatures of a [`Decision::Commit`] before it commits
+//!   ([`Signature::verify`](crate::license::Signature::verify));
 //! - apply all writes of a [`Decision::Commit`] in order, or none of them, and none of a
 //!   [`Decision::Abort`];
 //! - complete a transaction that it has begun, even if the caller is cancelled;
@@ -14,24 +16,9 @@
 
 mod decision;
 mod facts;
+mod port;
 mod write;
 
-use async_trait::async_trait;
-
-use crate::audit::AuditEntry;
-use crate::blob::BlobKey;
-use crate::clock::Timestamp;
-use crate::id::{CodeId, MailId, TenantId};
-use crate::install_code::InstallCode;
-use crate::mail::{DeliveryOutcome, MailQuery, QueuedMail};
-use crate::release::Release;
-use crate::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
-use crate::secret::{CredentialDigest, KeyId};
-use crate::tenant::Tenant;
-use crate::text::{Channel, SubscriptionId};
-
-use crate::secret::SignInDigest;
-use crate::sign_in::SignIn;
 pub use decision::{Decide, DecideError, Decision, Outcome};
 
 pub use facts::{
@@ -39,10 +26,11 @@ pub use facts::{
     ListedRelease, OverdueAppliance, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts,
     ReleaseFacts, RetentionKind, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
+pub use port::{Changes, Directory, Keys, Outbox, Releases, Retention, SignIns, Store};
 pub use write::{Replay, ReplayRecord, SignInWrite, Write};
 
 /// Errors of the store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Other transactions interfered too often or for too long. A retry helps.
     #[error("the database is busy: {0}")]
@@ -50,187 +38,11 @@ pub enum StoreError {
     /// The database cannot be reached.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// The database did not confirm a commit, so the change may or may not have been made. A caller
+    /// with an idempotency key can repeat the request.
+    #[error("the database did not confirm the change, which may have been made or not: {0}")]
+    Unconfirmed(String),
     /// The database has invalid content, or a write violated one of its constraints.
     #[error("the database rejected the change or is damaged: {0}")]
     Corrupt(String),
-}
-
-/// The port to persistent storage.
-#[async_trait]
-pub trait Store: Send + Sync {
-    /// Registers a tenant, or finds it by its subscription. Of two registrations of one
-    /// subscription, the second MUST decide with the tenant of the first.
-    async fn tenant_register(
-        &self,
-        subscription: Option<SubscriptionId>,
-        replay: Option<Replay>,
-        decide: Decide<RegisterFacts, Issued>,
-    ) -> Result<Outcome<Issued>, StoreError>;
-
-    /// Redeems a code. However many callers race for a code, exactly one decision that consumes it
-    /// MUST be committed.
-    async fn code_redeem(
-        &self,
-        key: RedeemKey,
-        replay: Option<Replay>,
-        decide: Decide<RedeemFacts, Redeemed>,
-    ) -> Result<Outcome<Redeemed>, StoreError>;
-
-    /// Re-issues a tenant's code. MUST be atomic against a concurrent redemption.
-    async fn code_reissue(
-        &self,
-        selector: TenantSelector,
-        replay: Option<Replay>,
-        decide: Decide<ReissueFacts, Issued>,
-    ) -> Result<Outcome<Issued>, StoreError>;
-
-    /// Grants or changes an entitlement. Of two changes of one subscription, the second MUST see
-    /// the first.
-    async fn entitlement_change(
-        &self,
-        key: EntitlementKey,
-        replay: Option<Replay>,
-        decide: Decide<EntitlementFacts, EntitlementChanged>,
-    ) -> Result<Outcome<EntitlementChanged>, StoreError>;
-
-    /// Changes a tenant or one of its appliances.
-    async fn tenant_change(
-        &self,
-        key: TenantKey,
-        decide: Decide<TenantFacts, Tenant>,
-    ) -> Result<Outcome<Tenant>, StoreError>;
-
-    /// Checks an appliance in. Before it loads the facts, this MUST record `now` as the time of the
-    /// last check-in, unless a later time is recorded. That record MUST persist even if the
-    /// decision refuses, and MAY persist if it aborts.
-    async fn check_in(
-        &self,
-        digest: CredentialDigest,
-        now: Timestamp,
-        replay: Option<Replay>,
-        decide: Decide<Option<CredentialFacts>, CheckedIn>,
-    ) -> Result<Outcome<CheckedIn>, StoreError>;
-
-    /// Returns a credential with its appliance, tenant and entitlement. MUST NOT write.
-    async fn credential_show(
-        &self,
-        digest: CredentialDigest,
-    ) -> Result<Option<CredentialFacts>, StoreError>;
-
-    /// Changes the releases of a channel. Of two changes of one channel, the second MUST see the
-    /// first.
-    async fn release_change(
-        &self,
-        channel: Channel,
-        decide: Decide<ReleaseFacts, Release>,
-    ) -> Result<Outcome<Release>, StoreError>;
-
-    /// Returns the current release of a channel. MUST NOT return a yanked one.
-    async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError>;
-
-    /// Lists the releases of a channel, or of all, newest first (ties by descending id).
-    async fn release_list(
-        &self,
-        channel: Option<Channel>,
-    ) -> Result<Vec<ListedRelease>, StoreError>;
-
-    /// Returns the release whose file has this key.
-    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError>;
-
-    /// Returns the install code with this id, and its tenant. MUST NOT write.
-    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError>;
-
-    /// Lists the tenants that match the query, newest registration first (ties by descending id),
-    /// at most `query.limit`, after `query.after`. Each record has only the newest install code.
-    /// Pagination MUST NOT skip or repeat a tenant that exists throughout.
-    async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError>;
-
-    /// Returns a tenant with everything that belongs to it.
-    async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError>;
-
-    /// Lists licensed, unrevoked appliances that have not checked in since `since` (or, without any
-    /// check-in, were registered before it). Leaves out suspended and cancelled tenants. The
-    /// longest silence comes first (ties by tenant and id), at most `limit`.
-    async fn appliances_overdue(
-        &self,
-        since: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<OverdueAppliance>, StoreError>;
-
-    /// Lists the audit entries that match the query, newest first (ties by descending id), at most
-    /// `query.limit`.
-    async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
-
-    /// Adds one to the count of the audit entry with the same action, source, code and time, or
-    /// inserts the entry if there is no such one. The action MUST be one that
-    /// [`is_counted`](crate::audit::Action::is_counted).
-    async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError>;
-
-    /// Leases the oldest queued mail that is due at `now`. Another lease MUST NOT return this mail
-    /// before `until`, unless the mail is settled first.
-    async fn mail_lease(
-        &self,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<Option<QueuedMail>, StoreError>;
-
-    /// Settles a mail that was leased until `until`. A sent mail MUST lose its secret and its last
-    /// error. A mail that was discarded in the meantime stays discarded, unless it was sent. A mail
-    /// that another worker has leased in the meantime MUST NOT become due through this call.
-    async fn mail_settle(
-        &self,
-        id: MailId,
-        until: Timestamp,
-        outcome: DeliveryOutcome,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
-
-    /// Lists the mails that match the query, newest first (ties by descending id), at most
-    /// `query.limit`.
-    async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError>;
-
-    /// Changes a mail in the outbox.
-    async fn mail_change(
-        &self,
-        id: MailId,
-        decide: Decide<Option<QueuedMail>, QueuedMail>,
-    ) -> Result<Outcome<QueuedMail>, StoreError>;
-
-    /// Returns a sign-in link or session, even if it has expired. MUST NOT write.
-    async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError>;
-
-    /// Creates or changes a sign-in link or session. Of two changes of one, the second MUST see the
-    /// first: of several callers that race for a link, exactly one finds it.
-    async fn sign_in_change(
-        &self,
-        digest: SignInDigest,
-        decide: Decide<Option<SignIn>, SignIn>,
-    ) -> Result<Outcome<SignIn>, StoreError>;
-
-    /// Counts the rows of this kind that ended before `before`.
-    async fn count_expired(
-        &self,
-        kind: RetentionKind,
-        before: Timestamp,
-    ) -> Result<u64, StoreError>;
-
-    /// Deletes up to `limit` rows of this kind that ended before `before`, and returns their
-    /// number. MUST be one short transaction.
-    async fn delete_expired(
-        &self,
-        kind: RetentionKind,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError>;
-
-    /// Returns the ids of the master keys behind unconsumed codes and unsent mails.
-    async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError>;
-
-    /// Records the first key of `ring` as the master key for new code digests, and returns `None`.
-    /// If a key is recorded that is not in `ring`, this MUST change nothing and return the recorded
-    /// key: of several processes that start at once with different keys, one wins.
-    async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError>;
-
-    /// Checks that the store responds and accepts a write.
-    async fn probe(&self) -> Result<(), StoreError>;
 }

@@ -4,7 +4,7 @@ use crate::appliance::{Appliance, Credential};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::entitlement::Entitlement;
-use crate::id::{CodeId, EntitlementId, MailId, ReleaseId, TenantId};
+use crate::id::{CodeId, EntitlementId, ReleaseId, TenantId};
 use crate::install_code::{Consumption, InstallCode};
 use crate::mail::QueuedMail;
 use crate::refusal::Refusal;
@@ -64,14 +64,19 @@ impl ReplayRecord {
     }
 }
 
-/// One change to a row. *Put* inserts the row, or replaces the whole row with the same id.
+/// One change to a row. *Insert* MUST fail if the row exists. *Put* inserts the row, or replaces the
+/// one with the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Puts a tenant.
-    PutTenant(Box<Tenant>),
-    /// Puts an entitlement. MUST fail if the tenant has another active one, or if another
+    /// Inserts a tenant. MUST fail if another tenant has the subscription.
+    InsertTenant(Box<Tenant>),
+    /// Replaces a tenant.
+    UpdateTenant(Box<Tenant>),
+    /// Inserts an entitlement. MUST fail if the tenant has another active one, or if another
     /// entitlement has the subscription.
-    PutEntitlement(Box<Entitlement>),
+    InsertEntitlement(Box<Entitlement>),
+    /// Replaces an entitlement. MUST fail if the tenant has another active one.
+    UpdateEntitlement(Box<Entitlement>),
     /// Inserts a code. MUST fail if the digest exists, or if the tenant (for an activation code,
     /// the entitlement) has a code that is neither consumed nor superseded.
     InsertCode(Box<InstallCode>),
@@ -98,8 +103,18 @@ pub enum Write {
         /// Time of the replacement.
         at: Timestamp,
     },
-    /// Puts an appliance, under (tenant, appliance id).
+    /// Puts an appliance, under (tenant, appliance id). If it exists, this replaces only its license
+    /// and its revocation.
     PutAppliance(Box<Appliance>),
+    /// Records the time of a check-in, unless a later one is recorded.
+    RecordCheckIn {
+        /// The tenant of the appliance.
+        tenant: TenantId,
+        /// The appliance.
+        appliance: ApplianceId,
+        /// Time of the check-in.
+        at: Timestamp,
+    },
     /// Clears the licenses recorded for the tenant's appliances, so that each gets a new one at its
     /// next check-in.
     ClearLicenses {
@@ -132,21 +147,8 @@ pub enum Write {
         /// Time of the discard.
         at: Timestamp,
     },
-    /// Makes a dead or queued mail due, resets its number of attempts, and clears its last error.
-    /// Does nothing if the mail was sent or discarded.
-    RequeueMail {
-        /// The mail.
-        mail: MailId,
-        /// Time at which the mail is due.
-        at: Timestamp,
-    },
-    /// Discards a mail that was not sent, and blanks its secret.
-    DiscardMail {
-        /// The mail.
-        mail: MailId,
-        /// Time of the discard.
-        at: Timestamp,
-    },
+    /// Replaces the state of a mail: everything that a delivery or an operator changes.
+    UpdateMail(Box<QueuedMail>),
     /// Appends an audit entry.
     AppendAudit(Box<AuditEntry>),
     /// Records a response for replay. Replaces an expired record of the same key.
@@ -194,6 +196,24 @@ impl From<SignInWrite> for Write {
 }
 
 impl Write {
+    /// Returns the write that stores a tenant, which is new unless it was loaded before.
+    #[must_use]
+    pub fn tenant(is_new: bool, tenant: Tenant) -> Self {
+        let tenant = Box::new(tenant);
+        if is_new { Self::InsertTenant(tenant) } else { Self::UpdateTenant(tenant) }
+    }
+
+    /// Returns the write that stores an entitlement, which is new unless it was loaded before.
+    #[must_use]
+    pub fn entitlement(is_new: bool, entitlement: Entitlement) -> Self {
+        let entitlement = Box::new(entitlement);
+        if is_new {
+            Self::InsertEntitlement(entitlement)
+        } else {
+            Self::UpdateEntitlement(entitlement)
+        }
+    }
+
     /// Wraps an audit entry as a write.
     #[must_use]
     pub fn audit(entry: AuditEntry) -> Self {

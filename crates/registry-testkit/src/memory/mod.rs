@@ -4,7 +4,7 @@
 mod retention;
 mod tables;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use registry_core::appliance::Appliance;
@@ -13,57 +13,57 @@ use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
 use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::{CodeKind, InstallCode};
-use registry_core::mail::{DeliveryOutcome, MailQuery, MailState, QueuedMail};
+use registry_core::mail::{MailQuery, MailState, QueuedMail};
 use registry_core::release::Release;
 use registry_core::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
-    AuditQuery, CredentialFacts, Decide, Decision, EntitlementFacts, EntitlementKey,
-    EntitlementSelector, ListedRelease, Outcome, OverdueAppliance, RedeemFacts, RedeemKey,
-    RegisterFacts, ReissueFacts, ReleaseFacts, Replay, RetentionKind, Store, StoreError,
-    TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
+    AuditQuery, Changes, CredentialFacts, Decide, Decision, Directory, EntitlementFacts,
+    EntitlementKey, EntitlementSelector, Keys, ListedRelease, Outbox, Outcome, OverdueAppliance,
+    RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Releases, Replay, Retention,
+    RetentionKind, SignIns, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
+    TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
 
 use self::tables::{Tables, matches_query};
 
-/// A store in memory, for tests.
-#[derive(Default)]
-pub struct MemoryStore(Mutex<Tables>);
+/// A store in memory, for tests and simulations. Clones share the tables.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<Tables>>);
 
 impl MemoryStore {
+    /// Returns a store with a copy of the tables as they are now: changes of one are not seen by
+    /// the other.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.tables().clone())))
+    }
+
+    /// A panic in a decision leaves the tables as they were.
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn decide<F, T>(
         &self,
         replay: Option<&Replay>,
         load: impl FnOnce(&Tables) -> F,
         decide: &Decide<F, T>,
     ) -> Result<Outcome<T>, StoreError> {
-        self.change_and_decide(replay, |_| {}, load, decide)
-    }
-
-    /// Changes the tables, and then decides on the changed facts. The change and the decision's
-    /// writes are committed together, or not at all.
-    fn change_and_decide<F, T>(
-        &self,
-        replay: Option<&Replay>,
-        change: impl FnOnce(&mut Tables),
-        load: impl FnOnce(&Tables) -> F,
-        decide: &Decide<F, T>,
-    ) -> Result<Outcome<T>, StoreError> {
-        let mut tables = self.0.lock().unwrap();
+        let mut tables = self.tables();
         let recorded = replay.and_then(|request| {
             tables.replays.get(&(request.scope.clone(), request.key_digest))?.outcome(request)
         });
         if let Some(outcome) = recorded {
             return Ok(outcome);
         }
-        let mut changed = tables.clone();
-        change(&mut changed);
-        match decide(&load(&changed)) {
+        match decide(&load(&tables)) {
             Decision::Abort(error) => Ok(Outcome::Aborted(error)),
             Decision::Commit { writes, outcome } => {
+                let mut changed = tables.clone();
                 writes.iter().try_for_each(|write| changed.apply(write))?;
                 *tables = changed;
                 Ok(outcome.map_or_else(Outcome::Refused, Outcome::Done))
@@ -73,7 +73,7 @@ impl MemoryStore {
 }
 
 #[async_trait]
-impl Store for MemoryStore {
+impl Changes for MemoryStore {
     async fn tenant_register(
         &self,
         subscription: Option<SubscriptionId>,
@@ -135,67 +135,17 @@ impl Store for MemoryStore {
     async fn check_in(
         &self,
         digest: CredentialDigest,
-        now: Timestamp,
         replay: Option<Replay>,
         decide: Decide<Option<CredentialFacts>, CheckedIn>,
     ) -> Result<Outcome<CheckedIn>, StoreError> {
-        let record = |tables: &mut Tables| tables.record_check_in(digest, now);
-        self.change_and_decide(
-            replay.as_ref(),
-            record,
-            |tables| tables.credential_facts(digest),
-            &decide,
-        )
+        self.decide(replay.as_ref(), |tables| tables.credential_facts(digest), &decide)
     }
+}
 
-    async fn credential_show(
-        &self,
-        digest: CredentialDigest,
-    ) -> Result<Option<CredentialFacts>, StoreError> {
-        Ok(self.0.lock().unwrap().credential_facts(digest))
-    }
-
-    async fn release_change(
-        &self,
-        channel: Channel,
-        decide: Decide<ReleaseFacts, Release>,
-    ) -> Result<Outcome<Release>, StoreError> {
-        self.decide(
-            None,
-            |tables| ReleaseFacts { releases: tables.list_releases(Some(&channel)) },
-            &decide,
-        )
-    }
-
-    async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
-        let listed = self.0.lock().unwrap().list_releases(Some(&channel));
-        Ok(listed.into_iter().find(|it| it.is_current).map(|it| it.release))
-    }
-
-    async fn release_list(
-        &self,
-        channel: Option<Channel>,
-    ) -> Result<Vec<ListedRelease>, StoreError> {
-        Ok(self.0.lock().unwrap().list_releases(channel.as_ref()))
-    }
-
-    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
-        let tables = self.0.lock().unwrap();
-        Ok(tables
-            .releases
-            .values()
-            .find(|release| release.key == key)
-            .map(|release| (**release).clone()))
-    }
-
-    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
-        let tables = self.0.lock().unwrap();
-        let code = tables.codes.get(&id);
-        Ok(code.and_then(|code| Some(((**code).clone(), tables.tenant(code.tenant_id?)?))))
-    }
-
+#[async_trait]
+impl Directory for MemoryStore {
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
-        let tables = self.0.lock().unwrap();
+        let tables = self.tables();
         let tenants = tables.newest_first().into_iter();
         let matching = tenants.filter(|tenant| matches_query(&query, tenant));
         let records = matching.take(query.limit as usize).map(|tenant| {
@@ -208,12 +158,45 @@ impl Store for MemoryStore {
     }
 
     async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
-        let tables = self.0.lock().unwrap();
+        let tables = self.tables();
         Ok(tables.tenants.get(&id).map(|tenant| tables.record(tenant)))
     }
 
+    async fn appliances_overdue(
+        &self,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OverdueAppliance>, StoreError> {
+        let tables = self.tables();
+        let last_seen = |it: &Appliance| it.last_check_in_at.unwrap_or(it.registered_at);
+        let is_overdue = |it: &&Arc<Appliance>| {
+            it.license.is_some() && it.revoked_at.is_none() && last_seen(it) < since
+        };
+        let overdue = tables.appliances.values().filter(is_overdue).filter_map(|it| {
+            let tenant = tables.tenant(it.tenant_id).filter(|tenant| !tenant.status.is_closed())?;
+            Some(OverdueAppliance { tenant, appliance: (**it).clone() })
+        });
+        let mut overdue: Vec<_> = overdue.collect();
+        overdue.sort_by_key(|it| (last_seen(&it.appliance), it.tenant.id, it.appliance.id.clone()));
+        overdue.truncate(limit as usize);
+        Ok(overdue)
+    }
+
+    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
+        let tables = self.tables();
+        let code = tables.codes.get(&id);
+        Ok(code.and_then(|code| Some(((**code).clone(), tables.tenant(code.tenant_id?)?))))
+    }
+
+    async fn credential_show(
+        &self,
+        digest: CredentialDigest,
+    ) -> Result<Option<CredentialFacts>, StoreError> {
+        Ok(self.tables().credential_facts(digest))
+    }
+
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
-        let tables = self.0.lock().unwrap();
+        let tables = self.tables();
         let matches = |entry: &&Arc<AuditEntry>| {
             (query.tenant.is_none() || entry.tenant_id == query.tenant)
                 && query.after.is_none_or(|after| (entry.at, entry.id) < (after.at, after.id))
@@ -226,7 +209,7 @@ impl Store for MemoryStore {
     }
 
     async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        let mut tables = self.0.lock().unwrap();
+        let mut tables = self.tables();
         let key = |entry: &AuditEntry| {
             (entry.action, entry.at, entry.actor.source.clone(), entry.code_id)
         };
@@ -236,13 +219,16 @@ impl Store for MemoryStore {
         }
         tables.apply(&Write::audit(entry))
     }
+}
 
+#[async_trait]
+impl Outbox for MemoryStore {
     async fn mail_lease(
         &self,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<QueuedMail>, StoreError> {
-        let mut tables = self.0.lock().unwrap();
+        let mut tables = self.tables();
         let is_due =
             |mail: &&mut Arc<QueuedMail>| mail.state == MailState::Queued && mail.due_at <= now;
         let oldest =
@@ -254,48 +240,8 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn mail_settle(
-        &self,
-        id: MailId,
-        until: Timestamp,
-        outcome: DeliveryOutcome,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut tables = self.0.lock().unwrap();
-        let was_sent = outcome == DeliveryOutcome::Sent;
-        let settles =
-            |state| state == MailState::Queued || (was_sent && state == MailState::Discarded);
-        let Some(mail) = tables.mails.get_mut(&id).filter(|mail| settles(mail.state)) else {
-            return Ok(());
-        };
-        let (is_own_lease, mail) = (mail.due_at == until, Arc::make_mut(mail));
-        let attempts = mail.attempts + 1;
-        match outcome {
-            DeliveryOutcome::Sent => {
-                (mail.state, mail.settled_at, mail.attempts) =
-                    (MailState::Sent, Some(now), attempts);
-                (mail.sealed, mail.last_error) = (None, None);
-            }
-            DeliveryOutcome::Retry { due_at, error } if is_own_lease => {
-                (mail.due_at, mail.last_error, mail.attempts) = (due_at, Some(error), attempts);
-            }
-            DeliveryOutcome::Deferred { error } if is_own_lease => {
-                (mail.due_at, mail.last_error) = (now, Some(error));
-            }
-            DeliveryOutcome::Dead { error } if is_own_lease => {
-                (mail.state, mail.settled_at, mail.last_error) =
-                    (MailState::Dead, Some(now), Some(error));
-                mail.attempts = attempts;
-            }
-            DeliveryOutcome::Retry { .. }
-            | DeliveryOutcome::Deferred { .. }
-            | DeliveryOutcome::Dead { .. } => {}
-        }
-        Ok(())
-    }
-
     async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
-        let tables = self.0.lock().unwrap();
+        let tables = self.tables();
         let matches = |mail: &&Arc<QueuedMail>| {
             query.id.is_none_or(|id| mail.id == id)
                 && query.tenant.is_none_or(|tenant| mail.tenant_id == tenant)
@@ -316,29 +262,12 @@ impl Store for MemoryStore {
     ) -> Result<Outcome<QueuedMail>, StoreError> {
         self.decide(None, |tables| tables.mails.get(&id).map(|mail| (**mail).clone()), &decide)
     }
+}
 
-    async fn appliances_overdue(
-        &self,
-        since: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<OverdueAppliance>, StoreError> {
-        let tables = self.0.lock().unwrap();
-        let last_seen = |it: &Appliance| it.last_check_in_at.unwrap_or(it.registered_at);
-        let is_overdue = |it: &&Arc<Appliance>| {
-            it.license.is_some() && it.revoked_at.is_none() && last_seen(it) < since
-        };
-        let overdue = tables.appliances.values().filter(is_overdue).filter_map(|it| {
-            let tenant = tables.tenant(it.tenant_id).filter(|tenant| !tenant.status.is_closed())?;
-            Some(OverdueAppliance { tenant, appliance: (**it).clone() })
-        });
-        let mut overdue: Vec<_> = overdue.collect();
-        overdue.sort_by_key(|it| (last_seen(&it.appliance), it.tenant.id, it.appliance.id.clone()));
-        overdue.truncate(limit as usize);
-        Ok(overdue)
-    }
-
+#[async_trait]
+impl SignIns for MemoryStore {
     async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError> {
-        Ok(self.0.lock().unwrap().sign_in(digest))
+        Ok(self.tables().sign_in(digest))
     }
 
     async fn sign_in_change(
@@ -348,13 +277,52 @@ impl Store for MemoryStore {
     ) -> Result<Outcome<SignIn>, StoreError> {
         self.decide(None, |tables| tables.sign_in(digest), &decide)
     }
+}
 
+#[async_trait]
+impl Releases for MemoryStore {
+    async fn release_change(
+        &self,
+        channel: Channel,
+        decide: Decide<ReleaseFacts, Release>,
+    ) -> Result<Outcome<Release>, StoreError> {
+        self.decide(
+            None,
+            |tables| ReleaseFacts { releases: tables.list_releases(Some(&channel)) },
+            &decide,
+        )
+    }
+
+    async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
+        let listed = self.tables().list_releases(Some(&channel));
+        Ok(listed.into_iter().find(|it| it.is_current).map(|it| it.release))
+    }
+
+    async fn release_list(
+        &self,
+        channel: Option<Channel>,
+    ) -> Result<Vec<ListedRelease>, StoreError> {
+        Ok(self.tables().list_releases(channel.as_ref()))
+    }
+
+    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
+        let tables = self.tables();
+        Ok(tables
+            .releases
+            .values()
+            .find(|release| release.key == key)
+            .map(|release| (**release).clone()))
+    }
+}
+
+#[async_trait]
+impl Retention for MemoryStore {
     async fn count_expired(
         &self,
         kind: RetentionKind,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
-        Ok(self.0.lock().unwrap().clone().delete_expired(kind, before, u32::MAX))
+        Ok(self.tables().clone().delete_expired(kind, before, u32::MAX))
     }
 
     async fn delete_expired(
@@ -363,11 +331,14 @@ impl Store for MemoryStore {
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        Ok(self.0.lock().unwrap().delete_expired(kind, before, limit))
+        Ok(self.tables().delete_expired(kind, before, limit))
     }
+}
 
+#[async_trait]
+impl Keys for MemoryStore {
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
-        let tables = self.0.lock().unwrap();
+        let tables = self.tables();
         let codes = tables
             .codes
             .values()
@@ -379,7 +350,7 @@ impl Store for MemoryStore {
     }
 
     async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>, StoreError> {
-        let mut tables = self.0.lock().unwrap();
+        let mut tables = self.tables();
         match (&tables.master_key, ring.first()) {
             (Some(registered), _) if !ring.contains(registered) => Ok(Some(registered.clone())),
             (_, current) => {

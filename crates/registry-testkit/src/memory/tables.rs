@@ -9,7 +9,7 @@ use registry_core::clock::Timestamp;
 use registry_core::entitlement::Entitlement;
 use registry_core::id::{AuditId, CodeId, EntitlementId, MailId, ReleaseId, TenantId};
 use registry_core::install_code::{CodeKind, InstallCode};
-use registry_core::mail::{MailState, QueuedMail, QueuedMessage};
+use registry_core::mail::{QueuedMail, QueuedMessage};
 use registry_core::release::Release;
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
@@ -51,24 +51,21 @@ fn is_unused(code: &InstallCode) -> bool {
     code.consumed.is_none() && code.superseded_at.is_none()
 }
 
-fn discard(mail: &mut QueuedMail, at: Timestamp) {
-    (mail.state, mail.settled_at, mail.sealed) = (MailState::Discarded, Some(at), None);
-}
-
 impl Tables {
     #[expect(clippy::too_many_lines, reason = "one short arm for each kind of write")]
     pub(super) fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
         match write {
-            Write::PutTenant(tenant) => {
-                let clash = |other: &Tenant| {
-                    other.id != tenant.id && other.subscription == tenant.subscription
-                };
-                let clash = tenant.subscription.is_some()
-                    && self.tenants.values().any(|other| clash(other));
-                require(!clash, "one tenant per subscription")?;
-                self.tenants.insert(tenant.id, Arc::new((**tenant).clone()));
+            Write::InsertTenant(tenant) => {
+                require(!self.tenants.contains_key(&tenant.id), "unique tenant ids")?;
+                self.put_tenant(tenant)?;
             }
-            Write::PutEntitlement(entitlement) => self.put_entitlement(entitlement)?,
+            Write::UpdateTenant(tenant) => self.put_tenant(tenant)?,
+            Write::InsertEntitlement(entitlement) => {
+                let is_new = !self.entitlements.contains_key(&entitlement.id);
+                require(is_new, "unique entitlement ids")?;
+                self.put_entitlement(entitlement)?;
+            }
+            Write::UpdateEntitlement(entitlement) => self.put_entitlement(entitlement)?,
             Write::InsertCode(code) => self.insert_code(code)?,
             Write::ConsumeCode { code, consumption, tenant } => {
                 let row = self.codes.get_mut(code).filter(|code| is_unused(code));
@@ -92,7 +89,16 @@ impl Tables {
                     "an appliance has a tenant",
                 )?;
                 let key = (appliance.tenant_id, appliance.id.clone());
-                self.appliances.insert(key, Arc::new((**appliance).clone()));
+                let row =
+                    self.appliances.entry(key).or_insert_with(|| Arc::new((**appliance).clone()));
+                let row = Arc::make_mut(row);
+                (row.license, row.revoked_at) = (appliance.license.clone(), appliance.revoked_at);
+            }
+            Write::RecordCheckIn { tenant, appliance, at } => {
+                if let Some(row) = self.appliances.get_mut(&(*tenant, appliance.clone())) {
+                    let row = Arc::make_mut(row);
+                    row.last_check_in_at = row.last_check_in_at.max(Some(*at));
+                }
             }
             Write::ClearLicenses { tenant } => {
                 for appliance in self.appliances.values_mut().filter(|it| it.tenant_id == *tenant) {
@@ -124,28 +130,17 @@ impl Tables {
                 let before = self.mails.insert(mail.id, Arc::new((**mail).clone()));
                 require(before.is_none(), "unique mail ids")?;
             }
+            Write::UpdateMail(mail) => {
+                self.mails.insert(mail.id, Arc::new((**mail).clone()));
+            }
             Write::DiscardMails { tenant, at } => {
                 let is_obsolete = |mail: &QueuedMail| {
                     mail.tenant_id == *tenant
-                        && matches!(mail.state, MailState::Queued | MailState::Dead)
+                        && mail.check_unsettled().is_ok()
                         && matches!(mail.message, QueuedMessage::InstallCode { .. })
                 };
-                self.mails
-                    .values_mut()
-                    .filter(|mail| is_obsolete(mail))
-                    .for_each(|mail| discard(Arc::make_mut(mail), *at));
-            }
-            Write::RequeueMail { mail, at } => {
-                if let Some(mail) = self.unsent(*mail) {
-                    (mail.state, mail.attempts, mail.due_at, mail.settled_at) =
-                        (MailState::Queued, 0, *at, None);
-                    mail.last_error = None;
-                }
-            }
-            Write::DiscardMail { mail, at } => {
-                if let Some(mail) = self.unsent(*mail) {
-                    discard(mail, *at);
-                }
+                let obsolete = self.mails.values_mut().filter(|mail| is_obsolete(mail));
+                obsolete.for_each(|mail| *mail = Arc::new(mail.discarded(*at)));
             }
             Write::AppendAudit(entry) => {
                 let before = self.audit.insert(entry.id, Arc::new((**entry).clone()));
@@ -183,9 +178,14 @@ impl Tables {
         }
     }
 
-    fn unsent(&mut self, id: MailId) -> Option<&mut QueuedMail> {
-        let mail = self.mails.get_mut(&id).map(Arc::make_mut);
-        mail.filter(|mail| matches!(mail.state, MailState::Queued | MailState::Dead))
+    fn put_tenant(&mut self, tenant: &Tenant) -> Result<(), StoreError> {
+        let has_same = |other: &Arc<Tenant>| {
+            other.id != tenant.id && other.subscription == tenant.subscription
+        };
+        let clashes = tenant.subscription.is_some() && self.tenants.values().any(has_same);
+        require(!clashes, "one tenant per subscription")?;
+        self.tenants.insert(tenant.id, Arc::new(tenant.clone()));
+        Ok(())
     }
 
     fn put_entitlement(&mut self, entitlement: &Entitlement) -> Result<(), StoreError> {
@@ -299,16 +299,6 @@ impl Tables {
         TenantFacts {
             tenant: self.tenant(key.id),
             appliance: appliance.map(|appliance| (**appliance).clone()),
-        }
-    }
-
-    /// Records the time of a check-in.
-    pub(super) fn record_check_in(&mut self, digest: CredentialDigest, now: Timestamp) {
-        let Some(credential) = self.credentials.get(&digest.0) else { return };
-        let key = (credential.tenant_id, credential.appliance_id.clone());
-        if let Some(appliance) = self.appliances.get_mut(&key) {
-            let appliance = Arc::make_mut(appliance);
-            appliance.last_check_in_at = appliance.last_check_in_at.max(Some(now));
         }
     }
 

@@ -154,8 +154,13 @@ impl Config {
         let once = database.url.is_none() || database.url_file.is_none();
         let both = "and `database.url` are both set: set one of them";
         problems.require(once, "database.url_file", both);
-        let is_fine = (1..=1_024).contains(&database.pool_size);
-        problems.require(is_fine, "database.pool_size", "must be from 1 to 1024");
+        for (key, number) in [
+            ("database.pool_size", database.pool_size),
+            ("database.batch_size", database.batch_size),
+            ("database.batches_in_flight", database.batches_in_flight),
+        ] {
+            problems.require((1..=1_024).contains(&number), key, "must be from 1 to 1024");
+        }
         for (key, span) in [
             ("database.pool_wait", database.pool_wait),
             ("database.connect_timeout", database.connect_timeout),

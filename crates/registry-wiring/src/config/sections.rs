@@ -24,6 +24,11 @@ section!(
         pool_size: usize = 16,
         /// Time that a request waits for a free connection. Then the response is 503.
         pool_wait: Span = Span::seconds(5),
+        /// Maximum number of requests that share a PostgreSQL transaction, 1 to 1024.
+        batch_size: usize = 32,
+        /// Maximum number of shared PostgreSQL transactions of a kind (registrations, redemptions,
+        /// check-ins and so on) that one process runs at the same time, 1 to 1024.
+        batches_in_flight: usize = 2,
         /// Time limit for opening a connection.
         connect_timeout: Span = Span::seconds(5),
         /// Time limit for one statement.

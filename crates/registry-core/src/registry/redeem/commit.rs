@@ -44,11 +44,11 @@ pub(super) fn commit(
         entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();
     let consumption = Consumption { at: now, by: context.appliance_id.clone() };
     let mut writes = vec![
-        Write::PutTenant(Box::new(tenant.clone())),
+        Write::tenant(binding == Some(Action::TenantAdopted), tenant.clone()),
         Write::ConsumeCode { code: code.id, consumption, tenant: tenant.id },
     ];
     if let (Some(action), Some(entitlement)) = (binding, &entitlement) {
-        writes.push(Write::PutEntitlement(Box::new(entitlement.clone())));
+        writes.push(Write::entitlement(false, entitlement.clone()));
         writes.push(Write::audit(change.audit(
             action,
             Some(tenant.id),

@@ -127,7 +127,7 @@ pub async fn failed_write_rolls_everything_back(store: Arc<dyn Store>) {
     let consumption =
         registry_core::install_code::Consumption { at: world.now(), by: appliance("a") };
     let writes = vec![
-        Write::PutTenant(Box::new(before.tenant.installed(world.now()))),
+        Write::UpdateTenant(Box::new(before.tenant.installed(world.now()))),
         Write::ConsumeCode { code: before.codes[0].id, consumption, tenant: acme.tenant_id },
         Write::EnqueueMail(Box::new(mail)),
         Write::InsertCode(Box::new(duplicate)),

@@ -74,17 +74,17 @@ async fn second_entitlement(world: &World) -> Entitlement {
     }
 }
 
-fn put(entitlement: Entitlement) -> Vec<Write> {
-    vec![Write::PutEntitlement(Box::new(entitlement))]
+fn insert(entitlement: Entitlement) -> Vec<Write> {
+    vec![Write::InsertEntitlement(Box::new(entitlement))]
 }
 
 /// No two entitlements have the same subscription.
 pub async fn subscription_has_one_entitlement(store: Arc<dyn Store>) {
     let world = World::over(store);
     let unbound = Entitlement { tenant_id: None, ..second_entitlement(&world).await };
-    assert!(world.write(put(unbound.clone())).await.is_err());
+    assert!(world.write(insert(unbound.clone())).await.is_err());
     let subscription = SubscriptionId::parse("sub_2").ok();
-    world.write(put(Entitlement { subscription, ..unbound })).await.unwrap();
+    world.write(insert(Entitlement { subscription, ..unbound })).await.unwrap();
 }
 
 /// A tenant has at most one active entitlement.
@@ -92,9 +92,9 @@ pub async fn tenant_has_one_active_entitlement(store: Arc<dyn Store>) {
     let world = World::over(store);
     let subscription = SubscriptionId::parse("sub_2").ok();
     let active = Entitlement { subscription, ..second_entitlement(&world).await };
-    assert!(world.write(put(active.clone())).await.is_err());
+    assert!(world.write(insert(active.clone())).await.is_err());
     let revoked_at = Some(world.now());
-    world.write(put(Entitlement { revoked_at, ..active })).await.unwrap();
+    world.write(insert(Entitlement { revoked_at, ..active })).await.unwrap();
 }
 
 /// No two releases of a channel have the same version.

@@ -10,7 +10,7 @@ use registry_core::id::{AuditId, CodeId, MailId, TenantId};
 use registry_core::mail::{DeliveryOutcome, MailQuery, MailState, QueuedMail};
 use registry_core::pagination::Cursor;
 use registry_core::registry::outbox::MailEdit;
-use registry_core::store::Store;
+use registry_core::store::{Decision, Store, Write};
 use registry_core::{Error, Refusal};
 
 use crate::World;
@@ -22,6 +22,23 @@ async fn lease_all(store: &Arc<dyn Store>, now: Timestamp, until: Timestamp) -> 
         leased.push(mail);
     }
     leased
+}
+
+/// Records the outcome of an attempt under a lease.
+async fn settle(
+    store: &Arc<dyn Store>,
+    id: MailId,
+    leased_until: Timestamp,
+    outcome: DeliveryOutcome,
+    now: Timestamp,
+) {
+    let decide = Arc::new(move |mail: &Option<QueuedMail>| {
+        let mail = mail.clone().expect("a mail");
+        let settled = mail.settled(outcome.clone(), leased_until, now);
+        let writes = settled.map(|mail| Write::UpdateMail(Box::new(mail)));
+        Decision::Commit { writes: writes.into_iter().collect(), outcome: Ok(mail) }
+    });
+    store.mail_change(id, decide).await.unwrap();
 }
 
 async fn only(world: &World, tenant: TenantId) -> QueuedMail {
@@ -59,13 +76,13 @@ pub async fn sent_mail_loses_its_secret(store: Arc<dyn Store>) {
     let lease = async |at, until| store.mail_lease(at, until).await.unwrap().unwrap().id;
     let id = lease(now, later).await;
     let busy = DeliveryOutcome::Retry { due_at: later, error: "busy".to_owned() };
-    store.mail_settle(id, later, busy, now).await.unwrap();
+    settle(&store, id, later, busy, now).await;
     let mail = only(&world, issued.tenant_id).await;
     assert_eq!((mail.attempts, mail.due_at, mail.last_error.as_deref()), (1, later, Some("busy")));
     assert!(mail.sealed.is_some());
     let until = later + TimeDelta::minutes(5);
     assert_eq!(lease(later, until).await, id);
-    store.mail_settle(id, until, DeliveryOutcome::Sent, later).await.unwrap();
+    settle(&store, id, until, DeliveryOutcome::Sent, later).await;
     let mail = only(&world, issued.tenant_id).await;
     assert_eq!((mail.state, mail.attempts, mail.settled_at), (MailState::Sent, 2, Some(later)));
     assert_eq!((mail.sealed, mail.last_error), (None, None));
@@ -83,9 +100,9 @@ pub async fn discarded_mail_stays_discarded_unless_sent(store: Arc<dyn Store>) {
         mails.iter().find(|mail| mail.id == id).unwrap().state
     };
     let busy = DeliveryOutcome::Retry { due_at: now, error: "busy".to_owned() };
-    store.mail_settle(id, later, busy, now).await.unwrap();
+    settle(&store, id, later, busy, now).await;
     assert_eq!(state().await, MailState::Discarded);
-    store.mail_settle(id, later, DeliveryOutcome::Sent, now).await.unwrap();
+    settle(&store, id, later, DeliveryOutcome::Sent, now).await;
     assert_eq!(state().await, MailState::Sent, "a sent mail is recorded as sent");
 }
 
@@ -96,10 +113,8 @@ pub async fn dead_letter_keeps_its_secret(store: Arc<dyn Store>) {
     let dead = world.register("Cog", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
     let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
-    store
-        .mail_settle(id, later, DeliveryOutcome::Dead { error: "no such user".to_owned() }, now)
-        .await
-        .unwrap();
+    settle(&store, id, later, DeliveryOutcome::Dead { error: "no such user".to_owned() }, now)
+        .await;
     let mail = only(&world, dead.tenant_id).await;
     assert_eq!((mail.state, mail.last_error.as_deref()), (MailState::Dead, Some("no such user")));
     assert!(mail.sealed.is_some(), "an operator can send it again");
@@ -128,21 +143,18 @@ pub async fn late_failure_keeps_the_next_lease(store: Arc<dyn Store>) {
         DeliveryOutcome::Deferred { error: error() },
         DeliveryOutcome::Dead { error: error() },
     ] {
-        store.mail_settle(id, first, late, first).await.unwrap();
+        settle(&store, id, first, late, first).await;
         let mail = only(&world, issued.tenant_id).await;
         assert_eq!((mail.state, mail.due_at, mail.attempts), (MailState::Queued, second, 0));
     }
-    store
-        .mail_settle(id, second, DeliveryOutcome::Deferred { error: error() }, first)
-        .await
-        .unwrap();
+    settle(&store, id, second, DeliveryOutcome::Deferred { error: error() }, first).await;
     let mail = only(&world, issued.tenant_id).await;
     assert_eq!(
         (mail.due_at, mail.attempts, mail.last_error.as_deref()),
         (first, 0, Some("timed out")),
         "deferred without counting an attempt"
     );
-    store.mail_settle(id, start, DeliveryOutcome::Sent, first).await.unwrap();
+    settle(&store, id, start, DeliveryOutcome::Sent, first).await;
     assert_eq!(
         only(&world, issued.tenant_id).await.state,
         MailState::Sent,
@@ -185,10 +197,8 @@ pub async fn operator_retries_and_discards_mails(store: Arc<dyn Store>) {
     let issued = world.register("Acme", "essentials").await;
     let (now, later) = (world.now(), world.now() + TimeDelta::minutes(5));
     let id = store.mail_lease(now, later).await.unwrap().unwrap().id;
-    store
-        .mail_settle(id, later, DeliveryOutcome::Dead { error: "no such user".to_owned() }, now)
-        .await
-        .unwrap();
+    settle(&store, id, later, DeliveryOutcome::Dead { error: "no such user".to_owned() }, now)
+        .await;
     let edit = async |id, edit| world.registry.mail_edit(id, edit, actor()).await;
     edit(id, MailEdit::Retry).await.unwrap();
     let mail = only(&world, issued.tenant_id).await;

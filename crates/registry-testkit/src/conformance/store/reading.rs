@@ -164,7 +164,7 @@ pub async fn contact_selects_newest_uncancelled_tenant(store: Arc<dyn Store>) {
     let cancel = async |id: TenantId| {
         let mut tenant = store.tenant_show(id).await.unwrap().unwrap().tenant;
         tenant.status = TenantStatus::Cancelled;
-        world.write(vec![Write::PutTenant(Box::new(tenant))]).await.unwrap();
+        world.write(vec![Write::UpdateTenant(Box::new(tenant))]).await.unwrap();
     };
     cancel(tenants[2]).await;
     let reissue = async |strict| {

@@ -1,0 +1,146 @@
+//! The kinds of changes that are decided: which facts each needs, and which rows it locks.
+
+mod appliances;
+mod codes;
+mod entitlements;
+mod records;
+mod tenants;
+
+use registry_core::store::{Replay, ReplayRecord};
+use uuid::Uuid;
+
+use crate::lookup::{Join, Lookup, Rows};
+use crate::statement::{Dialect, Record, Statement};
+use crate::table::{Part as _, Read};
+use crate::tables::ReplayRow;
+use crate::value::{Value, ValueType};
+
+pub use appliances::CheckIn;
+pub use codes::{ReissueByContact, ReissueById};
+pub(crate) use records::listed;
+pub use tenants::Register;
+
+/// A kind of change.
+pub trait Kind: Send + Sync + 'static {
+    /// Input of the decision.
+    type Facts: Send + Sync + 'static;
+    /// Result of the decision.
+    type Output: Send + 'static;
+    /// A row that the lookup returns. Its first column is the number of the key.
+    type Found: Record + Numbered;
+    /// The lookup of the facts.
+    const LOOKUP: Lookup;
+    /// Rows to be locked in a batch.
+    const BATCH_LOCKS: &'static [Lock];
+    /// Rows to be locked by a request that runs alone, in order.
+    const ALONE_LOCKS: &'static [Lock] = Self::BATCH_LOCKS;
+
+    /// Returns the columns that the lookup selects.
+    fn columns() -> String;
+
+    /// Returns the keys of the lookup. Without any, nothing is loaded.
+    fn keys(&self) -> Vec<Vec<Value>>;
+
+    /// Returns the facts in the found rows.
+    fn facts(&self, found: Vec<Self::Found>) -> Read<Self::Facts>;
+
+    /// Returns the rows that must be locked for a decision on these facts.
+    fn roots(&self, facts: &Self::Facts) -> Vec<Root>;
+
+    /// Returns names for what the change hangs on, as far as they are known before it is loaded.
+    /// Two requests with a common name are not decided in one batch.
+    fn known_roots(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A row with the number of its key, from 1 on.
+pub trait Numbered {
+    /// Returns the number.
+    fn number(&self) -> i64;
+}
+
+/// A row that a change locks.
+#[derive(Debug)]
+pub struct Lock {
+    /// Alias of the table in the lookup.
+    pub alias: &'static str,
+    /// Column, or SQL expression, that is the row's id.
+    pub id: &'static str,
+}
+
+const TENANT: Lock = Lock { alias: "tenants", id: "id" };
+
+/// A row that a change hangs on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Root {
+    /// Alias of the table in the lookup.
+    pub alias: &'static str,
+    /// Id of the row.
+    pub id: Option<Uuid>,
+    /// The rest of the row's key, if the id alone is not the key.
+    pub detail: String,
+}
+
+impl Root {
+    fn new(alias: &'static str, id: impl Into<Uuid>) -> Self {
+        Self { alias, id: Some(id.into()), detail: String::new() }
+    }
+}
+
+/// Declares the rows of a lookup: the number of the key, then the parts.
+macro_rules! found {
+    ($name:ident = $($part:ty),+) => {
+        pub(in crate::kind) type $name = (i64, $($part),+);
+
+        impl $crate::statement::Record for $name {
+            type Sql =
+                (diesel::sql_types::BigInt, $(<$part as $crate::table::Part>::Sql),+);
+        }
+
+        impl $crate::kind::Numbered for $name {
+            fn number(&self) -> i64 {
+                self.0
+            }
+        }
+    };
+}
+pub(crate) use found;
+
+/// Converts the row of an optional join.
+pub(crate) fn optional<R, T: TryFrom<R, Error = registry_core::store::StoreError>>(
+    row: Option<R>,
+) -> Read<Option<T>> {
+    row.map(T::try_from).transpose()
+}
+
+/// The statement that loads the facts of requests with these keys.
+#[must_use]
+pub fn load<K: Kind>(dialect: Dialect, keys: &[Vec<Value>]) -> Statement<K::Found> {
+    K::LOOKUP.load(dialect, keys, &K::columns())
+}
+
+found!(FoundReplay = ReplayRow);
+
+const REPLAYS: Lookup = Lookup {
+    keys: &[("scope", ValueType::Text), ("key_digest", ValueType::Bytes)],
+    joins: &[Join {
+        table: "replays",
+        alias: "replays",
+        on: "replays.scope = k.scope AND replays.key_digest = k.key_digest",
+        rows: Rows::One,
+    }],
+};
+
+/// Converts the row of a recorded response.
+pub fn recorded(row: ReplayRow) -> Read<ReplayRecord> {
+    row.try_into()
+}
+
+/// The statement that loads the recorded responses of these requests.
+#[must_use]
+pub fn replays(dialect: Dialect, requests: &[&Replay]) -> Statement<FoundReplay> {
+    let key = |it: &&Replay| vec![it.scope.as_str().into(), it.key_digest.into()];
+    let keys: Vec<Vec<Value>> = requests.iter().map(key).collect();
+    REPLAYS.load(dialect, &keys, &ReplayRow::columns("replays"))
+}

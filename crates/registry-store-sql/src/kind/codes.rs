@@ -1,0 +1,201 @@
+//! Redemptions and re-issues.
+
+use registry_core::entropy;
+use registry_core::id::TenantId;
+use registry_core::results::{Issued, Redeemed};
+use registry_core::store::{RedeemFacts, RedeemKey, ReissueFacts};
+use registry_core::text::EmailAddress;
+
+use super::{Kind, Lock, Root, TENANT, entitlements, found, optional};
+use crate::lookup::{Join, Lookup, Rows};
+use crate::table::{Part as _, Read};
+use crate::tables::{ApplianceRow, CodeRow, EntitlementRow, TenantRow};
+use crate::value::{Value, ValueType};
+
+found!(
+    FoundCode = CodeRow,
+    Option<EntitlementRow>,
+    Option<TenantRow>,
+    Option<EntitlementRow>,
+    Option<ApplianceRow>
+);
+
+impl Kind for RedeemKey {
+    type Facts = RedeemFacts;
+    type Output = Redeemed;
+    type Found = FoundCode;
+    const LOOKUP: Lookup = Lookup {
+        keys: &[
+            ("digest", ValueType::Bytes),
+            ("key_id", ValueType::Text),
+            ("tenant_id", ValueType::Id),
+            ("appliance", ValueType::Text),
+        ],
+        joins: &[
+            Join {
+                table: "install_codes",
+                alias: "install_codes",
+                on: "install_codes.digest = k.digest AND install_codes.digest_key_id = k.key_id",
+                rows: Rows::One,
+            },
+            Join {
+                table: "entitlements",
+                alias: "entitlements",
+                on: "entitlements.id = install_codes.entitlement_id",
+                rows: Rows::Optional,
+            },
+            Join {
+                table: "tenants",
+                alias: "tenants",
+                on: "tenants.id = \
+                     coalesce(install_codes.tenant_id, entitlements.tenant_id, k.tenant_id)",
+                rows: Rows::Optional,
+            },
+            entitlements::ACTIVE,
+            Join {
+                table: "appliances",
+                alias: "appliances",
+                on: "appliances.tenant_id = tenants.id AND appliances.id = k.appliance",
+                rows: Rows::Optional,
+            },
+        ],
+    };
+    const BATCH_LOCKS: &'static [Lock] = &[TENANT];
+    const ALONE_LOCKS: &'static [Lock] = entitlements::LOCKS;
+
+    fn columns() -> String {
+        [
+            CodeRow::columns("install_codes"),
+            EntitlementRow::columns("entitlements"),
+            TenantRow::columns("tenants"),
+            EntitlementRow::columns("active"),
+            ApplianceRow::columns("appliances"),
+        ]
+        .join(", ")
+    }
+
+    fn keys(&self) -> Vec<Vec<Value>> {
+        let key = |digest: &registry_core::secret::CodeDigest| {
+            vec![
+                digest.bytes.into(),
+                digest.key_id.0.as_str().into(),
+                self.tenant_id.into(),
+                self.appliance_id.as_str().into(),
+            ]
+        };
+        self.digests.iter().map(key).collect()
+    }
+
+    fn facts(&self, found: Vec<Self::Found>) -> Read<RedeemFacts> {
+        let Some((_, code, entitlement, tenant, active, appliance)) = found.into_iter().next()
+        else {
+            return Ok(RedeemFacts::default());
+        };
+        Ok(RedeemFacts {
+            code: Some(code.try_into()?),
+            tenant: optional(tenant)?,
+            entitlement: optional(entitlement)?,
+            tenant_entitlement: optional(active)?,
+            appliance: optional(appliance)?,
+        })
+    }
+
+    fn roots(&self, facts: &RedeemFacts) -> Vec<Root> {
+        entitlements::roots(facts.tenant.as_ref(), facts.entitlement.as_ref())
+    }
+
+    fn known_roots(&self) -> Vec<String> {
+        let code = self.digests.first().map(|it| format!("code {}", entropy::hex(&it.bytes)));
+        let tenant = self.tenant_id.map(|id| format!("tenant {id}"));
+        code.into_iter().chain(tenant).collect()
+    }
+}
+
+/// A re-issue to the tenant with this id.
+pub struct ReissueById(pub TenantId);
+
+/// A re-issue to the newest tenant with this contact.
+pub struct ReissueByContact(pub EmailAddress);
+
+found!(FoundOwner = TenantRow, Option<EntitlementRow>);
+
+fn owner_columns() -> String {
+    format!("{}, {}", TenantRow::columns("tenants"), EntitlementRow::columns("active"))
+}
+
+/// Returns the facts of a re-issue: the tenants, newest first, and the first one's entitlement.
+fn owner_facts(mut found: Vec<FoundOwner>) -> Read<ReissueFacts> {
+    found.sort_by_key(|(_, tenant, _)| std::cmp::Reverse((tenant.registered_at, tenant.id)));
+    let entitlement = found.first().and_then(|(_, _, active)| active.clone());
+    let tenants = found.into_iter().map(|(_, tenant, _)| tenant.try_into());
+    Ok(ReissueFacts { tenants: tenants.collect::<Read<_>>()?, entitlement: optional(entitlement)? })
+}
+
+fn owner_roots(facts: &ReissueFacts) -> Vec<Root> {
+    facts.tenants.first().map(|tenant| Root::new("tenants", tenant.id)).into_iter().collect()
+}
+
+impl Kind for ReissueById {
+    type Facts = ReissueFacts;
+    type Output = Issued;
+    type Found = FoundOwner;
+    const LOOKUP: Lookup = Lookup {
+        keys: &[("id", ValueType::Id)],
+        joins: &[
+            Join { table: "tenants", alias: "tenants", on: "tenants.id = k.id", rows: Rows::One },
+            entitlements::ACTIVE,
+        ],
+    };
+    const BATCH_LOCKS: &'static [Lock] = &[TENANT];
+
+    fn columns() -> String {
+        owner_columns()
+    }
+
+    fn keys(&self) -> Vec<Vec<Value>> {
+        vec![vec![self.0.into()]]
+    }
+
+    fn facts(&self, found: Vec<Self::Found>) -> Read<ReissueFacts> {
+        owner_facts(found)
+    }
+
+    fn roots(&self, facts: &ReissueFacts) -> Vec<Root> {
+        owner_roots(facts)
+    }
+}
+
+impl Kind for ReissueByContact {
+    type Facts = ReissueFacts;
+    type Output = Issued;
+    type Found = FoundOwner;
+    const LOOKUP: Lookup = Lookup {
+        keys: &[("contact", ValueType::Text)],
+        joins: &[
+            Join {
+                table: "tenants",
+                alias: "tenants",
+                on: "tenants.contact_email_folded = k.contact AND tenants.status <> 'cancelled'",
+                rows: Rows::First(2, "tenants.registered_at DESC, tenants.id DESC"),
+            },
+            entitlements::ACTIVE,
+        ],
+    };
+    const BATCH_LOCKS: &'static [Lock] = &[TENANT];
+
+    fn columns() -> String {
+        owner_columns()
+    }
+
+    fn keys(&self) -> Vec<Vec<Value>> {
+        vec![vec![self.0.folded().into()]]
+    }
+
+    fn facts(&self, found: Vec<Self::Found>) -> Read<ReissueFacts> {
+        owner_facts(found)
+    }
+
+    fn roots(&self, facts: &ReissueFacts) -> Vec<Root> {
+        owner_roots(facts)
+    }
+}

@@ -1,0 +1,108 @@
+//! Grants and changes of entitlements.
+
+use registry_core::entitlement::Entitlement;
+use registry_core::results::EntitlementChanged;
+use registry_core::store::{EntitlementFacts, EntitlementKey, EntitlementSelector};
+use registry_core::tenant::Tenant;
+
+use super::{Kind, Lock, Root, TENANT, found, optional};
+use crate::lookup::{Join, Lookup, Rows};
+use crate::table::{Part as _, Read};
+use crate::tables::{EntitlementRow, TenantRow};
+use crate::value::{Value, ValueType};
+
+/// The active entitlement of the tenant. A tenant has at most one.
+pub(super) const ACTIVE: Join = Join {
+    table: "entitlements",
+    alias: "active",
+    on: "active.tenant_id = tenants.id AND active.revoked_at IS NULL",
+    rows: Rows::Optional,
+};
+
+/// The tenant, then the entitlement, which may not be bound to the tenant.
+pub(super) const LOCKS: &[Lock] = &[TENANT, Lock { alias: "entitlements", id: "id" }];
+
+/// Returns the tenant, and the entitlement unless it is bound to the tenant.
+pub(super) fn roots(tenant: Option<&Tenant>, entitlement: Option<&Entitlement>) -> Vec<Root> {
+    let owner = tenant.map(|it| it.id);
+    let unbound = entitlement.filter(|it| it.tenant_id.is_none() || it.tenant_id != owner);
+    let tenant = owner.map(|id| Root::new("tenants", id));
+    tenant.into_iter().chain(unbound.map(|it| Root::new("entitlements", it.id))).collect()
+}
+
+found!(
+    FoundEntitlement = Option<EntitlementRow>, Option<TenantRow>, Option<EntitlementRow>
+);
+
+/// Returns the columns of an entitlement, its tenant, and the tenant's active entitlement.
+pub(super) fn columns() -> String {
+    let entitlement = EntitlementRow::columns("entitlements");
+    let tenant = TenantRow::columns("tenants");
+    format!("{entitlement}, {tenant}, {}", EntitlementRow::columns("active"))
+}
+
+impl Kind for EntitlementKey {
+    type Facts = EntitlementFacts;
+    type Output = EntitlementChanged;
+    type Found = FoundEntitlement;
+    const LOOKUP: Lookup = Lookup {
+        keys: &[
+            ("id", ValueType::Id),
+            ("subscription", ValueType::Text),
+            ("tenant_id", ValueType::Id),
+        ],
+        joins: &[
+            Join {
+                table: "entitlements",
+                alias: "entitlements",
+                on: "entitlements.id = coalesce(k.id, (SELECT granted.id \
+                     FROM entitlements AS granted WHERE granted.subscription = k.subscription))",
+                rows: Rows::Optional,
+            },
+            Join {
+                table: "tenants",
+                alias: "tenants",
+                on: "tenants.id = coalesce(entitlements.tenant_id, k.tenant_id)",
+                rows: Rows::Optional,
+            },
+            ACTIVE,
+        ],
+    };
+    const BATCH_LOCKS: &'static [Lock] = LOCKS;
+
+    fn columns() -> String {
+        columns()
+    }
+
+    fn keys(&self) -> Vec<Vec<Value>> {
+        let (id, subscription) = match &self.selector {
+            EntitlementSelector::Id(id) => (Some(*id), None),
+            EntitlementSelector::Subscription(it) => (None, Some(it.as_str().to_owned())),
+        };
+        vec![vec![id.into(), subscription.into(), self.tenant_id.into()]]
+    }
+
+    fn facts(&self, found: Vec<Self::Found>) -> Read<EntitlementFacts> {
+        let Some((_, entitlement, tenant, active)) = found.into_iter().next() else {
+            return Ok(EntitlementFacts::default());
+        };
+        Ok(EntitlementFacts {
+            entitlement: optional(entitlement)?,
+            tenant: optional(tenant)?,
+            tenant_entitlement: optional(active)?,
+        })
+    }
+
+    fn roots(&self, facts: &EntitlementFacts) -> Vec<Root> {
+        roots(facts.tenant.as_ref(), facts.entitlement.as_ref())
+    }
+
+    fn known_roots(&self) -> Vec<String> {
+        let selected = match &self.selector {
+            EntitlementSelector::Id(id) => format!("entitlement {id}"),
+            EntitlementSelector::Subscription(it) => format!("subscription {it}"),
+        };
+        let tenant = self.tenant_id.map(|id| format!("tenant {id}"));
+        std::iter::once(selected).chain(tenant).collect()
+    }
+}

@@ -1,0 +1,145 @@
+//! Changes of a mail, of a sign-in, and of a channel's releases.
+
+use registry_core::entropy;
+use registry_core::id::MailId;
+use registry_core::mail::QueuedMail;
+use registry_core::release::Release;
+use registry_core::secret::SignInDigest;
+use registry_core::sign_in::SignIn;
+use registry_core::store::{ListedRelease, ReleaseFacts};
+use registry_core::text::Channel;
+
+use super::{Kind, Lock, Root, found};
+use crate::lookup::{Join, Lookup, Rows};
+use crate::table::{Part as _, Read};
+use crate::tables::{ChannelRow, MailRow, ReleaseRow, SignInRow};
+use crate::value::{Value, ValueType};
+
+found!(FoundMail = MailRow);
+
+impl Kind for MailId {
+    type Facts = Option<QueuedMail>;
+    type Output = QueuedMail;
+    type Found = FoundMail;
+    const LOOKUP: Lookup = Lookup {
+        keys: &[("id", ValueType::Id)],
+        joins: &[Join { table: "mails", alias: "mails", on: "mails.id = k.id", rows: Rows::One }],
+    };
+    const BATCH_LOCKS: &'static [Lock] = &[Lock { alias: "mails", id: "id" }];
+
+    fn columns() -> String {
+        MailRow::columns("mails")
+    }
+
+    fn keys(&self) -> Vec<Vec<Value>> {
+        vec![vec![(*self).into()]]
+    }
+
+    fn facts(&self, found: Vec<Self::Found>) -> Read<Option<QueuedMail>> {
+        found.into_iter().next().map(|(_, mail)| mail.try_into()).transpose()
+    }
+
+    fn roots(&self, facts: &Option<QueuedMail>) -> Vec<Root> {
+        facts.iter().map(|mail| Root::new("mails", mail.id)).collect()
+    }
+}
+
+found!(FoundSignIn = SignInRow);
+
+impl Kind for SignInDigest {
+    type Facts = Option<SignIn>;
+    type Output = SignIn;
+    type Found = FoundSignIn;
+    const LOOKUP: Lookup = Lookup {
+        keys: &[("digest", ValueType::Bytes)],
+        joins: &[Join {
+            table: "sign_ins",
+            alias: "sign_ins",
+            on: "sign_ins.digest = k.digest",
+            rows: Rows::One,
+        }],
+    };
+    const BATCH_LOCKS: &'static [Lock] = &[Lock { alias: "sign_ins", id: "NULL::uuid" }];
+
+    fn columns() -> String {
+        SignInRow::columns("sign_ins")
+    }
+
+    fn keys(&self) -> Vec<Vec<Value>> {
+        vec![vec![self.0.into()]]
+    }
+
+    fn facts(&self, found: Vec<Self::Found>) -> Read<Option<SignIn>> {
+        found.into_iter().next().map(|(_, sign_in)| sign_in.try_into()).transpose()
+    }
+
+    fn roots(&self, facts: &Option<SignIn>) -> Vec<Root> {
+        let root = Root { alias: "sign_ins", id: None, detail: entropy::hex(&self.0) };
+        facts.iter().map(|_| root.clone()).collect()
+    }
+
+    fn known_roots(&self) -> Vec<String> {
+        vec![format!("sign-in {}", entropy::hex(&self.0))]
+    }
+}
+
+found!(FoundRelease = ReleaseRow, Option<ChannelRow>);
+
+impl Kind for Channel {
+    type Facts = ReleaseFacts;
+    type Output = Release;
+    type Found = FoundRelease;
+    const LOOKUP: Lookup = Lookup {
+        keys: &[("channel", ValueType::Text)],
+        joins: &[
+            Join {
+                table: "releases",
+                alias: "releases",
+                on: "releases.channel = k.channel",
+                rows: Rows::All,
+            },
+            Join {
+                table: "channels",
+                alias: "channels",
+                on: "channels.name = k.channel AND channels.release_id = releases.id",
+                rows: Rows::Optional,
+            },
+        ],
+    };
+    const BATCH_LOCKS: &'static [Lock] = &[Lock { alias: "releases", id: "id" }];
+
+    fn columns() -> String {
+        format!("{}, {}", ReleaseRow::columns("releases"), ChannelRow::columns("channels"))
+    }
+
+    fn keys(&self) -> Vec<Vec<Value>> {
+        vec![vec![self.as_str().into()]]
+    }
+
+    fn facts(&self, found: Vec<Self::Found>) -> Read<ReleaseFacts> {
+        let found = found.into_iter().map(|(_, release, channel)| (release, channel));
+        Ok(ReleaseFacts { releases: listed(found)? })
+    }
+
+    fn roots(&self, facts: &ReleaseFacts) -> Vec<Root> {
+        facts.releases.iter().map(|it| Root::new("releases", it.release.id)).collect()
+    }
+
+    fn known_roots(&self) -> Vec<String> {
+        vec![format!("channel {self}")]
+    }
+}
+
+/// Converts releases, each with its channel if it is the current one, newest first.
+pub(crate) fn listed(
+    found: impl Iterator<Item = (ReleaseRow, Option<ChannelRow>)>,
+) -> Read<Vec<ListedRelease>> {
+    let listed = found.map(|(release, channel)| {
+        let release = Release::try_from(release)?;
+        let is_current = channel.is_some() && release.yanked_at.is_none();
+        Ok(ListedRelease { release, is_current })
+    });
+    let mut listed = listed.collect::<Read<Vec<_>>>()?;
+    listed.sort_by_key(|it| std::cmp::Reverse((it.release.published_at, it.release.id)));
+    Ok(listed)
+}

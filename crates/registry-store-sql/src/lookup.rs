@@ -1,0 +1,163 @@
+//! Lookups: the rows that a decision's facts are made of, joined to the keys of the requests.
+//!
+//! PostgreSQL gets the keys of all requests of a batch as arrays, and each join is `LATERAL`, so
+//! that its plan stays nested index scans whatever the statistics say. SQLite gets one key at a
+//! time.
+
+use crate::statement::{Dialect, Record, Statement};
+use crate::value::{Value, ValueType};
+
+/// Joins of tables to keys.
+#[derive(Debug)]
+pub struct Lookup {
+    /// Names and types of the key's parts: the columns of `k`.
+    pub keys: &'static [(&'static str, ValueType)],
+    /// The joins, in order. Each condition can refer to `k` and to the joins before it.
+    pub joins: &'static [Join],
+}
+
+/// A join of a table.
+#[derive(Debug)]
+pub struct Join {
+    /// Name of the table.
+    pub table: &'static str,
+    /// Name of the table within the lookup.
+    pub alias: &'static str,
+    /// The condition.
+    pub on: &'static str,
+    /// Number of rows that are joined.
+    pub rows: Rows,
+}
+
+/// Number of rows that a join adds.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows {
+    /// Exactly one; without it, the key has no result.
+    One,
+    /// One or none.
+    Optional,
+    /// The first ones in this order.
+    First(u32, &'static str),
+    /// Any number.
+    All,
+}
+
+/// A row that a lookup locked: the number of its key, and its id.
+pub type Locked = (i64, Option<crate::types::SqlId>);
+
+impl Record for Locked {
+    type Sql = (diesel::sql_types::BigInt, diesel::sql_types::Nullable<crate::types::Id>);
+}
+
+impl Lookup {
+    /// Returns the statement that selects `columns`, after the number of the key, from 1 on. For
+    /// SQLite there must be one key.
+    #[must_use]
+    pub fn load<R: Record>(
+        &self,
+        dialect: Dialect,
+        keys: &[Vec<Value>],
+        columns: &str,
+    ) -> Statement<R> {
+        match dialect {
+            Dialect::Postgres => {
+                let mut statement = self.postgres_keys(keys, columns);
+                for join in self.joins {
+                    statement = statement.sql(join.postgres());
+                }
+                statement
+            }
+            Dialect::Sqlite => {
+                let values = keys.first().into_iter().flatten().cloned();
+                let mut statement = Statement::new(format!("SELECT 1, {columns} FROM (SELECT "));
+                for (position, (value, (name, _))) in values.zip(self.keys).enumerate() {
+                    let start = if position == 0 { "" } else { ", " };
+                    statement = statement.sql(start).bind(value).sql(format!(" AS {name}"));
+                }
+                statement = statement.sql(") AS k");
+                let joins = self.joins.iter().map(Join::sqlite).collect::<String>();
+                let first = self.joins.iter().find_map(|join| match join.rows {
+                    Rows::First(number, order) => Some(format!(" ORDER BY {order} LIMIT {number}")),
+                    Rows::One | Rows::Optional | Rows::All => None,
+                });
+                statement.sql(joins + &first.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Returns the statement that locks the rows of a join, in PostgreSQL. `id` is the column that
+    /// identifies them. With `skip_locked`, it passes over rows that other transactions hold.
+    #[must_use]
+    pub fn lock(
+        &self,
+        alias: &str,
+        id: &str,
+        skip_locked: bool,
+        keys: &[Vec<Value>],
+    ) -> Statement<Locked> {
+        let mut statement = self.postgres_keys(keys, "locked.id");
+        for join in self.joins {
+            if join.alias == alias {
+                let skip = if skip_locked { " SKIP LOCKED" } else { "" };
+                return statement.sql(format!(
+                    " CROSS JOIN LATERAL (SELECT {id} AS id FROM {} AS {alias} WHERE {}{} \
+                     FOR NO KEY UPDATE{skip}) AS locked",
+                    join.table,
+                    join.on,
+                    join.rows.postgres_limit(),
+                ));
+            }
+            statement = statement.sql(join.postgres());
+        }
+        statement
+    }
+
+    fn postgres_keys<R>(&self, keys: &[Vec<Value>], columns: &str) -> Statement<R> {
+        let mut statement = Statement::new(format!("SELECT k.n, {columns} FROM unnest("));
+        let mut names = String::new();
+        for (position, (name, value_type)) in self.keys.iter().enumerate() {
+            let mut column = value_type.column();
+            for key in keys {
+                column.push(key.get(position).cloned().unwrap_or(Value::Id(None)));
+            }
+            let start = if position == 0 { "" } else { ", " };
+            statement = statement.sql(start).bind_column(column);
+            names = names + name + ", ";
+        }
+        statement.sql(format!(") WITH ORDINALITY AS k ({names}n)"))
+    }
+}
+
+impl Rows {
+    fn postgres_limit(self) -> String {
+        match self {
+            Self::One | Self::Optional => " LIMIT 1".to_owned(),
+            Self::First(number, order) => format!(" ORDER BY {order} LIMIT {number}"),
+            Self::All => String::new(),
+        }
+    }
+}
+
+impl Join {
+    fn postgres(&self) -> String {
+        let (start, end) = match self.rows {
+            Rows::Optional => ("LEFT", " ON true"),
+            Rows::One | Rows::First(..) | Rows::All => ("CROSS", ""),
+        };
+        format!(
+            " {start} JOIN LATERAL (SELECT * FROM {} AS {alias} WHERE {}{}) AS {alias}{end}",
+            self.table,
+            self.on,
+            self.rows.postgres_limit(),
+            alias = self.alias,
+        )
+    }
+
+    fn sqlite(&self) -> String {
+        let start = match self.rows {
+            Rows::Optional => "LEFT JOIN",
+            Rows::One | Rows::First(..) | Rows::All => "JOIN",
+        };
+        format!(" {start} {} AS {} ON {}", self.table, self.alias, self.on)
+    }
+}

@@ -1,0 +1,50 @@
+//! The audit.
+
+use registry_core::audit::AuditEntry;
+use registry_core::store::AuditQuery;
+
+use super::{Script, Session, and_after, and_is};
+use crate::statement::Statement;
+use crate::table::{Part as _, Read, Row as _};
+use crate::tables::AuditRow;
+
+/// Lists the audit entries that match a query.
+pub struct ListAudit(pub AuditQuery);
+
+impl Script for ListAudit {
+    type Output = Vec<AuditEntry>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<AuditEntry>> {
+        let AuditQuery { tenant, limit, after } = self.0;
+        let columns = AuditRow::columns("audit");
+        let rows = Statement::new(format!("SELECT {columns} FROM audit WHERE 1 = 1"));
+        let rows = and_is(rows, "tenant_id", tenant);
+        let rows = and_after(rows, ("at", "id"), after.map(|it| (it.at, it.id)));
+        let rows = rows.sql(" ORDER BY at DESC, id DESC LIMIT ").bind(i64::from(limit));
+        session.load::<AuditRow>(rows).await?.into_iter().map(AuditEntry::try_from).collect()
+    }
+}
+
+/// Adds one to the count of an entry with the same action, source, code and time, or inserts it.
+pub struct CountAudit(pub AuditEntry);
+
+impl Script for CountAudit {
+    type Output = ();
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<()> {
+        let same = if self.0.code_id.is_some() {
+            "(code_id, source, action, at) WHERE action IN ('download_started', 'download_refused')"
+        } else {
+            "(source, at) WHERE action = 'unknown_codes'"
+        };
+        let names: Vec<_> = AuditRow::TABLE.columns.iter().map(|column| column.name).collect();
+        let mut count =
+            Statement::new(format!("INSERT INTO audit ({}) VALUES (", names.join(", ")));
+        for (position, value) in AuditRow::try_from(&self.0)?.values().into_iter().enumerate() {
+            count = count.sql(if position == 0 { "" } else { ", " }).bind(value);
+        }
+        let count =
+            count.sql(format!(") ON CONFLICT {same} DO UPDATE SET count = audit.count + 1"));
+        session.execute(count).await.map(drop)
+    }
+}

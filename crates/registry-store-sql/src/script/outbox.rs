@@ -1,0 +1,84 @@
+//! The outbox: leases and lists.
+
+use registry_core::clock::Timestamp;
+use registry_core::mail::{MailQuery, QueuedMail};
+
+use super::{Script, Session, and_after, and_is};
+use crate::statement::{Dialect, Statement};
+use crate::table::{Part as _, Read};
+use crate::tables::MailRow;
+
+/// Returns whether a lease would find a mail.
+pub struct IsMailDue(pub Timestamp);
+
+impl Script for IsMailDue {
+    type Output = bool;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<bool> {
+        let due = Statement::new("SELECT 1 FROM mails WHERE state = 'queued' AND due_at <= ");
+        Ok(!session.load::<i64>(due.bind(self.0).sql(" LIMIT 1")).await?.is_empty())
+    }
+}
+
+/// Leases the oldest mail that is due.
+pub struct LeaseMail {
+    /// The present time.
+    pub now: Timestamp,
+    /// End of the lease.
+    pub until: Timestamp,
+}
+
+impl Script for LeaseMail {
+    type Output = Option<QueuedMail>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<Option<QueuedMail>> {
+        // Mails that other transactions are leasing at this moment are passed over.
+        let skip = match session.dialect() {
+            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+            Dialect::Sqlite => "",
+        };
+        loop {
+            let lease = Statement::new("UPDATE mails SET due_at = ")
+                .bind(self.until)
+                .sql(" WHERE id = (SELECT id FROM mails WHERE state = 'queued' AND due_at <= ")
+                .bind(self.now)
+                .sql(format!(" ORDER BY queued_at, id LIMIT 1{skip}) RETURNING "))
+                .sql(MailRow::columns("mails"));
+            let Some(row) = session.load::<MailRow>(lease).await?.pop() else { return Ok(None) };
+            let id = row.id;
+            let error = match QueuedMail::try_from(row) {
+                Ok(mail) => return Ok(Some(mail)),
+                Err(error) => error,
+            };
+            // A mail that cannot be read must not block all others.
+            let give_up = Statement::new("UPDATE mails SET state = 'dead', settled_at = ")
+                .bind(self.now)
+                .sql(", last_error = ")
+                .bind(error.to_string())
+                .sql(" WHERE id = ")
+                .bind(id);
+            session.execute(give_up).await?;
+        }
+    }
+}
+
+/// Lists the mails that match a query.
+pub struct ListMails(pub MailQuery);
+
+impl Script for ListMails {
+    type Output = Vec<QueuedMail>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<QueuedMail>> {
+        let MailQuery { id, tenant, state, limit, after } = self.0;
+        let columns = MailRow::columns("mails");
+        let mut rows = Statement::new(format!("SELECT {columns} FROM mails WHERE 1 = 1"));
+        rows = and_is(rows, "id", id);
+        rows = and_is(rows, "tenant_id", tenant);
+        rows = and_is(rows, "state", state.map(|state| state.as_str()));
+        rows = and_after(rows, ("queued_at", "id"), after.map(|it| (it.at, it.id)));
+        let rows = rows.sql(" ORDER BY queued_at DESC, id DESC LIMIT ").bind(i64::from(limit));
+        let mails = session.load::<MailRow>(rows).await?.into_iter().map(QueuedMail::try_from);
+        // A mail that cannot be read must not hide all others. A query for it alone reports it.
+        mails.filter(|mail| mail.is_ok() || id.is_some()).collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! Rows that are deleted some time after their end.
+
+use registry_core::clock::Timestamp;
+use registry_core::entropy::uuid_floor;
+use registry_core::store::RetentionKind;
+
+use super::{Script, Session};
+use crate::statement::{Dialect, Statement};
+use crate::table::Read;
+
+/// Counts the rows of a kind that ended before a time.
+pub struct CountExpired {
+    /// The kind.
+    pub kind: RetentionKind,
+    /// The time.
+    pub before: Timestamp,
+}
+
+/// Deletes rows of a kind that ended before a time.
+pub struct DeleteExpired {
+    /// The kind.
+    pub kind: RetentionKind,
+    /// The time.
+    pub before: Timestamp,
+    /// Maximum number of rows.
+    pub limit: u32,
+}
+
+/// Returns the table of a kind, and the columns of its key.
+fn table(kind: RetentionKind) -> (&'static str, &'static str) {
+    match kind {
+        RetentionKind::Replays => ("replays", "scope, key_digest"),
+        RetentionKind::Mails => ("mails", "id"),
+        RetentionKind::Codes => ("install_codes", "id"),
+        RetentionKind::Audit => ("audit", "id"),
+        RetentionKind::SignIns => ("sign_ins", "digest"),
+    }
+}
+
+/// Appends the condition that a row has ended. Ids are in order of time, so the key of a table
+/// finds old rows.
+fn and_ended<R>(rows: Statement<R>, kind: RetentionKind, before: Timestamp) -> Statement<R> {
+    let by_id = |rows: Statement<R>| rows.sql("id < ").bind(uuid_floor(before));
+    match kind {
+        RetentionKind::Replays | RetentionKind::SignIns => rows.sql("expires_at < ").bind(before),
+        RetentionKind::Codes => rows.sql("consumed_at IS NULL AND expires_at < ").bind(before),
+        RetentionKind::Mails => {
+            by_id(rows).sql(" AND state <> 'queued' AND settled_at < ").bind(before)
+        }
+        RetentionKind::Audit => by_id(rows).sql(" AND at < ").bind(before),
+    }
+}
+
+impl Script for CountExpired {
+    type Output = u64;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<u64> {
+        let (table, _) = table(self.kind);
+        let rows = Statement::new(format!("SELECT count(*) FROM {table} WHERE "));
+        let count = session.load::<i64>(and_ended(rows, self.kind, self.before)).await?;
+        Ok(count.into_iter().sum::<i64>().unsigned_abs())
+    }
+}
+
+impl Script for DeleteExpired {
+    type Output = u64;
+
+    /// Passes over rows that other transactions hold, so that two processes share the work. The
+    /// selection is materialized: a plan that ran it again and again would exceed the limit.
+    async fn run<S: Session>(&self, session: &mut S) -> Read<u64> {
+        let (table, key) = table(self.kind);
+        let skip = match session.dialect() {
+            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+            Dialect::Sqlite => "",
+        };
+        let expired = format!("WITH expired AS MATERIALIZED (SELECT {key} FROM {table} WHERE ");
+        let delete = and_ended(Statement::new(expired), self.kind, self.before)
+            .sql(" LIMIT ")
+            .bind(i64::from(self.limit))
+            .sql(format!(
+                "{skip}) DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM expired)"
+            ));
+        session.execute(delete).await
+    }
+}

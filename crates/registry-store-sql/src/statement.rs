@@ -1,0 +1,169 @@
+//! Statements: SQL text with bound values, which both databases take.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use diesel::QueryResult;
+use diesel::deserialize::FromSqlRow;
+use diesel::expression::expression_types::Untyped;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text};
+use diesel::sqlite::Sqlite;
+
+use crate::types::{Id, Time};
+use crate::value::{Column, Value};
+
+/// The SQL that a database understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// PostgreSQL, and engines that understand its dialect.
+    Postgres,
+    /// SQLite.
+    Sqlite,
+}
+
+/// A row that a statement returns, in either database.
+pub trait Record:
+    Sized + Send + 'static + FromSqlRow<Self::Sql, Pg> + FromSqlRow<Self::Sql, Sqlite>
+{
+    /// SQL types of its columns.
+    type Sql;
+}
+
+/// A statement without rows, or whose rows are ignored.
+impl Record for i64 {
+    type Sql = BigInt;
+}
+
+impl Record for Option<String> {
+    type Sql = Nullable<Text>;
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Sql(Cow<'static, str>),
+    Value(Value),
+    Column(Column),
+}
+
+/// A statement whose rows are of type `R`. A connection keeps it prepared under its text.
+#[derive(Debug)]
+pub struct Statement<R = i64> {
+    pieces: Vec<Piece>,
+    is_planned_anew: bool,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<R> Statement<R> {
+    /// Returns a statement that begins with this text.
+    #[must_use]
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        let pieces = vec![Piece::Sql(text.into())];
+        Self { pieces, is_planned_anew: false, record: PhantomData }
+    }
+
+    /// Appends text.
+    #[must_use]
+    pub fn sql(mut self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.pieces.push(Piece::Sql(text.into()));
+        self
+    }
+
+    /// Appends a value.
+    #[must_use]
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.pieces.push(Piece::Value(value.into()));
+        self
+    }
+
+    /// Appends a column as an array. Only PostgreSQL has arrays.
+    #[must_use]
+    pub fn bind_column(mut self, column: Column) -> Self {
+        self.pieces.push(Piece::Column(column));
+        self
+    }
+
+    /// Makes the database plan the statement at each call. A kept plan has to fit all values: for a
+    /// search by part of a name, and for a filter that few rows pass, that is the wrong one.
+    #[must_use]
+    pub fn planned_anew(mut self) -> Self {
+        self.is_planned_anew = true;
+        self
+    }
+
+    /// Returns the text, with `?` for each value. A connection has prepared the statement if it has
+    /// run one with the same text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let text = |piece: &Piece| match piece {
+            Piece::Sql(text) => text.clone(),
+            Piece::Value(_) | Piece::Column(_) => Cow::Borrowed("?"),
+        };
+        self.pieces.iter().map(text).collect()
+    }
+}
+
+impl<R> QueryFragment<Pg> for Statement<R> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if self.is_planned_anew {
+            out.unsafe_to_cache_prepared();
+        }
+        for piece in &self.pieces {
+            match piece {
+                Piece::Sql(text) => out.push_sql(text),
+                Piece::Value(Value::Id(it)) => out.push_bind_param::<Nullable<Id>, _>(it)?,
+                Piece::Value(Value::Text(it)) => out.push_bind_param::<Nullable<Text>, _>(it)?,
+                Piece::Value(Value::Time(it)) => out.push_bind_param::<Nullable<Time>, _>(it)?,
+                Piece::Value(Value::Bytes(it)) => out.push_bind_param::<Nullable<Binary>, _>(it)?,
+                Piece::Value(Value::Int(it)) => out.push_bind_param::<Nullable<Integer>, _>(it)?,
+                Piece::Value(Value::BigInt(it)) => {
+                    out.push_bind_param::<Nullable<BigInt>, _>(it)?
+                }
+                Piece::Column(column) => match column {
+                    Column::Id(it) => out.push_bind_param::<Array<Nullable<Id>>, _>(it)?,
+                    Column::Text(it) => out.push_bind_param::<Array<Nullable<Text>>, _>(it)?,
+                    Column::Time(it) => out.push_bind_param::<Array<Nullable<Time>>, _>(it)?,
+                    Column::Bytes(it) => out.push_bind_param::<Array<Nullable<Binary>>, _>(it)?,
+                    Column::Int(it) => out.push_bind_param::<Array<Nullable<Integer>>, _>(it)?,
+                    Column::BigInt(it) => out.push_bind_param::<Array<Nullable<BigInt>>, _>(it)?,
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R> QueryFragment<Sqlite> for Statement<R> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Sql(text) => out.push_sql(text),
+                Piece::Value(Value::Id(it)) => out.push_bind_param::<Nullable<Id>, _>(it)?,
+                Piece::Value(Value::Text(it)) => out.push_bind_param::<Nullable<Text>, _>(it)?,
+                Piece::Value(Value::Time(it)) => out.push_bind_param::<Nullable<Time>, _>(it)?,
+                Piece::Value(Value::Bytes(it)) => out.push_bind_param::<Nullable<Binary>, _>(it)?,
+                Piece::Value(Value::Int(it)) => out.push_bind_param::<Nullable<Integer>, _>(it)?,
+                Piece::Value(Value::BigInt(it)) => {
+                    out.push_bind_param::<Nullable<BigInt>, _>(it)?
+                }
+                Piece::Column(_) => {
+                    let problem = "SQLite has no arrays".into();
+                    return Err(diesel::result::Error::QueryBuilderError(problem));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Without a static id, a connection recognises the statement by its text.
+impl<R> QueryId for Statement<R> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+/// The rows are read by [`Record`], so diesel needs no types for them.
+impl<R> Query for Statement<R> {
+    type SqlType = Untyped;
+}

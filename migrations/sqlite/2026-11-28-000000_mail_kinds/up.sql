@@ -1,0 +1,3 @@
+-- The kind of a mail is a column, so that a condition on it is the same SQL in both databases.
+ALTER TABLE mails ADD COLUMN kind TEXT NOT NULL DEFAULT '';
+UPDATE mails SET kind = message ->> '$.kind';
