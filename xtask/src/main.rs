@@ -48,8 +48,8 @@ enum Task {
     Deps,
     /// Write docs/configuration.md from the configuration's types
     Configuration,
-    /// Measure a release build: time to start, response times of the web pages, and throughput
-    /// compared to PostgreSQL alone
+    /// Measure a release build: time to start, response times of the web pages, throughput
+    /// compared to PostgreSQL and SQLite alone, and a herd of appliances that check in at once
     Bench(bench::Options),
     /// Play the whole story of two customers on a new registryd, using only public interfaces:
     /// register, mail, download, install, reinstall

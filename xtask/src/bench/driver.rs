@@ -89,16 +89,43 @@ pub(super) fn request(method: &str, path: &str, token: Option<&str>, body: &str)
     format!("{head}content-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
-struct Connection {
+/// A response.
+pub(super) struct Response {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// Status line and headers, in lower case.
+    head: String,
+    /// The body.
+    pub(super) body: Vec<u8>,
+}
+
+impl Response {
+    /// Returns the value of a header. The name is in lower case.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+}
+
+fn header<'head>(head: &'head str, name: &str) -> Option<&'head str> {
+    let value = |line: &'head str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim());
+    head.lines().find_map(value)
+}
+
+/// Maximum wait for a response. registryd itself responds with 503 after 30 seconds.
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A connection to registryd.
+pub(super) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    fn open(address: &str) -> Result<Self> {
+    pub(super) fn open(address: &str) -> Result<Self> {
         let stream =
             TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Self { stream, buffer: vec![0; 64 * 1024] })
     }
 
@@ -107,6 +134,13 @@ impl Connection {
     /// # Errors
     /// If the status is not 200.
     fn send(&mut self, request: &[u8]) -> Result<Vec<u8>> {
+        let Response { status, head, body } = self.exchange(request)?;
+        ensure!(status == 200, "{head}{}", String::from_utf8_lossy(&body));
+        Ok(body)
+    }
+
+    /// Sends a request and returns the response.
+    pub(super) fn exchange(&mut self, request: &[u8]) -> Result<Response> {
         self.stream.write_all(request)?;
         let mut response = Vec::new();
         loop {
@@ -119,16 +153,11 @@ impl Connection {
                 continue;
             };
             let head = String::from_utf8_lossy(&response[..start]).to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-            let length: usize = length.context("no content-length")?.trim().parse()?;
+            let length: usize = header(&head, "content-length").context("no length")?.parse()?;
             if response.len() >= start + length {
+                let status = head.split(' ').nth(1).context("no status")?.parse()?;
                 let body = response.split_off(start);
-                ensure!(
-                    head.starts_with("http/1.1 200"),
-                    "{head}{}",
-                    String::from_utf8_lossy(&body)
-                );
-                return Ok(body);
+                return Ok(Response { status, head, body });
             }
         }
     }
@@ -144,5 +173,12 @@ mod tests {
         assert_eq!(quantile(&times, 0.5), Duration::from_millis(51));
         assert_eq!(quantile(&times, 0.99), Duration::from_millis(100));
         assert_eq!(quantile(&[], 0.5), Duration::ZERO);
+    }
+
+    #[test]
+    fn header_is_found_by_its_whole_name() {
+        let head = "http/1.1 503 unavailable\r\nx-retry-after: 9\r\nretry-after: 2\r\n\r\n";
+        assert_eq!(header(head, "retry-after"), Some("2"));
+        assert_eq!(header(head, "retry"), None);
     }
 }

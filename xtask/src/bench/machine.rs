@@ -1,6 +1,5 @@
 //! CPU time and memory of processes, read from `/proc` (proc(5)).
 
-use std::collections::HashMap;
 use std::fs;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +10,7 @@ const TICKS: f64 = 100.0;
 /// CPU seconds used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cpu {
-    /// The server with all of its backends, including those that ended.
+    /// The database server with all of its backends, including those that ended.
     pub(super) postgres: f64,
     /// registryd.
     pub(super) registryd: f64,
@@ -22,14 +21,12 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    /// Reads the current values.
-    pub(super) fn now(postmaster: u32, registryd: u32) -> Result<Self> {
+    /// Reads the current values. `postmaster` is the process of the database server, if there is
+    /// one.
+    pub(super) fn now(postmaster: Option<u32>, registryd: u32) -> Result<Self> {
         let own = Stat::of(std::process::id())?;
-        let postmaster_stat = Stat::of(postmaster)?;
-        let backends =
-            Stat::all().into_values().filter(|stat| stat.parent == postmaster).map(|stat| stat.own);
         Ok(Self {
-            postgres: postmaster_stat.own + postmaster_stat.children + backends.sum::<f64>(),
+            postgres: postmaster.map_or(Ok(0.0), Stat::with_backends)?,
             registryd: Stat::of(registryd)?.own,
             driver: own.own + own.children,
             all: busy()?,
@@ -61,6 +58,19 @@ pub(super) fn resident(pid: u32) -> Result<f64> {
     Ok(kilobytes / 1024.0)
 }
 
+/// Returns the number of files and sockets that this process, and each that it starts, may open.
+pub(super) fn open_files() -> Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").context("no /proc/self/limits")?;
+    parse_open_files(&limits).context("/proc/self/limits has an unknown format")
+}
+
+/// Parses the soft limit, the first of the two.
+fn parse_open_files(limits: &str) -> Option<usize> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let soft = line.split_whitespace().next()?;
+    if soft == "unlimited" { Some(usize::MAX) } else { soft.parse().ok() }
+}
+
 struct Stat {
     parent: u32,
     own: f64,
@@ -74,10 +84,14 @@ impl Stat {
         Self::parse(&text).context("/proc/…/stat has an unknown format")
     }
 
-    fn all() -> HashMap<u32, Self> {
+    /// Returns the CPU seconds of a database server with all of its backends.
+    fn with_backends(postmaster: u32) -> Result<f64> {
+        let server = Self::of(postmaster)?;
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter_map(|pid| Some((pid, Self::of(pid).ok()?))).collect()
+        let backends = pids.filter_map(|pid| Self::of(pid).ok());
+        let backends = backends.filter(|stat| stat.parent == postmaster).map(|stat| stat.own);
+        Ok(server.own + server.children + backends.sum::<f64>())
     }
 
     /// Parses the fields after the name of the process, which may contain spaces and brackets:
@@ -116,6 +130,14 @@ mod tests {
         let text = "42 (a b) c) S 7 1 1 0 -1 4194560 1 2 3 4 150 50 300 100 20 0 1 0 0 0";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.parent, stat.own, stat.children), (7, 2.0, 4.0));
+    }
+
+    #[test]
+    fn soft_limit_of_open_files_is_read() {
+        let limits = "Limit           Soft Limit  Hard Limit  Units\n\
+                      Max open files  1024        524288      files\n";
+        assert_eq!(parse_open_files(limits), Some(1024));
+        assert!(open_files().unwrap() > 0);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
 use super::driver::quantile;
-use super::service::Service;
-use crate::run;
+use super::progress::{Phase, Progress};
+use super::service::{Programs, Service};
 
 /// Number of tenants.
 const TENANTS: usize = 10_000;
@@ -31,14 +31,14 @@ struct Browser {
 
 impl Browser {
     /// Starts registryd on the embedded store, with or without its mail worker.
-    fn start(data: &Path, mail_worker: &str) -> Result<Self> {
+    fn start(programs: &Programs, data: &Path, mail_worker: &str) -> Result<Self> {
         let unlimited = "1000000";
         let environment = [
             ("REGISTRY_RATE_LIMIT_MAILS", unlimited),
             ("REGISTRY_RATE_LIMIT_CODE_GUESSES", unlimited),
             ("REGISTRY_MAIL_WORKER", mail_worker),
         ];
-        let service = Service::start(data, &environment)?;
+        let service = Service::start(programs, data, &environment)?;
         let client = Client::builder().no_proxy().redirect(Policy::none()).build()?;
         Ok(Self { service, client })
     }
@@ -63,18 +63,29 @@ impl Browser {
     }
 }
 
+/// Returns the phase of this part.
+pub(super) fn phase() -> Phase {
+    let name = "response times of the pages on the embedded store".to_owned();
+    Phase { name, expected: Duration::from_mins(2) }
+}
+
 /// Measures the pages and prints the tables.
 ///
 /// # Errors
 /// If a median is above the limit, or response times reveal known addresses.
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(programs: &Programs, progress: &Progress) -> Result<()> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let data = folder.path().join("data");
-    let browser = Browser::start(&data, "true")?;
+    let browser = Browser::start(programs, &data, "true")?;
+    progress.report("pages: registering tenants");
     register(&browser)?;
-    measure_pages(&browser, &data)?;
+    progress.report("pages: waiting until the mails are delivered");
+    wait_for_mails(&data, TENANTS)?;
+    progress.report("pages: response times");
+    measure_pages(programs, &browser, &data)?;
     drop(browser);
-    compare_addresses(&Browser::start(&data, "false")?)
+    progress.report("pages: known and unknown addresses");
+    compare_addresses(&Browser::start(programs, &data, "false")?)
 }
 
 fn contact(number: usize) -> String {
@@ -102,9 +113,8 @@ fn register(browser: &Browser) -> Result<()> {
 }
 
 /// Measures each page.
-fn measure_pages(browser: &Browser, data: &Path) -> Result<()> {
-    wait_for_mails(data, TENANTS)?;
-    let token = operator_token(data)?;
+fn measure_pages(programs: &Programs, browser: &Browser, data: &Path) -> Result<()> {
+    let token = operator_token(programs, data)?;
     let console = browser.sign_in("/console/sign-in", &[("token", &token)])?;
     browser.post("/portal/sign-in", &[("email", &contact(7))]).send()?.error_for_status()?;
     let portal = browser.sign_in(&sign_in_link(data)?, &[])?;
@@ -214,13 +224,15 @@ fn measure(request: RequestBuilder) -> Result<(Duration, u16, usize)> {
     Ok((start.elapsed(), status, body.len()))
 }
 
-fn operator_token(data: &Path) -> Result<String> {
-    let mut command = Command::new(run::target().join("release").join("registryctl"));
+fn operator_token(programs: &Programs, data: &Path) -> Result<String> {
+    let mut command = Command::new(&programs.registryctl);
     command
         .arg("--data")
         .arg(data)
         .args(["--json", "token", "create", "bench", "--role", "operator"]);
-    let output = command.output()?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {}", programs.registryctl.display()))?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let created: Value = serde_json::from_slice(&output.stdout)?;
     // registryd reads new tokens every two seconds.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::run;
+use super::progress::{Phase, Progress};
+use super::service::Programs;
 
 /// Number of starts of each program.
 const RUNS: usize = 21;
@@ -16,20 +17,26 @@ const RUNS: usize = 21;
 /// Highest median of the start times: the aim in docs/performance.md.
 const LIMIT: Duration = Duration::from_millis(100);
 
+/// Returns the phase of this part.
+pub(super) fn phase() -> Phase {
+    Phase { name: "starts of registryd".to_owned(), expected: Duration::from_secs(5) }
+}
+
 /// Measures the starts and prints the table.
 ///
 /// # Errors
 /// If a median is above the limit.
-pub(crate) fn run() -> Result<()> {
-    let binary = run::target().join("release").join("registryd");
+pub(super) fn run(programs: &Programs, progress: &Progress) -> Result<()> {
+    progress.report("starts of registryd");
+    let binary = &programs.registryd;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let existing = folder.path().join("existing");
-    start(&binary, &existing)?;
+    start(binary, &existing)?;
     let (mut floor, mut on_new, mut on_existing) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..RUNS {
         floor.push(start_nothing()?);
-        on_new.push(start(&binary, &folder.path().join(number.to_string()))?);
-        on_existing.push(start(&binary, &existing)?);
+        on_new.push(start(binary, &folder.path().join(number.to_string()))?);
+        on_existing.push(start(binary, &existing)?);
     }
     println!("Time from process start to the line `listening on` ({RUNS} runs, release build):");
     println!("{:28}{:>10}{:>10}{:>10}", "", "min", "median", "max");
