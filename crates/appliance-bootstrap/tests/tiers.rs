@@ -21,7 +21,7 @@ fn license(world: &World, tenant: &str) -> String {
     };
     let policy = LicensePolicy::default();
     let claims = policy.claims(terms, world.now(), policy.lifetime);
-    world.ports.signer.sign(&claims).unwrap().expose().to_owned()
+    world.ports.signer.sign(&claims).unwrap().token.expose().to_owned()
 }
 
 fn verifier(world: &World) -> Verifier {

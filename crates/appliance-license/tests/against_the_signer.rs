@@ -48,7 +48,7 @@ fn claims() -> LicenseClaims {
 fn signed(signer: &Signer, change: impl FnOnce(&mut LicenseClaims)) -> String {
     let mut claims = claims();
     change(&mut claims);
-    signer.sign(&claims).unwrap().expose().to_owned()
+    signer.sign(&claims).unwrap().token.expose().to_owned()
 }
 
 fn jwk(key: &PublicKey) -> Value {

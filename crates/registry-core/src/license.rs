@@ -1,5 +1,7 @@
 //! Licenses: their contents, and the port that signs them.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
@@ -166,12 +168,68 @@ pub struct JwkMaterial {
 #[error("signing the license failed: {0}")]
 pub struct SignError(pub String);
 
+/// A license whose signature is not verified yet. A key that was damaged in memory must not issue
+/// licenses that every appliance refuses, so the signature is verified before the license leaves.
+#[derive(Clone)]
+pub struct SignedLicense {
+    /// The license.
+    pub token: LicenseToken,
+    /// The key that signed it.
+    pub key: Arc<dyn VerifyingKey>,
+}
+
+impl SignedLicense {
+    /// Verifies the signature, and returns the license.
+    pub fn verified(self) -> Result<LicenseToken, SignError> {
+        verify(std::slice::from_ref(&self)).into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(self.token)
+    }
+}
+
+impl std::fmt::Debug for SignedLicense {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedLicense").field("kid", &self.key.kid()).finish_non_exhaustive()
+    }
+}
+
+/// The port to the public half of a key that signed licenses.
+pub trait VerifyingKey: Send + Sync {
+    /// Returns the id of the key.
+    fn kid(&self) -> &str;
+
+    /// Returns for each license whether this key verifies its signature.
+    fn verify(&self, licenses: &[&LicenseToken]) -> Vec<bool>;
+}
+
+/// Verifies the signatures of licenses, those of one key at once.
+#[must_use]
+pub fn verify(licenses: &[SignedLicense]) -> Vec<Result<(), SignError>> {
+    let mut results = vec![Ok(()); licenses.len()];
+    for (first, SignedLicense { key, .. }) in licenses.iter().enumerate() {
+        let is_same = |other: &SignedLicense| Arc::ptr_eq(&other.key, key);
+        if licenses.iter().take(first).any(is_same) {
+            continue;
+        }
+        let of_key: Vec<_> = licenses.iter().enumerate().filter(|(_, it)| is_same(it)).collect();
+        let tokens: Vec<_> = of_key.iter().map(|(_, it)| &it.token).collect();
+        for ((index, _), is_valid) in of_key.iter().zip(key.verify(&tokens)) {
+            if !is_valid {
+                let kid = key.kid();
+                results[*index] = Err(SignError(format!(
+                    "a signature of key `{kid}` cannot be verified with its public key"
+                )));
+            }
+        }
+    }
+    results
+}
+
 /// The port to the signing keys. In-process and synchronous, because decisions call it: a signature
 /// takes microseconds.
 pub trait LicenseSigner: Send + Sync {
     /// Signs a license with the active key. MUST write `exp` and `iat` in whole seconds and `aud`
     /// as a plain string, and MUST NOT write `nbf`.
-    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError>;
+    fn sign(&self, claims: &LicenseClaims) -> Result<SignedLicense, SignError>;
 
     /// Signs a response for an appliance without a network, with the active license key, as a
     /// compact JWS. Its type MUST differ from a license's: nothing may take a response for a

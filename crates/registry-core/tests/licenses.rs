@@ -10,14 +10,14 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use registry_core::id::TenantId;
 use registry_core::license::{
-    LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError,
+    LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError, SignedLicense,
 };
 use registry_core::offline::OfflineAnswer;
 use registry_core::rate_limit::Source;
 use registry_core::registry::check_in::CheckIn;
 use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::results::{CheckedIn, LicenseStatus};
-use registry_core::secret::{AnswerToken, LicenseToken, PlainCredential};
+use registry_core::secret::{AnswerToken, PlainCredential};
 use registry_core::store::EntitlementSelector;
 use registry_core::{Ports, Registry};
 use registry_license::{Ring, RingPlan, Signer, ed25519_pem, p256_pem};
@@ -187,7 +187,7 @@ async fn seats_change_at_the_next_check_in() {
 struct ReplaceableRing(RwLock<Arc<Ring>>);
 
 impl LicenseSigner for ReplaceableRing {
-    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+    fn sign(&self, claims: &LicenseClaims) -> Result<SignedLicense, SignError> {
         self.0.read().unwrap().sign(claims)
     }
 

@@ -8,6 +8,7 @@ mod manifest;
 mod offline;
 mod ring;
 mod signer;
+mod verifier;
 
 pub use manifest::{ManifestKey, NotAManifestKey};
 pub use offline::{RequestError, read_request};

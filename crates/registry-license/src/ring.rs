@@ -3,9 +3,9 @@
 
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
-use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
+use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError, SignedLicense};
 use registry_core::offline::OfflineAnswer;
-use registry_core::secret::{AnswerToken, LicenseToken};
+use registry_core::secret::AnswerToken;
 use serde::{Deserialize, Serialize};
 
 use crate::signer::Signer;
@@ -190,7 +190,7 @@ impl Ring {
 }
 
 impl LicenseSigner for Ring {
-    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+    fn sign(&self, claims: &LicenseClaims) -> Result<SignedLicense, SignError> {
         self.active.sign(claims)
     }
 

@@ -4,6 +4,8 @@
 //! The claims are those of the wire contract: there is no `nbf`, `aud` is a plain string, and times
 //! are whole seconds.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
@@ -14,7 +16,7 @@ use jwt_simple::prelude::{
 };
 use registry_core::clock::Timestamp;
 use registry_core::license::{
-    LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError,
+    LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError, SignedLicense,
 };
 use registry_core::offline::OfflineAnswer;
 use registry_core::secret::{AnswerToken, LicenseToken};
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::offline::{ANSWER_TYPE, AnswerBody};
+use crate::verifier::Verifier;
 
 /// Reasons why a key file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +57,7 @@ fn checked_kid(given: Option<String>, thumbprint: String) -> Result<String, KeyE
 /// A license key.
 pub struct Signer {
     key: KeyPair,
-    public: PublicKey,
+    verifier: Arc<Verifier>,
 }
 
 enum KeyPair {
@@ -84,14 +87,14 @@ impl Signer {
         if let Ok(pair) = Ed25519KeyPair::from_pem(pem) {
             let public = pair.public_key();
             let kid = checked_kid(kid, public.jwk_thumbprint())?;
-            let public = public_key(&public.to_jwk(), &kid)?;
-            return Ok(Self { key: KeyPair::Ed25519(Box::new(pair.with_key_id(&kid))), public });
+            let verifier = Verifier::new(public_key(&public.to_jwk(), &kid)?)?;
+            return Ok(Self { key: KeyPair::Ed25519(Box::new(pair.with_key_id(&kid))), verifier });
         }
         let pair = ES256KeyPair::from_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let public = pair.public_key();
         let kid = checked_kid(kid, public.jwk_thumbprint())?;
-        let public = public_key(&public.to_jwk(), &kid)?;
-        Ok(Self { key: KeyPair::P256(Box::new(pair.with_key_id(&kid))), public })
+        let verifier = Verifier::new(public_key(&public.to_jwk(), &kid)?)?;
+        Ok(Self { key: KeyPair::P256(Box::new(pair.with_key_id(&kid))), verifier })
     }
 }
 
@@ -133,34 +136,12 @@ impl Signer {
     /// Returns the public key.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
-        &self.public
-    }
-
-    fn verifies(&self, token: &str) -> bool {
-        let Some((message, signature)) = token.rsplit_once('.') else { return false };
-        let Ok(signature) = BASE64_URL_SAFE_NO_PAD.decode(signature) else { return false };
-        match &self.public.material {
-            PublicKeyMaterial::Ed25519 { x } => {
-                let key = ed25519_dalek::VerifyingKey::from_bytes(x);
-                let signature = ed25519_dalek::Signature::from_slice(&signature);
-                key.ok().zip(signature.ok()).is_some_and(|(key, signature)| {
-                    key.verify_strict(message.as_bytes(), &signature).is_ok()
-                })
-            }
-            PublicKeyMaterial::P256 { x, y } => {
-                use p256::ecdsa::signature::Verifier as _;
-                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&[&[4][..], x, y].concat());
-                let signature = p256::ecdsa::Signature::from_slice(&signature);
-                key.ok().zip(signature.ok()).is_some_and(|(key, signature)| {
-                    key.verify(message.as_bytes(), &signature).is_ok()
-                })
-            }
-        }
+        self.verifier.public_key()
     }
 }
 
 impl Signer {
-    /// Signs claims, and verifies the signature.
+    /// Signs claims. The caller verifies the signature.
     fn sign_claims<C: Serialize>(
         &self,
         claims: JWTClaims<C>,
@@ -171,15 +152,7 @@ impl Signer {
             KeyPair::Ed25519(pair) => pair.sign_with_options(claims, &options),
             KeyPair::P256(pair) => pair.sign_with_options(claims, &options),
         };
-        let token = token.map_err(|error| SignError(error.to_string()))?;
-        // A key that was damaged in memory must not issue tokens that every appliance refuses.
-        if !self.verifies(&token) {
-            return Err(SignError(format!(
-                "a signature of key `{}` cannot be verified with its public key",
-                self.public.kid
-            )));
-        }
-        Ok(token)
+        token.map_err(|error| SignError(error.to_string()))
     }
 }
 
@@ -190,7 +163,7 @@ fn seconds(moment: Timestamp) -> Result<UnixTimeStamp, SignError> {
 }
 
 impl LicenseSigner for Signer {
-    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+    fn sign(&self, claims: &LicenseClaims) -> Result<SignedLicense, SignError> {
         let terms = &claims.terms;
         if terms.customer.is_empty() {
             return Err(SignError("the customer is empty".to_owned()));
@@ -207,7 +180,8 @@ impl LicenseSigner for Signer {
         if let Some(tenant) = terms.tenant_id {
             claims = claims.with_audience(tenant);
         }
-        self.sign_claims(claims, "JWT").map(LicenseToken::new)
+        let token = LicenseToken::new(self.sign_claims(claims, "JWT")?);
+        Ok(SignedLicense { token, key: self.verifier.clone() })
     }
 
     fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
@@ -218,11 +192,13 @@ impl LicenseSigner for Signer {
             ..Claims::with_custom_claims(AnswerBody::from(answer), Duration::from_secs(0))
                 .with_issuer(&answer.issuer)
         };
-        self.sign_claims(claims, ANSWER_TYPE).map(AnswerToken::new)
+        let token = self.sign_claims(claims, ANSWER_TYPE)?;
+        self.verifier.check(&token)?;
+        Ok(AnswerToken::new(token))
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {
-        vec![self.public.clone()]
+        vec![self.public_key().clone()]
     }
 }
 
@@ -266,7 +242,8 @@ mod tests {
     #[test]
     fn ed25519_license_follows_contract() {
         let signer = Signer::from_pem(&ed25519_pem(&[7; 32]), None).unwrap();
-        let (head, body, message, signature) = parts(&signer.sign(&claims(Some(25))).unwrap());
+        let (head, body, message, signature) =
+            parts(&signer.sign(&claims(Some(25))).unwrap().token);
         let [PublicKey { kid, material: PublicKeyMaterial::Ed25519 { x } }] =
             &signer.public_keys()[..]
         else {
@@ -295,7 +272,7 @@ mod tests {
         let secret = p256::SecretKey::from_slice(&[9; 32]).unwrap();
         let pem = secret.to_pkcs8_pem(LineEnding::LF).unwrap();
         let signer = Signer::from_pem(&pem, Some("fleet-2026".into())).unwrap();
-        let (head, body, message, signature) = parts(&signer.sign(&claims(None)).unwrap());
+        let (head, body, message, signature) = parts(&signer.sign(&claims(None)).unwrap().token);
         assert_eq!(head, serde_json::json!({ "alg": "ES256", "kid": "fleet-2026", "typ": "JWT" }));
         assert!(body.get("seats").is_none() && body.get("nbf").is_none());
         let [PublicKey { material: PublicKeyMaterial::P256 { x, y }, .. }] =

@@ -22,12 +22,19 @@ use crate::session::PgSession;
 use crate::target::{PostgresOptions, Target};
 use crate::tls;
 
+/// Settings of the planner. Every statement that changes something finds its rows by keys, so the
+/// right plan is always nested index scans. Left alone, the server plans a statement with arrays at
+/// each execution, which costs more than running it, and keeps a sequential scan that was right
+/// when the table was small. With `jit`, it would compile a plan that it believes to be expensive.
+const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+
 /// Opens connections, and closes broken ones.
 pub(crate) struct Sessions {
     config: Config,
     tls: Option<MakeRustlsConnect>,
-    /// Statements that set the time limits of a connection.
-    limits: String,
+    /// Statements that set up a connection.
+    setup: String,
 }
 
 impl Manager for Sessions {
@@ -35,7 +42,7 @@ impl Manager for Sessions {
     type Error = ConnectionError;
 
     async fn create(&self) -> Result<PgSession, ConnectionError> {
-        connect(&self.config, self.tls.clone(), &self.limits).await.map(PgSession::new)
+        connect(&self.config, self.tls.clone(), &self.setup).await.map(PgSession::new)
     }
 
     /// Does not ask the server whether the connection works: each request would cost a round trip.
@@ -67,14 +74,14 @@ impl Pool {
         let target = target
             .map_err(|error| StoreError::Unavailable(format!("its URL is invalid: {error}")))?;
         let tls = tls::connector(&target.tls)?;
-        let limits = format!(
+        let setup = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; \
-             SET idle_in_transaction_session_timeout = {}",
+             SET idle_in_transaction_session_timeout = {}; {PLANS}",
             options.statement_timeout.as_millis(),
             options.lock_timeout.as_millis(),
             options.statement_timeout.as_millis(),
         );
-        let pool = Connections::builder(Sessions { config: target.config, tls, limits })
+        let pool = Connections::builder(Sessions { config: target.config, tls, setup })
             .max_size(options.pool_size)
             .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(options.pool_wait))
@@ -101,10 +108,10 @@ impl Pool {
     pub(crate) async fn read<S: Script>(&self, script: S) -> Result<S::Output, StoreError> {
         let mut session = self.get().await?;
         let read = self.in_time(async {
-            if !S::IS_SNAPSHOT {
+            if !S::IS_SNAPSHOT && !S::IS_PLANNED_ANEW {
                 return script.run(&mut *session).await;
             }
-            session.begin_snapshot().await.map_err(|error| failure(&error))?;
+            session.begin_snapshot(S::IS_PLANNED_ANEW).await.map_err(|error| failure(&error))?;
             let read = script.run(&mut *session).await;
             session.roll_back().await;
             read
@@ -172,7 +179,7 @@ pub(crate) fn no_response() -> StoreError {
 async fn connect(
     config: &Config,
     tls: Option<MakeRustlsConnect>,
-    limits: &str,
+    setup: &str,
 ) -> Result<AsyncPgConnection, ConnectionError> {
     let unreachable = |error: tokio_postgres::Error| ConnectionError::BadConnection(chain(&error));
     let mut connection = match tls {
@@ -185,7 +192,7 @@ async fn connect(
             AsyncPgConnection::try_from_client_and_connection(client, connection).await?
         }
     };
-    connection.batch_execute(limits).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    connection.batch_execute(setup).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }
 

@@ -60,13 +60,23 @@ impl PgSession {
     }
 
     /// Begins a transaction that reads one state of the database.
-    pub(crate) async fn begin_snapshot(&mut self) -> QueryResult<()> {
+    pub(crate) async fn begin_snapshot(&mut self, is_planned_anew: bool) -> QueryResult<()> {
         self.is_in_transaction = true;
-        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+        self.run(if is_planned_anew {
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on; \
+             SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on"
+        } else {
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        })
+        .await
     }
 
     /// Ends a transaction without committing it. A connection that cannot do so is not used again.
     pub(crate) async fn roll_back(&mut self) {
+        if !self.is_in_transaction {
+            return;
+        }
         self.is_broken |= self.run("ROLLBACK").await.is_err();
         self.is_in_transaction = false;
     }
@@ -90,12 +100,15 @@ impl PgSession {
     }
 
     /// Begins a transaction, runs the statements that lock rows, and then those that read, in one
-    /// flight.
+    /// flight. Without any, the transaction begins when it writes.
     pub(crate) async fn begin<L: Record, A: Record, B: Record>(
         &mut self,
         locks: Vec<Statement<L>>,
         reads: (Option<Statement<A>>, Option<Statement<B>>),
     ) -> QueryResult<(Vec<Vec<L>>, Vec<A>, Vec<B>)> {
+        if locks.is_empty() && reads.0.is_none() && reads.1.is_none() {
+            return Ok((Vec::new(), Vec::new(), Vec::new()));
+        }
         let is_prepared = locks.iter().all(|lock| self.has_prepared(lock))
             && reads.0.as_ref().is_none_or(|read| self.has_prepared(read))
             && reads.1.as_ref().is_none_or(|read| self.has_prepared(read));
@@ -124,8 +137,18 @@ impl PgSession {
 
     /// Runs writes and commits, in one flight. COMMIT counts only if every write succeeded: after a
     /// failed one, the server ends the transaction with a rollback and reports success.
-    pub(crate) async fn commit(&mut self, writes: Vec<Statement>) -> Result<(), CommitError> {
-        if writes.len() > PIPELINED || !writes.iter().all(|write| self.has_prepared(write)) {
+    pub(crate) async fn commit(&mut self, mut writes: Vec<Statement>) -> Result<(), CommitError> {
+        if !self.is_in_transaction {
+            match (writes.len(), writes.pop()) {
+                (_, None) => return Ok(()),
+                (1, Some(only)) => return self.commit_only(only).await,
+                (_, Some(last)) => writes.push(last),
+            }
+            self.is_in_transaction = true;
+            self.run(BEGIN).await.map_err(CommitError::NotCommitted)?;
+        }
+        let is_prepared = writes.iter().all(|write| self.has_prepared(write));
+        if !is_prepared || writes.len() > PIPELINED {
             return self.commit_stepwise(writes).await;
         }
         let connection = &self.connection;
@@ -146,6 +169,17 @@ impl PgSession {
         }
     }
 
+    /// Runs the only statement of a change, which is a transaction by itself.
+    async fn commit_only(&mut self, write: Statement) -> Result<(), CommitError> {
+        self.execute(write).await.map(drop).map_err(|error| {
+            if is_answer(&error) {
+                CommitError::NotCommitted(error)
+            } else {
+                CommitError::Unconfirmed(error)
+            }
+        })
+    }
+
     async fn commit_stepwise(&mut self, writes: Vec<Statement>) -> Result<(), CommitError> {
         for write in writes {
             if let Err(error) = self.execute(write).await {
@@ -164,8 +198,8 @@ impl PgSession {
 /// it, so the facts that are loaded after the locks are the present ones.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
-/// Maximum number of writes that are pipelined: beyond it, `join_all` no longer polls in order.
-const PIPELINED: usize = 28;
+/// Maximum number of writes that are pipelined: `join_all` polls a longer list in any order.
+const PIPELINED: usize = 16;
 
 /// True if the server answered, so that a statement is known to have failed.
 fn is_answer(error: &DieselError) -> bool {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::QueryResult;
 use registry_core::store::{Decide, Decision, Outcome, Replay, ReplayRecord, StoreError};
-use registry_store_sql::change::{Change, group};
+use registry_store_sql::change::{Change, group, postgres};
 use registry_store_sql::kind::{self, Kind, Lock, Numbered as _, Root};
 use registry_store_sql::statement::{Dialect, Statement};
 use registry_store_sql::value::Value;
@@ -57,9 +57,36 @@ pub(crate) async fn decide<K: Kind>(
     skip_locked: bool,
 ) -> QueryResult<Vec<Decided<K::Output>>> {
     let loaded = load(session, requests, locks, skip_locked).await?;
-    let mut taken = HashSet::new();
-    let decided = requests.iter().zip(loaded);
-    Ok(decided.map(|(request, loaded)| decide_one(request, loaded, &mut taken)).collect())
+    let (mut taken, mut decisions) = (HashSet::new(), Vec::new());
+    let mut decided = Vec::with_capacity(requests.len());
+    for (index, (request, loaded)) in requests.iter().zip(loaded).enumerate() {
+        decided.push(match decide_one(request, loaded, &mut taken) {
+            Ok(decision) => {
+                decisions.push((index, decision));
+                None
+            }
+            Err(undecided) => Some(undecided),
+        });
+    }
+    let (owners, mut decisions): (Vec<usize>, Vec<_>) = decisions.into_iter().unzip();
+    Decision::verify(&mut decisions);
+    for (owner, decision) in owners.into_iter().zip(decisions) {
+        decided[owner] = Some(outcome(decision));
+    }
+    Ok(decided.into_iter().flatten().collect())
+}
+
+/// Returns the outcome of a decision, and its changes.
+fn outcome<T>(decision: Decision<T>) -> Decided<T> {
+    let (writes, outcome) = match decision {
+        Decision::Abort(error) => return Decided::Outcome(Outcome::Aborted(error), Vec::new()),
+        Decision::Commit { writes, outcome, .. } => (writes, outcome),
+    };
+    let outcome = outcome.map_or_else(Outcome::Refused, Outcome::Done);
+    match writes.iter().map(Change::of).collect::<Result<Vec<_>, _>>() {
+        Ok(changes) => Decided::Outcome(outcome, changes.concat()),
+        Err(error) => Decided::Failed(error),
+    }
 }
 
 async fn load<K: Kind>(
@@ -127,44 +154,32 @@ async fn load<K: Kind>(
         .collect())
 }
 
-/// Decides a request, unless it hangs on a row that is not locked, or that an earlier request of
-/// the same transaction has taken.
+/// Decides a request, unless it was answered before, or hangs on a row that is not locked or that
+/// an earlier request of the same transaction has taken.
 fn decide_one<K: Kind>(
     request: &Request<K>,
     loaded: Loaded<K>,
     taken: &mut HashSet<Root>,
-) -> Decided<K::Output> {
+) -> Result<Decision<K::Output>, Decided<K::Output>> {
     let replayed = request.replay.as_ref().zip(loaded.recorded);
     if let Some(outcome) = replayed.and_then(|(replay, record)| record.outcome(replay)) {
-        return Decided::Outcome(outcome, Vec::new());
+        return Err(Decided::Outcome(outcome, Vec::new()));
     }
-    let facts = match loaded.facts {
-        Ok(facts) => facts,
-        Err(error) => return Decided::Failed(error),
-    };
+    let facts = loaded.facts.map_err(Decided::Failed)?;
     let roots = request.key.roots(&facts);
     for root in &roots {
         let row = Root { detail: String::new(), ..root.clone() };
         if !loaded.locked.contains(&row) || taken.contains(root) {
-            return Decided::NotLocked(root.clone());
+            return Err(Decided::NotLocked(root.clone()));
         }
     }
     taken.extend(roots);
-    match catch_unwind(AssertUnwindSafe(|| (request.decide)(&facts))) {
-        Err(_) => Decided::Failed(StoreError::Unavailable("a decision panicked".to_owned())),
-        Ok(Decision::Abort(error)) => Decided::Outcome(Outcome::Aborted(error), Vec::new()),
-        Ok(Decision::Commit { writes, outcome }) => {
-            let outcome = outcome.map_or_else(Outcome::Refused, Outcome::Done);
-            let changes = writes.iter().map(Change::of).collect::<Result<Vec<_>, _>>();
-            match changes {
-                Ok(changes) => Decided::Outcome(outcome, changes.concat()),
-                Err(error) => Decided::Failed(error),
-            }
-        }
-    }
+    let panicked = |_| StoreError::Unavailable("a decision panicked".to_owned());
+    let decision = catch_unwind(AssertUnwindSafe(|| (request.decide)(&facts)));
+    decision.map_err(|panic| Decided::Failed(panicked(panic)))
 }
 
 /// Returns the statements that make the changes of several requests.
 pub(crate) fn statements(changes: Vec<Vec<Change>>) -> Vec<Statement> {
-    group(changes).into_iter().map(registry_store_sql::change::ChangeSet::postgres).collect()
+    postgres(group(changes))
 }

@@ -226,19 +226,43 @@ pub fn group(requests: Vec<Vec<Change>>) -> Vec<ChangeSet> {
     sets
 }
 
+/// Returns the statements for PostgreSQL. Changes of different tables share a statement, since each
+/// statement costs the server and this process a round of messages. The text of a statement does
+/// not depend on the number of changes, so a connection prepares it once.
+#[must_use]
+pub fn postgres(sets: Vec<ChangeSet>) -> Vec<Statement> {
+    let mut shared: Vec<Vec<ChangeSet>> = Vec::new();
+    for set in sets {
+        match shared.last_mut().filter(|sets| sets.iter().all(|it| !it.has_same_table(&set))) {
+            Some(sets) => sets.push(set),
+            None => shared.push(vec![set]),
+        }
+    }
+    let statement = |sets: Vec<ChangeSet>| {
+        let mut statement = Statement::new("WITH ");
+        for (position, set) in sets.into_iter().enumerate() {
+            let start = if position == 0 { "" } else { ", " };
+            statement = set.append_to(statement.sql(format!("{start}w{position} AS ("))).sql(")");
+        }
+        statement.sql(" SELECT 1")
+    };
+    shared.into_iter().map(statement).collect()
+}
+
 impl ChangeSet {
-    /// Returns the statement for PostgreSQL. Its text does not depend on the number of changes, so
-    /// a connection prepares it once. Rows are written in the order of their keys, so that two
+    fn has_same_table(&self, other: &Self) -> bool {
+        self.shape.table.name == other.shape.table.name
+    }
+
+    /// Appends the statement of this set. Rows are written in the order of their keys, so that two
     /// transactions with the same keys do not wait for each other.
-    #[must_use]
-    pub fn postgres(mut self) -> Statement {
+    fn append_to(mut self, mut statement: Statement) -> Statement {
         let shape = self.shape;
         let positions = shape.key_positions();
-        self.rows.sort_by(|left, right| {
-            let key = |row: &[Value]| positions.iter().map(|it| row.get(*it).cloned()).collect();
-            let (left, right): (Vec<_>, Vec<_>) = (key(left), key(right));
-            left.cmp(&right)
-        });
+        let key = |row: &[Value]| -> Vec<Option<Value>> {
+            positions.iter().map(|position| row.get(*position).cloned()).collect()
+        };
+        self.rows.sort_by_cached_key(|row| key(row));
         let types = shape.value_types();
         let mut columns: Vec<_> = types.iter().map(|it| it.column()).collect();
         for row in self.rows {
@@ -247,7 +271,7 @@ impl ChangeSet {
             }
         }
         let (start, end) = shape.postgres();
-        let mut statement = Statement::new(start).sql("unnest(");
+        statement = statement.sql(start).sql("unnest(");
         for (position, column) in columns.into_iter().enumerate() {
             statement = statement.sql(if position == 0 { "" } else { ", " }).bind_column(column);
         }

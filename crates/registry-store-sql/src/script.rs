@@ -52,6 +52,9 @@ pub trait Script: Send + Sync + 'static {
     type Output: Send + 'static;
     /// True if all statements must read the same state of the database.
     const IS_SNAPSHOT: bool = false;
+    /// True if the statements must be planned for the values at hand. A kept plan has to fit all
+    /// values: for a filter that few rows pass, that is the wrong one.
+    const IS_PLANNED_ANEW: bool = false;
 
     /// Runs the statements.
     fn run<S: Session>(

@@ -51,7 +51,6 @@ enum Piece {
 #[derive(Debug)]
 pub struct Statement<R = i64> {
     pieces: Vec<Piece>,
-    is_planned_anew: bool,
     record: PhantomData<fn() -> R>,
 }
 
@@ -60,7 +59,7 @@ impl<R> Statement<R> {
     #[must_use]
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
         let pieces = vec![Piece::Sql(text.into())];
-        Self { pieces, is_planned_anew: false, record: PhantomData }
+        Self { pieces, record: PhantomData }
     }
 
     /// Appends text.
@@ -84,14 +83,6 @@ impl<R> Statement<R> {
         self
     }
 
-    /// Makes the database plan the statement at each call. A kept plan has to fit all values: for a
-    /// search by part of a name, and for a filter that few rows pass, that is the wrong one.
-    #[must_use]
-    pub fn planned_anew(mut self) -> Self {
-        self.is_planned_anew = true;
-        self
-    }
-
     /// Returns the text, with `?` for each value. A connection has prepared the statement if it has
     /// run one with the same text.
     #[must_use]
@@ -106,9 +97,6 @@ impl<R> Statement<R> {
 
 impl<R> QueryFragment<Pg> for Statement<R> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        if self.is_planned_anew {
-            out.unsafe_to_cache_prepared();
-        }
         for piece in &self.pieces {
             match piece {
                 Piece::Sql(text) => out.push_sql(text),

@@ -84,9 +84,12 @@ pub(crate) fn decide<K: Kind>(
     for key in key.keys() {
         found.extend(load(connection, kind::load::<K>(Dialect::Sqlite, &[key]))?);
     }
-    match decide(&key.facts(found)?) {
+    let mut decided = [decide(&key.facts(found)?)];
+    Decision::verify(&mut decided);
+    let [decided] = decided;
+    match decided {
         Decision::Abort(error) => Ok(Outcome::Aborted(error)),
-        Decision::Commit { writes, outcome } => {
+        Decision::Commit { writes, outcome, .. } => {
             for write in &writes {
                 for change in Change::of(write)? {
                     execute(connection, &change.sqlite())?;

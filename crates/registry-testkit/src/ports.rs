@@ -9,10 +9,10 @@ use chrono::TimeDelta;
 use registry_core::blob::{BlobError, BlobKey, BlobStore, BlobUpload};
 use registry_core::clock::{Clock, Timestamp, truncate};
 use registry_core::entropy::Entropy;
-use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
+use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError, SignedLicense};
 use registry_core::mail::{MailError, Mailer, Message, OutgoingMail};
 use registry_core::offline::OfflineAnswer;
-use registry_core::secret::{AnswerToken, DownloadLink, LicenseToken};
+use registry_core::secret::{AnswerToken, DownloadLink};
 
 /// A clock that stands still until a test advances it.
 pub struct ManualClock(Mutex<Timestamp>);
@@ -82,7 +82,7 @@ impl FlakySigner {
 }
 
 impl LicenseSigner for FlakySigner {
-    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+    fn sign(&self, claims: &LicenseClaims) -> Result<SignedLicense, SignError> {
         if self.failing.load(Ordering::SeqCst) {
             return Err(SignError("failing on request of the test".to_owned()));
         }

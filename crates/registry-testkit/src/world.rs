@@ -238,10 +238,8 @@ impl World {
             tenant_id: None,
             appliance_id: ApplianceId::from_stored("test".to_owned()),
         };
-        let decide = move |_: &RedeemFacts| Decision::Commit {
-            writes: writes.clone(),
-            outcome: Err(Refusal::TenantRequired),
-        };
+        let decide =
+            move |_: &RedeemFacts| Decision::commit(writes.clone(), Err(Refusal::TenantRequired));
         self.ports.store.code_redeem(key, None, Arc::new(decide)).await.map(drop)
     }
 

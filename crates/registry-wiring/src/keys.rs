@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use anyhow::{Context as _, bail};
 use chrono::TimeDelta;
 use registry_core::clock::{Clock as _, Timestamp, truncate};
-use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
+use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError, SignedLicense};
 use registry_core::offline::OfflineAnswer;
-use registry_core::secret::{AnswerToken, LicenseToken};
+use registry_core::secret::AnswerToken;
 use registry_license::{KeyState, Ring, RingPlan, Signer};
 
 use crate::config::{Algorithm, Config};
@@ -176,7 +176,7 @@ impl WatchedRing {
 }
 
 impl LicenseSigner for WatchedRing {
-    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+    fn sign(&self, claims: &LicenseClaims) -> Result<SignedLicense, SignError> {
         self.ring().sign(claims)
     }
 

@@ -13,9 +13,9 @@ use chrono::TimeDelta;
 use registry_core::Registry;
 use registry_core::clock::Clock as _;
 use registry_core::install_code::PlainCode;
-use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError};
+use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError, SignedLicense};
 use registry_core::offline::OfflineAnswer;
-use registry_core::secret::{AnswerToken, LicenseToken};
+use registry_core::secret::AnswerToken;
 use registry_http::{AppState, HttpSettings, ServiceTokens};
 use registry_license::{Signer, ed25519_pem};
 use registry_testkit::World;
@@ -69,7 +69,7 @@ pub(crate) fn key(number: u8) -> Arc<Signer> {
 }
 
 impl LicenseSigner for RotatingSigner {
-    fn sign(&self, claims: &LicenseClaims) -> Result<LicenseToken, SignError> {
+    fn sign(&self, claims: &LicenseClaims) -> Result<SignedLicense, SignError> {
         self.0.read().unwrap().0.sign(claims)
     }
 

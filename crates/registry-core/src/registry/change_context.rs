@@ -6,7 +6,9 @@ use crate::audit::{Action, Actor, AuditDetail, AuditEntry};
 use crate::clock::Timestamp;
 use crate::entropy::{self, Entropy};
 use crate::id::TenantId;
+use crate::license::{LicenseClaims, LicenseSigner, SignError, SignedLicense};
 use crate::refusal::Refusal;
+use crate::secret::LicenseToken;
 use crate::store::{Decision, Write};
 
 /// Time, actor and random seed of one change. The context is created before the transaction. The
@@ -17,11 +19,12 @@ pub(crate) struct ChangeContext {
     actor: Actor,
     seed: [u8; 10],
     ids_issued: u8,
+    unverified: Vec<SignedLicense>,
 }
 
 impl ChangeContext {
     pub(crate) fn new(now: Timestamp, actor: Actor, seed: [u8; 10]) -> Self {
-        Self { now, actor, seed, ids_issued: 0 }
+        Self { now, actor, seed, ids_issued: 0, unverified: Vec::new() }
     }
 
     /// Returns a new time-ordered id. The ids of one change sort in the order of their creation.
@@ -37,6 +40,23 @@ impl ChangeContext {
         seed[1] = self.ids_issued;
         self.ids_issued = self.ids_issued.wrapping_add(1);
         entropy::uuid(&Fixed(seed), self.now).into()
+    }
+
+    /// Signs a license. [`commit`](Self::commit) has the store verify the signature.
+    pub(crate) fn sign(
+        &mut self,
+        signer: &dyn LicenseSigner,
+        claims: &LicenseClaims,
+    ) -> Result<LicenseToken, SignError> {
+        let signed = signer.sign(claims)?;
+        let token = signed.token.clone();
+        self.unverified.push(signed);
+        Ok(token)
+    }
+
+    /// Commits a change that is made, with the licenses that were signed for it.
+    pub(crate) fn commit<T>(self, writes: Vec<Write>, result: T) -> Decision<T> {
+        Decision::Commit { writes, outcome: Ok(result), unverified: self.unverified }
     }
 
     /// Creates an audit entry at the time of this change, by its actor.
@@ -63,5 +83,5 @@ impl ChangeContext {
 /// Refuses a change. The audit entry, if any, is committed; nothing else is written.
 pub(crate) fn refuse<T>(refusal: Refusal, audit: Option<AuditEntry>) -> Decision<T> {
     let writes = audit.into_iter().map(Write::audit).collect();
-    Decision::Commit { writes, outcome: Err(refusal) }
+    Decision::commit(writes, Err(refusal))
 }

@@ -114,7 +114,7 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
             AuditDetail::appliance(&appliance.id),
         );
         let writes = vec![recorded, Write::audit(entry)];
-        return Decision::Commit { writes, outcome: Err(Refusal::ApplianceRevoked) };
+        return Decision::commit(writes, Err(Refusal::ApplianceRevoked));
     }
     let mut writes = vec![recorded];
     if credential.first_used_at.is_none() {
@@ -143,7 +143,7 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
         Err(error) => Decision::Abort(error),
         Ok(status) => {
             let result = CheckedIn { status, next_check_in_at: context.next, now: change.now };
-            Decision::Commit { writes, outcome: Ok(result) }
+            change.commit(writes, result)
         }
     }
 }
@@ -167,7 +167,7 @@ fn renew(
         return Ok(LicenseStatus::Licensed(None));
     };
     let claims = policy.claims(terms, change.now, policy.lifetime);
-    let token = context.signer.sign(&claims)?;
+    let token = change.sign(&*context.signer, &claims)?;
     let expires_at = claims.expires_at.trunc_subsecs(0);
     let license = Some(IssuedLicense { terms: claims.terms, expires_at });
     let renewed = Appliance { license, ..appliance.clone() };

@@ -84,7 +84,7 @@ impl Registry {
             let settled = mail.settled(outcome.clone(), leased_until, now);
             let writes = settled.clone().map(|mail| Write::UpdateMail(Box::new(mail)));
             let outcome = Ok(settled.unwrap_or_else(|| mail.clone()));
-            Decision::Commit { writes: writes.into_iter().collect(), outcome }
+            Decision::commit(writes.into_iter().collect(), outcome)
         });
         match self.ports.store.mail_change(*id, decide).await? {
             Outcome::Aborted(error) => Err(error.into()),

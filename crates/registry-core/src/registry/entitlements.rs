@@ -31,7 +31,7 @@ impl Registry {
             None => refuse(Refusal::EntitlementNotFound, None),
             Some(entitlement) => {
                 let unchanged = EntitlementChanged { entitlement, license: None, code: None };
-                Decision::Commit { writes: vec![], outcome: Ok(unchanged) }
+                Decision::commit(vec![], Ok(unchanged))
             }
         };
         let key = EntitlementKey { selector, tenant_id: None };
@@ -107,8 +107,8 @@ fn decide(
             AuditDetail::value(&detail),
         )));
     }
-    Decision::Commit {
+    Decision::commit(
         writes,
-        outcome: Ok(EntitlementChanged { entitlement: after, license: None, code: None }),
-    }
+        Ok(EntitlementChanged { entitlement: after, license: None, code: None }),
+    )
 }

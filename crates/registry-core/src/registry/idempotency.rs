@@ -77,11 +77,11 @@ impl Registry {
         let (vault, nonce) = (self.ports.vault.clone(), entropy::bytes(&*self.ports.entropy));
         let expires_at = request.now + self.settings.replay_window;
         Arc::new(move |facts: &F| match decide(facts) {
-            Decision::Commit { mut writes, outcome: Ok(result) } => {
+            Decision::Commit { mut writes, outcome: Ok(result), unverified } => {
                 let answer = vault.seal(&context, nonce, &result.to_record());
                 let record = ReplayRecord { request: request.clone(), answer, expires_at };
                 writes.push(Write::PutReplay(Box::new(record)));
-                Decision::Commit { writes, outcome: Ok(result) }
+                Decision::Commit { writes, outcome: Ok(result), unverified }
             }
             other => other,
         })

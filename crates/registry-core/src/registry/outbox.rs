@@ -70,7 +70,7 @@ fn decide(
 ) -> Decision<QueuedMail> {
     let Some(mail) = mail else { return refuse(Refusal::MailNotFound, None) };
     if edit == MailEdit::Discard && mail.state == MailState::Discarded {
-        return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
+        return Decision::commit(vec![], Ok(mail.clone()));
     }
     let now = change.now;
     let checked = match edit {
@@ -88,7 +88,7 @@ fn decide(
     let is_already_due =
         mail.state == MailState::Queued && mail.attempts == 0 && mail.due_at <= now + lease;
     if edit == MailEdit::Retry && is_already_due && mail.last_error.is_none() {
-        return Decision::Commit { writes: vec![], outcome: Ok(mail.clone()) };
+        return Decision::commit(vec![], Ok(mail.clone()));
     }
     let (after, action) = match edit {
         MailEdit::Retry => {
@@ -108,5 +108,5 @@ fn decide(
     );
     (entry.code_id, entry.mail_id) = (code_id, Some(mail.id));
     let writes = vec![Write::UpdateMail(Box::new(after.clone())), Write::audit(entry)];
-    Decision::Commit { writes, outcome: Ok(after) }
+    Decision::commit(writes, Ok(after))
 }

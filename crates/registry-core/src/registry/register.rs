@@ -177,7 +177,7 @@ fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
         &context.settings,
         previous,
     ));
-    Decision::Commit { writes, outcome: Ok(context.prepared.issued(&tenant)) }
+    Decision::commit(writes, Ok(context.prepared.issued(&tenant)))
 }
 
 impl Context {

@@ -80,5 +80,5 @@ fn decide(
         settings,
         PreviousCodes::Superseded { reason },
     );
-    Decision::Commit { writes, outcome: Ok(prepared.issued(tenant)) }
+    Decision::commit(writes, Ok(prepared.issued(tenant)))
 }

@@ -263,7 +263,7 @@ fn decide(
     if existing != Some(published) {
         writes.insert(0, Write::PutRelease(Box::new(published.clone())));
     }
-    Decision::Commit { writes, outcome: Ok(published.clone()) }
+    Decision::commit(writes, Ok(published.clone()))
 }
 
 fn decide_yank(
@@ -275,7 +275,7 @@ fn decide_yank(
         return refuse(Refusal::ReleaseNotFound, None);
     };
     if listed.release.yanked_at.is_some() {
-        return Decision::Commit { writes: vec![], outcome: Ok(listed.release.clone()) };
+        return Decision::commit(vec![], Ok(listed.release.clone()));
     }
     let yanked = Release { yanked_at: Some(change.now), ..listed.release.clone() };
     let mut writes = vec![Write::PutRelease(Box::new(yanked.clone()))];
@@ -295,7 +295,7 @@ fn decide_yank(
         None,
         AuditDetail::value(yanked.version.as_str()),
     )));
-    Decision::Commit { writes, outcome: Ok(yanked) }
+    Decision::commit(writes, Ok(yanked))
 }
 
 fn decide_rollback(
@@ -317,7 +317,7 @@ fn decide_rollback(
     };
     let release = target.release.clone();
     if target.is_current {
-        return Decision::Commit { writes: vec![], outcome: Ok(release) };
+        return Decision::commit(vec![], Ok(release));
     }
     let writes = vec![
         Write::SetCurrent { channel: release.channel.clone(), release: Some(release.id) },
@@ -327,7 +327,7 @@ fn decide_rollback(
             AuditDetail::value(release.version.as_str()),
         )),
     ];
-    Decision::Commit { writes, outcome: Ok(release) }
+    Decision::commit(writes, Ok(release))
 }
 
 fn is_plain(c: char) -> bool {

@@ -81,7 +81,7 @@ impl Registry {
             let writes = std::iter::once(SignInWrite::Insert(Box::new(new.clone())).into())
                 .chain(others.clone())
                 .collect();
-            Decision::Commit { writes, outcome: Ok(new.clone()) }
+            Decision::commit(writes, Ok(new.clone()))
         };
         self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result()
     }
@@ -154,7 +154,7 @@ impl Registry {
             let session_write = SignInWrite::Insert(Box::new(session.clone()));
             let mut writes = vec![links.into(), session_write.into(), entry];
             writes.extend(previous.map(|previous| SignInWrite::Delete(previous).into()));
-            Decision::Commit { writes, outcome: Ok(session.clone()) }
+            Decision::commit(writes, Ok(session.clone()))
         };
         self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result()?;
         Ok(OpenedSession { token, principal })
@@ -210,7 +210,7 @@ impl Registry {
                     return refuse(Refusal::SignInLinkInvalid, None);
                 };
                 let writes = vec![SignInWrite::Use { session: digest, at: now }.into()];
-                Decision::Commit { writes, outcome: Ok(session.clone()) }
+                Decision::commit(writes, Ok(session.clone()))
             };
             match self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result() {
                 Err(Error::Refused(_)) => return Ok(None),
@@ -240,7 +240,7 @@ impl Registry {
                 (SignInWrite::Delete(digest), AuditDetail::default())
             };
             let entry = Write::audit(change.clone().audit(Action::SignedOut, tenant, detail));
-            Decision::Commit { writes: vec![end.into(), entry], outcome: Ok(session.clone()) }
+            Decision::commit(vec![end.into(), entry], Ok(session.clone()))
         };
         match self.ports.store.sign_in_change(digest, Arc::new(decide)).await?.into_result() {
             // The session has already ended.

@@ -218,7 +218,7 @@ fn decide_sign(
         Transport::Connected => context.settings.license.lifetime,
         Transport::Airgap => context.settings.license.airgap_lifetime,
     };
-    match sign(context, &entitlement, signer, change.now, lifetime) {
+    match sign(context, &mut change, &entitlement, signer, lifetime) {
         Err(error) => Decision::Abort(error),
         Ok(license) => {
             let lifetime = format!("{} until {}", grant.transport, license.1.to_rfc3339());
@@ -227,24 +227,22 @@ fn decide_sign(
                 entitlement.tenant_id,
                 AuditDetail::value(&lifetime),
             )));
-            Decision::Commit {
-                writes,
-                outcome: Ok(EntitlementChanged { entitlement, license: Some(license), code: None }),
-            }
+            let license = Some(license);
+            change.commit(writes, EntitlementChanged { entitlement, license, code: None })
         }
     }
 }
 
 fn sign(
     context: &Context,
+    change: &mut ChangeContext,
     entitlement: &Entitlement,
     signer: &dyn LicenseSigner,
-    now: Timestamp,
     lifetime: TimeDelta,
 ) -> Result<(crate::secret::LicenseToken, Timestamp), DecideError> {
     let terms = LicenseTerms::of(entitlement, entitlement.tenant_id, &context.settings.editions)?;
-    let claims = context.settings.license.claims(terms, now, lifetime);
-    Ok((signer.sign(&claims)?, claims.expires_at.trunc_subsecs(0)))
+    let claims = context.settings.license.claims(terms, change.now, lifetime);
+    Ok((change.sign(signer, &claims)?, claims.expires_at.trunc_subsecs(0)))
 }
 
 /// A code to be issued.
@@ -290,10 +288,7 @@ fn decide_code(
     })));
     writes.push(Write::audit(entry));
     let code = Some((new_code.code.clone(), new_code.expires_at));
-    Decision::Commit {
-        writes,
-        outcome: Ok(EntitlementChanged { entitlement, license: None, code }),
-    }
+    Decision::commit(writes, Ok(EntitlementChanged { entitlement, license: None, code }))
 }
 
 /// Refuses a change, with an audit entry if the tenant is known.

@@ -67,12 +67,12 @@ fn decide(mut change: ChangeContext, edit: TenantEdit, facts: &TenantFacts) -> D
         TenantEdit::Resume => (before.status, Action::TenantResumed),
     };
     if status == before.status {
-        return Decision::Commit { writes: vec![], outcome: Ok(before.clone()) };
+        return Decision::commit(vec![], Ok(before.clone()));
     }
     let after = Tenant { status, updated_at: change.now, ..before.clone() };
     let entry = change.audit(action, Some(after.id), AuditDetail::value(before.status.as_str()));
     let writes = vec![Write::UpdateTenant(Box::new(after.clone())), Write::audit(entry)];
-    Decision::Commit { writes, outcome: Ok(after) }
+    Decision::commit(writes, Ok(after))
 }
 
 fn decide_revoke(mut change: ChangeContext, facts: &TenantFacts) -> Decision<Tenant> {
@@ -90,5 +90,5 @@ fn decide_revoke(mut change: ChangeContext, facts: &TenantFacts) -> Decision<Ten
         // the audit shows a revoked appliance, and not an unknown credential.
         writes = vec![Write::PutAppliance(Box::new(revoked)), Write::audit(entry)];
     }
-    Decision::Commit { writes, outcome: Ok(tenant.clone()) }
+    Decision::commit(writes, Ok(tenant.clone()))
 }

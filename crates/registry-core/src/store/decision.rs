@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::license::{NoTier, SignError};
+use crate::license::{NoTier, SignError, SignedLicense, verify};
 use crate::refusal::Refusal;
 use crate::secret::Sealed;
 use crate::store::write::Write;
@@ -16,9 +16,38 @@ pub enum Decision<T> {
         writes: Vec<Write>,
         /// The result for the caller.
         outcome: Result<T, Refusal>,
+        /// Licenses in the outcome whose signatures are not verified yet. Verifying those of many
+        /// decisions at once takes less time.
+        unverified: Vec<SignedLicense>,
     },
     /// Write nothing. The caller responds with a 5xx status, and nothing is consumed.
     Abort(DecideError),
+}
+
+impl<T> Decision<T> {
+    /// Commits these writes. Nothing in the outcome was signed.
+    #[must_use]
+    pub fn commit(writes: Vec<Write>, outcome: Result<T, Refusal>) -> Self {
+        Self::Commit { writes, outcome, unverified: Vec::new() }
+    }
+
+    /// Verifies the signatures of all decisions, and aborts those with a wrong one. A store MUST
+    /// call this before it commits.
+    pub fn verify(decisions: &mut [Self]) {
+        let licenses = decisions.iter_mut().enumerate().flat_map(|(index, decision)| {
+            let licenses = match decision {
+                Self::Commit { unverified, .. } => std::mem::take(unverified),
+                Self::Abort(_) => Vec::new(),
+            };
+            licenses.into_iter().map(move |license| (index, license))
+        });
+        let (owners, licenses): (Vec<usize>, Vec<SignedLicense>) = licenses.unzip();
+        for (owner, verified) in owners.into_iter().zip(verify(&licenses)) {
+            if let (Err(error), Some(decision)) = (verified, decisions.get_mut(owner)) {
+                *decision = Self::Abort(error.into());
+            }
+        }
+    }
 }
 
 /// A decision function. The store calls it again if it has to retry the transaction. All inputs

@@ -4,8 +4,7 @@
 //! - behave as if the facts were locked while the decision runs;
 //! - call the decision again only if nothing of an earlier call was committed, and never after a
 //!   commit whose result it did not receive ([`StoreError::Unconfirmed`]);
-//! - verify the signatures of a [`Decision::Commit`] before it commits
-//!   ([`Signature::verify`](crate::license::Signature::verify));
+//! - verify the signatures of decisions before it commits them ([`Decision::verify`]);
 //! - apply all writes of a [`Decision::Commit`] in order, or none of them, and none of a
 //!   [`Decision::Abort`];
 //! - complete a transaction that it has begun, even if the caller is cancelled;

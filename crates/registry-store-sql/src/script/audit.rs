@@ -13,6 +13,7 @@ pub struct ListAudit(pub AuditQuery);
 
 impl Script for ListAudit {
     type Output = Vec<AuditEntry>;
+    const IS_PLANNED_ANEW: bool = true;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<AuditEntry>> {
         let AuditQuery { tenant, limit, after } = self.0;

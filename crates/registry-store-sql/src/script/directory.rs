@@ -27,6 +27,7 @@ pub struct ListTenants(pub TenantQuery);
 impl Script for ListTenants {
     type Output = Vec<TenantRecord>;
     const IS_SNAPSHOT: bool = true;
+    const IS_PLANNED_ANEW: bool = true;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<TenantRecord>> {
         let query = &self.0;
@@ -48,7 +49,7 @@ impl Script for ListTenants {
         }
         rows = and_after(rows, ("registered_at", "id"), query.after.map(|it| (it.at, it.id)));
         let newest_first = " ORDER BY registered_at DESC, id DESC LIMIT ";
-        let rows = rows.sql(newest_first).bind(i64::from(query.limit)).planned_anew();
+        let rows = rows.sql(newest_first).bind(i64::from(query.limit));
         let tenants = session.load::<TenantRow>(rows).await?;
         let tenants = tenants.into_iter().map(Tenant::try_from).collect::<Read<_>>()?;
         records(session, tenants, true).await
@@ -182,6 +183,7 @@ impl Record for Overdue {
 
 impl Script for OverdueAppliances {
     type Output = Vec<OverdueAppliance>;
+    const IS_PLANNED_ANEW: bool = true;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<OverdueAppliance>> {
         let last_seen = "coalesce(appliances.last_check_in_at, appliances.registered_at)";

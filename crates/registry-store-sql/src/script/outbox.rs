@@ -67,6 +67,7 @@ pub struct ListMails(pub MailQuery);
 
 impl Script for ListMails {
     type Output = Vec<QueuedMail>;
+    const IS_PLANNED_ANEW: bool = true;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<QueuedMail>> {
         let MailQuery { id, tenant, state, limit, after } = self.0;

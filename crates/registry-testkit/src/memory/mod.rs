@@ -60,9 +60,12 @@ impl MemoryStore {
         if let Some(outcome) = recorded {
             return Ok(outcome);
         }
-        match decide(&load(&tables)) {
+        let mut decided = [decide(&load(&tables))];
+        Decision::verify(&mut decided);
+        let [decided] = decided;
+        match decided {
             Decision::Abort(error) => Ok(Outcome::Aborted(error)),
-            Decision::Commit { writes, outcome } => {
+            Decision::Commit { writes, outcome, .. } => {
                 let mut changed = tables.clone();
                 writes.iter().try_for_each(|write| changed.apply(write))?;
                 *tables = changed;

@@ -18,12 +18,13 @@ impl Context {
     /// Signs the license of a redemption.
     fn license(
         &self,
+        change: &mut ChangeContext,
         entitlement: &Entitlement,
         tenant: TenantId,
     ) -> Result<(LicenseToken, IssuedLicense), DecideError> {
         let terms = LicenseTerms::of(entitlement, Some(tenant), &self.settings.editions)?;
-        let claims = self.settings.license.claims(terms, self.change.now, self.lifetime);
-        let token = self.signer.sign(&claims)?;
+        let claims = self.settings.license.claims(terms, change.now, self.lifetime);
+        let token = change.sign(&*self.signer, &claims)?;
         Ok((
             token,
             IssuedLicense { expires_at: claims.expires_at.trunc_subsecs(0), terms: claims.terms },
@@ -57,7 +58,7 @@ pub(super) fn commit(
     }
     let mut licensed = None;
     if let Some(entitlement) = &entitlement {
-        let (token, issued) = context.license(entitlement, tenant.id)?;
+        let (token, issued) = context.license(change, entitlement, tenant.id)?;
         let (appliance, credential) = context.appliance(known, tenant.id, issued);
         if known.is_some_and(|known| known.revoked_at.is_some()) {
             // A revoked appliance may be installed again, but its old credentials stay revoked.

@@ -165,7 +165,7 @@ fn decide(context: &Context, facts: &RedeemFacts) -> Decision<Redeemed> {
         }
     };
     match commit::commit(context, &mut change, code, facts.appliance.as_ref(), accepted) {
-        Ok((writes, redeemed)) => Decision::Commit { writes, outcome: Ok(redeemed) },
+        Ok((writes, redeemed)) => change.commit(writes, redeemed),
         Err(error) => Decision::Abort(error),
     }
 }

@@ -127,10 +127,7 @@ async fn run(
 }
 
 fn recording(request: Replay) -> impl Fn() -> Decision<Redeemed> + Send + Sync + 'static {
-    move || Decision::Commit {
-        writes: vec![record(request.clone())],
-        outcome: Err(Refusal::TenantRequired),
-    }
+    move || Decision::commit(vec![record(request.clone())], Err(Refusal::TenantRequired))
 }
 
 /// A request with the same key and fingerprint gets the recorded response, and is not decided

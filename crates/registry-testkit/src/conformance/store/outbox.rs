@@ -36,7 +36,7 @@ async fn settle(
         let mail = mail.clone().expect("a mail");
         let settled = mail.settled(outcome.clone(), leased_until, now);
         let writes = settled.map(|mail| Write::UpdateMail(Box::new(mail)));
-        Decision::Commit { writes: writes.into_iter().collect(), outcome: Ok(mail) }
+        Decision::commit(writes.into_iter().collect(), Ok(mail))
     });
     store.mail_change(id, decide).await.unwrap();
 }

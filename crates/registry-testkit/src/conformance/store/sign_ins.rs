@@ -54,7 +54,7 @@ async fn change(
         } else {
             (vec![], Err(Refusal::SignInLinkInvalid))
         };
-        Decision::Commit { writes, outcome }
+        Decision::commit(writes, outcome)
     };
     store.sign_in_change(digest, Arc::new(decide)).await
 }
