@@ -204,7 +204,12 @@ pub trait VerifyingKey: Send + Sync {
 /// Verifies the signatures of licenses, those of one key at once.
 #[must_use]
 pub fn verify(licenses: &[SignedLicense]) -> Vec<Result<(), SignError>> {
-    let mut results = vec![Ok(()); licenses.len()];
+    let wrong = |license: &SignedLicense| {
+        let kid = license.key.kid();
+        let problem = "cannot be verified with its public key";
+        Err(SignError(format!("a signature of key `{kid}` {problem}")))
+    };
+    let mut results: Vec<_> = licenses.iter().map(wrong).collect();
     for (first, SignedLicense { key, .. }) in licenses.iter().enumerate() {
         let is_same = |other: &SignedLicense| Arc::ptr_eq(&other.key, key);
         if licenses.iter().take(first).any(is_same) {
@@ -213,11 +218,8 @@ pub fn verify(licenses: &[SignedLicense]) -> Vec<Result<(), SignError>> {
         let of_key: Vec<_> = licenses.iter().enumerate().filter(|(_, it)| is_same(it)).collect();
         let tokens: Vec<_> = of_key.iter().map(|(_, it)| &it.token).collect();
         for ((index, _), is_valid) in of_key.iter().zip(key.verify(&tokens)) {
-            if !is_valid {
-                let kid = key.kid();
-                results[*index] = Err(SignError(format!(
-                    "a signature of key `{kid}` cannot be verified with its public key"
-                )));
+            if is_valid {
+                results[*index] = Ok(());
             }
         }
     }

@@ -68,6 +68,14 @@ impl ApiError {
         error.header(header::RETRY_AFTER, RETRY_AFTER.into()).cause(cause)
     }
 
+    /// The database did not confirm a change.
+    fn unconfirmed(cause: impl Into<String>) -> Self {
+        let text = "The change may have been made or not. Repeat it with the same Idempotency-Key, \
+                    or check before you repeat it.";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Overloaded, text);
+        error.header(header::RETRY_AFTER, RETRY_AFTER.into()).cause(cause)
+    }
+
     /// The service is not ready; `parts` has the details.
     pub(crate) fn not_ready(parts: Vec<ReadyPart>) -> Self {
         let text = "The service is not ready. `parts` lists what is down.";
@@ -125,12 +133,11 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
             Error::Refused(refusal) => refusal.into(),
-            Error::Store(
-                StoreError::Contended(cause)
-                | StoreError::Unavailable(cause)
-                | StoreError::Unconfirmed(cause),
-            )
+            Error::Store(StoreError::Contended(cause) | StoreError::Unavailable(cause))
             | Error::Blob(BlobError::Unavailable(cause)) => Self::overloaded(cause),
+            Error::Store(error @ StoreError::Unconfirmed(_)) => {
+                Self::unconfirmed(error.to_string())
+            }
             Error::Store(StoreError::Corrupt(cause)) => Self::internal(cause),
             Error::Decide(error) => Self::internal(error.to_string()),
             Error::Blob(error @ BlobError::NotFound(_)) => Self::internal(error.to_string()),

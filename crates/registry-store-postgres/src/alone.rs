@@ -11,7 +11,7 @@ use registry_store_sql::kind::Kind;
 use crate::failure::failure;
 use crate::pool::{self, Pool};
 use crate::session::CommitError;
-use crate::transaction::{Decided, Request, decide, statements};
+use crate::transaction::{Decided, Locking, Request, decide, statements};
 
 /// Maximum number of attempts, if other requests interfere.
 const ATTEMPTS: u32 = 4;
@@ -84,11 +84,11 @@ async fn attempt_once<K: Kind>(
 ) -> Result<Outcome<K::Output>, Attempt> {
     let mut session = pool.get().await?;
     let requests = [request];
-    let decided = decide(&mut session, &requests, K::ALONE_LOCKS, false);
+    let decided = decide(&mut session, &requests, Locking::Alone);
     let decided = match pool.in_time(decided).await {
         Some(Ok(decided)) => decided.into_iter().next(),
         Some(Err(error)) => {
-            session.roll_back().await;
+            pool.roll_back(session).await;
             return Err(Attempt::Failed(error));
         }
         None => {
@@ -99,11 +99,11 @@ async fn attempt_once<K: Kind>(
     let (outcome, changes) = match decided {
         Some(Decided::Outcome(outcome, changes)) => (outcome, changes),
         Some(Decided::Failed(error)) => {
-            session.roll_back().await;
+            pool.roll_back(session).await;
             return Err(Attempt::Final(error));
         }
         Some(Decided::NotLocked(_)) | None => {
-            session.roll_back().await;
+            pool.roll_back(session).await;
             return Err(Attempt::Overtaken);
         }
     };

@@ -26,7 +26,7 @@ use crate::lanes::Lanes;
 use crate::pool::{self, Pool};
 use crate::session::CommitError;
 use crate::target::PostgresOptions;
-use crate::transaction::{Decided, Request, decide, statements};
+use crate::transaction::{Decided, Locking, Request, decide, statements};
 
 /// The batches of all kinds.
 pub(crate) struct Batchers {
@@ -144,25 +144,30 @@ impl<K: Kind> Queue<K> {
             && let Some(job) = state.waiting.pop_front()
         {
             let known = job.request.known_roots();
-            match known.iter().find(|root| roots.contains(*root)) {
-                Some(root) => repeated.push((root.clone(), job)),
-                None => {
-                    roots.extend(known);
-                    batch.push(job);
-                }
+            if let Some(root) = known.iter().find(|root| roots.contains(*root)) {
+                repeated.push((root.clone(), job));
+            } else {
+                roots.extend(known);
+                batch.push(job);
             }
         }
         if batch.is_empty() {
             state.running -= 1;
         }
         drop(state);
-        repeated.into_iter().for_each(|(root, job)| self.run_alone(root, job));
+        for (root, job) in repeated {
+            self.run_alone(root, job);
+        }
         (!batch.is_empty()).then_some(batch)
     }
 
     fn run_alone(&self, lane: String, job: Job<K>) {
         let shared = self.shared.clone();
+        let patience = shared.patience;
         let work = async move {
+            if job.queued.elapsed() > patience {
+                return job.answer(Err(waited_too_long()));
+            }
             let answer = alone::run(&shared.pool, &job.request).await;
             job.answer(answer);
         };
@@ -179,26 +184,30 @@ impl<K: Kind> Queue<K> {
     }
 
     async fn run_batch(&self, jobs: Vec<Job<K>>) {
+        if !K::SHARES {
+            return self.run_each_alone(jobs);
+        }
         let is_late = |job: &Job<K>| job.queued.elapsed() > self.shared.patience;
         let (late, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_late);
         for job in late {
-            let problem = "the request waited too long for a transaction (`database.pool_wait`)";
-            job.answer(Err(StoreError::Contended(problem.to_owned())));
+            job.answer(Err(waited_too_long()));
         }
         let pool = &self.shared.pool;
         let mut session = match pool.get().await {
             Ok(session) => session,
             Err(error) => {
-                jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
+                for job in jobs {
+                    job.answer(Err(error.clone()));
+                }
                 return;
             }
         };
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
-        let decided = decide(&mut session, &requests, K::BATCH_LOCKS, true);
+        let decided = decide(&mut session, &requests, Locking::Batch);
         let decided = match pool.in_time(decided).await {
             Some(Ok(decided)) => decided,
             Some(Err(_)) => {
-                session.roll_back().await;
+                pool.roll_back(session).await;
                 return self.run_each_alone(jobs);
             }
             None => {
@@ -211,9 +220,11 @@ impl<K: Kind> Queue<K> {
             match decided {
                 Decided::Failed(error) => job.answer(Err(error)),
                 Decided::NotLocked(root) => {
-                    self.run_alone(format!("{} {:?} {}", root.alias, root.id, root.detail), job);
+                    self.run_alone(root.to_string(), job);
                 }
-                Decided::Outcome(outcome, made) if made.is_empty() => job.answer(Ok(outcome)),
+                Decided::Outcome(outcome, made) if made.is_empty() && !K::WRITES_EARLY => {
+                    job.answer(Ok(outcome));
+                }
                 Decided::Outcome(outcome, made) => {
                     changes.push(made);
                     committing.push((job, outcome));
@@ -222,13 +233,15 @@ impl<K: Kind> Queue<K> {
         }
         match pool.in_time(session.commit(statements(changes))).await {
             Some(Ok(())) => {
-                committing.into_iter().for_each(|(job, outcome)| job.answer(Ok(outcome)));
+                for (job, outcome) in committing {
+                    job.answer(Ok(outcome));
+                }
             }
             Some(Err(CommitError::NotCommitted(_))) => {
                 self.run_each_alone(committing.into_iter().map(|(job, _)| job));
             }
             Some(Err(CommitError::Unconfirmed(error))) => {
-                unconfirmed(committing, &error.to_string())
+                unconfirmed(committing, &error.to_string());
             }
             None => {
                 pool::discard(session);
@@ -236,6 +249,11 @@ impl<K: Kind> Queue<K> {
             }
         }
     }
+}
+
+fn waited_too_long() -> StoreError {
+    let problem = "the request waited too long for a transaction (`database.pool_wait`)";
+    StoreError::Contended(problem.to_owned())
 }
 
 fn unconfirmed<K: Kind>(jobs: Vec<(Job<K>, Outcome<K::Output>)>, problem: &str) {

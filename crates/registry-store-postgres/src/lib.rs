@@ -1,8 +1,8 @@
 //! Storage on PostgreSQL: several processes share one database, which alone limits the throughput.
 //!
 //! The requests of a kind that arrive while a transaction of that kind runs share the next one
-//! ([`batch`]): for many requests, the database then parses, plans, locks, writes and flushes once.
-//! A request that cannot share a transaction has its own ([`alone`]).
+//! (module `batch`): for many requests, the database then parses, plans, locks, writes and flushes once.
+//! A request that cannot share a transaction has its own (module `alone`).
 
 mod alone;
 mod batch;
@@ -48,19 +48,19 @@ impl PostgresStore {
     /// Checks that the encoding of the database is UTF-8. With any other encoding, it could not
     /// store every name.
     pub async fn check_encoding(&self) -> Result<(), StoreError> {
-        self.pool.read(migrations::CheckEncoding).await
+        Box::pin(self.pool.read(migrations::CheckEncoding)).await
     }
 
     /// Returns the names of the pending migrations. All migrations must have run before any other
     /// use of the store. The database role only needs the right to read.
     pub async fn migrations_pending(&self) -> Result<Vec<String>, StoreError> {
-        migrations::pending(&self.pool).await
+        Box::pin(self.pool.read(migrations::Pending)).await
     }
 
     /// Runs the pending migrations, and returns their names. Several processes may do so at the
     /// same time. The async runtime must have several threads.
     pub async fn migrations_run(&self) -> Result<Vec<String>, StoreError> {
-        migrations::run(&self.pool).await
+        Box::pin(migrations::run(&self.pool)).await
     }
 
     /// Creates the index for searches by any part of a name, with the extension `pg_trgm`. Returns
@@ -68,7 +68,7 @@ impl PostgresStore {
     /// meanwhile. If the server does not permit it, searches match only the beginning of a name,
     /// and nothing else changes.
     pub async fn search_by_part_make(&self) -> Result<bool, StoreError> {
-        migrations::make_search(&self.pool).await
+        Box::pin(migrations::make_search(&self.pool)).await
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::Bool;
 use diesel_async::{
     AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
 };
@@ -35,41 +35,33 @@ const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(QueryableByName)]
-struct Version {
-    #[diesel(sql_type = Text)]
-    version: String,
-}
-
-#[derive(QueryableByName)]
 struct Flag {
     #[diesel(sql_type = Bool)]
     flag: bool,
 }
 
-/// Returns the names of the migrations that have not run.
-pub(crate) async fn pending(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    let mut connection = pool.unlimited().await?;
-    pending_on(&mut connection).await
-}
+/// Lists the names of the migrations that have not run.
+pub(crate) struct Pending;
 
-async fn pending_on(connection: &mut AsyncPgConnection) -> Result<Vec<String>, StoreError> {
-    let exists = "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS flag";
-    let exists: Flag =
-        diesel::sql_query(exists).get_result(connection).await.map_err(|error| failure(&error))?;
-    let run: Vec<Version> = if exists.flag {
-        let run = diesel::sql_query("SELECT version FROM __diesel_schema_migrations")
-            .load(connection)
-            .await;
-        run.map_err(|error| failure(&error))?
-    } else {
-        Vec::new()
-    };
-    let run: BTreeSet<String> = run.into_iter().map(|row| row.version).collect();
-    let all: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS
-        .migrations()
-        .map_err(|error| StoreError::Corrupt(format!("the migrations are unreadable: {error}")))?;
-    let not_run = all.iter().filter(|it| !run.contains(&it.name().version().to_string()));
-    Ok(not_run.map(|it| it.name().to_string()).collect())
+impl Script for Pending {
+    type Output = Vec<String>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<Vec<String>, StoreError> {
+        let exists = "SELECT count(*) FROM pg_class \
+                      WHERE oid = to_regclass('__diesel_schema_migrations')";
+        let versions = "SELECT version::text FROM __diesel_schema_migrations";
+        let run = if session.load::<i64>(Statement::new(exists)).await? == [1] {
+            session.load::<Option<String>>(Statement::new(versions)).await?
+        } else {
+            Vec::new()
+        };
+        let run: BTreeSet<String> = run.into_iter().flatten().collect();
+        let all: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(|error| {
+            StoreError::Corrupt(format!("the migrations are unreadable: {error}"))
+        })?;
+        let not_run = all.iter().filter(|it| !run.contains(&it.name().version().to_string()));
+        Ok(not_run.map(|it| it.name().to_string()).collect())
+    }
 }
 
 /// Runs the pending migrations, and returns their names.
@@ -88,11 +80,11 @@ pub(crate) async fn run(pool: &Pool) -> Result<Vec<String>, StoreError> {
 }
 
 async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    let mut connection = pool.unlimited().await?;
-    let pending = pending_on(&mut connection).await?;
+    let pending = pool.read(Pending).await?;
     if pending.is_empty() {
         return Ok(pending);
     }
+    let connection = pool.unlimited().await?;
     // The harness blocks, so it gets a thread of its own.
     let run = move || {
         let mut harness = AsyncMigrationHarness::new(connection);

@@ -22,6 +22,11 @@ use crate::session::PgSession;
 use crate::target::{PostgresOptions, Target};
 use crate::tls;
 
+/// The isolation level and access mode are those that a change needs, whatever the server's defaults
+/// are: each statement sees what was committed before it.
+const DEFAULTS: &str = "SET default_transaction_isolation = 'read committed'; \
+                        SET default_transaction_read_only = off";
+
 /// Settings of the planner. Every statement that changes something finds its rows by keys, so the
 /// right plan is always nested index scans. Left alone, the server plans a statement with arrays at
 /// each execution, which costs more than running it, and keeps a sequential scan that was right
@@ -76,7 +81,7 @@ impl Pool {
         let tls = tls::connector(&target.tls)?;
         let setup = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; \
-             SET idle_in_transaction_session_timeout = {}; {PLANS}",
+             SET idle_in_transaction_session_timeout = {}; {DEFAULTS}; {PLANS}",
             options.statement_timeout.as_millis(),
             options.lock_timeout.as_millis(),
             options.statement_timeout.as_millis(),
@@ -102,6 +107,14 @@ impl Pool {
     /// connection must then be closed.
     pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout(self.deadline, work).await.ok()
+    }
+
+    /// Ends a transaction without committing it, and returns the connection to the pool. Closes it
+    /// if the server does not respond.
+    pub(crate) async fn roll_back(&self, mut session: Object<Sessions>) {
+        if self.in_time(session.roll_back()).await.is_none() {
+            discard(session);
+        }
     }
 
     /// Runs a script that reads.
@@ -148,10 +161,15 @@ impl Pool {
     /// server no longer responds.
     pub(crate) async fn explain(&self, error: StoreError) -> StoreError {
         let StoreError::Contended(text) = error else { return error };
-        match self.in_time(migrations::pending(self)).await {
+        let Ok(mut session) = self.get().await else { return StoreError::Unavailable(text) };
+        match self.in_time(migrations::Pending.run(&mut *session)).await {
             Some(Ok(pending)) if pending.is_empty() => StoreError::Contended(text),
             Some(Ok(_)) => StoreError::Corrupt(format!("{text}; run `registryctl migrate`")),
-            Some(Err(_)) | None => StoreError::Unavailable(text),
+            Some(Err(_)) => StoreError::Unavailable(text),
+            None => {
+                discard(session);
+                StoreError::Unavailable(text)
+            }
         }
     }
 

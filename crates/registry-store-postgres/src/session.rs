@@ -3,7 +3,7 @@
 //! Pipelined statements are sent without waiting for the result of the one before, in their order.
 //! The first time that a connection sees a statement it has to prepare it, and the order of
 //! pipelined statements would be lost. So a flight of statements is pipelined only if all of them
-//! are prepared.
+//! are prepared, and tokio must not interrupt it before all of them are sent.
 
 use std::collections::HashSet;
 
@@ -18,6 +18,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_core::store::StoreError;
 use registry_store_sql::script::{Session, Three};
 use registry_store_sql::statement::{Dialect, Record, Statement};
+use tokio::task::unconstrained;
 
 use crate::failure::failure;
 
@@ -115,17 +116,17 @@ impl PgSession {
         self.is_in_transaction = true;
         if is_prepared {
             let connection = &self.connection;
-            let (begun, locked, a, b) = join4(
-                execute_text(connection, BEGIN),
+            let (begun, locked, a, b) = unconstrained(join4(
+                execute_text(connection, "BEGIN"),
                 join_all(locks.into_iter().map(|lock| load(connection, lock))),
                 load_some(connection, reads.0),
                 load_some(connection, reads.1),
-            )
+            ))
             .await;
             begun?;
             return Ok((locked.into_iter().collect::<QueryResult<_>>()?, a?, b?));
         }
-        self.run(BEGIN).await?;
+        self.run("BEGIN").await?;
         let mut locked = Vec::with_capacity(locks.len());
         for lock in locks {
             locked.push(self.load(lock).await?);
@@ -145,22 +146,23 @@ impl PgSession {
                 (_, Some(last)) => writes.push(last),
             }
             self.is_in_transaction = true;
-            self.run(BEGIN).await.map_err(CommitError::NotCommitted)?;
+            self.run("BEGIN").await.map_err(CommitError::NotCommitted)?;
         }
         let is_prepared = writes.iter().all(|write| self.has_prepared(write));
         if !is_prepared || writes.len() > PIPELINED {
             return self.commit_stepwise(writes).await;
         }
         let connection = &self.connection;
-        let (written, committed) = join(
+        let (written, committed) = unconstrained(join(
             join_all(writes.into_iter().map(|write| execute(connection, write))),
             execute_text(connection, "COMMIT"),
-        )
+        ))
         .await;
         self.is_broken |= committed.is_err();
         self.is_in_transaction = false;
         let mut failed: Vec<_> = written.into_iter().filter_map(Result::err).collect();
-        if let Some(answered) = failed.iter().position(is_answer) {
+        // After the connection is lost, its error is also that of statements that succeeded.
+        if let Some(answered) = failed.iter().position(is_answer).filter(|_| committed.is_ok()) {
             return Err(CommitError::NotCommitted(failed.swap_remove(answered)));
         }
         match failed.pop() {
@@ -171,8 +173,10 @@ impl PgSession {
 
     /// Runs the only statement of a change, which is a transaction by itself.
     async fn commit_only(&mut self, write: Statement) -> Result<(), CommitError> {
-        self.execute(write).await.map(drop).map_err(|error| {
-            if is_answer(&error) {
+        let written = self.execute(write).await.map(drop);
+        let is_lost = self.connection.is_broken();
+        written.map_err(|error| {
+            if is_answer(&error) && !is_lost {
                 CommitError::NotCommitted(error)
             } else {
                 CommitError::Unconfirmed(error)
@@ -193,10 +197,6 @@ impl PgSession {
         committed.map_err(CommitError::Unconfirmed)
     }
 }
-
-/// READ COMMITTED, whatever the server's default is: each statement sees what was committed before
-/// it, so the facts that are loaded after the locks are the present ones.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 /// Maximum number of writes that are pipelined: `join_all` polls a longer list in any order.
 const PIPELINED: usize = 16;

@@ -31,11 +31,24 @@ impl<K: Kind> Request<K> {
     }
 }
 
-/// What a request was decided on.
+/// What a request is decided on.
 struct Loaded<K: Kind> {
     locked: HashSet<Root>,
-    recorded: Option<ReplayRecord>,
-    facts: Result<K::Facts, StoreError>,
+    /// True if the statement that loaded the facts locked their rows.
+    is_locked_early: bool,
+    recorded: Result<Option<ReplayRecord>, StoreError>,
+    rows: Vec<K::Found>,
+}
+
+impl<K: Kind> Default for Loaded<K> {
+    fn default() -> Self {
+        Self {
+            locked: HashSet::new(),
+            is_locked_early: false,
+            recorded: Ok(None),
+            rows: Vec::new(),
+        }
+    }
 }
 
 /// The result of deciding a request.
@@ -48,15 +61,22 @@ pub(crate) enum Decided<T> {
     NotLocked(Root),
 }
 
-/// Begins a transaction, locks the rows that the requests hang on, and decides each request. Passes
-/// over locked rows if `skip_locked` is set.
+/// How a transaction locks rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locking {
+    /// It passes over rows that other transactions hold.
+    Batch,
+    /// It waits for them.
+    Alone,
+}
+
+/// Begins a transaction, locks the rows that the requests hang on, and decides each request.
 pub(crate) async fn decide<K: Kind>(
     session: &mut PgSession,
     requests: &[&Request<K>],
-    locks: &'static [Lock],
-    skip_locked: bool,
+    locking: Locking,
 ) -> QueryResult<Vec<Decided<K::Output>>> {
-    let loaded = load(session, requests, locks, skip_locked).await?;
+    let loaded = load(session, requests, locking).await?;
     let (mut taken, mut decisions) = (HashSet::new(), Vec::new());
     let mut decided = Vec::with_capacity(requests.len());
     for (index, (request, loaded)) in requests.iter().zip(loaded).enumerate() {
@@ -92,66 +112,72 @@ fn outcome<T>(decision: Decision<T>) -> Decided<T> {
 async fn load<K: Kind>(
     session: &mut PgSession,
     requests: &[&Request<K>],
-    locks: &'static [Lock],
-    skip_locked: bool,
+    locking: Locking,
 ) -> QueryResult<Vec<Loaded<K>>> {
-    // A request can have several keys: `owners` has the request of each.
-    let (mut keys, mut owners): (Vec<Vec<Value>>, Vec<usize>) = (Vec::new(), Vec::new());
-    for (index, request) in requests.iter().enumerate() {
-        for key in request.key.keys() {
-            keys.push(key);
-            owners.push(index);
-        }
-    }
-    let replays: Vec<(usize, &Replay)> = requests
-        .iter()
-        .enumerate()
-        .filter_map(|(index, request)| Some((index, request.replay.as_ref()?)))
-        .collect();
-    let load: Option<Statement<K::Found>> =
-        (!keys.is_empty()).then(|| kind::load::<K>(Dialect::Postgres, &keys));
-    let recorded = (!replays.is_empty()).then(|| {
-        let requests: Vec<_> = replays.iter().map(|(_, replay)| *replay).collect();
-        kind::replays(Dialect::Postgres, &requests)
-    });
-    let locking = if keys.is_empty() { &[] } else { locks };
-    let lock = |lock: &Lock| K::LOOKUP.lock(lock.alias, lock.id, skip_locked, &keys);
-    let locking_statements = locking.iter().map(lock).collect();
-    let (locked, recorded, found) = session.begin(locking_statements, (recorded, load)).await?;
+    // A request can have several keys.
+    let keys = requests.iter().enumerate();
+    let keys = keys.flat_map(|(index, it)| it.key.keys().into_iter().map(move |key| (index, key)));
+    let (owners, keys): (Vec<usize>, Vec<Vec<Value>>) = keys.unzip();
+    let replays = requests.iter().enumerate();
+    let replays = replays.filter_map(|(index, it)| Some((index, it.replay.as_ref()?)));
+    let (replay_owners, replays): (Vec<usize>, Vec<&Replay>) = replays.unzip();
 
-    let owner = |number: i64, owners: &[usize]| {
-        let position = usize::try_from(number - 1).ok();
-        position.and_then(|position| owners.get(position)).copied()
+    let writes_early = K::WRITES_EARLY && locking == Locking::Batch;
+    let locks = match locking {
+        _ if keys.is_empty() || writes_early => &[],
+        Locking::Batch => K::BATCH_LOCKS,
+        Locking::Alone => K::ALONE_LOCKS,
     };
-    let mut roots: Vec<HashSet<Root>> = requests.iter().map(|_| HashSet::new()).collect();
-    for (lock, rows) in locking.iter().zip(locked) {
-        for (number, id) in rows {
-            let root = owner(number, &owners).and_then(|index| roots.get_mut(index));
-            let id = id.map(|id| id.0);
-            root.map(|it| it.insert(Root { alias: lock.alias, id, detail: String::new() }));
-        }
+    let skip = locking == Locking::Batch;
+    let lock = |lock: &Lock| K::LOOKUP.lock(lock.alias, lock.id, skip, &keys);
+    let statements = locks.iter().map(lock).collect();
+    let load = if writes_early { K::early(&keys) } else { kind::load::<K>(POSTGRES, &keys) };
+    let load = Some(load).filter(|_| !keys.is_empty());
+    let recorded = (!replays.is_empty()).then(|| kind::replays(POSTGRES, &replays));
+    let (locked, recorded, found) = session.begin(statements, (recorded, load)).await?;
+
+    let mut loaded: Vec<Loaded<K>> = requests.iter().map(|_| Loaded::default()).collect();
+    for (lock, (number, id)) in
+        locks.iter().zip(locked).flat_map(|(lock, rows)| rows.into_iter().map(move |it| (lock, it)))
+    {
+        let root = Root { alias: lock.alias, id: id.map(|id| id.0), detail: String::new() };
+        owner(&mut loaded, &owners, number).map(|it| it.locked.insert(root));
     }
-    let mut records: Vec<Option<ReplayRecord>> = requests.iter().map(|_| None).collect();
-    let replay_owners: Vec<usize> = replays.iter().map(|(index, _)| *index).collect();
     for (number, row) in recorded {
-        if let Some(index) = owner(number, &replay_owners) {
-            records[index] = kind::recorded(row).ok();
+        if let Some(it) = owner(&mut loaded, &replay_owners, number) {
+            it.recorded = kind::recorded(row).map(Some);
         }
     }
-    let mut rows: Vec<Vec<K::Found>> = requests.iter().map(|_| Vec::new()).collect();
-    for row in found {
-        if let Some(index) = owner(row.number(), &owners) {
-            rows[index].push(row);
+    let early = if writes_early { found.len() } else { 0 };
+    let others = if writes_early && early < keys.len() {
+        // The rows of the others are locked elsewhere, or do not exist.
+        let found: HashSet<i64> =
+            found.iter().map(registry_store_sql::kind::Numbered::number).collect();
+        let mut all = session.load(kind::load::<K>(POSTGRES, &keys)).await?;
+        all.retain(|row| !found.contains(&row.number()));
+        all
+    } else {
+        Vec::new()
+    };
+    for (position, row) in found.into_iter().chain(others).enumerate() {
+        if let Some(it) = owner(&mut loaded, &owners, row.number()) {
+            it.is_locked_early = position < early;
+            it.rows.push(row);
         }
     }
-    let loaded = requests.iter().zip(roots).zip(records.into_iter().zip(rows));
-    Ok(loaded
-        .map(|((request, locked), (recorded, rows))| Loaded {
-            locked,
-            recorded,
-            facts: request.key.facts(rows),
-        })
-        .collect())
+    Ok(loaded)
+}
+
+const POSTGRES: Dialect = Dialect::Postgres;
+
+/// Returns what was loaded for the request that a key belongs to. Numbers of keys begin with 1.
+fn owner<'a, K: Kind>(
+    loaded: &'a mut [Loaded<K>],
+    owners: &[usize],
+    number: i64,
+) -> Option<&'a mut Loaded<K>> {
+    let position = usize::try_from(number - 1).ok()?;
+    loaded.get_mut(*owners.get(position)?)
 }
 
 /// Decides a request, unless it was answered before, or hangs on a row that is not locked or that
@@ -161,15 +187,21 @@ fn decide_one<K: Kind>(
     loaded: Loaded<K>,
     taken: &mut HashSet<Root>,
 ) -> Result<Decision<K::Output>, Decided<K::Output>> {
-    let replayed = request.replay.as_ref().zip(loaded.recorded);
+    let recorded = loaded.recorded.map_err(Decided::Failed)?;
+    let replayed = request.replay.as_ref().zip(recorded);
     if let Some(outcome) = replayed.and_then(|(replay, record)| record.outcome(replay)) {
         return Err(Decided::Outcome(outcome, Vec::new()));
     }
-    let facts = loaded.facts.map_err(Decided::Failed)?;
+    let facts = request.key.facts(loaded.rows).map_err(Decided::Failed)?;
     let roots = request.key.roots(&facts);
     for root in &roots {
         let row = Root { detail: String::new(), ..root.clone() };
-        if !loaded.locked.contains(&row) || taken.contains(root) {
+        let is_locked = if loaded.is_locked_early {
+            K::BATCH_LOCKS.iter().any(|lock| lock.alias == root.alias)
+        } else {
+            loaded.locked.contains(&row)
+        };
+        if !is_locked || taken.contains(root) {
             return Err(Decided::NotLocked(root.clone()));
         }
     }

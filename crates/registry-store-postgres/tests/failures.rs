@@ -5,6 +5,8 @@
 mod common;
 #[path = "common/database.rs"]
 mod database;
+#[path = "common/proxy.rs"]
+mod proxy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +16,6 @@ use registry_core::store::{Keys as _, StoreError};
 use registry_store_postgres::{PostgresOptions, PostgresStore};
 use registry_testkit::{World, actor};
 use throwaway_postgres::{Cluster, Durability, sql};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, NoTls};
 
@@ -202,47 +201,30 @@ async fn search_without_index_finds_beginnings() {
     assert_eq!(names("BOLT-acme@").await, ["Bolt Acme"], "the beginning of an address matches");
 }
 
-/// Starts a proxy to a server, and returns its port and a switch. When the switch is set, the proxy
-/// silently drops all data of the connections that are open.
-async fn start_proxy(port: u16) -> (u16, Arc<AtomicBool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy_port = listener.local_addr().unwrap().port();
+/// Starts a proxy to the server of the database at `url`. Returns the URL of the database behind
+/// it, and a switch. When the switch is set, the proxy silently drops all data of the connections
+/// that are open.
+async fn start_proxy(url: &str) -> (String, Arc<AtomicBool>) {
     let drop_data = Arc::new(AtomicBool::new(false));
     let switch = drop_data.clone();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            // Connections that are opened after the switch was set work.
-            let is_broken = switch.load(Ordering::SeqCst);
-            let drop_data = if is_broken { Arc::default() } else { switch.clone() };
-            let ((from_client, to_client), (from_server, to_server)) =
-                (client.into_split(), server.into_split());
-            tokio::spawn(forward(from_client, to_server, drop_data.clone()));
-            tokio::spawn(forward(from_server, to_client, drop_data));
+    let serve = move |client, server| {
+        // Connections that are opened after the switch was set work.
+        let is_broken = switch.load(Ordering::SeqCst);
+        let drop_data = if is_broken { Arc::default() } else { switch.clone() };
+        async move {
+            let passes = |_: &[u8]| !drop_data.load(Ordering::SeqCst);
+            proxy::relay(client, server, passes, passes).await;
         }
-    });
-    (proxy_port, drop_data)
-}
-
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, drop_data: Arc<AtomicBool>) {
-    let mut buffer = [0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if !drop_data.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).await.is_err() {
-            return;
-        }
-    }
+    };
+    (proxy::start(url, serve).await, drop_data)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silently_lost_connection_is_replaced() {
     let url = database::create().await;
-    let (address, name) =
-        url.strip_prefix("postgres://postgres@127.0.0.1:").unwrap().split_once('/').unwrap();
-    let (port, drop_data) = start_proxy(address.parse().unwrap()).await;
-    let options = PostgresOptions {
-        statement_timeout: Duration::from_millis(500),
-        ..impatient(&format!("postgres://postgres@127.0.0.1:{port}/{name}"))
-    };
+    let (url, drop_data) = start_proxy(&url).await;
+    let options =
+        PostgresOptions { statement_timeout: Duration::from_millis(500), ..impatient(&url) };
     let world = Arc::new(World::over(Arc::new(PostgresStore::new(&options).unwrap())));
     let register = |number: usize| {
         let world = world.clone();

@@ -3,6 +3,8 @@
 //! A change is a [`Shape`], which is the same for each request of a kind, and the values that
 //! differ. So the changes of many requests can be written by one statement for each shape.
 
+use std::collections::BTreeMap;
+
 use registry_core::store::{SignInWrite, Write};
 
 use crate::statement::Statement;
@@ -194,36 +196,27 @@ pub struct ChangeSet {
     pub rows: Vec<Vec<Value>>,
 }
 
-/// Groups the changes of requests that do not touch the same rows. The changes of each request stay
-/// in their order, except audit entries, which come last: nothing refers to them.
+/// Groups the changes of requests that do not touch the same rows. The sets are in a fixed order, in
+/// which a row exists before others refer to it, and a unique value is free
+/// before it is taken. Only a request that changes rows twice in the same way has two sets of it.
 #[must_use]
 pub fn group(requests: Vec<Vec<Change>>) -> Vec<ChangeSet> {
-    let mut sets: Vec<ChangeSet> = Vec::new();
-    let mut audit = ChangeSet { shape: &shapes::INSERT_AUDIT, rows: Vec::new() };
+    let mut sets: BTreeMap<(usize, usize), ChangeSet> = BTreeMap::new();
     for changes in requests {
-        let mut next = 0;
+        let mut repeated: BTreeMap<usize, usize> = BTreeMap::new();
         for Change { shape, values } in changes {
-            if std::ptr::eq(shape, audit.shape) {
-                audit.rows.push(values);
-                continue;
-            }
-            let later = sets.iter().skip(next).position(|set| std::ptr::eq(set.shape, shape));
-            let index = later.map_or(sets.len(), |position| next + position);
-            if index == sets.len() {
-                sets.push(ChangeSet { shape, rows: Vec::new() });
-            }
-            if let Some(set) = sets.get_mut(index) {
-                set.rows.push(values);
-            }
-            // Several new rows of a request fit into one statement. An update of a row that the
-            // same request changed before needs its own.
-            next = if matches!(shape.kind, ShapeKind::Insert) { index } else { index + 1 };
+            let rank = shapes::ORDER.iter().position(|it| std::ptr::eq(*it, shape));
+            debug_assert!(rank.is_some(), "a shape is missing in the order: {shape:?}");
+            let rank = rank.unwrap_or(shapes::ORDER.len());
+            let times = repeated.entry(rank).or_default();
+            let set =
+                sets.entry((rank, *times)).or_insert_with(|| ChangeSet { shape, rows: Vec::new() });
+            set.rows.push(values);
+            // Several new rows fit into one statement.
+            *times += usize::from(!matches!(shape.kind, ShapeKind::Insert));
         }
     }
-    if !audit.rows.is_empty() {
-        sets.push(audit);
-    }
-    sets
+    sets.into_values().collect()
 }
 
 /// Returns the statements for PostgreSQL. Changes of different tables share a statement, since each
@@ -286,3 +279,6 @@ impl Change {
         self.shape.sqlite(&self.values)
     }
 }
+
+#[cfg(test)]
+mod tests;

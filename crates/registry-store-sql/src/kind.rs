@@ -21,7 +21,7 @@ pub(crate) use records::listed;
 pub use tenants::Register;
 
 /// A kind of change.
-pub trait Kind: Send + Sync + 'static {
+pub trait Kind: Sized + Send + Sync + 'static {
     /// Input of the decision.
     type Facts: Send + Sync + 'static;
     /// Result of the decision.
@@ -40,6 +40,18 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Returns the keys of the lookup. Without any, nothing is loaded.
     fn keys(&self) -> Vec<Vec<Value>>;
+
+    /// True if requests of this kind can share a transaction.
+    const SHARES: bool = true;
+    /// True if [`early`](Self::early) locks and loads the rows of a batch.
+    const WRITES_EARLY: bool = false;
+
+    /// Returns the statement for PostgreSQL that locks the rows of a batch, loads the facts, and
+    /// makes the write [`RecordCheckIn`](registry_core::store::Write::RecordCheckIn), all at once.
+    #[must_use]
+    fn early(keys: &[Vec<Value>]) -> Statement<Self::Found> {
+        load::<Self>(Dialect::Postgres, keys)
+    }
 
     /// Returns the facts in the found rows.
     fn facts(&self, found: Vec<Self::Found>) -> Read<Self::Facts>;
@@ -80,6 +92,14 @@ pub struct Root {
     pub id: Option<Uuid>,
     /// The rest of the row's key, if the id alone is not the key.
     pub detail: String,
+}
+
+impl std::fmt::Display for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.alias)?;
+        self.id.map_or(Ok(()), |id| write!(f, " {id}"))?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " {}", self.detail) }
+    }
 }
 
 impl Root {

@@ -5,6 +5,7 @@
 //! time.
 
 use crate::statement::{Dialect, Record, Statement};
+use crate::table::TableInfo;
 use crate::value::{Value, ValueType};
 
 /// Joins of tables to keys.
@@ -112,8 +113,45 @@ impl Lookup {
         statement
     }
 
+    /// Returns the statement that updates the rows of a table and selects `columns`, in PostgreSQL.
+    /// It passes over rows that other transactions hold, and over those that changed since the
+    /// statement began: the other tables are read as they were then.
+    #[must_use]
+    pub fn update<R: Record>(
+        &self,
+        table: &TableInfo,
+        set: &str,
+        keys: &[Vec<Value>],
+        columns: &str,
+    ) -> Statement<R> {
+        let name = table.name;
+        let mut statement =
+            self.append_keys(Statement::new(format!("UPDATE {name} SET {set} FROM unnest(")), keys);
+        for join in self.joins {
+            statement = statement.sql(if join.alias == name {
+                format!(
+                    " CROSS JOIN LATERAL (SELECT * FROM {name} WHERE {on}) AS seen \
+                     CROSS JOIN LATERAL (SELECT * FROM {name} WHERE {on} \
+                     FOR NO KEY UPDATE SKIP LOCKED) AS locked",
+                    on = join.on,
+                )
+            } else {
+                join.postgres()
+            });
+        }
+        let is_locked = table.key.iter().map(|column| format!("{name}.{column} = locked.{column}"));
+        let is_locked = is_locked.collect::<Vec<_>>().join(" AND ");
+        statement.sql(format!(
+            " WHERE {is_locked} AND seen IS NOT DISTINCT FROM locked RETURNING k.n, {columns}"
+        ))
+    }
+
     fn postgres_keys<R>(&self, keys: &[Vec<Value>], columns: &str) -> Statement<R> {
-        let mut statement = Statement::new(format!("SELECT k.n, {columns} FROM unnest("));
+        let start = format!("SELECT k.n, {columns} FROM unnest(");
+        self.append_keys(Statement::new(start), keys)
+    }
+
+    fn append_keys<R>(&self, mut statement: Statement<R>, keys: &[Vec<Value>]) -> Statement<R> {
         let mut names = String::new();
         for (position, (name, value_type)) in self.keys.iter().enumerate() {
             let mut column = value_type.column();
@@ -159,5 +197,105 @@ impl Join {
             Rows::One | Rows::First(..) | Rows::All => "JOIN",
         };
         format!(" {start} {} AS {} ON {}", self.table, self.alias, self.on)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOKUP: Lookup = Lookup {
+        keys: &[("digest", ValueType::Bytes), ("appliance", ValueType::Text)],
+        joins: &[
+            Join {
+                table: "install_codes",
+                alias: "codes",
+                on: "codes.digest = k.digest",
+                rows: Rows::One,
+            },
+            Join {
+                table: "tenants",
+                alias: "tenants",
+                on: "tenants.id = codes.tenant_id",
+                rows: Rows::Optional,
+            },
+        ],
+    };
+
+    const NEWEST: Lookup = Lookup {
+        keys: &[("contact", ValueType::Text)],
+        joins: &[Join {
+            table: "tenants",
+            alias: "tenants",
+            on: "tenants.contact_email_folded = k.contact",
+            rows: Rows::First(2, "tenants.id DESC"),
+        }],
+    };
+
+    fn keys(count: usize) -> Vec<Vec<Value>> {
+        vec![vec![[1_u8; 32].into(), "a".into()]; count]
+    }
+
+    fn loaded(lookup: &Lookup, dialect: Dialect, keys: &[Vec<Value>]) -> String {
+        lookup.load::<Locked>(dialect, keys, "tenants.id").text()
+    }
+
+    #[test]
+    fn postgres_joins_each_key_laterally() {
+        let expected = "SELECT k.n, tenants.id \
+            FROM unnest(?, ?) WITH ORDINALITY AS k (digest, appliance, n) \
+            CROSS JOIN LATERAL (SELECT * FROM install_codes AS codes \
+            WHERE codes.digest = k.digest LIMIT 1) AS codes \
+            LEFT JOIN LATERAL (SELECT * FROM tenants AS tenants \
+            WHERE tenants.id = codes.tenant_id LIMIT 1) AS tenants ON true";
+        for count in [1, 3] {
+            assert_eq!(loaded(&LOOKUP, Dialect::Postgres, &keys(count)), expected, "{count} keys");
+        }
+    }
+
+    #[test]
+    fn sqlite_joins_one_key() {
+        let expected = "SELECT 1, tenants.id FROM (SELECT ? AS digest, ? AS appliance) AS k \
+            JOIN install_codes AS codes ON codes.digest = k.digest \
+            LEFT JOIN tenants AS tenants ON tenants.id = codes.tenant_id";
+        assert_eq!(loaded(&LOOKUP, Dialect::Sqlite, &keys(1)), expected);
+    }
+
+    #[test]
+    fn first_rows_are_ordered_and_limited() {
+        let keys: Vec<Vec<Value>> = vec![vec!["a@example.com".into()]];
+        for (dialect, expected) in [
+            (
+                Dialect::Postgres,
+                "SELECT k.n, tenants.id FROM unnest(?) WITH ORDINALITY AS k (contact, n) \
+                 CROSS JOIN LATERAL (SELECT * FROM tenants AS tenants \
+                 WHERE tenants.contact_email_folded = k.contact \
+                 ORDER BY tenants.id DESC LIMIT 2) AS tenants",
+            ),
+            (
+                Dialect::Sqlite,
+                "SELECT 1, tenants.id FROM (SELECT ? AS contact) AS k \
+                 JOIN tenants AS tenants ON tenants.contact_email_folded = k.contact \
+                 ORDER BY tenants.id DESC LIMIT 2",
+            ),
+        ] {
+            assert_eq!(loaded(&NEWEST, dialect, &keys), expected, "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn lock_passes_over_locked_rows_of_a_batch() {
+        for (skip_locked, end) in [(true, " SKIP LOCKED"), (false, "")] {
+            let expected = format!(
+                "SELECT k.n, locked.id FROM unnest(?, ?) WITH ORDINALITY \
+                 AS k (digest, appliance, n) \
+                 CROSS JOIN LATERAL (SELECT * FROM install_codes AS codes \
+                 WHERE codes.digest = k.digest LIMIT 1) AS codes \
+                 CROSS JOIN LATERAL (SELECT id AS id FROM tenants AS tenants \
+                 WHERE tenants.id = codes.tenant_id LIMIT 1 FOR NO KEY UPDATE{end}) AS locked"
+            );
+            let lock = LOOKUP.lock("tenants", "id", skip_locked, &keys(2));
+            assert_eq!(lock.text(), expected);
+        }
     }
 }

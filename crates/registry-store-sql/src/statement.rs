@@ -106,7 +106,7 @@ impl<R> QueryFragment<Pg> for Statement<R> {
                 Piece::Value(Value::Bytes(it)) => out.push_bind_param::<Nullable<Binary>, _>(it)?,
                 Piece::Value(Value::Int(it)) => out.push_bind_param::<Nullable<Integer>, _>(it)?,
                 Piece::Value(Value::BigInt(it)) => {
-                    out.push_bind_param::<Nullable<BigInt>, _>(it)?
+                    out.push_bind_param::<Nullable<BigInt>, _>(it)?;
                 }
                 Piece::Column(column) => match column {
                     Column::Id(it) => out.push_bind_param::<Array<Nullable<Id>>, _>(it)?,
@@ -133,7 +133,7 @@ impl<R> QueryFragment<Sqlite> for Statement<R> {
                 Piece::Value(Value::Bytes(it)) => out.push_bind_param::<Nullable<Binary>, _>(it)?,
                 Piece::Value(Value::Int(it)) => out.push_bind_param::<Nullable<Integer>, _>(it)?,
                 Piece::Value(Value::BigInt(it)) => {
-                    out.push_bind_param::<Nullable<BigInt>, _>(it)?
+                    out.push_bind_param::<Nullable<BigInt>, _>(it)?;
                 }
                 Piece::Column(_) => {
                     let problem = "SQLite has no arrays".into();

@@ -113,10 +113,11 @@ impl<D: Database> Changes for SqlStore<D> {
     async fn check_in(
         &self,
         digest: CredentialDigest,
+        now: Timestamp,
         replay: Option<Replay>,
         decide: Decide<Option<CredentialFacts>, CheckedIn>,
     ) -> Result<Outcome<CheckedIn>> {
-        self.0.change(CheckIn(digest), replay, decide).await
+        self.0.change(CheckIn { digest, at: Some(now) }, replay, decide).await
     }
 }
 

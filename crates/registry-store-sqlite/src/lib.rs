@@ -3,7 +3,7 @@
 //! All changes go through one connection, so nothing changes the facts during a decision, not even
 //! another process with the same file: each transaction begins with `BEGIN IMMEDIATE`. Changes that
 //! arrive while a transaction runs share the next one, which makes them durable with one write to
-//! the disk (see [`queue`]).
+//! the disk (module `queue`).
 
 mod connection;
 mod queue;

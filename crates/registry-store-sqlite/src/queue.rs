@@ -125,39 +125,49 @@ impl Queue {
         mut writer: Option<SqliteConnection>,
         mut jobs: Vec<Box<dyn Job>>,
     ) -> Option<SqliteConnection> {
-        let Err(error) = self.transaction(&mut writer, &mut jobs) else { return writer };
-        if jobs.len() == 1 {
-            jobs.into_iter().for_each(|job| job.answer(Some(error.clone())));
+        let (has_begun, error) = match self.transaction(&mut writer, &mut jobs) {
+            Ok(()) => return writer,
+            Err(failed) => failed,
+        };
+        // Without a transaction, each job would only wait again for the same thing.
+        if jobs.len() == 1 || !has_begun {
+            for job in jobs {
+                job.answer(Some(error.clone()));
+            }
             return writer;
         }
         for job in jobs {
             let mut alone = vec![job];
-            if let Err(error) = self.transaction(&mut writer, &mut alone) {
-                alone.into_iter().for_each(|job| job.answer(Some(error.clone())));
+            if let Err((_, error)) = self.transaction(&mut writer, &mut alone) {
+                for job in alone {
+                    job.answer(Some(error.clone()));
+                }
             }
         }
         writer
     }
 
     /// Runs jobs in one transaction and answers them. After an error nothing is committed, and no
-    /// job is answered.
+    /// job is answered. The error says whether the transaction had begun.
     fn transaction(
         &self,
         writer: &mut Option<SqliteConnection>,
         jobs: &mut Vec<Box<dyn Job>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), (bool, StoreError)> {
         let mut connection = match writer.take() {
             Some(connection) => connection,
-            None => establish(&self.url)?,
+            None => establish(&self.url).map_err(|error| (false, error))?,
         };
-        let ran = catch_unwind(AssertUnwindSafe(|| run_all(&mut connection, jobs)));
+        let mut has_begun = false;
+        let run = AssertUnwindSafe(|| run_all(&mut connection, jobs, &mut has_begun));
+        let ran = catch_unwind(run);
         // A connection after a panic, or one that could not roll back, is closed.
         let Ok(ran) = ran else {
-            return Err(StoreError::Unavailable("a transaction was aborted".to_owned()));
+            return Err((true, StoreError::Unavailable("a transaction was aborted".to_owned())));
         };
         let is_broken = AnsiTransactionManager::is_broken_transaction_manager(&mut connection);
         *writer = Some(connection).filter(|_| !is_broken);
-        let failed = ran?;
+        let failed = ran.map_err(|error| (has_begun, error))?;
         for (job, failed) in std::mem::take(jobs).into_iter().zip(failed) {
             job.answer(failed);
         }
@@ -169,11 +179,13 @@ impl Queue {
 fn run_all(
     connection: &mut SqliteConnection,
     jobs: &mut [Box<dyn Job>],
+    has_begun: &mut bool,
 ) -> Result<Vec<Option<StoreError>>, StoreError> {
     let is_shared = jobs.len() > 1;
     let mut failed = Vec::with_capacity(jobs.len());
     let mut stopped = None;
     let ran = connection.immediate_transaction(|connection| {
+        *has_begun = true;
         for job in &mut *jobs {
             let mut error = None;
             let mut run = |connection: &mut SqliteConnection| {

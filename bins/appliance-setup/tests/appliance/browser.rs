@@ -4,8 +4,8 @@
 //! `cargo xtask test` provides PostgreSQL and Chromium. On a machine without them it leaves the
 //! tests out, and in CI it fails.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -46,16 +46,19 @@ fn create_database() -> String {
 impl Registryd {
     fn start() -> Self {
         let (data, database) = (tempfile::tempdir().unwrap(), create_database());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program("registryd"));
-        command.arg("--data").arg(data.path()).args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
         command
             .env("REGISTRY_DATABASE_URL", database)
             .env_remove("REGISTRY_CONFIG")
-            .stdout(Stdio::null());
+            .stdout(Stdio::piped());
         let process = command.stderr(Stdio::null()).spawn().unwrap();
-        let registryd = Self { process, data, port };
-        wait_for("registryd listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+        // From here on, a failure stops the process.
+        let mut registryd = Self { process, data, port: 0 };
+        let mut line = String::new();
+        BufReader::new(registryd.process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        registryd.port = port.unwrap_or_else(|| panic!("registryd printed no port: {line}"));
         registryd
     }
 

@@ -48,9 +48,9 @@ impl ChangeContext {
         signer: &dyn LicenseSigner,
         claims: &LicenseClaims,
     ) -> Result<LicenseToken, SignError> {
-        let signed = signer.sign(claims)?;
-        let token = signed.token.clone();
-        self.unverified.push(signed);
+        let license = signer.sign(claims)?;
+        let token = license.token.clone();
+        self.unverified.push(license);
         Ok(token)
     }
 

@@ -55,7 +55,7 @@ impl Registry {
         let owner = entropy::hex(&digest.0);
         let store = &self.ports.store;
         self.idempotent(check_in.key, &owner, now, decide, |replay, decide| {
-            store.check_in(digest, replay, decide)
+            store.check_in(digest, now, replay, decide)
         })
         .await
     }

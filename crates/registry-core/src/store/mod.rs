@@ -5,8 +5,9 @@
 //! - call the decision again only if nothing of an earlier call was committed, and never after a
 //!   commit whose result it did not receive ([`StoreError::Unconfirmed`]);
 //! - verify the signatures of decisions before it commits them ([`Decision::verify`]);
-//! - apply all writes of a [`Decision::Commit`] in order, or none of them, and none of a
-//!   [`Decision::Abort`];
+//! - apply all writes of a [`Decision::Commit`], or none of them, and none of a
+//!   [`Decision::Abort`]. No decision writes one row twice. A store can choose the order, if a row
+//!   exists before others refer to it, and a unique value is free before it is taken;
 //! - complete a transaction that it has begun, even if the caller is cancelled;
 //! - await nothing but the database between begin and commit.
 //!

@@ -65,10 +65,12 @@ pub trait Changes: Send + Sync {
         decide: Decide<TenantFacts, Tenant>,
     ) -> Result<Outcome<Tenant>, StoreError>;
 
-    /// Checks an appliance in.
+    /// Checks an appliance in at `now`. An implementation MAY make the decision's write
+    /// [`RecordCheckIn`](crate::store::Write::RecordCheckIn) before it decides.
     async fn check_in(
         &self,
         digest: CredentialDigest,
+        now: Timestamp,
         replay: Option<Replay>,
         decide: Decide<Option<CredentialFacts>, CheckedIn>,
     ) -> Result<Outcome<CheckedIn>, StoreError>;

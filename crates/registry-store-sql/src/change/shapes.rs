@@ -9,6 +9,39 @@ use crate::tables::{
     ReleaseRow, ReplayRow, SignInRow, TenantRow,
 };
 
+/// All shapes, in the order in which their changes are written.
+pub(super) static ORDER: [&Shape; 29] = [
+    &DELETE_EXPIRED_REPLAY,
+    &SUPERSEDE_CODES,
+    &SUPERSEDE_ACTIVATION_CODES,
+    &INSERT_TENANT,
+    &UPDATE_TENANT,
+    &INSERT_ENTITLEMENT,
+    &UPDATE_ENTITLEMENT,
+    &CONSUME_CODE,
+    &INSERT_CODE,
+    &DELETE_CREDENTIALS,
+    &USE_CREDENTIAL,
+    &RETIRE_CREDENTIALS,
+    &CLEAR_LICENSES,
+    &RECORD_CHECK_IN,
+    &PUT_APPLIANCE,
+    &INSERT_CREDENTIAL,
+    &DISCARD_MAILS,
+    &UPDATE_MAIL,
+    &INSERT_MAIL,
+    &PUT_RELEASE,
+    &DELETE_CHANNEL,
+    &PUT_CHANNEL,
+    &USE_SIGN_IN,
+    &DELETE_SIGN_IN,
+    &DELETE_SIGN_INS,
+    &DELETE_SIGN_INS_OF_KIND,
+    &INSERT_SIGN_IN,
+    &INSERT_REPLAY,
+    &INSERT_AUDIT,
+];
+
 pub(super) static INSERT_TENANT: Shape = Shape { table: TenantRow::TABLE, kind: Insert };
 pub(super) static UPDATE_TENANT: Shape = Shape { table: TenantRow::TABLE, kind: Replace };
 pub(super) static INSERT_ENTITLEMENT: Shape = Shape { table: EntitlementRow::TABLE, kind: Insert };

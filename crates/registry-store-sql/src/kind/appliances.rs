@@ -1,5 +1,6 @@
 //! Check-ins.
 
+use registry_core::clock::Timestamp;
 use registry_core::results::CheckedIn;
 use registry_core::secret::CredentialDigest;
 use registry_core::store::CredentialFacts;
@@ -7,7 +8,8 @@ use registry_core::tenant::TenantStatus;
 
 use super::{Kind, Lock, Root, TENANT, entitlements, found, optional};
 use crate::lookup::{Join, Lookup, Rows};
-use crate::table::{Part as _, Read};
+use crate::statement::Statement;
+use crate::table::{Part as _, Read, Row as _};
 use crate::tables::{ApplianceRow, CredentialRow, EntitlementRow, TenantRow};
 use crate::value::{Value, ValueType};
 
@@ -15,9 +17,14 @@ use crate::value::{Value, ValueType};
 ///
 /// A check-in locks its appliance and not the tenant, so that a tenant's appliances can check in at
 /// once. The tenant and its entitlement can change meanwhile: then the check-in took place before
-/// that change. Every change that reads and writes an appliance holds its lock as well, and all
-/// that clear its license wait for it.
-pub struct CheckIn(pub CredentialDigest);
+/// that change. All that write the appliance's license wait for the lock, and none of them changes
+/// what else a check-in writes.
+pub struct CheckIn {
+    /// Digest of the credential.
+    pub digest: CredentialDigest,
+    /// Time of the check-in.
+    pub at: Option<Timestamp>,
+}
 
 found!(FoundCredential = CredentialRow, ApplianceRow, TenantRow, Option<EntitlementRow>);
 
@@ -28,7 +35,7 @@ impl Kind for CheckIn {
     type Output = CheckedIn;
     type Found = FoundCredential;
     const LOOKUP: Lookup = Lookup {
-        keys: &[("digest", ValueType::Bytes)],
+        keys: &[("digest", ValueType::Bytes), ("at", ValueType::Time)],
         joins: &[
             Join {
                 table: "credentials",
@@ -66,7 +73,7 @@ impl Kind for CheckIn {
     }
 
     fn keys(&self) -> Vec<Vec<Value>> {
-        vec![vec![self.0.0.into()]]
+        vec![vec![self.digest.0.into(), self.at.into()]]
     }
 
     fn facts(&self, found: Vec<Self::Found>) -> Read<Option<CredentialFacts>> {
@@ -79,6 +86,14 @@ impl Kind for CheckIn {
             tenant: tenant.try_into()?,
             entitlement: optional(active)?,
         }))
+    }
+
+    const WRITES_EARLY: bool = true;
+
+    fn early(keys: &[Vec<Value>]) -> Statement<Self::Found> {
+        let set = "last_check_in_at = CASE WHEN appliances.last_check_in_at > k.at \
+                   THEN appliances.last_check_in_at ELSE k.at END";
+        Self::LOOKUP.update(ApplianceRow::TABLE, set, keys, &Self::columns())
     }
 
     /// The first check-in after an installation changes the tenant, so it locks the tenant as well.

@@ -106,7 +106,7 @@ impl Kind for RedeemKey {
 
     fn known_roots(&self) -> Vec<String> {
         let code = self.digests.first().map(|it| format!("code {}", entropy::hex(&it.bytes)));
-        let tenant = self.tenant_id.map(|id| format!("tenant {id}"));
+        let tenant = self.tenant_id.map(|id| Root::new("tenants", id).to_string());
         code.into_iter().chain(tenant).collect()
     }
 }

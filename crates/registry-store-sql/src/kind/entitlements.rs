@@ -99,10 +99,10 @@ impl Kind for EntitlementKey {
 
     fn known_roots(&self) -> Vec<String> {
         let selected = match &self.selector {
-            EntitlementSelector::Id(id) => format!("entitlement {id}"),
+            EntitlementSelector::Id(id) => Root::new("entitlements", *id).to_string(),
             EntitlementSelector::Subscription(it) => format!("subscription {it}"),
         };
-        let tenant = self.tenant_id.map(|id| format!("tenant {id}"));
+        let tenant = self.tenant_id.map(|id| Root::new("tenants", id).to_string());
         std::iter::once(selected).chain(tenant).collect()
     }
 }

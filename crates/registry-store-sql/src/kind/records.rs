@@ -52,14 +52,24 @@ impl Kind for SignInDigest {
     type Found = FoundSignIn;
     const LOOKUP: Lookup = Lookup {
         keys: &[("digest", ValueType::Bytes)],
-        joins: &[Join {
-            table: "sign_ins",
-            alias: "sign_ins",
-            on: "sign_ins.digest = k.digest",
-            rows: Rows::One,
-        }],
+        joins: &[
+            Join {
+                table: "sign_ins",
+                alias: "sign_ins",
+                on: "sign_ins.digest = k.digest",
+                rows: Rows::One,
+            },
+            Join {
+                table: "sign_ins",
+                alias: "others",
+                on: "others.role = sign_ins.role AND others.visitor = sign_ins.visitor",
+                rows: Rows::All,
+            },
+        ],
     };
-    const BATCH_LOCKS: &'static [Lock] = &[Lock { alias: "sign_ins", id: "NULL::uuid" }];
+    /// A change can end other sign-ins of the same principal, so it locks all of them.
+    const BATCH_LOCKS: &'static [Lock] = &[Lock { alias: "others", id: "NULL::uuid" }];
+    const SHARES: bool = false;
 
     fn columns() -> String {
         SignInRow::columns("sign_ins")
@@ -74,12 +84,12 @@ impl Kind for SignInDigest {
     }
 
     fn roots(&self, facts: &Option<SignIn>) -> Vec<Root> {
-        let root = Root { alias: "sign_ins", id: None, detail: entropy::hex(&self.0) };
-        facts.iter().map(|_| root.clone()).collect()
+        let others = Root { alias: "others", id: None, detail: String::new() };
+        facts.iter().map(|_| others.clone()).collect()
     }
 
     fn known_roots(&self) -> Vec<String> {
-        vec![format!("sign-in {}", entropy::hex(&self.0))]
+        vec![format!("sign_ins {}", entropy::hex(&self.0))]
     }
 }
 

@@ -33,11 +33,24 @@ impl Script for ListTenants {
         let query = &self.0;
         let columns = TenantRow::columns("tenants");
         let mut rows = Statement::new(format!("SELECT {columns} FROM tenants WHERE 1 = 1"));
-        rows = and_is(rows, "deployment", query.deployment.map(|it| it.as_str()));
-        rows = and_is(rows, "status", query.status.map(|it| it.as_str()));
-        rows = and_is(rows, "edition", query.edition.as_ref().map(|it| it.as_str()));
-        rows = and_is(rows, "product", query.product.as_ref().map(|it| it.as_str()));
-        let contact = query.contact.as_ref().map(|it| it.folded());
+        rows = and_is(
+            rows,
+            "deployment",
+            query.deployment.map(registry_core::tenant::DeploymentType::as_str),
+        );
+        rows =
+            and_is(rows, "status", query.status.map(registry_core::tenant::TenantStatus::as_str));
+        rows = and_is(
+            rows,
+            "edition",
+            query.edition.as_ref().map(registry_core::edition::EditionName::as_str),
+        );
+        rows = and_is(
+            rows,
+            "product",
+            query.product.as_ref().map(registry_core::text::ProductCode::as_str),
+        );
+        let contact = query.contact.as_ref().map(registry_core::text::EmailAddress::folded);
         rows = and_is(rows, "contact_email_folded", contact);
         if let Some(text) = &query.text {
             rows = match session.dialect() {
@@ -235,7 +248,7 @@ impl Script for ShowCredential {
     type Output = Option<CredentialFacts>;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Option<CredentialFacts>> {
-        let key = CheckIn(self.0);
+        let key = CheckIn { digest: self.0, at: None };
         let found = session.load(kind::load::<CheckIn>(session.dialect(), &key.keys())).await?;
         key.facts(found)
     }

@@ -75,7 +75,7 @@ impl Script for ListMails {
         let mut rows = Statement::new(format!("SELECT {columns} FROM mails WHERE 1 = 1"));
         rows = and_is(rows, "id", id);
         rows = and_is(rows, "tenant_id", tenant);
-        rows = and_is(rows, "state", state.map(|state| state.as_str()));
+        rows = and_is(rows, "state", state.map(registry_core::mail::MailState::as_str));
         rows = and_after(rows, ("queued_at", "id"), after.map(|it| (it.at, it.id)));
         let rows = rows.sql(" ORDER BY queued_at DESC, id DESC LIMIT ").bind(i64::from(limit));
         let mails = session.load::<MailRow>(rows).await?.into_iter().map(QueuedMail::try_from);

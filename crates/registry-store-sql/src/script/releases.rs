@@ -48,7 +48,7 @@ impl Script for ListReleases {
             ReleaseRow::columns("releases"),
             ChannelRow::columns("channels"),
         ));
-        let channel = self.0.as_ref().map(|channel| channel.as_str());
+        let channel = self.0.as_ref().map(registry_core::text::Channel::as_str);
         let rows = and_is(rows, "releases.channel", channel);
         listed(session.load(rows).await?.into_iter())
     }

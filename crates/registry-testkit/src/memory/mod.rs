@@ -138,6 +138,7 @@ impl Changes for MemoryStore {
     async fn check_in(
         &self,
         digest: CredentialDigest,
+        _now: Timestamp,
         replay: Option<Replay>,
         decide: Decide<Option<CredentialFacts>, CheckedIn>,
     ) -> Result<Outcome<CheckedIn>, StoreError> {

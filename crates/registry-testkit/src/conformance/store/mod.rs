@@ -1,6 +1,7 @@
 //! Conformance of stores: a case for each MUST in `registry_core::store`. Each case's doc is the
 //! requirement.
 
+mod batches;
 mod changes;
 mod check_in;
 mod constraints;
@@ -11,6 +12,7 @@ mod releases;
 mod retention;
 mod sign_ins;
 
+pub use batches::*;
 pub use changes::*;
 pub use check_in::*;
 pub use constraints::*;
@@ -62,6 +64,11 @@ macro_rules! store_conformance {
             racing_reissue_leaves_one_live_code,
             racing_registrations_share_one_tenant,
             cancelled_caller_leaves_all_or_nothing,
+            one_failing_request_leaves_others_alone,
+            contended_root_serves_everybody,
+            twins_in_one_batch_run_once,
+            audit_entries_of_a_tenant_keep_their_order,
+            abandoned_callers_lose_nothing,
             tenant_has_one_live_code,
             code_is_consumed_once,
             code_digests_are_unique,
