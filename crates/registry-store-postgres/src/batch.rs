@@ -215,7 +215,9 @@ impl<K: Kind> Queue<K> {
                 return self.run_each_alone(jobs);
             }
         };
-        let (mut changes, mut committing) = (Vec::new(), Vec::new());
+        // Nobody is answered before the transaction ends: until then, its locks would make others
+        // pass over the rows.
+        let (mut changes, mut committing, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
         for (job, decided) in jobs.into_iter().zip(decided) {
             match decided {
                 Decided::Failed(error) => job.answer(Err(error)),
@@ -223,7 +225,7 @@ impl<K: Kind> Queue<K> {
                     self.run_alone(root.to_string(), job);
                 }
                 Decided::Outcome(outcome, made) if made.is_empty() && !K::WRITES_EARLY => {
-                    job.answer(Ok(outcome));
+                    unchanged.push((job, outcome));
                 }
                 Decided::Outcome(outcome, made) => {
                     changes.push(made);
@@ -231,7 +233,11 @@ impl<K: Kind> Queue<K> {
                 }
             }
         }
-        match pool.in_time(session.commit(statements(changes))).await {
+        let committed = pool.in_time(session.commit(statements(changes))).await;
+        for (job, outcome) in unchanged {
+            job.answer(Ok(outcome));
+        }
+        match committed {
             Some(Ok(())) => {
                 for (job, outcome) in committing {
                     job.answer(Ok(outcome));
