@@ -11,7 +11,7 @@ use registry_store_sql::kind::Kind;
 use crate::failure::failure;
 use crate::pool::{self, Pool};
 use crate::session::CommitError;
-use crate::transaction::{Decided, Locking, Request, decide, statements};
+use crate::transaction::{self, Decided, Locking, Request, statements};
 
 /// Maximum number of attempts, if other requests interfere.
 const ATTEMPTS: u32 = 4;
@@ -82,21 +82,12 @@ async fn attempt_once<K: Kind>(
     pool: &Pool,
     request: &Request<K>,
 ) -> Result<Outcome<K::Output>, Attempt> {
-    let mut session = pool.get().await?;
-    let requests = [request];
-    let decided = decide(&mut session, &requests, Locking::Alone);
-    let decided = match pool.in_time(decided).await {
-        Some(Ok(decided)) => decided.into_iter().next(),
-        Some(Err(error)) => {
-            pool.roll_back(session).await;
-            return Err(Attempt::Failed(error));
-        }
-        None => {
-            pool::discard(session);
-            return Err(Attempt::Final(pool::no_response()));
-        }
-    };
-    let (outcome, changes) = match decided {
+    let session = pool.get().await?;
+    let begun = transaction::begin(pool, session, &[request], Locking::Alone).await;
+    let (session, decided) = begun.map_err(|error| {
+        error.map_or_else(|| Attempt::Final(pool::no_response()), Attempt::Failed)
+    })?;
+    let (outcome, changes) = match decided.into_iter().next() {
         Some(Decided::Outcome(outcome, changes)) => (outcome, changes),
         Some(Decided::Failed(error)) => {
             pool.roll_back(session).await;
@@ -107,15 +98,11 @@ async fn attempt_once<K: Kind>(
             return Err(Attempt::Overtaken);
         }
     };
-    match pool.in_time(session.commit(statements(vec![changes]))).await {
-        Some(Ok(())) => Ok(outcome),
-        Some(Err(CommitError::NotCommitted(error))) => Err(Attempt::Failed(error)),
-        Some(Err(CommitError::Unconfirmed(error))) => {
-            Err(Attempt::Final(StoreError::Unconfirmed(error.to_string())))
-        }
-        None => {
-            pool::discard(session);
-            Err(Attempt::Final(StoreError::Unconfirmed("the server does not respond".to_owned())))
+    match pool.commit(session, statements(vec![changes])).await {
+        Ok(()) => Ok(outcome),
+        Err(CommitError::NotCommitted(error)) => Err(Attempt::Failed(error)),
+        Err(CommitError::Unconfirmed(problem)) => {
+            Err(Attempt::Final(StoreError::Unconfirmed(problem)))
         }
     }
 }

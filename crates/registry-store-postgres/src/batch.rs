@@ -23,10 +23,10 @@ use tokio::time::Instant;
 
 use crate::alone;
 use crate::lanes::Lanes;
-use crate::pool::{self, Pool};
+use crate::pool::Pool;
 use crate::session::CommitError;
 use crate::target::PostgresOptions;
-use crate::transaction::{Decided, Locking, Request, decide, statements};
+use crate::transaction::{self, Decided, Locking, Request, statements};
 
 /// The batches of all kinds.
 pub(crate) struct Batchers {
@@ -193,7 +193,7 @@ impl<K: Kind> Queue<K> {
             job.answer(Err(waited_too_long()));
         }
         let pool = &self.shared.pool;
-        let mut session = match pool.get().await {
+        let session = match pool.get().await {
             Ok(session) => session,
             Err(error) => {
                 for job in jobs {
@@ -203,18 +203,8 @@ impl<K: Kind> Queue<K> {
             }
         };
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
-        let decided = decide(&mut session, &requests, Locking::Batch);
-        let decided = match pool.in_time(decided).await {
-            Some(Ok(decided)) => decided,
-            Some(Err(_)) => {
-                pool.roll_back(session).await;
-                return self.run_each_alone(jobs);
-            }
-            None => {
-                pool::discard(session);
-                return self.run_each_alone(jobs);
-            }
-        };
+        let begun = transaction::begin(pool, session, &requests, Locking::Batch).await;
+        let Ok((session, decided)) = begun else { return self.run_each_alone(jobs) };
         // Nobody is answered before the transaction ends: until then, its locks would make others
         // pass over the rows.
         let (mut changes, mut committing, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
@@ -233,25 +223,23 @@ impl<K: Kind> Queue<K> {
                 }
             }
         }
-        let committed = pool.in_time(session.commit(statements(changes))).await;
+        let committed = pool.commit(session, statements(changes)).await;
         for (job, outcome) in unchanged {
             job.answer(Ok(outcome));
         }
         match committed {
-            Some(Ok(())) => {
+            Ok(()) => {
                 for (job, outcome) in committing {
                     job.answer(Ok(outcome));
                 }
             }
-            Some(Err(CommitError::NotCommitted(_))) => {
+            Err(CommitError::NotCommitted(_)) => {
                 self.run_each_alone(committing.into_iter().map(|(job, _)| job));
             }
-            Some(Err(CommitError::Unconfirmed(error))) => {
-                unconfirmed(committing, &error.to_string());
-            }
-            None => {
-                pool::discard(session);
-                unconfirmed(committing, "the server does not respond");
+            Err(CommitError::Unconfirmed(problem)) => {
+                for (job, _) in committing {
+                    job.answer(Err(StoreError::Unconfirmed(problem.clone())));
+                }
             }
         }
     }
@@ -260,10 +248,4 @@ impl<K: Kind> Queue<K> {
 fn waited_too_long() -> StoreError {
     let problem = "the request waited too long for a transaction (`database.pool_wait`)";
     StoreError::Contended(problem.to_owned())
-}
-
-fn unconfirmed<K: Kind>(jobs: Vec<(Job<K>, Outcome<K::Output>)>, problem: &str) {
-    for (job, _) in jobs {
-        job.answer(Err(StoreError::Unconfirmed(problem.to_owned())));
-    }
 }

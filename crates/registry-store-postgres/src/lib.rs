@@ -9,6 +9,7 @@ mod batch;
 mod failure;
 mod lanes;
 mod migrations;
+mod pending;
 mod pool;
 mod session;
 mod target;
@@ -54,7 +55,7 @@ impl PostgresStore {
     /// Returns the names of the pending migrations. All migrations must have run before any other
     /// use of the store. The database role only needs the right to read.
     pub async fn migrations_pending(&self) -> Result<Vec<String>, StoreError> {
-        Box::pin(self.pool.read(migrations::Pending)).await
+        Box::pin(self.pool.read(pending::Pending)).await
     }
 
     /// Runs the pending migrations, and returns their names. Several processes may do so at the

@@ -3,25 +3,21 @@
 //! They take no lock: of several processes that start at once, one makes the tables. The others
 //! fail, try again, and find nothing left to do. The time limits of requests do not apply.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use diesel::migration::{Migration, MigrationSource};
-use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::{
     AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
 };
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_migrations::MigrationHarness as _;
 use registry_core::store::StoreError;
 use registry_store_sql::script::{Script, Session};
 use registry_store_sql::statement::Statement;
 
 use crate::failure::failure;
+use crate::pending::{MIGRATIONS, Pending};
 use crate::pool::Pool;
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
 /// Statements that create the index for searches by any part of a name. Each runs in its own
 /// transaction: within a longer one, an index cannot be built while others write.
@@ -38,30 +34,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 struct Flag {
     #[diesel(sql_type = Bool)]
     flag: bool,
-}
-
-/// Lists the names of the migrations that have not run.
-pub(crate) struct Pending;
-
-impl Script for Pending {
-    type Output = Vec<String>;
-
-    async fn run<S: Session>(&self, session: &mut S) -> Result<Vec<String>, StoreError> {
-        let exists = "SELECT count(*) FROM pg_class \
-                      WHERE oid = to_regclass('__diesel_schema_migrations')";
-        let versions = "SELECT version::text FROM __diesel_schema_migrations";
-        let run = if session.load::<i64>(Statement::new(exists)).await? == [1] {
-            session.load::<Option<String>>(Statement::new(versions)).await?
-        } else {
-            Vec::new()
-        };
-        let run: BTreeSet<String> = run.into_iter().flatten().collect();
-        let all: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(|error| {
-            StoreError::Corrupt(format!("the migrations are unreadable: {error}"))
-        })?;
-        let not_run = all.iter().filter(|it| !run.contains(&it.name().version().to_string()));
-        Ok(not_run.map(|it| it.name().to_string()).collect())
-    }
 }
 
 /// Runs the pending migrations, and returns their names.

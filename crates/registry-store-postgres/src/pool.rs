@@ -13,12 +13,13 @@ use diesel::ConnectionError;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use registry_core::store::StoreError;
 use registry_store_sql::script::Script;
+use registry_store_sql::statement::Statement;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::failure::{failure, no_connection};
-use crate::migrations;
-use crate::session::PgSession;
+use crate::pending::Pending;
+use crate::session::{CommitError, PgSession};
 use crate::target::{PostgresOptions, Target};
 use crate::tls;
 
@@ -117,6 +118,19 @@ impl Pool {
         }
     }
 
+    /// Runs writes and commits. Closes the connection if the server does not respond.
+    pub(crate) async fn commit(
+        &self,
+        mut session: Object<Sessions>,
+        writes: Vec<Statement>,
+    ) -> Result<(), CommitError> {
+        if let Some(committed) = self.in_time(session.commit(writes)).await {
+            return committed;
+        }
+        discard(session);
+        Err(CommitError::Unconfirmed(NO_RESPONSE.to_owned()))
+    }
+
     /// Runs a script that reads.
     pub(crate) async fn read<S: Script>(&self, script: S) -> Result<S::Output, StoreError> {
         let mut session = self.get().await?;
@@ -162,7 +176,7 @@ impl Pool {
     pub(crate) async fn explain(&self, error: StoreError) -> StoreError {
         let StoreError::Contended(text) = error else { return error };
         let Ok(mut session) = self.get().await else { return StoreError::Unavailable(text) };
-        match self.in_time(migrations::Pending.run(&mut *session)).await {
+        match self.in_time(Pending.run(&mut *session)).await {
             Some(Ok(pending)) if pending.is_empty() => StoreError::Contended(text),
             Some(Ok(_)) => StoreError::Corrupt(format!("{text}; run `registryctl migrate`")),
             Some(Err(_)) => StoreError::Unavailable(text),
@@ -189,9 +203,11 @@ pub(crate) fn discard(session: Object<Sessions>) {
     drop(Object::take(session));
 }
 
+const NO_RESPONSE: &str = "the server does not respond";
+
 /// The error of a server that does not respond in time.
 pub(crate) fn no_response() -> StoreError {
-    StoreError::Unavailable("the server does not respond".to_owned())
+    StoreError::Unavailable(NO_RESPONSE.to_owned())
 }
 
 async fn connect(

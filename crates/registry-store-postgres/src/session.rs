@@ -35,8 +35,8 @@ pub(crate) struct PgSession {
 pub(crate) enum CommitError {
     /// A write failed, so nothing was committed.
     NotCommitted(DieselError),
-    /// The server did not answer. The transaction may have been committed.
-    Unconfirmed(DieselError),
+    /// The server did not confirm the commit, for this reason. It may have been made.
+    Unconfirmed(String),
 }
 
 impl PgSession {
@@ -140,10 +140,11 @@ impl PgSession {
     /// failed one, the server ends the transaction with a rollback and reports success.
     pub(crate) async fn commit(&mut self, mut writes: Vec<Statement>) -> Result<(), CommitError> {
         if !self.is_in_transaction {
-            match (writes.len(), writes.pop()) {
-                (_, None) => return Ok(()),
-                (1, Some(only)) => return self.commit_only(only).await,
-                (_, Some(last)) => writes.push(last),
+            if writes.is_empty() {
+                return Ok(());
+            }
+            if writes.len() == 1 {
+                return self.commit_only(writes.remove(0)).await;
             }
             self.is_in_transaction = true;
             self.run("BEGIN").await.map_err(CommitError::NotCommitted)?;
@@ -166,8 +167,8 @@ impl PgSession {
             return Err(CommitError::NotCommitted(failed.swap_remove(answered)));
         }
         match failed.pop() {
-            Some(lost) => Err(CommitError::Unconfirmed(lost)),
-            None => committed.map_err(CommitError::Unconfirmed),
+            Some(lost) => Err(unconfirmed(lost)),
+            None => committed.map_err(unconfirmed),
         }
     }
 
@@ -179,7 +180,7 @@ impl PgSession {
             if is_answer(&error) && !is_lost {
                 CommitError::NotCommitted(error)
             } else {
-                CommitError::Unconfirmed(error)
+                unconfirmed(error)
             }
         })
     }
@@ -194,8 +195,13 @@ impl PgSession {
         let committed = self.run("COMMIT").await;
         self.is_broken |= committed.is_err();
         self.is_in_transaction = false;
-        committed.map_err(CommitError::Unconfirmed)
+        committed.map_err(unconfirmed)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used with `map_err`")]
+fn unconfirmed(error: DieselError) -> CommitError {
+    CommitError::Unconfirmed(error.to_string())
 }
 
 /// Maximum number of writes that are pipelined: `join_all` polls a longer list in any order.

@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use deadpool::managed::Object;
 use diesel::QueryResult;
+use diesel::result::Error as DieselError;
 use registry_core::store::{Decide, Decision, Outcome, Replay, ReplayRecord, StoreError};
 use registry_store_sql::change::{Change, group, postgres};
-use registry_store_sql::kind::{self, Kind, Lock, Numbered as _, Root};
+use registry_store_sql::kind::{self, Found as _, Kind, Lock, Root};
 use registry_store_sql::statement::{Dialect, Statement};
 use registry_store_sql::value::Value;
 
+use crate::pool::{self, Pool, Sessions};
 use crate::session::PgSession;
 
 /// A request to make a change.
@@ -70,8 +73,29 @@ pub(crate) enum Locking {
     Alone,
 }
 
-/// Begins a transaction, locks the rows that the requests hang on, and decides each request.
-pub(crate) async fn decide<K: Kind>(
+/// Begins a transaction, locks the rows that the requests hang on, and decides each request. After
+/// an error the transaction has ended without a commit. The error is `None` if the server does not
+/// respond.
+pub(crate) async fn begin<K: Kind>(
+    pool: &Pool,
+    mut session: Object<Sessions>,
+    requests: &[&Request<K>],
+    locking: Locking,
+) -> Result<(Object<Sessions>, Vec<Decided<K::Output>>), Option<DieselError>> {
+    match pool.in_time(decide(&mut session, requests, locking)).await {
+        Some(Ok(decided)) => Ok((session, decided)),
+        Some(Err(error)) => {
+            pool.roll_back(session).await;
+            Err(Some(error))
+        }
+        None => {
+            pool::discard(session);
+            Err(None)
+        }
+    }
+}
+
+async fn decide<K: Kind>(
     session: &mut PgSession,
     requests: &[&Request<K>],
     locking: Locking,
@@ -145,14 +169,13 @@ async fn load<K: Kind>(
     }
     for (number, row) in recorded {
         if let Some(it) = owner(&mut loaded, &replay_owners, number) {
-            it.recorded = kind::recorded(row).map(Some);
+            it.recorded = ReplayRecord::try_from(row).map(Some);
         }
     }
     let early = if writes_early { found.len() } else { 0 };
     let others = if writes_early && early < keys.len() {
         // The rows of the others are locked elsewhere, or do not exist.
-        let found: HashSet<i64> =
-            found.iter().map(registry_store_sql::kind::Numbered::number).collect();
+        let found: HashSet<i64> = found.iter().map(kind::Found::number).collect();
         let mut all = session.load(kind::load::<K>(POSTGRES, &keys)).await?;
         all.retain(|row| !found.contains(&row.number()));
         all

@@ -197,8 +197,8 @@ pub struct ChangeSet {
 }
 
 /// Groups the changes of requests that do not touch the same rows. The sets are in a fixed order, in
-/// which a row exists before others refer to it, and a unique value is free
-/// before it is taken. Only a request that changes rows twice in the same way has two sets of it.
+/// which a row exists before others refer to it, and a unique value is free before it is taken.
+/// Only a request that changes rows twice in the same way has two sets of it.
 #[must_use]
 pub fn group(requests: Vec<Vec<Change>>) -> Vec<ChangeSet> {
     let mut sets: BTreeMap<(usize, usize), ChangeSet> = BTreeMap::new();

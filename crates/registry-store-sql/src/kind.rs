@@ -6,12 +6,12 @@ mod entitlements;
 mod records;
 mod tenants;
 
-use registry_core::store::{Replay, ReplayRecord};
+use registry_core::store::Replay;
 use uuid::Uuid;
 
-use crate::lookup::{Join, Lookup, Rows};
+use crate::lookup::{Join, Lookup};
 use crate::statement::{Dialect, Record, Statement};
-use crate::table::{Part as _, Read};
+use crate::table::Read;
 use crate::tables::ReplayRow;
 use crate::value::{Value, ValueType};
 
@@ -27,16 +27,13 @@ pub trait Kind: Sized + Send + Sync + 'static {
     /// Result of the decision.
     type Output: Send + 'static;
     /// A row that the lookup returns. Its first column is the number of the key.
-    type Found: Record + Numbered;
+    type Found: Found;
     /// The lookup of the facts.
     const LOOKUP: Lookup;
     /// Rows to be locked in a batch.
     const BATCH_LOCKS: &'static [Lock];
     /// Rows to be locked by a request that runs alone, in order.
     const ALONE_LOCKS: &'static [Lock] = Self::BATCH_LOCKS;
-
-    /// Returns the columns that the lookup selects.
-    fn columns() -> String;
 
     /// Returns the keys of the lookup. Without any, nothing is loaded.
     fn keys(&self) -> Vec<Vec<Value>>;
@@ -66,10 +63,13 @@ pub trait Kind: Sized + Send + Sync + 'static {
     }
 }
 
-/// A row with the number of its key, from 1 on.
-pub trait Numbered {
+/// A row that a lookup returns: the number of its key, from 1 on, and the parts.
+pub trait Found: Record {
     /// Returns the number.
     fn number(&self) -> i64;
+
+    /// Returns the columns of the parts, as a list for `SELECT`.
+    fn columns() -> String;
 }
 
 /// A row that a change locks.
@@ -108,9 +108,9 @@ impl Root {
     }
 }
 
-/// Declares the rows of a lookup: the number of the key, then the parts.
+/// Declares the rows of a lookup: the number of the key, then each part under its alias.
 macro_rules! found {
-    ($name:ident = $($part:ty),+) => {
+    ($name:ident = $($alias:literal: $part:ty),+ $(,)?) => {
         pub(in crate::kind) type $name = (i64, $($part),+);
 
         impl $crate::statement::Record for $name {
@@ -118,9 +118,13 @@ macro_rules! found {
                 (diesel::sql_types::BigInt, $(<$part as $crate::table::Part>::Sql),+);
         }
 
-        impl $crate::kind::Numbered for $name {
+        impl $crate::kind::Found for $name {
             fn number(&self) -> i64 {
                 self.0
+            }
+
+            fn columns() -> String {
+                [$(<$part as $crate::table::Part>::columns($alias)),+].join(", ")
             }
         }
     };
@@ -137,30 +141,20 @@ pub(crate) fn optional<R, T: TryFrom<R, Error = registry_core::store::StoreError
 /// The statement that loads the facts of requests with these keys.
 #[must_use]
 pub fn load<K: Kind>(dialect: Dialect, keys: &[Vec<Value>]) -> Statement<K::Found> {
-    K::LOOKUP.load(dialect, keys, &K::columns())
+    K::LOOKUP.load(dialect, keys, &K::Found::columns())
 }
 
-found!(FoundReplay = ReplayRow);
+found!(FoundReplay = "replays": ReplayRow);
 
 const REPLAYS: Lookup = Lookup {
     keys: &[("scope", ValueType::Text), ("key_digest", ValueType::Bytes)],
-    joins: &[Join {
-        table: "replays",
-        alias: "replays",
-        on: "replays.scope = k.scope AND replays.key_digest = k.key_digest",
-        rows: Rows::One,
-    }],
+    joins: &[Join::one("replays", "replays.scope = k.scope AND replays.key_digest = k.key_digest")],
 };
-
-/// Converts the row of a recorded response.
-pub fn recorded(row: ReplayRow) -> Read<ReplayRecord> {
-    row.try_into()
-}
 
 /// The statement that loads the recorded responses of these requests.
 #[must_use]
 pub fn replays(dialect: Dialect, requests: &[&Replay]) -> Statement<FoundReplay> {
     let key = |it: &&Replay| vec![it.scope.as_str().into(), it.key_digest.into()];
     let keys: Vec<Vec<Value>> = requests.iter().map(key).collect();
-    REPLAYS.load(dialect, &keys, &ReplayRow::columns("replays"))
+    REPLAYS.load(dialect, &keys, &FoundReplay::columns())
 }

@@ -177,6 +177,31 @@ impl Rows {
 }
 
 impl Join {
+    /// Joins rows of a table under its own name.
+    pub(crate) const fn new(table: &'static str, on: &'static str, rows: Rows) -> Self {
+        Self { table, alias: table, on, rows }
+    }
+
+    /// Joins exactly one row.
+    pub(crate) const fn one(table: &'static str, on: &'static str) -> Self {
+        Self::new(table, on, Rows::One)
+    }
+
+    /// Joins one row or none.
+    pub(crate) const fn optional(table: &'static str, on: &'static str) -> Self {
+        Self::new(table, on, Rows::Optional)
+    }
+
+    /// Joins any number of rows.
+    pub(crate) const fn all(table: &'static str, on: &'static str) -> Self {
+        Self::new(table, on, Rows::All)
+    }
+
+    /// Returns the join with another name for its table.
+    pub(crate) const fn named(self, alias: &'static str) -> Self {
+        Self { alias, ..self }
+    }
+
     fn postgres(&self) -> String {
         let (start, end) = match self.rows {
             Rows::Optional => ("LEFT", " ON true"),

@@ -31,7 +31,7 @@ pub trait Record:
     type Sql;
 }
 
-/// A statement without rows, or whose rows are ignored.
+/// A number, such as a count.
 impl Record for i64 {
     type Sql = BigInt;
 }
@@ -95,19 +95,26 @@ impl<R> Statement<R> {
     }
 }
 
+/// Binds a value in a statement for either database.
+macro_rules! bind {
+    ($out:ident, $value:expr) => {
+        match $value {
+            Value::Id(it) => $out.push_bind_param::<Nullable<Id>, _>(it)?,
+            Value::Text(it) => $out.push_bind_param::<Nullable<Text>, _>(it)?,
+            Value::Time(it) => $out.push_bind_param::<Nullable<Time>, _>(it)?,
+            Value::Bytes(it) => $out.push_bind_param::<Nullable<Binary>, _>(it)?,
+            Value::Int(it) => $out.push_bind_param::<Nullable<Integer>, _>(it)?,
+            Value::BigInt(it) => $out.push_bind_param::<Nullable<BigInt>, _>(it)?,
+        }
+    };
+}
+
 impl<R> QueryFragment<Pg> for Statement<R> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         for piece in &self.pieces {
             match piece {
                 Piece::Sql(text) => out.push_sql(text),
-                Piece::Value(Value::Id(it)) => out.push_bind_param::<Nullable<Id>, _>(it)?,
-                Piece::Value(Value::Text(it)) => out.push_bind_param::<Nullable<Text>, _>(it)?,
-                Piece::Value(Value::Time(it)) => out.push_bind_param::<Nullable<Time>, _>(it)?,
-                Piece::Value(Value::Bytes(it)) => out.push_bind_param::<Nullable<Binary>, _>(it)?,
-                Piece::Value(Value::Int(it)) => out.push_bind_param::<Nullable<Integer>, _>(it)?,
-                Piece::Value(Value::BigInt(it)) => {
-                    out.push_bind_param::<Nullable<BigInt>, _>(it)?;
-                }
+                Piece::Value(value) => bind!(out, value),
                 Piece::Column(column) => match column {
                     Column::Id(it) => out.push_bind_param::<Array<Nullable<Id>>, _>(it)?,
                     Column::Text(it) => out.push_bind_param::<Array<Nullable<Text>>, _>(it)?,
@@ -127,14 +134,7 @@ impl<R> QueryFragment<Sqlite> for Statement<R> {
         for piece in &self.pieces {
             match piece {
                 Piece::Sql(text) => out.push_sql(text),
-                Piece::Value(Value::Id(it)) => out.push_bind_param::<Nullable<Id>, _>(it)?,
-                Piece::Value(Value::Text(it)) => out.push_bind_param::<Nullable<Text>, _>(it)?,
-                Piece::Value(Value::Time(it)) => out.push_bind_param::<Nullable<Time>, _>(it)?,
-                Piece::Value(Value::Bytes(it)) => out.push_bind_param::<Nullable<Binary>, _>(it)?,
-                Piece::Value(Value::Int(it)) => out.push_bind_param::<Nullable<Integer>, _>(it)?,
-                Piece::Value(Value::BigInt(it)) => {
-                    out.push_bind_param::<Nullable<BigInt>, _>(it)?;
-                }
+                Piece::Value(value) => bind!(out, value),
                 Piece::Column(_) => {
                     let problem = "SQLite has no arrays".into();
                     return Err(diesel::result::Error::QueryBuilderError(problem));

@@ -6,7 +6,7 @@ use diesel::result::Error as DieselError;
 use diesel::sqlite::Sqlite;
 use diesel::{Connection as _, QueryResult, SqliteConnection};
 use futures_util::FutureExt as _;
-use registry_core::store::{Decide, Decision, Outcome, Replay, StoreError};
+use registry_core::store::{Decide, Decision, Outcome, Replay, ReplayRecord, StoreError};
 use registry_store_sql::change::Change;
 use registry_store_sql::kind::{self, Kind};
 use registry_store_sql::script::{Script, Session, Three};
@@ -75,7 +75,7 @@ pub(crate) fn decide<K: Kind>(
     if let Some(request) = replay {
         let found = load(connection, kind::replays(Dialect::Sqlite, &[request]))?;
         if let Some((_, row)) = found.into_iter().next()
-            && let Some(outcome) = kind::recorded(row)?.outcome(request)
+            && let Some(outcome) = ReplayRecord::try_from(row)?.outcome(request)
         {
             return Ok(outcome);
         }

@@ -6,10 +6,10 @@ use registry_core::secret::CredentialDigest;
 use registry_core::store::CredentialFacts;
 use registry_core::tenant::TenantStatus;
 
-use super::{Kind, Lock, Root, TENANT, entitlements, found, optional};
-use crate::lookup::{Join, Lookup, Rows};
+use super::{Found as _, Kind, Lock, Root, TENANT, entitlements, found, optional};
+use crate::lookup::{Join, Lookup};
 use crate::statement::Statement;
-use crate::table::{Part as _, Read, Row as _};
+use crate::table::{Read, Row as _};
 use crate::tables::{ApplianceRow, CredentialRow, EntitlementRow, TenantRow};
 use crate::value::{Value, ValueType};
 
@@ -26,7 +26,13 @@ pub struct CheckIn {
     pub at: Option<Timestamp>,
 }
 
-found!(FoundCredential = CredentialRow, ApplianceRow, TenantRow, Option<EntitlementRow>);
+found!(
+    FoundCredential =
+        "credentials": CredentialRow,
+        "appliances": ApplianceRow,
+        "tenants": TenantRow,
+        "active": Option<EntitlementRow>,
+);
 
 const APPLIANCE: Lock = Lock { alias: "appliances", id: "tenant_id" };
 
@@ -37,40 +43,18 @@ impl Kind for CheckIn {
     const LOOKUP: Lookup = Lookup {
         keys: &[("digest", ValueType::Bytes), ("at", ValueType::Time)],
         joins: &[
-            Join {
-                table: "credentials",
-                alias: "credentials",
-                on: "credentials.digest = k.digest",
-                rows: Rows::One,
-            },
-            Join {
-                table: "tenants",
-                alias: "tenants",
-                on: "tenants.id = credentials.tenant_id",
-                rows: Rows::One,
-            },
-            Join {
-                table: "appliances",
-                alias: "appliances",
-                on: "appliances.tenant_id = credentials.tenant_id \
+            Join::one("credentials", "credentials.digest = k.digest"),
+            Join::one("tenants", "tenants.id = credentials.tenant_id"),
+            Join::one(
+                "appliances",
+                "appliances.tenant_id = credentials.tenant_id \
                      AND appliances.id = credentials.appliance_id",
-                rows: Rows::One,
-            },
+            ),
             entitlements::ACTIVE,
         ],
     };
     const BATCH_LOCKS: &'static [Lock] = &[APPLIANCE];
     const ALONE_LOCKS: &'static [Lock] = &[TENANT, APPLIANCE];
-
-    fn columns() -> String {
-        [
-            CredentialRow::columns("credentials"),
-            ApplianceRow::columns("appliances"),
-            TenantRow::columns("tenants"),
-            EntitlementRow::columns("active"),
-        ]
-        .join(", ")
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         vec![vec![self.digest.0.into(), self.at.into()]]
@@ -93,7 +77,7 @@ impl Kind for CheckIn {
     fn early(keys: &[Vec<Value>]) -> Statement<Self::Found> {
         let set = "last_check_in_at = CASE WHEN appliances.last_check_in_at > k.at \
                    THEN appliances.last_check_in_at ELSE k.at END";
-        Self::LOOKUP.update(ApplianceRow::TABLE, set, keys, &Self::columns())
+        Self::LOOKUP.update(ApplianceRow::TABLE, set, keys, &Self::Found::columns())
     }
 
     /// The first check-in after an installation changes the tenant, so it locks the tenant as well.

@@ -8,16 +8,17 @@ use registry_core::text::EmailAddress;
 
 use super::{Kind, Lock, Root, TENANT, entitlements, found, optional};
 use crate::lookup::{Join, Lookup, Rows};
-use crate::table::{Part as _, Read};
+use crate::table::Read;
 use crate::tables::{ApplianceRow, CodeRow, EntitlementRow, TenantRow};
 use crate::value::{Value, ValueType};
 
 found!(
-    FoundCode = CodeRow,
-    Option<EntitlementRow>,
-    Option<TenantRow>,
-    Option<EntitlementRow>,
-    Option<ApplianceRow>
+    FoundCode =
+        "install_codes": CodeRow,
+        "entitlements": Option<EntitlementRow>,
+        "tenants": Option<TenantRow>,
+        "active": Option<EntitlementRow>,
+        "appliances": Option<ApplianceRow>,
 );
 
 impl Kind for RedeemKey {
@@ -32,47 +33,25 @@ impl Kind for RedeemKey {
             ("appliance", ValueType::Text),
         ],
         joins: &[
-            Join {
-                table: "install_codes",
-                alias: "install_codes",
-                on: "install_codes.digest = k.digest AND install_codes.digest_key_id = k.key_id",
-                rows: Rows::One,
-            },
-            Join {
-                table: "entitlements",
-                alias: "entitlements",
-                on: "entitlements.id = install_codes.entitlement_id",
-                rows: Rows::Optional,
-            },
-            Join {
-                table: "tenants",
-                alias: "tenants",
-                on: "tenants.id = \
+            Join::one(
+                "install_codes",
+                "install_codes.digest = k.digest AND install_codes.digest_key_id = k.key_id",
+            ),
+            Join::optional("entitlements", "entitlements.id = install_codes.entitlement_id"),
+            Join::optional(
+                "tenants",
+                "tenants.id = \
                      coalesce(install_codes.tenant_id, entitlements.tenant_id, k.tenant_id)",
-                rows: Rows::Optional,
-            },
+            ),
             entitlements::ACTIVE,
-            Join {
-                table: "appliances",
-                alias: "appliances",
-                on: "appliances.tenant_id = tenants.id AND appliances.id = k.appliance",
-                rows: Rows::Optional,
-            },
+            Join::optional(
+                "appliances",
+                "appliances.tenant_id = tenants.id AND appliances.id = k.appliance",
+            ),
         ],
     };
     const BATCH_LOCKS: &'static [Lock] = &[TENANT];
     const ALONE_LOCKS: &'static [Lock] = entitlements::LOCKS;
-
-    fn columns() -> String {
-        [
-            CodeRow::columns("install_codes"),
-            EntitlementRow::columns("entitlements"),
-            TenantRow::columns("tenants"),
-            EntitlementRow::columns("active"),
-            ApplianceRow::columns("appliances"),
-        ]
-        .join(", ")
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         let key = |digest: &registry_core::secret::CodeDigest| {
@@ -117,11 +96,7 @@ pub struct ReissueById(pub TenantId);
 /// A re-issue to the newest tenant with this contact.
 pub struct ReissueByContact(pub EmailAddress);
 
-found!(FoundOwner = TenantRow, Option<EntitlementRow>);
-
-fn owner_columns() -> String {
-    format!("{}, {}", TenantRow::columns("tenants"), EntitlementRow::columns("active"))
-}
+found!(FoundOwner = "tenants": TenantRow, "active": Option<EntitlementRow>);
 
 /// Returns the facts of a re-issue: the tenants, newest first, and the first one's entitlement.
 fn owner_facts(mut found: Vec<FoundOwner>) -> Read<ReissueFacts> {
@@ -141,16 +116,9 @@ impl Kind for ReissueById {
     type Found = FoundOwner;
     const LOOKUP: Lookup = Lookup {
         keys: &[("id", ValueType::Id)],
-        joins: &[
-            Join { table: "tenants", alias: "tenants", on: "tenants.id = k.id", rows: Rows::One },
-            entitlements::ACTIVE,
-        ],
+        joins: &[Join::one("tenants", "tenants.id = k.id"), entitlements::ACTIVE],
     };
     const BATCH_LOCKS: &'static [Lock] = &[TENANT];
-
-    fn columns() -> String {
-        owner_columns()
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         vec![vec![self.0.into()]]
@@ -172,20 +140,15 @@ impl Kind for ReissueByContact {
     const LOOKUP: Lookup = Lookup {
         keys: &[("contact", ValueType::Text)],
         joins: &[
-            Join {
-                table: "tenants",
-                alias: "tenants",
-                on: "tenants.contact_email_folded = k.contact AND tenants.status <> 'cancelled'",
-                rows: Rows::First(2, "tenants.registered_at DESC, tenants.id DESC"),
-            },
+            Join::new(
+                "tenants",
+                "tenants.contact_email_folded = k.contact AND tenants.status <> 'cancelled'",
+                Rows::First(2, "tenants.registered_at DESC, tenants.id DESC"),
+            ),
             entitlements::ACTIVE,
         ],
     };
     const BATCH_LOCKS: &'static [Lock] = &[TENANT];
-
-    fn columns() -> String {
-        owner_columns()
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         vec![vec![self.0.folded().into()]]

@@ -6,18 +6,15 @@ use registry_core::store::{EntitlementFacts, EntitlementKey, EntitlementSelector
 use registry_core::tenant::Tenant;
 
 use super::{Kind, Lock, Root, TENANT, found, optional};
-use crate::lookup::{Join, Lookup, Rows};
-use crate::table::{Part as _, Read};
+use crate::lookup::{Join, Lookup};
+use crate::table::Read;
 use crate::tables::{EntitlementRow, TenantRow};
 use crate::value::{Value, ValueType};
 
 /// The active entitlement of the tenant. A tenant has at most one.
-pub(super) const ACTIVE: Join = Join {
-    table: "entitlements",
-    alias: "active",
-    on: "active.tenant_id = tenants.id AND active.revoked_at IS NULL",
-    rows: Rows::Optional,
-};
+pub(super) const ACTIVE: Join =
+    Join::optional("entitlements", "active.tenant_id = tenants.id AND active.revoked_at IS NULL")
+        .named("active");
 
 /// The tenant, then the entitlement, which may not be bound to the tenant.
 pub(super) const LOCKS: &[Lock] = &[TENANT, Lock { alias: "entitlements", id: "id" }];
@@ -31,15 +28,11 @@ pub(super) fn roots(tenant: Option<&Tenant>, entitlement: Option<&Entitlement>) 
 }
 
 found!(
-    FoundEntitlement = Option<EntitlementRow>, Option<TenantRow>, Option<EntitlementRow>
+    FoundEntitlement =
+        "entitlements": Option<EntitlementRow>,
+        "tenants": Option<TenantRow>,
+        "active": Option<EntitlementRow>,
 );
-
-/// Returns the columns of an entitlement, its tenant, and the tenant's active entitlement.
-pub(super) fn columns() -> String {
-    let entitlement = EntitlementRow::columns("entitlements");
-    let tenant = TenantRow::columns("tenants");
-    format!("{entitlement}, {tenant}, {}", EntitlementRow::columns("active"))
-}
 
 impl Kind for EntitlementKey {
     type Facts = EntitlementFacts;
@@ -52,27 +45,16 @@ impl Kind for EntitlementKey {
             ("tenant_id", ValueType::Id),
         ],
         joins: &[
-            Join {
-                table: "entitlements",
-                alias: "entitlements",
-                on: "entitlements.id = coalesce(k.id, (SELECT granted.id \
+            Join::optional(
+                "entitlements",
+                "entitlements.id = coalesce(k.id, (SELECT granted.id \
                      FROM entitlements AS granted WHERE granted.subscription = k.subscription))",
-                rows: Rows::Optional,
-            },
-            Join {
-                table: "tenants",
-                alias: "tenants",
-                on: "tenants.id = coalesce(entitlements.tenant_id, k.tenant_id)",
-                rows: Rows::Optional,
-            },
+            ),
+            Join::optional("tenants", "tenants.id = coalesce(entitlements.tenant_id, k.tenant_id)"),
             ACTIVE,
         ],
     };
     const BATCH_LOCKS: &'static [Lock] = LOCKS;
-
-    fn columns() -> String {
-        columns()
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         let (id, subscription) = match &self.selector {

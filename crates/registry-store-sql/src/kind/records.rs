@@ -10,26 +10,20 @@ use registry_core::store::{ListedRelease, ReleaseFacts};
 use registry_core::text::Channel;
 
 use super::{Kind, Lock, Root, found};
-use crate::lookup::{Join, Lookup, Rows};
-use crate::table::{Part as _, Read};
+use crate::lookup::{Join, Lookup};
+use crate::table::Read;
 use crate::tables::{ChannelRow, MailRow, ReleaseRow, SignInRow};
 use crate::value::{Value, ValueType};
 
-found!(FoundMail = MailRow);
+found!(FoundMail = "mails": MailRow);
 
 impl Kind for MailId {
     type Facts = Option<QueuedMail>;
     type Output = QueuedMail;
     type Found = FoundMail;
-    const LOOKUP: Lookup = Lookup {
-        keys: &[("id", ValueType::Id)],
-        joins: &[Join { table: "mails", alias: "mails", on: "mails.id = k.id", rows: Rows::One }],
-    };
+    const LOOKUP: Lookup =
+        Lookup { keys: &[("id", ValueType::Id)], joins: &[Join::one("mails", "mails.id = k.id")] };
     const BATCH_LOCKS: &'static [Lock] = &[Lock { alias: "mails", id: "id" }];
-
-    fn columns() -> String {
-        MailRow::columns("mails")
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         vec![vec![(*self).into()]]
@@ -44,7 +38,7 @@ impl Kind for MailId {
     }
 }
 
-found!(FoundSignIn = SignInRow);
+found!(FoundSignIn = "sign_ins": SignInRow);
 
 impl Kind for SignInDigest {
     type Facts = Option<SignIn>;
@@ -53,27 +47,17 @@ impl Kind for SignInDigest {
     const LOOKUP: Lookup = Lookup {
         keys: &[("digest", ValueType::Bytes)],
         joins: &[
-            Join {
-                table: "sign_ins",
-                alias: "sign_ins",
-                on: "sign_ins.digest = k.digest",
-                rows: Rows::One,
-            },
-            Join {
-                table: "sign_ins",
-                alias: "others",
-                on: "others.role = sign_ins.role AND others.visitor = sign_ins.visitor",
-                rows: Rows::All,
-            },
+            Join::one("sign_ins", "sign_ins.digest = k.digest"),
+            Join::all(
+                "sign_ins",
+                "others.role = sign_ins.role AND others.visitor = sign_ins.visitor",
+            )
+            .named("others"),
         ],
     };
     /// A change can end other sign-ins of the same principal, so it locks all of them.
     const BATCH_LOCKS: &'static [Lock] = &[Lock { alias: "others", id: "NULL::uuid" }];
     const SHARES: bool = false;
-
-    fn columns() -> String {
-        SignInRow::columns("sign_ins")
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         vec![vec![self.0.into()]]
@@ -93,7 +77,7 @@ impl Kind for SignInDigest {
     }
 }
 
-found!(FoundRelease = ReleaseRow, Option<ChannelRow>);
+found!(FoundRelease = "releases": ReleaseRow, "channels": Option<ChannelRow>);
 
 impl Kind for Channel {
     type Facts = ReleaseFacts;
@@ -102,25 +86,14 @@ impl Kind for Channel {
     const LOOKUP: Lookup = Lookup {
         keys: &[("channel", ValueType::Text)],
         joins: &[
-            Join {
-                table: "releases",
-                alias: "releases",
-                on: "releases.channel = k.channel",
-                rows: Rows::All,
-            },
-            Join {
-                table: "channels",
-                alias: "channels",
-                on: "channels.name = k.channel AND channels.release_id = releases.id",
-                rows: Rows::Optional,
-            },
+            Join::all("releases", "releases.channel = k.channel"),
+            Join::optional(
+                "channels",
+                "channels.name = k.channel AND channels.release_id = releases.id",
+            ),
         ],
     };
     const BATCH_LOCKS: &'static [Lock] = &[Lock { alias: "releases", id: "id" }];
-
-    fn columns() -> String {
-        format!("{}, {}", ReleaseRow::columns("releases"), ChannelRow::columns("channels"))
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         vec![vec![self.as_str().into()]]

@@ -6,8 +6,8 @@ use registry_core::tenant::Tenant;
 use registry_core::text::SubscriptionId;
 
 use super::{Kind, Lock, Root, TENANT, entitlements, found, optional};
-use crate::lookup::{Join, Lookup, Rows};
-use crate::table::{Part as _, Read};
+use crate::lookup::{Join, Lookup};
+use crate::table::Read;
 use crate::tables::{ApplianceRow, TenantRow};
 use crate::value::{Value, ValueType};
 
@@ -21,29 +21,18 @@ impl Kind for Register {
     const LOOKUP: Lookup = Lookup {
         keys: &[("subscription", ValueType::Text)],
         joins: &[
-            Join {
-                table: "entitlements",
-                alias: "entitlements",
-                on: "entitlements.subscription = k.subscription",
-                rows: Rows::Optional,
-            },
-            Join {
-                table: "tenants",
-                alias: "tenants",
-                on: "tenants.id = coalesce(entitlements.tenant_id, (SELECT registered.id \
+            Join::optional("entitlements", "entitlements.subscription = k.subscription"),
+            Join::optional(
+                "tenants",
+                "tenants.id = coalesce(entitlements.tenant_id, (SELECT registered.id \
                      FROM tenants AS registered \
                      WHERE registered.subscription = k.subscription))",
-                rows: Rows::Optional,
-            },
+            ),
             entitlements::ACTIVE,
         ],
     };
     const BATCH_LOCKS: &'static [Lock] = &[TENANT];
     const ALONE_LOCKS: &'static [Lock] = entitlements::LOCKS;
-
-    fn columns() -> String {
-        entitlements::columns()
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         self.0.iter().map(|subscription| vec![subscription.as_str().into()]).collect()
@@ -69,7 +58,7 @@ impl Kind for Register {
     }
 }
 
-found!(FoundTenant = TenantRow, Option<ApplianceRow>);
+found!(FoundTenant = "tenants": TenantRow, "appliances": Option<ApplianceRow>);
 
 impl Kind for TenantKey {
     type Facts = TenantFacts;
@@ -78,20 +67,14 @@ impl Kind for TenantKey {
     const LOOKUP: Lookup = Lookup {
         keys: &[("id", ValueType::Id), ("appliance", ValueType::Text)],
         joins: &[
-            Join { table: "tenants", alias: "tenants", on: "tenants.id = k.id", rows: Rows::One },
-            Join {
-                table: "appliances",
-                alias: "appliances",
-                on: "appliances.tenant_id = k.id AND appliances.id = k.appliance",
-                rows: Rows::Optional,
-            },
+            Join::one("tenants", "tenants.id = k.id"),
+            Join::optional(
+                "appliances",
+                "appliances.tenant_id = k.id AND appliances.id = k.appliance",
+            ),
         ],
     };
     const BATCH_LOCKS: &'static [Lock] = &[TENANT, Lock { alias: "appliances", id: "tenant_id" }];
-
-    fn columns() -> String {
-        format!("{}, {}", TenantRow::columns("tenants"), ApplianceRow::columns("appliances"))
-    }
 
     fn keys(&self) -> Vec<Vec<Value>> {
         let appliance = self.appliance.as_ref().map(|id| id.as_str().to_owned());
