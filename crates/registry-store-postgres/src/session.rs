@@ -220,8 +220,8 @@ async fn load<R: Record>(
 ) -> QueryResult<Vec<R>> {
     let rows = connection.load(statement).await?;
     let read = |row| {
-        <R as FromSqlRow<R::Sql, Pg>>::build_from_row(&row)
-            .map_err(DieselError::DeserializationError)
+        let raw = <R::Raw as FromSqlRow<R::Sql, Pg>>::build_from_row(&row);
+        raw.and_then(R::read).map_err(DieselError::DeserializationError)
     };
     rows.map(|row| row.and_then(read)).try_collect().await
 }

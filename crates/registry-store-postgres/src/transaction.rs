@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use deadpool::managed::Object;
 use diesel::QueryResult;
 use diesel::result::Error as DieselError;
-use registry_core::store::{Decide, Decision, Outcome, Replay, ReplayRecord, StoreError};
+use registry_core::store::{Decide, Decision, Outcome, Replay, StoreError};
 use registry_store_sql::change::{Change, group, postgres};
-use registry_store_sql::kind::{self, Found as _, Kind, Lock, Root};
+use registry_store_sql::kind::{self, Found as _, FoundReplay, Kind, Lock, Root};
 use registry_store_sql::statement::{Dialect, Statement};
 use registry_store_sql::value::Value;
 
@@ -39,18 +39,13 @@ struct Loaded<K: Kind> {
     locked: HashSet<Root>,
     /// True if the statement that loaded the facts locked their rows.
     is_locked_early: bool,
-    recorded: Result<Option<ReplayRecord>, StoreError>,
+    recorded: Option<FoundReplay>,
     rows: Vec<K::Found>,
 }
 
 impl<K: Kind> Default for Loaded<K> {
     fn default() -> Self {
-        Self {
-            locked: HashSet::new(),
-            is_locked_early: false,
-            recorded: Ok(None),
-            rows: Vec::new(),
-        }
+        Self { locked: HashSet::new(), is_locked_early: false, recorded: None, rows: Vec::new() }
     }
 }
 
@@ -164,12 +159,12 @@ async fn load<K: Kind>(
     for (lock, (number, id)) in
         locks.iter().zip(locked).flat_map(|(lock, rows)| rows.into_iter().map(move |it| (lock, it)))
     {
-        let root = Root { alias: lock.alias, id: id.map(|id| id.0), detail: String::new() };
+        let root = Root { alias: lock.alias, id, detail: String::new() };
         owner(&mut loaded, &owners, number).map(|it| it.locked.insert(root));
     }
-    for (number, row) in recorded {
-        if let Some(it) = owner(&mut loaded, &replay_owners, number) {
-            it.recorded = ReplayRecord::try_from(row).map(Some);
+    for row in recorded {
+        if let Some(it) = owner(&mut loaded, &replay_owners, row.number()) {
+            it.recorded = Some(row);
         }
     }
     let early = if writes_early { found.len() } else { 0 };
@@ -210,12 +205,11 @@ fn decide_one<K: Kind>(
     loaded: Loaded<K>,
     taken: &mut HashSet<Root>,
 ) -> Result<Decision<K::Output>, Decided<K::Output>> {
-    let recorded = loaded.recorded.map_err(Decided::Failed)?;
-    let replayed = request.replay.as_ref().zip(recorded);
-    if let Some(outcome) = replayed.and_then(|(replay, record)| record.outcome(replay)) {
+    let replayed = request.replay.as_ref().zip(loaded.recorded);
+    if let Some(outcome) = replayed.and_then(|(replay, found)| found.outcome(replay)) {
         return Err(Decided::Outcome(outcome, Vec::new()));
     }
-    let facts = request.key.facts(loaded.rows).map_err(Decided::Failed)?;
+    let facts = request.key.facts(loaded.rows);
     let roots = request.key.roots(&facts);
     for root in &roots {
         let row = Root { detail: String::new(), ..root.clone() };

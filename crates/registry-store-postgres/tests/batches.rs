@@ -23,7 +23,7 @@ use registry_core::Refusal;
 use registry_core::results::{Issued, Redeemed};
 use registry_core::secret::{KeyId, Sealed};
 use registry_core::store::{
-    Decision, Outcome, RegisterFacts, Replay, ReplayRecord, Store, StoreError, Write,
+    Decision, EntitlementFacts, Outcome, Replay, ReplayRecord, Store, StoreError, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_store_postgres::{PostgresOptions, PostgresStore};
@@ -155,7 +155,7 @@ async fn insert(
     decisions: &Arc<AtomicUsize>,
 ) -> Answer<Issued> {
     let decisions = decisions.clone();
-    let decide = move |_: &RegisterFacts| {
+    let decide = move |_: &EntitlementFacts| {
         decisions.fetch_add(1, Ordering::SeqCst);
         let writes = vec![Write::InsertTenant(Box::new(tenant.clone()))];
         Decision::commit(writes, Err(Refusal::TenantRequired))

@@ -6,19 +6,20 @@ mod entitlements;
 mod records;
 mod tenants;
 
-use registry_core::store::Replay;
+use registry_core::appliance::Appliance;
+use registry_core::store::{Outcome, Replay, ReplayRecord};
 use uuid::Uuid;
 
+use crate::field::Converted;
 use crate::lookup::{Join, Lookup};
 use crate::statement::{Dialect, Record, Statement};
-use crate::table::Read;
-use crate::tables::ReplayRow;
+use crate::table::Part;
 use crate::value::{Value, ValueType};
 
 pub use appliances::CheckIn;
 pub use codes::{ReissueByContact, ReissueById};
-pub(crate) use records::listed;
-pub use tenants::Register;
+pub use entitlements::Register;
+pub(crate) use records::{FoundRelease, listed};
 
 /// A kind of change.
 pub trait Kind: Sized + Send + Sync + 'static {
@@ -26,7 +27,7 @@ pub trait Kind: Sized + Send + Sync + 'static {
     type Facts: Send + Sync + 'static;
     /// Result of the decision.
     type Output: Send + 'static;
-    /// A row that the lookup returns. Its first column is the number of the key.
+    /// A row that the lookup returns.
     type Found: Found;
     /// The lookup of the facts.
     const LOOKUP: Lookup;
@@ -51,7 +52,7 @@ pub trait Kind: Sized + Send + Sync + 'static {
     }
 
     /// Returns the facts in the found rows.
-    fn facts(&self, found: Vec<Self::Found>) -> Read<Self::Facts>;
+    fn facts(&self, found: Vec<Self::Found>) -> Self::Facts;
 
     /// Returns the rows that must be locked for a decision on these facts.
     fn roots(&self, facts: &Self::Facts) -> Vec<Root>;
@@ -63,14 +64,52 @@ pub trait Kind: Sized + Send + Sync + 'static {
     }
 }
 
-/// A row that a lookup returns: the number of its key, from 1 on, and the parts.
+/// A row that a lookup returns.
 pub trait Found: Record {
-    /// Returns the number.
+    /// Returns the number of its key, from 1 on.
     fn number(&self) -> i64;
 
-    /// Returns the columns of the parts, as a list for `SELECT`.
+    /// Returns its columns as a list for `SELECT`.
     fn columns() -> String;
 }
+
+/// The number of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyNumber(i64);
+
+impl Part for KeyNumber {
+    type Sql = diesel::sql_types::BigInt;
+    type Raw = i64;
+
+    fn read(number: i64) -> Converted<Self> {
+        Ok(Self(number))
+    }
+
+    fn columns(_: &str) -> String {
+        "k.n".to_owned()
+    }
+}
+
+/// Declares the rows of a lookup: the parts, each under its alias.
+macro_rules! found {
+    ($name:ident { $($alias:ident: $part:ty),+ $(,)? }) => {
+        $crate::table::parts!(
+            /// A row that a lookup returns.
+            pub $name { key: $crate::kind::KeyNumber, $($alias: $part),+ }
+        );
+
+        impl $crate::kind::Found for $name {
+            fn number(&self) -> i64 {
+                self.key.0
+            }
+
+            fn columns() -> String {
+                Self::columns()
+            }
+        }
+    };
+}
+pub(crate) use found;
 
 /// A row that a change locks.
 #[derive(Debug)]
@@ -106,36 +145,10 @@ impl Root {
     fn new(alias: &'static str, id: impl Into<Uuid>) -> Self {
         Self { alias, id: Some(id.into()), detail: String::new() }
     }
-}
 
-/// Declares the rows of a lookup: the number of the key, then each part under its alias.
-macro_rules! found {
-    ($name:ident = $($alias:literal: $part:ty),+ $(,)?) => {
-        pub(in crate::kind) type $name = (i64, $($part),+);
-
-        impl $crate::statement::Record for $name {
-            type Sql =
-                (diesel::sql_types::BigInt, $(<$part as $crate::table::Part>::Sql),+);
-        }
-
-        impl $crate::kind::Found for $name {
-            fn number(&self) -> i64 {
-                self.0
-            }
-
-            fn columns() -> String {
-                [$(<$part as $crate::table::Part>::columns($alias)),+].join(", ")
-            }
-        }
-    };
-}
-pub(crate) use found;
-
-/// Converts the row of an optional join.
-pub(crate) fn optional<R, T: TryFrom<R, Error = registry_core::store::StoreError>>(
-    row: Option<R>,
-) -> Read<Option<T>> {
-    row.map(T::try_from).transpose()
+    fn of_appliance(it: &Appliance) -> Self {
+        Self { detail: it.id.to_string(), ..Self::new("appliances", it.tenant_id) }
+    }
 }
 
 /// The statement that loads the facts of requests with these keys.
@@ -144,7 +157,15 @@ pub fn load<K: Kind>(dialect: Dialect, keys: &[Vec<Value>]) -> Statement<K::Foun
     K::LOOKUP.load(dialect, keys, &K::Found::columns())
 }
 
-found!(FoundReplay = "replays": ReplayRow);
+found!(FoundReplay { replays: ReplayRecord });
+
+impl FoundReplay {
+    /// Returns the outcome of a request that was answered before.
+    #[must_use]
+    pub fn outcome<T>(&self, request: &Replay) -> Option<Outcome<T>> {
+        self.replays.outcome(request)
+    }
+}
 
 const REPLAYS: Lookup = Lookup {
     keys: &[("scope", ValueType::Text), ("key_digest", ValueType::Bytes)],

@@ -5,6 +5,7 @@
 //! [`tables`]. To add a table, also add a file there, and the changes of its rows in [`change`].
 
 pub mod change;
+pub mod field;
 pub mod kind;
 pub mod lookup;
 pub mod script;

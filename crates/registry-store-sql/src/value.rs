@@ -1,11 +1,21 @@
 //! Values of columns, and columns of several rows.
 
-use diesel::sql_types::{BigInt, Binary, Integer, Text};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use registry_core::clock::Timestamp;
 use registry_core::id::{AuditId, CodeId, EntitlementId, MailId, ReleaseId, TenantId};
 use uuid::Uuid;
 
-use crate::types::{Id, SqlId, SqlTime, Time};
+use crate::types::{Id, Time};
+
+/// A type that a database reads and writes itself.
+pub trait Plain: Into<Value> {
+    /// SQL type of the column.
+    type Sql;
+    /// Type of the value.
+    const TYPE: ValueType;
+    /// True if the column may be `NULL`.
+    const IS_NULLABLE: bool;
+}
 
 macro_rules! values {
     ($($name:ident: $rust:ty => $sql:ty, $postgres:literal;)+) => {
@@ -36,6 +46,14 @@ macro_rules! values {
             pub fn column(self) -> Column {
                 match self {
                     $(Self::$name => Column::$name(Vec::new()),)+
+                }
+            }
+
+            /// Returns `NULL` of this type.
+            #[must_use]
+            pub fn null(self) -> Value {
+                match self {
+                    $(Self::$name => Value::$name(None),)+
                 }
             }
 
@@ -72,46 +90,32 @@ macro_rules! values {
                 }
             }
 
-            impl Field for $rust {
+            impl Plain for $rust {
                 type Sql = $sql;
                 const TYPE: ValueType = ValueType::$name;
                 const IS_NULLABLE: bool = false;
+            }
+
+            impl Plain for Option<$rust> {
+                type Sql = Nullable<$sql>;
+                const TYPE: ValueType = ValueType::$name;
+                const IS_NULLABLE: bool = true;
             }
         )+
     };
 }
 
-/// A field of a row.
-pub trait Field: Into<Value> {
-    /// SQL type of the field.
-    type Sql;
-    /// Type of the field's value.
-    const TYPE: ValueType;
-    /// True if the column may be `NULL`.
-    const IS_NULLABLE: bool;
-}
-
-impl<F: Field> Field for Option<F>
-where
-    Self: Into<Value>,
-    F::Sql: diesel::sql_types::SqlType<IsNull = diesel::sql_types::is_nullable::NotNull>,
-{
-    type Sql = diesel::sql_types::Nullable<F::Sql>;
-    const TYPE: ValueType = F::TYPE;
-    const IS_NULLABLE: bool = true;
-}
-
 values! {
-    Id: SqlId => Id, "uuid";
+    Id: Uuid => Id, "uuid";
     Text: String => Text, "text";
-    Time: SqlTime => Time, "timestamp with time zone";
+    Time: Timestamp => Time, "timestamp with time zone";
     Bytes: Vec<u8> => Binary, "bytea";
     Int: i32 => Integer, "integer";
     BigInt: i64 => BigInt, "bigint";
 }
 
 macro_rules! converted {
-    ($($from:ty => $convert:expr;)+) => {$(
+    ($($from:ty),+ => $convert:expr) => {$(
         impl From<$from> for Value {
             fn from(value: $from) -> Self {
                 Self::from($convert(value))
@@ -126,15 +130,6 @@ macro_rules! converted {
     )+};
 }
 
-converted! {
-    Uuid => SqlId;
-    TenantId => |id: TenantId| SqlId(id.0);
-    EntitlementId => |id: EntitlementId| SqlId(id.0);
-    CodeId => |id: CodeId| SqlId(id.0);
-    MailId => |id: MailId| SqlId(id.0);
-    AuditId => |id: AuditId| SqlId(id.0);
-    ReleaseId => |id: ReleaseId| SqlId(id.0);
-    Timestamp => SqlTime;
-    &str => str::to_owned;
-    [u8; 32] => |bytes: [u8; 32]| bytes.to_vec();
-}
+converted!(TenantId, EntitlementId, CodeId, MailId, AuditId, ReleaseId => Uuid::from);
+converted!(&str => str::to_owned);
+converted!([u8; 32] => Vec::from);

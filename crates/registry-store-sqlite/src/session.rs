@@ -6,7 +6,7 @@ use diesel::result::Error as DieselError;
 use diesel::sqlite::Sqlite;
 use diesel::{Connection as _, QueryResult, SqliteConnection};
 use futures_util::FutureExt as _;
-use registry_core::store::{Decide, Decision, Outcome, Replay, ReplayRecord, StoreError};
+use registry_core::store::{Decide, Decision, Outcome, Replay, StoreError};
 use registry_store_sql::change::Change;
 use registry_store_sql::kind::{self, Kind};
 use registry_store_sql::script::{Script, Session, Three};
@@ -20,8 +20,8 @@ fn load<R: Record>(
 ) -> Result<Vec<R>, StoreError> {
     let read = |connection: &mut SqliteConnection| -> QueryResult<Vec<R>> {
         let rows = connection.load(statement)?.map(|row| {
-            <R as FromSqlRow<R::Sql, Sqlite>>::build_from_row(&row?)
-                .map_err(DieselError::DeserializationError)
+            let raw = <R::Raw as FromSqlRow<R::Sql, Sqlite>>::build_from_row(&row?);
+            raw.and_then(R::read).map_err(DieselError::DeserializationError)
         });
         rows.collect()
     };
@@ -74,9 +74,7 @@ pub(crate) fn decide<K: Kind>(
 ) -> Result<Outcome<K::Output>, StoreError> {
     if let Some(request) = replay {
         let found = load(connection, kind::replays(Dialect::Sqlite, &[request]))?;
-        if let Some((_, row)) = found.into_iter().next()
-            && let Some(outcome) = ReplayRecord::try_from(row)?.outcome(request)
-        {
+        if let Some(outcome) = found.first().and_then(|found| found.outcome(request)) {
             return Ok(outcome);
         }
     }
@@ -84,7 +82,7 @@ pub(crate) fn decide<K: Kind>(
     for key in key.keys() {
         found.extend(load(connection, kind::load::<K>(Dialect::Sqlite, &[key]))?);
     }
-    let mut decided = [decide(&key.facts(found)?)];
+    let mut decided = [decide(&key.facts(found))];
     Decision::verify(&mut decided);
     let [decided] = decided;
     match decided {

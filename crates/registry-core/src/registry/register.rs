@@ -11,7 +11,7 @@ use crate::registry::code_issuance::{PreparedCode, PreviousCodes};
 use crate::registry::idempotency::IdempotencyKey;
 use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
 use crate::results::Issued;
-use crate::store::{Decision, RegisterFacts, Write};
+use crate::store::{Decision, EntitlementFacts, Write};
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
 use crate::text::{
     BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId,
@@ -69,7 +69,7 @@ impl Registry {
             settings: self.settings.clone(),
         };
         let now = context.change.now;
-        let decide = Arc::new(move |facts: &RegisterFacts| decide(&context, facts));
+        let decide = Arc::new(move |facts: &EntitlementFacts| decide(&context, facts));
         let store = &self.ports.store;
         self.idempotent(new.key, "", now, decide, |replay, decide| {
             store.tenant_register(subscription, replay, decide)
@@ -126,7 +126,7 @@ struct Context {
     settings: Arc<Settings>,
 }
 
-fn decide(context: &Context, facts: &RegisterFacts) -> Decision<Issued> {
+fn decide(context: &Context, facts: &EntitlementFacts) -> Decision<Issued> {
     let mut change = context.change.clone();
     let known = facts.tenant.as_ref();
     if let Some(tenant) = known.filter(|tenant| tenant.status.is_closed()) {
@@ -202,7 +202,7 @@ impl Context {
     }
 
     /// Returns the entitlement that this registration grants or binds, if any.
-    fn entitlement(&self, tenant: TenantId, facts: &RegisterFacts) -> Option<Entitlement> {
+    fn entitlement(&self, tenant: TenantId, facts: &EntitlementFacts) -> Option<Entitlement> {
         if facts.tenant_entitlement.is_some() {
             return None;
         }

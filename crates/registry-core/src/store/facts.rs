@@ -13,18 +13,6 @@ use crate::string_enum::string_enum;
 use crate::tenant::{DeploymentType, Tenant, TenantStatus};
 use crate::text::{ApplianceId, EmailAddress, ProductCode, SubscriptionId};
 
-/// Input of the decision on a registration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RegisterFacts {
-    /// The tenant that the subscription's entitlement is bound to, or else the tenant that was
-    /// registered with the subscription.
-    pub tenant: Option<Tenant>,
-    /// The subscription's entitlement.
-    pub entitlement: Option<Entitlement>,
-    /// The active entitlement of `tenant`.
-    pub tenant_entitlement: Option<Entitlement>,
-}
-
 /// Selects the facts of a redemption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedeemKey {
@@ -137,12 +125,13 @@ pub struct EntitlementKey {
     pub tenant_id: Option<TenantId>,
 }
 
-/// Input of the decision on a change to an entitlement.
+/// Input of the decision on a registration, and on a change to an entitlement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntitlementFacts {
-    /// The entitlement.
+    /// The selected entitlement; of a registration, its subscription's.
     pub entitlement: Option<Entitlement>,
-    /// The tenant of the entitlement, or else the one that the caller named.
+    /// The tenant of the entitlement. Without one, it is the tenant that the caller named; of a
+    /// registration, the tenant that was registered with the subscription.
     pub tenant: Option<Tenant>,
     /// The active entitlement of `tenant`.
     pub tenant_entitlement: Option<Entitlement>,

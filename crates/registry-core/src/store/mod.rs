@@ -23,8 +23,8 @@ pub use decision::{Decide, DecideError, Decision, Outcome};
 
 pub use facts::{
     AuditQuery, CredentialFacts, EntitlementFacts, EntitlementKey, EntitlementSelector,
-    ListedRelease, OverdueAppliance, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts,
-    ReleaseFacts, RetentionKind, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    ListedRelease, OverdueAppliance, RedeemFacts, RedeemKey, ReissueFacts, ReleaseFacts,
+    RetentionKind, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 pub use port::{Changes, Directory, Keys, Outbox, Releases, Retention, SignIns, Store};
 pub use write::{Replay, ReplayRecord, SignInWrite, Write};

@@ -14,8 +14,8 @@ use crate::secret::{CredentialDigest, KeyId, SignInDigest};
 use crate::sign_in::SignIn;
 use crate::store::{
     AuditQuery, CredentialFacts, Decide, EntitlementFacts, EntitlementKey, ListedRelease, Outcome,
-    OverdueAppliance, RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Replay,
-    RetentionKind, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    OverdueAppliance, RedeemFacts, RedeemKey, ReissueFacts, ReleaseFacts, Replay, RetentionKind,
+    StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 use crate::tenant::Tenant;
 use crate::text::{Channel, SubscriptionId};
@@ -29,7 +29,7 @@ pub trait Changes: Send + Sync {
         &self,
         subscription: Option<SubscriptionId>,
         replay: Option<Replay>,
-        decide: Decide<RegisterFacts, Issued>,
+        decide: Decide<EntitlementFacts, Issued>,
     ) -> Result<Outcome<Issued>, StoreError>;
 
     /// Redeems a code. However many callers race for a code, exactly one decision that consumes it

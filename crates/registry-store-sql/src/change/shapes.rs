@@ -1,184 +1,104 @@
-//! The shapes of all changes.
+//! The shapes of all changes, in the order in which they are written.
 
-use super::Filter::{Column, Sql};
-use super::ShapeKind::{Delete, Insert, Replace, Update, Upsert};
-use super::{Set, Shape};
-use crate::table::Row as _;
-use crate::tables::{
-    ApplianceRow, AuditRow, ChannelRow, CodeRow, CredentialRow, EntitlementRow, MailRow,
-    ReleaseRow, ReplayRow, SignInRow, TenantRow,
-};
+use registry_core::appliance::{Appliance, Credential};
+use registry_core::audit::AuditEntry;
+use registry_core::entitlement::Entitlement;
+use registry_core::install_code::InstallCode;
+use registry_core::mail::QueuedMail;
+use registry_core::release::Release;
+use registry_core::sign_in::SignIn;
+use registry_core::store::ReplayRecord;
+use registry_core::tenant::Tenant;
 
-/// All shapes, in the order in which their changes are written.
-pub(super) static ORDER: [&Shape; 29] = [
-    &DELETE_EXPIRED_REPLAY,
-    &SUPERSEDE_CODES,
-    &SUPERSEDE_ACTIVATION_CODES,
-    &INSERT_TENANT,
-    &UPDATE_TENANT,
-    &INSERT_ENTITLEMENT,
-    &UPDATE_ENTITLEMENT,
-    &CONSUME_CODE,
-    &INSERT_CODE,
-    &DELETE_CREDENTIALS,
-    &USE_CREDENTIAL,
-    &RETIRE_CREDENTIALS,
-    &CLEAR_LICENSES,
-    &RECORD_CHECK_IN,
-    &PUT_APPLIANCE,
-    &INSERT_CREDENTIAL,
-    &DISCARD_MAILS,
-    &UPDATE_MAIL,
-    &INSERT_MAIL,
-    &PUT_RELEASE,
-    &DELETE_CHANNEL,
-    &PUT_CHANNEL,
-    &USE_SIGN_IN,
-    &DELETE_SIGN_IN,
-    &DELETE_SIGN_INS,
-    &DELETE_SIGN_INS_OF_KIND,
-    &INSERT_SIGN_IN,
-    &INSERT_REPLAY,
-    &INSERT_AUDIT,
-];
+use super::sql::ShapeKind::{Delete, Insert, Replace, Update, Upsert};
+use super::sql::{Shape, Text};
+use crate::table::Table;
+use crate::tables::CurrentRelease;
 
-pub(super) static INSERT_TENANT: Shape = Shape { table: TenantRow::TABLE, kind: Insert };
-pub(super) static UPDATE_TENANT: Shape = Shape { table: TenantRow::TABLE, kind: Replace };
-pub(super) static INSERT_ENTITLEMENT: Shape = Shape { table: EntitlementRow::TABLE, kind: Insert };
-pub(super) static UPDATE_ENTITLEMENT: Shape = Shape { table: EntitlementRow::TABLE, kind: Replace };
-pub(super) static INSERT_CODE: Shape = Shape { table: CodeRow::TABLE, kind: Insert };
+macro_rules! shapes {
+    ($($(#[$doc:meta])* $name:ident: $table:ty => $kind:expr;)+) => {
+        pub(super) static ORDER: &[&Shape] = &[$(&$name),+];
 
-/// Condition of a code that was neither consumed nor superseded.
-const IS_UNUSED: &str = "consumed_at IS NULL AND superseded_at IS NULL";
+        $(
+            $(#[$doc])*
+            pub(super) static $name: Shape = Shape {
+                table: <$table as Table>::TABLE,
+                kind: $kind,
+                text: Text::new(),
+            };
+        )+
+    };
+}
 
-/// A code that is not unused keeps or gets no `consumed_at`, which violates a constraint of the row
-/// because `consumed_by` is set: the change fails.
-pub(super) static CONSUME_CODE: Shape = Shape {
-    table: CodeRow::TABLE,
-    kind: Update {
-        set: &[
-            ("consumed_at", "CASE WHEN consumed_at IS NULL AND superseded_at IS NULL THEN {} END"),
-            ("consumed_by", "{}"),
-            ("tenant_id", "{}"),
-        ],
-        filter: &[Column("id", "=")],
-    },
-};
-
-const SUPERSEDED: &[Set] = &[("superseded_at", "{}")];
-
-pub(super) static SUPERSEDE_CODES: Shape = Shape {
-    table: CodeRow::TABLE,
-    kind: Update {
-        set: SUPERSEDED,
-        filter: &[Column("tenant_id", "="), Sql("kind = 'install'"), Sql(IS_UNUSED)],
-    },
-};
-pub(super) static SUPERSEDE_ACTIVATION_CODES: Shape = Shape {
-    table: CodeRow::TABLE,
-    kind: Update {
-        set: SUPERSEDED,
-        filter: &[Column("entitlement_id", "="), Sql("kind = 'activation'"), Sql(IS_UNUSED)],
-    },
-};
-
-/// The time of the last check-in is only changed by [`RECORD_CHECK_IN`], which needs no lock on the
-/// tenant.
-pub(super) static PUT_APPLIANCE: Shape = Shape {
-    table: ApplianceRow::TABLE,
-    kind: Upsert { kept: &["registered_at", "last_check_in_at"] },
-};
-pub(super) static RECORD_CHECK_IN: Shape = Shape {
-    table: ApplianceRow::TABLE,
-    kind: Update {
-        set: &[(
-            "last_check_in_at",
-            "CASE WHEN last_check_in_at > {} THEN last_check_in_at ELSE {} END",
-        )],
-        filter: &[Column("tenant_id", "="), Column("id", "=")],
-    },
-};
-pub(super) static CLEAR_LICENSES: Shape = Shape {
-    table: ApplianceRow::TABLE,
-    kind: Update {
-        set: &[
-            ("license_sub", "{}"),
-            ("license_customer", "{}"),
-            ("license_tier", "{}"),
-            ("license_seats", "{}"),
-            ("license_expires_at", "{}"),
-        ],
-        filter: &[Column("tenant_id", "=")],
-    },
-};
-
-pub(super) static INSERT_CREDENTIAL: Shape = Shape { table: CredentialRow::TABLE, kind: Insert };
-pub(super) static DELETE_CREDENTIALS: Shape = Shape {
-    table: CredentialRow::TABLE,
-    kind: Delete { filter: &[Column("tenant_id", "="), Column("appliance_id", "=")] },
-};
-pub(super) static USE_CREDENTIAL: Shape = Shape {
-    table: CredentialRow::TABLE,
-    kind: Update {
-        set: &[("first_used_at", "{}")],
-        filter: &[Column("digest", "="), Sql("first_used_at IS NULL")],
-    },
-};
-pub(super) static RETIRE_CREDENTIALS: Shape = Shape {
-    table: CredentialRow::TABLE,
-    kind: Delete {
-        filter: &[
-            Column("tenant_id", "="),
-            Column("appliance_id", "="),
-            Column("issued_at", "<="),
-            Column("digest", "<>"),
-        ],
-    },
-};
-
-pub(super) static INSERT_MAIL: Shape = Shape { table: MailRow::TABLE, kind: Insert };
-pub(super) static UPDATE_MAIL: Shape = Shape { table: MailRow::TABLE, kind: Replace };
-pub(super) static DISCARD_MAILS: Shape = Shape {
-    table: MailRow::TABLE,
-    kind: Update {
-        set: &[("state", "{}"), ("settled_at", "{}"), ("sealed", "{}"), ("sealed_key_id", "{}")],
-        filter: &[
-            Column("tenant_id", "="),
-            Sql("state IN ('queued', 'dead')"),
-            Sql("kind IN ('install_code', 'install_code_reissued')"),
-        ],
-    },
-};
-
-pub(super) static INSERT_AUDIT: Shape = Shape { table: AuditRow::TABLE, kind: Insert };
-
-pub(super) static DELETE_EXPIRED_REPLAY: Shape = Shape {
-    table: ReplayRow::TABLE,
-    kind: Delete {
-        filter: &[Column("scope", "="), Column("key_digest", "="), Column("expires_at", "<=")],
-    },
-};
-pub(super) static INSERT_REPLAY: Shape = Shape { table: ReplayRow::TABLE, kind: Insert };
-
-pub(super) static PUT_RELEASE: Shape =
-    Shape { table: ReleaseRow::TABLE, kind: Upsert { kept: &[] } };
-pub(super) static PUT_CHANNEL: Shape =
-    Shape { table: ChannelRow::TABLE, kind: Upsert { kept: &[] } };
-pub(super) static DELETE_CHANNEL: Shape =
-    Shape { table: ChannelRow::TABLE, kind: Delete { filter: &[Column("name", "=")] } };
-
-pub(super) static INSERT_SIGN_IN: Shape = Shape { table: SignInRow::TABLE, kind: Insert };
-pub(super) static USE_SIGN_IN: Shape = Shape {
-    table: SignInRow::TABLE,
-    kind: Update { set: &[("used_at", "{}")], filter: &[Column("digest", "=")] },
-};
-pub(super) static DELETE_SIGN_IN: Shape =
-    Shape { table: SignInRow::TABLE, kind: Delete { filter: &[Column("digest", "=")] } };
-pub(super) static DELETE_SIGN_INS: Shape = Shape {
-    table: SignInRow::TABLE,
-    kind: Delete { filter: &[Column("role", "="), Column("visitor", "=")] },
-};
-pub(super) static DELETE_SIGN_INS_OF_KIND: Shape = Shape {
-    table: SignInRow::TABLE,
-    kind: Delete { filter: &[Column("role", "="), Column("visitor", "="), Column("kind", "=")] },
-};
+// A name in braces is a value of the column with this name.
+shapes! {
+    DELETE_EXPIRED_REPLAY: ReplayRecord => Delete {
+        filter: "scope = {scope} AND key_digest = {key_digest} AND expires_at <= {expires_at}",
+    };
+    SUPERSEDE_CODES: InstallCode => Update {
+        set: "superseded_at = {superseded_at}",
+        filter: "tenant_id = {tenant_id} AND kind = 'install' \
+                 AND consumed_at IS NULL AND superseded_at IS NULL",
+    };
+    SUPERSEDE_ACTIVATION_CODES: InstallCode => Update {
+        set: "superseded_at = {superseded_at}",
+        filter: "entitlement_id = {entitlement_id} AND kind = 'activation' \
+                 AND consumed_at IS NULL AND superseded_at IS NULL",
+    };
+    INSERT_TENANT: Tenant => Insert;
+    UPDATE_TENANT: Tenant => Replace;
+    INSERT_ENTITLEMENT: Entitlement => Insert;
+    UPDATE_ENTITLEMENT: Entitlement => Replace;
+    /// A code that is not unused keeps or gets no `consumed_at`, which violates a constraint of the
+    /// row because `consumed_by` is set: the change fails.
+    CONSUME_CODE: InstallCode => Update {
+        set: "consumed_at = CASE WHEN consumed_at IS NULL AND superseded_at IS NULL \
+              THEN {consumed_at} END, consumed_by = {consumed_by}, tenant_id = {tenant_id}",
+        filter: "id = {id}",
+    };
+    INSERT_CODE: InstallCode => Insert;
+    DELETE_CREDENTIALS: Credential => Delete {
+        filter: "tenant_id = {tenant_id} AND appliance_id = {appliance_id}",
+    };
+    USE_CREDENTIAL: Credential => Update {
+        set: "first_used_at = {first_used_at}",
+        filter: "digest = {digest} AND first_used_at IS NULL",
+    };
+    RETIRE_CREDENTIALS: Credential => Delete {
+        filter: "tenant_id = {tenant_id} AND appliance_id = {appliance_id} \
+                 AND issued_at <= {issued_at} AND digest <> {digest}",
+    };
+    CLEAR_LICENSES: Appliance => Update {
+        set: "license_sub = NULL, license_customer = NULL, license_tier = NULL, \
+              license_seats = NULL, license_expires_at = NULL",
+        filter: "tenant_id = {tenant_id}",
+    };
+    RECORD_CHECK_IN: Appliance => Update {
+        set: "last_check_in_at = CASE WHEN last_check_in_at > {last_check_in_at} \
+              THEN last_check_in_at ELSE {last_check_in_at} END",
+        filter: "tenant_id = {tenant_id} AND id = {id}",
+    };
+    /// The time of the last check-in is only changed by [`RECORD_CHECK_IN`], which needs no lock on
+    /// the tenant.
+    PUT_APPLIANCE: Appliance => Upsert { kept: &["registered_at", "last_check_in_at"] };
+    INSERT_CREDENTIAL: Credential => Insert;
+    DISCARD_MAILS: QueuedMail => Update {
+        set: "state = 'discarded', settled_at = {settled_at}, sealed = NULL, sealed_key_id = NULL",
+        filter: "tenant_id = {tenant_id} AND state IN ('queued', 'dead') \
+                 AND kind IN ('install_code', 'install_code_reissued')",
+    };
+    UPDATE_MAIL: QueuedMail => Replace;
+    INSERT_MAIL: QueuedMail => Insert;
+    PUT_RELEASE: Release => Upsert { kept: &[] };
+    DELETE_CHANNEL: CurrentRelease => Delete { filter: "name = {name}" };
+    PUT_CHANNEL: CurrentRelease => Upsert { kept: &[] };
+    USE_SIGN_IN: SignIn => Update { set: "used_at = {used_at}", filter: "digest = {digest}" };
+    DELETE_SIGN_IN: SignIn => Delete { filter: "digest = {digest}" };
+    DELETE_SIGN_INS: SignIn => Delete { filter: "role = {role} AND visitor = {visitor}" };
+    DELETE_SIGN_INS_OF_KIND: SignIn => Delete {
+        filter: "role = {role} AND visitor = {visitor} AND kind = {kind}",
+    };
+    INSERT_SIGN_IN: SignIn => Insert;
+    INSERT_REPLAY: ReplayRecord => Insert;
+    INSERT_AUDIT: AuditEntry => Insert;
+}

@@ -1,167 +1,181 @@
 //! The SQL of shapes: for PostgreSQL with the values as arrays, for SQLite with the values of one
 //! change.
 
-use super::{Filter, Shape, ShapeKind};
+use std::sync::OnceLock;
+
 use crate::statement::Statement;
 use crate::table::TableInfo;
 use crate::value::{Value, ValueType};
 
-impl TableInfo {
-    fn names(&self) -> String {
-        self.columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
-    }
+/// A statement without its values.
+#[derive(Debug)]
+pub struct Shape {
+    pub(super) table: &'static TableInfo,
+    pub(super) kind: ShapeKind,
+    pub(super) text: Text,
+}
 
-    fn is_key(&self, name: &str) -> bool {
-        self.key.contains(&name)
-    }
+/// The text of a shape, which is made once.
+pub(super) type Text = OnceLock<Template>;
 
-    /// Returns the part of an insertion that replaces a row with the same key.
-    fn on_conflict(&self, kept: &[&str]) -> String {
-        let columns = self.columns.iter().map(|column| column.name);
-        let replaced = columns.filter(|name| !self.is_key(name) && !kept.contains(name));
-        let set: Vec<_> = replaced.map(|name| format!("{name} = excluded.{name}")).collect();
-        format!(" ON CONFLICT ({}) DO UPDATE SET {}", self.key.join(", "), set.join(", "))
-    }
+#[derive(Debug)]
+pub(super) enum ShapeKind {
+    /// Inserts a row, and fails if its key exists.
+    Insert,
+    /// Inserts a row, or replaces the columns that are not listed.
+    Upsert { kept: &'static [&'static str] },
+    /// Replaces all columns of the row with the same key.
+    Replace,
+    /// Sets columns of the selected rows.
+    Update { set: &'static str, filter: &'static str },
+    /// Deletes the selected rows.
+    Delete { filter: &'static str },
+}
+
+/// A text with the values that it needs.
+#[derive(Debug)]
+pub(super) struct Template {
+    /// Names and types of the values' columns.
+    columns: Vec<(&'static str, ValueType)>,
+    /// Positions of the values that identify the changed rows.
+    keys: Vec<usize>,
+    /// For PostgreSQL, the texts before and after the arrays. `unnest` makes rows of them, with one
+    /// column for each array.
+    postgres: (String, String),
+    /// For SQLite, with the name of a column in braces for each value.
+    sqlite: String,
 }
 
 impl Shape {
-    /// Returns the names of the columns that the values belong to.
-    fn value_columns(&self) -> Vec<&'static str> {
-        let filtered = |filter: &'static [Filter]| {
-            filter.iter().filter_map(|it| match it {
-                Filter::Column(name, _) => Some(*name),
-                Filter::Sql(_) => None,
-            })
-        };
-        match &self.kind {
-            ShapeKind::Insert | ShapeKind::Upsert { .. } | ShapeKind::Replace => {
-                self.table.columns.iter().map(|column| column.name).collect()
-            }
-            ShapeKind::Update { set, filter } => {
-                set.iter().map(|(name, _)| *name).chain(filtered(filter)).collect()
-            }
-            ShapeKind::Delete { filter } => filtered(filter).collect(),
-        }
+    /// Returns whether the change inserts a row.
+    pub(super) fn is_insert(&self) -> bool {
+        matches!(self.kind, ShapeKind::Insert)
     }
 
-    pub(super) fn value_types(&self) -> Vec<ValueType> {
-        let value_type = |name: &str| self.table.column(name).map(|column| column.value_type);
-        self.value_columns().into_iter().filter_map(value_type).collect()
+    fn template(&self) -> &Template {
+        self.text.get_or_init(|| {
+            let table = self.table;
+            let is_key = |name: &&str| table.key.contains(name);
+            let equals = |name: &str| format!("{name} = {{{name}}}");
+            let update = |set: &str| format!("UPDATE {} SET {set}", table.name);
+            let all = join(table.names(), |it| format!("{{{it}}}"));
+            match &self.kind {
+                ShapeKind::Insert => Template::of_insert(table, &all, ""),
+                ShapeKind::Upsert { kept } => {
+                    let replaced = table.names().filter(|it| !is_key(it) && !kept.contains(it));
+                    let set = join(replaced, |it| format!("{it} = excluded.{it}"));
+                    let key = table.key.join(", ");
+                    let end = format!(" ON CONFLICT ({key}) DO UPDATE SET {set}");
+                    Template::of_insert(table, &all, &end)
+                }
+                ShapeKind::Replace => {
+                    let set = join(table.names().filter(|it| !is_key(it)), equals);
+                    let filter: Vec<_> = table.key.iter().map(|it| equals(it)).collect();
+                    let filter = filter.join(" AND ");
+                    Template::of_filtered(table, &all, update(&set) + " ", "FROM", &filter)
+                }
+                ShapeKind::Update { set, filter } => {
+                    let values = format!("{set} {filter}");
+                    Template::of_filtered(table, &values, update(set) + " ", "FROM", filter)
+                }
+                ShapeKind::Delete { filter } => {
+                    let start = format!("DELETE FROM {} ", table.name);
+                    Template::of_filtered(table, filter, start, "USING", filter)
+                }
+            }
+        })
     }
 
-    /// Returns the positions of the values that identify a row.
-    pub(super) fn key_positions(&self) -> Vec<usize> {
-        let columns = self.value_columns();
-        match &self.kind {
-            ShapeKind::Insert | ShapeKind::Upsert { .. } | ShapeKind::Replace => {
-                let is_key = |position: &usize| self.table.is_key(columns[*position]);
-                (0..columns.len()).filter(is_key).collect()
-            }
-            ShapeKind::Update { set, .. } => (set.len()..columns.len()).collect(),
-            ShapeKind::Delete { .. } => (0..columns.len()).collect(),
-        }
-    }
-
-    /// Returns what `SET` sets, with each value written by `value` from its position.
-    fn set(&self, value: impl Fn(usize) -> String) -> String {
-        let set: Vec<String> = match &self.kind {
-            ShapeKind::Update { set, .. } => {
-                let set = set.iter().enumerate();
-                set.map(|(at, (name, to))| format!("{name} = {}", to.replace("{}", &value(at))))
-                    .collect()
-            }
-            ShapeKind::Insert
-            | ShapeKind::Upsert { .. }
-            | ShapeKind::Replace
-            | ShapeKind::Delete { .. } => {
-                let columns = self.table.columns.iter().enumerate();
-                let others = columns.filter(|(_, column)| !self.table.is_key(column.name));
-                others.map(|(at, column)| format!("{} = {}", column.name, value(at))).collect()
-            }
-        };
-        set.join(", ")
-    }
-
-    /// Returns the condition of an update or a deletion.
-    fn condition(&self, value: impl Fn(usize) -> String) -> String {
-        let (filter, mut position) = match &self.kind {
-            ShapeKind::Update { set, filter } => (*filter, set.len()),
-            ShapeKind::Delete { filter } => (*filter, 0),
-            ShapeKind::Insert | ShapeKind::Upsert { .. } | ShapeKind::Replace => {
-                let columns = self.table.columns.iter().enumerate();
-                let key = columns.filter(|(_, column)| self.table.is_key(column.name));
-                let key = key.map(|(at, column)| {
-                    format!("{}.{} = {}", self.table.name, column.name, value(at))
-                });
-                return key.collect::<Vec<_>>().join(" AND ");
-            }
-        };
-        let conditions = filter.iter().map(|it| match it {
-            Filter::Sql(text) => (*text).to_owned(),
-            Filter::Column(name, operator) => {
-                position += 1;
-                format!("{}.{name} {operator} {}", self.table.name, value(position - 1))
-            }
+    /// Appends the statement that makes changes in PostgreSQL. Rows are written in the order of
+    /// their keys, so that two transactions with the same keys do not wait for each other.
+    pub(super) fn postgres(
+        &'static self,
+        statement: Statement,
+        mut rows: Vec<Vec<Value>>,
+    ) -> Statement {
+        let template = self.template();
+        rows.sort_by_cached_key(|row| {
+            template.keys.iter().map(|position| row.get(*position).cloned()).collect::<Vec<_>>()
         });
-        conditions.collect::<Vec<_>>().join(" AND ")
-    }
-
-    /// Returns the SQL before and after the arrays. `unnest` makes rows of them, with one column
-    /// for each array.
-    pub(super) fn postgres(&self) -> (String, String) {
-        let table = self.table.name;
-        let value = |position: usize| format!("v.v{position}");
-        let columns = || {
-            let names = (0..self.value_columns().len()).map(|position| format!("v{position}"));
-            names.collect::<Vec<_>>().join(", ")
-        };
-        let insert = || format!("INSERT INTO {table} ({}) SELECT * FROM ", self.table.names());
-        match &self.kind {
-            ShapeKind::Insert => (insert(), ")".to_owned()),
-            ShapeKind::Upsert { kept } => (insert(), format!("){}", self.table.on_conflict(kept))),
-            ShapeKind::Replace | ShapeKind::Update { .. } => (
-                format!("UPDATE {table} SET {} FROM ", self.set(value)),
-                format!(") AS v ({}) WHERE {}", columns(), self.condition(value)),
-            ),
-            ShapeKind::Delete { .. } => (
-                format!("DELETE FROM {table} USING "),
-                format!(") AS v ({}) WHERE {}", columns(), self.condition(value)),
-            ),
+        let mut columns: Vec<_> = template.columns.iter().map(|(_, it)| it.column()).collect();
+        for row in rows {
+            for (column, value) in columns.iter_mut().zip(row) {
+                column.push(value);
+            }
         }
+        let mut statement = statement.sql(template.postgres.0.as_str()).sql("unnest(");
+        for (position, column) in columns.into_iter().enumerate() {
+            statement = statement.sql(if position == 0 { "" } else { ", " }).bind_column(column);
+        }
+        statement.sql(template.postgres.1.as_str())
     }
 
-    /// Returns the statement for SQLite.
-    pub(super) fn sqlite(&self, values: &[Value]) -> Statement {
-        let table = self.table.name;
-        let value = |position: usize| format!("?{}", position + 1);
-        let all = || (0..values.len()).map(value).collect::<Vec<_>>().join(", ");
-        let insert = || format!("INSERT INTO {table} ({}) VALUES ({})", self.table.names(), all());
-        let text = match &self.kind {
-            ShapeKind::Insert => insert(),
-            ShapeKind::Upsert { kept } => insert() + &self.table.on_conflict(kept),
-            ShapeKind::Replace | ShapeKind::Update { .. } => {
-                format!("UPDATE {table} SET {} WHERE {}", self.set(value), self.condition(value))
+    /// Returns the statement that makes a change in SQLite.
+    pub(super) fn sqlite(&'static self, values: &[Value]) -> Statement {
+        let template = self.template();
+        let mut parts = template.sqlite.split(['{', '}']);
+        let mut statement = Statement::new(parts.next().unwrap_or_default());
+        while let (Some(name), Some(text)) = (parts.next(), parts.next()) {
+            let position = template.columns.iter().position(|(column, _)| *column == name);
+            if let Some(value) = position.and_then(|position| values.get(position)) {
+                statement = statement.bind(value.clone());
             }
-            ShapeKind::Delete { .. } => {
-                format!("DELETE FROM {table} WHERE {}", self.condition(value))
-            }
-        };
-        bind_numbered(&text, values)
+            statement = statement.sql(text);
+        }
+        statement
     }
 }
 
-/// Binds values to a text in which `?1` is the first of them.
-fn bind_numbered(text: &str, values: &[Value]) -> Statement {
-    let mut parts = text.split('?');
-    let mut statement = Statement::new(parts.next().unwrap_or_default().to_owned());
-    for part in parts {
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, rest) = part.split_at(digits);
-        let value = number.parse::<usize>().ok().and_then(|number| values.get(number - 1));
-        if let Some(value) = value {
-            statement = statement.bind(value.clone());
+impl Template {
+    /// `values` names the values, in their order.
+    fn of_insert(table: &TableInfo, values: &str, end: &str) -> Self {
+        let insert = format!("INSERT INTO {} ({})", table.name, join(table.names(), str::to_owned));
+        let columns = columns(table, values);
+        Self {
+            keys: (0..columns.len()).filter(|at| table.key.contains(&columns[*at].0)).collect(),
+            columns,
+            postgres: (format!("{insert} SELECT * FROM "), format!("){end}")),
+            sqlite: format!("{insert} VALUES ({values}){end}"),
         }
-        statement = statement.sql(rest.to_owned());
     }
-    statement
+
+    fn of_filtered(
+        table: &TableInfo,
+        values: &str,
+        start: String,
+        from: &str,
+        filter: &str,
+    ) -> Self {
+        let columns = columns(table, values);
+        let sqlite = format!("{start}WHERE {filter}");
+        let (mut start, mut condition) = (start, filter.to_owned());
+        for (position, (name, _)) in columns.iter().enumerate() {
+            let (value, array) = (format!("{{{name}}}"), format!("v.v{position}"));
+            start = start.replace(&value, &array);
+            condition = condition.replace(&value, &array);
+        }
+        let is_filtered = |at: &usize| filter.contains(&format!("{{{}}}", columns[*at].0));
+        let keys = (0..columns.len()).filter(is_filtered).collect();
+        let names = join(0..columns.len(), |position| format!("v{position}"));
+        let postgres = (format!("{start}{from} "), format!(") AS v ({names}) WHERE {condition}"));
+        Self { columns, keys, postgres, sqlite }
+    }
+}
+
+/// Returns the columns whose values a text needs, each once, in the order in which it names them.
+fn columns(table: &TableInfo, text: &str) -> Vec<(&'static str, ValueType)> {
+    let mut columns = Vec::new();
+    for name in text.split(['{', '}']).skip(1).step_by(2) {
+        let column = table.columns.iter().find(|column| column.name == name);
+        if let Some(column) = column.map(|it| (it.name, it.value_type))
+            && !columns.contains(&column)
+        {
+            columns.push(column);
+        }
+    }
+    columns
+}
+
+fn join<T>(items: impl Iterator<Item = T>, text: impl FnMut(T) -> String) -> String {
+    items.map(text).collect::<Vec<_>>().join(", ")
 }

@@ -1,16 +1,17 @@
 //! Check-ins.
 
+use registry_core::appliance::{Appliance, Credential};
 use registry_core::clock::Timestamp;
+use registry_core::entitlement::Entitlement;
 use registry_core::results::CheckedIn;
 use registry_core::secret::CredentialDigest;
 use registry_core::store::CredentialFacts;
-use registry_core::tenant::TenantStatus;
+use registry_core::tenant::{Tenant, TenantStatus};
 
-use super::{Found as _, Kind, Lock, Root, TENANT, entitlements, found, optional};
+use super::{Kind, Lock, Root, TENANT, entitlements, found};
 use crate::lookup::{Join, Lookup};
 use crate::statement::Statement;
-use crate::table::{Read, Row as _};
-use crate::tables::{ApplianceRow, CredentialRow, EntitlementRow, TenantRow};
+use crate::table::Table as _;
 use crate::value::{Value, ValueType};
 
 /// A check-in with the credential that has this digest.
@@ -26,13 +27,7 @@ pub struct CheckIn {
     pub at: Option<Timestamp>,
 }
 
-found!(
-    FoundCredential =
-        "credentials": CredentialRow,
-        "appliances": ApplianceRow,
-        "tenants": TenantRow,
-        "active": Option<EntitlementRow>,
-);
+found!(FoundCredential { credentials: Credential, appliances: Appliance, tenants: Tenant, active: Option<Entitlement> });
 
 const APPLIANCE: Lock = Lock { alias: "appliances", id: "tenant_id" };
 
@@ -60,16 +55,13 @@ impl Kind for CheckIn {
         vec![vec![self.digest.0.into(), self.at.into()]]
     }
 
-    fn facts(&self, found: Vec<Self::Found>) -> Read<Option<CredentialFacts>> {
-        let Some((_, credential, appliance, tenant, active)) = found.into_iter().next() else {
-            return Ok(None);
-        };
-        Ok(Some(CredentialFacts {
-            credential: credential.try_into()?,
-            appliance: appliance.try_into()?,
-            tenant: tenant.try_into()?,
-            entitlement: optional(active)?,
-        }))
+    fn facts(&self, mut found: Vec<FoundCredential>) -> Option<CredentialFacts> {
+        found.pop().map(|it| CredentialFacts {
+            credential: it.credentials,
+            appliance: it.appliances,
+            tenant: it.tenants,
+            entitlement: it.active,
+        })
     }
 
     const WRITES_EARLY: bool = true;
@@ -77,7 +69,7 @@ impl Kind for CheckIn {
     fn early(keys: &[Vec<Value>]) -> Statement<Self::Found> {
         let set = "last_check_in_at = CASE WHEN appliances.last_check_in_at > k.at \
                    THEN appliances.last_check_in_at ELSE k.at END";
-        Self::LOOKUP.update(ApplianceRow::TABLE, set, keys, &Self::Found::columns())
+        Self::LOOKUP.update(Appliance::TABLE, set, keys, &FoundCredential::columns())
     }
 
     /// The first check-in after an installation changes the tenant, so it locks the tenant as well.
@@ -85,10 +77,6 @@ impl Kind for CheckIn {
         let Some(facts) = facts else { return Vec::new() };
         let changes_tenant = facts.tenant.status == TenantStatus::Installed;
         let tenant = changes_tenant.then(|| Root::new("tenants", facts.tenant.id));
-        let appliance = Root {
-            detail: facts.appliance.id.to_string(),
-            ..Root::new("appliances", facts.appliance.tenant_id)
-        };
-        tenant.into_iter().chain([appliance]).collect()
+        tenant.into_iter().chain([Root::of_appliance(&facts.appliance)]).collect()
     }
 }

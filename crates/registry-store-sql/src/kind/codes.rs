@@ -1,25 +1,22 @@
 //! Redemptions and re-issues.
 
+use std::cmp::Reverse;
+
+use registry_core::appliance::Appliance;
+use registry_core::entitlement::Entitlement;
 use registry_core::entropy;
 use registry_core::id::TenantId;
+use registry_core::install_code::InstallCode;
 use registry_core::results::{Issued, Redeemed};
 use registry_core::store::{RedeemFacts, RedeemKey, ReissueFacts};
+use registry_core::tenant::Tenant;
 use registry_core::text::EmailAddress;
 
-use super::{Kind, Lock, Root, TENANT, entitlements, found, optional};
+use super::{Kind, Lock, Root, TENANT, entitlements, found};
 use crate::lookup::{Join, Lookup, Rows};
-use crate::table::Read;
-use crate::tables::{ApplianceRow, CodeRow, EntitlementRow, TenantRow};
 use crate::value::{Value, ValueType};
 
-found!(
-    FoundCode =
-        "install_codes": CodeRow,
-        "entitlements": Option<EntitlementRow>,
-        "tenants": Option<TenantRow>,
-        "active": Option<EntitlementRow>,
-        "appliances": Option<ApplianceRow>,
-);
+found!(FoundCode { install_codes: InstallCode, entitlements: Option<Entitlement>, tenants: Option<Tenant>, active: Option<Entitlement>, appliances: Option<Appliance> });
 
 impl Kind for RedeemKey {
     type Facts = RedeemFacts;
@@ -65,17 +62,13 @@ impl Kind for RedeemKey {
         self.digests.iter().map(key).collect()
     }
 
-    fn facts(&self, found: Vec<Self::Found>) -> Read<RedeemFacts> {
-        let Some((_, code, entitlement, tenant, active, appliance)) = found.into_iter().next()
-        else {
-            return Ok(RedeemFacts::default());
-        };
-        Ok(RedeemFacts {
-            code: Some(code.try_into()?),
-            tenant: optional(tenant)?,
-            entitlement: optional(entitlement)?,
-            tenant_entitlement: optional(active)?,
-            appliance: optional(appliance)?,
+    fn facts(&self, mut found: Vec<FoundCode>) -> RedeemFacts {
+        found.pop().map_or_else(RedeemFacts::default, |it| RedeemFacts {
+            code: Some(it.install_codes),
+            tenant: it.tenants,
+            entitlement: it.entitlements,
+            tenant_entitlement: it.active,
+            appliance: it.appliances,
         })
     }
 
@@ -96,14 +89,15 @@ pub struct ReissueById(pub TenantId);
 /// A re-issue to the newest tenant with this contact.
 pub struct ReissueByContact(pub EmailAddress);
 
-found!(FoundOwner = "tenants": TenantRow, "active": Option<EntitlementRow>);
+found!(FoundOwner { tenants: Tenant, active: Option<Entitlement> });
 
-/// Returns the facts of a re-issue: the tenants, newest first, and the first one's entitlement.
-fn owner_facts(mut found: Vec<FoundOwner>) -> Read<ReissueFacts> {
-    found.sort_by_key(|(_, tenant, _)| std::cmp::Reverse((tenant.registered_at, tenant.id)));
-    let entitlement = found.first().and_then(|(_, _, active)| active.clone());
-    let tenants = found.into_iter().map(|(_, tenant, _)| tenant.try_into());
-    Ok(ReissueFacts { tenants: tenants.collect::<Read<_>>()?, entitlement: optional(entitlement)? })
+impl FoundOwner {
+    /// Returns the tenants, newest first, and the first one's entitlement.
+    fn facts(mut found: Vec<Self>) -> ReissueFacts {
+        found.sort_by_key(|it| Reverse((it.tenants.registered_at, it.tenants.id)));
+        let entitlement = found.first().and_then(|it| it.active.clone());
+        ReissueFacts { tenants: found.into_iter().map(|it| it.tenants).collect(), entitlement }
+    }
 }
 
 fn owner_roots(facts: &ReissueFacts) -> Vec<Root> {
@@ -124,8 +118,8 @@ impl Kind for ReissueById {
         vec![vec![self.0.into()]]
     }
 
-    fn facts(&self, found: Vec<Self::Found>) -> Read<ReissueFacts> {
-        owner_facts(found)
+    fn facts(&self, found: Vec<Self::Found>) -> ReissueFacts {
+        FoundOwner::facts(found)
     }
 
     fn roots(&self, facts: &ReissueFacts) -> Vec<Root> {
@@ -154,8 +148,8 @@ impl Kind for ReissueByContact {
         vec![vec![self.0.folded().into()]]
     }
 
-    fn facts(&self, found: Vec<Self::Found>) -> Read<ReissueFacts> {
-        owner_facts(found)
+    fn facts(&self, found: Vec<Self::Found>) -> ReissueFacts {
+        FoundOwner::facts(found)
     }
 
     fn roots(&self, facts: &ReissueFacts) -> Vec<Root> {

@@ -1,14 +1,13 @@
-//! Grants and changes of entitlements.
+//! Registrations, and grants and changes of entitlements.
 
 use registry_core::entitlement::Entitlement;
-use registry_core::results::EntitlementChanged;
+use registry_core::results::{EntitlementChanged, Issued};
 use registry_core::store::{EntitlementFacts, EntitlementKey, EntitlementSelector};
 use registry_core::tenant::Tenant;
+use registry_core::text::SubscriptionId;
 
-use super::{Kind, Lock, Root, TENANT, found, optional};
+use super::{Kind, Lock, Root, TENANT, found};
 use crate::lookup::{Join, Lookup};
-use crate::table::Read;
-use crate::tables::{EntitlementRow, TenantRow};
 use crate::value::{Value, ValueType};
 
 /// The active entitlement of the tenant. A tenant has at most one.
@@ -27,12 +26,61 @@ pub(super) fn roots(tenant: Option<&Tenant>, entitlement: Option<&Entitlement>) 
     tenant.into_iter().chain(unbound.map(|it| Root::new("entitlements", it.id))).collect()
 }
 
-found!(
-    FoundEntitlement =
-        "entitlements": Option<EntitlementRow>,
-        "tenants": Option<TenantRow>,
-        "active": Option<EntitlementRow>,
-);
+found!(FoundEntitlement {
+    entitlements: Option<Entitlement>,
+    tenants: Option<Tenant>,
+    active: Option<Entitlement>,
+});
+
+impl FoundEntitlement {
+    fn facts(mut found: Vec<Self>) -> EntitlementFacts {
+        found.pop().map_or_else(EntitlementFacts::default, |it| EntitlementFacts {
+            entitlement: it.entitlements,
+            tenant: it.tenants,
+            tenant_entitlement: it.active,
+        })
+    }
+}
+
+/// A registration, with the subscription that it names.
+pub struct Register(pub Option<SubscriptionId>);
+
+impl Kind for Register {
+    type Facts = EntitlementFacts;
+    type Output = Issued;
+    type Found = FoundEntitlement;
+    const LOOKUP: Lookup = Lookup {
+        keys: &[("subscription", ValueType::Text)],
+        joins: &[
+            Join::optional("entitlements", "entitlements.subscription = k.subscription"),
+            Join::optional(
+                "tenants",
+                "tenants.id = coalesce(entitlements.tenant_id, (SELECT registered.id \
+                     FROM tenants AS registered \
+                     WHERE registered.subscription = k.subscription))",
+            ),
+            ACTIVE,
+        ],
+    };
+    const BATCH_LOCKS: &'static [Lock] = &[TENANT];
+    const ALONE_LOCKS: &'static [Lock] = LOCKS;
+
+    fn keys(&self) -> Vec<Vec<Value>> {
+        self.0.iter().map(|subscription| vec![subscription.as_str().into()]).collect()
+    }
+
+    fn facts(&self, found: Vec<FoundEntitlement>) -> EntitlementFacts {
+        FoundEntitlement::facts(found)
+    }
+
+    fn roots(&self, facts: &EntitlementFacts) -> Vec<Root> {
+        roots(facts.tenant.as_ref(), facts.entitlement.as_ref())
+    }
+
+    fn known_roots(&self) -> Vec<String> {
+        self.0.iter().map(|subscription| format!("subscription {subscription}")).collect()
+    }
+}
 
 impl Kind for EntitlementKey {
     type Facts = EntitlementFacts;
@@ -64,15 +112,8 @@ impl Kind for EntitlementKey {
         vec![vec![id.into(), subscription.into(), self.tenant_id.into()]]
     }
 
-    fn facts(&self, found: Vec<Self::Found>) -> Read<EntitlementFacts> {
-        let Some((_, entitlement, tenant, active)) = found.into_iter().next() else {
-            return Ok(EntitlementFacts::default());
-        };
-        Ok(EntitlementFacts {
-            entitlement: optional(entitlement)?,
-            tenant: optional(tenant)?,
-            tenant_entitlement: optional(active)?,
-        })
+    fn facts(&self, found: Vec<FoundEntitlement>) -> EntitlementFacts {
+        FoundEntitlement::facts(found)
     }
 
     fn roots(&self, facts: &EntitlementFacts) -> Vec<Root> {

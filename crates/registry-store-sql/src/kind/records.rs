@@ -1,5 +1,7 @@
 //! Changes of a mail, of a sign-in, and of a channel's releases.
 
+use std::cmp::Reverse;
+
 use registry_core::entropy;
 use registry_core::id::MailId;
 use registry_core::mail::QueuedMail;
@@ -11,11 +13,10 @@ use registry_core::text::Channel;
 
 use super::{Kind, Lock, Root, found};
 use crate::lookup::{Join, Lookup};
-use crate::table::Read;
-use crate::tables::{ChannelRow, MailRow, ReleaseRow, SignInRow};
+use crate::tables::CurrentRelease;
 use crate::value::{Value, ValueType};
 
-found!(FoundMail = "mails": MailRow);
+found!(FoundMail { mails: QueuedMail });
 
 impl Kind for MailId {
     type Facts = Option<QueuedMail>;
@@ -29,8 +30,8 @@ impl Kind for MailId {
         vec![vec![(*self).into()]]
     }
 
-    fn facts(&self, found: Vec<Self::Found>) -> Read<Option<QueuedMail>> {
-        found.into_iter().next().map(|(_, mail)| mail.try_into()).transpose()
+    fn facts(&self, mut found: Vec<FoundMail>) -> Option<QueuedMail> {
+        found.pop().map(|it| it.mails)
     }
 
     fn roots(&self, facts: &Option<QueuedMail>) -> Vec<Root> {
@@ -38,7 +39,7 @@ impl Kind for MailId {
     }
 }
 
-found!(FoundSignIn = "sign_ins": SignInRow);
+found!(FoundSignIn { sign_ins: SignIn });
 
 impl Kind for SignInDigest {
     type Facts = Option<SignIn>;
@@ -63,8 +64,8 @@ impl Kind for SignInDigest {
         vec![vec![self.0.into()]]
     }
 
-    fn facts(&self, found: Vec<Self::Found>) -> Read<Option<SignIn>> {
-        found.into_iter().next().map(|(_, sign_in)| sign_in.try_into()).transpose()
+    fn facts(&self, mut found: Vec<FoundSignIn>) -> Option<SignIn> {
+        found.pop().map(|it| it.sign_ins)
     }
 
     fn roots(&self, facts: &Option<SignIn>) -> Vec<Root> {
@@ -77,7 +78,7 @@ impl Kind for SignInDigest {
     }
 }
 
-found!(FoundRelease = "releases": ReleaseRow, "channels": Option<ChannelRow>);
+found!(FoundRelease { releases: Release, channels: Option<CurrentRelease> });
 
 impl Kind for Channel {
     type Facts = ReleaseFacts;
@@ -99,9 +100,8 @@ impl Kind for Channel {
         vec![vec![self.as_str().into()]]
     }
 
-    fn facts(&self, found: Vec<Self::Found>) -> Read<ReleaseFacts> {
-        let found = found.into_iter().map(|(_, release, channel)| (release, channel));
-        Ok(ReleaseFacts { releases: listed(found)? })
+    fn facts(&self, found: Vec<FoundRelease>) -> ReleaseFacts {
+        ReleaseFacts { releases: listed(found) }
     }
 
     fn roots(&self, facts: &ReleaseFacts) -> Vec<Root> {
@@ -113,16 +113,13 @@ impl Kind for Channel {
     }
 }
 
-/// Converts releases, each with its channel if it is the current one, newest first.
-pub(crate) fn listed(
-    found: impl Iterator<Item = (ReleaseRow, Option<ChannelRow>)>,
-) -> Read<Vec<ListedRelease>> {
-    let listed = found.map(|(release, channel)| {
-        let release = Release::try_from(release)?;
-        let is_current = channel.is_some() && release.yanked_at.is_none();
-        Ok(ListedRelease { release, is_current })
+/// Returns releases, newest first, each with whether it is the current one of its channel.
+pub(crate) fn listed(found: Vec<FoundRelease>) -> Vec<ListedRelease> {
+    let listed = found.into_iter().map(|it| ListedRelease {
+        is_current: it.channels.is_some() && it.releases.yanked_at.is_none(),
+        release: it.releases,
     });
-    let mut listed = listed.collect::<Read<Vec<_>>>()?;
-    listed.sort_by_key(|it| std::cmp::Reverse((it.release.published_at, it.release.id)));
-    Ok(listed)
+    let mut listed: Vec<_> = listed.collect();
+    listed.sort_by_key(|it| Reverse((it.release.published_at, it.release.id)));
+    listed
 }

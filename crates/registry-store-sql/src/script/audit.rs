@@ -1,12 +1,11 @@
 //! The audit.
 
 use registry_core::audit::AuditEntry;
-use registry_core::store::AuditQuery;
+use registry_core::store::{AuditQuery, StoreError};
 
-use super::{Script, Session, and_after, and_is};
+use super::{Read, Script, Session, and_after, and_is};
 use crate::statement::Statement;
-use crate::table::{Part as _, Read, Row as _};
-use crate::tables::AuditRow;
+use crate::table::{Part as _, Table as _};
 
 /// Lists the audit entries that match a query.
 pub struct ListAudit(pub AuditQuery);
@@ -17,12 +16,12 @@ impl Script for ListAudit {
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<AuditEntry>> {
         let AuditQuery { tenant, limit, after } = self.0;
-        let columns = AuditRow::columns("audit");
+        let columns = AuditEntry::columns("audit");
         let rows = Statement::new(format!("SELECT {columns} FROM audit WHERE 1 = 1"));
         let rows = and_is(rows, "tenant_id", tenant);
         let rows = and_after(rows, ("at", "id"), after.map(|it| (it.at, it.id)));
         let rows = rows.sql(" ORDER BY at DESC, id DESC LIMIT ").bind(i64::from(limit));
-        session.load::<AuditRow>(rows).await?.into_iter().map(AuditEntry::try_from).collect()
+        session.load(rows).await
     }
 }
 
@@ -38,10 +37,10 @@ impl Script for CountAudit {
         } else {
             "(source, at) WHERE action = 'unknown_codes'"
         };
-        let names: Vec<_> = AuditRow::TABLE.columns.iter().map(|column| column.name).collect();
-        let mut count =
-            Statement::new(format!("INSERT INTO audit ({}) VALUES (", names.join(", ")));
-        for (position, value) in AuditRow::try_from(&self.0)?.values().into_iter().enumerate() {
+        let names = AuditEntry::TABLE.names().collect::<Vec<_>>().join(", ");
+        let mut count = Statement::new(format!("INSERT INTO audit ({names}) VALUES ("));
+        let values = self.0.values().map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        for (position, value) in values.into_iter().enumerate() {
             count = count.sql(if position == 0 { "" } else { ", " }).bind(value);
         }
         let count =

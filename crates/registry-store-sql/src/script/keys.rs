@@ -3,10 +3,9 @@
 use registry_core::secret::{KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 
-use super::{Script, Session};
+use super::{Read, Script, Session};
 use crate::statement::Statement;
-use crate::table::{Part as _, Read};
-use crate::tables::SignInRow;
+use crate::table::Part as _;
 
 /// Lists the ids of the master keys behind unused codes and unsent mails.
 pub struct KeyIdsInUse;
@@ -74,9 +73,8 @@ impl Script for ShowSignIn {
     type Output = Option<SignIn>;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Option<SignIn>> {
-        let columns = SignInRow::columns("sign_ins");
+        let columns = SignIn::columns("sign_ins");
         let row = Statement::new(format!("SELECT {columns} FROM sign_ins WHERE digest = "));
-        let row = session.load::<SignInRow>(row.bind(self.0.0)).await?.pop();
-        row.map(SignIn::try_from).transpose()
+        Ok(session.load(row.bind(self.0.0)).await?.pop())
     }
 }

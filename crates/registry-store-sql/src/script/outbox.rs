@@ -1,12 +1,31 @@
 //! The outbox: leases and lists.
 
 use registry_core::clock::Timestamp;
-use registry_core::mail::{MailQuery, QueuedMail};
+use registry_core::mail::{MailQuery, MailState, QueuedMail};
+use registry_core::store::StoreError;
+use uuid::Uuid;
 
-use super::{Script, Session, and_after, and_is};
-use crate::statement::{Dialect, Statement};
-use crate::table::{Part as _, Read};
-use crate::tables::MailRow;
+use super::{Read, Script, Session, and_after, and_is};
+use crate::field::Converted;
+use crate::statement::{Dialect, Record, Statement};
+use crate::table::{Part as _, Table};
+use crate::types::Id;
+
+/// A mail that may be unreadable, which must not hide or block all others. Its id comes first.
+type Readable = (Uuid, Converted<QueuedMail>);
+
+impl Record for Readable {
+    type Sql = (Id, <QueuedMail as Table>::Sql);
+    type Raw = (Uuid, <QueuedMail as Table>::Raw);
+
+    fn read((id, mail): Self::Raw) -> Converted<Self> {
+        Ok((id, <QueuedMail as Table>::read(mail)))
+    }
+}
+
+fn columns() -> String {
+    format!("id, {}", QueuedMail::columns("mails"))
+}
 
 /// Returns whether a lease would find a mail.
 pub struct IsMailDue(pub Timestamp);
@@ -43,14 +62,12 @@ impl Script for LeaseMail {
                 .sql(" WHERE id = (SELECT id FROM mails WHERE state = 'queued' AND due_at <= ")
                 .bind(self.now)
                 .sql(format!(" ORDER BY queued_at, id LIMIT 1{skip}) RETURNING "))
-                .sql(MailRow::columns("mails"));
-            let Some(row) = session.load::<MailRow>(lease).await?.pop() else { return Ok(None) };
-            let id = row.id;
-            let error = match QueuedMail::try_from(row) {
-                Ok(mail) => return Ok(Some(mail)),
-                Err(error) => error,
+                .sql(columns());
+            let (id, error) = match session.load::<Readable>(lease).await?.pop() {
+                None => return Ok(None),
+                Some((_, Ok(mail))) => return Ok(Some(mail)),
+                Some((id, Err(error))) => (id, error),
             };
-            // A mail that cannot be read must not block all others.
             let give_up = Statement::new("UPDATE mails SET state = 'dead', settled_at = ")
                 .bind(self.now)
                 .sql(", last_error = ")
@@ -71,15 +88,15 @@ impl Script for ListMails {
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<QueuedMail>> {
         let MailQuery { id, tenant, state, limit, after } = self.0;
-        let columns = MailRow::columns("mails");
-        let mut rows = Statement::new(format!("SELECT {columns} FROM mails WHERE 1 = 1"));
+        let mut rows = Statement::new(format!("SELECT {} FROM mails WHERE 1 = 1", columns()));
         rows = and_is(rows, "id", id);
         rows = and_is(rows, "tenant_id", tenant);
-        rows = and_is(rows, "state", state.map(registry_core::mail::MailState::as_str));
+        rows = and_is(rows, "state", state.map(MailState::as_str));
         rows = and_after(rows, ("queued_at", "id"), after.map(|it| (it.at, it.id)));
         let rows = rows.sql(" ORDER BY queued_at DESC, id DESC LIMIT ").bind(i64::from(limit));
-        let mails = session.load::<MailRow>(rows).await?.into_iter().map(QueuedMail::try_from);
-        // A mail that cannot be read must not hide all others. A query for it alone reports it.
-        mails.filter(|mail| mail.is_ok() || id.is_some()).collect()
+        let mails = session.load::<Readable>(rows).await?.into_iter().map(|(_, mail)| mail);
+        // A query for an unreadable mail alone reports it.
+        let mails = mails.filter(|mail| mail.is_ok() || id.is_some()).collect::<Converted<_>>();
+        mails.map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 }

@@ -4,9 +4,8 @@ use registry_core::clock::Timestamp;
 use registry_core::entropy::uuid_floor;
 use registry_core::store::RetentionKind;
 
-use super::{Script, Session};
+use super::{Read, Script, Session};
 use crate::statement::{Dialect, Statement};
-use crate::table::Read;
 
 /// Counts the rows of a kind that ended before a time.
 pub struct CountExpired {

@@ -1,49 +1,21 @@
-//! Recorded responses of requests with an idempotency key.
-
+use registry_core::clock::Timestamp;
 use registry_core::secret::{KeyId, Sealed};
-use registry_core::store::{Replay, ReplayRecord, StoreError};
+use registry_core::store::{Replay, ReplayRecord};
 
-use crate::table::{Read, digest, table};
-use crate::types::SqlTime;
+use crate::table::table;
 
 table!(
-    /// A row of `replays`.
-    ReplayRow of "replays", key ["scope", "key_digest"] {
-        scope: String,
-        key_digest: Vec<u8>,
-        fingerprint: Vec<u8>,
-        sealed_key_id: String,
-        sealed: Vec<u8>,
-        recorded_at: SqlTime,
-        expires_at: SqlTime,
+    ReplayRecord of "replays", key ["scope", "key_digest"] {
+        expires_at: Timestamp,
+    } and |record| {
+        scope: String = record.request.scope,
+        key_digest: [u8; 32] = record.request.key_digest,
+        fingerprint: [u8; 32] = record.request.fingerprint,
+        recorded_at: Timestamp = record.request.now,
+        sealed_key_id: KeyId = record.answer.key_id,
+        sealed: Vec<u8> = record.answer.bytes,
+    } as {
+        request: Replay { scope, key_digest, fingerprint, now: recorded_at },
+        answer: Sealed { key_id: sealed_key_id, bytes: sealed },
     }
 );
-
-impl From<&ReplayRecord> for ReplayRow {
-    fn from(record: &ReplayRecord) -> Self {
-        Self {
-            scope: record.request.scope.clone(),
-            key_digest: record.request.key_digest.to_vec(),
-            fingerprint: record.request.fingerprint.to_vec(),
-            sealed_key_id: record.answer.key_id.0.clone(),
-            sealed: record.answer.bytes.clone(),
-            recorded_at: record.request.now.into(),
-            expires_at: record.expires_at.into(),
-        }
-    }
-}
-
-impl TryFrom<ReplayRow> for ReplayRecord {
-    type Error = StoreError;
-
-    fn try_from(row: ReplayRow) -> Read<Self> {
-        let request = Replay {
-            scope: row.scope,
-            key_digest: digest(&row.key_digest)?,
-            fingerprint: digest(&row.fingerprint)?,
-            now: row.recorded_at.into(),
-        };
-        let answer = Sealed { key_id: KeyId(row.sealed_key_id), bytes: row.sealed };
-        Ok(Self { request, answer, expires_at: row.expires_at.into() })
-    }
-}

@@ -21,9 +21,8 @@ use registry_core::sign_in::SignIn;
 use registry_core::store::{
     AuditQuery, Changes, CredentialFacts, Decide, Decision, Directory, EntitlementFacts,
     EntitlementKey, EntitlementSelector, Keys, ListedRelease, Outbox, Outcome, OverdueAppliance,
-    RedeemFacts, RedeemKey, RegisterFacts, ReissueFacts, ReleaseFacts, Releases, Replay, Retention,
-    RetentionKind, SignIns, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord,
-    TenantSelector, Write,
+    RedeemFacts, RedeemKey, ReissueFacts, ReleaseFacts, Releases, Replay, Retention, RetentionKind,
+    SignIns, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -81,10 +80,10 @@ impl Changes for MemoryStore {
         &self,
         subscription: Option<SubscriptionId>,
         replay: Option<Replay>,
-        decide: Decide<RegisterFacts, Issued>,
+        decide: Decide<EntitlementFacts, Issued>,
     ) -> Result<Outcome<Issued>, StoreError> {
         let load = |tables: &Tables| {
-            let Some(subscription) = subscription else { return RegisterFacts::default() };
+            let Some(subscription) = subscription else { return EntitlementFacts::default() };
             let entitlement =
                 tables.entitlement(&EntitlementSelector::Subscription(subscription.clone()));
             let bound = entitlement.as_ref().and_then(|entitlement| entitlement.tenant_id);
@@ -95,7 +94,7 @@ impl Changes for MemoryStore {
             let tenant = bound.map_or_else(registered, |id| tables.tenant(id));
             let tenant_entitlement =
                 tenant.as_ref().and_then(|tenant| tables.active_entitlement(tenant.id));
-            RegisterFacts { tenant, entitlement, tenant_entitlement }
+            EntitlementFacts { tenant, entitlement, tenant_entitlement }
         };
         self.decide(replay.as_ref(), load, &decide)
     }

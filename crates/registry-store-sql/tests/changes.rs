@@ -1,4 +1,6 @@
-//! Tests of the sets of changes, and of the SQL of each shape.
+//! The sets of changes, and the SQL of each shape.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use registry_core::appliance::{Appliance, Credential};
 use registry_core::audit::{Action, Actor, AuditDetail, AuditEntry};
@@ -7,10 +9,10 @@ use registry_core::id::AuditId;
 use registry_core::secret::CredentialDigest;
 use registry_core::store::Write;
 use registry_core::text::{ApplianceId, Channel};
+use registry_store_sql::change::{Change, ChangeSet, group, postgres};
+use registry_store_sql::statement::Statement;
+use registry_store_sql::value::Value;
 use uuid::Uuid;
-
-use super::{Change, ChangeSet, ShapeKind, group, postgres};
-use crate::value::Value;
 
 fn id<T: From<Uuid>>(number: u128) -> T {
     Uuid::from_u128(number).into()
@@ -78,14 +80,16 @@ fn sets(requests: &[&[Write]]) -> Vec<ChangeSet> {
 /// Describes sets by what they do, and by the number of their rows.
 fn described(sets: &[ChangeSet]) -> Vec<String> {
     let describe = |set: &ChangeSet| {
-        let kind = match set.shape.kind {
-            ShapeKind::Insert => "insert",
-            ShapeKind::Upsert { .. } => "upsert",
-            ShapeKind::Replace => "replace",
-            ShapeKind::Update { .. } => "update",
-            ShapeKind::Delete { .. } => "delete",
+        let alone = ChangeSet { shape: set.shape, rows: set.rows.clone() };
+        let text = postgres(vec![alone])[0].text();
+        let words = text.trim_start_matches("WITH w0 AS (").split_whitespace();
+        let words: Vec<_> = words.filter(|word| !["INTO", "FROM"].contains(word)).take(2).collect();
+        let kind = if text.contains("ON CONFLICT") {
+            "upsert".to_owned()
+        } else {
+            words[0].to_lowercase()
         };
-        format!("{kind} {}: {}", set.shape.table.name, set.rows.len())
+        format!("{kind} {}: {}", words[1], set.rows.len())
     };
     sets.iter().map(describe).collect()
 }
@@ -138,7 +142,7 @@ fn new_rows_of_a_request_share_a_set() {
 #[test]
 fn text_does_not_depend_on_number_of_requests() {
     let texts = |requests: &[&[Write]]| -> Vec<String> {
-        postgres(sets(requests)).iter().map(super::super::statement::Statement::text).collect()
+        postgres(sets(requests)).iter().map(Statement::text).collect()
     };
     let one = texts(&[&[supersede(1), audit(1)]]);
     let two = texts(&[&[supersede(1), audit(1)], &[supersede(2), audit(2)]]);
@@ -164,27 +168,27 @@ fn each_dialect_has_its_text() {
         (
             supersede(1),
             "UPDATE install_codes SET superseded_at = v.v0 FROM unnest(?, ?) AS v (v0, v1) \
-             WHERE install_codes.tenant_id = v.v1 AND kind = 'install' \
+             WHERE tenant_id = v.v1 AND kind = 'install' \
              AND consumed_at IS NULL AND superseded_at IS NULL",
             "UPDATE install_codes SET superseded_at = ? \
-             WHERE install_codes.tenant_id = ? AND kind = 'install' \
+             WHERE tenant_id = ? AND kind = 'install' \
              AND consumed_at IS NULL AND superseded_at IS NULL",
         ),
         (
             Write::RecordCheckIn { tenant, appliance: appliance(), at: at() },
             "UPDATE appliances SET last_check_in_at = CASE WHEN last_check_in_at > v.v0 \
              THEN last_check_in_at ELSE v.v0 END FROM unnest(?, ?, ?) AS v (v0, v1, v2) \
-             WHERE appliances.tenant_id = v.v1 AND appliances.id = v.v2",
+             WHERE tenant_id = v.v1 AND id = v.v2",
             "UPDATE appliances SET last_check_in_at = CASE WHEN last_check_in_at > ? \
              THEN last_check_in_at ELSE ? END \
-             WHERE appliances.tenant_id = ? AND appliances.id = ?",
+             WHERE tenant_id = ? AND id = ?",
         ),
         (
             Write::DeleteCredentials { tenant, appliance: appliance() },
             "DELETE FROM credentials USING unnest(?, ?) AS v (v0, v1) \
-             WHERE credentials.tenant_id = v.v0 AND credentials.appliance_id = v.v1",
+             WHERE tenant_id = v.v0 AND appliance_id = v.v1",
             "DELETE FROM credentials \
-             WHERE credentials.tenant_id = ? AND credentials.appliance_id = ?",
+             WHERE tenant_id = ? AND appliance_id = ?",
         ),
         (
             credential(1),
