@@ -105,7 +105,7 @@ impl SignInToken {
 }
 
 /// SHA-256 of the token of a sign-in link or a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SignInDigest(pub [u8; 32]);
 
 /// SHA-256 of a service token.
@@ -135,7 +135,7 @@ impl ServiceTokenDigest {
 }
 
 /// SHA-256 of a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialDigest(pub [u8; 32]);
 
 /// Id of the master key behind a digest or a sealed text. Makes key rotation possible.

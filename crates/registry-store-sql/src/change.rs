@@ -33,8 +33,8 @@ impl Shape {
         Ok(vec![Change { shape: self, values: row.values()? }])
     }
 
-    fn with<const N: usize>(&'static self, values: [Value; N]) -> Converted<Vec<Change>> {
-        Ok(vec![Change { shape: self, values: values.into() }])
+    fn with<const N: usize>(&'static self, values: [Value; N]) -> Vec<Change> {
+        vec![Change { shape: self, values: values.into() }]
     }
 }
 
@@ -45,12 +45,12 @@ impl Change {
     }
 
     fn convert(write: &Write) -> Converted<Vec<Self>> {
-        match write {
-            Write::InsertTenant(it) => s::INSERT_TENANT.row(&**it),
-            Write::UpdateTenant(it) => s::UPDATE_TENANT.row(&**it),
-            Write::InsertEntitlement(it) => s::INSERT_ENTITLEMENT.row(&**it),
-            Write::UpdateEntitlement(it) => s::UPDATE_ENTITLEMENT.row(&**it),
-            Write::InsertCode(it) => s::INSERT_CODE.row(&**it),
+        Ok(match write {
+            Write::InsertTenant(it) => s::INSERT_TENANT.row(&**it)?,
+            Write::UpdateTenant(it) => s::UPDATE_TENANT.row(&**it)?,
+            Write::InsertEntitlement(it) => s::INSERT_ENTITLEMENT.row(&**it)?,
+            Write::UpdateEntitlement(it) => s::UPDATE_ENTITLEMENT.row(&**it)?,
+            Write::InsertCode(it) => s::INSERT_CODE.row(&**it)?,
             Write::ConsumeCode { code, consumption: it, tenant } => s::CONSUME_CODE.with([
                 it.at.into(),
                 it.by.as_str().into(),
@@ -63,7 +63,7 @@ impl Change {
             Write::SupersedeActivationCodes { entitlement, at } => {
                 s::SUPERSEDE_ACTIVATION_CODES.with([(*at).into(), (*entitlement).into()])
             }
-            Write::PutAppliance(it) => s::PUT_APPLIANCE.row(&**it),
+            Write::PutAppliance(it) => s::PUT_APPLIANCE.row(&**it)?,
             Write::RecordCheckIn { tenant, appliance, at } => {
                 s::RECORD_CHECK_IN.with([(*at).into(), (*tenant).into(), appliance.as_str().into()])
             }
@@ -71,38 +71,37 @@ impl Change {
             Write::DeleteCredentials { tenant, appliance } => {
                 s::DELETE_CREDENTIALS.with([(*tenant).into(), appliance.as_str().into()])
             }
-            Write::InsertCredential(it) => s::INSERT_CREDENTIAL.row(it),
+            Write::InsertCredential(it) => s::INSERT_CREDENTIAL.row(it)?,
             Write::UseCredential { credential: it, at } => {
-                let mut changes = s::USE_CREDENTIAL.with([(*at).into(), it.digest.0.into()])?;
+                let mut changes = s::USE_CREDENTIAL.with([(*at).into(), it.digest.0.into()]);
                 changes.extend(s::RETIRE_CREDENTIALS.with([
                     it.tenant_id.into(),
                     it.appliance_id.as_str().into(),
                     it.issued_at.into(),
                     it.digest.0.into(),
-                ])?);
-                Ok(changes)
+                ]));
+                changes
             }
-            Write::EnqueueMail(it) => s::INSERT_MAIL.row(&**it),
-            Write::UpdateMail(it) => s::UPDATE_MAIL.row(&**it),
+            Write::EnqueueMail(it) => s::INSERT_MAIL.row(&**it)?,
+            Write::UpdateMail(it) => s::UPDATE_MAIL.row(&**it)?,
             Write::DiscardMails { tenant, at } => {
                 s::DISCARD_MAILS.with([(*at).into(), (*tenant).into()])
             }
-            Write::AppendAudit(it) => s::INSERT_AUDIT.row(&**it),
+            Write::AppendAudit(it) => s::INSERT_AUDIT.row(&**it)?,
             Write::PutReplay(it) => {
                 let (key, now) = (it.request.key_digest.into(), it.request.now.into());
                 let mut changes =
-                    s::DELETE_EXPIRED_REPLAY.with([it.request.scope.as_str().into(), key, now])?;
+                    s::DELETE_EXPIRED_REPLAY.with([it.request.scope.as_str().into(), key, now]);
                 changes.extend(s::INSERT_REPLAY.row(&**it)?);
-                Ok(changes)
+                changes
             }
-            Write::PutRelease(it) => s::PUT_RELEASE.row(&**it),
-            Write::SetCurrent { channel, release: Some(release) } => {
-                s::PUT_CHANNEL.row(&CurrentRelease { name: channel.clone(), release_id: *release })
-            }
+            Write::PutRelease(it) => s::PUT_RELEASE.row(&**it)?,
+            Write::SetCurrent { channel, release: Some(release) } => s::PUT_CHANNEL
+                .row(&CurrentRelease { name: channel.clone(), release_id: *release })?,
             Write::SetCurrent { channel, release: None } => {
                 s::DELETE_CHANNEL.with([channel.as_str().into()])
             }
-            Write::SignIn(SignInWrite::Insert(it)) => s::INSERT_SIGN_IN.row(&**it),
+            Write::SignIn(SignInWrite::Insert(it)) => s::INSERT_SIGN_IN.row(&**it)?,
             Write::SignIn(SignInWrite::Use { session, at }) => {
                 s::USE_SIGN_IN.with([(*at).into(), session.0.into()])
             }
@@ -116,7 +115,7 @@ impl Change {
                     }
                 }
             }
-        }
+        })
     }
 
     /// Returns the statement for SQLite.

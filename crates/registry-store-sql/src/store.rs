@@ -23,7 +23,7 @@ use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
 
 use crate::kind::{CheckIn, Kind, Register, ReissueByContact, ReissueById};
-use crate::script::{self, Script};
+use crate::script::{self as s, Script};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -59,190 +59,107 @@ impl<D> Deref for SqlStore<D> {
     }
 }
 
-#[async_trait]
-impl<D: Database> Changes for SqlStore<D> {
-    async fn tenant_register(
-        &self,
-        subscription: Option<SubscriptionId>,
-        replay: Option<Replay>,
-        decide: Decide<EntitlementFacts, Issued>,
-    ) -> Result<Outcome<Issued>> {
-        self.0.change(Register(subscription), replay, decide).await
-    }
-
-    async fn code_redeem(
-        &self,
-        key: RedeemKey,
-        replay: Option<Replay>,
-        decide: Decide<RedeemFacts, Redeemed>,
-    ) -> Result<Outcome<Redeemed>> {
-        self.0.change(key, replay, decide).await
-    }
-
-    async fn code_reissue(
-        &self,
-        selector: TenantSelector,
-        replay: Option<Replay>,
-        decide: Decide<ReissueFacts, Issued>,
-    ) -> Result<Outcome<Issued>> {
-        match selector {
-            TenantSelector::Id(id) => self.0.change(ReissueById(id), replay, decide).await,
-            TenantSelector::Contact(contact) => {
-                self.0.change(ReissueByContact(contact), replay, decide).await
+/// Implements a trait of the port: for each method, what the database does.
+macro_rules! port {
+    ($($trait:ident {$(
+        $name:ident($($arg:ident: $type:ty),*) -> $out:ty = |$database:ident| $run:expr;
+    )+})+) => {$(
+        #[async_trait]
+        impl<D: Database> $trait for SqlStore<D> {$(
+            async fn $name(&self, $($arg: $type),*) -> Result<$out> {
+                let $database = &self.0;
+                $run.await
             }
-        }
-    }
-
-    async fn entitlement_change(
-        &self,
-        key: EntitlementKey,
-        replay: Option<Replay>,
-        decide: Decide<EntitlementFacts, EntitlementChanged>,
-    ) -> Result<Outcome<EntitlementChanged>> {
-        self.0.change(key, replay, decide).await
-    }
-
-    async fn tenant_change(
-        &self,
-        key: TenantKey,
-        decide: Decide<TenantFacts, Tenant>,
-    ) -> Result<Outcome<Tenant>> {
-        self.0.change(key, None, decide).await
-    }
-
-    async fn check_in(
-        &self,
-        digest: CredentialDigest,
-        now: Timestamp,
-        replay: Option<Replay>,
-        decide: Decide<Option<CredentialFacts>, CheckedIn>,
-    ) -> Result<Outcome<CheckedIn>> {
-        self.0.change(CheckIn { digest, at: Some(now) }, replay, decide).await
-    }
+        )+}
+    )+};
 }
 
-#[async_trait]
-impl<D: Database> Directory for SqlStore<D> {
-    async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>> {
-        self.0.read(script::ListTenants(query)).await
+port! {
+    Changes {
+        tenant_register(
+            subscription: Option<SubscriptionId>,
+            replay: Option<Replay>,
+            decide: Decide<EntitlementFacts, Issued>
+        ) -> Outcome<Issued> = |db| db.change(Register(subscription), replay, decide);
+        code_redeem(
+            key: RedeemKey,
+            replay: Option<Replay>,
+            decide: Decide<RedeemFacts, Redeemed>
+        ) -> Outcome<Redeemed> = |db| db.change(key, replay, decide);
+        code_reissue(
+            selector: TenantSelector,
+            replay: Option<Replay>,
+            decide: Decide<ReissueFacts, Issued>
+        ) -> Outcome<Issued> = |db| async {
+            match selector {
+                TenantSelector::Id(id) => db.change(ReissueById(id), replay, decide).await,
+                TenantSelector::Contact(contact) => {
+                    db.change(ReissueByContact(contact), replay, decide).await
+                }
+            }
+        };
+        entitlement_change(
+            key: EntitlementKey,
+            replay: Option<Replay>,
+            decide: Decide<EntitlementFacts, EntitlementChanged>
+        ) -> Outcome<EntitlementChanged> = |db| db.change(key, replay, decide);
+        tenant_change(key: TenantKey, decide: Decide<TenantFacts, Tenant>) -> Outcome<Tenant>
+            = |db| db.change(key, None, decide);
+        check_in(
+            digest: CredentialDigest,
+            now: Timestamp,
+            replay: Option<Replay>,
+            decide: Decide<Option<CredentialFacts>, CheckedIn>
+        ) -> Outcome<CheckedIn>
+            = |db| db.change(CheckIn { digest, at: Some(now) }, replay, decide);
     }
-
-    async fn tenant_show(&self, id: TenantId) -> Result<Option<TenantRecord>> {
-        self.0.read(script::ShowTenant(id)).await
+    Directory {
+        tenant_list(query: TenantQuery) -> Vec<TenantRecord> = |db| db.read(s::ListTenants(query));
+        tenant_show(id: TenantId) -> Option<TenantRecord> = |db| db.read(s::ShowTenant(id));
+        appliances_overdue(since: Timestamp, limit: u32) -> Vec<OverdueAppliance>
+            = |db| db.read(s::OverdueAppliances { since, limit });
+        code_show(id: CodeId) -> Option<(InstallCode, Tenant)> = |db| db.read(s::ShowCode(id));
+        credential_show(digest: CredentialDigest) -> Option<CredentialFacts>
+            = |db| db.read(s::ShowCredential(digest));
+        audit_list(query: AuditQuery) -> Vec<AuditEntry> = |db| db.read(s::ListAudit(query));
+        audit_count(entry: AuditEntry) -> () = |db| db.write(s::CountAudit(entry));
     }
-
-    async fn appliances_overdue(
-        &self,
-        since: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<OverdueAppliance>> {
-        self.0.read(script::OverdueAppliances { since, limit }).await
+    Outbox {
+        mail_lease(now: Timestamp, until: Timestamp) -> Option<QueuedMail> = |db| async {
+            if D::WRITES_BLOCK && !db.read(s::IsMailDue(now)).await? {
+                return Ok(None);
+            }
+            db.write(s::LeaseMail { now, until }).await
+        };
+        mail_list(query: MailQuery) -> Vec<QueuedMail> = |db| db.read(s::ListMails(query));
+        mail_change(id: MailId, decide: Decide<Option<QueuedMail>, QueuedMail>)
+            -> Outcome<QueuedMail> = |db| db.change(id, None, decide);
     }
-
-    async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>> {
-        self.0.read(script::ShowCode(id)).await
+    SignIns {
+        sign_in_show(digest: SignInDigest) -> Option<SignIn>
+            = |db| db.read(s::ShowSignIn(digest));
+        sign_in_change(digest: SignInDigest, decide: Decide<Option<SignIn>, SignIn>)
+            -> Outcome<SignIn> = |db| db.change(digest, None, decide);
     }
-
-    async fn credential_show(&self, digest: CredentialDigest) -> Result<Option<CredentialFacts>> {
-        self.0.read(script::ShowCredential(digest)).await
+    Releases {
+        release_change(channel: Channel, decide: Decide<ReleaseFacts, Release>)
+            -> Outcome<Release> = |db| db.change(channel, None, decide);
+        release_current(channel: Channel) -> Option<Release>
+            = |db| db.read(s::CurrentRelease(channel));
+        release_list(channel: Option<Channel>) -> Vec<ListedRelease>
+            = |db| db.read(s::ListReleases(channel));
+        release_of_file(key: BlobKey) -> Option<Release> = |db| db.read(s::ReleaseOfFile(key));
     }
-
-    async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>> {
-        self.0.read(script::ListAudit(query)).await
+    Retention {
+        count_expired(kind: RetentionKind, before: Timestamp) -> u64
+            = |db| db.read(s::CountExpired { kind, before });
+        delete_expired(kind: RetentionKind, before: Timestamp, limit: u32) -> u64
+            = |db| db.write(s::DeleteExpired { kind, before, limit });
     }
-
-    async fn audit_count(&self, entry: AuditEntry) -> Result<()> {
-        self.0.write(script::CountAudit(entry)).await
-    }
-}
-
-#[async_trait]
-impl<D: Database> Outbox for SqlStore<D> {
-    async fn mail_lease(&self, now: Timestamp, until: Timestamp) -> Result<Option<QueuedMail>> {
-        if D::WRITES_BLOCK && !self.0.read(script::IsMailDue(now)).await? {
-            return Ok(None);
-        }
-        self.0.write(script::LeaseMail { now, until }).await
-    }
-
-    async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>> {
-        self.0.read(script::ListMails(query)).await
-    }
-
-    async fn mail_change(
-        &self,
-        id: MailId,
-        decide: Decide<Option<QueuedMail>, QueuedMail>,
-    ) -> Result<Outcome<QueuedMail>> {
-        self.0.change(id, None, decide).await
-    }
-}
-
-#[async_trait]
-impl<D: Database> SignIns for SqlStore<D> {
-    async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>> {
-        self.0.read(script::ShowSignIn(digest)).await
-    }
-
-    async fn sign_in_change(
-        &self,
-        digest: SignInDigest,
-        decide: Decide<Option<SignIn>, SignIn>,
-    ) -> Result<Outcome<SignIn>> {
-        self.0.change(digest, None, decide).await
-    }
-}
-
-#[async_trait]
-impl<D: Database> Releases for SqlStore<D> {
-    async fn release_change(
-        &self,
-        channel: Channel,
-        decide: Decide<ReleaseFacts, Release>,
-    ) -> Result<Outcome<Release>> {
-        self.0.change(channel, None, decide).await
-    }
-
-    async fn release_current(&self, channel: Channel) -> Result<Option<Release>> {
-        self.0.read(script::CurrentRelease(channel)).await
-    }
-
-    async fn release_list(&self, channel: Option<Channel>) -> Result<Vec<ListedRelease>> {
-        self.0.read(script::ListReleases(channel)).await
-    }
-
-    async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>> {
-        self.0.read(script::ReleaseOfFile(key)).await
-    }
-}
-
-#[async_trait]
-impl<D: Database> Retention for SqlStore<D> {
-    async fn count_expired(&self, kind: RetentionKind, before: Timestamp) -> Result<u64> {
-        self.0.read(script::CountExpired { kind, before }).await
-    }
-
-    async fn delete_expired(
-        &self,
-        kind: RetentionKind,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64> {
-        self.0.write(script::DeleteExpired { kind, before, limit }).await
-    }
-}
-
-#[async_trait]
-impl<D: Database> Keys for SqlStore<D> {
-    async fn key_ids_in_use(&self) -> Result<Vec<KeyId>> {
-        self.0.read(script::KeyIdsInUse).await
-    }
-
-    async fn register_master_key(&self, ring: Vec<KeyId>) -> Result<Option<KeyId>> {
-        self.0.write(script::RegisterMasterKey(ring)).await
-    }
-
-    async fn probe(&self) -> Result<()> {
-        self.0.write(script::Probe).await
+    Keys {
+        key_ids_in_use() -> Vec<KeyId> = |db| db.read(s::KeyIdsInUse);
+        register_master_key(ring: Vec<KeyId>) -> Option<KeyId>
+            = |db| db.write(s::RegisterMasterKey(ring));
+        probe() -> () = |db| db.write(s::Probe);
     }
 }

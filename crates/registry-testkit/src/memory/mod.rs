@@ -1,9 +1,11 @@
 //! The `Store` port in memory. A change holds one lock and works on a copy of the tables, which
 //! replaces them only if every write succeeds.
 
-mod retention;
+mod table;
 mod tables;
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -20,14 +22,14 @@ use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::SignIn;
 use registry_core::store::{
     AuditQuery, Changes, CredentialFacts, Decide, Decision, Directory, EntitlementFacts,
-    EntitlementKey, EntitlementSelector, Keys, ListedRelease, Outbox, Outcome, OverdueAppliance,
-    RedeemFacts, RedeemKey, ReissueFacts, ReleaseFacts, Releases, Replay, Retention, RetentionKind,
-    SignIns, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector, Write,
+    EntitlementKey, Keys, ListedRelease, Outbox, Outcome, OverdueAppliance, RedeemFacts, RedeemKey,
+    ReissueFacts, ReleaseFacts, Releases, Replay, Retention, RetentionKind, SignIns, StoreError,
+    TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
 
-use self::tables::{Tables, matches_query};
+use self::tables::{Tables, is_unused};
 
 /// A store in memory, for tests and simulations. Clones share the tables.
 #[derive(Clone, Default)]
@@ -82,20 +84,7 @@ impl Changes for MemoryStore {
         replay: Option<Replay>,
         decide: Decide<EntitlementFacts, Issued>,
     ) -> Result<Outcome<Issued>, StoreError> {
-        let load = |tables: &Tables| {
-            let Some(subscription) = subscription else { return EntitlementFacts::default() };
-            let entitlement =
-                tables.entitlement(&EntitlementSelector::Subscription(subscription.clone()));
-            let bound = entitlement.as_ref().and_then(|entitlement| entitlement.tenant_id);
-            let matches =
-                |tenant: &&Arc<Tenant>| tenant.subscription.as_ref() == Some(&subscription);
-            let registered =
-                || tables.tenants.values().find(matches).map(|tenant| (**tenant).clone());
-            let tenant = bound.map_or_else(registered, |id| tables.tenant(id));
-            let tenant_entitlement =
-                tenant.as_ref().and_then(|tenant| tables.active_entitlement(tenant.id));
-            EntitlementFacts { tenant, entitlement, tenant_entitlement }
-        };
+        let load = |tables: &Tables| tables.register_facts(subscription.as_ref());
         self.decide(replay.as_ref(), load, &decide)
     }
 
@@ -149,9 +138,8 @@ impl Changes for MemoryStore {
 impl Directory for MemoryStore {
     async fn tenant_list(&self, query: TenantQuery) -> Result<Vec<TenantRecord>, StoreError> {
         let tables = self.tables();
-        let tenants = tables.newest_first().into_iter();
-        let matching = tenants.filter(|tenant| matches_query(&query, tenant));
-        let records = matching.take(query.limit as usize).map(|tenant| {
+        let tenants = tables.newest_first(|tenant| matches_query(&query, tenant)).into_iter();
+        let records = tenants.take(query.limit as usize).map(|tenant| {
             let mut record = tables.record(tenant);
             record.codes.retain(|code| code.kind == CodeKind::Install);
             record.codes.truncate(1);
@@ -172,23 +160,25 @@ impl Directory for MemoryStore {
     ) -> Result<Vec<OverdueAppliance>, StoreError> {
         let tables = self.tables();
         let last_seen = |it: &Appliance| it.last_check_in_at.unwrap_or(it.registered_at);
-        let is_overdue = |it: &&Arc<Appliance>| {
+        let is_overdue = |it: &Appliance| {
             it.license.is_some() && it.revoked_at.is_none() && last_seen(it) < since
         };
-        let overdue = tables.appliances.values().filter(is_overdue).filter_map(|it| {
-            let tenant = tables.tenant(it.tenant_id).filter(|tenant| !tenant.status.is_closed())?;
-            Some(OverdueAppliance { tenant, appliance: (**it).clone() })
+        let overdue = tables
+            .appliances
+            .sorted(is_overdue, |it| (last_seen(it), it.tenant_id, it.id.clone()))
+            .into_iter();
+        let overdue = overdue.filter_map(|appliance| {
+            let tenant = tables.tenants.get(&appliance.tenant_id)?;
+            (!tenant.status.is_closed()).then_some(OverdueAppliance { tenant, appliance })
         });
-        let mut overdue: Vec<_> = overdue.collect();
-        overdue.sort_by_key(|it| (last_seen(&it.appliance), it.tenant.id, it.appliance.id.clone()));
-        overdue.truncate(limit as usize);
-        Ok(overdue)
+        Ok(overdue.take(limit as usize).collect())
     }
 
     async fn code_show(&self, id: CodeId) -> Result<Option<(InstallCode, Tenant)>, StoreError> {
         let tables = self.tables();
-        let code = tables.codes.get(&id);
-        Ok(code.and_then(|code| Some(((**code).clone(), tables.tenant(code.tenant_id?)?))))
+        let owned = |code: InstallCode| Some((code.tenant_id?, code));
+        let found = tables.codes.get(&id).and_then(owned);
+        Ok(found.and_then(|(tenant, code)| Some((code, tables.tenants.get(&tenant)?))))
     }
 
     async fn credential_show(
@@ -199,14 +189,12 @@ impl Directory for MemoryStore {
     }
 
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
-        let tables = self.tables();
-        let matches = |entry: &&Arc<AuditEntry>| {
+        let matches = |entry: &AuditEntry| {
             (query.tenant.is_none() || entry.tenant_id == query.tenant)
                 && query.after.is_none_or(|after| (entry.at, entry.id) < (after.at, after.id))
         };
-        let mut entries: Vec<_> =
-            tables.audit.values().filter(matches).map(|entry| (**entry).clone()).collect();
-        entries.sort_by_key(|entry| std::cmp::Reverse((entry.at, entry.id)));
+        let newest_first = |entry: &AuditEntry| Reverse((entry.at, entry.id));
+        let mut entries = self.tables().audit.sorted(matches, newest_first);
         entries.truncate(query.limit as usize);
         Ok(entries)
     }
@@ -216,11 +204,13 @@ impl Directory for MemoryStore {
         let key = |entry: &AuditEntry| {
             (entry.action, entry.at, entry.actor.source.clone(), entry.code_id)
         };
-        if let Some(stored) = tables.audit.values_mut().find(|it| key(it) == key(&entry)) {
-            Arc::make_mut(stored).count += 1;
-            return Ok(());
+        match tables.audit.find(|it| key(it) == key(&entry)) {
+            None => tables.audit.insert(entry.id, entry),
+            Some(stored) => {
+                tables.audit.change(&stored.id, |it| it.count += 1);
+                Ok(())
+            }
         }
-        tables.apply(&Write::audit(entry))
     }
 }
 
@@ -232,28 +222,24 @@ impl Outbox for MemoryStore {
         until: Timestamp,
     ) -> Result<Option<QueuedMail>, StoreError> {
         let mut tables = self.tables();
-        let is_due =
-            |mail: &&mut Arc<QueuedMail>| mail.state == MailState::Queued && mail.due_at <= now;
-        let oldest =
-            tables.mails.values_mut().filter(is_due).min_by_key(|mail| (mail.queued_at, mail.id));
-        Ok(oldest.map(|mail| {
-            let leased = (**mail).clone();
-            Arc::make_mut(mail).due_at = until;
-            leased
-        }))
+        let is_due = |mail: &QueuedMail| mail.state == MailState::Queued && mail.due_at <= now;
+        let due = tables.mails.rows().filter(|mail| is_due(mail));
+        let leased = due.min_by_key(|mail| (mail.queued_at, mail.id)).cloned();
+        if let Some(mail) = &leased {
+            tables.mails.change(&mail.id, |mail| mail.due_at = until);
+        }
+        Ok(leased)
     }
 
     async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {
-        let tables = self.tables();
-        let matches = |mail: &&Arc<QueuedMail>| {
+        let matches = |mail: &QueuedMail| {
             query.id.is_none_or(|id| mail.id == id)
                 && query.tenant.is_none_or(|tenant| mail.tenant_id == tenant)
                 && query.state.is_none_or(|state| mail.state == state)
                 && query.after.is_none_or(|after| (mail.queued_at, mail.id) < (after.at, after.id))
         };
-        let mut mails: Vec<_> =
-            tables.mails.values().filter(matches).map(|mail| (**mail).clone()).collect();
-        mails.sort_by_key(|mail| std::cmp::Reverse((mail.queued_at, mail.id)));
+        let newest_first = |mail: &QueuedMail| Reverse((mail.queued_at, mail.id));
+        let mut mails = self.tables().mails.sorted(matches, newest_first);
         mails.truncate(query.limit as usize);
         Ok(mails)
     }
@@ -263,14 +249,14 @@ impl Outbox for MemoryStore {
         id: MailId,
         decide: Decide<Option<QueuedMail>, QueuedMail>,
     ) -> Result<Outcome<QueuedMail>, StoreError> {
-        self.decide(None, |tables| tables.mails.get(&id).map(|mail| (**mail).clone()), &decide)
+        self.decide(None, |tables| tables.mails.get(&id), &decide)
     }
 }
 
 #[async_trait]
 impl SignIns for MemoryStore {
     async fn sign_in_show(&self, digest: SignInDigest) -> Result<Option<SignIn>, StoreError> {
-        Ok(self.tables().sign_in(digest))
+        Ok(self.tables().sign_ins.get(&digest))
     }
 
     async fn sign_in_change(
@@ -278,7 +264,7 @@ impl SignIns for MemoryStore {
         digest: SignInDigest,
         decide: Decide<Option<SignIn>, SignIn>,
     ) -> Result<Outcome<SignIn>, StoreError> {
-        self.decide(None, |tables| tables.sign_in(digest), &decide)
+        self.decide(None, |tables| tables.sign_ins.get(&digest), &decide)
     }
 }
 
@@ -289,11 +275,8 @@ impl Releases for MemoryStore {
         channel: Channel,
         decide: Decide<ReleaseFacts, Release>,
     ) -> Result<Outcome<Release>, StoreError> {
-        self.decide(
-            None,
-            |tables| ReleaseFacts { releases: tables.list_releases(Some(&channel)) },
-            &decide,
-        )
+        let load = |tables: &Tables| tables.list_releases(Some(&channel));
+        self.decide(None, |tables| ReleaseFacts { releases: load(tables) }, &decide)
     }
 
     async fn release_current(&self, channel: Channel) -> Result<Option<Release>, StoreError> {
@@ -309,12 +292,7 @@ impl Releases for MemoryStore {
     }
 
     async fn release_of_file(&self, key: BlobKey) -> Result<Option<Release>, StoreError> {
-        let tables = self.tables();
-        Ok(tables
-            .releases
-            .values()
-            .find(|release| release.key == key)
-            .map(|release| (**release).clone()))
+        Ok(self.tables().releases.find(|release| release.key == key))
     }
 }
 
@@ -342,13 +320,10 @@ impl Retention for MemoryStore {
 impl Keys for MemoryStore {
     async fn key_ids_in_use(&self) -> Result<Vec<KeyId>, StoreError> {
         let tables = self.tables();
-        let codes = tables
-            .codes
-            .values()
-            .filter(|code| code.consumed.is_none() && code.superseded_at.is_none());
-        let sealed = tables.mails.values().filter_map(|mail| mail.sealed.as_ref());
+        let codes = tables.codes.rows().filter(|code| is_unused(code));
+        let sealed = tables.mails.rows().filter_map(|mail| mail.sealed.as_ref());
         let ids = codes.map(|code| &code.digest.key_id).chain(sealed.map(|sealed| &sealed.key_id));
-        let ids: std::collections::BTreeSet<_> = ids.map(|id| id.0.clone()).collect();
+        let ids: BTreeSet<_> = ids.map(|id| id.0.clone()).collect();
         Ok(ids.into_iter().map(KeyId).collect())
     }
 
@@ -366,4 +341,15 @@ impl Keys for MemoryStore {
     async fn probe(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// True if the tenant fits the query.
+fn matches_query(query: &TenantQuery, tenant: &Tenant) -> bool {
+    query.deployment.is_none_or(|deployment| tenant.deployment == deployment)
+        && query.status.is_none_or(|status| tenant.status == status)
+        && query.edition.as_ref().is_none_or(|edition| tenant.edition == *edition)
+        && query.product.as_ref().is_none_or(|product| tenant.product == *product)
+        && query.contact.as_ref().is_none_or(|contact| tenant.is_contact(contact))
+        && query.text.as_ref().is_none_or(|text| tenant.search_text().contains(text))
+        && query.after.is_none_or(|after| (tenant.registered_at, tenant.id) < (after.at, after.id))
 }
