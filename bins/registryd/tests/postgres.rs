@@ -86,21 +86,7 @@ fn reissue_race_leaves_one_code_on_postgres() {
 #[test]
 fn confirmed_changes_survive_kills_on_postgres() {
     let (url, data) = (database(), tempfile::tempdir().unwrap());
-    let listen = fleet::free_address();
-    let environment = [
-        ("REGISTRY_DATABASE_URL", url.as_str()),
-        ("REGISTRY_LISTEN", listen.as_str()),
-        ("REGISTRY_LOG_LEVEL", "warn"),
-    ];
-    let mut server = fleet::start_at_own_address(data.path(), &environment);
-    let load = Load::start(&listen, &server.token);
-    for requests in fleet::request_counts(20_261_125, 6) {
-        load.wait_for_successes(requests);
-        server.kill();
-        server = fleet::start_at_own_address(data.path(), &environment);
-    }
-    load.stop().verify(&url, 40);
-    check(&url);
+    fleet::survive_kills(data.path(), &url, &[("REGISTRY_DATABASE_URL", &url)]);
 }
 
 /// R-register-20, R-register-tenant-1: PostgreSQL crashes again and again under load.

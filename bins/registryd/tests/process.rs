@@ -5,6 +5,7 @@
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 
 mod common;
+mod fleet;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -44,6 +45,14 @@ fn answered_changes_survive_power_cut() {
         assert_eq!((status, &text(&body["tenant_id"])), (200, tenant));
     }
     server.mails(21);
+}
+
+/// R-register-20, R-register-tenant-1: registryd is killed again and again under load.
+#[test]
+fn confirmed_changes_survive_kills_on_sqlite() {
+    let data = tempfile::tempdir().unwrap();
+    let database = data.path().join("registry.db");
+    fleet::survive_kills(data.path(), database.to_str().unwrap(), &[]);
 }
 
 #[test]

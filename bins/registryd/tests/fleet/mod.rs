@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
 use serde_json::{Value, json};
 use throwaway_postgres::{sql, unique_name};
 
@@ -47,6 +49,41 @@ pub(crate) fn request_counts(seed: u64, count: usize) -> Vec<usize> {
         .collect()
 }
 
+/// Kills registryd again and again under load. Then its database must have every confirmed change.
+/// `database` is a URL of PostgreSQL, or the path of an SQLite file.
+pub(crate) fn survive_kills(data: &Path, database: &str, environment: &[(&str, &str)]) {
+    let listen = free_address();
+    let own = [("REGISTRY_LISTEN", listen.as_str()), ("REGISTRY_LOG_LEVEL", "warn")];
+    let environment = [environment, &own].concat();
+    let mut server = start_at_own_address(data, &environment);
+    let load = Load::start(&listen, &server.token);
+    for requests in request_counts(20_261_125, 6) {
+        load.wait_for_successes(requests);
+        server.kill();
+        server = start_at_own_address(data, &environment);
+    }
+    load.stop().verify(database, 40);
+    check(database);
+}
+
+/// Runs a query in a database, and returns its lines.
+fn query(database: &str, query: &str) -> String {
+    #[derive(QueryableByName)]
+    struct Lines {
+        #[diesel(sql_type = Nullable<Text>)]
+        lines: Option<String>,
+    }
+    if database.starts_with("postgres") {
+        return sql(database, query).unwrap();
+    }
+    let mut connection = SqliteConnection::establish(database).unwrap();
+    let lines = format!(
+        "WITH found (line) AS ({query}) SELECT group_concat(line, char(10)) AS lines FROM found"
+    );
+    let lines: Lines = diesel::sql_query(lines).get_result(&mut connection).unwrap();
+    lines.lines.unwrap_or_default()
+}
+
 /// Waits until registryd reaches its database.
 pub(crate) fn wait_until_served(server: &Server) {
     wait_for("a 200 of /tenants", || {
@@ -56,7 +93,7 @@ pub(crate) fn wait_until_served(server: &Server) {
 }
 
 /// Panics if the database breaks an invariant.
-pub(crate) fn check(url: &str) {
+pub(crate) fn check(database: &str) {
     for (rule, count) in [
         (
             "every consumed code has its audit entry",
@@ -83,7 +120,7 @@ pub(crate) fn check(url: &str) {
              WHERE c.tenant_id = t.id AND c.consumed_at IS NOT NULL)",
         ),
     ] {
-        assert_eq!(sql(url, count).unwrap(), "0", "broken: {rule}");
+        assert_eq!(query(database, count), "0", "broken: {rule}");
     }
 }
 
@@ -99,19 +136,19 @@ pub(crate) struct Confirmed {
 impl Confirmed {
     /// Panics if the database lacks a confirmed change, if a code was redeemed twice, or if there
     /// are fewer than `least` registrations or half as many redemptions.
-    pub(crate) fn verify(&self, url: &str, least: usize) {
+    pub(crate) fn verify(&self, database: &str, least: usize) {
         let (registered, redeemed) = (self.registered.len(), self.winners.len());
         assert!(registered >= least, "only {registered} registrations were confirmed");
         assert!(redeemed >= least / 2, "only {redeemed} redemptions were confirmed");
         assert!(self.winners.values().all(|&winners| winners == 1), "a code has two winners");
-        let tenants = sql(url, "SELECT id FROM tenants").unwrap();
+        let tenants = query(database, "SELECT id FROM tenants");
         let tenants: BTreeSet<&str> = tenants.lines().collect();
         for (tenant, _) in &self.registered {
             let is_there = tenants.contains(tenant.as_str());
             assert!(is_there, "a confirmed registration is lost: {tenant}");
         }
         let consumed = "SELECT count(*) FROM install_codes WHERE consumed_at IS NOT NULL";
-        let consumed: usize = sql(url, consumed).unwrap().parse().unwrap();
+        let consumed: usize = query(database, consumed).parse().unwrap();
         assert!(consumed >= redeemed, "a confirmed redemption is lost");
     }
 }

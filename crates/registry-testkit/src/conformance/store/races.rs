@@ -21,8 +21,8 @@ pub async fn racing_redemptions_have_one_winner(store: Arc<dyn Store>) {
         issued.push(world.register(&format!("Company {number}"), "pro").await);
     }
     let mut racers = Vec::new();
-    for racer in 0..16 {
-        for issued in &issued {
+    for issued in &issued {
+        for racer in 0..16 {
             let (world, code) = (world.clone(), issued.code.clone());
             racers.push(tokio::spawn(async move {
                 world.redeem(&code, &format!("appliance-{racer}")).await

@@ -1,6 +1,10 @@
-//! Property test of the registry's invariants: they hold after any sequence of events.
+//! Property test of the registry's invariants: they hold after any sequence of events, on each store.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+#[path = "common/database.rs"]
+mod database;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +17,7 @@ use registry_core::install_code::{CodeState, PlainCode};
 use registry_core::registry::entitlements::EntitlementEdit;
 use registry_core::store::{EntitlementSelector, Store};
 use registry_core::{Error, Refusal};
+use registry_store_postgres::PostgresStore;
 use registry_store_sqlite::SqliteStore;
 use registry_testkit::memory::MemoryStore;
 use registry_testkit::{World, actor, audit};
@@ -163,15 +168,15 @@ async fn check(world: &World, observed: &Observed) {
     assert_eq!(consumed, observed.redemptions.len(), "stored and reported redemptions differ");
 }
 
-fn run(store: Arc<dyn Store>, events: Vec<Event>) {
+fn run(store: impl Future<Output = Arc<dyn Store>>, events: Vec<Event>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(play(&World::over(store), events));
+    runtime.block_on(async { play(&World::over(store.await), events).await });
 }
 
 /// Failing cases are saved in `invariants.proptest-regressions` beside this file, and each run
 /// replays them before it generates new ones. Commit that file. A failure found with one store is
-/// replayed with the other, too.
+/// replayed with the others, too.
 fn config(cases: u32) -> ProptestConfig {
     // Not the default `SourceParallel`: it looks for `lib.rs` or `main.rs` above the test, finds
     // none above `tests`, and prints a warning.
@@ -188,7 +193,7 @@ proptest! {
     /// R-codes-7, R-register-tenant-4.
     #[test]
     fn invariants_hold_in_memory(events in proptest::collection::vec(event(), 1..60)) {
-        run(Arc::new(MemoryStore::default()), events);
+        run(async { Arc::new(MemoryStore::default()) as Arc<dyn Store> }, events);
     }
 }
 
@@ -197,6 +202,16 @@ proptest! {
     #[test]
     fn invariants_hold_on_sqlite(events in proptest::collection::vec(event(), 1..60)) {
         let folder = tempfile::tempdir().unwrap();
-        run(Arc::new(SqliteStore::open(&folder.path().join("registry.db")).unwrap()), events);
+        let store = SqliteStore::open(&folder.path().join("registry.db")).unwrap();
+        run(async { Arc::new(store) as Arc<dyn Store> }, events);
+    }
+
+    #[test]
+    fn invariants_hold_on_postgres(events in proptest::collection::vec(event(), 1..60)) {
+        let store = async {
+            let url = database::create().await;
+            Arc::new(PostgresStore::new(&common::options(&url)).unwrap()) as Arc<dyn Store>
+        };
+        run(store, events);
     }
 }
