@@ -12,12 +12,12 @@ use registry_core::store::StoreError;
 use crate::statement::{Dialect, Record, Statement};
 use crate::value::{Value, ValueType};
 
-pub use audit::{CountAudit, ListAudit};
-pub use directory::{ListTenants, OverdueAppliances, ShowCode, ShowCredential, ShowTenant};
-pub use keys::{KeyIdsInUse, Probe, RegisterMasterKey, ShowSignIn};
-pub use outbox::{IsMailDue, LeaseMail, ListMails};
-pub use releases::{CurrentRelease, ListReleases, ReleaseOfFile};
-pub use retention::{CountExpired, DeleteExpired};
+pub use audit::*;
+pub use directory::*;
+pub use keys::*;
+pub use outbox::*;
+pub use releases::*;
+pub use retention::*;
 
 pub(crate) type Read<T> = Result<T, StoreError>;
 
