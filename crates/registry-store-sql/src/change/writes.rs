@@ -1,4 +1,4 @@
-//! The shapes of all changes, in the order in which they are written.
+//! The changes that each write makes.
 
 use registry_core::appliance::{Appliance, Credential};
 use registry_core::audit::AuditEntry;
@@ -7,21 +7,25 @@ use registry_core::install_code::InstallCode;
 use registry_core::mail::QueuedMail;
 use registry_core::release::Release;
 use registry_core::sign_in::SignIn;
-use registry_core::store::ReplayRecord;
+use registry_core::store::{ReplayRecord, SignInWrite, Write};
 use registry_core::tenant::Tenant;
 
+use super::Change;
 use super::sql::ShapeKind::{Delete, Insert, Replace, Update, Upsert};
 use super::sql::{Shape, Text};
+use crate::field::Converted;
 use crate::table::Table;
 use crate::tables::CurrentRelease;
+use crate::value::Value;
 
 macro_rules! shapes {
     ($($(#[$doc:meta])* $name:ident: $table:ty => $kind:expr;)+) => {
+        /// All shapes, in the order in which their changes are written.
         pub(super) static ORDER: &[&Shape] = &[$(&$name),+];
 
         $(
             $(#[$doc])*
-            pub(super) static $name: Shape = Shape {
+            static $name: Shape = Shape {
                 table: <$table as Table>::TABLE,
                 kind: $kind,
                 text: Text::new(),
@@ -101,4 +105,86 @@ shapes! {
     INSERT_SIGN_IN: SignIn => Insert;
     INSERT_REPLAY: ReplayRecord => Insert;
     INSERT_AUDIT: AuditEntry => Insert;
+}
+
+impl Shape {
+    fn row(&'static self, row: &impl Table) -> Converted<Vec<Change>> {
+        Ok(vec![Change { shape: self, values: row.values()? }])
+    }
+
+    fn with<const N: usize>(&'static self, values: [Value; N]) -> Vec<Change> {
+        vec![Change { shape: self, values: values.into() }]
+    }
+}
+
+/// Returns the changes that a write makes, in order.
+pub(super) fn changes(write: &Write) -> Converted<Vec<Change>> {
+    Ok(match write {
+        Write::InsertTenant(it) => INSERT_TENANT.row(&**it)?,
+        Write::UpdateTenant(it) => UPDATE_TENANT.row(&**it)?,
+        Write::InsertEntitlement(it) => INSERT_ENTITLEMENT.row(&**it)?,
+        Write::UpdateEntitlement(it) => UPDATE_ENTITLEMENT.row(&**it)?,
+        Write::InsertCode(it) => INSERT_CODE.row(&**it)?,
+        Write::ConsumeCode { code, consumption: it, tenant } => CONSUME_CODE.with([
+            it.at.into(),
+            it.by.as_str().into(),
+            (*tenant).into(),
+            (*code).into(),
+        ]),
+        Write::SupersedeCodes { tenant, at } => {
+            SUPERSEDE_CODES.with([(*at).into(), (*tenant).into()])
+        }
+        Write::SupersedeActivationCodes { entitlement, at } => {
+            SUPERSEDE_ACTIVATION_CODES.with([(*at).into(), (*entitlement).into()])
+        }
+        Write::PutAppliance(it) => PUT_APPLIANCE.row(&**it)?,
+        Write::RecordCheckIn { tenant, appliance, at } => {
+            RECORD_CHECK_IN.with([(*at).into(), (*tenant).into(), appliance.as_str().into()])
+        }
+        Write::ClearLicenses { tenant } => CLEAR_LICENSES.with([(*tenant).into()]),
+        Write::DeleteCredentials { tenant, appliance } => {
+            DELETE_CREDENTIALS.with([(*tenant).into(), appliance.as_str().into()])
+        }
+        Write::InsertCredential(it) => INSERT_CREDENTIAL.row(it)?,
+        Write::UseCredential { credential: it, at } => {
+            let mut changes = USE_CREDENTIAL.with([(*at).into(), it.digest.0.into()]);
+            changes.extend(RETIRE_CREDENTIALS.with([
+                it.tenant_id.into(),
+                it.appliance_id.as_str().into(),
+                it.issued_at.into(),
+                it.digest.0.into(),
+            ]));
+            changes
+        }
+        Write::EnqueueMail(it) => INSERT_MAIL.row(&**it)?,
+        Write::UpdateMail(it) => UPDATE_MAIL.row(&**it)?,
+        Write::DiscardMails { tenant, at } => DISCARD_MAILS.with([(*at).into(), (*tenant).into()]),
+        Write::AppendAudit(it) => INSERT_AUDIT.row(&**it)?,
+        Write::PutReplay(it) => {
+            let (key, now) = (it.request.key_digest.into(), it.request.now.into());
+            let mut changes =
+                DELETE_EXPIRED_REPLAY.with([it.request.scope.as_str().into(), key, now]);
+            changes.extend(INSERT_REPLAY.row(&**it)?);
+            changes
+        }
+        Write::PutRelease(it) => PUT_RELEASE.row(&**it)?,
+        Write::SetCurrent { channel, release: Some(release) } => {
+            PUT_CHANNEL.row(&CurrentRelease { name: channel.clone(), release_id: *release })?
+        }
+        Write::SetCurrent { channel, release: None } => {
+            DELETE_CHANNEL.with([channel.as_str().into()])
+        }
+        Write::SignIn(SignInWrite::Insert(it)) => INSERT_SIGN_IN.row(&**it)?,
+        Write::SignIn(SignInWrite::Use { session, at }) => {
+            USE_SIGN_IN.with([(*at).into(), session.0.into()])
+        }
+        Write::SignIn(SignInWrite::Delete(digest)) => DELETE_SIGN_IN.with([digest.0.into()]),
+        Write::SignIn(SignInWrite::DeleteAll { principal: it, kind }) => {
+            let (role, visitor) = (it.role.as_str().into(), it.name.as_str().into());
+            match kind {
+                None => DELETE_SIGN_INS.with([role, visitor]),
+                Some(kind) => DELETE_SIGN_INS_OF_KIND.with([role, visitor, kind.as_str().into()]),
+            }
+        }
+    })
 }
