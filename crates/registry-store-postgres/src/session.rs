@@ -13,7 +13,7 @@ use diesel::pg::Pg;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::pooled_connection::PoolableConnection as _;
 use diesel_async::{AsyncConnectionCore as _, AsyncPgConnection, SimpleAsyncConnection as _};
-use futures_util::future::{join, join_all, join3, join4};
+use futures_util::future::{join_all, join3, join4};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use registry_core::store::StoreError;
 use registry_store_sql::script::{Session, Three};
@@ -139,26 +139,34 @@ impl PgSession {
     /// Runs writes and commits, in one flight. COMMIT counts only if every write succeeded: after a
     /// failed one, the server ends the transaction with a rollback and reports success.
     pub(crate) async fn commit(&mut self, mut writes: Vec<Statement>) -> Result<(), CommitError> {
-        if !self.is_in_transaction {
-            if writes.is_empty() {
-                return Ok(());
-            }
-            if writes.len() == 1 {
-                return self.commit_only(writes.remove(0)).await;
-            }
-            self.is_in_transaction = true;
-            self.run("BEGIN").await.map_err(CommitError::NotCommitted)?;
+        let begins = !self.is_in_transaction;
+        if begins && writes.is_empty() {
+            return Ok(());
         }
+        if begins && writes.len() == 1 {
+            return self.commit_only(writes.remove(0)).await;
+        }
+        self.is_in_transaction = true;
         let is_prepared = writes.iter().all(|write| self.has_prepared(write));
         if !is_prepared || writes.len() > PIPELINED {
+            if begins {
+                self.run("BEGIN").await.map_err(CommitError::NotCommitted)?;
+            }
             return self.commit_stepwise(writes).await;
         }
         let connection = &self.connection;
-        let (written, committed) = unconstrained(join(
+        let begin = async { if begins { execute_text(connection, "BEGIN").await } else { Ok(()) } };
+        let (begin, written, committed) = unconstrained(join3(
+            begin,
             join_all(writes.into_iter().map(|write| execute(connection, write))),
             execute_text(connection, "COMMIT"),
         ))
         .await;
+        // Without BEGIN, each write would be a transaction by itself.
+        if let Err(error) = begin {
+            self.is_broken = true;
+            return Err(unconfirmed(error));
+        }
         self.is_broken |= committed.is_err();
         self.is_in_transaction = false;
         let mut failed: Vec<_> = written.into_iter().filter_map(Result::err).collect();

@@ -230,5 +230,6 @@ fn decide_one<K: Kind>(
 
 /// Returns the statements that make the changes of several requests.
 pub(crate) fn statements(changes: Vec<Vec<Change>>) -> Vec<Statement> {
-    postgres(group(changes))
+    let is_single = changes.len() == 1;
+    postgres(group(changes), is_single)
 }

@@ -33,7 +33,7 @@ impl Change {
     /// Returns the statement for SQLite.
     #[must_use]
     pub fn sqlite(self) -> Statement {
-        self.shape.sqlite(&self.values)
+        self.shape.one(Statement::new(""), &self.values)
     }
 }
 
@@ -69,10 +69,13 @@ pub fn group(requests: Vec<Vec<Change>>) -> Vec<ChangeSet> {
 }
 
 /// Returns the statements for PostgreSQL. Changes of different tables share a statement, since each
-/// statement costs the server and this process a round of messages. The text of a statement does
-/// not depend on the number of changes, so a connection prepares it once.
+/// statement costs the server and this process a round of messages.
+///
+/// The changes of several requests are arrays, so the text does not depend on their number, and a
+/// connection prepares it once. Those of a single request are plain values, which are faster: the
+/// server keeps each array in a store of its own.
 #[must_use]
-pub fn postgres(sets: Vec<ChangeSet>) -> Vec<Statement> {
+pub fn postgres(sets: Vec<ChangeSet>, is_single: bool) -> Vec<Statement> {
     let mut shared: Vec<Vec<ChangeSet>> = Vec::new();
     for set in sets {
         let table = set.shape.table.name;
@@ -82,11 +85,20 @@ pub fn postgres(sets: Vec<ChangeSet>) -> Vec<Statement> {
         }
     }
     let statement = |sets: Vec<ChangeSet>| {
-        let mut statement = Statement::new("WITH ");
-        for (position, set) in sets.into_iter().enumerate() {
-            let start = if position == 0 { "" } else { ", " };
-            statement = statement.sql(format!("{start}w{position} AS ("));
-            statement = set.shape.postgres(statement, set.rows).sql(")");
+        let (mut statement, mut number) = (Statement::new("WITH "), 0);
+        let mut start = |statement: Statement| {
+            let comma = if number == 0 { "" } else { ", " };
+            number += 1;
+            statement.sql(format!("{comma}w{number} AS ("))
+        };
+        for ChangeSet { shape, rows } in sets {
+            if is_single {
+                for row in rows {
+                    statement = shape.one(start(statement), &row).sql(")");
+                }
+            } else {
+                statement = shape.many(start(statement), rows).sql(")");
+            }
         }
         statement.sql(" SELECT 1")
     };

@@ -56,21 +56,15 @@ impl Lookup {
         keys: &[Vec<Value>],
         columns: &str,
     ) -> Statement<R> {
+        let statement = Statement::new(format!("SELECT {columns} FROM "));
         match dialect {
             Dialect::Postgres => {
-                let mut statement = self.postgres_keys(keys, columns);
-                for join in self.joins {
-                    statement = statement.sql(join.postgres());
-                }
-                statement
+                let statement = self.append_keys(statement, keys);
+                self.joins.iter().fold(statement, |statement, join| statement.sql(join.postgres()))
             }
             Dialect::Sqlite => {
-                let values = keys.first().into_iter().flatten().cloned();
-                let mut statement = Statement::new(format!("SELECT {columns} FROM (SELECT 1 AS n"));
-                for (value, (name, _)) in values.zip(self.keys) {
-                    statement = statement.sql(", ").bind(value).sql(format!(" AS {name}"));
-                }
-                statement = statement.sql(") AS k");
+                let values = keys.first().map_or(&[][..], Vec::as_slice);
+                let statement = self.append_key(statement, values);
                 let joins = self.joins.iter().map(Join::sqlite).collect::<String>();
                 let first = self.joins.iter().find_map(|join| match join.rows {
                     Rows::First(number, order) => Some(format!(" ORDER BY {order} LIMIT {number}")),
@@ -91,7 +85,7 @@ impl Lookup {
         skip_locked: bool,
         keys: &[Vec<Value>],
     ) -> Statement<Locked> {
-        let mut statement = self.postgres_keys(keys, "k.n, locked.id");
+        let mut statement = self.append_keys(Statement::new("SELECT k.n, locked.id FROM "), keys);
         for join in self.joins {
             if join.alias == alias {
                 let skip = if skip_locked { " SKIP LOCKED" } else { "" };
@@ -121,7 +115,7 @@ impl Lookup {
     ) -> Statement<R> {
         let name = table.name;
         let mut statement =
-            self.append_keys(Statement::new(format!("UPDATE {name} SET {set} FROM unnest(")), keys);
+            self.append_keys(Statement::new(format!("UPDATE {name} SET {set} FROM ")), keys);
         for join in self.joins {
             statement = statement.sql(if join.alias == name {
                 format!(
@@ -141,23 +135,30 @@ impl Lookup {
         ))
     }
 
-    fn postgres_keys<R>(&self, keys: &[Vec<Value>], columns: &str) -> Statement<R> {
-        let start = format!("SELECT {columns} FROM unnest(");
-        self.append_keys(Statement::new(start), keys)
-    }
-
+    /// Appends the keys as `k`: a single one as plain values, which are faster than arrays.
     fn append_keys<R>(&self, mut statement: Statement<R>, keys: &[Vec<Value>]) -> Statement<R> {
+        if let [key] = keys {
+            return self.append_key(statement, key);
+        }
         let mut names = String::new();
         for (position, (name, value_type)) in self.keys.iter().enumerate() {
             let mut column = value_type.column();
             for key in keys {
                 column.push(key.get(position).cloned().unwrap_or(Value::Id(None)));
             }
-            let start = if position == 0 { "" } else { ", " };
+            let start = if position == 0 { "unnest(" } else { ", " };
             statement = statement.sql(start).bind_column(column);
             names = names + name + ", ";
         }
         statement.sql(format!(") WITH ORDINALITY AS k ({names}n)"))
+    }
+
+    fn append_key<R>(&self, statement: Statement<R>, key: &[Value]) -> Statement<R> {
+        let mut statement = statement.sql("(SELECT CAST(1 AS bigint) AS n");
+        for (value, (name, _)) in key.iter().zip(self.keys) {
+            statement = statement.sql(", ").bind(value.clone()).sql(format!(" AS {name}"));
+        }
+        statement.sql(") AS k")
     }
 }
 

@@ -81,8 +81,8 @@ fn sets(requests: &[&[Write]]) -> Vec<ChangeSet> {
 fn described(sets: &[ChangeSet]) -> Vec<String> {
     let describe = |set: &ChangeSet| {
         let alone = ChangeSet { shape: set.shape, rows: set.rows.clone() };
-        let text = postgres(vec![alone])[0].text();
-        let words = text.trim_start_matches("WITH w0 AS (").split_whitespace();
+        let text = postgres(vec![alone], false)[0].text();
+        let words = text.trim_start_matches("WITH w1 AS (").split_whitespace();
         let words: Vec<_> = words.filter(|word| !["INTO", "FROM"].contains(word)).take(2).collect();
         let kind = if text.contains("ON CONFLICT") {
             "upsert".to_owned()
@@ -130,7 +130,7 @@ fn audit_entries_come_last_in_order() {
 fn repeated_update_has_its_own_set() {
     let sets = sets(&[&[supersede(1), supersede(1)], &[supersede(2)]]);
     assert_eq!(described(&sets), ["update install_codes: 2", "update install_codes: 1"]);
-    assert_eq!(postgres(sets).len(), 2, "a statement changes a row once");
+    assert_eq!(postgres(sets, false).len(), 2, "a statement changes a row once");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn new_rows_of_a_request_share_a_set() {
 #[test]
 fn text_does_not_depend_on_number_of_requests() {
     let texts = |requests: &[&[Write]]| -> Vec<String> {
-        postgres(sets(requests)).iter().map(Statement::text).collect()
+        postgres(sets(requests), false).iter().map(Statement::text).collect()
     };
     let one = texts(&[&[supersede(1), audit(1)]]);
     let two = texts(&[&[supersede(1), audit(1)], &[supersede(2), audit(2)]]);
@@ -154,10 +154,10 @@ fn texts(write: &Write) -> (Vec<String>, Vec<String>) {
     let changes = Change::of(write).unwrap();
     let sqlite = changes.iter().map(|change| change.clone().sqlite().text()).collect();
     let part = |text: String| -> String {
-        let part = text.strip_prefix("WITH w0 AS (");
+        let part = text.strip_prefix("WITH w1 AS (");
         part.and_then(|part| part.strip_suffix(") SELECT 1")).unwrap_or(&text).to_owned()
     };
-    let statements = postgres(group(vec![changes]));
+    let statements = postgres(group(vec![changes]), false);
     (statements.iter().map(|statement| part(statement.text())).collect(), sqlite)
 }
 

@@ -42,8 +42,8 @@ pub(super) struct Template {
     /// For PostgreSQL, the texts before and after the arrays. `unnest` makes rows of them, with one
     /// column for each array.
     postgres: (String, String),
-    /// For SQLite, with the name of a column in braces for each value.
-    sqlite: String,
+    /// For one change, with the name of a column in braces for each value.
+    one: String,
 }
 
 impl Shape {
@@ -86,9 +86,9 @@ impl Shape {
         })
     }
 
-    /// Appends the statement that makes changes in PostgreSQL. Rows are written in the order of
+    /// Appends the statement that makes many changes, in PostgreSQL. Rows are written in the order of
     /// their keys, so that two transactions with the same keys do not wait for each other.
-    pub(super) fn postgres(
+    pub(super) fn many(
         &'static self,
         statement: Statement,
         mut rows: Vec<Vec<Value>>,
@@ -110,11 +110,11 @@ impl Shape {
         statement.sql(template.postgres.1.as_str())
     }
 
-    /// Returns the statement that makes a change in SQLite.
-    pub(super) fn sqlite(&'static self, values: &[Value]) -> Statement {
+    /// Appends the statement that makes one change, in either database.
+    pub(super) fn one(&'static self, mut statement: Statement, values: &[Value]) -> Statement {
         let template = self.template();
-        let mut parts = template.sqlite.split(['{', '}']);
-        let mut statement = Statement::new(parts.next().unwrap_or_default());
+        let mut parts = template.one.split(['{', '}']);
+        statement = statement.sql(parts.next().unwrap_or_default());
         while let (Some(name), Some(text)) = (parts.next(), parts.next()) {
             let position = template.columns.iter().position(|(column, _)| *column == name);
             if let Some(value) = position.and_then(|position| values.get(position)) {
@@ -135,7 +135,7 @@ impl Template {
             keys: (0..columns.len()).filter(|at| table.key.contains(&columns[*at].0)).collect(),
             columns,
             postgres: (format!("{insert} SELECT * FROM "), format!("){end}")),
-            sqlite: format!("{insert} VALUES ({values}){end}"),
+            one: format!("{insert} VALUES ({values}){end}"),
         }
     }
 
@@ -147,7 +147,7 @@ impl Template {
         filter: &str,
     ) -> Self {
         let columns = columns(table, values);
-        let sqlite = format!("{start}WHERE {filter}");
+        let one = format!("{start}WHERE {filter}");
         let (mut start, mut condition) = (start, filter.to_owned());
         for (position, (name, _)) in columns.iter().enumerate() {
             let (value, array) = (format!("{{{name}}}"), format!("v.v{position}"));
@@ -158,7 +158,7 @@ impl Template {
         let keys = (0..columns.len()).filter(is_filtered).collect();
         let names = join(0..columns.len(), |position| format!("v{position}"));
         let postgres = (format!("{start}{from} "), format!(") AS v ({names}) WHERE {condition}"));
-        Self { columns, keys, postgres, sqlite }
+        Self { columns, keys, postgres, one }
     }
 }
 
