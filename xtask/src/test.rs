@@ -40,19 +40,29 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
             None
         }
     };
-    let skipped: Vec<&str> = [(cluster.is_none(), NO_POSTGRES), (browser.is_none(), NO_BROWSER)]
-        .into_iter()
-        .filter(|(is_missing, _)| *is_missing)
-        .map(|(_, message)| message)
-        .collect();
+    let pgbouncer = cluster.is_some() && find_pgbouncer().is_some();
+    if !pgbouncer && run::in_ci() {
+        bail!("CI must run the tests that need PgBouncer: {NO_PGBOUNCER}");
+    }
+    let missing = [
+        (cluster.is_none(), NO_POSTGRES),
+        (browser.is_none(), NO_BROWSER),
+        (!pgbouncer, NO_PGBOUNCER),
+    ];
+    let skipped: Vec<&str> =
+        missing.into_iter().filter(|(is_missing, _)| *is_missing).map(|it| it.1).collect();
     for message in &skipped {
         println!("{message}");
     }
-    let tools = Tools { postgres: cluster.is_some(), browser: browser.is_some() };
+    let tools = Tools { postgres: cluster.is_some(), browser: browser.is_some(), pgbouncer };
     for args in plan(nextest, run::in_ci(), tools, extra) {
-        let mut command = run::command("cargo", &args);
+        let mut command =
+            run::command("cargo", &args.iter().map(String::as_str).collect::<Vec<_>>());
         if let Some(cluster) = &cluster {
             command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/'));
+        }
+        if let Some(pgbouncer) = find_pgbouncer() {
+            command.env("PGBOUNCER", pgbouncer);
         }
         if let Some((chromium, modules)) = &browser {
             command.env("CHROMIUM", chromium).env("BROWSER_MODULES", modules);
@@ -118,6 +128,15 @@ const SOAK: &[&str] = &[
 const NO_POSTGRES: &str = "PostgreSQL is not installed: the tests that need it are skipped. \
                            To run them: apt-get install postgresql";
 
+const NO_PGBOUNCER: &str = "PgBouncer is not installed: the test that needs it is skipped. \
+                            To run it: apt-get install pgbouncer";
+
+/// Returns PgBouncer, which Debian installs where only root looks for programs.
+fn find_pgbouncer() -> Option<PathBuf> {
+    let debian = PathBuf::from("/usr/sbin/pgbouncer");
+    run::find("pgbouncer").or_else(|| debian.exists().then_some(debian))
+}
+
 const INSTALL_BROWSER: &str = "apt-get install chromium nodejs npm";
 
 const NO_BROWSER: &str = "The tests that need a browser are skipped. \
@@ -145,41 +164,46 @@ fn decide(installed: bool, ci: bool) -> Decision {
 struct Tools {
     postgres: bool,
     browser: bool,
+    pgbouncer: bool,
+}
+
+impl Tools {
+    /// Returns the parts of test names for which a tool is missing.
+    fn missing(self) -> impl Iterator<Item = &'static str> {
+        let tools = [
+            (self.postgres, "postgres"),
+            (self.browser, "chromium"),
+            (self.pgbouncer, "pgbouncer"),
+        ];
+        tools.into_iter().filter(|(is_there, _)| !is_there).map(|(_, name)| name)
+    }
 }
 
 /// Returns the arguments of the cargo commands to run, in order. Tests that need PostgreSQL have
-/// `postgres` in their name, tests that need a browser `chromium`.
-fn plan(nextest: bool, ci: bool, tools: Tools, extra: &[String]) -> Vec<Vec<&str>> {
+/// `postgres` in their name, tests that need a browser `chromium`, and so on.
+fn plan(nextest: bool, ci: bool, tools: Tools, extra: &[String]) -> Vec<Vec<String>> {
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let mut commands = Vec::new();
     if extra.is_empty() {
-        commands.push(vec!["test", "--workspace", "--doc"]);
+        commands.push(words("test --workspace --doc"));
     }
     // `--tests` selects all tests except the documentation's, which have run.
-    let mut tests = if nextest {
-        vec!["nextest", "run", "--workspace"]
-    } else {
-        vec!["test", "--workspace", "--tests"]
-    };
+    let mut tests =
+        words(if nextest { "nextest run --workspace" } else { "test --workspace --tests" });
     if nextest && ci {
-        tests.extend(["--profile", "ci"]);
+        tests.extend(words("--profile ci"));
     }
     if !tools.postgres {
-        tests.extend(["--exclude", "registry-store-postgres"]);
+        tests.extend(words("--exclude registry-store-postgres"));
     }
-    let extra = extra.iter().map(String::as_str);
-    let (filter, skips): (Option<&str>, &[&str]) = match (tools.postgres, tools.browser) {
-        (true, true) => (None, &[]),
-        (false, true) => (Some("not test(postgres)"), &["--skip", "postgres"]),
-        (true, false) => (Some("not test(chromium)"), &["--skip", "chromium"]),
-        (false, false) => (
-            Some("not test(postgres) and not test(chromium)"),
-            &["--skip", "postgres", "--skip", "chromium"],
-        ),
-    };
-    match (nextest, filter) {
-        (true, Some(filter)) => tests.extend(["-E", filter].into_iter().chain(extra)),
-        (false, Some(_)) => tests.extend(extra.chain(["--"]).chain(skips.iter().copied())),
-        (_, None) => tests.extend(extra),
+    let filter: Vec<_> = tools.missing().map(|name| format!("not test({name})")).collect();
+    if nextest && !filter.is_empty() {
+        tests.extend(["-E".to_owned(), filter.join(" and ")]);
+    }
+    tests.extend(extra.iter().cloned());
+    if !nextest && !filter.is_empty() {
+        tests.push("--".to_owned());
+        tests.extend(tools.missing().flat_map(|name| ["--skip".to_owned(), name.to_owned()]));
     }
     commands.push(tests);
     commands
@@ -189,7 +213,7 @@ fn plan(nextest: bool, ci: bool, tools: Tools, extra: &[String]) -> Vec<Vec<&str
 mod tests {
     use super::*;
 
-    const ALL: Tools = Tools { postgres: true, browser: true };
+    const ALL: Tools = Tools { postgres: true, browser: true, pgbouncer: true };
 
     fn lines(nextest: bool, ci: bool, tools: Tools, extra: &[&str]) -> Vec<String> {
         let extra: Vec<String> = extra.iter().map(|arg| (*arg).to_owned()).collect();
@@ -230,8 +254,13 @@ mod tests {
             |nextest| lines(nextest, false, Tools { browser: false, ..ALL }, &[]).pop().unwrap();
         assert_eq!(without(true), "nextest run --workspace -E not test(chromium)");
         assert_eq!(without(false), "test --workspace --tests -- --skip chromium");
-        let neither =
-            lines(true, false, Tools { postgres: false, browser: false }, &[]).pop().unwrap();
+        assert_eq!(
+            lines(true, false, Tools { pgbouncer: false, ..ALL }, &[]).pop().unwrap(),
+            "nextest run --workspace -E not test(pgbouncer)"
+        );
+        let neither = lines(true, false, Tools { postgres: false, browser: false, ..ALL }, &[])
+            .pop()
+            .unwrap();
         assert!(neither.ends_with("-E not test(postgres) and not test(chromium)"), "{neither}");
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use appliance_install::{
     Admin, Client, EditionChoice, Install, Next, Product, ProvisioningMethod, SetupForm, Step,
 };
@@ -90,7 +90,12 @@ pub(crate) async fn run(
     let product =
         product(&args.output_args, Some(&args.bootstrap_args), &args.service.trust(state), state)?;
     if accepts_data && enters_data {
-        install.submit(setup_form(args)?, Uuid::from_bytes(random()?).to_string())?;
+        let form = setup_form(args)?;
+        if args.code.is_some() {
+            let checked = product.check().await;
+            checked.map_err(|problem| anyhow!("{problem}. The install code was not used."))?;
+        }
+        install.submit(form, Uuid::from_bytes(random()?).to_string())?;
     }
     let mut terminated = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     tokio::select! {

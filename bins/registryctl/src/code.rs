@@ -1,11 +1,13 @@
-//! `registryctl code reissue`
+//! `registryctl code reissue` and `supersede-unused`
 
 use clap::{Args, Subcommand};
 use registry_core::Registry;
 use registry_core::id::TenantId;
 use registry_core::registry::reissue::Reissue;
+use registry_core::registry::restored::SupersededCode;
 use registry_core::store::TenantSelector;
 use registry_core::text::EmailAddress;
+use serde_json::{Value, json};
 
 use crate::operator;
 use crate::output::Output;
@@ -15,6 +17,9 @@ use crate::tenant::print_issued;
 pub(crate) enum Command {
     /// Replaces a tenant's unused install codes with a new one, mails it and prints it.
     Reissue(ReissueArgs),
+    /// Supersedes all unused codes, and lists them. Run it after `pg_restore`, before registryd: a
+    /// code that was redeemed since the backup would be redeemed again. `restore` does the same.
+    SupersedeUnused,
 }
 
 #[derive(Args)]
@@ -36,11 +41,33 @@ pub(crate) async fn run(
     command: Command,
     output: Output,
 ) -> anyhow::Result<()> {
-    let Command::Reissue(ReissueArgs { tenant, strict, no_email }) = command;
+    let ReissueArgs { tenant, strict, no_email } = match command {
+        Command::Reissue(args) => args,
+        Command::SupersedeUnused => {
+            let superseded = registry.codes_supersede_unused(operator()).await?;
+            return output.table(&SUPERSEDED, &rows(&superseded), &[]);
+        }
+    };
     let selector = match tenant.parse::<TenantId>() {
         Ok(id) => TenantSelector::Id(id),
         Err(_) => TenantSelector::Contact(EmailAddress::parse(&tenant)?),
     };
     let reissue = Reissue { selector, strict, send_email: !no_email, mail_only: false, key: None };
     print_issued(&registry.code_reissue(reissue, operator()).await?, output)
+}
+
+/// Headings of the list of superseded codes.
+pub(crate) const SUPERSEDED: [&str; 4] = ["tenant_id", "company_name", "code_id", "last_four"];
+
+/// Returns the list of superseded codes.
+pub(crate) fn rows(superseded: &[SupersededCode]) -> Vec<Vec<Value>> {
+    let row = |code: &SupersededCode| {
+        vec![
+            json!(code.tenant_id.map(|id| id.to_string())),
+            json!(code.company_name),
+            json!(code.id.to_string()),
+            json!(code.last_four),
+        ]
+    };
+    superseded.iter().map(row).collect()
 }

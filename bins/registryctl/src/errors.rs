@@ -29,10 +29,10 @@ pub(crate) fn print(error: &anyhow::Error, json: bool) {
 /// are sent to their vendor.
 fn next_step(refusal: &Refusal) -> Option<String> {
     let step = match refusal {
-        Refusal::TenantSuspended { tenant: Some(tenant) } => {
+        Refusal::TenantSuspended { tenant: Some(tenant), .. } => {
             return Some(format!("Resume it with `registryctl tenant resume {tenant}`."));
         }
-        Refusal::TenantSuspended { tenant: None } => {
+        Refusal::TenantSuspended { tenant: None, .. } => {
             "Resume the tenant with `registryctl tenant resume TENANT_ID`."
         }
         Refusal::EntitlementRevoked { .. } => {
@@ -122,7 +122,13 @@ mod tests {
     fn exit_code_depends_on_error_kind() {
         let busy = || StoreError::Contended("x".to_owned());
         for (error, code) in [
-            (anyhow::Error::from(Error::Refused(Refusal::TenantSuspended { tenant: None })), 3),
+            (
+                anyhow::Error::from(Error::Refused(Refusal::TenantSuspended {
+                    tenant: None,
+                    since: None,
+                })),
+                3,
+            ),
             (Error::Refused(Refusal::TenantNotFound).into(), 4),
             (Refusal::TenantNotFound.into(), 4),
             (Error::Refused(Refusal::CodeInvalid).into(), 4),
@@ -139,7 +145,7 @@ mod tests {
     fn operator_is_not_sent_to_vendor() {
         let since = Timestamp::UNIX_EPOCH;
         for refusal in [
-            Refusal::TenantSuspended { tenant: None },
+            Refusal::TenantSuspended { tenant: None, since: None },
             Refusal::EntitlementRevoked { since },
             Refusal::AlreadyEntitled,
             Refusal::CodeNotBound,

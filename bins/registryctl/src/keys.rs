@@ -1,4 +1,6 @@
-//! `registryctl keys list|generate|activate|retire|export`
+//! `registryctl keys list|generate|import|activate|retire|export`
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
@@ -18,6 +20,15 @@ pub(crate) enum Command {
         /// Algorithm that the key signs with. Default: `license.algorithm`.
         #[arg(long, value_enum)]
         algorithm: Option<KeyAlgorithm>,
+    },
+    /// Adds and publishes an existing key: it signs nothing until `keys activate`.
+    Import {
+        /// PKCS#8 PEM file with the key, mode 0600.
+        file: PathBuf,
+        /// Key ID (`kid`) that the key's licenses have had so far. Default: the key's thumbprint
+        /// (RFC 7638). Appliances refuse the key's licenses under another kid.
+        #[arg(long)]
+        kid: Option<String>,
     },
     /// Makes a key that was published for 48 hours sign licenses, and retires the current one.
     Activate {
@@ -72,6 +83,10 @@ pub(crate) fn run(config: &Config, command: Command, output: Output) -> Result<(
         Command::Export => return crate::output::print(&crate::jwks(&keys.public_keys()?)),
         Command::Generate { algorithm } => {
             let kid = keys.generate(algorithm.map_or(config.license.algorithm, Algorithm::from))?;
+            return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
+        }
+        Command::Import { file, kid } => {
+            let kid = keys.import(&file, kid)?;
             return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
         }
         Command::Activate { kid, force } => keys.activate(&kid, force)?,

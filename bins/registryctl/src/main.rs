@@ -24,9 +24,11 @@ mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand};
+use registry_core::Registry;
 use registry_core::audit::Actor;
 use registry_core::license::{JwkMaterial, PublicKey};
 use registry_wiring::{Config, DataFolder};
@@ -176,6 +178,17 @@ fn no_registry(config: &Config) -> anyhow::Error {
     anyhow!("there is no registry in {}: set its data folder with --data", config.data.display())
 }
 
+/// Opens the registry.
+async fn open(config: &Config) -> anyhow::Result<Arc<Registry>> {
+    let last_url = DataFolder::open(&config.data)?.stored_public_url();
+    let public_url = config
+        .public_url
+        .clone()
+        .or(last_url)
+        .unwrap_or_else(|| format!("http://{}", config.listen));
+    Ok(registry_wiring::build(config, &public_url).await?.registry)
+}
+
 async fn with_registry(
     config: &Config,
     command: RegistryCommand,
@@ -192,13 +205,7 @@ async fn with_registry(
     if is_new(config) {
         eprintln!("registryctl: creating a new registry in {}", config.data.display());
     }
-    let last_url = DataFolder::open(&config.data)?.stored_public_url();
-    let public_url = config
-        .public_url
-        .clone()
-        .or(last_url)
-        .unwrap_or_else(|| format!("http://{}", config.listen));
-    let registry = registry_wiring::build(config, &public_url).await?.registry;
+    let registry = open(config).await?;
     match command {
         RegistryCommand::Tenant(command) => tenant::run(&registry, command, output).await,
         RegistryCommand::Code(command) => code::run(&registry, command, output).await,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Subcommand;
 use registry_wiring::{Config, Manifest, Migrated};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::output::Output;
+use crate::{code, operator};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -18,10 +19,15 @@ pub(crate) enum Command {
         /// Folder for the backup, which must be empty or not exist yet.
         folder: PathBuf,
     },
-    /// Restores a backup into a data folder without a registry.
+    /// Restores a backup into a data folder without a registry, and supersedes the codes that were
+    /// unused in it.
     Restore {
         /// Folder of the backup.
         folder: PathBuf,
+        /// Keeps unused codes live. Codes that were redeemed since the backup can then be redeemed
+        /// again, on a second machine. Only for a backup after which no code was redeemed.
+        #[arg(long)]
+        keep_codes: bool,
     },
 }
 
@@ -31,7 +37,29 @@ pub(crate) async fn run(config: &Config, command: Command, output: Output) -> an
         Command::Backup { folder } => {
             print(&registry_wiring::backup(config, &folder).await?, output)
         }
-        Command::Restore { folder } => print(&registry_wiring::restore(config, &folder)?, output),
+        Command::Restore { folder, keep_codes } => {
+            let manifest = registry_wiring::restore(config, &folder)?;
+            if keep_codes {
+                eprintln!(
+                    "registryctl: unused codes are still live. A code that was redeemed since the \
+                     backup can be redeemed again, on a second machine."
+                );
+                return print(&manifest, output);
+            }
+            let registry = crate::open(config).await?;
+            let superseded = code::rows(&registry.codes_supersede_unused(operator()).await?);
+            if output.json {
+                let superseded = Output::items(&code::SUPERSEDED, &superseded);
+                return print_with(&manifest, &[("superseded_codes", superseded)], output);
+            }
+            print(&manifest, output)?;
+            eprintln!(
+                "registryctl: {} unused codes were superseded, since they may have been redeemed \
+                 after the backup. Re-issue those of these tenants:",
+                superseded.len()
+            );
+            output.table(&code::SUPERSEDED, &superseded, &[])
+        }
     }
 }
 
@@ -50,10 +78,15 @@ async fn migrate(config: &Config, output: Output) -> anyhow::Result<()> {
 }
 
 fn print(manifest: &Manifest, output: Output) -> anyhow::Result<()> {
+    print_with(manifest, &[], output)
+}
+
+fn print_with(manifest: &Manifest, extra: &[(&str, Value)], output: Output) -> anyhow::Result<()> {
     let rows: Vec<_> = manifest
         .files
         .iter()
         .map(|file| vec![json!(file.path), json!(file.size), json!(file.sha256)])
         .collect();
-    output.table(&["path", "size", "sha256"], &rows, &[("made_at", json!(manifest.made_at))])
+    let extra = [&[("made_at", json!(manifest.made_at))], extra].concat();
+    output.table(&["path", "size", "sha256"], &rows, &extra)
 }

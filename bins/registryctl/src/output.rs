@@ -27,6 +27,15 @@ impl Output {
         print(&lines.join("\n"))
     }
 
+    /// Returns rows as JSON objects.
+    pub(crate) fn items(headings: &[&str], rows: &[Vec<Value>]) -> Value {
+        let item = |values: &Vec<Value>| -> Value {
+            let named = headings.iter().zip(values);
+            named.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+        };
+        rows.iter().map(item).collect()
+    }
+
     /// Prints rows below their headings, then the `extra` values that are not null. As JSON, prints
     /// one object with the rows in `items`.
     pub(crate) fn table(
@@ -36,15 +45,8 @@ impl Output {
         extra: &[(&str, Value)],
     ) -> anyhow::Result<()> {
         if self.json {
-            let item = |values: &Vec<Value>| -> Value {
-                headings
-                    .iter()
-                    .zip(values)
-                    .map(|(name, value)| ((*name).to_owned(), value.clone()))
-                    .collect()
-            };
             let mut object = Map::new();
-            object.insert("items".to_owned(), rows.iter().map(item).collect());
+            object.insert("items".to_owned(), Self::items(headings, rows));
             object.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
             return print(&Value::Object(object).to_string());
         }

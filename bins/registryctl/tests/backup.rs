@@ -5,7 +5,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use registry_core::Registry;
 use registry_core::rate_limit::Source;
 use registry_core::registry::redeem::{Redeem, RedemptionChannel, Requester};
 use registry_core::secret::TypedCode;
@@ -55,20 +57,26 @@ fn path(folder: &Path) -> &str {
     folder.to_str().unwrap()
 }
 
-/// Redeems a code, and returns the tenant's ID.
-async fn redeem(data: &Path, code: &str) -> String {
+async fn open(data: &Path) -> Arc<Registry> {
     let config =
         Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path(data).to_owned()))
             .unwrap();
-    let registry = registry_wiring::build(&config, "http://127.0.0.1:1").await.unwrap().registry;
-    let redeem = Redeem {
+    registry_wiring::build(&config, "http://127.0.0.1:1").await.unwrap().registry
+}
+
+fn request(code: &str) -> Redeem {
+    Redeem {
         typed_code: TypedCode::new(code.to_owned()),
         appliance_id: "a".to_owned(),
         requester: Requester::FirstBoot,
         channel: RedemptionChannel::Network(Source::of([127, 0, 0, 1].into())),
         key: None,
-    };
-    registry.code_redeem(redeem).await.unwrap().tenant_id.to_string()
+    }
+}
+
+/// Redeems a code, and returns the tenant.
+async fn redeem(data: &Path, code: &str) -> String {
+    open(data).await.code_redeem(request(code)).await.unwrap().tenant_id.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +100,7 @@ async fn restored_backup_redeems_live_codes() {
     }
     let (registered_later, _) = register(&data, "Latecomer");
 
-    run_ok(&restored, &["restore", path(&backup)]);
+    run_ok(&restored, &["restore", path(&backup), "--keep-codes"]);
     assert_eq!(redeem(&restored, &code).await, tenant);
     assert_eq!(
         ctl(&restored, &["tenant", "show", &registered_later]).status.code(),
@@ -117,6 +125,31 @@ async fn restored_backup_redeems_live_codes() {
     }
 }
 
+/// A code that was redeemed after the backup has no second winner.
+#[tokio::test(flavor = "multi_thread")]
+async fn restore_supersedes_unused_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, backup, restored] =
+        ["data", "backup", "restored"].map(|name| folder.path().join(name));
+    let (tenant, code) = register(&data, "Acme");
+    run_ok(&data, &["backup", path(&backup)]);
+    assert_eq!(redeem(&data, &code).await, tenant);
+
+    let done = run_ok(&restored, &["restore", path(&backup)]);
+    let superseded = done["superseded_codes"].as_array().unwrap();
+    assert_eq!(superseded.len(), 1, "{done}");
+    assert_eq!(superseded[0]["tenant_id"], tenant.as_str());
+    assert_eq!(superseded[0]["company_name"], "Acme");
+    let registry = open(&restored).await;
+    let refused = registry.code_redeem(request(&code)).await.unwrap_err().to_string();
+    assert!(refused.contains("replaced"), "{refused}");
+    let again = run_ok(&restored, &["code", "supersede-unused"]);
+    assert_eq!(again["items"].as_array().unwrap().len(), 0, "no code is left");
+    let reissued = run_ok(&restored, &["code", "reissue", &tenant]);
+    let code = reissued["install_code"].as_str().unwrap();
+    assert_eq!(redeem(&restored, code).await, tenant);
+}
+
 #[test]
 fn backup_during_writes_is_consistent() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,7 +162,7 @@ fn backup_during_writes_is_consistent() {
         run_ok(&data, &["backup", path(&backup)]);
         writer.join().unwrap();
     });
-    run_ok(&restored, &["restore", path(&backup)]);
+    run_ok(&restored, &["restore", path(&backup), "--keep-codes"]);
     let listed = run_ok(&restored, &["tenant", "list"]);
     let items = listed["items"].as_array().unwrap();
     assert!(

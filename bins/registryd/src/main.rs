@@ -4,6 +4,7 @@
 //! goes to the log on standard error.
 
 mod check;
+mod limits;
 mod logging;
 mod serve;
 

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::http::HeaderName;
@@ -13,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::{Receiver, channel};
 use tokio::task::JoinSet;
 
-use crate::{Options, logging};
+use crate::{Options, limits, logging};
 
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let Options { data, listen, config } = options;
@@ -42,35 +43,46 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let settings = Arc::new(http_settings(&config)?);
     let built = registry_wiring::build(&config, &public_url).await?;
-    built.data.store_public_url(&public_url)?;
-    let mut stopped = stop_signal()?;
+    let claim = built.data.claim()?;
+    if claim.is_some() || config.public_url.is_some() {
+        built.data.store_public_url(&public_url)?;
+    } else {
+        tracing::warn!(
+            "another process uses this data folder, so registryctl keeps its URL for links: set \
+             `public_url`"
+        );
+    }
+    let mut stage = stages(config.http.drain_delay.to_std())?;
     let mut workers = JoinSet::new();
     for _ in 0..if config.mail.worker { config.mail.parallel } else { 0 } {
-        let (registry, mut stop) = (built.registry.clone(), stopped.clone());
-        workers
-            .spawn(registry_wiring::deliver_mail(registry, async move { wait(&mut stop).await }));
+        let (registry, mut stop) = (built.registry.clone(), stage.clone());
+        workers.spawn(registry_wiring::deliver_mail(registry, async move {
+            reached(&mut stop, Stage::Draining).await;
+        }));
     }
     if config.retention.sweeper {
-        let (registry, mut stop) = (built.registry.clone(), stopped.clone());
+        let (registry, mut stop) = (built.registry.clone(), stage.clone());
         let every = config.retention.sweep_every.to_std();
-        workers.spawn(registry_wiring::sweep(
-            registry,
-            every,
-            async move { wait(&mut stop).await },
-        ));
+        workers.spawn(registry_wiring::sweep(registry, every, async move {
+            reached(&mut stop, Stage::Draining).await;
+        }));
     }
     if let Some(ring) = built.ring.clone() {
-        let mut stop = stopped.clone();
+        let mut stop = stage.clone();
         tokio::spawn(watch("the license keys", move || ring.reload(), async move {
-            wait(&mut stop).await;
+            reached(&mut stop, Stage::Draining).await;
         }));
     }
     let tokens = Arc::new(ServiceTokens::default());
     accept_tokens(&config, &tokens)?;
-    let (accepted, mut stop) = (tokens.clone(), stopped.clone());
+    let (accepted, mut stop) = (tokens.clone(), stage.clone());
     let watched = config.clone();
     let reload = move || accept_tokens(&watched, &accepted);
-    tokio::spawn(watch("the tokens", reload, async move { wait(&mut stop).await }));
+    tokio::spawn(watch(
+        "the tokens",
+        reload,
+        async move { reached(&mut stop, Stage::Draining).await },
+    ));
     let pages = config.web.enabled.then(|| web_pages(&config, &public_url)).transpose()?;
     announce(&config, &built, &format!("http://{address}"))?;
     let app = AppState::new(built.registry, built.files, tokens, settings.clone());
@@ -85,11 +97,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         );
     }
     tokio::spawn(report(app.clone()));
+    let (drained, mut draining) = (app.clone(), stage.clone());
+    tokio::spawn(async move {
+        reached(&mut draining, Stage::Draining).await;
+        drained.drain();
+    });
     let router = registry_http::router(app.clone());
-    let finished =
-        registry_http::serve(listener, router, &settings, async move { wait(&mut stopped).await })
-            .await;
+    let finished = registry_http::serve(listener, router, &settings, async move {
+        reached(&mut stage, Stage::Stopping).await;
+    })
+    .await;
     app.finish().await;
+    drop(claim);
     while let Some(ended) = workers.join_next().await {
         ended.context("a worker failed")?;
     }
@@ -118,8 +137,9 @@ pub(crate) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
         body_limit: http.body_limit,
         request_timeout: http.request_timeout.to_std(),
         read_timeout: http.read_timeout.to_std(),
+        keep_alive: http.keep_alive.to_std(),
         shutdown_timeout: http.shutdown_timeout.to_std(),
-        connections: http.connections,
+        connections: limits::connections(config),
         trusted_proxies: http.trusted_proxies.clone(),
         source_header: HeaderName::try_from(&http.source_header)
             .context("`http.source_header` is not a header name")?,
@@ -177,23 +197,43 @@ fn announce(config: &Config, built: &App, address: &str) -> anyhow::Result<()> {
         .context("standard output is closed")
 }
 
-/// Returns a receiver that becomes true at SIGTERM or SIGINT.
-fn stop_signal() -> anyhow::Result<Receiver<bool>> {
-    let (sender, receiver) = channel(false);
+/// The end of the service, in stages.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Stage {
+    Serving,
+    /// Load balancers turn away: `/readyz` is 503.
+    Draining,
+    /// The listener is closed, and requests in flight finish.
+    Stopping,
+}
+
+/// Returns the stage. SIGTERM drains for some time before it stops; SIGINT, or a second signal,
+/// stops at once.
+fn stages(drain_delay: Duration) -> anyhow::Result<Receiver<Stage>> {
+    let (sender, receiver) = channel(Stage::Serving);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
     tokio::spawn(async move {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: finishing the requests in flight"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: finishing the requests in flight"),
+            _ = terminate.recv() => {
+                tracing::info!("SIGTERM: not ready any more; stops in {drain_delay:?}");
+                sender.send_replace(Stage::Draining);
+                tokio::select! {
+                    () = tokio::time::sleep(drain_delay) => {}
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            _ = interrupt.recv() => {}
         }
-        sender.send_replace(true);
+        tracing::info!("finishing the requests in flight");
+        sender.send_replace(Stage::Stopping);
     });
     Ok(receiver)
 }
 
-/// Waits for the stop signal.
-async fn wait(stop: &mut Receiver<bool>) {
+/// Waits until the end has come so far.
+async fn reached(stage: &mut Receiver<Stage>, wanted: Stage) {
     // An error means that the sender is gone, which also ends the service.
-    drop(stop.wait_for(|stopped| *stopped).await);
+    drop(stage.wait_for(|stage| *stage >= wanted).await);
 }

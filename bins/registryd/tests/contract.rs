@@ -149,7 +149,8 @@ fn live_code_says_why_it_is_refused(environment: Environment) {
         let id = TenantId(tenant.parse().unwrap());
         registry.tenant_edit(id, TenantEdit::Suspend, operator()).await.unwrap();
     });
-    let suspended = "This tenant was suspended or cancelled. Ask your vendor.";
+    let suspended =
+        "This tenant was suspended or cancelled on 0000-00-00 at 00:00 UTC. Ask your vendor.";
     assert_eq!(refusal(server.redeem(&code)), expected(403, "tenant_suspended", suspended));
 }
 

@@ -268,7 +268,7 @@ fn twin_request_waits_within_bounds_on_postgres() {
         ("REGISTRY_DATABASE_URL", url.as_str()),
         ("REGISTRY_DATABASE_LOCK_TIMEOUT", "300ms"),
         ("REGISTRY_DATABASE_STATEMENT_TIMEOUT", "1m"),
-        ("REGISTRY_HTTP_REQUEST_TIMEOUT", "1m"),
+        ("REGISTRY_HTTP_REQUEST_TIMEOUT", "2m"),
     ];
     let server = start(data.path(), &environment);
     sql(&url, GATE).unwrap();

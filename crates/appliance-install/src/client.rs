@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::http_response::HttpResponse;
 use crate::license_state::LicenseState;
 use crate::network::classify;
+use crate::proxy::Proxy;
 use crate::redemption::{
     Identity, RedeemClient, RedeemOutcome, RedeemRequest, UnverifiedIdentity, read_redemption,
 };
@@ -49,6 +50,9 @@ pub enum ClientError {
     Tls(String),
 }
 
+/// Name of this program in its requests. Firewalls for web services refuse requests without one.
+const USER_AGENT: &str = concat!("appliance-setup/", env!("CARGO_PKG_VERSION"));
+
 /// A client of one registry.
 pub struct Client {
     http: reqwest::Client,
@@ -56,6 +60,7 @@ pub struct Client {
     trust: Trust,
     clock: Arc<dyn Clock>,
     skew: AtomicI64,
+    proxy: Option<Proxy>,
 }
 
 impl Client {
@@ -85,6 +90,7 @@ impl Client {
         // request opens a new connection: requests are rare, and the server may close an idle
         // connection at the moment of reuse.
         let mut http = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .pool_max_idle_per_host(0)
             .timeout(timeout)
@@ -99,7 +105,8 @@ impl Client {
             http = http.tls_certs_merge(certificates);
         }
         let http = http.build().map_err(|error| ClientError::Tls(error.to_string()))?;
-        Ok(Self { http, service, trust, clock: Arc::new(SystemClock), skew: AtomicI64::new(0) })
+        let (clock, skew, proxy) = (Arc::new(SystemClock), AtomicI64::new(0), Proxy::of(&service));
+        Ok(Self { http, service, trust, clock, skew, proxy })
     }
 
     /// Returns the address of the registry.
@@ -147,15 +154,23 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<HttpResponse, ServiceError> {
-        let response = request.send().await.map_err(|error| classify(&error))?;
+        let failed = |error: reqwest::Error| match &self.proxy {
+            Some(proxy) => proxy.explain(classify(&error), &error),
+            None => classify(&error),
+        };
+        let response = request.send().await.map_err(failed)?;
         let status = response.status().as_u16();
         let headers = response.headers();
         self.record_skew(header(headers, DATE));
         let retry_after =
             header(headers, RETRY_AFTER).and_then(|value| self.retry_after(value.trim()));
         let location = header(headers, LOCATION).map(str::to_owned);
-        let body = read_body(response).await.map_err(|error| classify(&error))?;
-        Ok(HttpResponse { status, retry_after, location, body })
+        let body = read_body(response).await.map_err(failed)?;
+        let response = HttpResponse { status, retry_after, location, body };
+        match &self.proxy {
+            Some(proxy) => proxy.check(&response).map(|()| response),
+            None => Ok(response),
+        }
     }
 
     /// Compares the clocks. Every response has a `Date` (RFC 9110 §6.6.1).

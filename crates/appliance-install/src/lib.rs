@@ -24,6 +24,7 @@ mod license_state;
 mod network;
 mod offline;
 mod product;
+mod proxy;
 mod redemption;
 mod schedule;
 mod secret;

@@ -24,6 +24,9 @@ const LICENSE_KEYS: &str = "appliance-license-keys.json";
 /// Interval between checks if a Job has failed.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Timeout of the check that the cluster takes Secrets.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Timeout for applying the Secret with a renewed license. Nobody watches this step.
 const RENEWAL_TIMEOUT: Duration = Duration::from_mins(2);
 
@@ -32,6 +35,9 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_mins(2);
 pub trait Product: Send + Sync {
     /// Returns the Kubernetes namespace of the Secrets.
     fn namespace(&self) -> &str;
+
+    /// Checks that the Secrets can be written, before a code is spent for them.
+    async fn check(&self) -> Result<(), String>;
 
     /// Writes the Secrets. MUST be repeatable.
     async fn write(&self, manifests: &Manifests) -> Result<(), String>;
@@ -106,6 +112,13 @@ impl Files {
 impl Product for Files {
     fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let probe = NamedTempFile::new_in(&self.folder);
+        probe
+            .map(drop)
+            .map_err(|error| format!("{} cannot be written: {error}", self.folder.display()))
     }
 
     async fn write(&self, manifests: &Manifests) -> Result<(), String> {
@@ -259,6 +272,13 @@ fn redact(output: &str, manifest: &str) -> String {
 impl Product for Kubectl {
     fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let question = ["auth", "can-i", "patch", "secrets", "--namespace", &self.namespace];
+        let answer = tokio::time::timeout(CHECK_TIMEOUT, self.output(&question, None)).await;
+        let answer = answer.map_err(|_| "the cluster does not respond".to_owned())?;
+        answer.map(drop).map_err(|error| format!("the cluster does not take Secrets: {error}"))
     }
 
     async fn write(&self, manifests: &Manifests) -> Result<(), String> {

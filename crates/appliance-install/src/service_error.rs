@@ -24,6 +24,17 @@ pub enum ServiceError {
         "it did not respond in time. Check this machine's network and any firewall in between."
     )]
     TimedOut,
+    /// The proxy that this machine uses did not let the request through.
+    #[error(
+        "the proxy {proxy} did not let the request through: {problem}. Check the proxy settings of \
+         this machine (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)."
+    )]
+    Proxy {
+        /// Host and port of the proxy.
+        proxy: String,
+        /// What the proxy did.
+        problem: String,
+    },
     /// The connection ended before a response.
     #[serde(alias = "broke_off")]
     #[error(
@@ -136,6 +147,7 @@ impl ServiceError {
             Self::Dns
             | Self::Refused
             | Self::TimedOut
+            | Self::Proxy { .. }
             | Self::Disconnected
             | Self::Truncated
             | Self::NotHttp
@@ -158,6 +170,7 @@ impl ServiceError {
             Self::Dns
             | Self::Refused
             | Self::TimedOut
+            | Self::Proxy { .. }
             | Self::Disconnected
             | Self::Truncated
             | Self::NotHttp

@@ -1,8 +1,10 @@
 //! The state folder. Files are written atomically and only their owner can read them.
 
-use std::fs::{DirBuilder, File, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, Permissions, TryLockError};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,6 +95,19 @@ pub fn load_state<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<Opti
     Folder::open(folder)?.read(file)
 }
 
+/// True if users beside the owner have any permission, other than the members of a group that the
+/// process belongs to, as on a volume that Kubernetes gave to the group of a pod.
+fn is_exposed(file: &Metadata) -> bool {
+    let is_own_group = || {
+        let group = file.gid();
+        rustix::process::getegid().as_raw() == group
+            || rustix::process::getgroups()
+                .is_ok_and(|groups| groups.iter().any(|it| it.as_raw() == group))
+    };
+    let mode = file.permissions().mode();
+    mode & 0o007 != 0 || (mode & 0o070 != 0 && !is_own_group())
+}
+
 /// The state folder.
 pub(crate) struct Folder(PathBuf);
 
@@ -106,8 +121,7 @@ impl Folder {
         let unusable = |error| StoreError::Unusable(path.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let is_empty = std::fs::read_dir(path).map_err(unusable)?.next().is_none();
-        if is_empty && std::fs::metadata(path).map_err(unusable)?.permissions().mode() & 0o077 != 0
-        {
+        if is_empty && is_exposed(&std::fs::metadata(path).map_err(unusable)?) {
             std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(unusable)?;
         }
         Ok(Self(path.to_owned()))
@@ -121,9 +135,9 @@ impl Folder {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             file => file.map_err(unusable)?,
         };
-        let mode = file.metadata().map_err(unusable)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(StoreError::Exposed(path, mode));
+        let metadata = file.metadata().map_err(unusable)?;
+        if is_exposed(&metadata) {
+            return Err(StoreError::Exposed(path, metadata.permissions().mode() & 0o777));
         }
         let value = serde_json::from_reader(std::io::BufReader::new(file));
         value.map(Some).map_err(|error| StoreError::Damaged(path, error.to_string()))

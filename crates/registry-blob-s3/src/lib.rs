@@ -8,7 +8,7 @@
 mod settings;
 mod upload;
 
-use std::fmt::Display;
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _, RetryConfig};
 use registry_core::blob::{BlobError, BlobKey, BlobStore, BlobUpload};
 use registry_core::clock::Timestamp;
 use registry_core::secret::DownloadLink;
+use registry_core::tls_hint::explained;
 use reqwest::Method;
 
 pub use settings::{S3Credentials, S3Error, S3Settings};
@@ -72,11 +73,15 @@ impl S3Blobs {
     }
 }
 
-/// Returns an error of the store as one line of at most 400 characters.
-fn unavailable(error: &dyn Display) -> BlobError {
-    let text = error.to_string();
+/// Returns an error of the store with its causes, as one line of at most 800 characters.
+fn unavailable(error: &(dyn StdError + 'static)) -> BlobError {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let text = causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    });
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    BlobError::Unavailable(text.chars().take(400).collect())
+    BlobError::Unavailable(explained(&text).chars().take(800).collect())
 }
 
 fn failure(error: &object_store::Error, key: &BlobKey) -> BlobError {

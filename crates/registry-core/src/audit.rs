@@ -32,6 +32,8 @@ pub enum Action {
     CodeIssued,
     /// A code was issued to a tenant that had earlier codes; it replaces the unused ones.
     CodeReissued,
+    /// A live code was superseded because the database was restored from a backup.
+    CodeSuperseded,
     /// A code was redeemed.
     CodeRedeemed,
     /// A redemption was refused; the detail has the reason.
@@ -105,6 +107,7 @@ string_enum!(Action {
     ApplianceRevoked = "appliance_revoked",
     CodeIssued = "code_issued",
     CodeReissued = "code_reissued",
+    CodeSuperseded = "code_superseded",
     CodeRedeemed = "code_redeemed",
     RedeemRefused = "redeem_refused",
     ReissueRefused = "reissue_refused",

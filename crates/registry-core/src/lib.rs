@@ -56,6 +56,7 @@ pub mod store;
 mod string_enum;
 pub mod tenant;
 pub mod text;
+pub mod tls_hint;
 pub mod vault;
 
 pub use refusal::Refusal;

@@ -74,6 +74,15 @@ struct Counter {
     count: u32,
 }
 
+impl Counter {
+    /// Returns the time until the window ends; `None` if it has. A window that begins in the future
+    /// has ended, too: the clock was set back since.
+    fn left(&self, window: TimeDelta, now: Timestamp) -> Option<TimeDelta> {
+        let left = self.since + window - now;
+        (left > TimeDelta::zero() && left <= window).then_some(left)
+    }
+}
+
 /// Counts events by source, or by another key.
 pub struct RateLimiter<K = Source> {
     limited: Limited,
@@ -92,11 +101,12 @@ impl<K: Copy + Eq + Hash> RateLimiter<K> {
     pub fn check(&self, source: K, now: Timestamp) -> Result<(), Refusal> {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(counter) = sources.get(&source) else { return Ok(()) };
-        let left = counter.since + self.policy.window - now;
-        if counter.count < self.policy.limit || left <= TimeDelta::zero() {
-            return Ok(());
+        match counter.left(self.policy.window, now) {
+            Some(retry_after) if counter.count >= self.policy.limit => {
+                Err(Refusal::RateLimited { limited: self.limited, retry_after })
+            }
+            _ => Ok(()),
         }
-        Err(Refusal::RateLimited { limited: self.limited, retry_after: left })
     }
 
     /// Counts an event, and refuses it if it exceeds the limit. Callers count an unknown code
@@ -104,7 +114,8 @@ impl<K: Copy + Eq + Hash> RateLimiter<K> {
     /// most `limit` therefore learn that their code is unknown.
     pub fn record(&self, source: K, now: Timestamp) -> Result<(), Refusal> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = |counter: &Counter| counter.since + self.policy.window <= now;
+        let window = self.policy.window;
+        let is_over = |counter: &Counter| counter.left(window, now).is_none();
         if sources.len() >= self.policy.sources && !sources.contains_key(&source) {
             sources.retain(|_, counter| !is_over(counter));
             if sources.len() >= self.policy.sources {
@@ -164,6 +175,20 @@ mod tests {
         assert_eq!(limiter.record(eve, at(3)), wait, "an event that was already in progress");
         assert_eq!(limiter.check(source("203.0.113.8"), at(3)), Ok(()));
         assert_eq!(limiter.check(eve, at(60)), Ok(()));
+    }
+
+    #[test]
+    fn clock_that_is_set_back_locks_nobody_out() {
+        let limiter = limiter(1, 10);
+        let eve = source("203.0.113.7");
+        limiter.record(eve, at(172_800)).unwrap();
+        assert!(limiter.check(eve, at(172_801)).is_err());
+        assert_eq!(limiter.check(eve, at(0)), Ok(()));
+        assert_eq!(limiter.record(eve, at(0)), Ok(()));
+        let Err(Refusal::RateLimited { retry_after, .. }) = limiter.check(eve, at(1)) else {
+            panic!("the limit holds after the step, too")
+        };
+        assert_eq!(retry_after, TimeDelta::seconds(59));
     }
 
     /// R-guessing-3.

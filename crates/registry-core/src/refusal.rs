@@ -53,10 +53,15 @@ pub enum Refusal {
     #[error("This tenant already has another active subscription.")]
     AlreadyEntitled,
     /// An operator suspended or cancelled the tenant.
-    #[error("This tenant was suspended or cancelled.")]
+    #[error(
+        "This tenant was suspended or cancelled{}.",
+        since.map(|since| format!(" on {}", format_time(since))).unwrap_or_default()
+    )]
     TenantSuspended {
         /// The tenant, if the request named one.
         tenant: Option<TenantId>,
+        /// Time of the tenant's last change.
+        since: Option<Timestamp>,
     },
     /// The entitlement behind an activation code was revoked.
     #[error("The subscription behind this code ended on {}.", format_time(*.since))]

@@ -161,10 +161,13 @@ async fn closed_tenant_is_refused() {
         let world = World::in_memory();
         let issued = world.register("Acme", "pro").await;
         set_status(&world, issued.tenant_id, status).await;
-        assert_eq!(
-            refusal(world.redeem(&issued.code, "a").await),
-            Refusal::TenantSuspended { tenant: Some(issued.tenant_id) }
-        );
+        let refused = refusal(world.redeem(&issued.code, "a").await);
+        let Refusal::TenantSuspended { tenant, since: Some(since) } = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(tenant, Some(issued.tenant_id));
+        let text = Refusal::TenantSuspended { tenant, since: Some(since) }.to_string();
+        assert!(text.contains(&since.format("%Y-%m-%d").to_string()), "{text}");
         assert!(matches!(
             world.reissue(issued.tenant_id).await,
             Err(Error::Refused(Refusal::TenantSuspended { .. }))

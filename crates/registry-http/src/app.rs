@@ -1,16 +1,16 @@
 //! State that all handlers share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderName, StatusCode};
-use chrono::TimeDelta;
 use ipnet::IpNet;
 use registry_core::blob::LinkedFiles;
-use registry_core::clock::Timestamp;
 use registry_core::registry::readiness::{Part, PartState};
 use registry_core::{Error, Registry};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
@@ -28,9 +28,12 @@ pub struct HttpSettings {
     pub request_timeout: Duration,
     /// Time limit for a client to send its headers or its body.
     pub read_timeout: Duration,
+    /// Time that a connection waits for its next request. Load balancers keep theirs for a minute:
+    /// a server that closes them sooner does so while a request is on its way.
+    pub keep_alive: Duration,
     /// Time limit for requests in flight to finish at shutdown.
     pub shutdown_timeout: Duration,
-    /// Maximum number of connections that are served at once. Further ones wait to be accepted.
+    /// Maximum number of connections that are served at once. One source has at most half of them.
     pub connections: usize,
     /// Proxies whose `source_header` is trusted.
     pub trusted_proxies: Vec<IpNet>,
@@ -40,11 +43,11 @@ pub struct HttpSettings {
 
 /// Time for which a readiness result is reused: each check costs a write, and `/readyz` needs no
 /// authentication.
-const READINESS_LIFETIME: TimeDelta = TimeDelta::seconds(1);
+const READINESS_LIFETIME: Duration = Duration::from_secs(1);
 
 /// The result of the last readiness check.
 struct Readiness {
-    at: Timestamp,
+    at: Instant,
     parts: Vec<Part>,
 }
 
@@ -59,6 +62,7 @@ pub struct AppState {
     web: Option<Arc<WebPages>>,
     background: TaskTracker,
     readiness: Arc<Mutex<Option<Readiness>>>,
+    draining: Arc<AtomicBool>,
 }
 
 impl AppState {
@@ -81,6 +85,7 @@ impl AppState {
             web: None,
             background: TaskTracker::new(),
             readiness: Arc::default(),
+            draining: Arc::default(),
         }
     }
 
@@ -116,6 +121,16 @@ impl AppState {
         }
     }
 
+    /// Makes `/readyz` 503 and closes each connection after its response, so that load balancers
+    /// turn away before a shutdown.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn has_web(&self) -> bool {
         self.web.is_some()
     }
@@ -138,7 +153,7 @@ impl AppState {
     /// Returns the state of every part, at most a second old. Failures are logged with their cause.
     pub(crate) async fn readiness(&self) -> Vec<Part> {
         let mut last = self.readiness.lock().await;
-        let now = self.registry.now();
+        let now = Instant::now();
         if let Some(last) = last.as_ref().filter(|last| now - last.at < READINESS_LIFETIME) {
             return last.parts.clone();
         }

@@ -57,7 +57,7 @@ pub(crate) async fn read_in_time(
     app: &AppState,
 ) -> Result<Bytes, ApiError> {
     let read = tokio::time::timeout(app.settings.read_timeout, read(body, limit)).await;
-    read.map_err(|_| ApiError::of_status(StatusCode::REQUEST_TIMEOUT))?
+    read.map_err(|_| ApiError::body_stalled())?
 }
 
 async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {

@@ -68,6 +68,14 @@ impl ApiError {
         error.header(header::RETRY_AFTER, RETRY_AFTER.into()).cause(cause)
     }
 
+    /// The body did not arrive in time. The request was not executed, so it is no 4xx: clients take
+    /// those for final.
+    pub(crate) fn body_stalled() -> Self {
+        let text = "The request took too long to arrive.";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::RequestTimeout, text);
+        error.header(header::RETRY_AFTER, RETRY_AFTER.into())
+    }
+
     /// The database did not confirm a change.
     fn unconfirmed(cause: impl Into<String>) -> Self {
         let text = "The change may have been made or not. Repeat it with the same Idempotency-Key, \
@@ -103,9 +111,6 @@ impl ApiError {
             }
             StatusCode::PRECONDITION_FAILED => {
                 (ErrorCode::PreconditionFailed, "The file does not match If-Match.")
-            }
-            StatusCode::REQUEST_TIMEOUT => {
-                (ErrorCode::RequestTimeout, "The request took too long to arrive.")
             }
             status if status.is_client_error() => {
                 (ErrorCode::InvalidRequest, "The request is malformed.")

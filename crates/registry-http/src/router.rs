@@ -2,10 +2,10 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 
 use crate::app::AppState;
-use crate::middleware::{errors, logging, request_id, timeout};
+use crate::middleware::{drain, errors, host, logging, request_id, timeout};
 use crate::{api, web};
 
 /// Builds the router of all endpoints and pages, behind the middleware.
@@ -17,8 +17,10 @@ pub fn router(app: AppState) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(errors::after_panic))
         .layer(from_fn_with_state(app.clone(), timeout::timeout))
+        .layer(from_fn(host::host))
         .layer(from_fn_with_state(app.clone(), errors::errors))
         .layer(from_fn_with_state(app.clone(), logging::logging))
         .layer(from_fn_with_state(app.clone(), request_id::request_id))
+        .layer(from_fn_with_state(app.clone(), drain::drain))
         .with_state(app)
 }

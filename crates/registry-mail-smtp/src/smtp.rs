@@ -14,6 +14,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{self, AsyncSmtpTransportBuilder};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use registry_core::mail::{MailError, Mailer, OutgoingMail};
+use registry_core::tls_hint::explained;
 use zeroize::Zeroizing;
 
 use crate::render::Renderer;
@@ -73,6 +74,10 @@ pub struct SmtpMailer {
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
+/// Time limit for connecting to one of the server's addresses. A silent one must leave time for the
+/// others: a machine often has an address for IPv6 and no way to it.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// Time limit of a probe. It is short, since the client of `/readyz` waits for the result.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -88,7 +93,8 @@ impl SmtpMailer {
         let SmtpSettings { ca_pem, hello_name, connections, timeout, .. } = settings;
         let mut builder: AsyncSmtpTransportBuilder =
             AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&host);
-        builder = builder.port(port.unwrap_or(tls.port())).timeout(Some(timeout));
+        let address_timeout = ADDRESS_TIMEOUT.min(timeout / 3);
+        builder = builder.port(port.unwrap_or(tls.port())).timeout(Some(address_timeout));
         builder = builder.pool_config(PoolConfig::new().max_size(connections));
         builder = match tls {
             SmtpTls::None => builder.tls(Tls::None),
@@ -149,8 +155,16 @@ impl Mailer for SmtpMailer {
         let email = self.renderer.render(mail)?;
         let (envelope, raw) = (email.envelope(), email.formatted());
         self.with_timeout(self.timeout, async |transport| {
-            let sent = transport.send_raw(envelope, &raw).await;
-            sent.map(drop).map_err(|error| classify(&error, envelope))
+            let Err(error) = transport.send_raw(envelope, &raw).await else { return Ok(()) };
+            let failed = classify(&error, envelope);
+            // The reply may be about us and not about the mail, such as about our name in EHLO.
+            if matches!(failed, MailError::Permanent(_))
+                && error.status().is_some()
+                && let Err(error) = transport.test_connection().await
+            {
+                return Err(MailError::Unavailable(describe(&error)));
+            }
+            Err(failed)
         })
         .await
     }
@@ -178,7 +192,7 @@ impl Mailer for SmtpMailer {
 fn classify(error: &smtp::Error, envelope: &Envelope) -> MailError {
     let text = describe(error);
     match error.status().map(u16::from) {
-        Some(status) => classify_status(status)(text),
+        Some(status) => classify_reply(status, &text)(text),
         None if error.is_client()
             && envelope.to().iter().any(|it| !AsRef::<str>::as_ref(it).is_ascii()) =>
         {
@@ -197,6 +211,22 @@ fn is_not_utf8(error: &smtp::Error) -> bool {
     io.is_some_and(|io| {
         io.kind() == std::io::ErrorKind::InvalidData && io.to_string().contains("UTF-8")
     })
+}
+
+/// Classifies a reply by its status and text. Some servers reply 5yz to what passes by itself: a
+/// quota, a rate limit or a full mailbox. Their enhanced status (RFC 3463) or their words tell.
+fn classify_reply(status: u16, text: &str) -> fn(String) -> MailError {
+    let is_about_load = ["5.2.2", "5.3.1", "5.4.5"].iter().any(|code| {
+        text.split(|c: char| !c.is_ascii_digit() && c != '.').any(|word| word == *code)
+    });
+    let text = text.to_ascii_lowercase();
+    let passes = ["try again", "try later", "temporar", "rate limit", "too many", "quota"];
+    match status {
+        500..600 if is_about_load || passes.iter().any(|words| text.contains(words)) => {
+            MailError::Transient
+        }
+        _ => classify_status(status),
+    }
 }
 
 /// Classifies a reply by its status. RFC 5321 §4.2.1: after 4yz the mail may be sent again, after
@@ -221,7 +251,7 @@ fn describe(error: &smtp::Error) -> String {
         }
         source = cause.source();
     }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    explained(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -230,7 +260,7 @@ mod tests {
 
     #[test]
     fn replies_are_classified() {
-        let kind = |status| match classify_status(status)(String::new()) {
+        let kind = |status| match classify_reply(status, "")(String::new()) {
             MailError::Transient(_) => "transient",
             MailError::Permanent(_) => "permanent",
             MailError::Unavailable(_) => "unavailable",
@@ -249,6 +279,23 @@ mod tests {
             (554, "permanent"),
         ] {
             assert_eq!(kind(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn passing_trouble_is_no_refusal() {
+        for (status, text, passes) in [
+            (550, "550 5.4.5 Daily user sending quota exceeded", true),
+            (554, "554 5.7.0 try again later", true),
+            (552, "552 5.2.2 mailbox is full", true),
+            (550, "550 5.7.1 Too many messages from this address", true),
+            (550, "550 5.1.1 no such user", false),
+            (550, "550 15.4.5 is no status", false),
+            (554, "554 5.7.1 message refused", false),
+        ] {
+            let is_transient =
+                matches!(classify_reply(status, text)(String::new()), MailError::Transient(_));
+            assert_eq!(is_transient, passes, "{text}");
         }
     }
 }

@@ -46,9 +46,10 @@ impl PostgresStore {
         Ok(SqlStore(Self { pool, batchers }))
     }
 
-    /// Checks that the encoding of the database is UTF-8. With any other encoding, it could not
-    /// store every name.
-    pub async fn check_encoding(&self) -> Result<(), StoreError> {
+    /// Checks that no pooler takes a connection's session away, and that the encoding is UTF-8. With
+    /// any other encoding, the database could not store every name.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        Box::pin(self.pool.check_sessions()).await?;
         Box::pin(self.pool.read(migrations::CheckEncoding)).await
     }
 

@@ -1,7 +1,10 @@
 //! Runs the migrations.
 //!
-//! They take no lock: of several processes that start at once, one makes the tables. The others
-//! fail, try again, and find nothing left to do. The time limits of requests do not apply.
+//! They take no lock of their own: of several processes that start at once, one makes the tables. The
+//! others fail, try again, and find nothing left to do.
+//!
+//! A migration waits only briefly for a table that a transaction uses: while it waits, every request
+//! would wait behind it. It gives way, and tries again.
 
 use std::time::Duration;
 
@@ -26,9 +29,12 @@ const SEARCH: [&str; 2] = [
     "CREATE INDEX CONCURRENTLY IF NOT EXISTS tenants_by_part ON tenants USING gin (search_text gin_trgm_ops)",
 ];
 
-/// Number of attempts, and the pause between two, while another process migrates.
+/// Number of attempts, and the pause between two, while another process migrates or uses a table.
 const ATTEMPTS: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Time that a migration waits for a lock.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(QueryableByName)]
 struct Flag {
@@ -43,12 +49,18 @@ pub(crate) async fn run(pool: &Pool) -> Result<Vec<String>, StoreError> {
         // Migrations fail if another process runs them at the same time. An unreachable server is
         // another case.
         if !matches!(result, Err(StoreError::Corrupt(_))) {
-            break;
+            return result;
         }
         tokio::time::sleep(PAUSE).await;
         result = run_once(pool).await;
     }
-    result
+    let Err(StoreError::Corrupt(problem)) = result else { return result };
+    let blockers = pool.read(Blockers).await?;
+    if blockers.is_empty() {
+        return Err(StoreError::Corrupt(problem));
+    }
+    let blockers = blockers.join(", ");
+    Err(StoreError::Contended(format!("{problem}. These sessions use its tables: {blockers}")))
 }
 
 async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
@@ -56,7 +68,11 @@ async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
     if pending.is_empty() {
         return Ok(pending);
     }
-    let connection = pool.unlimited().await?;
+    if let Some(grant) = pool.read(MissingGrant).await? {
+        let problem = format!("its role may not create tables: run `{grant}` as an administrator");
+        return Err(StoreError::Unavailable(problem));
+    }
+    let connection = pool.unlimited(LOCK_TIMEOUT).await?;
     // The harness blocks, so it gets a thread of its own.
     let run = move || {
         let mut harness = AsyncMigrationHarness::new(connection);
@@ -69,6 +85,42 @@ async fn run_once(pool: &Pool) -> Result<Vec<String>, StoreError> {
     Ok(pending)
 }
 
+/// Returns the statement that grants the right to create tables, if the role does not have it.
+struct MissingGrant;
+
+impl Script for MissingGrant {
+    type Output = Option<String>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<Option<String>, StoreError> {
+        let grant = "SELECT CASE WHEN current_schema() IS NULL THEN \
+                     format('CREATE SCHEMA AUTHORIZATION %I', current_user) \
+                     WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN \
+                     format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', current_schema(), current_user) \
+                     END";
+        let grant = session.load::<Option<String>>(Statement::new(grant)).await?;
+        Ok(grant.into_iter().flatten().next())
+    }
+}
+
+/// Describes the sessions that hold locks on tables of the schema.
+struct Blockers;
+
+impl Script for Blockers {
+    type Output = Vec<String>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<Vec<String>, StoreError> {
+        let blockers = "SELECT DISTINCT format('%s (%s, %s, since %s)', a.pid, \
+                        coalesce(nullif(a.application_name, ''), a.usename, 'unknown'), a.state, \
+                        date_trunc('second', a.xact_start)) \
+                        FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
+                        JOIN pg_stat_activity a ON a.pid = l.pid \
+                        WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace \
+                        AND l.granted AND l.pid <> pg_backend_pid()";
+        let blockers = session.load::<Option<String>>(Statement::new(blockers)).await?;
+        Ok(blockers.into_iter().flatten().collect())
+    }
+}
+
 /// Returns whether the index for searches by part is complete; `None` if it does not exist.
 async fn search_state(connection: &mut AsyncPgConnection) -> QueryResult<Option<bool>> {
     let state =
@@ -79,7 +131,7 @@ async fn search_state(connection: &mut AsyncPgConnection) -> QueryResult<Option<
 
 /// Creates the index for searches by part. Returns false if it existed.
 pub(crate) async fn make_search(pool: &Pool) -> Result<bool, StoreError> {
-    let mut connection = pool.unlimited().await?;
+    let mut connection = pool.unlimited(Duration::ZERO).await?;
     let mut state = search_state(&mut connection).await.map_err(|error| failure(&error))?;
     for _ in 1..ATTEMPTS {
         // Another process may be building it.

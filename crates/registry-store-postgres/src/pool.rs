@@ -1,8 +1,11 @@
 //! The pool: a limited number of connections, and a limited wait for one.
 //!
-//! A connection that the server closed is noticed when it is taken, and replaced: a restarted
-//! server is found again without a restart of ours.
+//! A connection that is closed, or does not respond after an idle time, is noticed when it is taken,
+//! and replaced. So a restarted server is found again without a restart of ours, and so is the host
+//! that takes writes after a failover.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -10,10 +13,13 @@ use deadpool::managed::{
     Manager, Metrics, Object, Pool as Connections, QueueMode, RecycleError, RecycleResult,
 };
 use diesel::ConnectionError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use registry_core::store::StoreError;
+use registry_core::tls_hint::explained;
 use registry_store_sql::script::Script;
 use registry_store_sql::statement::Statement;
+use tokio::time::Instant;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -35,32 +41,83 @@ const DEFAULTS: &str = "SET default_transaction_isolation = 'read committed'; \
 const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
                      SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
+/// Time after which an idle connection is asked whether it works. A firewall between here and the
+/// server can forget a connection and drop its packets without a word.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// Time that a connection has to tell that it works.
+const PING_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// Time after which an idle connection is closed.
+const MAXIMUM_IDLE: Duration = Duration::from_mins(5);
+
 /// Opens connections, and closes broken ones.
 pub(crate) struct Sessions {
-    config: Config,
+    hosts: Vec<Config>,
+    /// Index of the host that the last connection was opened to.
+    preferred: AtomicUsize,
+    /// Time limit for connecting to one host: a silent one must leave time for the others.
+    host_timeout: Duration,
     tls: Option<MakeRustlsConnect>,
     /// Statements that set up a connection.
     setup: String,
+    /// Time at which a connection did not respond. Those that were not used since are closed.
+    suspected: Mutex<Option<Instant>>,
 }
 
 impl Manager for Sessions {
     type Type = PgSession;
     type Error = ConnectionError;
 
+    /// Tries the host that responded last, and then the others.
     async fn create(&self) -> Result<PgSession, ConnectionError> {
-        connect(&self.config, self.tls.clone(), &self.setup).await.map(PgSession::new)
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let mut failed = Vec::new();
+        for offset in 0..self.hosts.len() {
+            let index = (preferred + offset) % self.hosts.len();
+            let connected = connect(&self.hosts[index], self.tls.clone(), &self.setup);
+            match tokio::time::timeout(self.host_timeout, connected).await {
+                Ok(Ok(connection)) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Ok(PgSession::new(connection));
+                }
+                Ok(Err(error)) => failed.push(error.to_string()),
+                Err(_) => failed.push("it does not respond".to_owned()),
+            }
+        }
+        Err(ConnectionError::BadConnection(failed.join("; ")))
     }
 
-    /// Does not ask the server whether the connection works: each request would cost a round trip.
+    /// Does not ask a connection that was used just now whether it works: each request would cost a
+    /// round trip.
     async fn recycle(
         &self,
         session: &mut PgSession,
-        _: &Metrics,
+        metrics: &Metrics,
     ) -> RecycleResult<ConnectionError> {
-        if session.is_broken() {
+        let idle = metrics.last_used();
+        if session.is_broken() || idle > MAXIMUM_IDLE || self.is_suspected(idle) {
             return Err(RecycleError::message("the connection is closed"));
         }
+        if idle > TRUSTED_IDLE {
+            let pinged = tokio::time::timeout(PING_TIMEOUT, session.run("")).await;
+            if !matches!(pinged, Ok(Ok(()))) {
+                *self.suspected() = Some(Instant::now());
+                return Err(RecycleError::message("the connection does not respond"));
+            }
+        }
         Ok(())
+    }
+}
+
+impl Sessions {
+    fn suspected(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.suspected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether another connection failed after this one was last used.
+    fn is_suspected(&self, idle: Duration) -> bool {
+        self.suspected().is_some_and(|suspected| suspected.elapsed() < idle)
     }
 }
 
@@ -87,7 +144,16 @@ impl Pool {
             options.lock_timeout.as_millis(),
             options.statement_timeout.as_millis(),
         );
-        let pool = Connections::builder(Sessions { config: target.config, tls, setup })
+        let number = u32::try_from(target.hosts.len()).unwrap_or(u32::MAX);
+        let sessions = Sessions {
+            host_timeout: options.connect_timeout / number.max(1),
+            hosts: target.hosts,
+            preferred: AtomicUsize::new(0),
+            tls,
+            setup,
+            suspected: Mutex::new(None),
+        };
+        let pool = Connections::builder(sessions)
             .max_size(options.pool_size)
             .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(options.pool_wait))
@@ -125,25 +191,24 @@ impl Pool {
         writes: Vec<Statement>,
     ) -> Result<(), CommitError> {
         if let Some(committed) = self.in_time(session.commit(writes)).await {
+            if let Err(CommitError::NotCommitted(error)) = &committed {
+                session.heed(error);
+            }
             return committed;
         }
         discard(session);
         Err(CommitError::Unconfirmed(NO_RESPONSE.to_owned()))
     }
 
-    /// Runs a script that reads.
+    /// Runs a script that reads, once more if its connection turns out to be lost.
     pub(crate) async fn read<S: Script>(&self, script: S) -> Result<S::Output, StoreError> {
         let mut session = self.get().await?;
-        let read = self.in_time(async {
-            if !S::IS_SNAPSHOT && !S::IS_PLANNED_ANEW {
-                return script.run(&mut *session).await;
-            }
-            session.begin_snapshot(S::IS_PLANNED_ANEW).await.map_err(|error| failure(&error))?;
-            let read = script.run(&mut *session).await;
-            session.roll_back().await;
-            read
-        });
-        self.ended(read.await, session).await
+        let mut read = self.in_time(read_once(&mut session, &script)).await;
+        if matches!(read, Some(Err(_))) && session.is_broken() {
+            session = self.get().await?;
+            read = self.in_time(read_once(&mut session, &script)).await;
+        }
+        self.ended(read, session).await
     }
 
     /// Runs a script that writes.
@@ -160,6 +225,10 @@ impl Pool {
     ) -> Result<T, StoreError> {
         match result {
             Some(Ok(value)) => Ok(value),
+            Some(Err(error @ StoreError::Unavailable(_))) => {
+                discard(session);
+                Err(error)
+            }
             Some(Err(error)) => {
                 drop(session);
                 Err(self.explain(error).await)
@@ -187,15 +256,59 @@ impl Pool {
         }
     }
 
-    /// Returns a connection without time limits, which does not return to the pool: for work whose
-    /// duration nobody knows.
-    pub(crate) async fn unlimited(&self) -> Result<AsyncPgConnection, StoreError> {
+    /// Returns a connection without time limits for statements, which does not return to the pool:
+    /// for work whose duration nobody knows.
+    pub(crate) async fn unlimited(
+        &self,
+        lock_timeout: Duration,
+    ) -> Result<AsyncPgConnection, StoreError> {
         let mut connection = Object::take(self.get().await?).into_connection();
-        let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0; \
-                         SET idle_in_transaction_session_timeout = 0";
-        connection.batch_execute(unlimited).await.map_err(|error| failure(&error))?;
+        let unlimited = format!(
+            "SET statement_timeout = 0; SET lock_timeout = {}; \
+             SET idle_in_transaction_session_timeout = 0",
+            lock_timeout.as_millis()
+        );
+        connection.batch_execute(&unlimited).await.map_err(|error| failure(&error))?;
         Ok(connection)
     }
+
+    /// Checks that each connection has a session of the server for itself. A pooler that gives it
+    /// only for a transaction loses prepared statements and settings.
+    pub(crate) async fn check_sessions(&self) -> Result<(), StoreError> {
+        if self.connections.status().max_size < 2 {
+            return Ok(());
+        }
+        let (mut one, mut other) = (self.get().await?, self.get().await?);
+        let failed = |error: &DieselError| failure(error);
+        one.run("SET registry.session = 'one'").await.map_err(|error| failed(&error))?;
+        let check = "DO $$ BEGIN IF current_setting('registry.session', true) = 'one' THEN \
+                     RAISE unique_violation; END IF; END $$";
+        let checked = other.run(check).await;
+        one.run("RESET registry.session").await.map_err(|error| failed(&error))?;
+        match checked {
+            Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                let problem = "a pooler such as PgBouncer gives out its connections for one \
+                               transaction each (`pool_mode = transaction`), which loses prepared \
+                               statements: use `pool_mode = session`, or connect to the server \
+                               directly";
+                Err(StoreError::Unavailable(problem.to_owned()))
+            }
+            checked => checked.map_err(|error| failed(&error)),
+        }
+    }
+}
+
+async fn read_once<S: Script>(
+    session: &mut PgSession,
+    script: &S,
+) -> Result<S::Output, StoreError> {
+    if !S::IS_SNAPSHOT && !S::IS_PLANNED_ANEW {
+        return script.run(session).await;
+    }
+    session.begin_snapshot(S::IS_PLANNED_ANEW).await.map_err(|error| failure(&error))?;
+    let read = script.run(session).await;
+    session.roll_back().await;
+    read
 }
 
 /// Closes a connection whose state is unknown.
@@ -234,5 +347,6 @@ async fn connect(
 /// helps nobody.
 fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |source| source.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+    let text = sources.fold(error.to_string(), |text, source| format!("{text}: {source}"));
+    explained(&text)
 }

@@ -73,6 +73,13 @@ impl PgSession {
         .await
     }
 
+    /// Stops using the connection if an error tells that it leads to a server that takes no writes:
+    /// after a failover, that is the former primary.
+    pub(crate) fn heed(&mut self, error: &DieselError) {
+        self.is_broken |=
+            matches!(error, DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _));
+    }
+
     /// Ends a transaction without committing it. A connection that cannot do so is not used again.
     pub(crate) async fn roll_back(&mut self) {
         if !self.is_in_transaction {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use zeroize::Zeroizing;
 
 /// Address of the database, and limits of the connections.
@@ -48,9 +48,19 @@ pub(crate) enum Tls {
 /// A parsed URL.
 #[derive(Debug)]
 pub(crate) struct Target {
-    pub(crate) config: Config,
+    /// One for each host, in their order.
+    pub(crate) hosts: Vec<Config>,
     pub(crate) tls: Tls,
 }
+
+/// Packets that keep an idle connection alive, and find out that it is dead: after 30 seconds, then
+/// every 5 seconds, three times. Firewalls forget idle connections after a minute or more.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Time after which a connection is dead whose packets are not acknowledged.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An error in the URL of a database. No text contains the URL, which can contain a password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,16 +93,19 @@ impl Target {
         if query.contains('@') {
             return Err(UrlError::Unencoded);
         }
-        let (mut mode, mut authority, mut others) = (None, None, Vec::new());
+        let (mut mode, mut authority, mut user_timeout) = (None, None, None);
+        let mut others = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let decoded = |value: &str| percent_decode_str(value).decode_utf8_lossy().into_owned();
             match pair.split_once('=') {
                 Some(("sslmode", value)) => mode = Some(decoded(value)),
                 Some(("sslrootcert", value)) => authority = Some(decoded(value)),
+                // libpq has milliseconds here, and the driver would read seconds.
+                Some(("tcp_user_timeout", value)) => user_timeout = Some(milliseconds(value)?),
                 _ => others.push(pair),
             }
         }
-        let url = Zeroizing::new(format!("{base}?{}", others.join("&")));
+        let query = others.join("&");
         // `system` means the authorities that the operating system trusts. Anyone can get a
         // certificate from them, so the host name must be verified (PostgreSQL documentation,
         // "sslrootcert").
@@ -117,23 +130,60 @@ impl Target {
                 return Err(UrlError::Value { name: "sslmode", allowed });
             }
         };
-        // The parser's errors name a parameter, never a value.
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            UrlError::Parameter(source.unwrap_or_else(|| error.to_string()))
-        })?;
-        if config.get_hosts().is_empty() {
-            return Err(UrlError::NoUrl);
+        let urls = each_host(base);
+        let is_given = |name: &str| others.iter().any(|pair| pair.starts_with(name));
+        let has_several =
+            urls.len() > 1 || others.iter().any(|it| it.starts_with("host=") && it.contains(','));
+        let mut hosts = Vec::with_capacity(urls.len());
+        for url in &urls {
+            // The parser's errors name a parameter, never a value.
+            let url = Zeroizing::new(format!("{}?{query}", **url));
+            let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                UrlError::Parameter(source.unwrap_or_else(|| error.to_string()))
+            })?;
+            if config.get_hosts().is_empty() {
+                return Err(UrlError::NoUrl);
+            }
+            config.ssl_mode(ssl_mode);
+            if config.get_connect_timeout().is_none() {
+                // A silent address must leave time for the others.
+                let addresses = u32::try_from(urls.len().max(3)).unwrap_or(u32::MAX);
+                config.connect_timeout(connect_timeout / addresses);
+            }
+            if config.get_application_name().is_none() {
+                config.application_name("registry");
+            }
+            if !is_given("keepalives") {
+                config.keepalives_idle(KEEPALIVE_IDLE);
+                config.keepalives_interval(KEEPALIVE_INTERVAL);
+                config.keepalives_retries(KEEPALIVE_RETRIES);
+            }
+            config.tcp_user_timeout(user_timeout.unwrap_or(USER_TIMEOUT));
+            // Of several hosts, only one takes writes.
+            if has_several && !is_given("target_session_attrs") {
+                config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            }
+            hosts.push(config);
         }
-        config.ssl_mode(ssl_mode);
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(connect_timeout);
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("registry");
-        }
-        Ok(Self { config, tls })
+        Ok(Self { hosts, tls })
     }
+}
+
+/// Returns a URL for each host of a URL.
+fn each_host(base: &str) -> Vec<Zeroizing<String>> {
+    let (scheme, rest) = base.split_once("://").unwrap_or((base, ""));
+    let (authority, path) = rest.split_once('/').map_or((rest, ""), |(it, path)| (it, path));
+    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, it)| (user, it));
+    let at = if user.is_empty() { "" } else { "@" };
+    let url = |host: &str| Zeroizing::new(format!("{scheme}://{user}{at}{host}/{path}"));
+    hosts.split(',').map(url).collect()
+}
+
+fn milliseconds(value: &str) -> Result<Duration, UrlError> {
+    let invalid =
+        |_| UrlError::Value { name: "tcp_user_timeout", allowed: "a number of milliseconds" };
+    value.parse().map(Duration::from_millis).map_err(invalid)
 }
 
 #[cfg(test)]
@@ -161,8 +211,8 @@ mod tests {
             ("?application_name=x&sslmode=verify-full", SslMode::Require, Tls::Host(None)),
         ] {
             let target = parse(&format!("postgres://u:p@db.example:5433/registry{query}")).unwrap();
-            assert_eq!((target.config.get_ssl_mode(), &target.tls), (mode, &tls), "{query}");
-            assert_eq!(target.config.get_dbname(), Some("registry"));
+            assert_eq!((target.hosts[0].get_ssl_mode(), &target.tls), (mode, &tls), "{query}");
+            assert_eq!(target.hosts[0].get_dbname(), Some("registry"));
         }
     }
 
@@ -190,7 +240,47 @@ mod tests {
             "postgresql://registry@%2Frun%2Fpostgresql/registry",
         ] {
             let target = parse(url).unwrap();
-            assert_eq!(target.config.get_hosts(), [Host::Unix("/run/postgresql".into())], "{url}");
+            assert_eq!(
+                target.hosts[0].get_hosts(),
+                [Host::Unix("/run/postgresql".into())],
+                "{url}"
+            );
         }
+    }
+
+    /// A silent host leaves time for the next one, and only one of several takes writes.
+    #[test]
+    fn each_host_has_its_own_address() {
+        let target =
+            parse("postgres://u:p@a.example:5433,b.example/registry?sslmode=disable").unwrap();
+        let named: Vec<_> = target
+            .hosts
+            .iter()
+            .map(|it| (it.get_hosts()[0].clone(), it.get_ports().to_vec(), it.get_password()))
+            .collect();
+        let host = |name: &str| Host::Tcp(name.to_owned());
+        let password = Some(&b"p"[..]);
+        assert_eq!(
+            named,
+            [(host("a.example"), vec![5433], password), (host("b.example"), vec![5432], password)]
+        );
+        for config in &target.hosts {
+            assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+            assert!(config.get_connect_timeout().unwrap() < &Duration::from_secs(2));
+        }
+    }
+
+    #[test]
+    fn dead_connections_are_noticed_by_default() {
+        let target = parse("postgres://u@h/db").unwrap();
+        let config = &target.hosts[0];
+        assert_eq!(config.get_keepalives_idle(), KEEPALIVE_IDLE);
+        assert_eq!(config.get_tcp_user_timeout(), Some(&USER_TIMEOUT));
+        let target = parse("postgres://u@h/db?keepalives_idle=7&tcp_user_timeout=2500").unwrap();
+        let config = &target.hosts[0];
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(7));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_millis(2500)));
+        let error = parse("postgres://u@h/db?tcp_user_timeout=2s").unwrap_err().to_string();
+        assert!(error.contains("milliseconds"), "{error}");
     }
 }

@@ -80,6 +80,7 @@ pub(crate) async fn begin<K: Kind>(
     match pool.in_time(decide(&mut session, requests, locking)).await {
         Some(Ok(decided)) => Ok((session, decided)),
         Some(Err(error)) => {
+            session.heed(&error);
             pool.roll_back(session).await;
             Err(Some(error))
         }

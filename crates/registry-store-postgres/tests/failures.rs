@@ -296,6 +296,6 @@ async fn database_without_utf8_is_refused() {
     let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0");
     sql(&format!("{cluster}/postgres"), &create).unwrap();
     let store = PostgresStore::new(&common::options(&format!("{cluster}/{name}"))).unwrap();
-    let error = store.check_encoding().await.unwrap_err().to_string();
+    let error = store.check().await.unwrap_err().to_string();
     assert!(error.contains("LATIN1") && error.contains("UTF8"), "{error}");
 }

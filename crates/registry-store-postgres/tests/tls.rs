@@ -80,7 +80,7 @@ async fn sslmode_decides_about_verification() {
             cluster.port()
         );
         let result = match PostgresStore::new(&common::options(&url)) {
-            Ok(store) => store.check_encoding().await.map(|()| {
+            Ok(store) => store.check().await.map(|()| {
                 let version = "SELECT coalesce(version, '') \
                                FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                                WHERE application_name = 'tested' \
@@ -110,7 +110,7 @@ async fn only_prefer_accepts_server_without_tls() {
     let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
     let connect = async |mode: &str| {
         let url = format!("{}?sslmode={mode}", cluster.url("postgres"));
-        PostgresStore::new(&common::options(&url)).unwrap().check_encoding().await
+        PostgresStore::new(&common::options(&url)).unwrap().check().await
     };
     connect("prefer").await.unwrap();
     let error = connect("require").await.unwrap_err().to_string();

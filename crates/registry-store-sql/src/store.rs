@@ -153,6 +153,8 @@ port! {
     Retention {
         count_expired(kind: RetentionKind, before: Timestamp) -> u64
             = |db| db.read(s::CountExpired { kind, before });
+        supersede_unused_codes(at: Timestamp, limit: u32) -> Vec<InstallCode>
+            = |db| db.write(s::SupersedeUnusedCodes { at, limit });
         delete_expired(kind: RetentionKind, before: Timestamp, limit: u32) -> u64
             = |db| db.write(s::DeleteExpired { kind, before, limit });
     }

@@ -17,32 +17,46 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlit
 /// Maximum number of readers.
 const READERS: u32 = 4;
 
-/// Time that a caller waits for a connection. Then the error is that the database is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Number of attempts, and the pause between two, to switch a new file to WAL while other processes
 /// do the same.
 const WAL_ATTEMPTS: u32 = 100;
 const WAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Settings of every connection. With FULL, an acknowledged registration survives a power cut.
-const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
-                       PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                       PRAGMA foreign_keys = ON;";
 
+/// The database file.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) url: String,
+    /// Time that a caller waits for a connection, and a connection for other processes. Then the
+    /// error is that the database is busy.
+    pub(crate) patience: Duration,
+}
+
+impl Target {
+    fn pragmas(&self) -> String {
+        format!("PRAGMA busy_timeout = {}; {PRAGMAS}", self.patience.as_millis())
+    }
+}
+
+/// Sets up the connections that read.
 #[derive(Debug)]
-struct Reader;
+struct Reader(Target);
 
 impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Reader {
     fn on_acquire(&self, connection: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
-        let pragmas = format!("{PRAGMAS} PRAGMA query_only = ON;");
+        let pragmas = format!("{} PRAGMA query_only = ON;", self.0.pragmas());
         connection.batch_execute(&pragmas).map_err(diesel::r2d2::Error::QueryError)
     }
 }
 
 /// Opens the connection that writes. Creates the file if it does not exist, and migrates the
 /// database.
-pub(crate) fn open(url: &str) -> Result<SqliteConnection, StoreError> {
-    let mut writer = establish(url)?;
+pub(crate) fn open(target: &Target) -> Result<SqliteConnection, StoreError> {
+    let mut writer = establish(target)?;
+    let url = &target.url;
     let pending = writer.has_pending_migration(MIGRATIONS);
     let pending =
         pending.map_err(|error| StoreError::Unavailable(format!("cannot read {url}: {error}")))?;
@@ -65,10 +79,10 @@ pub(crate) fn open(url: &str) -> Result<SqliteConnection, StoreError> {
 
 /// Copies the database as it is at this moment, on a separate connection: the statement must not
 /// run in a transaction.
-pub(crate) async fn copy_to(url: String, path: String) -> Result<(), StoreError> {
+pub(crate) async fn copy_to(target: Target, path: String) -> Result<(), StoreError> {
     blocking(move || {
         let copy = diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(path);
-        copy.execute(&mut establish(&url)?).map(drop).map_err(|error| failure(&error))
+        copy.execute(&mut establish(&target)?).map(drop).map_err(|error| failure(&error))
     })
     .await
 }
@@ -78,17 +92,19 @@ pub(crate) struct Readers {
     pool: Pool<ConnectionManager<SqliteConnection>>,
     /// One permit for each connection: callers wait here, and not on a thread.
     permits: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl Readers {
-    pub(crate) fn new(url: &str) -> Self {
+    pub(crate) fn new(target: &Target) -> Self {
         let pool = Pool::builder()
             .max_size(READERS)
             .min_idle(Some(0))
-            .connection_timeout(PATIENCE)
-            .connection_customizer(Box::new(Reader))
-            .build_unchecked(ConnectionManager::new(url));
-        Self { pool, permits: Arc::new(Semaphore::new(READERS as usize)) }
+            .connection_timeout(target.patience)
+            .connection_customizer(Box::new(Reader(target.clone())))
+            .build_unchecked(ConnectionManager::new(&target.url));
+        let permits = Arc::new(Semaphore::new(READERS as usize));
+        Self { pool, permits, patience: target.patience }
     }
 
     /// Runs `work` on one snapshot of the database, without keeping writers waiting.
@@ -96,7 +112,8 @@ impl Readers {
         &self,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = tokio::time::timeout(PATIENCE, self.permits.clone().acquire_owned()).await;
+        let permit =
+            tokio::time::timeout(self.patience, self.permits.clone().acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok);
         let permit = permit
             .ok_or_else(|| StoreError::Contended("all read connections are in use".to_owned()))?;
@@ -131,16 +148,17 @@ async fn blocking<T: Send + 'static>(
 
 /// Opens a connection. Switching a new file to WAL does not wait for other processes that do the
 /// same, so it is attempted several times.
-pub(crate) fn establish(url: &str) -> Result<SqliteConnection, StoreError> {
+pub(crate) fn establish(target: &Target) -> Result<SqliteConnection, StoreError> {
+    let (url, pragmas) = (&target.url, target.pragmas());
     let connect = |error: ConnectionError| StoreError::Unavailable(format!("{url}: {error}"));
     let mut connection = SqliteConnection::establish(url).map_err(connect)?;
-    let mut set = connection.batch_execute(PRAGMAS);
+    let mut set = connection.batch_execute(&pragmas);
     for _ in 1..WAL_ATTEMPTS {
         if !matches!(set, Err(DieselError::DatabaseError(DatabaseErrorKind::Unknown, _))) {
             break;
         }
         std::thread::sleep(WAL_PAUSE);
-        set = connection.batch_execute(PRAGMAS);
+        set = connection.batch_execute(&pragmas);
     }
     set.map_err(|error| StoreError::Unavailable(format!("{url}: {error}")))?;
     Ok(connection)

@@ -11,33 +11,43 @@ mod session;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use registry_core::store::{Decide, Outcome, Replay, StoreError};
 use registry_store_sql::kind::Kind;
 use registry_store_sql::script::Script;
 use registry_store_sql::{Database, SqlStore};
 
-use crate::connection::Readers;
+use crate::connection::{Readers, Target};
 use crate::queue::Queue;
 
 /// A database in an SQLite file.
 #[derive(Clone)]
 pub struct SqliteStore {
-    url: String,
+    target: Target,
     readers: Arc<Readers>,
     queue: Arc<Queue>,
 }
 
+/// Time that a change waits for others by default.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl SqliteStore {
     /// Opens the database at `path`. Creates the file if it does not exist, and runs pending
-    /// migrations. Blocks the thread meanwhile.
+    /// migrations. Blocks the thread meanwhile. A request waits for others for five seconds.
     pub fn open(path: &Path) -> Result<SqlStore<Self>, StoreError> {
+        Self::open_with(path, PATIENCE)
+    }
+
+    /// Opens the database, in which a request waits for others for at most `patience`.
+    pub fn open_with(path: &Path, patience: Duration) -> Result<SqlStore<Self>, StoreError> {
         let not_utf8 = || StoreError::Unavailable("its path is not UTF-8".to_owned());
         let url = path.to_str().ok_or_else(not_utf8)?.to_owned();
-        let writer = connection::open(&url)?;
-        let readers = Arc::new(Readers::new(&url));
-        let queue = Arc::new(Queue::new(url.clone(), writer));
-        Ok(SqlStore(Self { url, readers, queue }))
+        let target = Target { url, patience };
+        let writer = connection::open(&target)?;
+        let readers = Arc::new(Readers::new(&target));
+        let queue = Arc::new(Queue::new(target.clone(), writer));
+        Ok(SqlStore(Self { target, readers, queue }))
     }
 
     /// Writes a snapshot of the database to `path`, which must not exist. Other requests can write
@@ -45,7 +55,7 @@ impl SqliteStore {
     pub async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
         let not_utf8 = || StoreError::Unavailable("the path of the copy is not UTF-8".to_owned());
         let path = path.to_str().ok_or_else(not_utf8)?.to_owned();
-        connection::copy_to(self.url.clone(), path).await
+        connection::copy_to(self.target.clone(), path).await
     }
 }
 

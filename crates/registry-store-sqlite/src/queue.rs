@@ -15,7 +15,7 @@ use registry_core::store::StoreError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::connection::{PATIENCE, establish, failure};
+use crate::connection::{Target, establish, failure};
 
 /// Maximum number of writes that share a transaction.
 const SHARED: usize = 64;
@@ -57,7 +57,7 @@ where
 
 /// The queue.
 pub(crate) struct Queue {
-    url: String,
+    target: Target,
     state: Mutex<State>,
 }
 
@@ -70,9 +70,9 @@ struct State {
 }
 
 impl Queue {
-    pub(crate) fn new(url: String, writer: SqliteConnection) -> Self {
+    pub(crate) fn new(target: Target, writer: SqliteConnection) -> Self {
         let state = State { waiting: VecDeque::new(), writer: Some(writer), is_running: false };
-        Self { url, state: Mutex::new(state) }
+        Self { target, state: Mutex::new(state) }
     }
 
     /// Runs a write in a transaction that holds the write lock from its beginning. The write may
@@ -107,7 +107,7 @@ impl Queue {
                 let count = state.waiting.len().min(SHARED);
                 (state.waiting.drain(..count).collect::<Vec<_>>(), state.writer.take())
             };
-            let is_in_time = |queued: &Instant| queued.elapsed() < PATIENCE;
+            let is_in_time = |queued: &Instant| queued.elapsed() < self.target.patience;
             let (jobs, late): (Vec<_>, Vec<_>) =
                 jobs.into_iter().partition(|(queued, _)| is_in_time(queued));
             for (_, job) in late {
@@ -156,7 +156,7 @@ impl Queue {
     ) -> Result<(), (bool, StoreError)> {
         let mut connection = match writer.take() {
             Some(connection) => connection,
-            None => establish(&self.url).map_err(|error| (false, error))?,
+            None => establish(&self.target).map_err(|error| (false, error))?,
         };
         let mut has_begun = false;
         let run = AssertUnwindSafe(|| run_all(&mut connection, jobs, &mut has_begun));

@@ -4,9 +4,11 @@
 //! which fails if that exists. So two processes that start at once use the same secret, and a
 //! process that is killed leaves no half-written secret.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -82,6 +84,22 @@ impl DataFolder {
         Ok(folder)
     }
 
+    /// Marks the folder as used by this process, until the returned file is dropped. Returns `None`
+    /// if another process has done so.
+    pub fn claim(&self) -> anyhow::Result<Option<File>> {
+        let path = self.0.join("registryd.lock");
+        let opened =
+            File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+            }
+        }
+    }
+
     /// Path of the file with the first service token.
     #[must_use]
     pub fn service_token(&self) -> PathBuf {
@@ -143,7 +161,7 @@ impl DataFolder {
         let opened =
             File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let opened = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
-        if opened.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+        if opened.metadata().is_ok_and(|metadata| is_exposed(&metadata)) {
             let private = opened.set_permissions(Permissions::from_mode(0o600));
             private.with_context(|| format!("{} cannot be made private", path.display()))?;
         }
@@ -225,13 +243,26 @@ pub(crate) fn read_public(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("`{key}`: {} cannot be read", path.display()))
 }
 
-/// Reads the file of a secret. Refuses a file that group or others have any permission on.
+/// True if users beside the owner have any permission on a file, other than the members of a group
+/// that the process belongs to: a mounted secret of Kubernetes is readable by the group of its pod.
+fn is_exposed(file: &Metadata) -> bool {
+    let is_own_group = || {
+        let group = file.gid();
+        rustix::process::getegid().as_raw() == group
+            || rustix::process::getgroups()
+                .is_ok_and(|groups| groups.iter().any(|it| it.as_raw() == group))
+    };
+    let mode = file.permissions().mode();
+    mode & 0o007 != 0 || (mode & 0o070 != 0 && !is_own_group())
+}
+
+/// Reads the file of a secret. Refuses a file to which others have access.
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let file_name = path.display();
     let mut file = File::open(path).with_context(|| format!("{file_name} cannot be read"))?;
     let metadata = file.metadata().with_context(|| format!("{file_name} cannot be read"))?;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if is_exposed(&metadata) {
         bail!(
             "{file_name} contains a secret and others have access to it (mode {mode:o}): \
              run `chmod 600 {file_name}`"
@@ -304,10 +335,23 @@ mod tests {
     fn secret_readable_by_others_is_refused() {
         let (folder, _root) = folder();
         folder.default_service_token(&OsEntropy).unwrap();
-        let permissions = std::fs::Permissions::from_mode(0o640);
-        std::fs::set_permissions(folder.service_token(), permissions).unwrap();
+        let set = |mode, group| {
+            let path = folder.service_token();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            std::os::unix::fs::chown(&path, None, Some(group)).unwrap();
+        };
+        let own = rustix::process::getegid().as_raw();
+        set(0o440, own);
+        folder.default_service_token(&OsEntropy).unwrap();
+        set(0o604, own);
         let refused = folder.default_service_token(&OsEntropy).unwrap_err().to_string();
-        assert!(refused.contains("mode 640") && refused.contains("chmod 600"), "{refused}");
+        assert!(refused.contains("mode 604") && refused.contains("chmod 600"), "{refused}");
+        // Only root can give a file to a group of others.
+        if rustix::process::geteuid().is_root() {
+            set(0o640, 54_321);
+            let refused = folder.default_service_token(&OsEntropy).unwrap_err().to_string();
+            assert!(refused.contains("mode 640"), "{refused}");
+        }
     }
 
     #[test]

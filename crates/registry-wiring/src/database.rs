@@ -10,16 +10,19 @@ use registry_store_sqlite::SqliteStore;
 
 use crate::config::{Config, Database};
 use crate::data::{DataFolder, configured_secret};
+use crate::file_system;
 
 /// Opens the database and makes sure that all migrations have run.
 pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<Arc<dyn Store>> {
     let Some(store) = postgres(&config.database)? else {
+        file_system::check(data.path())?;
         let path = data.private_database()?;
-        let store = SqliteStore::open(&path)
+        let patience = config.database.lock_timeout.to_std();
+        let store = SqliteStore::open_with(&path, patience)
             .with_context(|| format!("{} cannot be opened", path.display()))?;
         return Ok(Arc::new(store));
     };
-    store.check_encoding().await.context(UNUSABLE)?;
+    store.check().await.context(UNUSABLE)?;
     if config.database.migrate {
         if let Some(problem) = run_migrations(&store, &config.database).await?.search {
             tracing::warn!(
@@ -55,7 +58,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Option<Migrated>> {
     match postgres(&config.database)? {
         None => Ok(None),
         Some(store) => {
-            store.check_encoding().await.context(UNUSABLE)?;
+            store.check().await.context(UNUSABLE)?;
             run_migrations(&store, &config.database).await.map(Some)
         }
     }

@@ -69,6 +69,26 @@ impl LicenseKeys {
         Ok(kid)
     }
 
+    /// Adds an existing key, publishes it, and returns its `kid`: the given one, or else its
+    /// thumbprint. Appliances know a key by the `kid` of the licenses that it signed.
+    pub fn import(&mut self, path: &Path, kid: Option<String>) -> anyhow::Result<String> {
+        let pem = read_secret(path)?;
+        let signer = Signer::from_pem(&pem, kid);
+        let signer = signer.with_context(|| format!("{} cannot be used", path.display()))?;
+        let kid = signer.public_key().kid.clone();
+        let material = &signer.public_key().material;
+        if let Some(same) = self.public_keys()?.iter().find(|key| key.material == *material) {
+            bail!("the ring has this key already, with the kid `{}`", same.kid);
+        }
+        let thumbprint = Signer::from_pem(&pem, None)?.public_key().kid.clone();
+        let file = format!("license-{thumbprint}.pem");
+        self.plan.publish(kid.clone(), file.clone(), OsClock.now())?;
+        write_new(&self.folder.join(&file), &pem)
+            .with_context(|| format!("{file} cannot be written"))?;
+        self.save()?;
+        Ok(kid)
+    }
+
     /// Makes a key the active one. Without `force`, the key must have been published long enough.
     pub fn activate(&mut self, kid: &str, force: bool) -> anyhow::Result<()> {
         self.plan.activate(kid, OsClock.now(), force)?;

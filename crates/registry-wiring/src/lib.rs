@@ -10,6 +10,7 @@ mod check;
 pub mod config;
 mod data;
 mod database;
+mod file_system;
 mod keys;
 mod mail;
 mod os;

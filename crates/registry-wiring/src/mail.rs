@@ -50,7 +50,7 @@ pub(crate) fn mailer(
 ) -> anyhow::Result<Arc<dyn Mailer>> {
     let renderer = renderer(config, public_url)?;
     if let Some(smtp) = &config.mail.smtp {
-        return Ok(Arc::new(server(smtp, renderer)?));
+        return Ok(Arc::new(server(smtp, public_url, renderer)?));
     }
     let mailbox = ensure_folder(data.mailbox())?;
     let mailer = FolderMailer::open(&mailbox, renderer);
@@ -60,14 +60,14 @@ pub(crate) fn mailer(
 /// Renders the templates, and checks `mail.smtp.*` and the files that it names.
 pub(crate) fn check(config: &Config, public_url: &str) -> anyhow::Result<()> {
     let renderer = renderer(config, public_url)?;
-    config.mail.smtp.as_ref().map(|smtp| server(smtp, renderer)).transpose().map(drop)
+    config.mail.smtp.as_ref().map(|smtp| server(smtp, public_url, renderer)).transpose().map(drop)
 }
 
-fn server(smtp: &Smtp, renderer: Renderer) -> anyhow::Result<SmtpMailer> {
-    SmtpMailer::new(settings(smtp)?, renderer).context("`mail.smtp` cannot be used")
+fn server(smtp: &Smtp, public_url: &str, renderer: Renderer) -> anyhow::Result<SmtpMailer> {
+    SmtpMailer::new(settings(smtp, public_url)?, renderer).context("`mail.smtp` cannot be used")
 }
 
-fn settings(smtp: &Smtp) -> anyhow::Result<SmtpSettings> {
+fn settings(smtp: &Smtp, public_url: &str) -> anyhow::Result<SmtpSettings> {
     let password = configured_secret(
         "mail.smtp.password",
         smtp.password.as_ref(),
@@ -87,8 +87,35 @@ fn settings(smtp: &Smtp) -> anyhow::Result<SmtpSettings> {
             .as_deref()
             .map(|path| read_public("mail.smtp.ca_file", path))
             .transpose()?,
-        hello_name: smtp.hello_name.clone(),
+        hello_name: smtp.hello_name.clone().or_else(|| domain(public_url)),
         connections: smtp.connections,
         timeout: smtp.timeout.to_std(),
     })
+}
+
+/// Returns the host of a URL if it is a domain with a dot. Many mail servers refuse any other name
+/// in EHLO.
+fn domain(url: &str) -> Option<String> {
+    let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?.split(':').next()?;
+    let is_address = host.parse::<std::net::Ipv4Addr>().is_ok() || host.starts_with('[');
+    (host.contains('.') && !is_address).then(|| host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::domain;
+
+    #[test]
+    fn name_in_hello_is_that_of_the_public_url() {
+        for (url, expected) in [
+            ("https://registry.vendor.example/", Some("registry.vendor.example")),
+            ("https://registry.vendor.example:8443", Some("registry.vendor.example")),
+            ("http://127.0.0.1:8080", None),
+            ("http://[::1]:8080", None),
+            ("http://localhost:8080", None),
+        ] {
+            assert_eq!(domain(url).as_deref(), expected, "{url}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ mod routes;
 mod sessions;
 mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -80,8 +80,11 @@ pub(crate) async fn serve(install: Install, args: &ServeArgs, state: &Path) -> R
     let page = Page {
         sessions: Arc::new(Sessions::new(move |token| {
             // If standard output is closed, the installer finds the token on standard error.
+            let urls: Vec<_> =
+                reachable(address).iter().map(|it| format!("{scheme}://{it}/")).collect();
+            let urls = urls.join(" or ");
             if let Err(error) =
-                print_line(&format!("Open {scheme}://{address}/ and enter the setup token {token}"))
+                print_line(&format!("Open {urls} and enter the setup token {token}"))
             {
                 eprintln!("appliance-setup: {error:#}; the setup token is {token}");
             }
@@ -104,6 +107,53 @@ pub(crate) async fn serve(install: Install, args: &ServeArgs, state: &Path) -> R
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("Ctrl-C cannot be handled")?;
             Ok(ExitCode::from(130))
+        }
+    }
+}
+
+/// Returns the addresses under which the page can be reached. A browser cannot open `0.0.0.0` or
+/// `[::]`, which stand for all addresses of the machine.
+fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
+    if !address.ip().is_unspecified() {
+        return vec![address];
+    }
+    // A socket for all addresses of IPv6 takes IPv4, too.
+    let is_usable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local() && address.is_ipv6(),
+    };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default().into_iter();
+    let mut ips: Vec<IpAddr> =
+        interfaces.map(|interface| interface.ip()).filter(is_usable).collect();
+    ips.sort();
+    ips.dedup();
+    if ips.is_empty() {
+        ips.push(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    ips.into_iter().map(|ip| SocketAddr::new(ip, address.port())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn browser_gets_addresses_that_it_can_open() {
+        for (listen, expected) in
+            [("192.0.2.1:80", Some("192.0.2.1:80")), ("0.0.0.0:8080", None), ("[::]:8080", None)]
+        {
+            let listen: std::net::SocketAddr = listen.parse().unwrap();
+            let found = reachable(listen);
+            assert!(!found.is_empty());
+            for address in found {
+                assert!(!address.ip().is_unspecified(), "{address}");
+                assert_eq!(address.port(), listen.port());
+                assert!(expected.is_none_or(|expected| address.to_string() == expected));
+            }
         }
     }
 }

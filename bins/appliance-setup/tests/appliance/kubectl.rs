@@ -8,16 +8,21 @@ use crate::machine::{CODE, Machine, PASSWORD, assert_success, stderr};
 use crate::wait::wait_for;
 
 /// Writes a `kubectl` that records its arguments and its manifests in the file `log`, and fails as
-/// long as the file `broken` exists.
+/// long as the file `broken` exists. As long as the file `away` exists, the cluster is unreachable.
 fn recording_kubectl(machine: &Machine) -> String {
     let script = format!(
-        "echo \"$@\" >> {log}\n\
+        "if [ \"$1\" = auth ]; then\n\
+         if [ -e {away} ]; then echo 'no route to the cluster' >&2; exit 1; fi\n\
+         echo yes; exit 0\n\
+         fi\n\
+         echo \"$@\" >> {log}\n\
          if [ -e {broken} ]; then echo 'connection to the server refused' >&2; exit 1; fi\n\
          echo applied\n\
          for last; do :; done\n\
          cat \"$last\" >> {log}; echo >> {log}",
         log = machine.file("log"),
-        broken = machine.file("broken")
+        broken = machine.file("broken"),
+        away = machine.file("away")
     );
     machine.write_script("kubectl", &script)
 }
@@ -73,6 +78,24 @@ fn secrets_are_applied_server_side() {
     );
 }
 
+/// A cluster that cannot be reached costs no code.
+#[test]
+fn cluster_is_checked_before_code_is_spent() {
+    let machine = Machine::new();
+    let kubectl = recording_kubectl(&machine);
+    let registry = FakeRegistry::with_identity();
+    machine.write("away", "");
+    let output = machine.run(&registry.url, &["--kubectl", &kubectl]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("no route to the cluster"), "{text}");
+    assert!(text.contains("The install code was not used"), "{text}");
+    assert!(registry.requests().is_empty());
+    std::fs::remove_file(machine.path("away")).unwrap();
+    assert_success(&machine.run(&registry.url, &["--kubectl", &kubectl]));
+    assert_eq!(registry.requests().len(), 1);
+}
+
 #[test]
 fn bootstrap_image_replaces_the_last_job() {
     let machine = Machine::new();
@@ -90,8 +113,7 @@ fn bootstrap_image_replaces_the_last_job() {
 fn failed_job_shows_its_logs() {
     let machine = Machine::new();
     // The Job has failed, so the program does not wait for its completion to the end.
-    let kubectl = machine.write_script(
-        "kubectl",
+    let kubectl = machine.write_kubectl(
         "case \"$1\" in\n\
          wait) exec sleep 60;;\n\
          get) echo Failed;;\n\
@@ -110,10 +132,8 @@ fn failed_job_shows_its_logs() {
 #[test]
 fn secrets_in_kubectl_errors_are_hidden() {
     let machine = Machine::new();
-    let kubectl = machine.write_script(
-        "kubectl",
-        "for file; do :; done\ncat \"$file\" >&2; echo ' is wrong' >&2; exit 1",
-    );
+    let kubectl = machine
+        .write_kubectl("for file; do :; done\ncat \"$file\" >&2; echo ' is wrong' >&2; exit 1");
     let registry = FakeRegistry::with_identity();
     let text = stderr(&machine.run(&registry.url, &["--kubectl", &kubectl]));
     assert!(text.contains("is wrong") && text.contains("INITIAL_ADMIN_PASSWORD"), "{text}");
@@ -125,7 +145,7 @@ fn secrets_in_kubectl_errors_are_hidden() {
 #[test]
 fn terminated_program_leaves_no_manifest() {
     let machine = Machine::new();
-    let kubectl = machine.write_script("kubectl", "exec sleep 30");
+    let kubectl = machine.write_kubectl("exec sleep 30");
     let registry = FakeRegistry::with_identity();
     let manifests = || {
         let files = std::fs::read_dir(machine.path("state")).into_iter().flatten();
@@ -145,7 +165,7 @@ fn terminated_program_leaves_no_manifest() {
         assert!(!process.wait().unwrap().success());
         assert_eq!(manifests(), left, "{signal}");
     }
-    machine.write_script("kubectl", "exit 0");
+    machine.write_kubectl("exit 0");
     assert_success(&machine.setup(&["run"]));
     assert_eq!(manifests(), 0, "the next run deletes the manifest of the killed one");
 }

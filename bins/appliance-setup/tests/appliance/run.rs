@@ -139,7 +139,8 @@ fn entered_code_excludes_an_installation_without_one() {
     let machine = Machine::new();
     let [out, config] = ["out", "config.toml"].map(|name| machine.file(name));
     let without_code = ["run", "--without-code", "ce", "--config", &config, "--output", &out];
-    assert_eq!(machine.run(UNREACHABLE_URL, &["--tries", "1"]).status.code(), Some(5));
+    let options = ["--tries", "1", "--output", &out];
+    assert_eq!(machine.run(UNREACHABLE_URL, &options).status.code(), Some(5));
     let output = machine.setup(&without_code);
     assert!(stderr(&output).contains("waits for its tenant"), "{}", stderr(&output));
     assert_success(&machine.setup(&["reset", "--yes"]));

@@ -20,7 +20,8 @@ async fn support_bundle_contains_no_secret() {
     tokio::task::block_in_place(|| {
         let machine = Machine::new();
         // The code is stored, and the service cannot be reached.
-        let output = machine.run(UNREACHABLE_URL, &["--tries", "1"]);
+        let kubectl = machine.write_kubectl("exit 0");
+        let output = machine.run(UNREACHABLE_URL, &["--tries", "1", "--kubectl", &kubectl]);
         assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
         let waiting = bundle(&machine, UNREACHABLE_URL);
         for expected in [

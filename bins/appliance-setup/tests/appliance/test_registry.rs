@@ -43,6 +43,7 @@ impl TestRegistry {
             body_limit: 65_536,
             request_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(75),
             shutdown_timeout: Duration::from_secs(1),
             connections: 64,
             trusted_proxies: Vec::new(),

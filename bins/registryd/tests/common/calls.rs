@@ -38,6 +38,12 @@ impl Server {
         read_response(self.post("/check-in").json(&body).send().unwrap())
     }
 
+    /// Checks in, and shows the license with this `sub`.
+    pub(crate) fn check_in_with(&self, credential: &str, sub: &Value) -> ApiResponse {
+        let body = json!({ "appliance_credential": credential, "current_license_sub": sub });
+        read_response(self.post("/check-in").json(&body).send().unwrap())
+    }
+
     pub(crate) fn verify(&self, credential: &str) -> ApiResponse {
         self.post_as_service("/verify-appliance", &json!({ "credential": credential }))
     }

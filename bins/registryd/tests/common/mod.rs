@@ -78,6 +78,7 @@ pub(crate) fn command_without_address(data: &Path, environment: &[(&str, &str)])
     for name in ["REGISTRY_CONFIG", "REGISTRY_PUBLIC_URL"] {
         command.env_remove(name);
     }
+    command.env("REGISTRY_HTTP_DRAIN_DELAY", "1ms");
     command.envs(environment.iter().copied());
     command
 }

@@ -88,15 +88,15 @@ impl Registry {
         let facts = facts.filter(|facts| facts.appliance.revoked_at.is_none());
         let CredentialFacts { appliance, tenant, entitlement, .. } =
             facts.ok_or(Refusal::CredentialInvalid)?;
+        // What a suspended tenant paid for does not count while it is suspended.
+        let entitlement = entitlement.filter(|_| !tenant.status.is_closed());
+        let edition = entitlement.as_ref().map_or(self.settings.editions.free(), |it| &it.edition);
         Ok(CredentialStatus {
             tenant_id: tenant.id,
-            edition: entitlement
-                .as_ref()
-                .map_or(self.settings.editions.free(), |it| &it.edition)
-                .clone(),
+            edition: edition.clone(),
             appliance_id: appliance.id,
             entitlement_active: entitlement.is_some(),
-            connected_eligible: entitlement.is_some() && !tenant.status.is_closed(),
+            connected_eligible: entitlement.is_some(),
         })
     }
 }
@@ -166,9 +166,16 @@ fn renew(
     ) else {
         return Ok(LicenseStatus::Licensed(None));
     };
-    let claims = policy.claims(terms, change.now, policy.lifetime);
+    let issued_at = match due {
+        Due::Repeated { issued_at } => issued_at,
+        Due::First | Due::Changed | Due::Aged | Due::Missing => change.now,
+    };
+    let claims = policy.claims(terms, issued_at, policy.lifetime);
     let token = change.sign(&*context.signer, &claims)?;
     let expires_at = claims.expires_at.trunc_subsecs(0);
+    if matches!(due, Due::Repeated { .. }) {
+        return Ok(LicenseStatus::Licensed(Some((token, expires_at))));
+    }
     let license = Some(IssuedLicense { terms: claims.terms, expires_at });
     let renewed = Appliance { license, ..appliance.clone() };
     let detail = AuditDetail::reason(due.as_str()).of(&appliance.id);
@@ -181,15 +188,19 @@ fn renew(
     Ok(LicenseStatus::Licensed(Some((token, expires_at))))
 }
 
-/// The reason why a new license is due.
+/// The reason why a license is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
-    /// No license was issued yet, or the appliance has a license with another `sub`.
+    /// No license was issued yet.
     First,
     /// The license's terms differ from those of the entitlement.
     Changed,
     /// Too little of the license's lifetime is left.
     Aged,
+    /// The appliance does not show that it has the license: the response may have been lost.
+    Missing,
+    /// The same, soon after the license was issued at this time: it gets the same claims again.
+    Repeated { issued_at: Timestamp },
 }
 
 impl Due {
@@ -198,14 +209,20 @@ impl Due {
             Self::First => "first",
             Self::Changed => "changed",
             Self::Aged => "renewed",
+            Self::Missing | Self::Repeated { .. } => "missing",
         }
     }
 }
 
-/// The renewal rule (wire contract, R-check-in-6). A new license is due if less than (license
-/// days − 1) of the lifetime is left, or if tier, seats, customer or tenant differ from the
-/// entitlement. A license valid for less than two days is renewed after half of its lifetime:
-/// by the first rule it would never be.
+/// Time in which an appliance that does not show its license gets the same claims again. So a loop
+/// of such check-ins writes one audit entry in this time.
+const REPEAT_WINDOW: TimeDelta = TimeDelta::hours(1);
+
+/// The renewal rule (wire contract, R-check-in-6 and R-check-in-12). A new license is due if less
+/// than (license days − 1) of the lifetime is left, or if tier, seats, customer or tenant differ
+/// from the entitlement. A license valid for less than two days is renewed after half of its
+/// lifetime: by the first rule it would never be. An appliance that does not show that it has the
+/// license gets one in any case.
 fn due(
     policy: &LicensePolicy,
     issued: Option<&IssuedLicense>,
@@ -213,16 +230,21 @@ fn due(
     current_license_sub: Option<&str>,
     now: Timestamp,
 ) -> Option<Due> {
-    let Some(issued) = issued.filter(|_| current_license_sub.is_none_or(|sub| sub == terms.sub))
-    else {
-        return Some(Due::First);
-    };
+    let Some(issued) = issued else { return Some(Due::First) };
     if issued.terms != *terms {
         return Some(Due::Changed);
     }
     let lifetime = policy.lifetime;
     let minimum_left = (lifetime - TimeDelta::days(1)).max(lifetime / 2);
-    (issued.expires_at - now < minimum_left).then_some(Due::Aged)
+    if issued.expires_at - now < minimum_left {
+        return Some(Due::Aged);
+    }
+    if current_license_sub == Some(terms.sub.as_str()) {
+        return None;
+    }
+    let issued_at = issued.expires_at - lifetime;
+    let is_recent = (TimeDelta::zero()..=REPEAT_WINDOW).contains(&(now - issued_at));
+    Some(if is_recent { Due::Repeated { issued_at } } else { Due::Missing })
 }
 
 #[cfg(test)]
@@ -251,30 +273,28 @@ mod tests {
     fn license_is_due_by_age_or_difference() {
         let policy = LicensePolicy::default();
         let issued = IssuedLicense { terms: terms(|_| {}), expires_at: at(31 * 24) };
+        let shown = Some("lic_1");
+        let repeated = Some(Due::Repeated { issued_at: at(0) });
         for (name, now, terms, current_sub, expected) in [
-            ("just issued", at(0), terms(|_| {}), None, None),
-            ("a day old to the second", at(24), terms(|_| {}), None, None),
-            ("more than a day old", at(25), terms(|_| {}), None, Some(Due::Aged)),
+            ("just issued", at(0), terms(|_| {}), shown, None),
+            ("a day old to the second", at(24), terms(|_| {}), shown, None),
+            ("more than a day old", at(25), terms(|_| {}), shown, Some(Due::Aged)),
             ("expired", at(32 * 24), terms(|_| {}), None, Some(Due::Aged)),
-            ("other seats", at(1), terms(|it| it.seats = Some(6)), None, Some(Due::Changed)),
-            ("unlimited seats", at(1), terms(|it| it.seats = None), None, Some(Due::Changed)),
+            ("other seats", at(1), terms(|it| it.seats = Some(6)), shown, Some(Due::Changed)),
+            ("unlimited seats", at(1), terms(|it| it.seats = None), shown, Some(Due::Changed)),
             ("other tier", at(1), terms(|it| it.tier = "max".into()), None, Some(Due::Changed)),
             (
                 "other customer",
                 at(1),
-                terms(|it| it.customer = "Bolt".into()),
-                None,
+                terms(|it| it.customer = "B".into()),
+                shown,
                 Some(Due::Changed),
             ),
-            ("other tenant", at(1), terms(|it| it.tenant_id = None), None, Some(Due::Changed)),
-            ("the appliance has this license", at(1), terms(|_| {}), Some("lic_1"), None),
-            (
-                "the appliance has another license",
-                at(1),
-                terms(|_| {}),
-                Some("lic_2"),
-                Some(Due::First),
-            ),
+            ("other tenant", at(1), terms(|it| it.tenant_id = None), shown, Some(Due::Changed)),
+            ("nothing shown, within an hour", at(1), terms(|_| {}), None, repeated),
+            ("another shown, within an hour", at(1), terms(|_| {}), Some("lic_2"), repeated),
+            ("nothing shown, later", at(2), terms(|_| {}), None, Some(Due::Missing)),
+            ("another shown, later", at(2), terms(|_| {}), Some("lic_2"), Some(Due::Missing)),
         ] {
             assert_eq!(due(&policy, Some(&issued), &terms, current_sub, now), expected, "{name}");
         }
@@ -285,7 +305,7 @@ mod tests {
     fn short_license_is_renewed_at_half_time() {
         let policy = LicensePolicy { lifetime: TimeDelta::hours(2), ..LicensePolicy::default() };
         let issued = IssuedLicense { terms: terms(|_| {}), expires_at: at(2) };
-        assert_eq!(due(&policy, Some(&issued), &terms(|_| {}), None, at(1)), None);
+        assert_eq!(due(&policy, Some(&issued), &terms(|_| {}), Some("lic_1"), at(1)), None);
         assert_eq!(
             due(&policy, Some(&issued), &terms(|_| {}), None, at(1) + TimeDelta::seconds(1)),
             Some(Due::Aged)

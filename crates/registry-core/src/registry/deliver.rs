@@ -40,8 +40,8 @@ impl Registry {
         self.ports.mailer.send_timeout() * 2 + MARGIN
     }
 
-    /// Sends the oldest due mail and settles it. Returns `None` if no mail is due. A caller that
-    /// delivers one mail after the other sends them in the order of their age, and has at most one
+    /// Sends the mail that has been due for longest, and settles it. Returns `None` if no mail is due.
+    /// A caller that delivers one mail after the other has at most one
     /// in flight when it stops.
     pub async fn mail_deliver(&self) -> Result<Option<Delivery>, Error> {
         let Some(delivery) = self.mail_attempt().await? else { return Ok(None) };
@@ -49,7 +49,7 @@ impl Registry {
         Ok(Some(delivery))
     }
 
-    /// Sends the oldest due mail. The caller must then settle it with
+    /// Sends the mail that has been due for longest. The caller must then settle it with
     /// [`mail_settle`](Self::mail_settle).
     pub async fn mail_attempt(&self) -> Result<Option<Delivery>, Error> {
         let now = self.now();

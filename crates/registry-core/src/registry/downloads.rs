@@ -104,7 +104,7 @@ impl Registry {
         source: Source,
     ) -> Result<DownloadLink, Error> {
         let Some(newest) = self.newest_open(contact).await? else {
-            return Err(Refusal::TenantSuspended { tenant: None }.into());
+            return Err(Refusal::TenantSuspended { tenant: None, since: None }.into());
         };
         let release = self.release_offered().await?.ok_or(Refusal::NothingToDownload)?;
         let now = self.now();
@@ -199,7 +199,10 @@ fn check_link(
 ) -> Result<(), Refusal> {
     let ended = |since: Timestamp| Err(Refusal::DownloadLinkEnded { since });
     if tenant.status.is_closed() {
-        return Err(Refusal::TenantSuspended { tenant: Some(tenant.id) });
+        return Err(Refusal::TenantSuspended {
+            tenant: Some(tenant.id),
+            since: Some(tenant.updated_at),
+        });
     }
     match code.state(now) {
         CodeState::Live => Ok(()),

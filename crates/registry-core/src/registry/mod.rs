@@ -15,6 +15,7 @@ pub mod redeem;
 pub mod register;
 pub mod reissue;
 pub mod releases;
+pub mod restored;
 pub mod retention;
 pub mod sign_in;
 mod smtp_redaction;

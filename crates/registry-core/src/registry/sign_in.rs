@@ -305,7 +305,11 @@ impl Registry {
 
 fn open(record: TenantRecord) -> Result<TenantRecord, Error> {
     if record.tenant.status.is_closed() {
-        Err(Refusal::TenantSuspended { tenant: Some(record.tenant.id) }.into())
+        Err(Refusal::TenantSuspended {
+            tenant: Some(record.tenant.id),
+            since: Some(record.tenant.updated_at),
+        }
+        .into())
     } else {
         Ok(record)
     }

@@ -118,7 +118,7 @@ pub trait Directory: Send + Sync {
 /// Mails that are to be sent, and those that were.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Leases the oldest queued mail that is due at `now`. Another lease MUST NOT return this mail
+    /// Leases the queued mail that has been due at `now` for longest. Another lease MUST NOT return this mail
     /// before `until`, unless the mail is settled first.
     async fn mail_lease(
         &self,
@@ -186,6 +186,14 @@ pub trait Retention: Send + Sync {
         kind: RetentionKind,
         before: Timestamp,
     ) -> Result<u64, StoreError>;
+
+    /// Supersedes up to `limit` unused codes, expired or not, and returns them as they are then. MUST
+    /// be one short transaction.
+    async fn supersede_unused_codes(
+        &self,
+        at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<InstallCode>, StoreError>;
 
     /// Deletes up to `limit` rows of this kind that ended before `before`, and returns their
     /// number. MUST be one short transaction.

@@ -105,12 +105,6 @@ enum JsonProblems {
     )]
     Unparsable(Problem),
     #[response(
-        status = 408,
-        description = "`request_timeout`",
-        content_type = "application/problem+json"
-    )]
-    Timeout(Problem),
-    #[response(
         status = 413,
         description = "`payload_too_large`",
         content_type = "application/problem+json"

@@ -19,7 +19,11 @@ use crate::problem::ApiError;
     )
 )]
 pub(crate) async fn readyz(State(app): State<AppState>) -> Result<Json<Readyz>, ApiError> {
-    let parts = app.readiness().await;
+    let mut parts = app.readiness().await;
+    if app.is_draining() {
+        let state = PartState::Down("this process is about to stop".to_owned());
+        parts.push(Part { name: "shutdown", required: true, state });
+    }
     let is_down = |part: &Part| part.state != PartState::Ok;
     let fails = parts.iter().any(|part| part.required && is_down(part));
     let status = if parts.iter().any(is_down) { "degraded" } else { "ready" };

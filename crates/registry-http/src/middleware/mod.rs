@@ -1,6 +1,9 @@
-//! The middleware around every request, outermost first: request id, logging, errors, timeout.
+//! The middleware around every request, outermost first: drain, request id,
+//! logging, errors, host, timeout.
 
+pub(crate) mod drain;
 pub(crate) mod errors;
+pub(crate) mod host;
 pub(crate) mod logging;
 pub(crate) mod request_id;
 pub(crate) mod timeout;

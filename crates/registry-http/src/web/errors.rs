@@ -246,7 +246,7 @@ mod tests {
         let contact = Refusal::Invalid { field: "contact_email", problem: "is missing".to_owned() };
         let cursor = Refusal::Invalid { field: "cursor", problem: "is not valid".to_owned() };
         for refusal in [
-            Refusal::TenantSuspended { tenant: None },
+            Refusal::TenantSuspended { tenant: None, since: None },
             Refusal::TenantNotFound,
             Refusal::KeyReused,
             Refusal::MailNotFound,

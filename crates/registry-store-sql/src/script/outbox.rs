@@ -39,7 +39,8 @@ impl Script for IsMailDue {
     }
 }
 
-/// Leases the oldest mail that is due.
+/// Leases the mail that has been due for longest. The index by that time finds it at once, however
+/// many mails wait for a later attempt.
 pub struct LeaseMail {
     /// The present time.
     pub now: Timestamp,
@@ -61,7 +62,7 @@ impl Script for LeaseMail {
                 .bind(self.until)
                 .sql(" WHERE id = (SELECT id FROM mails WHERE state = 'queued' AND due_at <= ")
                 .bind(self.now)
-                .sql(format!(" ORDER BY queued_at, id LIMIT 1{skip}) RETURNING "))
+                .sql(format!(" ORDER BY due_at LIMIT 1{skip}) RETURNING "))
                 .sql(columns());
             let (id, error) = match session.load::<Readable>(lease).await?.pop() {
                 None => return Ok(None),

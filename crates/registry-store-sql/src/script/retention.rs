@@ -2,10 +2,12 @@
 
 use registry_core::clock::Timestamp;
 use registry_core::entropy::uuid_floor;
+use registry_core::install_code::InstallCode;
 use registry_core::store::RetentionKind;
 
 use super::{Read, Script, Session};
 use crate::statement::{Dialect, Statement};
+use crate::table::Part as _;
 
 /// Counts the rows of a kind that ended before a time.
 pub struct CountExpired {
@@ -80,5 +82,30 @@ impl Script for DeleteExpired {
                 "{skip}) DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM expired)"
             ));
         session.execute(delete).await
+    }
+}
+
+/// Supersedes unused codes.
+pub struct SupersedeUnusedCodes {
+    /// The time.
+    pub at: Timestamp,
+    /// Maximum number of codes.
+    pub limit: u32,
+}
+
+impl Script for SupersedeUnusedCodes {
+    type Output = Vec<InstallCode>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<Vec<InstallCode>> {
+        let supersede = Statement::new("UPDATE install_codes SET superseded_at = ")
+            .bind(self.at)
+            .sql(
+                " WHERE id IN (SELECT id FROM install_codes \
+                 WHERE consumed_at IS NULL AND superseded_at IS NULL LIMIT ",
+            )
+            .bind(i64::from(self.limit))
+            .sql(") RETURNING ")
+            .sql(InstallCode::columns("install_codes"));
+        session.load(supersede).await
     }
 }

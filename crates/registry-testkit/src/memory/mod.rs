@@ -224,7 +224,7 @@ impl Outbox for MemoryStore {
         let mut tables = self.tables();
         let is_due = |mail: &QueuedMail| mail.state == MailState::Queued && mail.due_at <= now;
         let due = tables.mails.rows().filter(|mail| is_due(mail));
-        let leased = due.min_by_key(|mail| (mail.queued_at, mail.id)).cloned();
+        let leased = due.min_by_key(|mail| (mail.due_at, mail.id)).cloned();
         if let Some(mail) = &leased {
             tables.mails.change(&mail.id, |mail| mail.due_at = until);
         }
@@ -304,6 +304,21 @@ impl Retention for MemoryStore {
         before: Timestamp,
     ) -> Result<u64, StoreError> {
         Ok(self.tables().clone().delete_expired(kind, before, u32::MAX))
+    }
+
+    async fn supersede_unused_codes(
+        &self,
+        at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<InstallCode>, StoreError> {
+        let mut tables = self.tables();
+        let unused: Vec<CodeId> =
+            tables.codes.rows().filter(|code| is_unused(code)).map(|code| code.id).collect();
+        let supersede = |id: CodeId| {
+            tables.codes.change(&id, |code| code.superseded_at = Some(at));
+            tables.codes.get(&id)
+        };
+        Ok(unused.into_iter().take(limit as usize).filter_map(supersede).collect())
     }
 
     async fn delete_expired(

@@ -58,10 +58,20 @@ fn after_scheme(url: &str) -> Option<&str> {
     let is_fine = !rest.is_empty()
         && !rest.starts_with('/')
         && !url.contains(['?', '#', '@', ' ', '"', '<', '>']);
-    is_fine.then_some(rest)
+    (is_fine && has_valid_port(rest)).then_some(rest)
 }
 
-const PLAIN_URL: &str = "must be an http or https URL without user, query or fragment";
+/// True unless the authority at the start of a text has an invalid port.
+fn has_valid_port(text: &str) -> bool {
+    let authority = text.split('/').next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => port.parse::<u16>().is_ok_and(|port| port > 0),
+        _ => true,
+    }
+}
+
+const PLAIN_URL: &str = "must be an http or https URL without user, query or fragment, and with a \
+                         port from 1 to 65535 if it has one";
 
 impl Config {
     /// Everything that is wrong with the values: the key, and a sentence for an operator.
@@ -170,6 +180,21 @@ impl Config {
             let bounds = (Duration::from_millis(1), Duration::from_hours(1));
             problems.require_span(key, span, bounds, "1ms to 1h");
         }
+        // Otherwise a request that was answered with 503 could be executed afterwards.
+        let waits = if database.is_postgres() {
+            let (pool, connect) = (database.pool_wait, database.connect_timeout);
+            let (lock, statement) = (database.lock_timeout, database.statement_timeout);
+            [pool, connect, lock, statement].map(Span::to_std).iter().sum()
+        } else {
+            database.lock_timeout.to_std() * 2
+        };
+        let problem = format!(
+            "must be at least {waits:?}, the sum of what the database may take (`database.pool_wait`, \
+             `connect_timeout`, `lock_timeout` and `statement_timeout`; with SQLite, twice \
+             `lock_timeout`)"
+        );
+        let is_fine = self.http.request_timeout.to_std() >= waits;
+        problems.require(is_fine, "http.request_timeout", problem);
     }
 
     fn check_web(&self, problems: &mut Problems) {
@@ -286,6 +311,15 @@ fn check_s3(s3: &S3, problems: &mut Problems) {
         let is_fine = url.as_deref().is_none_or(|url| after_scheme(url).is_some());
         problems.require(is_fine, key, PLAIN_URL);
     }
+    // A signature covers the path, and the store knows nothing of a prefix before it.
+    let path =
+        |url: &str| after_scheme(url).is_some_and(|it| it.trim_end_matches('/').contains('/'));
+    let has_path = s3.public_endpoint.as_deref().is_some_and(path);
+    problems.require(
+        !has_path,
+        "s3.public_endpoint",
+        "must not have a path: no signature would fit",
+    );
     let id = s3.access_key_id.is_some();
     let problem = "is missing: `s3.session_token` needs it";
     problems.require(id || s3.session_token.is_none(), "s3.access_key_id", problem);

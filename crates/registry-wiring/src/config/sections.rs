@@ -33,7 +33,7 @@ section!(
         connect_timeout: Span = Span::seconds(5),
         /// Time limit for one statement.
         statement_timeout: Span = Span::seconds(10),
-        /// Time that a statement waits for a lock.
+        /// Time that a statement waits for a lock. With SQLite, time that a change waits for others.
         lock_timeout: Span = Span::seconds(5),
         /// If true, registryd runs pending migrations at the start. If false, run
         /// `registryctl migrate`.
@@ -261,13 +261,22 @@ section!(
         /// Maximum size of a request body in bytes, at least 1024. Forms of the web pages are
         /// limited to 7168 bytes.
         body_limit: usize = 65_536,
-        /// Time limit for one request. Then the response is 503.
+        /// Time limit for one request. Then the response is 503. It must be longer than what the
+        /// database may take.
         request_timeout: Span = Span::seconds(30),
         /// Time limit for receiving a request's headers, and again for its body.
         read_timeout: Span = Span::seconds(15),
-        /// Time that requests in flight have to finish after SIGTERM.
+        /// Time that a connection waits for its next request. Keep it longer than that of the load
+        /// balancer, which is a minute for most.
+        keep_alive: Span = Span::seconds(75),
+        /// Time between SIGTERM and the end of listening. `/readyz` is 503 meanwhile, so that load
+        /// balancers turn away. SIGINT, or a second signal, skips it.
+        drain_delay: Span = Span::seconds(7),
+        /// Time that requests in flight have to finish after that.
         shutdown_timeout: Span = Span::seconds(30),
-        /// Maximum number of connections served at once, 1 to 65536. Further connections wait.
+        /// Maximum number of connections served at once, 1 to 65536, and fewer if the process may
+        /// open fewer files. When all are taken, idle ones are closed. Half of them serve a single
+        /// source at most, unless it is a trusted proxy.
         connections: usize = 512,
         /// Time that a response can be replayed under its `Idempotency-Key`.
         replay_window: Span = Span::days(1),

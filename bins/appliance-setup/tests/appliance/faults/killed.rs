@@ -52,7 +52,7 @@ fn kill(
     kubectl: &str,
     is_busy: impl Fn() -> bool,
 ) {
-    let kubectl = case.machine.write_script("kubectl", kubectl);
+    let kubectl = case.machine.write_kubectl(kubectl);
     let options = ["--kubectl", &kubectl, "--bootstrap-image", "product:1"];
     let args = case.machine.run_args(url, &options);
     let mut command = case.machine.command(&args);
@@ -61,6 +61,6 @@ fn kill(
     process.kill().and_then(|()| process.wait()).unwrap();
     let status = case.machine.status();
     assert_eq!((&status["step"], &status["detail"]), (&step.into(), &fault.message.into()));
-    case.machine.write_script("kubectl", "exit 0");
+    case.machine.write_kubectl("exit 0");
     case.assert_resumes();
 }

@@ -109,12 +109,12 @@ faults! {
         test: |fault| {
             let case = FaultCase::new();
             let script = "echo 'connection to the server was refused' >&2; exit 1";
-            let kubectl = case.machine.write_script("kubectl", script);
+            let kubectl = case.machine.write_kubectl(script);
             let output = case.machine.run(&case.registry.url, &["--kubectl", &kubectl]);
             assert_eq!(output.status.code(), Some(1));
             assert_eq!(case.machine.status()["step"], "write");
             case.assert_message(fault, &output, &case.registry.url);
-            case.machine.write_script("kubectl", "exit 0");
+            case.machine.write_kubectl("exit 0");
             case.assert_resumes();
         },
     }

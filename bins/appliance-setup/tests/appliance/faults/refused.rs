@@ -37,7 +37,7 @@ faults! {
     }
     code_of_suspended_tenant_is_refused {
         fault: "The tenant is suspended.",
-        message: "This tenant was suspended or cancelled. Ask your vendor.",
+        message: "This tenant was suspended or cancelled on … UTC. Ask your vendor.",
         next: CORRECTED,
         test: |fault| {
             let case = FaultCase::new();

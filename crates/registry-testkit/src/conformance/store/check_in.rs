@@ -21,13 +21,16 @@ use super::actions;
 use crate::World;
 use crate::world::{actor, audit};
 
+/// Checks in, and shows the license that the appliance has.
 async fn check_in(world: &World, credential: &PlainCredential) -> Result<CheckedIn, Error> {
+    let facts = world.ports.store.credential_show(credential.digest()).await.unwrap();
+    let license = facts.and_then(|facts| facts.appliance.license);
     let source = Source::of([192, 0, 2, 1].into());
     world
         .registry
         .check_in(CheckIn {
             credential: credential.clone(),
-            current_license_sub: None,
+            current_license_sub: license.map(|license| license.terms.sub),
             source,
             key: None,
         })
