@@ -21,7 +21,8 @@ pub(crate) enum Command {
         #[arg(long, value_enum)]
         algorithm: Option<KeyAlgorithm>,
     },
-    /// Adds and publishes an existing key: it signs nothing until `keys activate`.
+    /// Adds and publishes an existing key: it signs nothing until `keys activate`, unless it is the
+    /// first key of the ring.
     Import {
         /// PKCS#8 PEM file with the key, mode 0600.
         file: PathBuf,
@@ -77,6 +78,10 @@ pub(crate) fn run(config: &Config, command: Command, output: Output) -> Result<(
              and is unpublished when its licenses have expired."
         ))?;
     }
+    if let Command::Import { file, kid } = command {
+        let kid = LicenseKeys::open_for_import(config)?.import(&file, kid)?;
+        return output.fields(&[("kid", json!(kid))]);
+    }
     let mut keys = LicenseKeys::open(config)?;
     match command {
         Command::List => {}
@@ -85,10 +90,7 @@ pub(crate) fn run(config: &Config, command: Command, output: Output) -> Result<(
             let kid = keys.generate(algorithm.map_or(config.license.algorithm, Algorithm::from))?;
             return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
         }
-        Command::Import { file, kid } => {
-            let kid = keys.import(&file, kid)?;
-            return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
-        }
+        Command::Import { .. } => {}
         Command::Activate { kid, force } => keys.activate(&kid, force)?,
         Command::Retire { kid, .. } => keys.retire(&kid)?,
     }

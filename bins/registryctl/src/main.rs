@@ -9,6 +9,7 @@
 mod appliance;
 mod code;
 mod confirm;
+mod doctor;
 mod entitlement;
 mod errors;
 mod keys;
@@ -68,6 +69,9 @@ enum Command {
     Registry(RegistryCommand),
     #[command(flatten)]
     Maintenance(maintenance::Command),
+    /// Checks the configuration, the database, mail, images, the public URL and the machine, and
+    /// says what is wrong and what to do. Changes nothing.
+    Doctor,
     /// Manages the keys that sign licenses.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -145,13 +149,18 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let Options { data, config, json } = cli.options;
-    let config = Config::load_over(config.as_deref(), data, None)?;
+    let config = Config::load_over(config.as_deref(), data, None);
     let output = Output { json };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the async runtime cannot be started")?;
+    if matches!(cli.command, Command::Doctor) {
+        return runtime.block_on(doctor::run(config, output));
+    }
+    let config = config?;
     match cli.command {
+        Command::Doctor => Ok(()),
         Command::Keys(_) | Command::Token(_) if is_new(&config) => Err(no_registry(&config)),
         Command::Keys(command) => keys::run(&config, command, output),
         Command::Token(command) => token::run(&config, command, output),

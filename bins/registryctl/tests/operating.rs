@@ -238,6 +238,34 @@ async fn concurrent_changes_take_turns() {
     assert_eq!(run_ok(data.path(), &["keys", "list"])["items"].as_array().unwrap().len(), 5);
 }
 
+/// A key that signed a fleet's licenses keeps its `kid` when it moves into the ring.
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_key_keeps_its_kid() {
+    let data = tempfile::tempdir().unwrap();
+    installed(data.path()).await;
+    let first = data.path().join("keys/license.pem");
+    let moved = data.path().join("fleet.pem").to_str().unwrap().to_owned();
+    // The registry was created with `license.key_file`, so its folder has no key.
+    std::fs::rename(&first, &moved).unwrap();
+    assert!(run_failing(data.path(), &["keys", "list"]).1.contains("license.pem is missing"));
+    let imported = run_ok(data.path(), &["keys", "import", &moved, "--kid", "fleet-2026"]);
+    assert_eq!(imported["kid"], "fleet-2026");
+    let listed = run_ok(data.path(), &["keys", "list"]);
+    assert_eq!(listed["items"][0]["kid"], "fleet-2026", "{listed}");
+    assert_eq!(listed["items"][0]["state"], "active", "{listed}");
+    let again = run_failing(data.path(), &["keys", "import", &moved, "--kid", "other"]).1;
+    assert!(again.contains("fleet-2026"), "the ring has the key already: {again}");
+    let generated = run_ok(data.path(), &["keys", "generate"]);
+    assert_eq!(generated["state"], "standby");
+    let keys = run_ok(data.path(), &["keys", "export"]);
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 2, "{keys}");
+    let out = data.path().join("license.jwt").to_str().unwrap().to_owned();
+    let sign = ["license", "sign", "--subscription", "sub_1", "--customer", "Acme", "--out", &out];
+    run_ok(data.path(), &sign);
+    let inspected = run_ok(data.path(), &["license", "inspect", &out]);
+    assert_eq!(inspected["kid"], "fleet-2026", "{inspected}");
+}
+
 /// R-license-3.
 #[tokio::test(flavor = "multi_thread")]
 async fn free_tier_is_not_signed() {

@@ -53,6 +53,11 @@ impl PostgresStore {
         Box::pin(self.pool.read(migrations::CheckEncoding)).await
     }
 
+    /// Returns the server's time, in seconds since 1970.
+    pub async fn unix_seconds(&self) -> Result<i64, StoreError> {
+        Box::pin(self.pool.read(migrations::UnixSeconds)).await
+    }
+
     /// Returns the names of the pending migrations. All migrations must have run before any other
     /// use of the store. The database role only needs the right to read.
     pub async fn migrations_pending(&self) -> Result<Vec<String>, StoreError> {

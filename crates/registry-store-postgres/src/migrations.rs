@@ -183,3 +183,15 @@ impl Script for CheckEncoding {
         }
     }
 }
+
+/// Returns the server's time, in seconds since 1970.
+pub(crate) struct UnixSeconds;
+
+impl Script for UnixSeconds {
+    type Output = i64;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<i64, StoreError> {
+        let now = Statement::new("SELECT extract(epoch FROM clock_timestamp())::bigint");
+        Ok(session.load::<i64>(now).await?.into_iter().sum())
+    }
+}

@@ -287,6 +287,10 @@ impl Pool {
         one.run("RESET registry.session").await.map_err(|error| failed(&error))?;
         match checked {
             Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                // Other programs get these sessions next, and not our settings.
+                for session in [&mut one, &mut other] {
+                    session.run("DISCARD ALL").await.map_err(|error| failed(&error))?;
+                }
                 let problem = "a pooler such as PgBouncer gives out its connections for one \
                                transaction each (`pool_mode = transaction`), which loses prepared \
                                statements: use `pool_mode = session`, or connect to the server \

@@ -154,14 +154,18 @@ impl Target {
             if config.get_application_name().is_none() {
                 config.application_name("registry");
             }
-            if !is_given("keepalives") {
+            if !is_given("keepalives_idle=") {
                 config.keepalives_idle(KEEPALIVE_IDLE);
+            }
+            if !is_given("keepalives_interval=") {
                 config.keepalives_interval(KEEPALIVE_INTERVAL);
+            }
+            if !is_given("keepalives_retries=") {
                 config.keepalives_retries(KEEPALIVE_RETRIES);
             }
             config.tcp_user_timeout(user_timeout.unwrap_or(USER_TIMEOUT));
             // Of several hosts, only one takes writes.
-            if has_several && !is_given("target_session_attrs") {
+            if has_several && !is_given("target_session_attrs=") {
                 config.target_session_attrs(TargetSessionAttrs::ReadWrite);
             }
             hosts.push(config);

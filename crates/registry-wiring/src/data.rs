@@ -18,6 +18,14 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::config::{Algorithm, SecretText};
+use crate::file_system;
+
+/// The disk of a data folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk {
+    /// Free space, in bytes.
+    pub free: u64,
+}
 
 /// A registry's data folder.
 #[derive(Clone, Debug)]
@@ -82,6 +90,17 @@ impl DataFolder {
         let folder = File::open(&self.0).with_context(|| format!("{path} cannot be read"))?;
         folder.lock().with_context(|| format!("{path} cannot be locked"))?;
         Ok(folder)
+    }
+
+    /// Examines the disk of a data folder. Fails if SQLite cannot use it.
+    pub fn disk(path: &Path, is_postgres: bool) -> anyhow::Result<Disk> {
+        let folder = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+        if !is_postgres {
+            file_system::check(folder)?;
+        }
+        let space = rustix::fs::statvfs(folder);
+        let space = space.with_context(|| format!("{} cannot be read", folder.display()))?;
+        Ok(Disk { free: space.f_bavail.saturating_mul(space.f_frsize) })
     }
 
     /// Marks the folder as used by this process, until the returned file is dropped. Returns `None`

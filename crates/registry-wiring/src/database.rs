@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use registry_core::clock::Clock as _;
 use registry_core::store::Store;
 use registry_store_postgres::{PostgresOptions, PostgresStore};
 use registry_store_sql::SqlStore;
@@ -11,6 +12,7 @@ use registry_store_sqlite::SqliteStore;
 use crate::config::{Config, Database};
 use crate::data::{DataFolder, configured_secret};
 use crate::file_system;
+use crate::os::OsClock;
 
 /// Opens the database and makes sure that all migrations have run.
 pub(crate) async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<Arc<dyn Store>> {
@@ -62,6 +64,14 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Option<Migrated>> {
             run_migrations(&store, &config.database).await.map(Some)
         }
     }
+}
+
+/// Returns the seconds by which the clock of a PostgreSQL database is ahead of this machine's.
+/// SQLite has no clock of its own.
+pub async fn database_clock_skew(config: &Config) -> anyhow::Result<i64> {
+    let Some(store) = postgres(&config.database)? else { return Ok(0) };
+    let database = store.unix_seconds().await.context(UNUSABLE)?;
+    Ok(database - OsClock.now().timestamp())
 }
 
 const UNUSABLE: &str = "the database cannot be used (`database.url`)";

@@ -45,8 +45,22 @@ impl LicenseKeys {
         }
         let data = DataFolder::open(&config.data)?;
         let lock = data.lock()?;
-        data.license_key(&OsEntropy, config.license.algorithm)?;
+        ensure_first_key(config, &data)?;
         let plan = read_plan(&data.keys())?;
+        let longest_lifetime = longest_lifetime(config);
+        Ok(Self { folder: data.keys(), plan, longest_lifetime, _lock: lock })
+    }
+
+    /// Opens the ring to import a key. If `license.key_file` named the only key so far, the ring is
+    /// empty, and the imported key becomes the active one.
+    pub fn open_for_import(config: &Config) -> anyhow::Result<Self> {
+        let data = DataFolder::open(&config.data)?;
+        let has_keys =
+            [PLAN_FILE, FIRST_KEY_FILE].iter().any(|name| data.keys().join(name).exists());
+        if has_keys || config.license.key_file.is_some() {
+            return Self::open(config);
+        }
+        let (lock, plan) = (data.lock()?, RingPlan::default());
         let longest_lifetime = longest_lifetime(config);
         Ok(Self { folder: data.keys(), plan, longest_lifetime, _lock: lock })
     }
@@ -77,12 +91,17 @@ impl LicenseKeys {
         let signer = signer.with_context(|| format!("{} cannot be used", path.display()))?;
         let kid = signer.public_key().kid.clone();
         let material = &signer.public_key().material;
-        if let Some(same) = self.public_keys()?.iter().find(|key| key.material == *material) {
+        let known = if self.plan.keys.is_empty() { Vec::new() } else { self.public_keys()? };
+        if let Some(same) = known.iter().find(|key| key.material == *material) {
             bail!("the ring has this key already, with the kid `{}`", same.kid);
         }
         let thumbprint = Signer::from_pem(&pem, None)?.public_key().kid.clone();
         let file = format!("license-{thumbprint}.pem");
-        self.plan.publish(kid.clone(), file.clone(), OsClock.now())?;
+        if self.plan.keys.is_empty() {
+            self.plan = RingPlan::of_one(kid.clone(), file.clone(), OsClock.now());
+        } else {
+            self.plan.publish(kid.clone(), file.clone(), OsClock.now())?;
+        }
         write_new(&self.folder.join(&file), &pem)
             .with_context(|| format!("{file} cannot be written"))?;
         self.save()?;
@@ -114,6 +133,14 @@ impl LicenseKeys {
         replace(&self.folder.join(PLAN_FILE), &text)
             .with_context(|| format!("{PLAN_FILE} cannot be written"))
     }
+}
+
+/// Creates the first key in a new folder, unless the folder has a ring.
+fn ensure_first_key(config: &Config, data: &DataFolder) -> anyhow::Result<()> {
+    if !data.keys().join(PLAN_FILE).exists() {
+        data.license_key(&OsEntropy, config.license.algorithm)?;
+    }
+    Ok(())
 }
 
 fn longest_lifetime(config: &Config) -> TimeDelta {
@@ -176,7 +203,7 @@ impl WatchedRing {
                 .context("`license.key_file` cannot be used")?;
             Ring::new(vec![(signer, KeyState::Active)])?
         } else {
-            data.license_key(&OsEntropy, config.license.algorithm)?;
+            ensure_first_key(config, data)?;
             load(&folder, &read_plan(&folder)?, longest_lifetime, OsClock.now())?
         };
         Ok(Self { folder, longest_lifetime, ring: RwLock::new(Arc::new(ring)) })

@@ -213,7 +213,8 @@ section!(
         password_file: Option<PathBuf> = None,
         /// PEM file with the only certificate authority to trust, instead of the system's.
         ca_file: Option<PathBuf> = None,
-        /// Host name in `EHLO`, by default the machine's name.
+        /// Host name in `EHLO`, by default the host of `public_url` if it is a domain, or else the
+        /// machine's name.
         hello_name: Option<String> = None,
         /// Maximum number of open connections.
         connections: u32 = 2,
