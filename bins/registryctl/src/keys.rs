@@ -84,13 +84,12 @@ pub(crate) fn run(config: &Config, command: Command, output: Output) -> Result<(
     }
     let mut keys = LicenseKeys::open(config)?;
     match command {
-        Command::List => {}
+        Command::List | Command::Import { .. } => {}
         Command::Export => return crate::output::print(&crate::jwks(&keys.public_keys()?)),
         Command::Generate { algorithm } => {
             let kid = keys.generate(algorithm.map_or(config.license.algorithm, Algorithm::from))?;
             return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
         }
-        Command::Import { .. } => {}
         Command::Activate { kid, force } => keys.activate(&kid, force)?,
         Command::Retire { kid, .. } => keys.retire(&kid)?,
     }

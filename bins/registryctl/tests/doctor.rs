@@ -38,6 +38,10 @@ fn secret(path: &Path, text: &str, mode: u32) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// A data folder, an environment with a misconfiguration, the part that is wrong, and a part of the
+/// problem.
+type Planted<'a> = (&'a Path, &'a [(&'a str, &'a str)], &'a str, &'a str);
+
 #[test]
 fn each_misconfiguration_is_found_with_its_remedy() {
     let folder = tempfile::tempdir().unwrap();
@@ -52,7 +56,7 @@ fn each_misconfiguration_is_found_with_its_remedy() {
     let (smtp, endpoint) = (smtp.to_string(), format!("http://127.0.0.1:{s3}"));
     let public = format!("http://127.0.0.1:{url}");
     let empty = path("empty");
-    let planted: [(&Path, &[(&str, &str)], &str, &str); 11] = [
+    let planted: [Planted<'_>; 11] = [
         (&data, &[("REGISTRY_CODES_LENGTH", "3")], "configuration", "codes.length"),
         (&data, &[("REGISTRY_MASTER_KEY_FILE", "/nowhere")], "files", "/nowhere"),
         (&data, &[("REGISTRY_SERVICE_TOKEN_FILE", &exposed)], "files", "mode 604"),

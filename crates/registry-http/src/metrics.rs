@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry as Catalogue, Unit};
+use registry_core::mail::MailCounts;
 use registry_core::registry::readiness::{Part, PartState};
 
 /// The content type of `OpenMetrics` 1.0.
@@ -35,6 +36,11 @@ struct PartLabel {
     part: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MailLabel {
+    state: &'static str,
+}
+
 /// All metrics since the process started.
 pub(crate) struct Metrics {
     catalogue: Catalogue,
@@ -42,6 +48,7 @@ pub(crate) struct Metrics {
     durations: Family<PathLabel, Histogram>,
     in_flight: Gauge,
     parts: Family<PartLabel, Gauge>,
+    mails: Family<MailLabel, Gauge>,
 }
 
 impl Metrics {
@@ -62,7 +69,11 @@ impl Metrics {
         catalogue.register("http_requests_in_flight", "Requests being handled", in_flight.clone());
         let help = "1 if the part works, 0 if it does not; the parts of /readyz";
         catalogue.register("part_up", help, parts.clone());
-        Self { catalogue, requests, durations, in_flight, parts }
+        let mails = Family::<MailLabel, Gauge>::default();
+        let help = "Mails that wait, those that have waited for more than an hour, and those that \
+                    were given up";
+        catalogue.register("mails", help, mails.clone());
+        Self { catalogue, requests, durations, in_flight, parts, mails }
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -78,8 +89,19 @@ impl Metrics {
         self.requests.get_or_create(&ResponseLabels { method, path, status }).inc();
     }
 
-    /// Returns all metrics as text, with the current state of the parts.
-    pub(crate) fn text(&self, parts: &[Part]) -> Result<String, std::fmt::Error> {
+    /// Returns all metrics as text, with the current state of the parts and, if they are known, the
+    /// numbers of mails.
+    pub(crate) fn text(
+        &self,
+        parts: &[Part],
+        mails: Option<MailCounts>,
+    ) -> Result<String, std::fmt::Error> {
+        if let Some(MailCounts { queued, delayed, dead }) = mails {
+            for (state, count) in [("queued", queued), ("delayed", delayed), ("given_up", dead)] {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                self.mails.get_or_create(&MailLabel { state }).set(count);
+            }
+        }
         for part in parts {
             let up = i64::from(part.state == PartState::Ok);
             self.parts.get_or_create(&PartLabel { part: part.name }).set(up);
@@ -114,7 +136,8 @@ mod tests {
             Part { name: "database", required: true, state: PartState::Ok },
             Part { name: "mail", required: false, state: PartState::Down("full".to_owned()) },
         ];
-        let text = metrics.text(&parts).unwrap();
+        let mails = MailCounts { queued: 5, delayed: 2, dead: 1 };
+        let text = metrics.text(&parts, Some(mails)).unwrap();
         for line in [
             r#"registry_http_requests_total{method="POST",path="/register",status="200"} 2"#,
             r#"registry_http_requests_total{method="POST",path="/register",status="404"} 1"#,
@@ -124,11 +147,14 @@ mod tests {
             "registry_http_requests_in_flight 1",
             r#"registry_part_up{part="database"} 1"#,
             r#"registry_part_up{part="mail"} 0"#,
+            r#"registry_mails{state="queued"} 5"#,
+            r#"registry_mails{state="delayed"} 2"#,
+            r#"registry_mails{state="given_up"} 1"#,
             "# EOF",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
         }
         drop(in_flight);
-        assert!(metrics.text(&[]).unwrap().contains("in_flight 0"));
+        assert!(metrics.text(&[], None).unwrap().contains("in_flight 0"));
     }
 }

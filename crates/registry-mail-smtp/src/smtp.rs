@@ -1,6 +1,7 @@
 //! Delivers mails to a mail server (RFC 5321), over TLS: by STARTTLS (RFC 3207) or from the first
 //! byte (RFC 8314).
 
+use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use lettre::address::Envelope;
 use lettre::transport::smtp::PoolConfig;
-use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{self, AsyncSmtpTransportBuilder};
@@ -54,6 +55,9 @@ pub struct SmtpSettings {
     pub tls: SmtpTls,
     /// User name and password, if the server requires them.
     pub credentials: Option<(String, Zeroizing<String>)>,
+    /// User name, and a file with an access token of OAuth 2.0, for a server that takes no password
+    /// (XOAUTH2). The file is read before each mail, so another program can renew the token.
+    pub token: Option<(String, PathBuf)>,
     /// Certificate authority in PEM, which replaces those of the system.
     pub ca_pem: Option<Vec<u8>>,
     /// Our name in EHLO; default: the machine's host name.
@@ -67,7 +71,9 @@ pub struct SmtpSettings {
 /// Delivers mails to a mail server.
 pub struct SmtpMailer {
     builder: AsyncSmtpTransportBuilder,
-    transport: RwLock<Transport>,
+    token: Option<(String, PathBuf)>,
+    /// The connections, and the token that they were opened with.
+    current: RwLock<(Transport, Option<Zeroizing<String>>)>,
     renderer: Renderer,
     timeout: Duration,
 }
@@ -90,7 +96,7 @@ impl SmtpMailer {
     /// Checks the settings. The mailer connects when it sends the first mail.
     pub fn new(settings: SmtpSettings, renderer: Renderer) -> Result<Self, SmtpError> {
         let SmtpSettings { host, port, tls, credentials, .. } = settings;
-        let SmtpSettings { ca_pem, hello_name, connections, timeout, .. } = settings;
+        let SmtpSettings { token, ca_pem, hello_name, connections, timeout, .. } = settings;
         let mut builder: AsyncSmtpTransportBuilder =
             AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&host);
         let address_timeout = ADDRESS_TIMEOUT.min(timeout / 3);
@@ -107,11 +113,34 @@ impl SmtpMailer {
         if let Some(name) = hello_name {
             builder = builder.hello_name(ClientId::Domain(name));
         }
-        Ok(Self { transport: RwLock::new(builder.clone().build()), builder, renderer, timeout })
+        let current = RwLock::new((builder.clone().build(), None));
+        Ok(Self { builder, token, current, renderer, timeout })
     }
 
-    fn transport(&self) -> Transport {
-        self.transport.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the connections. A new token needs new ones.
+    fn transport(&self) -> Result<Transport, MailError> {
+        let token = self.token.as_ref().map(|(_, path)| {
+            let token = std::fs::read_to_string(path).map_err(|error| {
+                let path = path.display();
+                MailError::Unavailable(format!("`mail.smtp.token_file` {path}: {error}"))
+            });
+            token.map(|token| Zeroizing::new(token.trim().to_owned()))
+        });
+        let token = token.transpose()?;
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if current.1 == token { Ok(current.0) } else { Ok(self.renew(token)) }
+    }
+
+    /// Replaces the connections.
+    fn renew(&self, token: Option<Zeroizing<String>>) -> Transport {
+        let mut builder = self.builder.clone();
+        if let Some(((user, _), token)) = self.token.as_ref().zip(token.as_ref()) {
+            let credentials = Credentials::new(user.clone(), token.to_string());
+            builder = builder.credentials(credentials).authentication(vec![Mechanism::Xoauth2]);
+        }
+        let transport = builder.build();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (transport.clone(), token);
+        transport
     }
 
     /// Runs `work` with a time limit: the lease of the mail expires some time after it. After a
@@ -122,12 +151,12 @@ impl SmtpMailer {
         timeout: Duration,
         work: impl AsyncFnOnce(&Transport) -> Result<(), MailError>,
     ) -> Result<(), MailError> {
-        let transport = self.transport();
+        let transport = self.transport()?;
         if let Ok(result) = tokio::time::timeout(timeout, work(&transport)).await {
             return result;
         }
-        *self.transport.write().unwrap_or_else(PoisonError::into_inner) =
-            self.builder.clone().build();
+        let token = self.current.read().unwrap_or_else(PoisonError::into_inner).1.clone();
+        self.renew(token);
         transport.shutdown().await;
         Err(MailError::Unclear(format!("the mail server took longer than {timeout:?}")))
     }
@@ -155,16 +184,8 @@ impl Mailer for SmtpMailer {
         let email = self.renderer.render(mail)?;
         let (envelope, raw) = (email.envelope(), email.formatted());
         self.with_timeout(self.timeout, async |transport| {
-            let Err(error) = transport.send_raw(envelope, &raw).await else { return Ok(()) };
-            let failed = classify(&error, envelope);
-            // The reply may be about us and not about the mail, such as about our name in EHLO.
-            if matches!(failed, MailError::Permanent(_))
-                && error.status().is_some()
-                && let Err(error) = transport.test_connection().await
-            {
-                return Err(MailError::Unavailable(describe(&error)));
-            }
-            Err(failed)
+            let sent = transport.send_raw(envelope, &raw).await;
+            sent.map(drop).map_err(|error| classify(&error, envelope))
         })
         .await
     }
@@ -250,6 +271,12 @@ fn describe(error: &smtp::Error) -> String {
             text = format!("{text}: {cause_text}");
         }
         source = cause.source();
+    }
+    if text.contains("No compatible authentication mechanism") {
+        text.push_str(
+            ": the server offers none that fits. registryctl and registryd speak PLAIN and LOGIN \
+             (`mail.smtp.password`) and XOAUTH2 (`mail.smtp.token_file`)",
+        );
     }
     explained(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

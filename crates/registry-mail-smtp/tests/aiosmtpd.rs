@@ -56,6 +56,7 @@ fn mailer(port: u16, ca_pem: &str, password: &str) -> SmtpMailer {
         port: Some(port),
         tls: SmtpTls::StartTls,
         credentials: Some(("registry".to_owned(), password.to_owned().into())),
+        token: None,
         ca_pem: Some(ca_pem.as_bytes().to_vec()),
         hello_name: None,
         connections: 1,

@@ -28,6 +28,7 @@ fn settings(server: &SmtpServer) -> SmtpSettings {
         port: Some(server.port()),
         tls: SmtpTls::StartTls,
         credentials: Some((user().0, user().1.into())),
+        token: None,
         ca_pem: Some(server.ca_pem.clone().into_bytes()),
         hello_name: Some("registry.vendor.example".to_owned()),
         connections: 2,
@@ -231,4 +232,120 @@ fn invalid_certificate_is_refused() {
         brand: Brand::new(BrandSettings::default()).unwrap(),
     };
     assert!(SmtpMailer::new(settings, Renderer::new(sender, None).unwrap()).is_err());
+}
+
+/// The command that signs in with a token.
+fn auth(token: &str) -> String {
+    use base64::Engine as _;
+    let response = format!("user=registry\x01auth=Bearer {token}\x01\x01");
+    format!("AUTH XOAUTH2 {}", base64::prelude::BASE64_STANDARD.encode(response))
+}
+
+/// Starts a mail server that replies like this to EHLO and to RCPT, and accepts all else.
+async fn replying(ehlo: &'static str, rcpt: &'static str) -> u16 {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (reader, mut writer) = stream.into_split();
+                let mut lines = BufReader::new(reader).lines();
+                let mut reply = "220 mail.example";
+                while writer.write_all(format!("{reply}\r\n").as_bytes()).await.is_ok() {
+                    let Ok(Some(line)) = lines.next_line().await else { return };
+                    reply = match line.get(..4).unwrap_or_default() {
+                        "EHLO" => ehlo,
+                        "RCPT" => rcpt,
+                        "AUTH" if line == auth("token-1") => "235 welcome",
+                        "AUTH" => "535 5.7.8 wrong token",
+                        _ => "250 fine",
+                    };
+                }
+            });
+        }
+    });
+    port
+}
+
+fn plain_mailer(port: u16) -> SmtpMailer {
+    let server = server();
+    mailer(SmtpSettings {
+        host: "127.0.0.1".to_owned(),
+        port: Some(port),
+        tls: SmtpTls::None,
+        credentials: None,
+        ca_pem: None,
+        ..settings(&server)
+    })
+}
+
+/// A server that does not take our name refuses the probe, too. So core knows that the server does
+/// not mean the mail (`MailError::with_probe_result`).
+#[tokio::test]
+async fn refused_name_fails_without_a_mail() {
+    for ehlo in ["501 5.5.2 invalid name", "504 5.5.2 need a domain", "550 5.7.1 not allowed"] {
+        let mailer = plain_mailer(replying(ehlo, "250 fine").await);
+        assert!(mailer.send(&mail_to("ada@example.com")).await.is_err(), "{ehlo}");
+        let text = mailer.probe().await.unwrap_err().to_string();
+        assert!(text.contains(&ehlo[..3]), "{text}");
+    }
+}
+
+/// A quota or a rate limit passes by itself, whatever the status says.
+#[tokio::test]
+async fn load_of_the_server_is_no_refusal_of_the_mail() {
+    for rcpt in
+        ["550 5.4.5 daily quota exceeded", "554 5.7.0 try again later", "552 5.2.2 mailbox full"]
+    {
+        let mailer = plain_mailer(replying("250 mail.example", rcpt).await);
+        let sent = mailer.send(&mail_to("ada@example.com")).await;
+        assert!(matches!(sent, Err(MailError::Transient(_))), "{rcpt}: {sent:?}");
+    }
+    let mailer = plain_mailer(replying("250 mail.example", "550 5.1.1 no such user").await);
+    let sent = mailer.send(&mail_to("ada@example.com")).await;
+    assert!(matches!(sent, Err(MailError::Permanent(_))), "{sent:?}");
+}
+
+/// A server that takes a token only: the file is read before each mail.
+#[tokio::test]
+async fn token_of_a_file_signs_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let ehlo = "250-mail.example\r\n250 AUTH XOAUTH2";
+    let port = replying(ehlo, "250 fine").await;
+    let server = server();
+    let mailer = mailer(SmtpSettings {
+        host: "127.0.0.1".to_owned(),
+        port: Some(port),
+        tls: SmtpTls::None,
+        credentials: None,
+        token: Some(("registry".to_owned(), file.clone())),
+        ca_pem: None,
+        ..settings(&server)
+    });
+    let sent = mailer.send(&mail_to("ada@example.com")).await;
+    let Err(MailError::Unavailable(text)) = sent else { panic!("{sent:?}") };
+    assert!(text.contains("mail.smtp.token_file"), "{text}");
+    std::fs::write(&file, "token-1\n").unwrap();
+    mailer.send(&mail_to("ada@example.com")).await.unwrap();
+    std::fs::write(&file, "wrong\n").unwrap();
+    let sent = mailer.send(&mail_to("ada@example.com")).await;
+    assert!(matches!(sent, Err(MailError::Unavailable(_))), "{sent:?}");
+}
+
+/// A server that offers nothing that a password can be used with.
+#[tokio::test]
+async fn missing_way_to_sign_in_is_explained() {
+    let port = replying("250-mail.example\r\n250 AUTH XOAUTH2", "250 fine").await;
+    let server = server();
+    let mailer = mailer(SmtpSettings {
+        host: "127.0.0.1".to_owned(),
+        port: Some(port),
+        tls: SmtpTls::None,
+        ca_pem: None,
+        ..settings(&server)
+    });
+    let text = mailer.probe().await.unwrap_err().to_string();
+    assert!(text.contains("mail.smtp.token_file"), "{text}");
 }

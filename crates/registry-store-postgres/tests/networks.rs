@@ -131,6 +131,39 @@ async fn missing_right_is_named_with_its_grant() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
+/// While a migration waits for a table, every request waits behind it. So it waits only briefly.
+#[tokio::test(flavor = "multi_thread")]
+async fn migration_gives_way_to_open_transaction() {
+    const DOWN: &str =
+        include_str!("../../../migrations/postgres/2026-11-28-000000_mail_kinds/down.sql");
+    let cluster = Cluster::start(Durability::Quick, &[]).unwrap();
+    cluster.sql("postgres", "CREATE DATABASE registry").unwrap();
+    let url = cluster.url("registry");
+    let store = PostgresStore::new(&options(&url)).unwrap();
+    store.migrations_run().await.unwrap();
+    cluster.sql("registry", DOWN).unwrap();
+    let forget = "DELETE FROM __diesel_schema_migrations WHERE version = '20261128000000'";
+    cluster.sql("registry", forget).unwrap();
+
+    let (holder, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    holder.batch_execute("BEGIN; SELECT count(*) FROM mails").await.unwrap();
+    let migrating = tokio::spawn({
+        let store = store.clone();
+        async move { store.migrations_run().await }
+    });
+    for _ in 0..3 {
+        sleep(Duration::from_millis(400)).await;
+        let begun = Instant::now();
+        cluster.sql("registry", "SELECT count(*) FROM mails").unwrap();
+        assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    }
+    assert!(!migrating.is_finished(), "the migration waits for the open transaction");
+    holder.batch_execute("COMMIT").await.unwrap();
+    let names = migrating.await.unwrap().unwrap();
+    assert!(names.iter().any(|name| name.contains("mail_kinds")), "{names:?}");
+}
+
 /// A running PgBouncer, in a mode that gives out connections for one transaction each.
 struct PgBouncer {
     child: std::process::Child,

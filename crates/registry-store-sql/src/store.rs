@@ -8,7 +8,7 @@ use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
 use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::InstallCode;
-use registry_core::mail::{MailQuery, QueuedMail};
+use registry_core::mail::{MailCounts, MailQuery, QueuedMail};
 use registry_core::release::Release;
 use registry_core::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
@@ -131,6 +131,8 @@ port! {
             }
             db.write(s::LeaseMail { now, until }).await
         };
+        mail_counts(delayed_since: Timestamp) -> MailCounts
+            = |db| db.read(s::CountMails(delayed_since));
         mail_list(query: MailQuery) -> Vec<QueuedMail> = |db| db.read(s::ListMails(query));
         mail_change(id: MailId, decide: Decide<Option<QueuedMail>, QueuedMail>)
             -> Outcome<QueuedMail> = |db| db.change(id, None, decide);

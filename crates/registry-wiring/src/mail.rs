@@ -82,6 +82,7 @@ fn settings(smtp: &Smtp, public_url: &str) -> anyhow::Result<SmtpSettings> {
             TlsMode::None => SmtpTls::None,
         },
         credentials: smtp.username.clone().zip(password),
+        token: smtp.username.clone().zip(smtp.token_file.clone()),
         ca_pem: smtp
             .ca_file
             .as_deref()

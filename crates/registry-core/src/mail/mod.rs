@@ -18,7 +18,7 @@ use crate::secret::{DownloadLink, Sealed, SignInLink};
 use crate::string_enum::string_enum;
 use crate::text::{CompanyName, EmailAddress, PersonName};
 
-pub use retry::{MAX_ATTEMPTS, retry_delay, settle_failure};
+pub use retry::{LONGEST_DELAY, MAX_ATTEMPTS, retry_delay, settle_failure};
 
 /// A mail in the outbox. Its secret is sealed separately. The message is rendered when it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,6 +199,17 @@ pub enum DeliveryOutcome {
         /// The reason why no mail can be sent.
         error: String,
     },
+}
+
+/// Numbers of mails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MailCounts {
+    /// Mails that wait to be sent.
+    pub queued: u64,
+    /// Those of them that have waited for long.
+    pub delayed: u64,
+    /// Mails that were given up.
+    pub dead: u64,
 }
 
 /// Filter and page of a list of mails.

@@ -14,6 +14,10 @@ pub fn retry_delay(attempts: u32, jitter: u8) -> TimeDelta {
     TimeDelta::milliseconds(millis + millis / 4 * i64::from(jitter) / 255)
 }
 
+/// A mail is never due later than this. One that is was queued before the clock was set back, and is
+/// due at once.
+pub const LONGEST_DELAY: TimeDelta = TimeDelta::hours(8);
+
 /// Number of failures after which a mail is given up. With [`retry_delay`], that takes about three
 /// days.
 pub const MAX_ATTEMPTS: u32 = 20;

@@ -1,7 +1,13 @@
 //! Readiness: the state of each part of the service.
 
+use chrono::TimeDelta;
+
 use crate::blob::BlobError;
-use crate::registry::Registry;
+use crate::mail::MailCounts;
+use crate::registry::{Error, Registry};
+
+/// Time after which a mail that waits is delayed.
+const DELAYED_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// A part of the service, and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,15 +45,33 @@ impl Registry {
             PartState::Ok
         };
         let blobs = self.ports.blobs.probe().await.err().map(|error| error.to_string());
-        let mail = self.ports.mailer.probe().await.err().map(|error| error.to_string());
+        let mail = match self.ports.mailer.probe().await {
+            Err(error) => PartState::Failed(error.to_string()),
+            Ok(()) => self.outbox_state().await,
+        };
         let release = self.release_state().await;
         vec![
             Part { name: "database", required: true, state: state(store) },
             Part { name: "key_ring", required: true, state: keys },
             Part { name: "blob_store", required: false, state: state(blobs) },
-            Part { name: "mail", required: false, state: state(mail) },
+            Part { name: "mail", required: false, state: mail },
             Part { name: "release", required: false, state: release },
         ]
+    }
+
+    /// Returns the numbers of mails.
+    pub async fn mail_counts(&self) -> Result<MailCounts, Error> {
+        Ok(self.ports.store.mail_counts(self.now() - DELAYED_AFTER).await?)
+    }
+
+    async fn outbox_state(&self) -> PartState {
+        match self.mail_counts().await {
+            Err(error) => PartState::Failed(error.to_string()),
+            Ok(MailCounts { delayed: 0, .. }) => PartState::Ok,
+            Ok(MailCounts { delayed, .. }) => PartState::Down(format!(
+                "{delayed} mails have waited for more than an hour: `registryctl mail list` shows why"
+            )),
+        }
     }
 
     async fn release_state(&self) -> PartState {

@@ -7,7 +7,7 @@ use crate::blob::BlobKey;
 use crate::clock::Timestamp;
 use crate::id::{CodeId, MailId, TenantId};
 use crate::install_code::InstallCode;
-use crate::mail::{MailQuery, QueuedMail};
+use crate::mail::{MailCounts, MailQuery, QueuedMail};
 use crate::release::Release;
 use crate::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use crate::secret::{CredentialDigest, KeyId, SignInDigest};
@@ -118,13 +118,18 @@ pub trait Directory: Send + Sync {
 /// Mails that are to be sent, and those that were.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Leases the queued mail that has been due at `now` for longest. Another lease MUST NOT return this mail
-    /// before `until`, unless the mail is settled first.
+    /// Leases the queued mail that has been due at `now` for longest. Another lease MUST NOT return
+    /// this mail before `until`, unless the mail is settled first. If none is due, a mail that is due
+    /// later than [`LONGEST_DELAY`](crate::mail::LONGEST_DELAY) from now is leased: the clock was set
+    /// back.
     async fn mail_lease(
         &self,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<QueuedMail>, StoreError>;
+
+    /// Counts mails. Those that were queued before `delayed_since` are delayed.
+    async fn mail_counts(&self, delayed_since: Timestamp) -> Result<MailCounts, StoreError>;
 
     /// Lists the mails that match the query, newest first (ties by descending id), at most
     /// `query.limit`.

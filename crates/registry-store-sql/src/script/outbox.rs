@@ -1,7 +1,7 @@
 //! The outbox: leases and lists.
 
 use registry_core::clock::Timestamp;
-use registry_core::mail::{MailQuery, MailState, QueuedMail};
+use registry_core::mail::{LONGEST_DELAY, MailCounts, MailQuery, MailState, QueuedMail};
 use registry_core::store::StoreError;
 use uuid::Uuid;
 
@@ -34,8 +34,12 @@ impl Script for IsMailDue {
     type Output = bool;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<bool> {
-        let due = Statement::new("SELECT 1 FROM mails WHERE state = 'queued' AND due_at <= ");
-        Ok(!session.load::<i64>(due.bind(self.0).sql(" LIMIT 1")).await?.is_empty())
+        let due = Statement::new("SELECT 1 FROM mails WHERE state = 'queued' AND (due_at <= ")
+            .bind(self.0)
+            .sql(" OR due_at > ")
+            .bind(self.0 + LONGEST_DELAY)
+            .sql(") LIMIT 1");
+        Ok(!session.load::<i64>(due).await?.is_empty())
     }
 }
 
@@ -48,23 +52,43 @@ pub struct LeaseMail {
     pub until: Timestamp,
 }
 
+impl LeaseMail {
+    /// Returns the statement that leases a mail whose time compares like this.
+    fn statement(
+        &self,
+        dialect: Dialect,
+        comparison: &str,
+        time: Timestamp,
+    ) -> Statement<Readable> {
+        // Mails that other transactions are leasing at this moment are passed over.
+        let skip = match dialect {
+            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+            Dialect::Sqlite => "",
+        };
+        Statement::new("UPDATE mails SET due_at = ")
+            .bind(self.until)
+            .sql(format!(
+                " WHERE id = (SELECT id FROM mails WHERE state = 'queued' AND due_at {comparison} "
+            ))
+            .bind(time)
+            .sql(format!(" ORDER BY due_at LIMIT 1{skip}) RETURNING "))
+            .sql(columns())
+    }
+}
+
 impl Script for LeaseMail {
     type Output = Option<QueuedMail>;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Option<QueuedMail>> {
-        // Mails that other transactions are leasing at this moment are passed over.
-        let skip = match session.dialect() {
-            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
-            Dialect::Sqlite => "",
-        };
         loop {
-            let lease = Statement::new("UPDATE mails SET due_at = ")
-                .bind(self.until)
-                .sql(" WHERE id = (SELECT id FROM mails WHERE state = 'queued' AND due_at <= ")
-                .bind(self.now)
-                .sql(format!(" ORDER BY due_at LIMIT 1{skip}) RETURNING "))
-                .sql(columns());
-            let (id, error) = match session.load::<Readable>(lease).await?.pop() {
+            let due = self.statement(session.dialect(), "<=", self.now);
+            let mut leased = session.load(due).await?.pop();
+            if leased.is_none() {
+                let misplaced = self.now + LONGEST_DELAY;
+                let misplaced = self.statement(session.dialect(), ">", misplaced);
+                leased = session.load(misplaced).await?.pop();
+            }
+            let (id, error) = match leased {
                 None => return Ok(None),
                 Some((_, Ok(mail))) => return Ok(Some(mail)),
                 Some((id, Err(error))) => (id, error),
@@ -99,5 +123,23 @@ impl Script for ListMails {
         // A query for an unreadable mail alone reports it.
         let mails = mails.filter(|mail| mail.is_ok() || id.is_some()).collect::<Converted<_>>();
         mails.map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+}
+
+/// Counts mails. Those that were queued before this time are delayed.
+pub struct CountMails(pub Timestamp);
+
+impl Script for CountMails {
+    type Output = MailCounts;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<MailCounts> {
+        let count = |state: &str| {
+            Statement::new(format!("SELECT count(*) FROM mails WHERE state = '{state}'"))
+        };
+        let delayed = count("queued").sql(" AND queued_at < ").bind(self.0);
+        let (queued, delayed, dead) =
+            session.load_three((count("queued"), delayed, count("dead"))).await?;
+        let sum = |counts: Vec<i64>| counts.into_iter().sum::<i64>().unsigned_abs();
+        Ok(MailCounts { queued: sum(queued), delayed: sum(delayed), dead: sum(dead) })
     }
 }

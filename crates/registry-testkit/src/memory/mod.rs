@@ -15,7 +15,7 @@ use registry_core::blob::BlobKey;
 use registry_core::clock::Timestamp;
 use registry_core::id::{CodeId, MailId, TenantId};
 use registry_core::install_code::{CodeKind, InstallCode};
-use registry_core::mail::{MailQuery, MailState, QueuedMail};
+use registry_core::mail::{LONGEST_DELAY, MailCounts, MailQuery, MailState, QueuedMail};
 use registry_core::release::Release;
 use registry_core::results::{CheckedIn, EntitlementChanged, Issued, Redeemed};
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
@@ -222,13 +222,29 @@ impl Outbox for MemoryStore {
         until: Timestamp,
     ) -> Result<Option<QueuedMail>, StoreError> {
         let mut tables = self.tables();
-        let is_due = |mail: &QueuedMail| mail.state == MailState::Queued && mail.due_at <= now;
+        let is_misplaced = |mail: &QueuedMail| mail.due_at > now + LONGEST_DELAY;
+        let is_due = |mail: &QueuedMail| {
+            mail.state == MailState::Queued && (mail.due_at <= now || is_misplaced(mail))
+        };
         let due = tables.mails.rows().filter(|mail| is_due(mail));
         let leased = due.min_by_key(|mail| (mail.due_at, mail.id)).cloned();
         if let Some(mail) = &leased {
             tables.mails.change(&mail.id, |mail| mail.due_at = until);
         }
         Ok(leased)
+    }
+
+    async fn mail_counts(&self, delayed_since: Timestamp) -> Result<MailCounts, StoreError> {
+        let tables = self.tables();
+        let count = |selects: &dyn Fn(&QueuedMail) -> bool| {
+            tables.mails.rows().filter(|mail| selects(mail)).count() as u64
+        };
+        let is_queued = |mail: &QueuedMail| mail.state == MailState::Queued;
+        Ok(MailCounts {
+            queued: count(&is_queued),
+            delayed: count(&|mail| is_queued(mail) && mail.queued_at < delayed_since),
+            dead: count(&|mail| mail.state == MailState::Dead),
+        })
     }
 
     async fn mail_list(&self, query: MailQuery) -> Result<Vec<QueuedMail>, StoreError> {

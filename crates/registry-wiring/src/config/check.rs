@@ -280,11 +280,23 @@ fn check_smtp(smtp: &Smtp, problems: &mut Problems) {
     problems.require(smtp.port != Some(0), "mail.smtp.port", "must not be 0");
     let is_fine = smtp.hello_name.as_deref().is_none_or(is_name);
     problems.require(is_fine, "mail.smtp.hello_name", "must be the name of a host");
-    problems.require_pair(
-        ("mail.smtp.username", smtp.username.is_some()),
-        ("mail.smtp.password", smtp.password.is_some()),
-        ("mail.smtp.password_file", smtp.password_file.is_some()),
-    );
+    if smtp.token_file.is_some() {
+        let has_user = smtp.username.is_some();
+        problems.require(
+            has_user,
+            "mail.smtp.username",
+            "is missing: `mail.smtp.token_file` needs it",
+        );
+        let is_alone = smtp.password.is_none() && smtp.password_file.is_none();
+        let both = "and a password are both set: set one of them";
+        problems.require(is_alone, "mail.smtp.token_file", both);
+    } else {
+        problems.require_pair(
+            ("mail.smtp.username", smtp.username.is_some()),
+            ("mail.smtp.password", smtp.password.is_some()),
+            ("mail.smtp.password_file", smtp.password_file.is_some()),
+        );
+    }
     let is_here = matches!(smtp.host.as_str(), "localhost" | "127.0.0.1" | "::1");
     let is_safe = smtp.username.is_none() || smtp.tls != TlsMode::None || is_here;
     let problem = format!("is \"none\": the password would go to {} in clear", smtp.host);

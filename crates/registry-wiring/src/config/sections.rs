@@ -211,6 +211,9 @@ section!(
         password: Option<SecretText> = None,
         /// File with the password, mode 0600.
         password_file: Option<PathBuf> = None,
+        /// File with an access token of OAuth 2.0, instead of a password, for servers that sign in
+        /// with XOAUTH2 only. It is read before each mail, so another program can renew the token.
+        token_file: Option<PathBuf> = None,
         /// PEM file with the only certificate authority to trust, instead of the system's.
         ca_file: Option<PathBuf> = None,
         /// Host name in `EHLO`, by default the host of `public_url` if it is a domain, or else the

@@ -7,7 +7,9 @@ use futures_util::future::join_all;
 use registry_core::audit::{Action, Actor, AuditDetail, AuditEntry};
 use registry_core::clock::Timestamp;
 use registry_core::id::{AuditId, CodeId, MailId, TenantId};
-use registry_core::mail::{DeliveryOutcome, MailQuery, MailState, QueuedMail};
+use registry_core::mail::{
+    DeliveryOutcome, LONGEST_DELAY, MailCounts, MailQuery, MailState, QueuedMail,
+};
 use registry_core::pagination::Cursor;
 use registry_core::registry::outbox::MailEdit;
 use registry_core::store::{Decision, Store, Write};
@@ -280,4 +282,32 @@ pub async fn counted_events_share_an_audit_entry(store: Arc<dyn Store>) {
             .iter()
             .all(|it| it.actor.name == "anyone" && it.detail == AuditDetail::value("1.0"))
     );
+}
+
+/// Mails are counted by state, and those that wait for long are delayed.
+pub async fn mails_are_counted(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    world.register("Early", "essentials").await;
+    world.clock.advance(TimeDelta::hours(1));
+    let since = world.now();
+    world.register("Late", "essentials").await;
+    let counts = store.mail_counts(since).await.unwrap();
+    assert_eq!(counts, MailCounts { queued: 2, delayed: 1, dead: 0 });
+    let mail = store.mail_lease(since, since + TimeDelta::minutes(5)).await.unwrap().unwrap();
+    let dead = DeliveryOutcome::Dead { error: "no such user".to_owned() };
+    settle(&store, mail.id, since + TimeDelta::minutes(5), dead, since).await;
+    let counts = store.mail_counts(since).await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (1, 1));
+}
+
+/// A mail that was queued before the clock was set back by days is sent at once, and not days late.
+pub async fn mail_is_due_after_clock_was_set_back(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    world.register("Acme", "essentials").await;
+    let before = world.now() - TimeDelta::days(2);
+    let until = before + TimeDelta::minutes(5);
+    assert!(store.mail_lease(before, until).await.unwrap().is_some());
+    assert!(store.mail_lease(before, until).await.unwrap().is_none(), "it is leased");
+    // A mail that waits for its next attempt is not mistaken for such a one.
+    assert!(store.mail_lease(until - LONGEST_DELAY, until).await.unwrap().is_none());
 }

@@ -8,6 +8,7 @@ use registry_core::registry::idempotency::IdempotencyKey;
 use registry_core::registry::outbox::MailEdit;
 use registry_core::registry::retention::BATCH;
 use registry_core::store::{RetentionKind, Store};
+use registry_core::{Error, Refusal};
 
 use crate::World;
 use crate::world::{actor, audit};
@@ -86,4 +87,25 @@ pub async fn deletion_is_bounded(store: Arc<dyn Store>) {
             .unwrap(),
         7
     );
+}
+
+/// After a restore, all unused codes are superseded, each with an audit entry, and re-issued codes
+/// bring the tenants back.
+pub async fn unused_codes_are_superseded_after_restore(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let (used, unused) =
+        (world.register("Used", "pro").await, world.register("Unused", "pro").await);
+    world.redeem(&used.code, "a").await.unwrap();
+    let superseded = world.registry.codes_supersede_unused(actor()).await.unwrap();
+    let listed: Vec<_> =
+        superseded.iter().map(|code| (code.tenant_id, code.company_name.as_deref())).collect();
+    assert_eq!(listed, [(Some(unused.tenant_id), Some("Unused"))]);
+    let refused = world.redeem(&unused.code, "b").await.unwrap_err();
+    assert!(matches!(refused, Error::Refused(Refusal::CodeSuperseded { .. })), "{refused:?}");
+    let entries = audit(&*store, Some(unused.tenant_id)).await;
+    let entry = entries.iter().find(|entry| entry.action.as_str() == "code_superseded");
+    assert_eq!(entry.unwrap().code_id, Some(superseded[0].id));
+    assert!(world.registry.codes_supersede_unused(actor()).await.unwrap().is_empty());
+    let reissued = world.reissue(unused.tenant_id).await.unwrap();
+    assert_eq!(world.redeem(&reissued.code, "b").await.unwrap().tenant_id, unused.tenant_id);
 }
