@@ -9,6 +9,7 @@
 
 mod bootstrap;
 mod check_in;
+mod doctor;
 mod offline;
 mod options;
 mod page;
@@ -89,6 +90,9 @@ enum InstallationCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Checks what an installation needs: the state folder, the service with its name, network,
+    /// proxy, certificate and keys, the clock, and the product. Spends no code.
+    Doctor(doctor::DoctorArgs),
     /// Writes diagnostics for the vendor's support, without secrets.
     SupportBundle(support_bundle::SupportBundleArgs),
     /// Deletes the state of the installation, including the entered code. The product and its
@@ -167,6 +171,7 @@ fn execute(state_args: &StateArgs, command: InstallationCommand) -> anyhow::Resu
             let status = Status::new(open()?.step(), license_state(state)?);
             print_line(&if json { status.json().to_string() } else { status.text() })
         }
+        InstallationCommand::Doctor(args) => runtime.block_on(doctor::run(&args, state)),
         InstallationCommand::SupportBundle(args) => {
             runtime.block_on(support_bundle::run(open(), &args, state))
         }

@@ -6,6 +6,7 @@
 mod agent;
 mod bootstrap;
 mod browser;
+mod doctor;
 mod end_to_end;
 mod fake_registry;
 mod faults;
