@@ -75,11 +75,12 @@ struct Counter {
 }
 
 impl Counter {
-    /// Returns the time until the window ends; `None` if it has. A window that begins in the future
-    /// has ended, too: the clock was set back since.
+    /// Returns the time until the window ends; `None` if it has. A window that begins more than its
+    /// length from now has ended, too: the clock was set back since. One that begins a little later
+    /// has not: a concurrent request took its time earlier.
     fn left(&self, window: TimeDelta, now: Timestamp) -> Option<TimeDelta> {
         let left = self.since + window - now;
-        (left > TimeDelta::zero() && left <= window).then_some(left)
+        (left > TimeDelta::zero() && left <= window * 2).then(|| left.min(window))
     }
 }
 
@@ -134,7 +135,7 @@ impl<K: Copy + Eq + Hash> RateLimiter<K> {
         if counter.count > self.policy.limit {
             return Err(Refusal::RateLimited {
                 limited: self.limited,
-                retry_after: counter.since + self.policy.window - now,
+                retry_after: counter.left(window, now).unwrap_or(window),
             });
         }
         Ok(())
@@ -189,6 +190,13 @@ mod tests {
             panic!("the limit holds after the step, too")
         };
         assert_eq!(retry_after, TimeDelta::seconds(59));
+        // A concurrent request that took its time a moment earlier does not begin a new window.
+        let mallory = source("203.0.113.8");
+        limiter.record(mallory, at(10)).unwrap();
+        let Err(Refusal::RateLimited { retry_after, .. }) = limiter.record(mallory, at(9)) else {
+            panic!("the window has not ended")
+        };
+        assert_eq!(retry_after, TimeDelta::seconds(60));
     }
 
     /// R-guessing-3.

@@ -87,13 +87,13 @@ impl Signer {
         if let Ok(pair) = Ed25519KeyPair::from_pem(pem) {
             let public = pair.public_key();
             let kid = checked_kid(kid, public.jwk_thumbprint())?;
-            let verifier = Verifier::new(public_key(&public.to_jwk(), &kid)?)?;
+            let verifier = verifier(public_key(&public.to_jwk(), &kid)?)?;
             return Ok(Self { key: KeyPair::Ed25519(Box::new(pair.with_key_id(&kid))), verifier });
         }
         let pair = ES256KeyPair::from_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let public = pair.public_key();
         let kid = checked_kid(kid, public.jwk_thumbprint())?;
-        let verifier = Verifier::new(public_key(&public.to_jwk(), &kid)?)?;
+        let verifier = verifier(public_key(&public.to_jwk(), &kid)?)?;
         Ok(Self { key: KeyPair::P256(Box::new(pair.with_key_id(&kid))), verifier })
     }
 }
@@ -117,6 +117,10 @@ pub fn p256_pem(random: &[u8; 32]) -> Option<Zeroizing<String>> {
 pub fn ed25519_pem(random: &[u8; 32]) -> Zeroizing<String> {
     let bytes = KeypairBytes { secret_key: *random, public_key: None };
     bytes.to_pkcs8_pem(LineEnding::LF).expect("32 bytes encode")
+}
+
+fn verifier(public: PublicKey) -> Result<Arc<Verifier>, KeyError> {
+    Verifier::new(public).ok_or(KeyError::Unreadable)
 }
 
 fn public_key(jwk: &str, kid: &str) -> Result<PublicKey, KeyError> {

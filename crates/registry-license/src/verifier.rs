@@ -8,8 +8,6 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use registry_core::license::{PublicKey, PublicKeyMaterial, SignError, VerifyingKey};
 use registry_core::secret::LicenseToken;
 
-use crate::signer::KeyError;
-
 /// The public half of a license key.
 pub(crate) struct Verifier {
     public: PublicKey,
@@ -30,7 +28,8 @@ fn split(token: &str) -> Option<Signed<'_>> {
 }
 
 impl Verifier {
-    pub(crate) fn new(public: PublicKey) -> Result<Arc<Self>, KeyError> {
+    /// Returns `None` if the key is not one of its algorithm.
+    pub(crate) fn new(public: PublicKey) -> Option<Arc<Self>> {
         let key = match &public.material {
             PublicKeyMaterial::Ed25519 { x } => {
                 ed25519_dalek::VerifyingKey::from_bytes(x).map(Key::Ed25519).ok()
@@ -40,7 +39,7 @@ impl Verifier {
                 p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).map(Key::P256).ok()
             }
         };
-        Ok(Arc::new(Self { key: key.ok_or(KeyError::Unreadable)?, public }))
+        Some(Arc::new(Self { key: key?, public }))
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {
