@@ -205,7 +205,11 @@ proptest! {
         let store = SqliteStore::open(&folder.path().join("registry.db")).unwrap();
         run(async { Arc::new(store) as Arc<dyn Store> }, events);
     }
+}
 
+proptest! {
+    // Each case has a database of its own.
+    #![proptest_config(config(20))]
     #[test]
     fn invariants_hold_on_postgres(events in proptest::collection::vec(event(), 1..60)) {
         let store = async {
