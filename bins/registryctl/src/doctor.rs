@@ -57,8 +57,7 @@ pub(crate) async fn run(config: anyhow::Result<Config>, output: Output) -> anyho
 }
 
 async fn examine(config: &Config) -> Vec<Finding> {
-    let public_url =
-        config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let public_url = DataFolder::public_url(config);
     let files = registry_wiring::check(config, &public_url);
     let mut findings = vec![
         Finding::new(

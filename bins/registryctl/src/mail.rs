@@ -10,7 +10,7 @@ use registry_core::Registry;
 use registry_core::id::{MailId, TenantId};
 use registry_core::mail::{MailQuery, MailState, QueuedMail, QueuedMessage};
 use registry_core::registry::outbox::MailEdit;
-use registry_wiring::{Config, MailKind};
+use registry_wiring::{Config, DataFolder, MailKind};
 use serde_json::{Value, json};
 
 use crate::confirm::Confirmation;
@@ -218,8 +218,7 @@ async fn retry_all(registry: &Registry, output: Output) -> anyhow::Result<()> {
 
 /// Writes a mail with made-up contents as HTML and as plain text. The command needs no registry.
 pub(crate) fn preview(config: &Config, args: &PreviewArgs, output: Output) -> anyhow::Result<()> {
-    let public_url =
-        config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let public_url = DataFolder::public_url(config);
     let rendered =
         registry_wiring::preview(config, &public_url, args.kind, args.company.as_deref())?;
     let html = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.html", args.kind)));

@@ -189,13 +189,7 @@ fn no_registry(config: &Config) -> anyhow::Error {
 
 /// Opens the registry.
 async fn open(config: &Config) -> anyhow::Result<Arc<Registry>> {
-    let last_url = DataFolder::open(&config.data)?.stored_public_url();
-    let public_url = config
-        .public_url
-        .clone()
-        .or(last_url)
-        .unwrap_or_else(|| format!("http://{}", config.listen));
-    Ok(registry_wiring::build(config, &public_url).await?.registry)
+    Ok(registry_wiring::build(config, &DataFolder::public_url(config)).await?.registry)
 }
 
 async fn with_registry(

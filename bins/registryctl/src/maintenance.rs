@@ -53,6 +53,9 @@ pub(crate) async fn run(config: &Config, command: Command, output: Output) -> an
                 return print_with(&manifest, &[("superseded_codes", superseded)], output);
             }
             print(&manifest, output)?;
+            if superseded.is_empty() {
+                return Ok(());
+            }
             eprintln!(
                 "registryctl: {} unused codes were superseded, since they may have been redeemed \
                  after the backup. Re-issue those of these tenants:",

@@ -150,6 +150,22 @@ async fn restore_supersedes_unused_codes() {
     assert_eq!(redeem(&restored, code).await, tenant);
 }
 
+/// Without an unused code in the backup, there is nothing to re-issue and nothing to say.
+#[test]
+fn restore_without_unused_codes_names_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, backup, restored] =
+        ["data", "backup", "restored"].map(|name| folder.path().join(name));
+    register(&data, "Acme");
+    run_ok(&data, &["code", "supersede-unused"]);
+    run_ok(&data, &["backup", path(&backup)]);
+    let mut restore = Command::new(env!("CARGO_BIN_EXE_registryctl"));
+    restore.arg("--data").arg(&restored).arg("restore").arg(&backup);
+    restore.env_remove("REGISTRY_CONFIG");
+    let done = restore.output().unwrap();
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+}
+
 #[test]
 fn backup_during_writes_is_consistent() {
     let folder = tempfile::tempdir().unwrap();

@@ -110,3 +110,16 @@ fn parts_that_work_are_ok() {
     let wrong: Vec<_> = wrong.map(|item| item["part"].as_str().unwrap()).collect();
     assert_eq!(wrong, ["release", "public_url"], "{printed}");
 }
+
+/// Without `public_url`, the URL with which registryd last started is examined.
+#[test]
+fn the_stored_public_url_is_examined() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = registry(folder.path(), "data");
+    let stored = format!("http://127.0.0.1:{}", closed_port());
+    std::fs::write(data.join("public-url"), format!("{stored}\n")).unwrap();
+    let (_, printed) = ctl(&data, &["doctor"], &[]);
+    let items = printed["items"].as_array().unwrap();
+    let public = items.iter().find(|item| item["part"] == "public_url").unwrap();
+    assert!(public["problem"].as_str().unwrap().contains(&stored), "{public}");
+}

@@ -17,7 +17,7 @@ use registry_core::secret::ServiceToken;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use crate::config::{Algorithm, SecretText};
+use crate::config::{Algorithm, Config, SecretText};
 use crate::file_system;
 
 /// The disk of a data folder.
@@ -137,11 +137,14 @@ impl DataFolder {
         write().map(drop).with_context(|| format!("{} cannot be written", path.display()))
     }
 
-    /// Returns the public URL that the registry had when it last started.
+    /// Returns `public_url`, or else the one with which the registry last started, or else the
+    /// address on which it listens.
     #[must_use]
-    pub fn stored_public_url(&self) -> Option<String> {
-        let stored = std::fs::read_to_string(self.0.join("public-url")).ok()?;
-        Some(stored.trim().to_owned()).filter(|url| !url.is_empty())
+    pub fn public_url(config: &Config) -> String {
+        let stored = || std::fs::read_to_string(config.data.join("public-url")).ok();
+        let stored = || stored().map(|url| url.trim().to_owned()).filter(|url| !url.is_empty());
+        let url = config.public_url.clone().or_else(stored);
+        url.unwrap_or_else(|| format!("http://{}", config.listen))
     }
 
     /// Returns the master key. Creates it in a new folder.

@@ -104,7 +104,7 @@ pub(crate) fn operate(data: &Path, environment: Environment, work: impl AsyncFnO
     };
     let config =
         registry_wiring::Config::load(None, |name| variable(name).map(str::to_owned)).unwrap();
-    let url = registry_wiring::DataFolder::open(data).unwrap().stored_public_url().unwrap();
+    let url = std::fs::read_to_string(data.join("public-url")).unwrap().trim().to_owned();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let registry = registry_wiring::build(&config, &url).await.unwrap().registry;
