@@ -121,7 +121,7 @@ fn disk(config: &Config) -> Finding {
 
 fn open_files(config: &Config) -> Finding {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    let needed = (config.http.connections + config.database.pool_size + 40) as u64;
+    let needed = (config.http.connections + config.other_files()) as u64;
     let problem = limit.filter(|limit| *limit < needed).map(|limit| {
         format!("a process may open {limit} files; `http.connections` needs {needed}")
     });

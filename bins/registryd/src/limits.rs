@@ -3,10 +3,6 @@
 use registry_wiring::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Number of files, beside connections of clients and of the database, that the service may have
-/// open: the database file, images, mails, and those of the runtime.
-const OTHER_FILES: usize = 40;
-
 /// Minimum number of connections, however few files may be open.
 const MINIMUM: usize = 8;
 
@@ -23,9 +19,7 @@ pub(crate) fn connections(config: &Config) -> usize {
     let files = getrlimit(Resource::Nofile)
         .current
         .map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
-    let reserved =
-        OTHER_FILES + if config.database.is_postgres() { config.database.pool_size } else { 0 };
-    let allowed = allowed(files, reserved);
+    let allowed = allowed(files, config.other_files());
     if allowed < config.http.connections {
         tracing::warn!(
             "`http.connections` is {}, but the process may open only {files} files: at most \

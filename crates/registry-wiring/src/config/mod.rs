@@ -256,6 +256,13 @@ impl Config {
         entries
     }
 
+    /// Number of files that registryd may have open beside its connections to clients: connections
+    /// to PostgreSQL, the database file, images, mails, and those of the runtime.
+    #[must_use]
+    pub fn other_files(&self) -> usize {
+        40 + if self.database.is_postgres() { self.database.pool_size } else { 0 }
+    }
+
     /// URL at which customers re-issue codes: `portal_url`, or else the portal of this registry's
     /// pages.
     pub(crate) fn portal(&self, public_url: &str) -> Option<String> {
