@@ -279,17 +279,16 @@ impl Pool {
             return Ok(());
         }
         let (mut one, mut other) = (self.get().await?, self.get().await?);
-        let failed = |error: &DieselError| failure(error);
-        one.run("SET registry.session = 'one'").await.map_err(|error| failed(&error))?;
+        one.run("SET registry.session = 'one'").await.map_err(|error| failure(&error))?;
         let check = "DO $$ BEGIN IF current_setting('registry.session', true) = 'one' THEN \
                      RAISE unique_violation; END IF; END $$";
         let checked = other.run(check).await;
-        one.run("RESET registry.session").await.map_err(|error| failed(&error))?;
+        one.run("RESET registry.session").await.map_err(|error| failure(&error))?;
         match checked {
             Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
                 // Other programs get these sessions next, and not our settings.
                 for session in [&mut one, &mut other] {
-                    session.run("DISCARD ALL").await.map_err(|error| failed(&error))?;
+                    session.run("DISCARD ALL").await.map_err(|error| failure(&error))?;
                 }
                 let problem = "a pooler such as PgBouncer gives out its connections for one \
                                transaction each (`pool_mode = transaction`), which loses prepared \
@@ -297,7 +296,7 @@ impl Pool {
                                directly";
                 Err(StoreError::Unavailable(problem.to_owned()))
             }
-            checked => checked.map_err(|error| failed(&error)),
+            checked => checked.map_err(|error| failure(&error)),
         }
     }
 }
