@@ -1,13 +1,12 @@
 //! The state folder. Files are written atomically and only their owner can read them.
 
-use std::fs::{DirBuilder, File, Metadata, Permissions, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use private_files::is_exposed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
@@ -95,19 +94,6 @@ pub fn load_state<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<Opti
     Folder::open(folder)?.read(file)
 }
 
-/// True if users beside the owner have any permission, other than the members of a group that the
-/// process belongs to, as on a volume that Kubernetes gave to the group of a pod.
-fn is_exposed(file: &Metadata) -> bool {
-    let is_own_group = || {
-        let group = file.gid();
-        rustix::process::getegid().as_raw() == group
-            || rustix::process::getgroups()
-                .is_ok_and(|groups| groups.iter().any(|it| it.as_raw() == group))
-    };
-    let mode = file.permissions().mode();
-    mode & 0o007 != 0 || (mode & 0o070 != 0 && !is_own_group())
-}
-
 /// The state folder.
 pub(crate) struct Folder(PathBuf);
 
@@ -119,7 +105,7 @@ impl Folder {
     /// the same mode.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let unusable = |error| StoreError::Unusable(path.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        private_files::create_folder(path).map_err(unusable)?;
         let is_empty = std::fs::read_dir(path).map_err(unusable)?.next().is_none();
         if is_empty && is_exposed(&std::fs::metadata(path).map_err(unusable)?) {
             std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(unusable)?;

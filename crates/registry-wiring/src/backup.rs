@@ -7,12 +7,13 @@
 //! were delivered into the mailbox, because they contain codes in plain text. Unsent mails are in
 //! the database.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use private_files::create_folder;
 use registry_core::clock::Clock as _;
 use registry_core::entropy::hex;
 use registry_store_sqlite::SqliteStore;
@@ -115,10 +116,7 @@ pub fn restore(config: &Config, source: &Path) -> anyhow::Result<Manifest> {
             config.data.display()
         );
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.data)
+    create_folder(&config.data)
         .with_context(|| format!("{} cannot be created", config.data.display()))?;
     // The database comes last: without it, nothing starts on a half-restored backup.
     let (database, others): (Vec<_>, Vec<_>) =
@@ -152,11 +150,7 @@ fn create_empty(folder: &Path) -> anyhow::Result<()> {
             ensure!(entries.next().is_none(), "{path} is not empty: name a new folder");
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .with_context(|| format!("{path} cannot be created"))?;
+            create_folder(folder).with_context(|| format!("{path} cannot be created"))?;
         }
         Err(error) => return Err(error).with_context(|| format!("{path} cannot be read")),
     }
@@ -165,11 +159,7 @@ fn create_empty(folder: &Path) -> anyhow::Result<()> {
 
 fn create_parent(path: &Path) -> anyhow::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(parent)
-        .with_context(|| format!("{} cannot be created", parent.display()))
+    create_folder(parent).with_context(|| format!("{} cannot be created", parent.display()))
 }
 
 /// Copies a file, or a folder with its contents, and calls `done` with each copy. Skips names that

@@ -4,14 +4,13 @@
 //! which fails if that exists. So two processes that start at once use the same secret, and a
 //! process that is killed leaves no half-written secret.
 
-use std::fs::{DirBuilder, File, Metadata, Permissions, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use private_files::{create_folder, is_exposed};
 use registry_core::entropy::{self, Entropy};
 use registry_core::secret::ServiceToken;
 use tempfile::NamedTempFile;
@@ -34,7 +33,7 @@ pub struct DataFolder(PathBuf);
 impl DataFolder {
     /// Opens the folder. Creates it with mode 0700 if it does not exist.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        create_private(path)
+        create_folder(path)
             .with_context(|| format!("the data folder {} cannot be created", path.display()))?;
         let path = path
             .canonicalize()
@@ -221,13 +220,8 @@ impl DataFolder {
 /// Creates a part of the data folder if it does not exist. Each part is created only where it is
 /// used, so a token can be revoked even if the mailbox cannot be created.
 pub(crate) fn ensure_folder(path: PathBuf) -> anyhow::Result<PathBuf> {
-    create_private(&path).with_context(|| format!("{} cannot be created", path.display()))?;
+    create_folder(&path).with_context(|| format!("{} cannot be created", path.display()))?;
     Ok(path)
-}
-
-/// Creates a folder, and the folders above it, with mode 0700.
-fn create_private(path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Returns a new private key as PEM.
@@ -263,19 +257,6 @@ pub(crate) fn configured_secret(
 /// Reads a file that is not secret. `key` is the setting that names the file.
 pub(crate) fn read_public(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("`{key}`: {} cannot be read", path.display()))
-}
-
-/// True if users beside the owner have any permission on a file, other than the members of a group
-/// that the process belongs to: a mounted secret of Kubernetes is readable by the group of its pod.
-fn is_exposed(file: &Metadata) -> bool {
-    let is_own_group = || {
-        let group = file.gid();
-        rustix::process::getegid().as_raw() == group
-            || rustix::process::getgroups()
-                .is_ok_and(|groups| groups.iter().any(|it| it.as_raw() == group))
-    };
-    let mode = file.permissions().mode();
-    mode & 0o007 != 0 || (mode & 0o070 != 0 && !is_own_group())
 }
 
 /// Reads the file of a secret. Refuses a file to which others have access.
