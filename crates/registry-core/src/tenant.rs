@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::edition::EditionName;
 use crate::id::TenantId;
+use crate::refusal::Refusal;
 use crate::string_enum::string_enum;
 use crate::text::{
     BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId,
@@ -88,6 +89,20 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Checks that the tenant is not suspended or cancelled.
+    ///
+    /// # Errors
+    /// [`Refusal::TenantSuspended`], since the tenant's last change.
+    pub fn check_open(&self) -> Result<(), Refusal> {
+        if self.status.is_closed() {
+            return Err(Refusal::TenantSuspended {
+                tenant: Some(self.id),
+                since: Some(self.updated_at),
+            });
+        }
+        Ok(())
+    }
+
     /// True if `contact` is the contact's address, in any case.
     #[must_use]
     pub fn is_contact(&self, contact: &EmailAddress) -> bool {

@@ -198,12 +198,7 @@ fn check_link(
     grace: TimeDelta,
 ) -> Result<(), Refusal> {
     let ended = |since: Timestamp| Err(Refusal::DownloadLinkEnded { since });
-    if tenant.status.is_closed() {
-        return Err(Refusal::TenantSuspended {
-            tenant: Some(tenant.id),
-            since: Some(tenant.updated_at),
-        });
-    }
+    tenant.check_open()?;
     match code.state(now) {
         CodeState::Live => Ok(()),
         CodeState::Consumed(since) if now < since + grace => Ok(()),

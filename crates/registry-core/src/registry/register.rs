@@ -129,9 +129,7 @@ struct Context {
 fn decide(context: &Context, facts: &EntitlementFacts) -> Decision<Issued> {
     let mut change = context.change.clone();
     let known = facts.tenant.as_ref();
-    if let Some(tenant) = known.filter(|tenant| tenant.status.is_closed()) {
-        let refusal =
-            Refusal::TenantSuspended { tenant: Some(tenant.id), since: Some(tenant.updated_at) };
+    if let Some((tenant, Err(refusal))) = known.map(|tenant| (tenant, tenant.check_open())) {
         let entry = change.audit(
             Action::RegisterRefused,
             Some(tenant.id),

@@ -55,8 +55,8 @@ fn decide(
     let ambiguous = facts.tenants.len() > 1;
     let refusal = if strict && ambiguous {
         Some(Refusal::AmbiguousContact)
-    } else if tenant.status.is_closed() {
-        Some(Refusal::TenantSuspended { tenant: Some(tenant.id), since: Some(tenant.updated_at) })
+    } else if let Err(refusal) = tenant.check_open() {
+        Some(refusal)
     } else if mail_only && tenant.contact_email.is_none() {
         // The earlier codes would be replaced, and nobody would see the new one.
         let problem = "is missing, so the code cannot be mailed".to_owned();

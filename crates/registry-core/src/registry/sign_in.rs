@@ -304,13 +304,6 @@ impl Registry {
 }
 
 fn open(record: TenantRecord) -> Result<TenantRecord, Error> {
-    if record.tenant.status.is_closed() {
-        Err(Refusal::TenantSuspended {
-            tenant: Some(record.tenant.id),
-            since: Some(record.tenant.updated_at),
-        }
-        .into())
-    } else {
-        Ok(record)
-    }
+    record.tenant.check_open()?;
+    Ok(record)
 }

@@ -214,12 +214,8 @@ fn accept(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<
     {
         return Err(Refusal::NotAnActivationCode.into());
     }
-    if let Some(tenant) = facts.tenant.as_ref().filter(|tenant| tenant.status.is_closed()) {
-        return Err(Refusal::TenantSuspended {
-            tenant: Some(tenant.id),
-            since: Some(tenant.updated_at),
-        }
-        .into());
+    if let Some(tenant) = &facts.tenant {
+        tenant.check_open()?;
     }
     match (code.kind, entitlement) {
         (CodeKind::Install, _) => {
