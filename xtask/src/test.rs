@@ -40,30 +40,41 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
             None
         }
     };
-    let pgbouncer = cluster.is_some() && find_pgbouncer().is_some();
-    if !pgbouncer && run::in_ci() {
-        bail!("CI must run the tests that need PgBouncer: {NO_PGBOUNCER}");
-    }
-    let missing = [
-        (cluster.is_none(), NO_POSTGRES),
-        (browser.is_none(), NO_BROWSER),
-        (!pgbouncer, NO_PGBOUNCER),
-    ];
-    let skipped: Vec<&str> =
-        missing.into_iter().filter(|(is_missing, _)| *is_missing).map(|it| it.1).collect();
-    for message in &skipped {
+    let mut missing: Vec<&str> = Vec::new();
+    let mut skipped: Vec<String> = Vec::new();
+    let mut lacks = |name, message: String| {
+        missing.push(name);
         println!("{message}");
+        skipped.push(message);
+    };
+    if cluster.is_none() {
+        lacks("postgres", NO_POSTGRES.to_owned());
     }
-    let tools = Tools { postgres: cluster.is_some(), browser: browser.is_some(), pgbouncer };
-    for args in plan(nextest, run::in_ci(), tools, extra) {
+    if browser.is_none() {
+        lacks("chromium", NO_BROWSER.to_owned());
+    }
+    for tool in TOOLS.iter().filter(|tool| tool.find().is_none()) {
+        let Tool { name, package, .. } = tool;
+        if run::in_ci() {
+            bail!("CI must run the tests with {name}. To install it: apt-get install {package}");
+        }
+        lacks(
+            name,
+            format!("Tests with {name} are skipped. To run them: apt-get install {package}"),
+        );
+    }
+    if !can_make_networks() {
+        let message = "Tests in a network namespace are skipped: `unshare --net`, ip, ss or iptables \
+                       does not work here.";
+        lacks("netns", message.to_owned());
+    }
+    for args in plan(nextest, run::in_ci(), &missing, extra) {
         let mut command =
             run::command("cargo", &args.iter().map(String::as_str).collect::<Vec<_>>());
         if let Some(cluster) = &cluster {
             command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/'));
         }
-        if let Some(pgbouncer) = find_pgbouncer() {
-            command.env("PGBOUNCER", pgbouncer);
-        }
+        command.envs(TOOLS.iter().filter_map(|tool| Some((tool.variable, tool.find()?))));
         if let Some((chromium, modules)) = &browser {
             command.env("CHROMIUM", chromium).env("BROWSER_MODULES", modules);
         }
@@ -104,6 +115,7 @@ pub(crate) fn soak() -> Result<()> {
         .with_context(|| format!("cannot start PostgreSQL. To install it: {INSTALL}"))?;
     let mut command = run::command("cargo", SOAK);
     command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/')).env("SOAK", "1");
+    command.envs(TOOLS.iter().filter_map(|tool| Some((tool.variable, tool.find()?))));
     run::run(&mut command)
 }
 
@@ -117,9 +129,11 @@ const SOAK: &[&str] = &[
     "--test=mail",
     "--test=releases",
     "--test=appliance",
+    "--test=networks",
     "--",
     "--nocapture",
     "--test-threads=1",
+    "rolling_restart",
     "many_mails",
     "large_image_is_streamed",
     "agent_memory",
@@ -128,13 +142,52 @@ const SOAK: &[&str] = &[
 const NO_POSTGRES: &str = "PostgreSQL is not installed: the tests that need it are skipped. \
                            To run them: apt-get install postgresql";
 
-const NO_PGBOUNCER: &str = "PgBouncer is not installed: the test that needs it is skipped. \
-                            To run it: apt-get install pgbouncer";
+/// A program or library of Debian that some tests need. They have its name in theirs.
+struct Tool {
+    name: &'static str,
+    package: &'static str,
+    /// Where it may be. Debian installs servers where only root looks for programs.
+    paths: &'static [&'static str],
+    /// The environment variable that tells the tests where it is.
+    variable: &'static str,
+}
 
-/// Returns PgBouncer, which Debian installs where only root looks for programs.
-fn find_pgbouncer() -> Option<PathBuf> {
-    let debian = PathBuf::from("/usr/sbin/pgbouncer");
-    run::find("pgbouncer").or_else(|| debian.exists().then_some(debian))
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "pgbouncer",
+        package: "pgbouncer",
+        paths: &["/usr/sbin/pgbouncer"],
+        variable: "PGBOUNCER",
+    },
+    Tool {
+        name: "haproxy",
+        package: "haproxy",
+        paths: &["/usr/sbin/haproxy"],
+        variable: "HAPROXY",
+    },
+    Tool {
+        name: "faketime",
+        package: "libfaketime",
+        paths: &[
+            "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+            "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+        ],
+        variable: "LIBFAKETIME",
+    },
+];
+
+impl Tool {
+    fn find(&self) -> Option<PathBuf> {
+        let usual = self.paths.iter().map(PathBuf::from).find(|path| path.exists());
+        usual.or_else(|| run::find(self.name))
+    }
+}
+
+/// Returns whether a test can have a network namespace of its own, with a firewall.
+fn can_make_networks() -> bool {
+    let script = "ip link set lo up && ss --no-header --tcp && iptables -w -L && ip6tables -w -L";
+    let mut command = run::command("unshare", &["--net", "--mount", "--", "sh", "-c", script]);
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 const INSTALL_BROWSER: &str = "apt-get install chromium nodejs npm";
@@ -159,29 +212,10 @@ fn decide(installed: bool, ci: bool) -> Decision {
     }
 }
 
-/// Tools that the machine has.
-#[derive(Clone, Copy, Debug)]
-struct Tools {
-    postgres: bool,
-    browser: bool,
-    pgbouncer: bool,
-}
-
-impl Tools {
-    /// Returns the parts of test names for which a tool is missing.
-    fn missing(self) -> impl Iterator<Item = &'static str> {
-        let tools = [
-            (self.postgres, "postgres"),
-            (self.browser, "chromium"),
-            (self.pgbouncer, "pgbouncer"),
-        ];
-        tools.into_iter().filter(|(is_there, _)| !is_there).map(|(_, name)| name)
-    }
-}
-
 /// Returns the arguments of the cargo commands to run, in order. Tests that need PostgreSQL have
-/// `postgres` in their name, tests that need a browser `chromium`, and so on.
-fn plan(nextest: bool, ci: bool, tools: Tools, extra: &[String]) -> Vec<Vec<String>> {
+/// `postgres` in their name, tests that need a browser `chromium`, and so on; `missing` has the names
+/// of what is not there.
+fn plan(nextest: bool, ci: bool, missing: &[&str], extra: &[String]) -> Vec<Vec<String>> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let mut commands = Vec::new();
     if extra.is_empty() {
@@ -193,17 +227,17 @@ fn plan(nextest: bool, ci: bool, tools: Tools, extra: &[String]) -> Vec<Vec<Stri
     if nextest && ci {
         tests.extend(words("--profile ci"));
     }
-    if !tools.postgres {
+    if missing.contains(&"postgres") {
         tests.extend(words("--exclude registry-store-postgres"));
     }
-    let filter: Vec<_> = tools.missing().map(|name| format!("not test({name})")).collect();
+    let filter: Vec<_> = missing.iter().map(|name| format!("not test({name})")).collect();
     if nextest && !filter.is_empty() {
         tests.extend(["-E".to_owned(), filter.join(" and ")]);
     }
     tests.extend(extra.iter().cloned());
     if !nextest && !filter.is_empty() {
         tests.push("--".to_owned());
-        tests.extend(tools.missing().flat_map(|name| ["--skip".to_owned(), name.to_owned()]));
+        tests.extend(missing.iter().flat_map(|name| ["--skip".to_owned(), (*name).to_owned()]));
     }
     commands.push(tests);
     commands
@@ -213,11 +247,9 @@ fn plan(nextest: bool, ci: bool, tools: Tools, extra: &[String]) -> Vec<Vec<Stri
 mod tests {
     use super::*;
 
-    const ALL: Tools = Tools { postgres: true, browser: true, pgbouncer: true };
-
-    fn lines(nextest: bool, ci: bool, tools: Tools, extra: &[&str]) -> Vec<String> {
+    fn lines(nextest: bool, ci: bool, missing: &[&str], extra: &[&str]) -> Vec<String> {
         let extra: Vec<String> = extra.iter().map(|arg| (*arg).to_owned()).collect();
-        plan(nextest, ci, tools, &extra).iter().map(|args| args.join(" ")).collect()
+        plan(nextest, ci, missing, &extra).iter().map(|args| args.join(" ")).collect()
     }
 
     #[test]
@@ -229,7 +261,7 @@ mod tests {
             (false, true, "test --workspace --tests"),
         ] {
             assert_eq!(
-                lines(nextest, ci, ALL, &[]),
+                lines(nextest, ci, &[], &[]),
                 ["test --workspace --doc", last],
                 "nextest {nextest}, CI {ci}"
             );
@@ -238,29 +270,25 @@ mod tests {
 
     #[test]
     fn extra_arguments_skip_documentation_tests() {
-        assert_eq!(lines(true, false, ALL, &["redeem"]), ["nextest run --workspace redeem"]);
-        assert_eq!(lines(false, false, ALL, &["redeem"]), ["test --workspace --tests redeem"]);
+        assert_eq!(lines(true, false, &[], &["redeem"]), ["nextest run --workspace redeem"]);
+        assert_eq!(lines(false, false, &[], &["redeem"]), ["test --workspace --tests redeem"]);
     }
 
     #[test]
     fn missing_tool_skips_only_its_tests() {
-        let without =
-            |nextest| lines(nextest, false, Tools { postgres: false, ..ALL }, &[]).pop().unwrap();
+        let without = |nextest| lines(nextest, false, &["postgres"], &[]).pop().unwrap();
         let excluded = "--workspace --exclude registry-store-postgres -E not test(postgres)";
         assert_eq!(without(true), format!("nextest run {excluded}"));
         let skipped = "--workspace --tests --exclude registry-store-postgres -- --skip postgres";
         assert_eq!(without(false), format!("test {skipped}"));
-        let without =
-            |nextest| lines(nextest, false, Tools { browser: false, ..ALL }, &[]).pop().unwrap();
+        let without = |nextest| lines(nextest, false, &["chromium"], &[]).pop().unwrap();
         assert_eq!(without(true), "nextest run --workspace -E not test(chromium)");
         assert_eq!(without(false), "test --workspace --tests -- --skip chromium");
         assert_eq!(
-            lines(true, false, Tools { pgbouncer: false, ..ALL }, &[]).pop().unwrap(),
+            lines(true, false, &["pgbouncer"], &[]).pop().unwrap(),
             "nextest run --workspace -E not test(pgbouncer)"
         );
-        let neither = lines(true, false, Tools { postgres: false, browser: false, ..ALL }, &[])
-            .pop()
-            .unwrap();
+        let neither = lines(true, false, &["postgres", "chromium"], &[]).pop().unwrap();
         assert!(neither.ends_with("-E not test(postgres) and not test(chromium)"), "{neither}");
     }
 

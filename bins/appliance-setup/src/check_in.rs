@@ -114,8 +114,7 @@ async fn check_in(
 ) -> Result<LicenseState> {
     let service = check_ins.license_state().service().to_owned();
     let client = args.trust_args.client(&service, state)?;
-    let jitter = u16::from_be_bytes(random()?);
-    check_ins.check_in(&client, product, SystemClock.now(), jitter).await?;
+    check_ins.check_in(&client, product, SystemClock.now(), random()?).await?;
     let license_state = check_ins.license_state().clone();
     let message =
         license_state.status.as_ref().map(|status| status.message(&service)).unwrap_or_default();

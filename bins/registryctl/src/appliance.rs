@@ -14,7 +14,8 @@ use crate::tenant::time;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Lists a tenant's appliances with their last check-in and the end of their licenses.
+    /// Lists a tenant's appliances with their last check-in and the end of their licenses, and
+    /// when two machines were last seen with one identity.
     List {
         /// Tenant ID (UUID).
         tenant_id: TenantId,
@@ -56,8 +57,14 @@ pub(crate) async fn run(
 
 async fn list(registry: &Registry, tenant_id: TenantId, output: Output) -> anyhow::Result<()> {
     let appliances = registry.tenant_show(tenant_id).await?.record.appliances;
-    let headings =
-        ["appliance_id", "registered_at", "last_checkin_at", "license_ends_at", "revoked"];
+    let headings = [
+        "appliance_id",
+        "registered_at",
+        "last_checkin_at",
+        "license_ends_at",
+        "revoked",
+        "duplicate_seen_at",
+    ];
     let row = |appliance: &Appliance| {
         let license_end = appliance.license.as_ref().map(|license| time(license.expires_at));
         let last_check_in = appliance.last_check_in_at.map(time);
@@ -67,6 +74,7 @@ async fn list(registry: &Registry, tenant_id: TenantId, output: Output) -> anyho
             json!(last_check_in),
             json!(license_end),
             json!(appliance.revoked_at.is_some()),
+            json!(appliance.duplicate_seen_at.map(time)),
         ]
     };
     output.table(&headings, &appliances.iter().map(row).collect::<Vec<_>>(), &[])

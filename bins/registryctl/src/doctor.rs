@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use clap::Args;
 use registry_core::registry::readiness::{Part, PartState};
+use registry_core::text::EmailAddress;
 use registry_wiring::{Config, DataFolder, Disk};
 use serde_json::{Value, json};
 
@@ -36,11 +38,30 @@ impl Finding {
     }
 }
 
-pub(crate) async fn run(config: anyhow::Result<Config>, output: Output) -> anyhow::Result<()> {
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Sends a sample mail to this address. Default: connects to the mail server and signs in, but
+    /// sends nothing.
+    #[arg(long, value_name = "EMAIL")]
+    send_to: Option<String>,
+}
+
+pub(crate) async fn run(
+    config: anyhow::Result<Config>,
+    args: &DoctorArgs,
+    output: Output,
+) -> anyhow::Result<()> {
+    let send_to = args.send_to.as_deref().map(EmailAddress::parse).transpose()?;
     let remedy = "Correct the setting; docs/configuration.md lists all of them.";
     let mut findings = vec![Finding::of("configuration", &config, remedy)];
     if let Ok(config) = config {
         findings.extend(examine(&config).await);
+        if let Some(to) = send_to {
+            let url = DataFolder::public_url(&config);
+            let sent = registry_wiring::send_sample(&config, &url, to).await;
+            let remedy = "Check `mail.smtp.*` and the sender `mail.from`; the reply says why.";
+            findings.push(Finding::of("test_mail", &sent, remedy));
+        }
     }
     let row = |finding: &Finding| -> Vec<Value> {
         let is_ok = finding.problem.is_none();

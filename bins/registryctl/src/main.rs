@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a command line reports errors on standard error")]
 
 mod appliance;
+mod audit;
 mod code;
 mod confirm;
 mod doctor;
@@ -71,7 +72,7 @@ enum Command {
     Maintenance(maintenance::Command),
     /// Checks the configuration, the database, mail, images, the public URL and the machine, and
     /// says what is wrong and what to do. Changes nothing.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Manages the keys that sign licenses.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -104,6 +105,9 @@ enum RegistryCommand {
     /// Lists and revokes appliances.
     #[command(subcommand)]
     Appliance(appliance::Command),
+    /// Lists the audit: what was changed or refused, by whom and from where.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Shows and changes entitlements.
     #[command(subcommand)]
     Entitlement(entitlement::Command),
@@ -155,12 +159,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the async runtime cannot be started")?;
-    if matches!(cli.command, Command::Doctor) {
-        return runtime.block_on(doctor::run(config, output));
+    if let Command::Doctor(args) = cli.command {
+        return runtime.block_on(doctor::run(config, &args, output));
     }
     let config = config?;
     match cli.command {
-        Command::Doctor => Ok(()),
+        Command::Doctor(_) => Ok(()),
         Command::Keys(_) | Command::Token(_) if is_new(&config) => Err(no_registry(&config)),
         Command::Keys(command) => keys::run(&config, command, output),
         Command::Token(command) => token::run(&config, command, output),
@@ -220,6 +224,7 @@ async fn with_registry(
         RegistryCommand::Mail(MailCommand::Preview(args)) => mail::preview(config, &args, output),
         RegistryCommand::Sweep(args) => sweep::run(&registry, &args, output).await,
         RegistryCommand::Appliance(command) => appliance::run(&registry, command, output).await,
+        RegistryCommand::Audit(command) => audit::run(&registry, command, output).await,
         RegistryCommand::Entitlement(command) => entitlement::run(&registry, command, output).await,
         RegistryCommand::License(LicenseCommand::Registry(command)) => {
             license::run(&registry, command, output).await

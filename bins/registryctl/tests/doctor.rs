@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use throwaway_servers::{SmtpOptions, SmtpServer};
 
 /// A port on which nothing listens.
 fn closed_port() -> u16 {
@@ -122,4 +123,29 @@ fn the_stored_public_url_is_examined() {
     let items = printed["items"].as_array().unwrap();
     let public = items.iter().find(|item| item["part"] == "public_url").unwrap();
     assert!(public["problem"].as_str().unwrap().contains(&stored), "{public}");
+}
+
+/// `--send-to` sends one mail, and says what the server says.
+#[test]
+fn sample_mail_is_sent_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = registry(folder.path(), "data");
+    let server = SmtpServer::start(SmtpOptions::default()).unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &server.ca_pem).unwrap();
+    let port = server.port().to_string();
+    let environment = [
+        ("REGISTRY_MAIL_SMTP_HOST", "localhost"),
+        ("REGISTRY_MAIL_SMTP_PORT", &port),
+        ("REGISTRY_MAIL_SMTP_CA_FILE", ca.to_str().unwrap()),
+    ];
+    let sent = |environment: &[(&str, &str)]| {
+        let (_, printed) = ctl(&data, &["doctor", "--send-to", "ada@example.com"], environment);
+        let mut items = printed["items"].as_array().unwrap().iter();
+        items.find(|item| item["part"] == "test_mail").unwrap().clone()
+    };
+    assert_eq!(sent(&environment)["state"], "ok");
+    assert_eq!(server.received().len(), 1);
+    let unset = sent(&[]);
+    assert!(unset["problem"].as_str().unwrap().contains("`mail.smtp` is not set"), "{unset}");
 }

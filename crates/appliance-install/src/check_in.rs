@@ -90,14 +90,17 @@ impl CheckIns {
 
     /// Checks in at `now`, in Unix seconds, and delivers a new license to the product. The license
     /// is stored before the delivery, so a crash in between does not lose it. The caller draws
-    /// `jitter` at random.
+    /// `nonce` at random.
     pub async fn check_in(
         &mut self,
         registry: &dyn CheckInClient,
         product: &dyn Product,
         now: u64,
-        jitter: u16,
+        nonce: [u8; 16],
     ) -> Result<(), InstallError> {
+        self.license_state.begin_check_in(nonce);
+        self.folder.write(FILE, &self.license_state)?;
+        let jitter = u16::from_be_bytes([nonce[0], nonce[1]]);
         let outcome = registry.check_in(&self.license_state).await;
         self.license_state.apply(outcome, now, jitter);
         self.folder.write(FILE, &self.license_state)?;

@@ -337,9 +337,10 @@ impl CheckInClient for Client {
         let body = json!({
             "appliance_credential": licensed.credential.expose(),
             "current_license_sub": licensed.sub,
+            "sequence": license_state.sequence,
         });
-        let key = license_state.idempotency_key();
-        let check_in = match self.post(&licensed.check_in_url, &key, &body).await {
+        let key = license_state.check_in_key.as_deref().unwrap_or_default();
+        let check_in = match self.post(&licensed.check_in_url, key, &body).await {
             Ok(response) => read_check_in(&response),
             Err(service_error) => return CheckInOutcome::ServiceError(service_error),
         };

@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::check_in_outcome::CheckInOutcome;
@@ -34,6 +33,13 @@ pub struct LicenseState {
     /// Number of check-ins that the registry responded to.
     #[serde(default, alias = "answers")]
     pub completed_check_ins: u64,
+    /// Number of check-ins that were sent. It lets the registry see two machines with this state.
+    #[serde(default)]
+    pub sequence: u32,
+    /// Idempotency key of the present check-in, until the registry responds: all attempts have the
+    /// same, so a response that was lost is received again.
+    #[serde(default)]
+    pub check_in_key: Option<String>,
     /// Time of the registry's last response, in Unix seconds.
     #[serde(alias = "last_answer_at")]
     pub last_response_at: Option<u64>,
@@ -72,6 +78,8 @@ impl LicenseState {
             delivered: true,
             schedule: Schedule::default(),
             completed_check_ins: 0,
+            sequence: 0,
+            check_in_key: None,
             last_response_at: None,
             status: None,
         })
@@ -85,12 +93,12 @@ impl LicenseState {
         url[host..].find('/').map_or(url, |path| &url[..host + path])
     }
 
-    /// Returns the key of the next check-in. All attempts use the same key until the registry
-    /// responds, so a response that was lost is received again.
-    pub(crate) fn idempotency_key(&self) -> String {
-        let check_in =
-            format!("{} {}", self.licensed.credential.expose(), self.completed_check_ins);
-        format!("check-in-{}", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(check_in)))
+    /// Begins an attempt to check in. The caller draws `nonce` at random, so that no other machine
+    /// with a copy of this state has the same key.
+    pub(crate) fn begin_check_in(&mut self, nonce: [u8; 16]) {
+        self.sequence = self.sequence.saturating_add(1);
+        let new_key = || format!("check-in-{}", BASE64_URL_SAFE_NO_PAD.encode(nonce));
+        self.check_in_key.get_or_insert_with(new_key);
     }
 
     /// Renders the Secret that the product reads, with the current license.
@@ -104,6 +112,7 @@ impl LicenseState {
     pub fn apply(&mut self, outcome: CheckInOutcome, now: u64, jitter: u16) {
         let complete = |state: &mut Self, status, next_check_in| {
             state.completed_check_ins += 1;
+            state.check_in_key = None;
             state.last_response_at = Some(now);
             state.status = Some(status);
             state.schedule.record_response(now, next_check_in, jitter);

@@ -18,6 +18,11 @@ pub struct CheckInRequest {
     /// The `sub` claim of the license that the appliance holds. If it is missing or outdated, the
     /// response holds a new license.
     pub current_license_sub: Option<String>,
+    /// Number of this check-in, higher than in all earlier ones with the same credential. Optional.
+    /// It shows two machines that use one identity, for example because a state folder was copied.
+    /// The operator sees them, and both keep working.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u32>,
 }
 
 /// Entitlement status of an appliance.

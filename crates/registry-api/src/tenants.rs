@@ -161,6 +161,10 @@ pub struct ApplianceItem {
     pub last_checkin_at: Option<DateTime<Utc>>,
     /// True if the appliance is revoked.
     pub revoked: bool,
+    /// Last time, ISO 8601 in UTC, at which a check-in showed that two machines use this
+    /// appliance's identity. Absent if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_seen_at: Option<DateTime<Utc>>,
 }
 
 /// Response of `GET /healthz`.

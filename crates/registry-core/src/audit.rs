@@ -4,8 +4,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, minute};
 use crate::id::{AuditId, CodeId, MailId, TenantId};
 use crate::rate_limit::Source;
 use crate::string_enum::string_enum;
@@ -36,14 +37,19 @@ pub enum Action {
     CodeSuperseded,
     /// A code was redeemed.
     CodeRedeemed,
-    /// A redemption was refused; the detail has the reason.
+    /// Redemptions were refused; the detail has the reason of the first. One entry counts the
+    /// events of a code, source and minute.
     RedeemRefused,
     /// A re-issue was refused; the detail has the reason.
     ReissueRefused,
     /// A registration for a known subscription was refused; the detail has the reason.
     RegisterRefused,
-    /// A check-in with the credential of a revoked appliance was refused.
+    /// Check-ins were refused: with the credential of a revoked appliance, or with one that is
+    /// unknown and the license of a tenant; the detail has the reason. One entry counts the events
+    /// of an appliance, source and minute.
     CheckInRefused,
+    /// Two machines use the identity of one appliance; the detail has what shows it.
+    ApplianceDuplicated,
     /// The first appliance of a tenant checked in.
     TenantActive,
     /// A license was signed for an appliance that checked in; the detail has the reason.
@@ -93,7 +99,14 @@ impl Action {
     /// such entries, so that the audit log does not grow with every call.
     #[must_use]
     pub fn is_counted(self) -> bool {
-        matches!(self, Self::DownloadStarted | Self::DownloadRefused | Self::UnknownCodes)
+        matches!(
+            self,
+            Self::DownloadStarted
+                | Self::DownloadRefused
+                | Self::UnknownCodes
+                | Self::RedeemRefused
+                | Self::CheckInRefused
+        )
     }
 }
 
@@ -113,6 +126,7 @@ string_enum!(Action {
     ReissueRefused = "reissue_refused",
     RegisterRefused = "register_refused",
     CheckInRefused = "check_in_refused",
+    ApplianceDuplicated = "appliance_duplicated",
     TenantActive = "tenant_active",
     LicenseRenewed = "license_renewed",
     EntitlementGranted = "entitlement_granted",
@@ -255,6 +269,28 @@ pub struct AuditEntry {
     pub detail: AuditDetail,
     /// Number of events that this entry counts.
     pub count: u32,
+}
+
+impl AuditEntry {
+    /// Returns the key of a counted event: the digest of the action, the source, the minute, and the
+    /// code, or else the tenant and the appliance. What the caller of an endpoint without
+    /// authentication can choose is no part of it. `None` if each event has its own entry.
+    #[must_use]
+    pub fn count_key(&self) -> Option<[u8; 32]> {
+        if !self.action.is_counted() {
+            return None;
+        }
+        let subject = match (self.code_id, self.tenant_id) {
+            (Some(code), _) => code.to_string(),
+            (None, tenant) => {
+                let tenant = tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
+                format!("{tenant} {}", self.detail.appliance.as_deref().unwrap_or_default())
+            }
+        };
+        let parts = [self.action.as_str(), &self.actor.source, &subject];
+        let minute = minute(self.at).timestamp().to_string();
+        Some(Sha256::digest(format!("{}\0{minute}", parts.join("\0"))).into())
+    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ impl Appliance {
         let source = Source::of([192, 0, 2, 1].into());
         let request = CheckIn {
             credential: self.credential.clone(),
+            sequence: None,
             current_license_sub: None,
             source,
             key: None,

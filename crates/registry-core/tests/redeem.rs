@@ -346,13 +346,8 @@ async fn reinstalling_a_revoked_appliance_deletes_its_credentials() {
             .remove(0);
         assert_eq!(appliance.revoked_at, None);
         // Digests are unique: the old credential can be inserted again only if it was deleted.
-        let old = Credential {
-            digest: first.credential.digest(),
-            tenant_id: issued.tenant_id,
-            appliance_id: appliance.id,
-            issued_at: world.now(),
-            first_used_at: None,
-        };
+        let owner = (issued.tenant_id, appliance.id);
+        let old = Credential::unused(first.credential.digest(), owner, 1, world.now());
         assert_eq!(world.write(vec![Write::InsertCredential(old)]).await.is_ok(), revoked);
     }
 }

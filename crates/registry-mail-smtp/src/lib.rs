@@ -15,6 +15,6 @@ mod view;
 pub use brand::{Brand, BrandError, BrandSettings};
 pub use folder::FolderMailer;
 pub use render::{RenderError, Renderer, Sender};
-pub use sample::MailKind;
+pub use sample::{MailKind, sample};
 pub use smtp::{SmtpError, SmtpMailer, SmtpSettings, SmtpTls};
 pub use templates::{Rendered, TemplateError};

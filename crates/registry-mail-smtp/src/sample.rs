@@ -67,6 +67,12 @@ impl FromStr for MailKind {
     }
 }
 
+/// Returns a sample mail of this kind.
+#[must_use]
+pub fn sample(kind: MailKind, company: Option<&str>) -> Message {
+    message(kind, company, true)
+}
+
 /// Returns a sample mail of this kind, with or without the contact's name.
 pub(crate) fn message(kind: MailKind, company: Option<&str>, with_contact: bool) -> Message {
     let company_name = CompanyName::from_stored(company.unwrap_or("Acme & Sons Ltd").to_owned());

@@ -121,6 +121,7 @@ port! {
         code_show(id: CodeId) -> Option<(InstallCode, Tenant)> = |db| db.read(s::ShowCode(id));
         credential_show(digest: CredentialDigest) -> Option<CredentialFacts>
             = |db| db.read(s::ShowCredential(digest));
+        license_tenant(sub: String) -> Option<TenantId> = |db| db.read(s::LicenseTenant(sub));
         audit_list(query: AuditQuery) -> Vec<AuditEntry> = |db| db.read(s::ListAudit(query));
         audit_count(entry: AuditEntry) -> () = |db| db.write(s::CountAudit(entry));
     }

@@ -35,24 +35,12 @@ fn clear(tenant: u128) -> Write {
 }
 
 fn put_appliance() -> Write {
-    Write::PutAppliance(Box::new(Appliance {
-        tenant_id: id(1),
-        id: appliance(),
-        registered_at: at(),
-        last_check_in_at: None,
-        revoked_at: None,
-        license: None,
-    }))
+    Write::PutAppliance(Box::new(Appliance::new(id(1), appliance(), at())))
 }
 
 fn credential(number: u8) -> Write {
-    Write::InsertCredential(Credential {
-        digest: CredentialDigest([number; 32]),
-        tenant_id: id(1),
-        appliance_id: appliance(),
-        issued_at: at(),
-        first_used_at: None,
-    })
+    let owner = (id(1), appliance());
+    Write::InsertCredential(Credential::unused(CredentialDigest([number; 32]), owner, 1, at()))
 }
 
 fn audit(number: u128) -> Write {
@@ -189,13 +177,6 @@ fn each_dialect_has_its_text() {
              WHERE tenant_id = v.v0 AND appliance_id = v.v1",
             "DELETE FROM credentials \
              WHERE tenant_id = ? AND appliance_id = ?",
-        ),
-        (
-            credential(1),
-            "INSERT INTO credentials (digest, tenant_id, appliance_id, issued_at, first_used_at) \
-             SELECT * FROM unnest(?, ?, ?, ?, ?)",
-            "INSERT INTO credentials (digest, tenant_id, appliance_id, issued_at, first_used_at) \
-             VALUES (?, ?, ?, ?, ?)",
         ),
         (
             Write::SetCurrent {

@@ -61,7 +61,7 @@ pub fn actor() -> Actor {
 
 /// Returns the audit of a tenant, or all of it, oldest first.
 pub async fn audit(store: &dyn Store, tenant: Option<TenantId>) -> Vec<AuditEntry> {
-    let query = AuditQuery { tenant, limit: u32::MAX, after: None };
+    let query = AuditQuery { tenant, action: None, limit: u32::MAX, after: None };
     let mut entries = store.audit_list(query).await.expect("the audit");
     entries.reverse();
     entries

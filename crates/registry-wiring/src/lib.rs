@@ -25,7 +25,7 @@ pub use config::{Algorithm, Config};
 pub use data::{DataFolder, Disk};
 pub use database::{Migrated, database_clock_skew, migrate};
 pub use keys::{LicenseKeys, WatchedRing};
-pub use mail::{brand, preview};
+pub use mail::{brand, preview, send_sample};
 pub use registry_license::{KeyEntry, RequestError, read_request};
 pub use registry_mail_smtp::{MailKind, Rendered};
 pub use tokens::{TokenEntry, TokenRole, Tokens};

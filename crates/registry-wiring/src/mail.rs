@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use registry_core::mail::Mailer;
+use anyhow::{Context as _, bail};
+use registry_core::clock::Clock as _;
+use registry_core::entropy;
+use registry_core::id::MailId;
+use registry_core::mail::{Mailer, OutgoingMail};
+use registry_core::text::EmailAddress;
 use registry_mail_smtp::{
     Brand, BrandSettings, FolderMailer, MailKind, Rendered, Renderer, Sender, SmtpMailer,
-    SmtpSettings, SmtpTls,
+    SmtpSettings, SmtpTls, sample,
 };
 
 use crate::config::{Config, Smtp, TlsMode};
 use crate::data::{DataFolder, configured_secret, ensure_folder, read_public};
+use crate::os::{OsClock, OsEntropy};
 
 /// Returns the renderer of the configured mails.
 fn renderer(config: &Config, public_url: &str) -> anyhow::Result<Renderer> {
@@ -40,6 +45,21 @@ pub fn preview(
     company: Option<&str>,
 ) -> anyhow::Result<Rendered> {
     Ok(renderer(config, public_url)?.preview(kind, company)?)
+}
+
+/// Sends the sample of an install-code mail to this address, and reports what the mail server says.
+pub async fn send_sample(
+    config: &Config,
+    public_url: &str,
+    to: EmailAddress,
+) -> anyhow::Result<()> {
+    let Some(smtp) = &config.mail.smtp else { bail!("`mail.smtp` is not set") };
+    let mailer = server(smtp, public_url, renderer(config, public_url)?)?;
+    let company = format!("Test mail of {public_url}");
+    let message = sample(MailKind::InstallCode, Some(&company));
+    let queued_at = OsClock.now();
+    let id = MailId(entropy::uuid(&OsEntropy, queued_at));
+    Ok(mailer.send(&OutgoingMail { id, to, queued_at, message }).await?)
 }
 
 /// Opens the mailer that `config` names.

@@ -116,7 +116,7 @@ impl Driver {
                 }
             };
             let Some(command) = command else { return };
-            if self.handle(command) {
+            if self.handle(command).await {
                 backoff = Backoff::default();
             } else {
                 backoff.pause = Duration::ZERO;
@@ -149,8 +149,9 @@ impl Driver {
         }
     }
 
-    /// Executes a command. Returns true if it changed the installation.
-    fn handle(&mut self, command: Command) -> bool {
+    /// Executes a command. Returns true if it changed the installation. A code is accepted only if
+    /// this machine can deliver what it brings, since it works once.
+    async fn handle(&mut self, command: Command) -> bool {
         let (setup_form, reply) = match command {
             Command::Retry => return false,
             Command::Submit(setup_form, reply) => (Some(*setup_form), reply),
@@ -163,13 +164,9 @@ impl Driver {
                 (changed, reply)
             }
         };
-        let result = match (setup_form, random()) {
-            (Some(setup_form), Ok(key)) => self
-                .install
-                .submit(setup_form, Uuid::from_bytes(key).to_string())
-                .map_err(|error| error.to_string()),
-            (None, _) => Err("The installation does not need a code now.".to_owned()),
-            (Some(_), Err(error)) => Err(error.to_string()),
+        let result = match setup_form {
+            Some(setup_form) => self.submit(setup_form).await,
+            None => Err("The installation does not need a code now.".to_owned()),
         };
         let changed = result.is_ok();
         if changed {
@@ -179,6 +176,16 @@ impl Driver {
         // The browser may have disconnected.
         reply.send(result).ok();
         changed
+    }
+
+    async fn submit(&mut self, setup_form: SetupForm) -> Result<(), String> {
+        if matches!(setup_form.method, ProvisioningMethod::Code { .. }) {
+            let checked = self.product.check().await;
+            checked.map_err(|problem| format!("{problem}. The install code was not used."))?;
+        }
+        let key = random().map_err(|error| error.to_string())?;
+        let submitted = self.install.submit(setup_form, Uuid::from_bytes(key).to_string());
+        submitted.map_err(|error| error.to_string())
     }
 
     fn publish_view(&self, backoff: &Backoff) {

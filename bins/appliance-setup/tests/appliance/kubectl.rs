@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::fake_registry::FakeRegistry;
 use crate::machine::{CODE, Machine, PASSWORD, assert_success, stderr};
+use crate::page::{Page, form};
 use crate::wait::wait_for;
 
 /// Writes a `kubectl` that records its arguments and its manifests in the file `log`, and fails as
@@ -94,6 +95,25 @@ fn cluster_is_checked_before_code_is_spent() {
     std::fs::remove_file(machine.path("away")).unwrap();
     assert_success(&machine.run(&registry.url, &["--kubectl", &kubectl]));
     assert_eq!(registry.requests().len(), 1);
+}
+
+/// The same at the page: the form says what is wrong, and can be sent again.
+#[test]
+fn page_checks_the_cluster_before_code_is_spent() {
+    let machine = Machine::new();
+    let kubectl = recording_kubectl(&machine);
+    let registry = FakeRegistry::with_identity();
+    machine.write("away", "");
+    let page = Page::serve(&machine, &registry.url, &["--kubectl", &kubectl]);
+    let (cookie, csrf) = page.sign_in();
+    let refused = page.post("/install", &cookie, &form(&csrf, &[]));
+    assert!(refused.status >= 400, "{}", refused.status);
+    assert!(refused.body.contains("no route to the cluster"), "{}", refused.body);
+    assert!(refused.body.contains("The install code was not used"), "{}", refused.body);
+    assert!(registry.requests().is_empty());
+    std::fs::remove_file(machine.path("away")).unwrap();
+    page.install(&cookie, &form(&csrf, &[]));
+    wait_for("the redemption", || (registry.requests().len() == 1).then_some(()));
 }
 
 #[test]

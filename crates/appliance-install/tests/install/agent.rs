@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::served::{RotatingSigner, Served, install, key};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use appliance_install::{
     CheckInClient, CheckInOutcome, CheckIns, Client, Clock as _, Files, Job, LicenseState,
@@ -37,6 +37,12 @@ async fn installed(served: &Served, folder: &Path) -> Issued {
     issued
 }
 
+/// Returns another nonce each time.
+fn nonce() -> [u8; 16] {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    (u128::from(NUMBER.fetch_add(1, Ordering::Relaxed)) + (30_000 << 112)).to_be_bytes()
+}
+
 /// Checks in as the agent does.
 async fn check_in(served: &Served, folder: &Path) -> LicenseState {
     let client = served.client(license_state(folder).unwrap().unwrap().service(), folder);
@@ -51,7 +57,7 @@ async fn check_in_with(served: &Served, folder: &Path, client: &Client) -> Licen
             client,
             &Files::new(folder.join("out"), "default".into(), Job::None),
             served.time.now(),
-            30_000,
+            nonce(),
         )
         .await
         .unwrap();
@@ -193,7 +199,7 @@ async fn undelivered_license_is_delivered_later() {
     );
     served.time.advance(2 * DAY);
     let now = served.time.now();
-    let failed = check_ins.check_in(&client, &product, now, 0).await.unwrap_err();
+    let failed = check_ins.check_in(&client, &product, now, nonce()).await.unwrap_err();
     assert!(failed.to_string().contains("cannot be written"), "{failed}");
     drop(check_ins);
     let stored = license_state(folder).unwrap().unwrap();
@@ -266,7 +272,7 @@ async fn lost_license_is_received_again() {
     for renewed in [false, true] {
         let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
         let product = Files::new(folder.join("out"), "default".into(), Job::None);
-        check_ins.check_in(&lossy, &product, served.time.now(), 0).await.unwrap();
+        check_ins.check_in(&lossy, &product, served.time.now(), nonce()).await.unwrap();
         assert_eq!(check_ins.license_state().licensed.license != before.licensed.license, renewed);
         served.time.advance(60);
     }

@@ -42,6 +42,7 @@ async fn check_in(world: &World, license_state: &LicenseState) -> CheckInOutcome
     let credential = PlainCredential::new(license_state.licensed.credential.expose().to_owned());
     let request = CheckIn {
         credential,
+        sequence: None,
         current_license_sub: None,
         source: Source::of([192, 0, 2, 1].into()),
         key: None,

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use chrono::{SubsecRound as _, TimeDelta};
 
-use crate::appliance::{Appliance, IssuedLicense};
+use crate::appliance::{Appliance, Credential, IssuedLicense};
 use crate::audit::{Action, Actor, AuditDetail};
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::license::{LicensePolicy, LicenseSigner, LicenseTerms};
 use crate::rate_limit::Source;
 use crate::refusal::Refusal;
+use crate::registry::duplicates::{Sighting, evidence, is_reported, is_retired, sighted};
 use crate::registry::idempotency::IdempotencyKey;
 use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
 use crate::results::{CheckedIn, CredentialStatus, LicenseStatus};
-use crate::secret::PlainCredential;
+use crate::secret::{CredentialDigest, PlainCredential};
 use crate::store::{CredentialFacts, DecideError, Decision, Write};
 use crate::tenant::{Tenant, TenantStatus};
 
@@ -25,6 +26,8 @@ pub struct CheckIn {
     pub credential: PlainCredential,
     /// The `sub` of the appliance's present license, if the appliance sends it.
     pub current_license_sub: Option<String>,
+    /// Number of the check-in, if the appliance counts them.
+    pub sequence: Option<u32>,
     /// The source of the request.
     pub source: Source,
     /// The idempotency key under which the response is recorded.
@@ -35,11 +38,11 @@ impl Registry {
     /// Checks an appliance in: records the time of the check-in, retires the credentials older than
     /// the one presented, and signs a new license if one is due.
     pub async fn check_in(&self, check_in: CheckIn) -> Result<CheckedIn, Error> {
-        let change = self.change_context(Actor {
-            name: "appliance".to_owned(),
-            source: check_in.source.to_string(),
-        });
+        let source = check_in.source.to_string();
+        let actor = Actor { name: "appliance".to_owned(), source: source.clone() };
+        let change = self.change_context(actor.clone());
         let (now, digest) = (change.now, check_in.credential.digest());
+        let license_sub = check_in.current_license_sub.clone();
         let interval = self.settings.license.check_in_interval;
         let next = now + jittered(interval, entropy::bytes(&*self.ports.entropy));
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
@@ -47,6 +50,7 @@ impl Registry {
             change,
             next,
             current_license_sub: check_in.current_license_sub,
+            sighting: Sighting { sequence: check_in.sequence, source, at: now },
             settings,
             signer,
         };
@@ -54,10 +58,37 @@ impl Registry {
             Arc::new(move |facts: &Option<CredentialFacts>| decide(&context, facts.as_ref()));
         let owner = entropy::hex(&digest.0);
         let store = &self.ports.store;
-        self.idempotent(check_in.key, &owner, now, decide, |replay, decide| {
-            store.check_in(digest, now, replay, decide)
-        })
-        .await
+        let result = self
+            .idempotent(check_in.key, &owner, now, decide, |replay, decide| {
+                store.check_in(digest, now, replay, decide)
+            })
+            .await;
+        if matches!(result, Err(Error::Refused(Refusal::ApplianceRevoked))) {
+            self.count_unknown_credential(digest, license_sub, actor).await?;
+        }
+        result
+    }
+
+    /// Counts a check-in with an unknown credential, for the tenant of the license that came with
+    /// it. After a restore, these are the appliances that were installed since the backup.
+    async fn count_unknown_credential(
+        &self,
+        digest: CredentialDigest,
+        license_sub: Option<String>,
+        actor: Actor,
+    ) -> Result<(), Error> {
+        let store = &self.ports.store;
+        if store.credential_show(digest).await?.is_some() {
+            return Ok(());
+        }
+        let tenant = match license_sub {
+            Some(sub) => store.license_tenant(sub).await?,
+            None => None,
+        };
+        let detail = AuditDetail::reason("unknown_credential");
+        let mut change = self.change_context(actor);
+        let entry = change.audit(Action::CheckInRefused, tenant, detail);
+        Ok(store.audit_count(entry).await?)
     }
 }
 
@@ -73,6 +104,7 @@ struct Context {
     change: ChangeContext,
     next: Timestamp,
     current_license_sub: Option<String>,
+    sighting: Sighting,
     settings: Arc<Settings>,
     signer: Arc<dyn LicenseSigner>,
 }
@@ -85,7 +117,10 @@ impl Registry {
         credential: &PlainCredential,
     ) -> Result<CredentialStatus, Error> {
         let facts = self.ports.store.credential_show(credential.digest()).await?;
-        let facts = facts.filter(|facts| facts.appliance.revoked_at.is_none());
+        let works = |facts: &CredentialFacts| {
+            facts.appliance.revoked_at.is_none() && facts.credential.replaced_at.is_none()
+        };
+        let facts = facts.filter(works);
         let CredentialFacts { appliance, tenant, entitlement, .. } =
             facts.ok_or(Refusal::CredentialInvalid)?;
         // What a suspended tenant paid for does not count while it is suspended.
@@ -107,28 +142,29 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
     let mut change = context.change.clone();
     let recorded =
         Write::RecordCheckIn { tenant: tenant.id, appliance: appliance.id.clone(), at: change.now };
-    if appliance.revoked_at.is_some() {
-        let entry = change.audit(
-            Action::CheckInRefused,
-            Some(tenant.id),
-            AuditDetail::appliance(&appliance.id),
-        );
+    let is_retired = is_retired(credential, &context.sighting);
+    if appliance.revoked_at.is_some() || is_retired {
+        let reason = if is_retired { "credential_retired" } else { "appliance_revoked" };
+        let detail = AuditDetail::reason(reason).of(&appliance.id);
+        let entry = change.audit(Action::CheckInRefused, Some(tenant.id), detail);
         let writes = vec![recorded, Write::audit(entry)];
         return Decision::commit(writes, Err(Refusal::ApplianceRevoked));
     }
     let mut writes = vec![recorded];
-    if credential.first_used_at.is_none() {
-        writes.push(Write::UseCredential { credential: credential.clone(), at: change.now });
-    }
+    let mut checked_in = appliance.clone();
+    observe(context, &mut change, credential, &mut checked_in, &mut writes);
     let open = !tenant.status.is_closed();
     let status = match entitlement.as_ref().filter(|_| open) {
         None => Ok(LicenseStatus::Revoked),
         Some(entitlement) => {
             LicenseTerms::of(entitlement, Some(tenant.id), &context.settings.editions)
                 .map_err(DecideError::from)
-                .and_then(|terms| renew(context, &mut change, appliance, terms, &mut writes))
+                .and_then(|terms| renew(context, &mut change, &mut checked_in, terms, &mut writes))
         }
     };
+    if checked_in != *appliance {
+        writes.push(Write::PutAppliance(Box::new(checked_in)));
+    }
     if tenant.status == TenantStatus::Installed {
         let active =
             Tenant { status: TenantStatus::Active, updated_at: change.now, ..tenant.clone() };
@@ -148,11 +184,42 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
     }
 }
 
+/// Records the use of the credential, and reports it if two machines use one identity.
+fn observe(
+    context: &Context,
+    change: &mut ChangeContext,
+    credential: &Credential,
+    appliance: &mut Appliance,
+    writes: &mut Vec<Write>,
+) {
+    let sighting = &context.sighting;
+    let used = sighted(credential, sighting);
+    if used != *credential {
+        writes.push(Write::UpdateCredential(Box::new(used)));
+    }
+    if credential.first_used_at.is_none() {
+        let credential = Box::new(credential.clone());
+        writes.push(Write::RetireCredentials { credential, at: change.now });
+    }
+    let interval = context.settings.license.check_in_interval;
+    if let Some(evidence) = evidence(credential, sighting, interval)
+        && is_reported(appliance, change.now)
+    {
+        appliance.duplicate_seen_at = Some(change.now);
+        let detail = AuditDetail::reason(evidence.as_str()).of(&appliance.id);
+        writes.push(Write::audit(change.audit(
+            Action::ApplianceDuplicated,
+            Some(appliance.tenant_id),
+            detail,
+        )));
+    }
+}
+
 /// Signs a new license if one is due.
 fn renew(
     context: &Context,
     change: &mut ChangeContext,
-    appliance: &Appliance,
+    appliance: &mut Appliance,
     terms: LicenseTerms,
     writes: &mut Vec<Write>,
 ) -> Result<LicenseStatus, DecideError> {
@@ -176,15 +243,13 @@ fn renew(
     if matches!(due, Due::Repeated { .. }) {
         return Ok(LicenseStatus::Licensed(Some((token, expires_at))));
     }
-    let license = Some(IssuedLicense { terms: claims.terms, expires_at });
-    let renewed = Appliance { license, ..appliance.clone() };
+    appliance.license = Some(IssuedLicense { terms: claims.terms, expires_at });
     let detail = AuditDetail::reason(due.as_str()).of(&appliance.id);
     writes.push(Write::audit(change.audit(
         Action::LicenseRenewed,
         Some(appliance.tenant_id),
         detail,
     )));
-    writes.push(Write::PutAppliance(Box::new(renewed)));
     Ok(LicenseStatus::Licensed(Some((token, expires_at))))
 }
 

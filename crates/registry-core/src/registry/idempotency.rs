@@ -67,7 +67,9 @@ impl Registry {
         }
     }
 
-    /// Makes the decision record its response, sealed under `context`, as one of its writes.
+    /// Makes the decision record its response, sealed under `context`, as one of its writes. A
+    /// check-in that changes nothing is not recorded, so that one with a new key each time adds no
+    /// rows.
     fn recording<F: 'static, T: Recorded + 'static>(
         &self,
         request: Replay,
@@ -77,7 +79,9 @@ impl Registry {
         let (vault, nonce) = (self.ports.vault.clone(), entropy::bytes(&*self.ports.entropy));
         let expires_at = request.now + self.settings.replay_window;
         Arc::new(move |facts: &F| match decide(facts) {
-            Decision::Commit { mut writes, outcome: Ok(result), unverified } => {
+            Decision::Commit { mut writes, outcome: Ok(result), unverified }
+                if !writes.iter().all(Write::is_observation) =>
+            {
                 let answer = vault.seal(&context, nonce, &result.to_record());
                 let record = ReplayRecord { request: request.clone(), answer, expires_at };
                 writes.push(Write::PutReplay(Box::new(record)));

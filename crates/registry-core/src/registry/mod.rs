@@ -6,6 +6,7 @@ pub mod code_issuance;
 pub mod deliver;
 pub mod directory;
 mod downloads;
+mod duplicates;
 pub mod entitlements;
 pub mod idempotency;
 pub mod offline;

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::audit::AuditEntry;
+use crate::audit::{Action, AuditEntry};
 use crate::clock::Timestamp;
 use crate::id::TenantId;
 use crate::mail::{MailQuery, QueuedMail};
@@ -37,17 +37,18 @@ impl Event {
 }
 
 impl Registry {
-    /// Returns a page of the audit, newest first, and the cursor of the next page. Without a
-    /// tenant, the page covers the whole audit.
+    /// Returns a page of the audit, newest first, and the cursor of the next page: of the whole
+    /// audit, or only of one tenant or action.
     pub async fn audit_page(
         &self,
         tenant: Option<TenantId>,
+        action: Option<Action>,
         limit: u32,
         cursor: Option<&str>,
     ) -> Result<(Vec<AuditEntry>, Option<String>), Error> {
         let after = cursor.map(parse_cursor).transpose()?;
-        let mut entries =
-            self.ports.store.audit_list(AuditQuery { tenant, limit: limit + 1, after }).await?;
+        let query = AuditQuery { tenant, action, limit: limit + 1, after };
+        let mut entries = self.ports.store.audit_list(query).await?;
         let next = paginate(&mut entries, limit, |entry| Cursor { at: entry.at, id: entry.id });
         Ok((entries, next))
     }
@@ -62,7 +63,8 @@ impl Registry {
     ) -> Result<(Vec<Event>, Option<String>), Error> {
         let after = cursor.map(parse_cursor::<Uuid>).transpose()?;
         let (tenant, limit_each) = (Some(tenant), limit + 1);
-        let entries = AuditQuery { tenant, limit: limit_each, after: after.map(Cursor::of) };
+        let after_entry = after.map(Cursor::of);
+        let entries = AuditQuery { tenant, action: None, limit: limit_each, after: after_entry };
         let mails = MailQuery {
             tenant,
             limit: limit_each,

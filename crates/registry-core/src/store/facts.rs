@@ -1,6 +1,7 @@
 //! Facts: the inputs of decisions, the keys that select them, and the records of the directory.
 
 use crate::appliance::{Appliance, Credential};
+use crate::audit::Action;
 use crate::edition::EditionName;
 use crate::entitlement::Entitlement;
 use crate::id::{AuditId, EntitlementId, TenantId};
@@ -203,6 +204,8 @@ pub struct OverdueAppliance {
 pub struct AuditQuery {
     /// Only entries about this tenant.
     pub tenant: Option<TenantId>,
+    /// Only entries with this action.
+    pub action: Option<Action>,
     /// Maximum number of entries.
     pub limit: u32,
     /// Only entries after this position.

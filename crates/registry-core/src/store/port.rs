@@ -105,13 +105,15 @@ pub trait Directory: Send + Sync {
         digest: CredentialDigest,
     ) -> Result<Option<CredentialFacts>, StoreError>;
 
+    /// Returns the tenant of the entitlement whose licenses have this `sub`.
+    async fn license_tenant(&self, sub: String) -> Result<Option<TenantId>, StoreError>;
+
     /// Lists the audit entries that match the query, newest first (ties by descending id), at most
     /// `query.limit`.
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Adds one to the count of the audit entry with the same action, source, code and time, or
-    /// inserts the entry if there is no such one. The action MUST be one that
-    /// [`is_counted`](crate::audit::Action::is_counted).
+    /// Adds one to the count of the audit entry with the same
+    /// [`count_key`](AuditEntry::count_key), or inserts the entry if there is no such one.
     async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError>;
 }
 

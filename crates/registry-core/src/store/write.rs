@@ -130,11 +130,14 @@ pub enum Write {
     },
     /// Inserts a credential.
     InsertCredential(Credential),
-    /// Marks a credential as used, unless it already is, and deletes the appliance's other
-    /// credentials that were issued no later: an appliance that uses this one has received it.
-    UseCredential {
-        /// The credential.
-        credential: Credential,
+    /// Replaces a credential: what a check-in with it shows.
+    UpdateCredential(Box<Credential>),
+    /// Retires the appliance's credentials of earlier registrations than this credential's: an
+    /// appliance that uses this one has received it. Those with a `sequence` are marked as
+    /// replaced, the others are deleted.
+    RetireCredentials {
+        /// The credential that is used.
+        credential: Box<Credential>,
         /// Time of the first use.
         at: Timestamp,
     },
@@ -149,7 +152,8 @@ pub enum Write {
     },
     /// Replaces the state of a mail: everything that a delivery or an operator changes.
     UpdateMail(Box<QueuedMail>),
-    /// Appends an audit entry.
+    /// Appends an audit entry. One with a [`count_key`](AuditEntry::count_key) adds one to the
+    /// count of the entry with the same key, if there is one.
     AppendAudit(Box<AuditEntry>),
     /// Records a response for replay. Replaces an expired record of the same key.
     PutReplay(Box<ReplayRecord>),
@@ -212,6 +216,12 @@ impl Write {
         } else {
             Self::UpdateEntitlement(entitlement)
         }
+    }
+
+    /// True if the write only notes that an appliance checked in.
+    #[must_use]
+    pub fn is_observation(&self) -> bool {
+        matches!(self, Self::RecordCheckIn { .. } | Self::UpdateCredential(_))
     }
 
     /// Wraps an audit entry as a write.

@@ -32,12 +32,19 @@ pub(crate) async fn check_in(
     State(app): State<AppState>,
     Client(source): Client,
     idempotency: Idempotency,
-    ApiJson(request): ApiJson<CheckInRequest>,
+    ApiJson(mut request): ApiJson<CheckInRequest>,
 ) -> Result<Json<CheckInResponse>, ApiError> {
+    // Each attempt has its own number, and all attempts have one key.
+    let sequence = request.sequence.take();
     let key = idempotency.key("POST /check-in", "", &request);
     let credential = PlainCredential::new(request.appliance_credential);
-    let check_in =
-        CheckIn { credential, current_license_sub: request.current_license_sub, source, key };
+    let check_in = CheckIn {
+        credential,
+        current_license_sub: request.current_license_sub,
+        sequence,
+        source,
+        key,
+    };
     Ok(Json(response(app.registry.check_in(check_in).await?)))
 }
 

@@ -62,6 +62,7 @@ fn detail(summary: &TenantSummary) -> TenantDetail {
         appliance_id: appliance.id.to_string(),
         last_checkin_at: appliance.last_check_in_at,
         revoked: appliance.revoked_at.is_some(),
+        duplicate_seen_at: appliance.duplicate_seen_at,
     });
     TenantDetail {
         tenant: fields(&record.tenant),

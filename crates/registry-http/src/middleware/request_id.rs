@@ -1,7 +1,8 @@
-//! The request id: names a request in its response, its error and its log line.
+//! The request id, which names a request in its response, its error and its log line, and the time of
+//! the response.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -13,7 +14,11 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone)]
 pub(crate) struct RequestId(pub(crate) String);
 
-/// Gives the request an id, and returns it in `X-Request-Id`.
+/// Form of the header `Date` (RFC 9110, section 5.6.7).
+const DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
+
+/// Gives the request an id, and returns it in `X-Request-Id`. Sets `Date`: the HTTP library keeps its
+/// last one while the clock is set back, and appliances compare their clocks with it.
 pub(crate) async fn request_id(
     State(app): State<AppState>,
     mut request: Request,
@@ -24,6 +29,9 @@ pub(crate) async fn request_id(
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HEADER, value);
+    }
+    if let Ok(date) = HeaderValue::from_str(&app.registry.now().format(DATE).to_string()) {
+        response.headers_mut().insert(header::DATE, date);
     }
     response
 }

@@ -55,6 +55,14 @@ pub(super) fn last_check_in(web: &WebPages, language: Language, appliance: &Appl
     at.unwrap_or_else(|| web.text(language, "never", &[]))
 }
 
+/// The same for operators, with when two machines were seen that use this identity.
+pub(super) fn seen(web: &WebPages, language: Language, appliance: &Appliance) -> String {
+    let last = last_check_in(web, language, appliance);
+    let Some(at) = appliance.duplicate_seen_at else { return last };
+    let at = date_time(web.texts(language), at);
+    format!("{last} ({})", web.text(language, "duplicate_seen", &[("at", &at)]))
+}
+
 /// End of an appliance's license, or that the appliance is revoked.
 pub(super) fn license_until(web: &WebPages, language: Language, appliance: &Appliance) -> String {
     match (&appliance.license, appliance.revoked_at) {

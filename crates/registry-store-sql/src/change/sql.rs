@@ -24,6 +24,8 @@ pub(super) enum ShapeKind {
     Insert,
     /// Inserts a row, or replaces the columns that are not listed.
     Upsert { kept: &'static [&'static str] },
+    /// Inserts a row, with this end after `ON CONFLICT`.
+    InsertOr { end: &'static str },
     /// Replaces all columns of the row with the same key.
     Replace,
     /// Sets columns of the selected rows.
@@ -67,6 +69,9 @@ impl Shape {
                     let key = table.key.join(", ");
                     let end = format!(" ON CONFLICT ({key}) DO UPDATE SET {set}");
                     Template::of_insert(table, &all, &end)
+                }
+                ShapeKind::InsertOr { end } => {
+                    Template::of_insert(table, &all, &format!(" ON CONFLICT {end}"))
                 }
                 ShapeKind::Replace => {
                     let set = join(table.names().filter(|it| !is_key(it)), equals);

@@ -11,9 +11,9 @@ use registry_core::store::{ReplayRecord, SignInWrite, Write};
 use registry_core::tenant::Tenant;
 
 use super::Change;
-use super::sql::ShapeKind::{Delete, Insert, Replace, Update, Upsert};
+use super::sql::ShapeKind::{Delete, Insert, InsertOr, Replace, Update, Upsert};
 use super::sql::{Shape, Text};
-use crate::field::Converted;
+use crate::field::{Converted, Field as _};
 use crate::table::Table;
 use crate::tables::CurrentRelease;
 use crate::value::Value;
@@ -64,13 +64,17 @@ shapes! {
     DELETE_CREDENTIALS: Credential => Delete {
         filter: "tenant_id = {tenant_id} AND appliance_id = {appliance_id}",
     };
-    USE_CREDENTIAL: Credential => Update {
-        set: "first_used_at = {first_used_at}",
-        filter: "digest = {digest} AND first_used_at IS NULL",
-    };
+    UPDATE_CREDENTIAL: Credential => Replace;
     RETIRE_CREDENTIALS: Credential => Delete {
         filter: "tenant_id = {tenant_id} AND appliance_id = {appliance_id} \
-                 AND issued_at <= {issued_at} AND digest <> {digest}",
+                 AND (registration < {registration} \
+                      OR registration = {registration} AND issued_at <= {issued_at}) \
+                 AND digest <> {digest} AND sequence IS NULL",
+    };
+    REPLACE_CREDENTIALS: Credential => Update {
+        set: "replaced_at = {replaced_at}",
+        filter: "tenant_id = {tenant_id} AND appliance_id = {appliance_id} \
+                 AND registration < {registration} AND sequence IS NOT NULL",
     };
     CLEAR_LICENSES: Appliance => Update {
         set: "license_sub = NULL, license_customer = NULL, license_tier = NULL, \
@@ -105,6 +109,9 @@ shapes! {
     INSERT_SIGN_IN: SignIn => Insert;
     INSERT_REPLAY: ReplayRecord => Insert;
     INSERT_AUDIT: AuditEntry => Insert;
+    COUNT_AUDIT: AuditEntry => InsertOr {
+        end: "(count_key) WHERE count_key IS NOT NULL DO UPDATE SET count = audit.count + 1",
+    };
 }
 
 impl Shape {
@@ -146,19 +153,27 @@ pub(super) fn changes(write: &Write) -> Converted<Vec<Change>> {
             DELETE_CREDENTIALS.with([(*tenant).into(), appliance.as_str().into()])
         }
         Write::InsertCredential(it) => INSERT_CREDENTIAL.row(it)?,
-        Write::UseCredential { credential: it, at } => {
-            let mut changes = USE_CREDENTIAL.with([(*at).into(), it.digest.0.into()]);
-            changes.extend(RETIRE_CREDENTIALS.with([
-                it.tenant_id.into(),
-                it.appliance_id.as_str().into(),
-                it.issued_at.into(),
-                it.digest.0.into(),
-            ]));
+        Write::UpdateCredential(it) => UPDATE_CREDENTIAL.row(&**it)?,
+        Write::RetireCredentials { credential: it, at } => {
+            let tenant = || Value::from(it.tenant_id);
+            let appliance = || Value::from(it.appliance_id.as_str());
+            let registration = Value::from(it.registration.store()?);
+            let (issued_at, digest) = (it.issued_at.into(), it.digest.0.into());
+            let mut changes = RETIRE_CREDENTIALS.with([
+                tenant(),
+                appliance(),
+                registration.clone(),
+                issued_at,
+                digest,
+            ]);
+            let replaced = [(*at).into(), tenant(), appliance(), registration];
+            changes.extend(REPLACE_CREDENTIALS.with(replaced));
             changes
         }
         Write::EnqueueMail(it) => INSERT_MAIL.row(&**it)?,
         Write::UpdateMail(it) => UPDATE_MAIL.row(&**it)?,
         Write::DiscardMails { tenant, at } => DISCARD_MAILS.with([(*at).into(), (*tenant).into()]),
+        Write::AppendAudit(it) if it.count_key().is_some() => COUNT_AUDIT.row(&**it)?,
         Write::AppendAudit(it) => INSERT_AUDIT.row(&**it)?,
         Write::PutReplay(it) => {
             let (key, now) = (it.request.key_digest.into(), it.request.now.into());

@@ -198,6 +198,22 @@ impl Script for ShowCode {
     }
 }
 
+/// Returns the tenant of the entitlement whose licenses have this `sub`.
+pub struct LicenseTenant(pub String);
+
+impl Script for LicenseTenant {
+    type Output = Option<TenantId>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<Option<TenantId>> {
+        let columns = Entitlement::columns("entitlements");
+        let row = Statement::<Entitlement>::new(format!(
+            "SELECT {columns} FROM entitlements WHERE license_sub = "
+        ));
+        let found = session.load(row.bind(self.0.as_str())).await?.pop();
+        Ok(found.and_then(|it| it.tenant_id))
+    }
+}
+
 /// Shows a credential with its appliance, tenant and entitlement.
 pub struct ShowCredential(pub CredentialDigest);
 

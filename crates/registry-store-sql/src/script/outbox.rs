@@ -34,12 +34,28 @@ impl Script for IsMailDue {
     type Output = bool;
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<bool> {
-        let due = Statement::new("SELECT 1 FROM mails WHERE state = 'queued' AND (due_at <= ")
+        Ok(!session.load::<i64>(self.statement(session.dialect())).await?.is_empty())
+    }
+}
+
+impl IsMailDue {
+    fn statement(&self, dialect: Dialect) -> Statement {
+        let due =
+            format!("SELECT 1 FROM {} WHERE state = 'queued' AND due_at", by_due_time(dialect));
+        Statement::new(format!("SELECT 1 WHERE EXISTS ({due} <= "))
             .bind(self.0)
-            .sql(" OR due_at > ")
+            .sql(format!(") OR EXISTS ({due} > "))
             .bind(self.0 + LONGEST_DELAY)
-            .sql(") LIMIT 1");
-        Ok(!session.load::<i64>(due).await?.is_empty())
+            .sql(")")
+    }
+}
+
+/// Returns the table of mails, by the index of those that are due. SQLite would take the one by
+/// state, and look at all that wait.
+fn by_due_time(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => "mails",
+        Dialect::Sqlite => "mails INDEXED BY mails_due",
     }
 }
 
@@ -53,6 +69,17 @@ pub struct LeaseMail {
 }
 
 impl LeaseMail {
+    /// Returns the texts of all statements of a lease, with `?` for each value. Tests explain them:
+    /// none may look at mails that are not due.
+    #[must_use]
+    pub fn texts(&self, dialect: Dialect) -> [String; 3] {
+        [
+            IsMailDue(self.now).statement(dialect).text(),
+            self.statement(dialect, "<=", self.now).text(),
+            self.statement(dialect, ">", self.now).text(),
+        ]
+    }
+
     /// Returns the statement that leases a mail whose time compares like this.
     fn statement(
         &self,
@@ -68,7 +95,8 @@ impl LeaseMail {
         Statement::new("UPDATE mails SET due_at = ")
             .bind(self.until)
             .sql(format!(
-                " WHERE id = (SELECT id FROM mails WHERE state = 'queued' AND due_at {comparison} "
+                " WHERE id = (SELECT id FROM {} WHERE state = 'queued' AND due_at {comparison} ",
+                by_due_time(dialect),
             ))
             .bind(time)
             .sql(format!(" ORDER BY due_at LIMIT 1{skip}) RETURNING "))

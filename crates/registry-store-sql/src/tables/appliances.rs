@@ -14,6 +14,8 @@ table!(
         registered_at: Timestamp,
         last_check_in_at: Option<Timestamp>,
         revoked_at: Option<Timestamp>,
+        registrations: u32,
+        duplicate_seen_at: Option<Timestamp>,
     } and |appliance| {
         license_sub: Option<String> = terms(appliance).map(|it| it.sub.clone()),
         license_customer: Option<String> = terms(appliance).map(|it| it.customer.clone()),

@@ -17,6 +17,7 @@ table!(
     } and |entry| {
         actor: String = entry.actor.name,
         source: String = entry.actor.source,
+        count_key: Option<[u8; 32]> = entry.count_key(),
     } as {
         actor: Actor { name: actor, source },
     }

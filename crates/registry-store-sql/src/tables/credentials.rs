@@ -11,7 +11,13 @@ table!(
         digest: CredentialDigest,
         tenant_id: TenantId,
         appliance_id: ApplianceId,
+        registration: u32,
         issued_at: Timestamp,
         first_used_at: Option<Timestamp>,
+        replaced_at: Option<Timestamp>,
+        sequence: Option<u32>,
+        source: Option<String>,
+        previous_source: Option<String>,
+        source_since: Option<Timestamp>,
     }
 );

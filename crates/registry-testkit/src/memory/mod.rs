@@ -188,9 +188,16 @@ impl Directory for MemoryStore {
         Ok(self.tables().credential_facts(digest))
     }
 
+    async fn license_tenant(&self, sub: String) -> Result<Option<TenantId>, StoreError> {
+        let tables = self.tables();
+        let entitlement = tables.entitlements.find(|it| it.license_sub == sub);
+        Ok(entitlement.and_then(|it| it.tenant_id))
+    }
+
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
         let matches = |entry: &AuditEntry| {
             (query.tenant.is_none() || entry.tenant_id == query.tenant)
+                && query.action.is_none_or(|action| entry.action == action)
                 && query.after.is_none_or(|after| (entry.at, entry.id) < (after.at, after.id))
         };
         let newest_first = |entry: &AuditEntry| Reverse((entry.at, entry.id));
@@ -200,17 +207,7 @@ impl Directory for MemoryStore {
     }
 
     async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        let mut tables = self.tables();
-        let key = |entry: &AuditEntry| {
-            (entry.action, entry.at, entry.actor.source.clone(), entry.code_id)
-        };
-        match tables.audit.find(|it| key(it) == key(&entry)) {
-            None => tables.audit.insert(entry.id, entry),
-            Some(stored) => {
-                tables.audit.change(&stored.id, |it| it.count += 1);
-                Ok(())
-            }
-        }
+        self.tables().append_audit(&entry)
     }
 }
 

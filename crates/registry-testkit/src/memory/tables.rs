@@ -25,7 +25,7 @@ use super::table::{Table, require};
 #[derive(Clone, Default)]
 pub(super) struct Tables {
     pub(super) tenants: Table<TenantId, Tenant>,
-    entitlements: Table<EntitlementId, Entitlement>,
+    pub(super) entitlements: Table<EntitlementId, Entitlement>,
     pub(super) codes: Table<CodeId, InstallCode>,
     pub(super) appliances: Table<(TenantId, ApplianceId), Appliance>,
     credentials: Table<CredentialDigest, Credential>,
@@ -73,8 +73,9 @@ impl Tables {
                 require(self.tenants.has(&it.tenant_id), "an appliance has a tenant")?;
                 let key = (it.tenant_id, it.id.clone());
                 let row = self.appliances.get(&key).unwrap_or_else(|| (**it).clone());
-                let (license, revoked_at) = (it.license.clone(), it.revoked_at);
-                self.appliances.put(key, Appliance { license, revoked_at, ..row });
+                let (registered_at, last_check_in_at) = (row.registered_at, row.last_check_in_at);
+                let put = Appliance { registered_at, last_check_in_at, ..(**it).clone() };
+                self.appliances.put(key, put);
             }
             Write::RecordCheckIn { tenant, appliance, at } => {
                 self.appliances.change(&(*tenant, appliance.clone()), |row| {
@@ -94,15 +95,17 @@ impl Tables {
                 require(self.appliances.has(&key), "a credential has an appliance")?;
                 self.credentials.insert(it.digest, it.clone())?;
             }
-            Write::UseCredential { credential: used, at } => {
-                self.credentials.remove(u32::MAX, |it| {
+            Write::UpdateCredential(it) => {
+                let update = |row: &mut Credential| *row = (**it).clone();
+                self.credentials.change(&it.digest, update);
+            }
+            Write::RetireCredentials { credential: used, at } => {
+                let is_earlier = |it: &Credential| {
                     (it.tenant_id, &it.appliance_id) == (used.tenant_id, &used.appliance_id)
-                        && it.digest != used.digest
-                        && it.issued_at <= used.issued_at
-                });
-                self.credentials.change(&used.digest, |it| {
-                    it.first_used_at.get_or_insert(*at);
-                });
+                        && it.registration < used.registration
+                };
+                self.credentials.remove(u32::MAX, |it| is_earlier(it) && it.sequence.is_none());
+                self.credentials.change_all(is_earlier, |it| it.replaced_at = Some(*at));
             }
             Write::EnqueueMail(it) => self.mails.insert(it.id, (**it).clone())?,
             Write::UpdateMail(it) => self.mails.put(it.id, (**it).clone()),
@@ -114,7 +117,7 @@ impl Tables {
                 };
                 self.mails.change_all(is_obsolete, |mail| *mail = mail.discarded(*at));
             }
-            Write::AppendAudit(it) => self.audit.insert(it.id, (**it).clone())?,
+            Write::AppendAudit(it) => self.append_audit(it)?,
             Write::PutReplay(it) => {
                 let key = (it.request.scope.clone(), it.request.key_digest);
                 self.replays.put(key, (**it).clone());
@@ -137,6 +140,17 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn append_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let key = entry.count_key();
+        match self.audit.find(|it| key.is_some() && it.count_key() == key) {
+            None => self.audit.insert(entry.id, entry.clone()),
+            Some(stored) => {
+                self.audit.change(&stored.id, |it| it.count += 1);
+                Ok(())
+            }
+        }
     }
 
     /// Supersedes the unused codes that `selects` selects.

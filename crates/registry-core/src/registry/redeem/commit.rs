@@ -99,26 +99,12 @@ impl Context {
         issued: IssuedLicense,
     ) -> (Appliance, Credential) {
         let (now, id) = (self.change.now, self.appliance_id.clone());
-        let new = Appliance {
-            tenant_id: tenant,
-            id: id.clone(),
-            registered_at: now,
-            last_check_in_at: None,
-            revoked_at: None,
-            license: None,
-        };
+        let new = || Appliance::new(tenant, id.clone(), now);
+        let known = known.cloned().unwrap_or_else(new);
+        let registrations = known.registrations + 1;
         let appliance =
-            Appliance { revoked_at: None, license: Some(issued), ..known.cloned().unwrap_or(new) };
+            Appliance { revoked_at: None, license: Some(issued), registrations, ..known };
         let digest = self.credential.digest();
-        (
-            appliance,
-            Credential {
-                digest,
-                tenant_id: tenant,
-                appliance_id: id,
-                issued_at: now,
-                first_used_at: None,
-            },
-        )
+        (appliance, Credential::unused(digest, (tenant, id), registrations, now))
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cell, Operator};
 use crate::app::AppState;
 use crate::problem::ApiError;
-use crate::web::formatting::{date, date_time, edition, last_check_in, license_until};
+use crate::web::formatting::{date, date_time, edition, license_until, seen};
 use crate::web::language::Language;
 use crate::web::pages::{Audience, WebPages};
 
@@ -318,7 +318,7 @@ fn appliance_row(web: &WebPages, language: Language, overdue: &OverdueAppliance)
     vec![
         Cell::of_tenant(overdue.tenant.company_name.as_str(), overdue.tenant.id),
         Cell::from(overdue.appliance.id.as_str()),
-        last_check_in(web, language, &overdue.appliance).into(),
+        seen(web, language, &overdue.appliance).into(),
         license_until(web, language, &overdue.appliance).into(),
     ]
 }

@@ -22,7 +22,7 @@ use crate::problem::ApiError;
 use crate::source::Client;
 use crate::web::errors::{expired_form_page, refusal_text};
 use crate::web::form::Form;
-use crate::web::formatting::{date_time, edition, last_check_in, license_until, more_appliances};
+use crate::web::formatting::{date_time, edition, license_until, more_appliances, seen};
 use crate::web::language::Language;
 use crate::web::pages::{Audience, WebPages};
 use crate::web::reissue::reissue_by_mail;
@@ -110,7 +110,7 @@ fn facts(web: &WebPages, language: Language, summary: &TenantSummary) -> Vec<Fac
 fn appliance_row(web: &WebPages, language: Language, appliance: &Appliance) -> [Cell; 3] {
     [
         appliance.id.as_str().into(),
-        last_check_in(web, language, appliance).into(),
+        seen(web, language, appliance).into(),
         license_until(web, language, appliance).into(),
     ]
 }

@@ -25,7 +25,7 @@ pub(super) async fn audit(
     Query(filter): Query<ListFilter>,
 ) -> Result<Response, ApiError> {
     let (web, cursor) = (app.web()?, non_empty(&filter.cursor));
-    let (entries, next) = app.registry.audit_page(None, ENTRIES, cursor.as_deref()).await?;
+    let (entries, next) = app.registry.audit_page(None, None, ENTRIES, cursor.as_deref()).await?;
     let list = List {
         title: "audit",
         headings: &["time", "event", "tenant", "actor", "details"],

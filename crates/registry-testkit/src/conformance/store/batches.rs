@@ -142,13 +142,8 @@ fn insert_code_again(facts: &RedeemFacts) -> Decision<Redeemed> {
 
 fn insert_stray_credential(facts: &RedeemFacts) -> Decision<Redeemed> {
     let (code, tenant_id) = owned_code(facts);
-    let credential = Credential {
-        digest: CredentialDigest([9; 32]),
-        tenant_id,
-        appliance_id: appliance("missing"),
-        issued_at: code.issued_at,
-        first_used_at: None,
-    };
+    let owner = (tenant_id, appliance("missing"));
+    let credential = Credential::unused(CredentialDigest([9; 32]), owner, 1, code.issued_at);
     let writes = consume_and(facts, Some(Write::InsertCredential(credential)));
     Decision::commit(writes, Err(Refusal::TenantRequired))
 }

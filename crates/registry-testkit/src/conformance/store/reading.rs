@@ -39,7 +39,7 @@ pub async fn audit_is_paged_newest_first(store: Arc<dyn Store>) {
         let (mut seen, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let (page, next) =
-                world.registry.audit_page(tenant, 2, cursor.as_deref()).await.unwrap();
+                world.registry.audit_page(tenant, None, 2, cursor.as_deref()).await.unwrap();
             seen.extend(page);
             cursor = next;
             if cursor.is_none() {

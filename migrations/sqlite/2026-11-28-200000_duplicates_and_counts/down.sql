@@ -1,0 +1,10 @@
+DROP INDEX audit_counted;
+ALTER TABLE audit DROP COLUMN count_key;
+ALTER TABLE credentials DROP COLUMN source_since;
+ALTER TABLE credentials DROP COLUMN previous_source;
+ALTER TABLE credentials DROP COLUMN source;
+ALTER TABLE credentials DROP COLUMN sequence;
+ALTER TABLE credentials DROP COLUMN replaced_at;
+ALTER TABLE credentials DROP COLUMN registration;
+ALTER TABLE appliances DROP COLUMN duplicate_seen_at;
+ALTER TABLE appliances DROP COLUMN registrations;
