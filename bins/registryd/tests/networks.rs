@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "each test binary uses its part of the harness")]
 #![expect(clippy::print_stdout, reason = "the figures of a load are its result")]
+#![expect(clippy::disallowed_methods, reason = "a load is measured with the real clock")]
 
 mod common;
 mod fleet;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::wait_for;
 use fleet::{free_address, start_at_own_address};
-use reqwest::blocking::RequestBuilder;
+use reqwest::blocking::{RequestBuilder, Response};
 use serde_json::json;
 use throwaway_postgres::{Cluster, Durability};
 use throwaway_servers::{SmtpOptions, SmtpServer};
@@ -103,7 +104,8 @@ fn rolling_restart_loses_nothing_behind_haproxy_in_a_netns() {
         }
         load.stop.store(true, Ordering::Relaxed);
     });
-    load.verify(scale.requests_per_second);
+    let logs = servers.each_ref().map(|server| server.log.lock().unwrap().clone());
+    load.verify(scale.requests_per_second, &logs.concat());
 }
 
 /// Runs the named test again in a network namespace of its own, and returns false. Returns true in
@@ -189,7 +191,7 @@ impl Balancer {
     fn wait_until_all_are_up(&self) {
         let client = common::client(Duration::from_secs(5));
         wait_for("all servers to be up", || {
-            let status = client.get(&self.status).send().and_then(|it| it.text());
+            let status = client.get(&self.status).send().and_then(Response::text);
             let status = status.map_err(|error| error.to_string())?;
             let is_down = |line: &str| line.starts_with("all,r") && line.contains(",DOWN,");
             if status.lines().any(is_down) { Err(status) } else { Ok(()) }
@@ -249,7 +251,7 @@ impl Load {
         paused
     }
 
-    fn verify(&self, requests_per_second: u32) {
+    fn verify(&self, requests_per_second: u32, log: &str) {
         let seen = self.seen.lock().unwrap();
         let first = seen.iter().map(|(began, ..)| *began).min().unwrap();
         let failed: Vec<_> = seen
@@ -266,7 +268,7 @@ impl Load {
             slowest.1.as_secs_f64(),
         );
         assert!(seen.len() > 300, "only {} requests", seen.len());
-        assert!(failed.is_empty(), "{failed:?}");
+        assert!(failed.is_empty(), "{failed:?}\n{log}");
     }
 }
 

@@ -102,7 +102,7 @@ impl Manager for Sessions {
         if idle > TRUSTED_IDLE {
             let pinged = tokio::time::timeout(PING_TIMEOUT, session.run("")).await;
             if !matches!(pinged, Ok(Ok(()))) {
-                *self.suspected() = Some(Instant::now());
+                self.suspect();
                 return Err(RecycleError::message("the connection does not respond"));
             }
         }
@@ -113,6 +113,11 @@ impl Manager for Sessions {
 impl Sessions {
     fn suspected(&self) -> MutexGuard<'_, Option<Instant>> {
         self.suspected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a connection was lost. Whatever has cut it may have cut the others.
+    fn suspect(&self) {
+        *self.suspected() = Some(Instant::now());
     }
 
     /// Returns whether another connection failed after this one was last used.
@@ -179,8 +184,10 @@ impl Pool {
     /// Ends a transaction without committing it, and returns the connection to the pool. Closes it
     /// if the server does not respond.
     pub(crate) async fn roll_back(&self, mut session: Object<Sessions>) {
-        if self.in_time(session.roll_back()).await.is_none() {
-            discard(session);
+        match self.in_time(session.roll_back()).await {
+            Some(()) if session.is_broken() => self.connections.manager().suspect(),
+            Some(()) => {}
+            None => self.discard(session),
         }
     }
 
@@ -196,7 +203,7 @@ impl Pool {
             }
             return committed;
         }
-        discard(session);
+        self.discard(session);
         Err(CommitError::Unconfirmed(NO_RESPONSE.to_owned()))
     }
 
@@ -205,6 +212,7 @@ impl Pool {
         let mut session = self.get().await?;
         let mut read = self.in_time(read_once(&mut session, &script)).await;
         if matches!(read, Some(Err(_))) && session.is_broken() {
+            self.discard(session);
             session = self.get().await?;
             read = self.in_time(read_once(&mut session, &script)).await;
         }
@@ -226,7 +234,7 @@ impl Pool {
         match result {
             Some(Ok(value)) => Ok(value),
             Some(Err(error @ StoreError::Unavailable(_))) => {
-                discard(session);
+                self.discard(session);
                 Err(error)
             }
             Some(Err(error)) => {
@@ -234,7 +242,7 @@ impl Pool {
                 Err(self.explain(error).await)
             }
             None => {
-                discard(session);
+                self.discard(session);
                 Err(no_response())
             }
         }
@@ -250,10 +258,16 @@ impl Pool {
             Some(Ok(_)) => StoreError::Corrupt(format!("{text}; run `registryctl migrate`")),
             Some(Err(_)) => StoreError::Unavailable(text),
             None => {
-                discard(session);
+                self.discard(session);
                 StoreError::Unavailable(text)
             }
         }
+    }
+
+    /// Closes a connection that was lost, or whose state is unknown.
+    pub(crate) fn discard(&self, session: Object<Sessions>) {
+        drop(Object::take(session));
+        self.connections.manager().suspect();
     }
 
     /// Returns a connection without time limits for statements, which does not return to the pool:
@@ -312,11 +326,6 @@ async fn read_once<S: Script>(
     let read = script.run(session).await;
     session.roll_back().await;
     read
-}
-
-/// Closes a connection whose state is unknown.
-pub(crate) fn discard(session: Object<Sessions>) {
-    drop(Object::take(session));
 }
 
 const NO_RESPONSE: &str = "the server does not respond";

@@ -60,7 +60,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Time after which a connection is dead whose packets are not acknowledged.
-const USER_TIMEOUT: Duration = Duration::from_secs(4);
+const USER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An error in the URL of a database. No text contains the URL, which can contain a password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

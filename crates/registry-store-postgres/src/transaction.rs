@@ -12,7 +12,7 @@ use registry_store_sql::kind::{self, Found as _, FoundReplay, Kind, Lock, Root};
 use registry_store_sql::statement::{Dialect, Statement};
 use registry_store_sql::value::Value;
 
-use crate::pool::{self, Pool, Sessions};
+use crate::pool::{Pool, Sessions};
 use crate::session::PgSession;
 
 /// A request to make a change.
@@ -85,7 +85,7 @@ pub(crate) async fn begin<K: Kind>(
             Err(Some(error))
         }
         None => {
-            pool::discard(session);
+            pool.discard(session);
             Err(None)
         }
     }

@@ -1,7 +1,5 @@
 //! Plans of the statements that run all the time, however much there is in the tables.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use registry_core::clock::Timestamp;
