@@ -16,9 +16,12 @@ use crate::run;
 /// No crate may depend on `registry-testkit`, which is for tests only. The testkit depends on the
 /// real signer and the real vault, so no test needs a fake of them.
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
-    ("registryd", &["registry-wiring", "registry-http", CORE]),
-    ("registryctl", &["registry-wiring", "appliance-license", CORE]),
-    ("appliance-setup", &["appliance-install", "appliance-bootstrap", "appliance-license"]),
+    ("registryd", &["registry-wiring", "registry-http", CORE, "terminal-text"]),
+    ("registryctl", &["registry-wiring", "appliance-license", CORE, "terminal-text"]),
+    (
+        "appliance-setup",
+        &["appliance-install", "appliance-bootstrap", "appliance-license", "terminal-text"],
+    ),
     (
         "registry-wiring",
         &[
@@ -50,6 +53,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("registry-api", &[]),
     ("appliance-license", &[]),
     ("private-files", &[]),
+    ("terminal-text", &[]),
     ("xtask", &["throwaway-postgres"]),
     ("throwaway-postgres", &[]),
     ("throwaway-servers", &[]),

@@ -10,10 +10,11 @@ use appliance_bootstrap::{
 use appliance_install::{Clock as _, SystemClock};
 use appliance_license::{TrustedKeys, Verifier};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
+use terminal_text::printable;
 use uuid::Uuid;
 
-use crate::{print_line, random};
+use crate::{print_json, print_line, random, report};
 
 #[derive(Args)]
 pub(crate) struct JobArgs {
@@ -48,18 +49,18 @@ pub(crate) fn run(args: &JobArgs) -> Result<ExitCode> {
     let generated = GeneratedValues { now, tenant_id, user_id, salt: random()? };
     let outcome = match bootstrap(&args.database, &environment, &generated) {
         Err(BootstrapError::Refused(refusal)) => {
-            eprintln!("appliance-setup: {refusal}");
+            report(&printable(&refusal.to_string()));
             return Ok(ExitCode::from(3));
         }
         result => result?,
     };
     let verifier = verifier(args, outcome.tenant_id.as_deref())?;
     let tier = outcome.license.as_ref().map(|row| effective_tier(row, verifier.as_ref(), now));
-    print_line(&if args.json {
-        json(&outcome, tier.as_ref())
+    if args.json {
+        print_json(&json(&outcome, tier.as_ref()))
     } else {
-        text(&outcome, tier.as_ref())
-    })
+        print_line(&text(&outcome, tier.as_ref()))
+    }
 }
 
 fn uuid_v4(bytes: [u8; 16]) -> Uuid {
@@ -75,7 +76,7 @@ fn verifier(args: &JobArgs, tenant_id: Option<&str>) -> Result<Option<Verifier>>
     Ok(Some(Verifier::new(keys, &args.issuer, tenant_id)))
 }
 
-fn json(outcome: &BootstrapOutcome, tier: Option<&Tier>) -> String {
+fn json(outcome: &BootstrapOutcome, tier: Option<&Tier>) -> Value {
     let trial_started_at = outcome.license.as_ref().and_then(|row| row.trial_started_at);
     json!({
         "tenant_id": outcome.tenant_id,
@@ -85,7 +86,6 @@ fn json(outcome: &BootstrapOutcome, tier: Option<&Tier>) -> String {
         "tier": tier.map(|tier| &tier.name),
         "because": tier.map(|tier| tier.reason.to_string()),
     })
-    .to_string()
 }
 
 fn text(outcome: &BootstrapOutcome, tier: Option<&Tier>) -> String {
@@ -97,5 +97,5 @@ fn text(outcome: &BootstrapOutcome, tier: Option<&Tier>) -> String {
     let tier = tier.map_or("essentials (the Secrets contain no license)".to_owned(), |tier| {
         format!("{} ({})", tier.name, tier.reason)
     });
-    format!("tenant  {tenant}\ntier    {tier}")
+    format!("tenant  {}\ntier    {}", printable(&tenant), printable(&tier))
 }

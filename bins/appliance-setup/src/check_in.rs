@@ -10,11 +10,12 @@ use appliance_install::{
     CheckIns, Clock as _, LicenseState, LicenseStatus, Product, Schedule, SystemClock,
 };
 use clap::Args;
+use terminal_text::printable;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::{OutputArgs, TrustArgs, product};
-use crate::random;
 use crate::status::{clock_skew_message, rfc3339};
+use crate::{random, report};
 
 /// Longest sleep of the agent. It then reads the schedule again, because the clock may have been
 /// set or the machine suspended.
@@ -73,12 +74,12 @@ pub(crate) async fn agent(args: &CheckInArgs, state: &Path) -> Result<ExitCode> 
             }
             Ok(None) => {
                 if !std::mem::replace(&mut reported_missing_license, true) {
-                    eprintln!("appliance-setup: waiting for a license to renew");
+                    report("waiting for a license to renew");
                 }
                 PAUSE
             }
             Err(error) => {
-                eprintln!("appliance-setup: {error:#}");
+                report(&format!("{error:#}"));
                 PAUSE
             }
         };
@@ -114,18 +115,22 @@ async fn check_in(
 ) -> Result<LicenseState> {
     let service = check_ins.license_state().service().to_owned();
     let client = args.trust_args.client(&service, state)?;
+    if let Err(error) = client.check_confidential() {
+        // An error would end the renewals of appliances that were installed with such a URL.
+        report(&format!("warning: {error}"));
+    }
     check_ins.check_in(&client, product, SystemClock.now(), random()?).await?;
     let license_state = check_ins.license_state().clone();
     let message =
         license_state.status.as_ref().map(|status| status.message(&service)).unwrap_or_default();
     let expires_at = rfc3339(license_state.licensed.expires_at);
-    eprintln!("appliance-setup: {message} The license is valid until {expires_at}.");
+    report(&format!("{} The license is valid until {expires_at}.", printable(&message)));
     if let Some(skew) = client.clock_skew() {
-        eprintln!("appliance-setup: {}", clock_skew_message(skew));
+        report(&clock_skew_message(skew));
     }
     Ok(license_state)
 }
 
 fn print_next_check_in(schedule: Schedule) {
-    eprintln!("appliance-setup: next check-in at {}", rfc3339(schedule.due_at));
+    report(&format!("next check-in at {}", rfc3339(schedule.due_at)));
 }

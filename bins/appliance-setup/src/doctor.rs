@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use terminal_text::printable_lines;
 
 use crate::options::{OutputArgs, ServiceArgs, product};
 use crate::print_line;
@@ -31,6 +32,8 @@ pub(crate) async fn run(args: &DoctorArgs, state: &Path) -> Result<ExitCode> {
             Ok(()) => print_line(&format!("{part:<13} ok"))?,
             Err(problem) => {
                 is_fine = false;
+                // A line of the problem must not look like a finding.
+                let problem = printable_lines(&problem).replace('\n', "\n              ");
                 print_line(&format!("{part:<13} wrong: {problem}"))?
             }
         };
@@ -51,10 +54,10 @@ fn state_folder(state: &Path) -> Result<(), String> {
     })
 }
 
-/// Checks the name, the network with its proxy, the certificate and the keys of the service, and
-/// the clock.
+/// Checks the URL, the name, the network with its proxy, the certificate and the keys of the
+/// service, and the clock.
 async fn service(args: &ServiceArgs, state: &Path) -> Vec<Finding> {
-    let client = match args.client(state) {
+    let client = match args.confidential_client(state) {
         Ok(client) => client,
         Err(error) => return vec![("service", Err(format!("{error:#}")))],
     };

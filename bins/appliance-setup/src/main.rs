@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use appliance_install::{Install, appliance_id, license_state};
 use clap::{Args, Parser, Subcommand};
+use terminal_text::{printable_json, printable_lines};
 
 use crate::status::Status;
 
@@ -114,7 +115,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("appliance-setup: {error:#}");
+            report(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -169,7 +170,7 @@ fn execute(state_args: &StateArgs, command: InstallationCommand) -> anyhow::Resu
         InstallationCommand::Agent(args) => runtime.block_on(check_in::agent(&args, state)),
         InstallationCommand::Status { json } => {
             let status = Status::new(open()?.step(), license_state(state)?);
-            print_line(&if json { status.json().to_string() } else { status.text() })
+            if json { print_json(&status.json()) } else { print_line(&status.text()) }
         }
         InstallationCommand::Doctor(args) => runtime.block_on(doctor::run(&args, state)),
         InstallationCommand::SupportBundle(args) => {
@@ -178,8 +179,24 @@ fn execute(state_args: &StateArgs, command: InstallationCommand) -> anyhow::Resu
     }
 }
 
-/// Prints a line on standard output. A closed pipe or a full disk is an error, not a panic.
+/// Reports on standard error. The service, the cluster and the product write some of the texts, so
+/// control characters are escaped.
+pub(crate) fn report(text: &str) {
+    eprintln!("appliance-setup: {}", printable_lines(text));
+}
+
+/// Prints lines of text on standard output, with their control characters escaped.
 pub(crate) fn print_line(text: &str) -> anyhow::Result<ExitCode> {
+    write_line(&printable_lines(text))
+}
+
+/// Prints JSON on standard output, with its control characters escaped.
+pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<ExitCode> {
+    write_line(&printable_json(&value.to_string()))
+}
+
+/// Writes a line to standard output. A closed pipe or a full disk is an error, not a panic.
+fn write_line(text: &str) -> anyhow::Result<ExitCode> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{text}")
         .and_then(|()| output.flush())

@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::options::{BootstrapArgs, OutputArgs, TrustArgs, product};
 use crate::run::{ConfigFile, finish};
-use crate::{print_line, random};
+use crate::{print_line, random, report};
 
 #[derive(Args)]
 pub(crate) struct RequestArgs {
@@ -67,9 +67,7 @@ pub(crate) async fn apply(
     let trust = args.trust_args.trust(state);
     let product = product(&args.output_args, Some(&args.bootstrap_args), &trust, state)?;
     if matches!(install.step(), Step::Write { .. } | Step::Bootstrap { .. }) {
-        eprintln!(
-            "appliance-setup: an answer was accepted before; the installation continues with it"
-        );
+        report("an answer was accepted before; the installation continues with it");
     } else {
         let shown = args.answer.display();
         let text = std::fs::read_to_string(&args.answer)

@@ -9,7 +9,10 @@ use appliance_install::{
     save_state,
 };
 use clap::Args;
+use clap::builder::FalseyValueParser;
+use terminal_text::printable;
 
+use crate::report;
 use crate::stored_options::{CommandLineOptions, StoredOptions, merge, namespace};
 
 /// Address of the license service, and the trust in it.
@@ -28,6 +31,10 @@ pub(crate) struct TrustArgs {
     /// Certificate authority to trust in addition to the system's (PEM).
     #[arg(long, env = "REGISTRY_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Allows a service on another machine without TLS (`http://`), in a trusted network. Others
+    /// there can read the install code and the credential, and respond in place of the service.
+    #[arg(long, env = "REGISTRY_INSECURE_HTTP", value_parser = FalseyValueParser::new())]
+    insecure_http: bool,
     /// Public keys for verifying licenses (from `registryctl keys export`); default: the keys that
     /// the service publishes, pinned at first use.
     #[arg(long, env = "REGISTRY_KEYS_FILE", value_name = "FILE")]
@@ -100,6 +107,14 @@ impl ServiceArgs {
             )?;
         self.trust_args.client(&url, state)
     }
+
+    /// Returns a client of the service, or an error if others on the network could read the
+    /// requests.
+    pub(crate) fn confidential_client(&self, state: &Path) -> anyhow::Result<Client> {
+        let client = self.client(state)?;
+        client.check_confidential()?;
+        Ok(client)
+    }
 }
 
 impl TrustArgs {
@@ -116,12 +131,13 @@ impl TrustArgs {
                 format!("the certificate authority {} cannot be read", path.display())
             })
         });
-        Ok(Client::new(
+        let client = Client::new(
             url,
             ca_pem.transpose()?.as_deref(),
             self.trust(state),
             Duration::from_secs(self.timeout),
-        )?)
+        )?;
+        Ok(client.with_plain_http(self.insecure_http))
     }
 }
 
@@ -181,7 +197,7 @@ pub(crate) fn product(
     Ok(match output {
         Some(folder) => Box::new(Files::new(folder, namespace, job)),
         None => Box::new(Kubectl::new(kubectl, state.to_owned(), namespace, job, |line| {
-            eprintln!("appliance-setup: kubectl: {line}");
+            report(&format!("kubectl: {}", printable(line)));
         })),
     })
 }

@@ -9,13 +9,14 @@ use appliance_install::{
 };
 use clap::Args;
 use serde::Deserialize;
+use terminal_text::printable;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::options::{BootstrapArgs, OutputArgs, ServiceArgs, product};
 use crate::rules::{is_compact_jws, is_email, password_problem, text_problem};
 use crate::status::{Status, clock_skew_message};
-use crate::{print_line, random, read_secret};
+use crate::{print_line, random, read_secret, report};
 
 #[derive(Args)]
 pub(crate) struct RunArgs {
@@ -82,7 +83,7 @@ pub(crate) async fn run(
     // Checked before anything is stored. No service is called without a code, or after the code was
     // redeemed.
     let client = (accepts_data && args.without_code.is_none())
-        .then(|| args.service.client(state))
+        .then(|| args.service.confidential_client(state))
         .transpose()?;
     let enters_data = args.code.is_some()
         || args.without_code.is_some()
@@ -102,11 +103,11 @@ pub(crate) async fn run(
         result = drive(&mut install, client.as_ref(), &*product, args.tries) => result,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("Ctrl-C cannot be handled")?;
-            eprintln!("appliance-setup: interrupted; `appliance-setup run` resumes here");
+            report("interrupted; `appliance-setup run` resumes here");
             Ok(ExitCode::from(130))
         }
         _ = terminated.recv() => {
-            eprintln!("appliance-setup: terminated; `appliance-setup run` resumes here");
+            report("terminated; `appliance-setup run` resumes here");
             Ok(ExitCode::from(143))
         }
     }
@@ -194,23 +195,23 @@ async fn redeem(
     loop {
         let next = install.advance(client, product, random::<1>()?[0]).await?;
         if let Some(skew) = client.clock_skew() {
-            eprintln!("appliance-setup: {}", clock_skew_message(skew));
+            report(&clock_skew_message(skew));
         }
         match next {
             // The response is stored; the next step verifies it.
             Next::Continue if matches!(install.step(), Step::Verify { .. }) => {}
             Next::Continue | Next::Finished => return Ok(None),
             Next::WaitForInstaller => {
-                eprintln!("appliance-setup: {}", Status::new(install.step(), None).text());
+                report(&Status::new(install.step(), None).text());
                 return Ok(Some(ExitCode::from(3)));
             }
             Next::Retry { service_error, after } => {
                 failures += 1;
-                eprintln!("appliance-setup: {}", service_error.message(client.service()));
+                report(&printable(&service_error.message(client.service())));
                 if max_attempts.is_some_and(|maximum| failures >= maximum) {
                     return Ok(Some(ExitCode::from(5)));
                 }
-                eprintln!("appliance-setup: next attempt in {} seconds", after.as_secs());
+                report(&format!("next attempt in {} seconds", after.as_secs()));
                 tokio::time::sleep(after).await;
             }
         }

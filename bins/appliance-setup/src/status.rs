@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use appliance_install::{LicenseState, LicenseStatus, ServiceError, Step};
 use serde_json::{Value, json};
+use terminal_text::printable;
 use uuid::Uuid;
 
 /// Formats Unix seconds as RFC 3339.
@@ -76,9 +77,8 @@ impl Status {
                 format!("last {last}, next {}", rfc3339(license_state.schedule.due_at)),
             ));
         }
-        let lines: Vec<_> =
-            lines.into_iter().map(|(name, value)| format!("{name:<10}{value}")).collect();
-        lines.join("\n")
+        let line = |(name, value): (&str, String)| format!("{name:<10}{}", printable(&value));
+        lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 

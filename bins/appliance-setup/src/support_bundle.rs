@@ -9,6 +9,7 @@ use appliance_install::{Clock as _, Install, SystemClock, license_state};
 use appliance_license::TrustedKeys;
 use clap::Args;
 use serde_json::{Value, json};
+use terminal_text::printable_json;
 
 use crate::options::ServiceArgs;
 use crate::print_line;
@@ -51,7 +52,8 @@ pub(crate) async fn run(
     });
     let text = serde_json::to_string_pretty(&bundle).context("the bundle cannot be serialized")?;
     let shown = args.out.display();
-    std::fs::write(&args.out, text + "\n").with_context(|| format!("{shown} cannot be written"))?;
+    std::fs::write(&args.out, format!("{}\n", printable_json(&text)))
+        .with_context(|| format!("{shown} cannot be written"))?;
     print_line(&format!(
         "{shown} is written. It contains no code, password, license or credential. Check it before \
          you send it."

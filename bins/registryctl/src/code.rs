@@ -1,13 +1,18 @@
 //! `registryctl code reissue` and `supersede-unused`
 
+use std::io::IsTerminal as _;
+
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use registry_core::Registry;
 use registry_core::id::TenantId;
 use registry_core::registry::reissue::Reissue;
 use registry_core::registry::restored::SupersededCode;
 use registry_core::store::TenantSelector;
+use registry_core::tenant::{Tenant, TenantStatus};
 use registry_core::text::EmailAddress;
+use registry_core::{Error, Refusal, Registry};
 use serde_json::{Value, json};
+use terminal_text::printable;
 
 use crate::operator;
 use crate::output::Output;
@@ -24,11 +29,15 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct ReissueArgs {
-    /// Tenant ID (UUID), or the contact's email address, which selects the contact's newest
-    /// tenant that is not cancelled.
+    /// Tenant ID (UUID), or the contact's email address. If the contact has several tenants, the
+    /// command lists them and asks on a terminal which one is meant.
     #[arg(value_name = "TENANT_ID|EMAIL")]
     tenant: String,
-    /// Refuses an email address that several tenants share. Default: the newest tenant is used.
+    /// Of several tenants of the email address, takes the newest that is entitled or was installed,
+    /// or else the newest. Default: the command asks, and fails without a terminal.
+    #[arg(long, conflicts_with = "strict")]
+    preferred: bool,
+    /// Refuses an email address that several tenants share, without a question.
     #[arg(long)]
     strict: bool,
     /// Only prints the code. Default: the code is also mailed to the contact.
@@ -41,19 +50,52 @@ pub(crate) async fn run(
     command: Command,
     output: Output,
 ) -> anyhow::Result<()> {
-    let ReissueArgs { tenant, strict, no_email } = match command {
+    let ReissueArgs { tenant, preferred, strict, no_email } = match command {
         Command::Reissue(args) => args,
         Command::SupersedeUnused => {
             let superseded = registry.codes_supersede_unused(operator()).await?;
             return output.table(&SUPERSEDED, &rows(&superseded), &[]);
         }
     };
-    let selector = match tenant.parse::<TenantId>() {
-        Ok(id) => TenantSelector::Id(id),
-        Err(_) => TenantSelector::Contact(EmailAddress::parse(&tenant)?),
+    let selector = if let Ok(id) = tenant.parse() {
+        TenantSelector::Id(id)
+    } else {
+        let contact = EmailAddress::parse(&tenant)?;
+        let id = if preferred || strict { None } else { chosen(registry, &contact).await? };
+        id.map_or(TenantSelector::Contact(contact), TenantSelector::Id)
     };
     let reissue = Reissue { selector, strict, send_email: !no_email, mail_only: false, key: None };
     print_issued(&registry.code_reissue(reissue, operator()).await?, output)
+}
+
+/// Asks for one of the contact's tenants that are not cancelled, if there are several. Without a
+/// terminal, the error lists them.
+async fn chosen(registry: &Registry, contact: &EmailAddress) -> anyhow::Result<Option<TenantId>> {
+    let (records, more) = registry.tenants_of(contact, None).await?;
+    let mut tenants: Vec<_> = records.iter().map(|record| &record.tenant).collect();
+    tenants.retain(|tenant| tenant.status != TenantStatus::Cancelled);
+    if tenants.len() < 2 {
+        return Ok(None);
+    }
+    let line = |tenant: &&Tenant| {
+        let registered = tenant.registered_at.format("%Y-%m-%d");
+        let (id, status, edition) = (tenant.id, tenant.status, &tenant.edition);
+        let company = printable(tenant.company_name.as_str());
+        format!("\n  {id}  {registered}  {status}  {edition}  {company}")
+    };
+    let mut list: String = tenants.iter().map(line).collect();
+    if more.is_some() {
+        list.push_str("\n  … and older ones (`registryctl tenant list`)");
+    }
+    let list = format!("{} is the contact of:{list}\n", printable(contact.as_str()));
+    if !std::io::stdin().is_terminal() {
+        return Err(anyhow::Error::from(Error::Refused(Refusal::AmbiguousContact)).context(list));
+    }
+    eprint!("{list}");
+    let answer = crate::confirm::answer("Tenant ID: ")?;
+    let id = answer.trim().parse().context("nothing was changed: this is no tenant ID")?;
+    ensure!(tenants.iter().any(|tenant| tenant.id == id), "nothing was changed: not one of these");
+    Ok(Some(id))
 }
 
 /// Headings of the list of superseded codes.

@@ -67,7 +67,9 @@ pub(crate) async fn run(
         let is_ok = finding.problem.is_none();
         let state = if is_ok { "ok" } else { "wrong" };
         let remedy = if is_ok { Value::Null } else { json!(finding.remedy) };
-        vec![json!(finding.part), json!(state), json!(finding.problem), remedy]
+        let problem = finding.problem.as_deref();
+        let problem = problem.map(|it| if output.json { it.to_owned() } else { one_line(it) });
+        vec![json!(finding.part), json!(state), json!(problem), remedy]
     };
     let rows: Vec<_> = findings.iter().map(row).collect();
     output.table(&["part", "state", "problem", "remedy"], &rows, &[])?;
@@ -75,6 +77,11 @@ pub(crate) async fn run(
         0 => Ok(()),
         wrong => bail!("{wrong} of {} parts are wrong", findings.len()),
     }
+}
+
+/// Returns a problem as one line, since a cell of a table has no lines.
+fn one_line(problem: &str) -> String {
+    problem.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 async fn examine(config: &Config) -> Vec<Finding> {
@@ -142,7 +149,8 @@ fn disk(config: &Config) -> Finding {
 
 fn open_files(config: &Config) -> Finding {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    let needed = (config.http.connections + config.other_files()) as u64;
+    let connections = config.http.connections * config.files_per_connection();
+    let needed = (connections + config.other_files()) as u64;
     let problem = limit.filter(|limit| *limit < needed).map(|limit| {
         format!("a process may open {limit} files; `http.connections` needs {needed}")
     });

@@ -1,4 +1,4 @@
-//! `registryctl entitlement show|set-seats|revoke|restore`
+//! `registryctl entitlement show|set-seats|revoke|restore|unbind`
 
 use clap::{Args, Subcommand};
 use registry_core::Registry;
@@ -36,6 +36,14 @@ pub(crate) enum Command {
     },
     /// Restores a revoked entitlement: appliances get a license at their next check-in.
     Restore(EntitlementArg),
+    /// Takes an entitlement from its tenant, which becomes a free one: an activation code had named
+    /// the wrong tenant. Revoke the appliance that used the code, too (`appliance revoke`).
+    Unbind {
+        #[command(flatten)]
+        entitlement: EntitlementArg,
+        #[command(flatten)]
+        confirm: Confirmation,
+    },
 }
 
 #[derive(Args)]
@@ -74,6 +82,14 @@ pub(crate) async fn run(
                 entitlement.id
             ))?;
             (entitlement, EntitlementEdit::Revoke)
+        }
+        Command::Unbind { entitlement, confirm } => {
+            confirm.ask(&format!(
+                "Take the entitlement {} from its tenant? The tenant becomes a free one, its \
+                 unused codes are replaced, and its appliances' licenses are no longer renewed.",
+                entitlement.id
+            ))?;
+            (entitlement, EntitlementEdit::Unbind)
         }
     };
     let selector = EntitlementSelector::Id(find(registry, &argument).await?.id);

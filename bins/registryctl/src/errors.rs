@@ -4,6 +4,7 @@ use registry_core::refusal::RefusalKind;
 use registry_core::store::StoreError;
 use registry_core::{Error, Refusal};
 use serde_json::json;
+use terminal_text::{printable_json, printable_lines};
 
 use crate::Interrupted;
 
@@ -18,10 +19,11 @@ pub(crate) fn print(error: &anyhow::Error, json: bool) {
         _ => None,
     };
     if json {
-        eprintln!("{}", json!({ "error": format!("{error:#}"), "next_step": next_step }));
+        let error = json!({ "error": format!("{error:#}"), "next_step": next_step }).to_string();
+        eprintln!("{}", printable_json(&error));
     } else {
         let next_step = next_step.map(|step| format!(" {step}")).unwrap_or_default();
-        eprintln!("registryctl: {error:#}{next_step}");
+        eprintln!("registryctl: {}", printable_lines(&format!("{error:#}{next_step}")));
     }
 }
 
@@ -67,6 +69,7 @@ fn next_step(refusal: &Refusal) -> Option<String> {
         | Refusal::TenantRequired
         | Refusal::CredentialInvalid
         | Refusal::RateLimited { .. }
+        | Refusal::Overloaded { .. }
         | Refusal::SignInLinkInvalid
         | Refusal::KeyReused
         | Refusal::ReleaseExists { .. }
@@ -89,6 +92,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     };
     let refusal = |refusal: &Refusal| match refusal.kind() {
         RefusalKind::NotFound => 4,
+        RefusalKind::Overloaded => 5,
         RefusalKind::Invalid
         | RefusalKind::Unauthenticated
         | RefusalKind::Forbidden

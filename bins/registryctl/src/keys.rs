@@ -1,4 +1,4 @@
-//! `registryctl keys list|generate|import|activate|retire|export`
+//! `registryctl keys list|generate|import|activate|retire|revoke|export`
 
 use std::path::PathBuf;
 
@@ -50,6 +50,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         confirm: Confirmation,
     },
+    /// Removes a stolen key from the ring at once: appliances refuse its licenses once they have
+    /// fetched the new key set.
+    Revoke {
+        /// Key ID (`kid`), as `registryctl keys list` shows it.
+        #[arg(allow_hyphen_values = true)]
+        kid: String,
+        #[command(flatten)]
+        confirm: Confirmation,
+    },
     /// Prints the public keys as a key set (JWKS), for appliances that cannot fetch it.
     Export,
 }
@@ -78,6 +87,13 @@ pub(crate) fn run(config: &Config, command: Command, output: Output) -> Result<(
              and is unpublished when its licenses have expired."
         ))?;
     }
+    if let Command::Revoke { kid, confirm } = &command {
+        confirm.ask(&format!(
+            "Revoke license key {kid}? It is unpublished at once. Appliances refuse its licenses \
+             once they have taken the new key set. An appliance that knows no other published key \
+             cannot take that set: it needs a new key file (--keys) or a reinstallation."
+        ))?;
+    }
     if let Command::Import { file, kid } = command {
         let kid = LicenseKeys::open_for_import(config)?.import(&file, kid)?;
         return output.fields(&[("kid", json!(kid))]);
@@ -85,13 +101,14 @@ pub(crate) fn run(config: &Config, command: Command, output: Output) -> Result<(
     let mut keys = LicenseKeys::open(config)?;
     match command {
         Command::List | Command::Import { .. } => {}
-        Command::Export => return crate::output::print(&crate::jwks(&keys.public_keys()?)),
+        Command::Export => return crate::output::print_json(&crate::jwks(&keys.public_keys()?)),
         Command::Generate { algorithm } => {
             let kid = keys.generate(algorithm.map_or(config.license.algorithm, Algorithm::from))?;
             return output.fields(&[("kid", json!(kid)), ("state", json!("standby"))]);
         }
         Command::Activate { kid, force } => keys.activate(&kid, force)?,
         Command::Retire { kid, .. } => keys.retire(&kid)?,
+        Command::Revoke { kid, .. } => keys.revoke(&kid)?,
     }
     let row = |key: &KeyEntry| {
         vec![

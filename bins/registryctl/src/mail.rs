@@ -124,8 +124,7 @@ async fn list(registry: &Registry, args: &ListArgs, output: Output) -> anyhow::R
         let mails = registry.mail_list(query).await?;
         let rows: Vec<_> = mails.iter().map(row).collect();
         if args.watch && !output.json {
-            // Clears the screen (ECMA-48: cursor home, erase display).
-            crate::output::print("\u{1b}[H\u{1b}[2J")?;
+            crate::output::clear_screen()?;
         }
         output.table(
             &["id", "state", "to", "kind", "queued_at", "due_at", "attempts", "last_error"],

@@ -35,6 +35,7 @@ use registry_core::audit::Actor;
 use registry_core::license::{JwkMaterial, PublicKey};
 use registry_wiring::{Config, DataFolder};
 use serde_json::json;
+use terminal_text::printable;
 
 use crate::output::Output;
 
@@ -210,7 +211,8 @@ async fn with_registry(
         return Err(no_registry(config));
     }
     if is_new(config) {
-        eprintln!("registryctl: creating a new registry in {}", config.data.display());
+        let folder = config.data.display().to_string();
+        eprintln!("registryctl: creating a new registry in {}", printable(&folder));
     }
     let registry = open(config).await?;
     match command {

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::Subcommand;
 use registry_wiring::{Config, Manifest, Migrated};
 use serde_json::{Value, json};
+use terminal_text::printable_lines;
 
 use crate::output::Output;
 use crate::{code, operator};
@@ -73,7 +74,8 @@ async fn migrate(config: &Config, output: Output) -> anyhow::Result<()> {
     if let Some(problem) = search {
         eprintln!(
             "registryctl: searches match only the beginning of a name or an address \
-             (`database.search_by_part`): {problem}"
+             (`database.search_by_part`): {}",
+            printable_lines(&problem)
         );
     }
     let rows: Vec<_> = names.into_iter().map(|name| vec![name.into()]).collect();

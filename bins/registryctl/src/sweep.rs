@@ -29,5 +29,9 @@ pub(crate) async fn run(
         };
         rows.push(vec![json!(kind.as_str()), json!(count)]);
     }
+    if !args.dry_run {
+        let mails = registry.delete_delivered_mails().await.map_err(anyhow::Error::msg)?;
+        rows.push(vec![json!("mailbox"), json!(mails)]);
+    }
     output.table(&["kind", "rows"], &rows, &[("dry_run", json!(args.dry_run))])
 }

@@ -11,6 +11,7 @@ use registry_core::registry::directory::{ListTenants, TenantSummary};
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::tenant_admin::TenantEdit;
 use registry_core::results::Issued;
+use registry_core::tenant::TenantOrigin;
 use serde_json::{Value, json};
 
 use crate::confirm::Confirmation;
@@ -154,6 +155,7 @@ async fn register(registry: &Registry, args: RegisterArgs, output: Output) -> an
         subscription_id: args.subscription,
         seats: args.seats,
         region: args.region,
+        origin: TenantOrigin::Service,
         send_email: !args.no_email,
         key: None,
     };
@@ -243,8 +245,8 @@ async fn show(registry: &Registry, id: TenantId, output: Output) -> anyhow::Resu
         .iter()
         .map(|appliance| appliance_value(appliance, output))
         .collect();
-    fields.push(("install_codes", list_value(&codes, output)));
-    fields.push(("appliances", list_value(&appliances, output)));
+    fields.push(("install_codes", json!(codes)));
+    fields.push(("appliances", json!(appliances)));
     output.fields(&fields)
 }
 
@@ -283,15 +285,6 @@ fn appliance_value(appliance: &Appliance, output: Output) -> Value {
         appliance.id,
         if revoked { ", revoked" } else { "" }
     ))
-}
-
-/// Returns the values of one field: as a list in JSON, one per line in a table.
-fn list_value(values: &[Value], output: Output) -> Value {
-    if output.json {
-        return json!(values);
-    }
-    let lines: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
-    json!(lines.join(&format!("\n{:20}", "")))
 }
 
 /// Returns a time as [`format_time`] writes it.

@@ -166,9 +166,9 @@ fn dry_run_counts_what_sweep_deletes() {
     assert!(audit >= 3, "{audit} lines");
     for _ in 0..2 {
         let dry_run = counts(&["sweep", "--dry-run"]);
-        assert_eq!(dry_run, [0, 1, 0, audit, 0], "a dry run deletes nothing");
+        assert_eq!(dry_run, [0, 1, 0, audit, 0, 0], "a dry run deletes nothing");
     }
-    assert_eq!(counts(&["sweep"]), [0, 1, 0, audit, 0]);
-    assert_eq!(counts(&["sweep"]), [0, 0, 0, 0, 0]);
+    assert_eq!(counts(&["sweep"]), [0, 1, 0, audit, 0, 0, 0]);
+    assert_eq!(counts(&["sweep"]), [0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(run_ok(data, &["mail", "list"])["items"], json!([]));
 }

@@ -5,7 +5,10 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use common::{ctl, run_failing, run_ok};
 use registry_core::rate_limit::Source;
 use registry_core::registry::redeem::{Redeem, RedemptionChannel, Requester};
@@ -140,6 +143,30 @@ async fn signed_license_is_inspected_offline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hostile_license_is_printed_without_controls() {
+    let data = tempfile::tempdir().unwrap();
+    installed(data.path()).await;
+    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let kid = "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}";
+    let header = part(&json!({ "alg": "EdDSA", "kid": kid }));
+    let claims = part(&json!({ "iss": "i", "sub": "x\nstate  licensed", "tier": ["\u{1b}[A"] }));
+    let token = format!("{header}.{claims}.AAAA");
+    let inspect = ["license", "inspect", &token];
+    let mut plain = Command::new(env!("CARGO_BIN_EXE_registryctl"));
+    plain.arg("--data").arg(data.path()).args(inspect).env_remove("REGISTRY_CONFIG");
+    let [plain, json] = [plain.output().unwrap(), ctl(data.path(), &inspect)].map(|output| {
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let is_raw = |c: char| c == '\u{202e}' || (c != '\n' && c.is_control());
+        assert!(output.status.success() && !printed.contains(is_raw), "{printed:?}");
+        printed
+    });
+    assert!(plain.contains("\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{202e}"), "{plain}");
+    assert!(plain.contains("x\\u{a}state  licensed"), "{plain}");
+    assert_eq!(plain.lines().filter(|line| line.starts_with("state")).count(), 1, "{plain}");
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["kid"], kid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn key_is_generated_activated_and_retired() {
     let data = tempfile::tempdir().unwrap();
     installed(data.path()).await;
@@ -166,6 +193,25 @@ async fn key_is_generated_activated_and_retired() {
         serde_json::from_slice(&ctl(data.path(), &["keys", "export"]).stdout).unwrap();
     assert_eq!(exported["keys"].as_array().unwrap().len(), 2, "the retired key is still published");
     assert_eq!(run_failing(data.path(), &["keys", "activate", "unknown"]).0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stolen_key_is_revoked() {
+    let data = tempfile::tempdir().unwrap();
+    installed(data.path()).await;
+    let kid = |key: &Value| key["kid"].as_str().unwrap().to_owned();
+    let stolen = kid(&run_ok(data.path(), &["keys", "list"])["items"][0]);
+    let next = kid(&run_ok(data.path(), &["keys", "generate"]));
+    let (exit, error) = run_failing(data.path(), &["keys", "revoke", &stolen, "--yes"]);
+    assert!(exit == 1 && error.contains("activate another key first"), "{error}");
+    run_ok(data.path(), &["keys", "activate", &next, "--force"]);
+    assert!(run_failing(data.path(), &["keys", "revoke", &stolen]).1.contains("--yes"));
+    let listed = run_ok(data.path(), &["keys", "revoke", &stolen, "--yes"]);
+    let kids: Vec<_> = listed["items"].as_array().unwrap().iter().map(kid).collect();
+    assert_eq!(kids, [next]);
+    let exported = run_ok(data.path(), &["keys", "export"]);
+    assert_eq!(exported["keys"].as_array().unwrap().len(), 1, "{exported}");
+    assert_eq!(run_failing(data.path(), &["keys", "revoke", &stolen, "--yes"]).0, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,4 +342,38 @@ async fn unwritable_license_grants_nothing() {
     let signed = ctl(data.path(), &sign);
     let printed = String::from_utf8_lossy(&signed.stderr);
     assert!(signed.status.success() && printed.contains("--tenant"), "{printed}");
+}
+
+/// Of several tenants of one address, the command does not choose by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn reissue_by_address_asks_which_tenant() {
+    let data = tempfile::tempdir().unwrap();
+    let tenant = installed(data.path()).await;
+    let register = ["tenant", "register", "--company", "Other", "--email", "A@example.com"];
+    let other = run_ok(data.path(), &[&register[..], &["--edition", "essentials"]].concat());
+    let asked = ["code", "reissue", "a@example.com"];
+    let (exit, error) = run_failing(data.path(), &asked);
+    assert_eq!(exit, 3, "{error}");
+    for id in [&*tenant, other["tenant_id"].as_str().unwrap()] {
+        assert!(error.contains(id), "{error}");
+    }
+    let preferred = [&asked[..], &["--preferred"]].concat();
+    assert_eq!(run_ok(data.path(), &preferred)["tenant_id"], tenant, "installed and entitled");
+    let audit = run_ok(data.path(), &["audit", "list", "--action", "code_reissued"]);
+    assert_eq!(audit["items"][0]["detail"], "newest_of_several", "{audit}");
+}
+
+/// An entitlement that went to the wrong tenant leaves it, and can be bound again.
+#[tokio::test(flavor = "multi_thread")]
+async fn entitlement_is_unbound() {
+    let data = tempfile::tempdir().unwrap();
+    let tenant = installed(data.path()).await;
+    assert_eq!(run_failing(data.path(), &["entitlement", "unbind", "sub_1"]).0, 1);
+    let unbound = run_ok(data.path(), &["entitlement", "unbind", "sub_1", "--yes"]);
+    assert_eq!((&unbound["tenant_id"], &unbound["active"]), (&Value::Null, &json!(true)));
+    assert_eq!(run_ok(data.path(), &["tenant", "show", &tenant])["edition"], "essentials");
+    let audit = run_ok(data.path(), &["audit", "list", "--tenant", &tenant]);
+    let actions: Vec<_> =
+        audit["items"].as_array().unwrap().iter().map(|it| &it["action"]).collect();
+    assert_eq!(actions[0], "entitlement_unbound");
 }

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use anyhow::{Context as _, bail};
 use registry_wiring::config::{Loaded, Origin};
 use registry_wiring::{Config, check};
+use terminal_text::printable;
 
 use crate::{Options, logging, serve};
 
@@ -22,6 +23,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
     output.write_all(settings(&loaded).as_bytes()).context("standard output is closed")?;
     for name in serve::unknown_variables() {
+        let name = printable(&name);
         writeln!(output, "warning: {name} is in the environment, and is not a key")?;
     }
     if problems.is_empty() {
@@ -55,10 +57,10 @@ fn settings(loaded: &Loaded) -> String {
         loaded.config.entries().into_iter().filter_map(|entry| Some((entry.path, entry.value?)));
     let lines = keys.map(|(path, value)| {
         let shown = value.shown.unwrap_or_else(|| "(not set)".to_owned());
-        let line = format!("{path} = {shown}");
+        let line = format!("{path} = {}", printable(&shown));
         match loaded.origin(&path) {
             Origin::Default => format!("{line}\n"),
-            origin => format!("{line:<58} # {origin}\n"),
+            origin => format!("{line:<58} # {}\n", printable(&origin.to_string())),
         }
     });
     lines.collect()

@@ -19,7 +19,7 @@ pub(crate) fn connections(config: &Config) -> usize {
     let files = getrlimit(Resource::Nofile)
         .current
         .map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
-    let allowed = allowed(files, config.other_files());
+    let allowed = allowed(files, config.other_files()) / config.files_per_connection();
     if allowed < config.http.connections {
         tracing::warn!(
             "`http.connections` is {}, but the process may open only {files} files: at most \

@@ -3,6 +3,7 @@
 //! Standard output gets one line, with the address on which the service listens. Everything else
 //! goes to the log on standard error.
 
+mod attack;
 mod check;
 mod limits;
 mod logging;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use terminal_text::printable_lines;
 
 /// The Appliance Registry's HTTP service. Without a configuration it listens on 127.0.0.1:8080 and
 /// stores its data in ./registry-data.
@@ -63,7 +65,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not through the log, whose configuration may be the error.
-            drop(writeln!(std::io::stderr(), "registryd: {error:#}"));
+            let error = format!("{error:#}");
+            drop(writeln!(std::io::stderr(), "registryd: {}", printable_lines(&error)));
             ExitCode::FAILURE
         }
     }

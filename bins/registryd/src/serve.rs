@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::{Receiver, channel};
 use tokio::task::JoinSet;
 
-use crate::{Options, limits, logging};
+use crate::{Options, attack, limits, logging};
 
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let Options { data, listen, config } = options;
@@ -85,17 +85,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     ));
     let pages = config.web.enabled.then(|| web_pages(&config, &public_url)).transpose()?;
     announce(&config, &built, &format!("http://{address}"))?;
+    let registry = built.registry.clone();
     let app = AppState::new(built.registry, built.files, tokens, settings.clone());
     let app = match pages {
         Some(pages) => app.with_web(pages),
         None => app,
     };
-    if public_url.starts_with("https://") && config.http.trusted_proxies.is_empty() {
-        tracing::warn!(
-            "`public_url` is https, and `http.trusted_proxies` is empty: all clients count as one \
-             source for rate limits"
-        );
-    }
+    attack::warn(&config, &public_url);
+    tokio::spawn(attack::watch(registry));
     tokio::spawn(report(app.clone()));
     let (drained, mut draining) = (app.clone(), stage.clone());
     tokio::spawn(async move {

@@ -25,7 +25,7 @@ on_both_databases!(
     expired_code_is_gone,
     running_appliance_differs_from_first_boot,
     subscription_is_one_tenant,
-    contact_selects_newest_tenant,
+    contact_selects_newest_entitled_tenant,
     directory_has_console_fields,
     metrics_count_requests_by_pattern,
     health_needs_no_token,
@@ -219,14 +219,16 @@ fn subscription_is_one_tenant(environment: Environment) {
 }
 
 /// R-reissue-1, R-reissue-2.
-fn contact_selects_newest_tenant(environment: Environment) {
+fn contact_selects_newest_entitled_tenant(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), environment);
-    server.register("Acme", "pro");
-    let (newest, _) = server.register("ACME", "essentials");
+    let (paid, _) = server.register("Acme", "pro");
+    let (newer_paid, _) = server.register("Acme", "pro");
+    server.register("ACME", "essentials");
+    assert_ne!(paid, newer_paid);
     let reissue = |body: Value| server.post_as_service("/install-codes/reissue", &body);
     let (status, body) = reissue(json!({ "contact_email": "Acme@Example.COM" }));
-    assert_eq!((status, text(&body["tenant_id"])), (200, newest));
+    assert_eq!((status, text(&body["tenant_id"])), (200, newer_paid));
     assert!(body["expires_at"].is_i64() && body["download_url"] == "");
     let (status, body) = reissue(json!({ "contact_email": "acme@example.com", "strict": true }));
     assert_eq!((status, &body["code"]), (409, &json!("ambiguous_contact")));

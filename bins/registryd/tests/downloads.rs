@@ -15,6 +15,7 @@ use common::{Server, read_response, start, text, wait_for};
 use databases::{Environment, on_both_databases, with};
 use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use external::{download_path, operate, operator, publish, publish_as};
+use registry_core::registry::tenant_admin::TenantEdit;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
@@ -24,6 +25,7 @@ on_both_databases!(
     link_is_checked_in_order,
     mailed_link_leads_to_current_image,
     yanked_image_cannot_be_downloaded,
+    closed_tenant_cannot_download,
     manifest_verifies_under_published_key,
 );
 
@@ -343,4 +345,29 @@ fn openssl_verifies(key: &str, manifest: &[u8], signature: &[u8]) -> bool {
     let output =
         Command::new("openssl").args(args.split(' ')).current_dir(folder.path()).output().unwrap();
     output.status.success()
+}
+
+/// R-files-6: a link of a tenant that was suspended since works no more, until the tenant is resumed.
+fn closed_tenant_cannot_download(environment: Environment) {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), environment);
+    publish(data.path(), environment, b"content");
+    let direct = link(&server);
+    let in_mail = mailed(&server, 1).remove(0);
+    let tenants = server.get_as_service("/tenants").1;
+    let id = registry_core::id::TenantId(text(&tenants["items"][0]["tenant_id"]).parse().unwrap());
+    let edit = |edit: TenantEdit| {
+        operate(data.path(), environment, async |registry| {
+            registry.tenant_edit(id, edit, operator()).await.unwrap();
+        });
+    };
+    assert_eq!(server.get(&direct).send().unwrap().status(), 200);
+    edit(TenantEdit::Suspend);
+    assert_eq!(refusal(&server, &direct), (403, "tenant_suspended".to_owned()));
+    assert_eq!(refusal(&server, &in_mail), (403, "tenant_suspended".to_owned()));
+    edit(TenantEdit::Resume);
+    assert_eq!(server.get(&direct).send().unwrap().status(), 200);
+    let altered = direct.replace("&code=", "&code=0");
+    assert_ne!(altered, direct);
+    assert_eq!(refusal(&server, &altered), (403, "invalid_link".to_owned()));
 }

@@ -207,7 +207,8 @@ fn texts_are_trimmed_and_bounded(environment: Environment) {
         if let Some(shown) = shown {
             assert_eq!(server.get_as_service(&tenant).1["tenant"][shown], longest, "{field}");
         }
-        for wrong in [format!("{longest}ü"), "a\u{0}b".to_owned(), "a\u{1b}b".to_owned()] {
+        let unprintable = ["a\u{0}b", "a\u{1b}b", "a\u{202e}b", "a\u{2028}b"].map(str::to_owned);
+        for wrong in unprintable.into_iter().chain([format!("{longest}ü")]) {
             let (status, body) = register(&wrong);
             assert_eq!((status, &body["reason"]), (422, &json!(field)), "{wrong:?}");
         }

@@ -7,6 +7,7 @@ mod common;
 
 use std::path::Path;
 
+use appliance_license::{SignedKeySet, TrustedKeys};
 use common::calls::{token_claims, token_header};
 use common::{Server, start, text, wait_for};
 use registry_wiring::{Algorithm, Config, LicenseKeys};
@@ -58,6 +59,41 @@ fn running_service_reloads_keys() {
     std::fs::write(data.path().join("keys/ring.json"), "{").unwrap();
     server.wait_for_log("stay as they were");
     assert_eq!(signing_kid(), second);
+}
+
+/// Returns the published set that this key signed.
+fn set_signed_with(published: &Value, kid: &str) -> Option<SignedKeySet> {
+    let keys = published["keys"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["kid"] == kid).unwrap();
+    let trusted = TrustedKeys::from_jwks(&json!({ "keys": [key] }).to_string()).unwrap();
+    trusted.successor(&published.to_string(), "appliance-registry")
+}
+
+/// R-jwks-2, R-jwks-3.
+#[test]
+fn every_published_key_signs_the_set() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[]);
+    let published =
+        || -> Value { server.get("/.well-known/jwks.json").send().unwrap().json().unwrap() };
+    let first = text(&published()["keys"][0]["kid"]);
+    let second = keys(data.path()).generate(Algorithm::Es256).unwrap();
+    keys(data.path()).activate(&second, true).unwrap();
+    wait_until_published(&server, &[&first, &second]);
+    let rotated = published();
+    for kid in [&first, &second] {
+        let set = set_signed_with(&rotated, kid).unwrap();
+        assert_eq!(set.keys.kids().collect::<Vec<_>>(), [&*first, &*second], "{kid}");
+    }
+    assert_eq!(rotated["signatures"].as_array().unwrap().len(), 2);
+    let refused = keys(data.path()).revoke(&second).unwrap_err().to_string();
+    assert!(refused.contains("is the active one"), "{refused}");
+    keys(data.path()).revoke(&first).unwrap();
+    wait_until_published(&server, &[&second]);
+    let revoked = published();
+    assert_eq!(revoked["signatures"].as_array().unwrap().len(), 1);
+    let set = set_signed_with(&revoked, &second).unwrap();
+    assert_eq!(set.keys.kids().collect::<Vec<_>>(), [&*second]);
 }
 
 #[test]

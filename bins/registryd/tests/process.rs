@@ -23,6 +23,30 @@ fn start_logs_where_everything_is() {
     server.wait_for_log("API to try");
 }
 
+#[test]
+fn hostile_text_is_logged_without_controls() {
+    let data = tempfile::tempdir().unwrap();
+    let hostile = "\u{1b}]0;x\u{7}\u{9b}2J\u{202e}";
+    let variable = format!("REGISTRY_{hostile}");
+    for (format, escaped) in [
+        ("human", "\\u{1b}]0;x\\u{7}\\u{9b}2J\\u{202e}"),
+        ("json", "\\u001b]0;x\\u0007\\u009b2J\\u202e"),
+    ] {
+        let server = start(data.path(), &[("REGISTRY_LOG_FORMAT", format), (&variable, "x")]);
+        let mut request = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+        let head = "GET /\u{9b}2J\u{202e} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\
+                    x-request-id: \u{9b}2J\u{202e}-1\r\nuser-agent: \u{9b}2J\u{202e}\r\n\r\n";
+        request.write_all(head.as_bytes()).unwrap();
+        let mut response = Vec::new();
+        request.read_to_end(&mut response).unwrap();
+        assert!(response.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&response));
+        let log = server.stop();
+        assert!(log.contains(escaped), "{format}: {log:?}");
+        let is_raw = |c: char| c == '\u{202e}' || (c != '\n' && c.is_control());
+        assert!(!log.contains(is_raw), "{format}: {log:?}");
+    }
+}
+
 /// R-register-20.
 #[test]
 fn answered_changes_survive_power_cut() {

@@ -9,6 +9,7 @@ use registry_api::{CheckInResponse, CheckInStatus};
 use crate::check_in_outcome::CheckInOutcome;
 use crate::http_response::HttpResponse;
 use crate::install::InstallError;
+use crate::json::object;
 use crate::license_state::{FILE, LicenseState};
 use crate::product::Product;
 use crate::redemption::read_refusal;
@@ -36,7 +37,7 @@ pub(crate) enum UnverifiedCheckIn {
 pub(crate) fn read_check_in(response: &HttpResponse) -> UnverifiedCheckIn {
     let body = response.body.as_deref().unwrap_or_default();
     let check_in = match response.status {
-        200 => serde_json::from_slice(body).ok().map(unverified),
+        200 => object(body).map(unverified),
         401 => read_refusal(body)
             .filter(|refusal| refusal.code == REVOKED)
             .map(|_| UnverifiedCheckIn::Outcome(CheckInOutcome::CredentialRevoked)),
@@ -151,6 +152,7 @@ mod tests {
                 "server_time": "2001-01-01T00:00:00Z", "next_check_in_at": "2001-01-01T20:00:00Z",
             })
         };
+        let server_time = "2001-01-01T00:00:00Z";
         let next_check_in = Some(Duration::from_hours(20));
         let license = SecretText::new("a.b.c".into());
         let renewed = UnverifiedCheckIn::NewLicense { license, next_check_in };
@@ -166,6 +168,7 @@ mod tests {
             (200, response("ok", None), outcome(CheckInOutcome::Current { next_check_in })),
             (200, response("revoked", None), outcome(CheckInOutcome::Revoked { next_check_in })),
             (200, json!({ "status": "fine" }), not_the_service(200)),
+            (200, json!(["ok", null, null, server_time, server_time]), not_the_service(200)),
             (401, unknown.clone(), outcome(CheckInOutcome::CredentialRevoked)),
             (401, proxy, not_the_service(401)),
             (403, unknown, not_the_service(403)),

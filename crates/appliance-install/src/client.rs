@@ -11,9 +11,10 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::address::{is_confidential, is_host};
 use crate::check_in::{CheckInClient, UnverifiedCheckIn, read_check_in};
 use crate::check_in_outcome::CheckInOutcome;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, MAX_SKEW, SystemClock};
 use crate::http_response::HttpResponse;
 use crate::license_state::LicenseState;
 use crate::network::classify;
@@ -22,16 +23,13 @@ use crate::redemption::{
     Identity, RedeemClient, RedeemOutcome, RedeemRequest, UnverifiedIdentity, read_redemption,
 };
 use crate::service_error::ServiceError;
-use crate::trust::{LicenseCheck, Trust, check_license};
+use crate::trust::{LicenseCheck, PublishedKeys, Trust, check_license};
 
 /// Maximum size of a response, in bytes. The registry's responses have a few thousand.
 const MAX_BODY: usize = 256 * 1024;
 
 /// Path of the registry's public keys.
 const JWKS: &str = "/.well-known/jwks.json";
-
-/// Largest difference between two clocks that is not reported, in seconds.
-const MAX_SKEW: u64 = 60;
 
 /// Error when creating a client.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +46,23 @@ pub enum ClientError {
     /// TLS cannot be set up on this machine.
     #[error("TLS cannot be used: {0}")]
     Tls(String),
+    /// Others on the network can read the requests, and respond to them.
+    #[error(
+        "Requests to {service} are not encrypted{route}: others on the network could read the \
+         install code or the credential, and respond in place of the service. Use https, or pass \
+         --insecure-http in a trusted network.",
+        route = route(.proxy.as_deref())
+    )]
+    NotConfidential {
+        /// Address of the registry.
+        service: String,
+        /// Host and port of the proxy that the requests go through.
+        proxy: Option<String>,
+    },
+}
+
+fn route(proxy: Option<&str>) -> String {
+    proxy.map(|proxy| format!(", and go through the proxy {proxy}")).unwrap_or_default()
 }
 
 /// Name of this program in its requests. Firewalls for web services refuse requests without one.
@@ -61,6 +76,7 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     skew: AtomicI64,
     proxy: Option<Proxy>,
+    allows_plain_http: bool,
 }
 
 impl Client {
@@ -106,7 +122,25 @@ impl Client {
         }
         let http = http.build().map_err(|error| ClientError::Tls(error.to_string()))?;
         let (clock, skew, proxy) = (Arc::new(SystemClock), AtomicI64::new(0), Proxy::of(&service));
-        Ok(Self { http, service, trust, clock, skew, proxy })
+        Ok(Self { http, service, trust, clock, skew, proxy, allows_plain_http: false })
+    }
+
+    /// Allows plain HTTP to other machines, in a trusted network. Keys for verifying licenses are
+    /// never fetched that way.
+    #[must_use]
+    pub fn with_plain_http(mut self, is_allowed: bool) -> Self {
+        self.allows_plain_http = is_allowed;
+        self
+    }
+
+    /// Checks that nobody on the network can read the requests or respond to them, unless plain
+    /// HTTP is allowed. Call it before a code is redeemed.
+    pub fn check_confidential(&self) -> Result<(), ClientError> {
+        if self.allows_plain_http || is_confidential(&self.service) {
+            return Ok(());
+        }
+        let proxy = self.proxy.as_ref().map(|proxy| proxy.address().to_owned());
+        Err(ClientError::NotConfidential { service: self.service.clone(), proxy })
     }
 
     /// Returns the address of the registry.
@@ -209,15 +243,15 @@ impl Client {
             Some(Ok(None)) if self.trust.configured.is_some() => return Err(unknown_key()),
             Some(Ok(None)) | None => {}
         }
-        let (keys, text) = self.fetch_keys().await?;
+        let PublishedKeys { keys, jwks, .. } = self.fetch_keys().await?;
         let license = check(keys)?.ok_or_else(unknown_key)?;
-        self.trust.pin(&text).map_err(|problem| ServiceError::Keys { problem })?;
+        self.trust.pin(&jwks).map_err(|problem| ServiceError::Keys { problem })?;
         Ok(license)
     }
 
-    /// Fetches the service's keys. A set that shares no key with the pinned set is rejected: the
-    /// registry publishes a key before it signs with it, and for a long time after.
-    async fn fetch_keys(&self) -> Result<(TrustedKeys, String), ServiceError> {
+    /// Fetches the service's keys. They are rejected if keys are pinned and none of them signed the
+    /// new ones.
+    async fn fetch_keys(&self) -> Result<PublishedKeys, ServiceError> {
         let error = |problem: String| ServiceError::Keys { problem };
         if !is_confidential(&self.service) {
             return Err(error(
@@ -230,58 +264,30 @@ impl Client {
             .text()
             .filter(|_| response.status == 200)
             .ok_or_else(|| response.service_error())?;
-        let keys = TrustedKeys::from_jwks(text)
-            .map_err(|problem| error(format!("the service's keys are not valid: {problem}")))?;
-        let known = self.trust.keys().map_err(error)?;
-        if known.is_some_and(|known| !known.overlaps(&keys)) {
-            let pinned = self.trust.pinned.display();
-            return Err(error(format!(
-                "the service's keys have none in common with {pinned}. If the vendor confirms \
-                 that all keys were replaced, pass the new ones with --keys"
-            )));
-        }
-        Ok((keys, text.to_owned()))
+        self.trust.accept(text, self.clock.now()).map_err(error)
     }
 
     /// Pins the service's current keys, so the next license can be verified even if the service
     /// rotates its keys before. After an error the pinned keys stay, and the first license with a
     /// newer key fetches them again.
     async fn refresh_keys(&self, license_state: &LicenseState, license: &str) {
-        let now = self.clock.now();
-        if let (None, Ok((keys, text))) = (&self.trust.configured, self.fetch_keys().await)
-            && check_license(keys, &self.trust.issuer, license_state.tenant_id, license, now)
-                != LicenseCheck::UnknownKey
+        if self.trust.configured.is_some() {
+            return;
+        }
+        let Ok(PublishedKeys { keys, jwks, is_signed }) = self.fetch_keys().await else { return };
+        let (now, issuer, tenant_id) =
+            (self.clock.now(), &self.trust.issuer, license_state.tenant_id);
+        // A signed set may lack the key of the license: the key may have been revoked.
+        if is_signed
+            || check_license(keys, issuer, tenant_id, license, now) != LicenseCheck::UnknownKey
         {
-            self.trust.pin(&text).ok();
+            self.trust.pin(&jwks).ok();
         }
     }
 }
 
 fn unknown_key() -> ServiceError {
     ServiceError::Untrusted { reason: "it is not signed with a trusted key".to_owned() }
-}
-
-/// Returns true for a host with an optional port.
-fn is_host(text: &str) -> bool {
-    let name = match text.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => {
-            if port.parse::<u16>().is_err() {
-                return false;
-            }
-            name
-        }
-        _ => text,
-    };
-    !name.is_empty() && !name.contains(['/', '?', '#', '@', ' '])
-}
-
-/// Returns true if nobody on the network can read or change the traffic: with TLS, or on this
-/// machine.
-fn is_confidential(service: &str) -> bool {
-    let Some(rest) = service.strip_prefix("http://") else { return true };
-    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-    host == "localhost"
-        || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 /// Parses an HTTP date.
@@ -320,8 +326,11 @@ impl RedeemClient for Client {
 
     async fn verify(&self, unverified: &UnverifiedIdentity) -> Result<Identity, ServiceError> {
         let Some(paid) = &unverified.paid else { return Ok(unverified.to_identity(None)) };
-        if self.service.starts_with("https://") && !paid.check_in_url.starts_with("https://") {
-            let reason = format!("its check-in URL {} is not https", paid.check_in_url);
+        let url = &paid.check_in_url;
+        let is_weaker = self.service.starts_with("https://") && !url.starts_with("https://");
+        if !self.allows_plain_http && (is_weaker || !is_confidential(url)) {
+            let reason =
+                format!("its check-in URL {url} is not https, and --insecure-http is not set");
             return Err(ServiceError::Untrusted { reason });
         }
         let license = self.verify_license(unverified.tenant_id, paid.license.expose()).await?;
@@ -349,6 +358,8 @@ impl CheckInClient for Client {
                 match self.verify_license(license_state.tenant_id, license.expose()).await {
                     Err(service_error) => CheckInOutcome::ServiceError(service_error),
                     Ok(verified) => {
+                        // A later check-in may run without `--keys`.
+                        self.trust.pin_configured().ok();
                         self.refresh_keys(license_state, license.expose()).await;
                         let License { sub, expires_at, .. } = verified;
                         CheckInOutcome::Renewed { license, sub, expires_at, next_check_in }
@@ -361,39 +372,6 @@ impl CheckInClient for Client {
                 }
                 outcome
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn address_is_host_and_optional_port() {
-        for good in
-            ["registry.example", "registry.example:8443", "127.0.0.1:80", "[::1]", "[::1]:8080"]
-        {
-            assert!(is_host(good), "{good}");
-        }
-        for bad in ["", ":80", "h:99999", "h:", "h:a", "h/path", "user:pw@h", "h?x", "h h"] {
-            assert!(!is_host(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn plain_http_is_confidential_only_locally() {
-        for (service, expected) in [
-            ("https://registry.example", true),
-            ("http://127.0.0.1:8080", true),
-            ("http://localhost:8080", true),
-            ("http://localhost", true),
-            ("http://[::1]:8080", true),
-            ("http://registry.example", false),
-            ("http://192.0.2.1:8080", false),
-            ("http://localhost.example", false),
-        ] {
-            assert_eq!(is_confidential(service), expected, "{service}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The clock port. Tests set it.
 
+/// Tolerated difference between two clocks, in seconds.
+pub(crate) const MAX_SKEW: u64 = 60;
+
 /// A source of the current time.
 pub trait Clock: Send + Sync {
     /// Returns the current time, in Unix seconds.

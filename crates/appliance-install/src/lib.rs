@@ -12,6 +12,7 @@
 //! After the installation, a licensed appliance checks in ([`CheckIns`]) at the time that the
 //! registry requests, and delivers each new license to the product.
 
+mod address;
 mod appliance_id;
 mod attempted_codes;
 mod check_in;
@@ -20,6 +21,7 @@ mod client;
 mod clock;
 mod http_response;
 mod install;
+mod json;
 mod license_state;
 mod network;
 mod offline;

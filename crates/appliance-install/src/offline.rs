@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::json::object;
 use crate::redemption::{Identity, read_identity};
 use crate::secret::{SecretText, serialize_secret};
 use crate::store::{Folder, StoreError};
@@ -164,7 +165,7 @@ pub fn answer(
     let keys =
         keys.ok_or_else(|| AnswerError::NoKeys("no keys for verifying the answer".to_owned()))?;
     let payload = keys.payload(text.trim(), ANSWER_TYPE).map_err(AnswerError::Untrusted)?;
-    let claims: Claims = serde_json::from_slice(&payload).map_err(|_| AnswerError::Malformed)?;
+    let claims: Claims = object(&payload).ok_or(AnswerError::Malformed)?;
     if claims.iss != trust.issuer {
         return Err(AnswerError::Untrusted(Invalid::Issuer(claims.iss)));
     }

@@ -17,11 +17,21 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Returns the proxy that the environment names for this address.
-    pub(crate) fn of(service: &str) -> Option<Self> {
-        let intercept = Matcher::from_env().intercept(&service.parse().ok()?)?;
+    /// Returns the proxy that the environment names for this URL.
+    pub(crate) fn of(url: &str) -> Option<Self> {
+        Self::matching(&Matcher::from_env(), url)
+    }
+
+    /// Returns the proxy that these rules name for this URL.
+    pub(crate) fn matching(proxies: &Matcher, url: &str) -> Option<Self> {
+        let intercept = proxies.intercept(&url.parse().ok()?)?;
         let address = intercept.uri().authority()?.as_str().rsplit('@').next()?.to_owned();
-        Some(Self { address, reads_requests: service.starts_with("http://") })
+        Some(Self { address, reads_requests: url.starts_with("http://") })
+    }
+
+    /// Returns the host and the port, without user and password.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Returns the error of a request that got no response through the proxy.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::http_response::HttpResponse;
+use crate::json::object;
 use crate::secret::{SecretText, serialize_secret};
 use crate::service_error::ServiceError;
 
@@ -152,7 +153,7 @@ pub(crate) fn read_redemption(response: &HttpResponse, free_edition: &str) -> Re
 /// Parses the identity in a response; `None` if it is incomplete. Without its license, a paid
 /// edition would start a trial.
 pub(crate) fn read_identity(body: &[u8], free_edition: &str) -> Option<UnverifiedIdentity> {
-    let response: RegisterResponse = serde_json::from_slice(body).ok()?;
+    let response: RegisterResponse = object(body)?;
     let fields = (response.first_jwt, response.appliance_credential, response.check_in_url);
     let paid = match fields {
         (Some(license), Some(credential), Some(check_in_url)) => {
@@ -182,7 +183,7 @@ pub(crate) fn read_refusal(body: &[u8]) -> Option<Refusal> {
         #[serde(default)]
         retryable: bool,
     }
-    let problem: Problem = serde_json::from_slice(body).ok()?;
+    let problem: Problem = object(body)?;
     (!problem.retryable && !problem.error.is_empty() && !problem.code.is_empty())
         .then_some(Refusal { code: problem.code, text: problem.error })
 }
@@ -236,6 +237,8 @@ mod tests {
         let nil =
             paid_identity(|body| body["tenant_id"] = json!("00000000-0000-0000-0000-000000000000"));
         assert!(matches!(read(200, &nil), RedeemOutcome::ServiceError(_)));
+        let array = json!([TENANT, "essentials", "Acme", ""]).to_string();
+        assert!(matches!(read(200, array.as_bytes()), RedeemOutcome::ServiceError(_)));
     }
 
     #[test]
@@ -246,6 +249,7 @@ mod tests {
         let refusal = Refusal { code: "expired_claim_code".into(), text: text.into() };
         let proxy = bytes(json!({ "error": "Who are you?", "code": "proxy" }));
         let retryable = bytes(json!({ "error": "Not now.", "code": "busy", "retryable": true }));
+        let array = bytes(json!([text, "expired_claim_code", false]));
         let html = b"<html>404 Not Found</html>".to_vec();
         let failed = RedeemOutcome::ServiceError;
         let redirected = ServiceError::Redirected { to: "https://login.example/".into() };
@@ -263,6 +267,7 @@ mod tests {
             (429, &problem, failed(ServiceError::RateLimited { retry_after: Some(7) })),
             (401, &proxy, failed(ServiceError::NotTheService { status: 401 })),
             (409, &retryable, failed(ServiceError::NotTheService { status: 409 })),
+            (410, &array, failed(ServiceError::NotTheService { status: 410 })),
         ] {
             assert_eq!(read(status, body), expected, "{status}");
         }

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
 /// Maximum length of a token, in bytes. A license is far shorter.
 const MAX_LENGTH: usize = 16 * 1024;
@@ -13,9 +13,16 @@ const MAX_LENGTH: usize = 16 * 1024;
 pub(crate) struct Header {
     pub(crate) alg: String,
     pub(crate) kid: Option<String>,
-    pub(crate) typ: Option<String>,
-    /// Extensions that a verifier must support. This verifier supports none.
-    pub(crate) crit: Option<IgnoredAny>,
+    pub(crate) typ: String,
+    /// True if the header names extensions that a verifier must support. This verifier supports
+    /// none. `null` and an empty list are not allowed either (RFC 7515 §4.1.11).
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) crit: bool,
+}
+
+/// Returns true for any value of a field, `null` included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// The claims of a license. Each text must be a plain string: a list of audiences fails to parse.
@@ -67,5 +74,13 @@ impl<'token> Parts<'token> {
 }
 
 fn json<T: DeserializeOwned>(part: &str) -> Option<T> {
-    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+    object(&BASE64_URL_SAFE_NO_PAD.decode(part).ok()?)
+}
+
+/// Parses a JSON object. A struct can be parsed from an array of its values too.
+pub(crate) fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
 }

@@ -3,7 +3,8 @@
 //! A license is a compact JWS (RFC 7515), signed by the vendor's registry with Ed25519 (`EdDSA`) or
 //! P-256 (`ES256`). It belongs to one tenant (the `aud` claim) and carries a tier, a number of
 //! seats and an expiry time. The keys come from the registry's JWKS (`/.well-known/jwks.json`, or
-//! `registryctl keys export`). An appliance pins them once and refreshes them at each check-in.
+//! `registryctl keys export`). An appliance pins them once. From then on it takes a newer set only
+//! if one of its keys signed that set ([`TrustedKeys::successor`]).
 //!
 //! ```
 //! use appliance_license::{LicenseState, TrustedKeys, Verifier};
@@ -30,8 +31,10 @@
 //! registry's signer produces.
 
 mod claims;
+mod key_set;
 mod keys;
 mod verifier;
 
+pub use key_set::SignedKeySet;
 pub use keys::{KeysError, TrustedKeys};
 pub use verifier::{Invalid, License, LicenseState, Verifier};

@@ -10,7 +10,7 @@ use crate::keys::{Key, TrustedKeys};
 /// Tolerated difference between the clocks of registry and appliance, in seconds.
 const MAX_SKEW: u64 = 60;
 
-/// The `typ` of a license. A token without a `typ` counts as a license too.
+/// The `typ` of a license.
 const LICENSE_TYPE: &str = "JWT";
 
 const DAY: u64 = 24 * 60 * 60;
@@ -113,8 +113,7 @@ impl TrustedKeys {
     ) -> Result<Parts<'token>, Invalid> {
         let parts = Parts::parse(token).ok_or(Invalid::Malformed)?;
         let Header { alg, kid, typ, crit } = &parts.header;
-        let typ = typ.as_deref().unwrap_or(LICENSE_TYPE);
-        if crit.is_some() || !typ.eq_ignore_ascii_case(expected) {
+        if *crit || !typ.eq_ignore_ascii_case(expected) {
             return Err(Invalid::Malformed);
         }
         // Checked before the lookup of the key: `none` and the like have no key.

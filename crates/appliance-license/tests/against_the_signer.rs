@@ -19,6 +19,7 @@ const ISSUER: &str = "appliance-registry";
 const ISSUED: u64 = 1_800_000_000;
 const DAY: u64 = 86_400;
 const EXPIRES: u64 = ISSUED + 31 * DAY;
+const HEAD: &str = r#"{"alg":"EdDSA","kid":"ed","typ":"JWT"}"#;
 
 fn ed25519() -> Signer {
     Signer::from_pem(&ed25519_pem(&[7; 32]), Some("ed".to_owned())).unwrap()
@@ -249,22 +250,69 @@ fn text_without_token_form_is_rejected() {
     }
 }
 
+fn body() -> Value {
+    json!({
+        "iss": ISSUER, "sub": "lic_1", "aud": TENANT, "cust": "Acme", "tier": "pro",
+        "iat": ISSUED, "exp": EXPIRES,
+    })
+}
+
+/// Signs any header and body with the trusted key.
+fn forge(head: &str, body: &str) -> String {
+    use ed25519_dalek::Signer as _;
+    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let message = format!("{}.{}", part(head), part(body));
+    let signature = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).sign(message.as_bytes());
+    format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}
+
+/// The signatures are correct.
+#[test]
+fn ambiguous_parts_are_rejected() {
+    let claims = body().to_string();
+    for head in [
+        r#"{"alg":"EdDSA","kid":"ed","typ":"JWT","crit":null}"#,
+        r#"{"alg":"EdDSA","kid":"ed","typ":"JWT","crit":[]}"#,
+        r#"{"alg":"EdDSA","kid":"ed","typ":"JWT","crit":["exp"]}"#,
+        r#"["EdDSA","ed","JWT"]"#,
+        r#" ["EdDSA","ed","JWT",false]"#,
+        r#"{"alg":"EdDSA","kid":"ed"}"#,
+        r#"{"alg":"EdDSA","kid":"ed","typ":null}"#,
+        r#"{"alg":"EdDSA","kid":"ed","typ":""}"#,
+        r#"{"alg":"EdDSA","kid":"ed","typ":"appliance-answer+jwt"}"#,
+    ] {
+        assert_eq!(rejection(&forge(head, &claims)), Invalid::Malformed, "{head}");
+    }
+    let values = json!([ISSUER, "lic_1", TENANT, "Acme", "pro", null, ISSUED, EXPIRES]);
+    assert_eq!(rejection(&forge(HEAD, &values.to_string())), Invalid::Claims);
+    let spaced = forge(&format!(" {HEAD}\n"), &format!("\t{claims}"));
+    assert!(matches!(verifier().state(&spaced, ISSUED), LicenseState::Licensed(_)));
+}
+
+/// A signature is valid with `s` and with `n - s`, and signers produce both.
+#[test]
+fn high_and_low_s_are_accepted() {
+    let (verifier, signer) = (verifier(), p256());
+    for number in 0..64 {
+        let token = signed(&signer, |claims| claims.terms.sub = format!("lic_{number}"));
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let signature = p256::ecdsa::Signature::from_slice(&signature).unwrap();
+        let other = p256::ecdsa::Signature::from_scalars(signature.r(), -signature.s()).unwrap();
+        assert_ne!(signature, other);
+        for signature in [signature, other] {
+            let signature = BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes());
+            let state = verifier.state(&format!("{message}.{signature}"), ISSUED);
+            assert!(matches!(state, LicenseState::Licensed(_)), "{signature}: {state:?}");
+        }
+    }
+}
+
 /// R-license-1, R-license-3. The signatures are correct.
 #[test]
 fn invalid_claims_are_rejected() {
-    use ed25519_dalek::Signer as _;
-    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
-    let good = json!({
-        "iss": ISSUER, "sub": "lic_1", "aud": TENANT, "cust": "Acme", "tier": "pro",
-        "iat": ISSUED, "exp": EXPIRES,
-    });
-    let forge = |body: &str| {
-        let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-        let message =
-            format!("{}.{}", part(r#"{"alg":"EdDSA","kid":"ed","typ":"JWT"}"#), part(body));
-        let signature = key.sign(message.as_bytes());
-        format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()))
-    };
+    let good = body();
+    let forge = |body: &str| forge(HEAD, body);
     assert!(matches!(
         verifier().state(&forge(&good.to_string()), ISSUED),
         LicenseState::Licensed(_)

@@ -6,6 +6,7 @@
 
 mod credential;
 mod error;
+mod rate_limits;
 mod register;
 mod subscription;
 mod tenants;
@@ -14,6 +15,7 @@ pub use credential::{
     CheckInRequest, CheckInResponse, CheckInStatus, VerifyApplianceRequest, VerifyApplianceResponse,
 };
 pub use error::{ErrorCode, Problem};
+pub use rate_limits::{CountedNetworkItem, RateLimitItem, RateLimits, RateLimitsCleared};
 pub use register::{
     IssuedCode, RegisterRequest, RegisterResponse, RegisterTenantRequest, ReissueRequest,
 };

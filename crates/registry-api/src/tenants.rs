@@ -203,6 +203,10 @@ pub struct ReadyPart {
 pub struct Jwks {
     /// Public keys that verify the licenses in the field.
     pub keys: Vec<Jwk>,
+    /// The key set, signed with each of its keys: compact JWS of the type `jwk-set+jwt`, with the
+    /// claims `iss`, `iat` and `keys`. A client that trusts one of the keys can trust the set.
+    #[serde(default)]
+    pub signatures: Vec<String>,
 }
 
 /// Public key as a JSON Web Key (RFC 7517; RFC 8037 for Ed25519).

@@ -18,6 +18,7 @@ use registry_core::blob::{
 };
 use registry_core::clock::Timestamp;
 use registry_core::entropy::hex;
+use registry_core::id::CodeId;
 use registry_core::secret::{DownloadLink, KeyId};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
@@ -192,16 +193,19 @@ impl BlobStore for LocalBlobs {
     async fn link(
         &self,
         key: &BlobKey,
+        holder: Option<CodeId>,
         _now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<DownloadLink, BlobError> {
         let signer =
             self.keys.first().ok_or_else(|| unavailable(&"there is no key to sign links with"))?;
         let expires = expires_at.timestamp();
-        let signature = hex(&sign(signer, key.as_str(), expires));
+        let holder = holder.map(|code| code.to_string());
+        let signature = hex(&sign(signer, key.as_str(), expires, holder.as_deref()));
         let (base, id) = (&self.base_url, &signer.id.0);
+        let code = holder.map(|code| format!("&code={code}")).unwrap_or_default();
         Ok(DownloadLink::new(format!(
-            "{base}/{key}?expires={expires}&key_id={id}&signature={signature}"
+            "{base}/{key}?expires={expires}{code}&key_id={id}&signature={signature}"
         )))
     }
 
@@ -219,9 +223,12 @@ impl BlobStore for LocalBlobs {
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-fn sign(key: &LinkKey, path: &str, expires: i64) -> [u8; 32] {
+fn sign(key: &LinkKey, path: &str, expires: i64, code: Option<&str>) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.secret.as_slice()).expect("any length");
     mac.update(format!("{path}\n{expires}").as_bytes());
+    if let Some(code) = code {
+        mac.update(format!("\n{code}").as_bytes());
+    }
     mac.finalize().into_bytes().into()
 }
 
@@ -240,7 +247,8 @@ impl LinkedFiles for LocalBlobs {
             .ok()
             .filter(|seconds: &i64| seconds.to_string() == expires)
             .ok_or(LinkError::Invalid)?;
-        let expected = hex(&sign(signer, key, expires));
+        let code = value("code");
+        let expected = hex(&sign(signer, key, expires, code));
         if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
             return Err(LinkError::Invalid);
         }
@@ -249,9 +257,10 @@ impl LinkedFiles for LocalBlobs {
             return Err(LinkError::Expired(expires_at));
         }
         let key = BlobKey::parse(key).ok_or(LinkError::Invalid)?;
+        let holder = code.map(str::parse).transpose().map_err(|_| LinkError::Invalid)?;
         let path = self.path(&key);
         match path.metadata() {
-            Ok(metadata) if metadata.is_file() => Ok(LinkedFile { path, key }),
+            Ok(metadata) if metadata.is_file() => Ok(LinkedFile { path, key, holder }),
             Ok(_) => Err(LinkError::Gone),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LinkError::Gone),
             Err(error) => Err(LinkError::Unavailable(error.to_string())),

@@ -44,7 +44,7 @@ async fn linked(blobs: &LocalBlobs) -> (String, String) {
     let mut upload = blobs.upload(&file, None).await.unwrap();
     upload.write(b"content").await.unwrap();
     upload.finish().await.unwrap();
-    let link = blobs.link(&file, at(0), at(60)).await.unwrap();
+    let link = blobs.link(&file, None, at(0), at(60)).await.unwrap();
     let rest = link.expose().strip_prefix("http://here/files/").unwrap();
     let (path, query) = rest.split_once('?').unwrap();
     (path.to_owned(), query.to_owned())

@@ -20,6 +20,7 @@ use object_store::signer::Signer as _;
 use object_store::{ObjectStore as _, ObjectStoreExt as _, RetryConfig};
 use registry_core::blob::{BlobError, BlobKey, BlobStore, BlobUpload};
 use registry_core::clock::Timestamp;
+use registry_core::id::CodeId;
 use registry_core::secret::DownloadLink;
 use registry_core::tls_hint::explained;
 use reqwest::Method;
@@ -116,6 +117,7 @@ impl BlobStore for S3Blobs {
     async fn link(
         &self,
         key: &BlobKey,
+        _holder: Option<CodeId>,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<DownloadLink, BlobError> {

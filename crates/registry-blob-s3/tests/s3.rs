@@ -87,7 +87,12 @@ async fn put(blobs: &S3Blobs, content: &[u8]) {
 /// Returns a link that expires after so many seconds.
 async fn link(blobs: &S3Blobs, seconds: i64) -> String {
     let now = now();
-    blobs.link(&key(), now, now + TimeDelta::seconds(seconds)).await.unwrap().expose().to_owned()
+    blobs
+        .link(&key(), None, now, now + TimeDelta::seconds(seconds))
+        .await
+        .unwrap()
+        .expose()
+        .to_owned()
 }
 
 fn client() -> Client {

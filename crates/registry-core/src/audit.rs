@@ -66,6 +66,8 @@ pub enum Action {
     EntitlementRefused,
     /// An entitlement was bound to a tenant.
     EntitlementBound,
+    /// An operator took an entitlement from the tenant that it was bound to.
+    EntitlementUnbound,
     /// An entitlement was revoked.
     EntitlementRevoked,
     /// A release became the current one of its channel.
@@ -135,6 +137,7 @@ string_enum!(Action {
     LicenseSigned = "license_signed",
     EntitlementRefused = "entitlement_refused",
     EntitlementBound = "entitlement_bound",
+    EntitlementUnbound = "entitlement_unbound",
     EntitlementRevoked = "entitlement_revoked",
     ReleasePublished = "release_published",
     ReleaseYanked = "release_yanked",

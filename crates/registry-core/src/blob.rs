@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
+use crate::id::CodeId;
 use crate::secret::DownloadLink;
 
 /// The path of a file in the blob store: segments of letters, digits, `.`, `_`, `-` and `+`, joined
@@ -80,11 +81,13 @@ pub trait BlobStore: Send + Sync {
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError>;
 
     /// Returns a link, issued at `now`, that downloads the file without other proof until
-    /// `expires_at`. The link is computed without a request to the store, so this MUST succeed
+    /// `expires_at`. A store whose files registryd serves itself binds the link to the `holder`'s
+    /// code, so that the link ends when the code's tenant is suspended. The link is computed without a request to the store, so this MUST succeed
     /// while the store is down.
     async fn link(
         &self,
         key: &BlobKey,
+        holder: Option<CodeId>,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<DownloadLink, BlobError>;
@@ -100,6 +103,8 @@ pub struct LinkedFile {
     pub path: PathBuf,
     /// Key of the file.
     pub key: BlobKey,
+    /// The code that the link is bound to.
+    pub holder: Option<CodeId>,
 }
 
 /// Reasons not to serve a link that registryd signed.

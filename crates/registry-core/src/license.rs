@@ -163,9 +163,9 @@ pub struct JwkMaterial {
     pub y: Option<String>,
 }
 
-/// Signing a license failed.
+/// Signing a license, a response or a key set failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("signing the license failed: {0}")]
+#[error("signing failed: {0}")]
 pub struct SignError(pub String);
 
 /// A license whose signature is not verified yet. A key that was damaged in memory must not issue
@@ -240,4 +240,10 @@ pub trait LicenseSigner: Send + Sync {
 
     /// Returns every key that may still have to verify a license in the field.
     fn public_keys(&self) -> Vec<PublicKey>;
+
+    /// Signs the set of all public keys with each of these keys, as a compact JWS with the claims
+    /// `iss`, `iat` and `keys`. An appliance that trusts one of the keys can then trust the whole
+    /// set. The type MUST differ from a license's. A signature may be up to a minute older than
+    /// `now`.
+    fn signed_key_sets(&self, issuer: &str, now: Timestamp) -> Result<Vec<String>, SignError>;
 }

@@ -104,6 +104,12 @@ pub enum Refusal {
         /// Time until the limit's window ends.
         retry_after: TimeDelta,
     },
+    /// All sources together have reached a rate limit.
+    #[error("Too many requests from many addresses are being refused at the moment.")]
+    Overloaded {
+        /// Time until the limit's window ends.
+        retry_after: TimeDelta,
+    },
     /// The sign-in link was already used, has expired, or never existed.
     #[error("This sign-in link was already used or has expired.")]
     SignInLinkInvalid,
@@ -193,6 +199,8 @@ pub enum RefusalKind {
     Gone,
     /// The caller has reached a rate limit.
     RateLimited,
+    /// The registry protects itself. The caller has done nothing wrong, and may try again.
+    Overloaded,
 }
 
 impl Refusal {
@@ -230,6 +238,7 @@ impl Refusal {
             | Self::MailOutdated { .. } => RefusalKind::Conflict,
             Self::CodeExpired { .. } | Self::ImageWithdrawn { .. } => RefusalKind::Gone,
             Self::RateLimited { .. } => RefusalKind::RateLimited,
+            Self::Overloaded { .. } => RefusalKind::Overloaded,
         }
     }
 
@@ -278,7 +287,7 @@ impl Refusal {
                 "Finish the installation first, then enter this code in the running appliance."
                     .to_owned(),
             ),
-            Self::RateLimited { retry_after, .. } => {
+            Self::RateLimited { retry_after, .. } | Self::Overloaded { retry_after } => {
                 let minutes = retry_after.num_minutes() + 1;
                 let plural = if minutes == 1 { "" } else { "s" };
                 Some(format!("Try again in {minutes} minute{plural}."))
@@ -336,6 +345,7 @@ impl Refusal {
             Self::EntitlementNotFound => "entitlement_not_found",
             Self::RateLimited { limited: Limited::UnknownCodes, .. } => "too_many_guesses",
             Self::RateLimited { limited: Limited::Requests, .. } => "too_often",
+            Self::Overloaded { .. } => "overloaded",
             Self::SignInLinkInvalid => "sign_in_link_invalid",
             Self::KeyReused => "key_reused",
             Self::ReleaseExists { .. } => "release_exists",

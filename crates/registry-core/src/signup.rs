@@ -2,7 +2,7 @@
 //! mistakes are reported at once.
 
 use crate::string_enum::string_enum;
-use crate::text::{CompanyName, EmailAddress, PersonName};
+use crate::text::{CompanyName, EmailAddress, PersonName, is_bidi_control, is_ignorable};
 
 /// The registrations that a vendor lets customers make.
 #[derive(Clone, Debug)]
@@ -104,12 +104,24 @@ pub fn chosen<'a>(options: &'a [String], typed: &'a str) -> &'a str {
 }
 
 fn is_link(name: &str) -> bool {
-    let reverses = |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let lower = name.to_ascii_lowercase();
-    let has_target = |(_, rest): (&str, &str)| rest.starts_with(|next: char| !next.is_whitespace());
-    let is_address =
-        ["://", "www.", "@"].iter().any(|mark| lower.split_once(mark).is_some_and(has_target));
-    is_address || name.contains(reverses)
+    // As a reader sees the name: without the invisible characters, and with full-width forms as the
+    // ASCII characters that they resemble.
+    let visible = name.chars().filter(|letter| !is_ignorable(*letter)).map(narrow);
+    let visible: String = visible.map(|letter| letter.to_ascii_lowercase()).collect();
+    let is_in_address = |mark: &str| {
+        visible.match_indices(mark).any(|(at, _)| {
+            visible[at + mark.len()..].starts_with(|next: char| !next.is_whitespace())
+        })
+    };
+    ["://", "www.", "@"].into_iter().any(is_in_address) || name.contains(is_bidi_control)
+}
+
+/// Returns the ASCII character that a full-width form stands for, and other characters as they are.
+fn narrow(letter: char) -> char {
+    match letter {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(letter) - 0xfee0).unwrap_or(letter),
+        other => other,
+    }
 }
 
 /// Blocked domains, normalised for comparison: ASCII by IDNA (UTS #46), lower case.
@@ -202,8 +214,37 @@ mod tests {
                 SignupEntries { contact_name: "eve@evil.example", ..valid() },
                 vec![("contact_name", FieldError::Link)],
             ),
+            (
+                SignupEntries { company_name: "Acme www. www.evil.example", ..valid() },
+                vec![("company_name", FieldError::Link)],
+            ),
+            (
+                SignupEntries { contact_name: "Ada @ Acme, eve@evil.example", ..valid() },
+                vec![("contact_name", FieldError::Link)],
+            ),
+            (
+                SignupEntries { company_name: "ww\u{200b}w.evil.example", ..valid() },
+                vec![("company_name", FieldError::Link)],
+            ),
+            (
+                SignupEntries { company_name: "https:\u{2060}/\u{ad}/evil.example", ..valid() },
+                vec![("company_name", FieldError::Link)],
+            ),
+            (
+                SignupEntries { company_name: "https：／／evil.example", ..valid() },
+                vec![("company_name", FieldError::Link)],
+            ),
+            (
+                SignupEntries { company_name: "ＷＷｗ．evil.example", ..valid() },
+                vec![("company_name", FieldError::Link)],
+            ),
+            (
+                SignupEntries { contact_name: "eve＠evil.example", ..valid() },
+                vec![("contact_name", FieldError::Link)],
+            ),
             (SignupEntries { company_name: "Acme www. Ltd", ..valid() }, vec![]),
             (SignupEntries { company_name: "Ada @ Acme", ..valid() }, vec![]),
+            (SignupEntries { company_name: "Ada ＠\u{200b} Acme", ..valid() }, vec![]),
             (SignupEntries { company_name: "Booking.com B.V.", ..valid() }, vec![]),
             (
                 SignupEntries { contact_email: "ada@", ..valid() },

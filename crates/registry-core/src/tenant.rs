@@ -25,6 +25,16 @@ pub enum TenantStatus {
     Cancelled,
 }
 
+/// Who registered a tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TenantOrigin {
+    /// A service, an operator, or an appliance with an activation code.
+    #[default]
+    Service,
+    /// Somebody at the sign-up page.
+    SignUp,
+}
+
 /// The place where a tenant's product runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeploymentType {
@@ -41,6 +51,7 @@ string_enum!(TenantStatus {
     Suspended = "suspended",
     Cancelled = "cancelled",
 });
+string_enum!(TenantOrigin { Service = "service", SignUp = "sign_up" });
 string_enum!(DeploymentType { Appliance = "appliance", Hosted = "hosted" });
 
 impl TenantStatus {
@@ -80,6 +91,8 @@ pub struct Tenant {
     pub billing_customer: Option<BillingCustomerId>,
     /// The region, if given.
     pub region: Option<Region>,
+    /// Who registered the tenant.
+    pub origin: TenantOrigin,
     /// Time of registration.
     pub registered_at: Timestamp,
     /// Time of the first redemption of a code.
@@ -101,6 +114,21 @@ impl Tenant {
             });
         }
         Ok(())
+    }
+
+    /// Returns the order in which the tenants of one contact are preferred, the highest first: one
+    /// that is entitled or was installed, then the newest. So a stranger who registers with a
+    /// customer's address does not get the customer's next code.
+    #[must_use]
+    pub fn preference(&self, is_entitled: bool) -> (bool, Timestamp, TenantId) {
+        (is_entitled || self.installed_at.is_some(), self.registered_at, self.id)
+    }
+
+    /// True if the tenant may be a stranger's: it was made at the sign-up page, and nothing was
+    /// installed yet.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        self.origin == TenantOrigin::SignUp && self.installed_at.is_none()
     }
 
     /// True if `contact` is the contact's address, in any case.

@@ -7,19 +7,31 @@ use serde::{Deserialize, Serialize};
 use crate::Refusal;
 
 /// Trims `text` and refuses an empty text, more than `max` characters, control characters (also
-/// U+0000, which PostgreSQL cannot store), and line and paragraph separators.
+/// U+0000, which PostgreSQL cannot store), line and paragraph separators, and bidirectional
+/// controls.
 pub(crate) fn parse(field: &'static str, text: &str, max: usize) -> Result<String, Refusal> {
     let text = text.trim();
     let problem = if text.chars().all(is_invisible) {
         "must not be empty".to_owned()
     } else if text.chars().count() > max {
         format!("must be at most {max} characters long")
-    } else if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
-        "must not contain control characters or line separators".to_owned()
+    } else if text.chars().any(|c| c.is_control() || is_line_end(c) || is_bidi_control(c)) {
+        "must not contain control characters, line separators or bidirectional controls".to_owned()
     } else {
         return Ok(text.to_owned());
     };
     Err(Refusal::Invalid { field, problem })
+}
+
+/// True for Unicode's line and paragraph separators.
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// True for characters that change the direction of the text around them: a name with one makes
+/// other text on the page, in the mail or in the terminal look different.
+pub(crate) fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// True for characters that are invisible on a screen and that copying leaves behind.
@@ -93,7 +105,7 @@ macro_rules! text_type {
 
         impl $name {
             #[doc = concat!("Parses a `", $field, "`: trimmed, 1 to ", $max, " characters, ")]
-            #[doc = "no control characters."]
+            #[doc = "no control characters, line separators or bidirectional controls."]
             pub fn parse(text: &str) -> Result<Self, Refusal> {
                 parse($field, text, $max).map(Self)
             }
@@ -198,6 +210,18 @@ impl EmailAddress {
     #[must_use]
     pub fn folded(&self) -> String {
         self.deliverable().to_ascii_lowercase()
+    }
+
+    /// The inbox that the address leads to, in the form for comparisons: many providers deliver
+    /// `ada+any@example.com` to `ada@example.com`. Only for counting, since not all do.
+    #[must_use]
+    pub fn inbox(&self) -> String {
+        let folded = self.folded();
+        let Some((local, domain)) = folded.rsplit_once('@') else { return folded };
+        match local.split_once('+') {
+            Some((name, _)) if !name.is_empty() => format!("{name}@{domain}"),
+            _ => folded,
+        }
     }
 
     /// The address in the form for mail servers. An international domain is in its ASCII form (RFC
@@ -311,10 +335,19 @@ mod tests {
             "two\nlines",
             "two\u{2028}lines",
             "two\u{2029}lines",
+            "Acme \u{202e}elpmaxe",
+            "\u{202a}Acme\u{202c}",
+            "\u{2066}Acme\u{2069}",
+            "a\u{9b}31mb",
             &"x".repeat(201),
         ] {
             assert!(CompanyName::parse(text).is_err(), "{text:?}");
         }
-        assert!(CompanyName::parse(&"ü".repeat(200)).is_ok());
+        // Persian and emoji need the joiners U+200C and U+200D.
+        for text in ["ü".repeat(200).as_str(), "می\u{200c}خواهم", "👩\u{200d}💻 GmbH", "שלום"]
+        {
+            assert!(CompanyName::parse(text).is_ok(), "{text:?}");
+        }
+        assert!(ApplianceId::parse("a\u{202e}b").is_err());
     }
 }

@@ -8,6 +8,7 @@ use appliance_license::{LicenseState, TrustedKeys, Verifier};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
+use registry_core::clock::Timestamp;
 use registry_core::id::TenantId;
 use registry_core::license::{
     LicenseClaims, LicenseSigner, PublicKey, PublicKeyMaterial, SignError, SignedLicense,
@@ -198,6 +199,10 @@ impl LicenseSigner for ReplaceableRing {
 
     fn public_keys(&self) -> Vec<PublicKey> {
         self.0.read().unwrap().public_keys()
+    }
+
+    fn signed_key_sets(&self, issuer: &str, now: Timestamp) -> Result<Vec<String>, SignError> {
+        self.0.read().unwrap().signed_key_sets(issuer, now)
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
+use crate::middleware::log_budget::LogBudget;
 use crate::problem::ApiError;
 use crate::tokens::ServiceTokens;
 use crate::web::pages::WebPages;
@@ -63,6 +64,7 @@ pub struct AppState {
     background: TaskTracker,
     readiness: Arc<Mutex<Option<Readiness>>>,
     draining: Arc<AtomicBool>,
+    pub(crate) log_budget: Arc<LogBudget>,
 }
 
 impl AppState {
@@ -86,6 +88,7 @@ impl AppState {
             background: TaskTracker::new(),
             readiness: Arc::default(),
             draining: Arc::default(),
+            log_budget: Arc::new(LogBudget::new()),
         }
     }
 

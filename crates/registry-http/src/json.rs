@@ -12,6 +12,7 @@ use registry_api::ErrorCode;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::AppState;
+use crate::origin::is_same_origin;
 use crate::problem::ApiError;
 
 /// Factor of the limit up to which a body that is too large is read before it is refused. Without
@@ -26,6 +27,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for ApiJson<T> {
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         check_type(&request)?;
+        check_origin(&request, app)?;
         let body = read_in_time(request.into_body(), app.settings.body_limit, app).await?;
         parse(&body).map(Self)
     }
@@ -48,6 +50,15 @@ fn check_type(request: &Request) -> Result<(), ApiError> {
     } else {
         Err(ApiError::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
     }
+}
+
+/// Refuses a request without a content type that a page of another site makes a browser send. With
+/// one, a browser asks first, and is refused.
+fn check_origin(request: &Request, app: &AppState) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let is_ours = headers.contains_key(header::CONTENT_TYPE)
+        || is_same_origin(headers, &app.registry.settings().check_in_url);
+    if is_ours { Ok(()) } else { Err(ApiError::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)) }
 }
 
 /// Reads a body of at most `limit` bytes, within the read timeout.

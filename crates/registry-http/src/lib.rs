@@ -15,6 +15,7 @@ mod idempotency;
 mod json;
 mod metrics;
 mod middleware;
+mod origin;
 mod problem;
 mod problem_page;
 mod router;

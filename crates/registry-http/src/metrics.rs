@@ -1,5 +1,6 @@
 //! Metrics for monitoring, as `OpenMetrics` text.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -9,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry as Catalogue, Unit};
 use registry_core::mail::MailCounts;
+use registry_core::rate_limit::Figures;
 use registry_core::registry::readiness::{Part, PartState};
 
 /// The content type of `OpenMetrics` 1.0.
@@ -41,6 +43,12 @@ struct MailLabel {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+    outcome: &'static str,
+}
+
 /// All metrics since the process started.
 pub(crate) struct Metrics {
     catalogue: Catalogue,
@@ -49,6 +57,7 @@ pub(crate) struct Metrics {
     in_flight: Gauge,
     parts: Family<PartLabel, Gauge>,
     mails: Family<MailLabel, Gauge>,
+    limits: Family<LimitLabels, Counter>,
 }
 
 impl Metrics {
@@ -73,7 +82,11 @@ impl Metrics {
         let help = "Mails that wait, those that have waited for more than an hour, and those that \
                     were given up";
         catalogue.register("mails", help, mails.clone());
-        Self { catalogue, requests, durations, in_flight, parts, mails }
+        let limits = Family::<LimitLabels, Counter>::default();
+        let help = "Events that rate limits counted, those refused because of their source, and those \
+                    refused because all sources together had too many";
+        catalogue.register("rate_limit_events", help, limits.clone());
+        Self { catalogue, requests, durations, in_flight, parts, mails, limits }
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -89,13 +102,22 @@ impl Metrics {
         self.requests.get_or_create(&ResponseLabels { method, path, status }).inc();
     }
 
-    /// Returns all metrics as text, with the current state of the parts and, if they are known, the
-    /// numbers of mails.
+    /// Returns all metrics as text, with the current state of the parts, what the rate limits have
+    /// counted and, if they are known, the numbers of mails.
     pub(crate) fn text(
         &self,
         parts: &[Part],
+        limits: &[(&'static str, Figures)],
         mails: Option<MailCounts>,
     ) -> Result<String, std::fmt::Error> {
+        for (limit, Figures { counted, refused, overloaded }) in limits {
+            for (outcome, count) in
+                [("counted", counted), ("refused", refused), ("overloaded", overloaded)]
+            {
+                let counter = self.limits.get_or_create(&LimitLabels { limit, outcome });
+                counter.inner().store(*count, Ordering::Relaxed);
+            }
+        }
         if let Some(MailCounts { queued, delayed, dead }) = mails {
             for (state, count) in [("queued", queued), ("delayed", delayed), ("given_up", dead)] {
                 let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -137,7 +159,8 @@ mod tests {
             Part { name: "mail", required: false, state: PartState::Down("full".to_owned()) },
         ];
         let mails = MailCounts { queued: 5, delayed: 2, dead: 1 };
-        let text = metrics.text(&parts, Some(mails)).unwrap();
+        let figures = Figures { counted: 30, refused: 4, overloaded: 0 };
+        let text = metrics.text(&parts, &[("code_guesses", figures)], Some(mails)).unwrap();
         for line in [
             r#"registry_http_requests_total{method="POST",path="/register",status="200"} 2"#,
             r#"registry_http_requests_total{method="POST",path="/register",status="404"} 1"#,
@@ -145,6 +168,8 @@ mod tests {
             r#"registry_http_request_duration_seconds_bucket{le="0.0025",path="/register"} 0"#,
             r#"registry_http_request_duration_seconds_bucket{le="0.005",path="/register"} 3"#,
             "registry_http_requests_in_flight 1",
+            r#"registry_rate_limit_events_total{limit="code_guesses",outcome="counted"} 30"#,
+            r#"registry_rate_limit_events_total{limit="code_guesses",outcome="refused"} 4"#,
             r#"registry_part_up{part="database"} 1"#,
             r#"registry_part_up{part="mail"} 0"#,
             r#"registry_mails{state="queued"} 5"#,
@@ -155,6 +180,6 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
         }
         drop(in_flight);
-        assert!(metrics.text(&[], None).unwrap().contains("in_flight 0"));
+        assert!(metrics.text(&[], &[], None).unwrap().contains("in_flight 0"));
     }
 }

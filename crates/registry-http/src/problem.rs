@@ -161,7 +161,7 @@ impl From<Refusal> for ApiError {
             Refusal::CodeSuperseded { .. } => error.reason("superseded"),
             Refusal::AlreadyEntitled => error.reason("already_entitled"),
             Refusal::CodeNotBound => error.reason("code_not_bound"),
-            Refusal::RateLimited { retry_after, .. } => {
+            Refusal::RateLimited { retry_after, .. } | Refusal::Overloaded { retry_after } => {
                 error.header(header::RETRY_AFTER, (retry_after.num_seconds() + 1).into())
             }
             Refusal::CodeInvalid
@@ -204,6 +204,7 @@ fn status(kind: RefusalKind) -> StatusCode {
         RefusalKind::Conflict => StatusCode::CONFLICT,
         RefusalKind::Gone => StatusCode::GONE,
         RefusalKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        RefusalKind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -227,6 +228,7 @@ fn code(refusal: &Refusal) -> ErrorCode {
         Refusal::CredentialInvalid => Code::InvalidCredential,
         Refusal::EntitlementNotFound => Code::EntitlementNotFound,
         Refusal::RateLimited { .. } => Code::TooManyAttempts,
+        Refusal::Overloaded { .. } => Code::Overloaded,
         Refusal::KeyReused => Code::IdempotencyKeyReused,
         Refusal::ReleaseExists { .. } | Refusal::ReleaseYanked { .. } => Code::ReleaseExists,
         Refusal::ReleaseNotFound | Refusal::NoEarlierRelease { .. } => Code::ReleaseNotFound,

@@ -5,7 +5,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 
 use crate::app::AppState;
-use crate::middleware::{drain, errors, host, logging, request_id, timeout};
+use crate::middleware::{drain, errors, headers, host, logging, request_id, timeout};
 use crate::{api, web};
 
 /// Builds the router of all endpoints and pages, behind the middleware.
@@ -22,5 +22,6 @@ pub fn router(app: AppState) -> Router {
         .layer(from_fn_with_state(app.clone(), logging::logging))
         .layer(from_fn_with_state(app.clone(), request_id::request_id))
         .layer(from_fn_with_state(app.clone(), drain::drain))
+        .layer(from_fn(headers::headers))
         .with_state(app)
 }

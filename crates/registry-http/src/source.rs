@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use registry_core::rate_limit::Source;
 
@@ -30,23 +30,24 @@ pub(crate) fn client_source(
 ) -> Source {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let forwarded =
-        headers.get_all(&settings.source_header).iter().filter_map(|value| value.to_str().ok());
-    let forwarded: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
+    // As bytes: a client may send anything to the left of what a proxy writes.
+    let lines = headers.get_all(&settings.source_header).iter().map(HeaderValue::as_bytes);
+    let forwarded: Vec<&[u8]> = lines.flat_map(|line| line.split(|byte| *byte == b',')).collect();
     Source::of(resolve(peer, &forwarded, &settings.trusted_proxies))
 }
 
 /// Returns the client: the last address on the way to us that is not a trusted proxy. An entry that
 /// is not an address ends the search, since no trusted proxy writes one.
-fn resolve(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
+fn resolve(peer: IpAddr, forwarded: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
     let is_trusted =
         |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
     let mut client = peer;
-    for entry in forwarded.iter().rev().filter(|entry| !entry.trim().is_empty()) {
+    let entries = forwarded.iter().rev().map(|entry| entry.trim_ascii());
+    for entry in entries.filter(|entry| !entry.is_empty()) {
         if !is_trusted(client) {
             break;
         }
-        match address(entry.trim()) {
+        match address(entry) {
             Some(address) => client = address,
             None => break,
         }
@@ -55,7 +56,8 @@ fn resolve(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
 }
 
 /// Parses an address as proxies write it: with or without a port, IPv6 also in brackets.
-fn address(entry: &str) -> Option<IpAddr> {
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = std::str::from_utf8(entry).ok()?;
     let without_port = || {
         entry
             .strip_prefix('[')
@@ -76,23 +78,28 @@ mod tests {
     fn only_trusted_proxies_name_the_client() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         for (peer, forwarded, client) in [
-            ("203.0.113.7", "", "203.0.113.7"),
-            ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
-            ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
-            ("10.0.0.1", "192.0.2.66, 198.51.100.1", "198.51.100.1"),
-            ("10.0.0.1", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
-            ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
-            ("fd00::1", "2001:db8::1", "2001:db8::1"),
-            ("10.0.0.1", "198.51.100.1:5000", "198.51.100.1"),
-            ("10.0.0.1", "[2001:db8::1]:5000", "2001:db8::1"),
-            ("10.0.0.1", "[2001:db8::1]", "2001:db8::1"),
-            ("10.0.0.1", "198.51.100.1,", "198.51.100.1"),
-            ("10.0.0.1", "nonsense", "10.0.0.1"),
-            ("10.0.0.1", "", "10.0.0.1"),
+            ("203.0.113.7", b"".as_slice(), "203.0.113.7"),
+            ("203.0.113.7", b"198.51.100.1", "203.0.113.7"),
+            ("10.0.0.1", b"198.51.100.1", "198.51.100.1"),
+            ("10.0.0.1", b"192.0.2.66, 198.51.100.1", "198.51.100.1"),
+            ("10.0.0.1", b"198.51.100.1, 10.0.0.2", "198.51.100.1"),
+            ("::ffff:10.0.0.1", b"198.51.100.1", "198.51.100.1"),
+            ("fd00::1", b"2001:db8::1", "2001:db8::1"),
+            ("10.0.0.1", b"198.51.100.1:5000", "198.51.100.1"),
+            ("10.0.0.1", b"[2001:db8::1]:5000", "2001:db8::1"),
+            ("10.0.0.1", b"[2001:db8::1]", "2001:db8::1"),
+            ("10.0.0.1", b"198.51.100.1,", "198.51.100.1"),
+            ("10.0.0.1", b"nonsense", "10.0.0.1"),
+            ("10.0.0.1", b"", "10.0.0.1"),
+            ("10.0.0.1", b"\xff, 198.51.100.1", "198.51.100.1"),
+            ("10.0.0.1", b"192.0.2.66\xff, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
+            ("10.0.0.1", b"198.51.100.1, \xff", "10.0.0.1"),
+            ("10.0.0.1", b"198.51.100.1, \xff, 10.0.0.2", "10.0.0.2"),
+            ("10.0.0.1", b"198.51.\xff100.1", "10.0.0.1"),
         ] {
-            let entries: Vec<&str> =
-                if forwarded.is_empty() { vec![] } else { forwarded.split(',').collect() };
+            let entries: Vec<&[u8]> = forwarded.split(|byte| *byte == b',').collect();
             let resolved = resolve(peer.parse().unwrap(), &entries, &trusted);
+            let forwarded = forwarded.escape_ascii();
             assert_eq!(resolved, client.parse::<IpAddr>().unwrap(), "{peer} {forwarded}");
         }
     }

@@ -2,14 +2,17 @@
 //! manifests with a separate key. Verifies offline requests.
 //!
 //! A license key is published before it signs (*standby*), then signs (*active*, one key at a
-//! time), and then stays published until its licenses have expired (*retired*).
+//! time), and then stays published until its licenses have expired (*retired*). Each published key
+//! signs the set of all of them, so appliances can follow a rotation.
 
+mod key_set;
 mod manifest;
 mod offline;
 mod ring;
 mod signer;
 mod verifier;
 
+pub use key_set::SignedKeySets;
 pub use manifest::{ManifestKey, NotAManifestKey};
 pub use offline::{RequestError, read_request};
 pub use ring::{KeyEntry, KeyState, PUBLISHED_BEFORE, Ring, RingError, RingPlan};

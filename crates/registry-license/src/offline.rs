@@ -8,8 +8,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use registry_core::offline::{OfflineAnswer, OfflineRequest};
 use registry_core::results::Redeemed;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
 const REQUEST_TYPE: &str = "appliance-request+jwt";
@@ -39,7 +39,16 @@ pub enum RequestError {
 struct Header {
     alg: String,
     typ: String,
+    /// True if the header names extensions that a verifier must support. This verifier supports
+    /// none.
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
     jwk: Jwk,
+}
+
+/// Returns true for any value of a field, `null` included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 #[derive(Deserialize)]
@@ -63,10 +72,9 @@ pub fn read_request(text: &str) -> Result<OfflineRequest, RequestError> {
     }
     let (signed, signature) = text.rsplit_once('.').ok_or(RequestError::Malformed)?;
     let (header, body) = signed.split_once('.').ok_or(RequestError::Malformed)?;
-    let Header { alg, typ, jwk } = decode_json(header)?;
-    if (alg.as_str(), typ.as_str(), jwk.kty.as_str(), jwk.crv.as_str())
-        != ("EdDSA", REQUEST_TYPE, "OKP", "Ed25519")
-    {
+    let Header { alg, typ, crit, jwk } = decode_json(header)?;
+    let kind = (alg.as_str(), typ.as_str(), jwk.kty.as_str(), jwk.crv.as_str());
+    if crit || kind != ("EdDSA", REQUEST_TYPE, "OKP", "Ed25519") {
         return Err(RequestError::Malformed);
     }
     let key = decode(&jwk.x)
@@ -93,8 +101,10 @@ fn decode(part: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(part).ok()
 }
 
+/// Parses a JSON object. A struct can be parsed from an array of its values too.
 fn decode_json<T: DeserializeOwned>(part: &str) -> Result<T, RequestError> {
-    decode(part).and_then(|json| serde_json::from_slice(&json).ok()).ok_or(RequestError::Malformed)
+    let json = decode(part).filter(|json| json.trim_ascii_start().starts_with(b"{"));
+    json.and_then(|json| serde_json::from_slice(&json).ok()).ok_or(RequestError::Malformed)
 }
 
 /// Claims of an answer beside the registered ones: the request that it answers, and the fields of a
@@ -150,6 +160,47 @@ impl<'a> From<&'a Redeemed> for Answer<'a> {
             first_jwt: licensed.map(|it| it.token.expose()),
             appliance_credential: licensed.map(|it| it.credential.expose()),
             check_in_url: licensed.map(|it| it.check_in_url.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn signed(head: &Value, body: &Value) -> String {
+        let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(head), part(body));
+        let signature = SigningKey::from_bytes(&[7; 32]).sign(message.as_bytes());
+        format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+    }
+
+    /// The signatures are correct.
+    #[test]
+    fn ambiguous_request_is_refused() {
+        let key = SigningKey::from_bytes(&[7; 32]).verifying_key();
+        let x = BASE64_URL_SAFE_NO_PAD.encode(key.as_bytes());
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+        let head = json!({ "alg": "EdDSA", "typ": REQUEST_TYPE, "jwk": jwk });
+        let body = json!({ "appliance_id": "appliance-1", "nonce": "0123456789abcdef" });
+        assert!(read_request(&signed(&head, &body)).is_ok());
+        let with_crit = |crit: Value| {
+            let mut head = head.clone();
+            head["crit"] = crit;
+            head
+        };
+        for (head, body) in [
+            (with_crit(Value::Null), body.clone()),
+            (with_crit(json!([])), body.clone()),
+            (with_crit(json!(["exp"])), body.clone()),
+            (json!(["EdDSA", REQUEST_TYPE, null, jwk]), body.clone()),
+            (head.clone(), json!(["appliance-1", "0123456789abcdef"])),
+        ] {
+            let result = read_request(&signed(&head, &body));
+            assert_eq!(result, Err(RequestError::Malformed), "{head} {body}");
         }
     }
 }

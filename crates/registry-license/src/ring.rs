@@ -1,6 +1,8 @@
 //! The ring of license keys: their states, and the rules for changing them. This module works on
 //! values only; registry-wiring reads and writes the files.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use registry_core::clock::Timestamp;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError, SignedLicense};
@@ -141,6 +143,16 @@ impl RingPlan {
         Ok(())
     }
 
+    /// Removes a key that is not the active one. The key is no longer published, so its licenses
+    /// can no longer be verified.
+    pub fn revoke(&mut self, kid: &str) -> Result<(), RingError> {
+        if self.find(kid)?.state == KeyState::Active {
+            return Err(RingError::Active(kid.to_owned()));
+        }
+        self.keys.retain(|key| key.kid != kid);
+        Ok(())
+    }
+
     /// Returns the keys that are published at `now`, if no license lives longer than
     /// `longest_lifetime`.
     pub fn in_use(
@@ -161,27 +173,28 @@ impl RingPlan {
     }
 }
 
-/// The key material of a ring: the active private key, and all published public keys.
+/// The key material of a ring. A key that is not active signs no license, but still the key set.
 pub struct Ring {
-    active: Signer,
-    published: Vec<PublicKey>,
+    active: Arc<Signer>,
+    /// All published keys, the active one included.
+    published: Vec<Arc<Signer>>,
 }
 
 impl Ring {
     /// Returns a ring of these keys, of which exactly one must be active.
     pub fn new(keys: Vec<(Signer, KeyState)>) -> Result<Self, RingError> {
-        let published: Vec<PublicKey> =
-            keys.iter().map(|(signer, _)| signer.public_key().clone()).collect();
-        for (index, key) in published.iter().enumerate() {
-            if published[..index].iter().any(|other| other.kid == key.kid) {
-                return Err(RingError::DuplicateKid(key.kid.clone()));
+        let (mut active, mut published) = (Vec::new(), Vec::<Arc<Signer>>::new());
+        for (signer, state) in keys {
+            let kid = &signer.public_key().kid;
+            if published.iter().any(|other| other.public_key().kid == *kid) {
+                return Err(RingError::DuplicateKid(kid.clone()));
             }
+            let signer = Arc::new(signer);
+            if state == KeyState::Active {
+                active.push(signer.clone());
+            }
+            published.push(signer);
         }
-        let mut active: Vec<Signer> = keys
-            .into_iter()
-            .filter(|(_, state)| *state == KeyState::Active)
-            .map(|(signer, _)| signer)
-            .collect();
         match (active.pop(), active.len()) {
             (Some(active), 0) => Ok(Self { active, published }),
             (last, others) => Err(RingError::NotOneActive(others + usize::from(last.is_some()))),
@@ -199,7 +212,12 @@ impl LicenseSigner for Ring {
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {
-        self.published.clone()
+        self.published.iter().map(|signer| signer.public_key().clone()).collect()
+    }
+
+    fn signed_key_sets(&self, issuer: &str, now: Timestamp) -> Result<Vec<String>, SignError> {
+        let keys = self.public_keys();
+        self.published.iter().map(|signer| signer.sign_key_set(&keys, issuer, now)).collect()
     }
 }
 
@@ -250,6 +268,18 @@ mod tests {
             states(&plan),
             [("a", KeyState::Retired), ("b", KeyState::Active), ("c", KeyState::Retired)]
         );
+    }
+
+    /// R-jwks-2.
+    #[test]
+    fn revoked_key_leaves_at_once() {
+        let mut plan = RingPlan::of_one("a".into(), "a.pem".into(), at(0));
+        plan.publish("b".into(), "b.pem".into(), at(0)).unwrap();
+        assert_eq!(plan.revoke("a"), Err(RingError::Active("a".into())));
+        plan.activate("b", at(1), true).unwrap();
+        plan.revoke("a").unwrap();
+        assert_eq!(states(&plan), [("b", KeyState::Active)]);
+        assert_eq!(plan.revoke("a"), Err(RingError::Unknown("a".into())));
     }
 
     /// R-jwks-2.

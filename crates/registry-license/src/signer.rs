@@ -23,6 +23,7 @@ use registry_core::secret::{AnswerToken, LicenseToken};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::key_set::{KEY_SET_TYPE, KeySetBody};
 use crate::offline::{ANSWER_TYPE, AnswerBody};
 use crate::verifier::Verifier;
 
@@ -142,6 +143,25 @@ impl Signer {
     pub fn public_key(&self) -> &PublicKey {
         self.verifier.public_key()
     }
+
+    /// Signs a set of public keys, and verifies the signature.
+    pub fn sign_key_set(
+        &self,
+        keys: &[PublicKey],
+        issuer: &str,
+        now: Timestamp,
+    ) -> Result<String, SignError> {
+        let claims: JWTClaims<_> = JWTClaims {
+            issued_at: Some(seconds(now)?),
+            expires_at: None,
+            invalid_before: None,
+            ..Claims::with_custom_claims(KeySetBody::of(keys), Duration::from_secs(0))
+                .with_issuer(issuer)
+        };
+        let token = self.sign_claims(claims, KEY_SET_TYPE)?;
+        self.verifier.check(&token)?;
+        Ok(token)
+    }
 }
 
 impl Signer {
@@ -203,6 +223,10 @@ impl LicenseSigner for Signer {
 
     fn public_keys(&self) -> Vec<PublicKey> {
         vec![self.public_key().clone()]
+    }
+
+    fn signed_key_sets(&self, issuer: &str, now: Timestamp) -> Result<Vec<String>, SignError> {
+        Ok(vec![self.sign_key_set(&self.public_keys(), issuer, now)?])
     }
 }
 

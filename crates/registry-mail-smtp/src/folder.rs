@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
+use registry_core::clock::Timestamp;
 use registry_core::mail::{MailError, Mailer, OutgoingMail};
 use tempfile::NamedTempFile;
 
@@ -51,7 +53,25 @@ fn probe(folder: &Path) -> io::Result<()> {
     file.close()
 }
 
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), MailError> {
+/// Deletes the mails, and the partial files of killed deliveries, that were written before this time.
+fn delete_older(folder: &Path, before: SystemTime) -> io::Result<u64> {
+    let mut deleted = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name.ends_with(".eml") || name.ends_with(".eml.partial");
+        if is_ours && entry.metadata()?.modified()? < before {
+            std::fs::remove_file(entry.path())?;
+            deleted += 1;
+        }
+    }
+    Ok(deleted)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, MailError> {
     let work = tokio::task::spawn_blocking(work);
     let result = tokio::time::timeout(TIMEOUT.to_std().unwrap_or_default(), work).await;
     let result = result.map_err(|_| {
@@ -77,6 +97,11 @@ impl Mailer for FolderMailer {
     async fn probe(&self) -> Result<(), MailError> {
         let folder = self.folder.clone();
         blocking(move || probe(&folder)).await
+    }
+
+    async fn delete_delivered(&self, before: Timestamp) -> Result<u64, MailError> {
+        let folder = self.folder.clone();
+        blocking(move || delete_older(&folder, before.into())).await
     }
 
     fn send_timeout(&self) -> TimeDelta {

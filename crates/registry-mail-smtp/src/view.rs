@@ -40,8 +40,12 @@ pub(crate) struct PortalLinkView<'a> {
     ends: String,
 }
 
-/// Characters in addresses, with the full stops that IDNA accepts.
-const SEPARATORS: [char; 7] = ['.', ':', '/', '@', '\u{3002}', '\u{ff0e}', '\u{ff61}'];
+/// Characters in addresses, with the full stops that IDNA accepts, and characters that look like
+/// one of them or that programs convert into one.
+const SEPARATORS: [char; 15] = [
+    '.', ':', '/', '@', '\u{3002}', '\u{ff0e}', '\u{ff61}', '／', '：', '＠', '⁄', '∕', '﹒', '﹫',
+    '﹕',
+];
 
 /// Returns a name that mail programs do not turn into a link. Anybody can register somebody else's
 /// address and choose the names, so a name could be an advertisement. An invisible word joiner
@@ -126,6 +130,10 @@ mod tests {
             ("evil.example/x", "evil.\u{2060}example/\u{2060}x"),
             ("at https://evil.example", "at https:\u{2060}/\u{2060}/\u{2060}evil.\u{2060}example"),
             ("mailto:eve@evil。example", "mailto:\u{2060}eve@\u{2060}evil。\u{2060}example"),
+            ("evil：／x", "evil：\u{2060}／\u{2060}x"),
+            ("eve＠evil﹒example", "eve＠\u{2060}evil﹒\u{2060}example"),
+            ("eve﹫evil﹕1⁄2∕3", "eve﹫\u{2060}evil﹕\u{2060}1⁄\u{2060}2∕\u{2060}3"),
+            ("Ada ＠ Acme", "Ada ＠ Acme"),
         ] {
             assert_eq!(unlinked(name), expected);
             assert_eq!(expected.replace('\u{2060}', ""), name);

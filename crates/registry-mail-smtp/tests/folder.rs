@@ -53,3 +53,21 @@ async fn missing_folder_is_created_again() {
     std::fs::write(&mailbox, "a file instead of the folder").unwrap();
     assert!(matches!(mailer.send(&example("Acme", None)).await, Err(MailError::Unavailable(_))));
 }
+
+/// Delivered mails contain codes, so they are deleted some time after their delivery.
+#[tokio::test]
+async fn old_mails_are_deleted() {
+    let (mailer, folder) = mailer();
+    let mailbox = folder.path().join("mailbox");
+    mailer.send(&example("Old", None)).await.unwrap();
+    let old = std::fs::read_dir(&mailbox).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::File::options().write(true).open(&old).unwrap();
+    let week_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+    file.set_modified(week_ago).unwrap();
+    std::fs::write(mailbox.join("notes.txt"), "not ours").unwrap();
+    let before =
+        |seconds: i64| registry_core::clock::Timestamp::from_timestamp(seconds, 0).unwrap();
+    assert_eq!(mailer.delete_delivered(before(1_000)).await.unwrap(), 0);
+    assert_eq!(mailer.delete_delivered(before(1_001)).await.unwrap(), 1);
+    assert!(!old.exists() && mailbox.join("notes.txt").exists());
+}

@@ -9,7 +9,7 @@ use registry_core::install_code::CodeKind;
 use registry_core::mail::{MailState, QueuedMessage};
 use registry_core::secret::{CredentialDigest, KeyId, SignInDigest};
 use registry_core::sign_in::{Role, SignInKind};
-use registry_core::tenant::{DeploymentType, TenantStatus};
+use registry_core::tenant::{DeploymentType, TenantOrigin, TenantStatus};
 use registry_core::text::{
     ApplianceId, BillingCustomerId, Channel, CompanyName, EmailAddress, PersonName, ProductCode,
     Region, SubscriptionId, Version,
@@ -96,7 +96,8 @@ fields!(
 );
 fields!(String: EditionName => |it| it.to_string(), |raw| Self::new(raw));
 fields!(
-    String: Action, CodeKind, DeploymentType, MailState, Role, SignInKind, TenantStatus
+    String: Action, CodeKind, DeploymentType, MailState, Role, SignInKind, TenantOrigin,
+        TenantStatus
     => |it| it.as_str().to_owned(), |raw| Self::from_name(&raw).ok_or("the name is unknown")?
 );
 fields!(

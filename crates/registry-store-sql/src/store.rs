@@ -16,8 +16,8 @@ use registry_core::sign_in::SignIn;
 use registry_core::store::{
     AuditQuery, Changes, CredentialFacts, Decide, Directory, EntitlementFacts, EntitlementKey,
     Keys, ListedRelease, Outbox, Outcome, OverdueAppliance, RedeemFacts, RedeemKey, ReissueFacts,
-    ReleaseFacts, Releases, Replay, Retention, RetentionKind, SignIns, StoreError, TenantFacts,
-    TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    ReleaseFacts, Releases, Replay, ReplayRecord, Retention, RetentionKind, SignIns, StoreError,
+    TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -122,6 +122,7 @@ port! {
         credential_show(digest: CredentialDigest) -> Option<CredentialFacts>
             = |db| db.read(s::ShowCredential(digest));
         license_tenant(sub: String) -> Option<TenantId> = |db| db.read(s::LicenseTenant(sub));
+        replay_show(request: Replay) -> Option<ReplayRecord> = |db| db.read(s::ShowReplay(request));
         audit_list(query: AuditQuery) -> Vec<AuditEntry> = |db| db.read(s::ListAudit(query));
         audit_count(entry: AuditEntry) -> () = |db| db.write(s::CountAudit(entry));
     }

@@ -22,9 +22,10 @@ const READERS: u32 = 4;
 const WAL_ATTEMPTS: u32 = 100;
 const WAL_PAUSE: Duration = Duration::from_millis(20);
 
-/// Settings of every connection. With FULL, an acknowledged registration survives a power cut.
+/// Settings of every connection. With FULL, an acknowledged registration survives a power cut. With
+/// `secure_delete`, a deleted secret does not stay in the file's free pages.
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                       PRAGMA foreign_keys = ON;";
+                       PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;";
 
 /// The database file.
 #[derive(Clone, Debug)]

@@ -28,7 +28,8 @@ fn lease_of_a_mail_uses_the_index_by_due_time() {
         assert!(!reads.is_empty(), "{text}");
         for step in reads {
             let is_one_row = step.detail.contains("USING INDEX sqlite_autoindex_mails_1 (id=?)");
-            let is_by_time = step.detail.contains("mails_due (due_at");
+            let is_by_time = step.detail.contains("mails_due (due_at")
+                || step.detail.contains("mails_due_by_priority (priority=? AND due_at");
             assert!(is_one_row || is_by_time, "{}: {text}", step.detail);
         }
     }

@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use registry_core::blob::{BlobError, BlobKey, BlobStore, BlobUpload};
 use registry_core::clock::{Clock, Timestamp, truncate};
 use registry_core::entropy::Entropy;
+use registry_core::id::CodeId;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError, SignedLicense};
 use registry_core::mail::{MailError, Mailer, Message, OutgoingMail};
 use registry_core::offline::OfflineAnswer;
@@ -95,6 +96,10 @@ impl LicenseSigner for FlakySigner {
 
     fn public_keys(&self) -> Vec<PublicKey> {
         self.signer.public_keys()
+    }
+
+    fn signed_key_sets(&self, issuer: &str, now: Timestamp) -> Result<Vec<String>, SignError> {
+        self.signer.signed_key_sets(issuer, now)
     }
 }
 
@@ -265,6 +270,7 @@ impl BlobStore for MemoryBlobs {
     async fn link(
         &self,
         key: &BlobKey,
+        _holder: Option<CodeId>,
         _now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<DownloadLink, BlobError> {

@@ -107,6 +107,7 @@ impl World {
                 .expect("a product"),
             codes: CodeSettings {
                 length: CodeLength::default(),
+                activation_length: CodeLength::default(),
                 lifetime: TimeDelta::days(7),
                 activation_needs_bound_tenant: false,
             },

@@ -110,8 +110,8 @@ fn manifest_key(config: &Config, data: &DataFolder) -> anyhow::Result<ManifestKe
 fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
     let products = config.products.iter().map(|product| ProductCode::parse(product));
     let products = products.collect::<Result<Vec<_>, _>>().context("`products` cannot be used")?;
-    let rate_limit =
-        |limit| RateLimit { limit, window: config.rate_limit.window.0, ..RateLimit::default() };
+    let limits = &config.rate_limit;
+    let rate_limit = |limit, total| RateLimit { limit, window: limits.window.0, total };
     Ok(Settings {
         editions: config.catalogue()?,
         products: ProductCatalogue::new(products)
@@ -119,6 +119,8 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
         codes: CodeSettings {
             length: CodeLength::new(config.codes.length)
                 .context("`codes.length` must be from 8 to 32")?,
+            activation_length: CodeLength::new(config.codes.activation_length())
+                .context("`codes.activation_length` must be from 8 to 32")?,
             lifetime: config.codes.lifetime.0,
             activation_needs_bound_tenant: config.codes.activation_needs_bound_tenant,
         },
@@ -129,8 +131,8 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
             session_lifetime: config.sign_in.session_lifetime.0,
         },
         rate_limit: RateLimitSettings {
-            code_guesses: rate_limit(config.rate_limit.code_guesses),
-            mails: rate_limit(config.rate_limit.mails),
+            code_guesses: rate_limit(limits.code_guesses, limits.code_guesses_total),
+            mails: rate_limit(limits.mails, limits.mails_total),
         },
         license: LicensePolicy {
             issuer: config.license.issuer.clone(),
@@ -150,6 +152,8 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
             mails: config.retention.mails.0,
             codes: config.retention.codes.0,
             audit: config.retention.audit.0,
+            unused_tenants: config.retention.unused_tenants.0,
+            mailbox: config.retention.mailbox.0,
         },
         replay_window: config.http.replay_window.0,
         check_in_url: format!("{public_url}/check-in"),

@@ -14,7 +14,7 @@ use registry_core::clock::{Clock as _, Timestamp, truncate};
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError, SignedLicense};
 use registry_core::offline::OfflineAnswer;
 use registry_core::secret::AnswerToken;
-use registry_license::{KeyState, Ring, RingPlan, Signer};
+use registry_license::{KeyState, Ring, RingPlan, SignedKeySets, Signer};
 
 use crate::config::{Algorithm, Config};
 use crate::data::{DataFolder, new_license_key, read_secret, replace, write_new};
@@ -120,6 +120,13 @@ impl LicenseKeys {
         self.save()
     }
 
+    /// Removes a key that is not the active one from the ring at once, because it was stolen. The
+    /// file of the key stays.
+    pub fn revoke(&mut self, kid: &str) -> anyhow::Result<()> {
+        self.plan.revoke(kid)?;
+        self.save()
+    }
+
     /// Returns the published keys.
     pub fn public_keys(&self) -> anyhow::Result<Vec<PublicKey>> {
         Ok(load(&self.folder, &self.plan, self.longest_lifetime, OsClock.now())?.public_keys())
@@ -191,6 +198,8 @@ pub struct WatchedRing {
     /// Maximum lifetime of a license.
     longest_lifetime: TimeDelta,
     ring: RwLock<Arc<Ring>>,
+    /// Signatures of the published keys. A reload that changes no key leaves them unchanged.
+    key_sets: SignedKeySets,
 }
 
 impl WatchedRing {
@@ -206,7 +215,8 @@ impl WatchedRing {
             ensure_first_key(config, data)?;
             load(&folder, &read_plan(&folder)?, longest_lifetime, OsClock.now())?
         };
-        Ok(Self { folder, longest_lifetime, ring: RwLock::new(Arc::new(ring)) })
+        let (ring, key_sets) = (RwLock::new(Arc::new(ring)), SignedKeySets::default());
+        Ok(Self { folder, longest_lifetime, ring, key_sets })
     }
 
     fn ring(&self) -> Arc<Ring> {
@@ -233,5 +243,9 @@ impl LicenseSigner for WatchedRing {
 
     fn public_keys(&self) -> Vec<PublicKey> {
         self.ring().public_keys()
+    }
+
+    fn signed_key_sets(&self, issuer: &str, now: Timestamp) -> Result<Vec<String>, SignError> {
+        self.key_sets.of(&self.ring(), issuer, now)
     }
 }

@@ -126,6 +126,11 @@ async fn sweep_once(registry: &Registry) {
             }
         }
     }
+    match registry.delete_delivered_mails().await {
+        Ok(0) => {}
+        Ok(mails) => tracing::info!(mails, "deleted mails of the mailbox"),
+        Err(error) => tracing::warn!(%error, "mails of the mailbox cannot be deleted"),
+    }
 }
 
 /// Deletes all rows of a kind whose retention is over, in batches, and returns their number.

@@ -27,8 +27,8 @@ use self::routes::{Page, router};
 use self::sessions::Sessions;
 use self::tls::TlsArgs;
 use crate::options::{BootstrapArgs, OutputArgs, ServiceArgs, product};
-use crate::print_line;
 use crate::status::Status;
+use crate::{print_line, report};
 
 #[derive(Args)]
 pub(crate) struct ServeArgs {
@@ -61,7 +61,12 @@ pub(crate) async fn serve(install: Install, args: &ServeArgs, state: &Path) -> R
     if let Step::Done { .. } = install.step() {
         return print_line(&Status::new(install.step(), None).text());
     }
-    let client = Arc::new(args.service.client(state)?);
+    // Once the identity is known, no secret is sent to the service.
+    let client = Arc::new(if install.check_open().is_ok() {
+        args.service.confidential_client(state)?
+    } else {
+        args.service.client(state)?
+    });
     let acceptor = args.tls.acceptor()?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let listener = TcpListener::bind(args.listen)
@@ -86,7 +91,7 @@ pub(crate) async fn serve(install: Install, args: &ServeArgs, state: &Path) -> R
             if let Err(error) =
                 print_line(&format!("Open {urls} and enter the setup token {token}"))
             {
-                eprintln!("appliance-setup: {error:#}; the setup token is {token}");
+                report(&format!("{error:#}; the setup token is {token}"));
             }
         })?),
         pages: Arc::new(pages),

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::driver::{DoneView, FormView, ProgressStep, ProgressView, View};
 use super::form::{Problem, Values};
+use crate::report;
 use crate::status::clock_skew_message;
 
 const TEMPLATES: [(&str, &str); 7] = [
@@ -116,7 +117,7 @@ impl Pages {
         match rendered {
             Ok(page) => (status, Html(page)).into_response(),
             Err(error) => {
-                eprintln!("appliance-setup: the page {name} cannot be rendered: {error}");
+                report(&format!("the page {name} cannot be rendered: {error}"));
                 (
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "This page cannot be displayed. The machine's screen shows the error.",

@@ -9,7 +9,7 @@ use axum::extract::{
     DefaultBodyLimit, Form as Posted, FromRequestParts, OptionalFromRequestParts, State,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -20,6 +20,7 @@ use super::driver::{Command, FormView, Screen, View};
 use super::form::{Form, Problem, Values};
 use super::render::{NetworkResult, Pages, SCRIPT, STYLE, add_security_headers};
 use super::sessions::{Session, Sessions};
+use crate::report;
 
 const COOKIE: &str = "appliance-setup";
 
@@ -64,17 +65,19 @@ impl FromRequestParts<Page> for Session {
     type Rejection = Redirect;
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Redirect> {
-        let cookies =
-            parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let pairs = cookies
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='));
-        // Browsers send a host's cookies to all of its ports, so another site of this host may have
-        // set a cookie of the same name.
-        let mut ids = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, id)| id);
-        let session = ids.find_map(|id| page.sessions.find(id));
+        let session = cookie_ids(&parts.headers).find_map(|id| page.sessions.find(id));
         session.ok_or_else(|| Redirect::to("/"))
     }
+}
+
+/// Returns the session ids in the cookies. Browsers send a host's cookies to all of its ports, so
+/// another site of this host may have set a cookie of the same name, and cookies that are not text.
+fn cookie_ids(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+    let ids = pairs
+        .filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"="));
+    ids.filter_map(|id| std::str::from_utf8(id).ok())
 }
 
 impl OptionalFromRequestParts<Page> for Session {
@@ -134,7 +137,7 @@ async fn token(State(page): State<Page>, Posted(form): Posted<TokenForm>) -> Res
 }
 
 fn failed(text: &str) -> Response {
-    eprintln!("appliance-setup: {text}");
+    report(text);
     let message = "The request failed. The machine's screen shows the error.";
     (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
@@ -262,4 +265,28 @@ async fn send(
     let busy = || "The installation is busy with another request. Reload the page.".to_owned();
     page.commands.try_send(command(reply)).map_err(|_| busy())?;
     result.await.map_err(|_| busy())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookie_is_found_beside_any_other() {
+        for (line, expected) in [
+            (b"appliance-setup=1".as_slice(), &["1"][..]),
+            (b"other=1; appliance-setup=2 ;appliance-setup=3", &["2", "3"]),
+            (b"other=\xff; appliance-setup=1", &["1"]),
+            (b"appliance-setup=1; other=\xff", &["1"]),
+            (b"\xff;appliance-setup=1;\xff=\xff", &["1"]),
+            (b"appliance-setup=\xff; appliance-setup=1", &["1"]),
+            (b"x-appliance-setup=1; appliance-setup", &[]),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(header::COOKIE, HeaderValue::from_static("first=line"));
+            headers.append(header::COOKIE, HeaderValue::from_bytes(line).unwrap());
+            let ids: Vec<_> = cookie_ids(&headers).collect();
+            assert_eq!(ids, expected, "{}", line.escape_ascii());
+        }
+    }
 }

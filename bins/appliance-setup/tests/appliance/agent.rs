@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use crate::machine::{Machine, assert_success, stderr};
+use crate::machine::{Machine, UNREACHABLE_URL, assert_success, stderr};
 use crate::test_registry::TestRegistry;
 use crate::wait::wait_for;
 
@@ -91,6 +91,23 @@ async fn agent_checks_in_when_due() {
         assert_success(&output);
         assert!(stderr(&output).contains("The license is up to date"), "{}", stderr(&output));
         assert!(registry.requests() > requests);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_does_not_end_renewals() {
+    let (_registry, machine) = licensed_machine().await;
+    tokio::task::block_in_place(|| {
+        let mut command = machine.command(&["check-in", "--output", &machine.file("out")]);
+        let output = command.env("http_proxy", UNREACHABLE_URL).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+        for expected in [
+            "warning: Requests to http://127.0.0.1",
+            "go through the proxy 127.0.0.1:1",
+            "the proxy 127.0.0.1:1 did not let the request through",
+        ] {
+            assert!(stderr(&output).contains(expected), "{expected}: {}", stderr(&output));
+        }
     });
 }
 

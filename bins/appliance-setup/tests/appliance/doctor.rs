@@ -26,6 +26,11 @@ async fn doctor_finds_what_would_cost_a_code() {
         for (options, part, problem) in [
             (&["--registry-url", UNREACHABLE_URL, "--output", &out][..], "service", "refused"),
             (&["--registry-url", "https://registry.invalid", "--output", &out], "service", "name"),
+            (
+                &["--registry-url", "http://registry.invalid", "--output", &out],
+                "service",
+                "--insecure-http",
+            ),
             (&["--registry-url", "nonsense", "--output", &out], "service", "not the address"),
             (&["--output", &out], "service", "--registry-url"),
             (

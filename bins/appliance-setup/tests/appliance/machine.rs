@@ -17,7 +17,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const UNREACHABLE_URL: &str = "http://127.0.0.1:1";
 
 /// Environment variables that would change what the program does.
-const VARIABLES: [&str; 22] = [
+const VARIABLES: [&str; 23] = [
     "APPLIANCE_FREE_EDITION_LABEL",
     "APPLIANCE_LISTEN",
     "APPLIANCE_NAMESPACE",
@@ -28,6 +28,7 @@ const VARIABLES: [&str; 22] = [
     "DATABASE_URL",
     "REGISTRY_CA_FILE",
     "REGISTRY_FREE_EDITION",
+    "REGISTRY_INSECURE_HTTP",
     "REGISTRY_KEYS_FILE",
     "REGISTRY_LICENSE_ISSUER",
     "REGISTRY_URL",

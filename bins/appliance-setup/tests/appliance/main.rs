@@ -16,6 +16,7 @@ mod kubectl;
 mod machine;
 mod offline;
 mod page;
+mod page_load;
 mod run;
 mod support_bundle;
 mod test_registry;

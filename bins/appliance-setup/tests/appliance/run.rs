@@ -1,5 +1,7 @@
 //! Unattended installations, against a fake of the registry.
 
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::fake_registry::{FakeRegistry, TENANT, expired_code, header, identity};
@@ -49,6 +51,25 @@ fn refused_code_can_be_replaced() {
     assert_eq!(machine.status()["step"], "collect");
     machine.write("code", "WCD6-ERRE-QGRG");
     assert_success(&machine.run(&registry.url, &["--output", &out]));
+}
+
+#[test]
+fn hostile_refusal_is_printed_without_controls() {
+    let machine = Machine::new();
+    let text = "\u{1b}]0;owned\u{7}No.\nstep      done\u{9b}2J\u{202e}";
+    let body = serde_json::json!({ "error": text, "code": "expired_claim_code" }).to_string();
+    let registry = FakeRegistry::start(&[("410 Gone", body)]);
+    let refused = machine.run(&registry.url, &["--output", &machine.file("out")]);
+    assert_eq!(refused.status.code(), Some(3));
+    let [status, json] =
+        [&["status"][..], &["status", "--json"]].map(|args| machine.setup(args).stdout);
+    for printed in [refused.stderr, status, json] {
+        let printed = String::from_utf8(printed).unwrap();
+        let is_raw = |c: char| c == '\u{202e}' || (c != '\n' && c.is_control());
+        assert!(printed.contains("owned") && !printed.contains(is_raw), "{printed:?}");
+        assert!(!printed.contains("\nstep      done"), "{printed:?}");
+    }
+    assert_eq!(machine.status()["detail"], text);
 }
 
 #[test]
@@ -129,9 +150,45 @@ fn proxy_of_the_environment_is_used() {
     let proxy = FakeRegistry::with_identity();
     let args = machine.run_args("http://registry.invalid", &["--output", &machine.file("out")]);
     let mut command = machine.command(&args);
-    assert_success(&command.env("http_proxy", &proxy.url).output().unwrap());
+    command.env("http_proxy", &proxy.url);
+    let refused = command.output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let expected = proxy.url.replace("http://", "go through the proxy ");
+    assert!(stderr(&refused).contains(&expected), "{}", stderr(&refused));
+    assert_success(&command.env("REGISTRY_INSECURE_HTTP", "true").output().unwrap());
     let request = proxy.requests().remove(0);
     assert!(request.starts_with("POST http://registry.invalid/register"), "{request}");
+}
+
+#[test]
+fn plain_http_to_another_machine_is_refused() {
+    let machine = Machine::new();
+    let out = machine.file("out");
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let addresses = if_addrs::get_if_addrs().unwrap().into_iter().map(|interface| interface.ip());
+    let external = addresses.filter(|ip| ip.is_ipv4() && !ip.is_loopback());
+    // Linux connects this address to the machine itself, even if the machine has no network.
+    let unspecified = std::iter::once(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    for ip in external.chain(unspecified) {
+        let url = format!("http://{ip}:{port}");
+        let output = machine.run(&url, &["--output", &out, "--tries", "1"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let text = stderr(&output);
+        assert!(text.contains(&url) && text.contains("--insecure-http"), "{text}");
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "{url}");
+    }
+    assert_eq!(machine.status()["step"], "collect");
+    for name in ["install.json", "product.json"] {
+        assert!(!machine.path("state").join(name).exists(), "{name}");
+    }
+    let url = format!("http://0.0.0.0:{port}");
+    let page = machine.setup(&["serve", "--listen", "127.0.0.1:0", "--registry-url", &url]);
+    assert_eq!(page.status.code(), Some(1), "{}", stderr(&page));
+    let registry = FakeRegistry::with_identity();
+    let url = registry.url.replace("127.0.0.1", "0.0.0.0");
+    assert_success(&machine.run(&url, &["--output", &out, "--insecure-http"]));
 }
 
 #[test]

@@ -79,6 +79,8 @@ pub(crate) fn command_without_address(data: &Path, environment: &[(&str, &str)])
         command.env_remove(name);
     }
     command.env("REGISTRY_HTTP_DRAIN_DELAY", "1ms");
+    // As the fleet in the field has it (docs/examples/fleet.toml).
+    command.env("REGISTRY_CODES_ACTIVATION_NEEDS_BOUND_TENANT", "false");
     command.envs(environment.iter().copied());
     command
 }
@@ -238,7 +240,7 @@ impl Drop for Server {
 }
 
 /// The mails in the mailbox of a data folder, in the order of their ids.
-fn mailbox(data: &Path) -> Vec<String> {
+pub(crate) fn mailbox(data: &Path) -> Vec<String> {
     let files = std::fs::read_dir(data.join("mailbox")).unwrap().map(|file| file.unwrap().path());
     let mut files: Vec<_> =
         files.filter(|path| path.extension().is_some_and(|it| it == "eml")).collect();

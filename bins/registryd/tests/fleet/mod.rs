@@ -67,7 +67,7 @@ pub(crate) fn survive_kills(data: &Path, database: &str, environment: &[(&str, &
 }
 
 /// Runs a query in a database, and returns its lines.
-fn query(database: &str, query: &str) -> String {
+pub(crate) fn query(database: &str, query: &str) -> String {
     #[derive(QueryableByName)]
     struct Lines {
         #[diesel(sql_type = Nullable<Text>)]

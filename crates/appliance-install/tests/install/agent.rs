@@ -1,10 +1,8 @@
-//! Check-ins over real HTTP, on a clock that the test sets: renewals, revocations, key rotations,
-//! and failures.
+//! Check-ins over real HTTP, on a clock that the test sets: renewals, revocations, and failures.
 
 use std::path::Path;
 
-use crate::served::{RotatingSigner, Served, install, key};
-use std::sync::Arc;
+use crate::served::{Served, install};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use appliance_install::{
@@ -21,14 +19,14 @@ use registry_core::store::EntitlementSelector;
 use registry_core::text::ApplianceId;
 
 const HOUR: u64 = 60 * 60;
-const DAY: u64 = 24 * HOUR;
+pub(crate) const DAY: u64 = 24 * HOUR;
 
 fn operator() -> Actor {
     Actor { name: "operator:test".to_owned(), source: "test".to_owned() }
 }
 
 /// Installs a pro appliance in this folder.
-async fn installed(served: &Served, folder: &Path) -> Issued {
+pub(crate) async fn installed(served: &Served, folder: &Path) -> Issued {
     let issued = served.world.register("Acme", "pro").await;
     let client = served.client(&served.url, folder);
     let install =
@@ -44,12 +42,12 @@ fn nonce() -> [u8; 16] {
 }
 
 /// Checks in as the agent does.
-async fn check_in(served: &Served, folder: &Path) -> LicenseState {
+pub(crate) async fn check_in(served: &Served, folder: &Path) -> LicenseState {
     let client = served.client(license_state(folder).unwrap().unwrap().service(), folder);
     check_in_with(served, folder, &client).await
 }
 
-async fn check_in_with(served: &Served, folder: &Path, client: &Client) -> LicenseState {
+pub(crate) async fn check_in_with(served: &Served, folder: &Path, client: &Client) -> LicenseState {
     // Opened for each check-in, like after a restart.
     let mut check_ins = CheckIns::open(folder).unwrap().unwrap();
     check_ins
@@ -208,41 +206,6 @@ async fn undelivered_license_is_delivered_later() {
     CheckIns::open(folder).unwrap().unwrap().deliver(&product).await.unwrap();
     assert!(license_state(folder).unwrap().unwrap().delivered);
     assert!(seed(folder).contains(&BASE64_STANDARD.encode(stored.licensed.license.expose())));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn only_gradual_key_rotation_is_followed() {
-    let signer = Arc::new(RotatingSigner::new(1));
-    let (served, folder) =
-        (Served::signing_with(Some(signer.clone())).await, tempfile::tempdir().unwrap());
-    let folder = folder.path();
-    installed(&served, folder).await;
-    let pinned = |number: u8| {
-        let kid = key(number).public_key().kid.clone();
-        std::fs::read_to_string(folder.join("keys.json")).unwrap().contains(&kid)
-    };
-    assert!(pinned(1) && !pinned(2));
-    // A key is published before it signs, and for a long time after.
-    signer.rotate(1, &[1, 2]);
-    check_in(&served, folder).await;
-    assert!(pinned(1) && pinned(2), "each check-in refreshes the keys");
-    signer.rotate(2, &[1, 2]);
-    served.time.advance(2 * DAY);
-    let rotated = check_in(&served, folder).await;
-    assert_eq!(rotated.status, Some(LicenseStatus::Entitled));
-    signer.rotate(2, &[2]);
-    check_in(&served, folder).await;
-    assert!(!pinned(1) && pinned(2));
-    // All keys are replaced at once.
-    signer.rotate(3, &[3, 4]);
-    served.time.advance(2 * DAY);
-    let replaced = check_in(&served, folder).await;
-    let Some(LicenseStatus::ServiceError(ServiceError::Keys { problem })) = &replaced.status else {
-        panic!("{:?}", replaced.status)
-    };
-    assert!(problem.contains("none in common"), "{problem}");
-    assert_eq!(replaced.licensed, rotated.licensed);
-    assert!(pinned(2) && !pinned(3), "the pinned keys stay");
 }
 
 /// A client that loses the next response.

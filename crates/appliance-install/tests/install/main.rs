@@ -6,6 +6,7 @@
 mod agent;
 mod crashes;
 mod fleet;
+mod key_sets;
 mod lost_responses;
 mod network;
 mod offline;

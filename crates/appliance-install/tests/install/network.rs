@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use appliance_install::{
     Admin, Client, ClientError, Files, Install, Job, Next, ProvisioningMethod, RedeemClient as _,
-    RedeemOutcome, RedeemRequest, SecretText, ServiceError, SetupForm, Trust,
+    RedeemOutcome, RedeemRequest, SecretText, ServiceError, SetupForm, Trust, UnverifiedIdentity,
+    UnverifiedLicense,
 };
 use throwaway_servers::{SmtpOptions, SmtpServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 fn trust() -> Trust {
     Trust {
@@ -211,4 +213,57 @@ fn invalid_address_is_rejected() {
     let authority =
         Client::new("https://registry.example", Some(b"no PEM"), trust(), Duration::from_secs(1));
     assert!(matches!(authority, Err(ClientError::Authority(_))));
+}
+
+#[test]
+fn remote_plain_http_is_not_confidential() {
+    let client =
+        |service: &str| Client::new(service, None, trust(), Duration::from_secs(1)).unwrap();
+    for service in ["https://registry.example", "http://127.0.0.1:8080", "http://localhost"] {
+        assert!(client(service).check_confidential().is_ok(), "{service}");
+    }
+    for service in ["http://registry.example", "http://192.0.2.1:8080"] {
+        let error = client(service).check_confidential().unwrap_err();
+        assert!(matches!(error, ClientError::NotConfidential { proxy: None, .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(service) && text.contains("--insecure-http"), "{text}");
+        assert!(client(service).with_plain_http(true).check_confidential().is_ok(), "{service}");
+    }
+    let error = ClientError::NotConfidential {
+        service: "http://registry.example".to_owned(),
+        proxy: Some("proxy.example:3128".to_owned()),
+    };
+    let text = error.to_string();
+    assert!(text.contains("go through the proxy proxy.example:3128"), "{text}");
+}
+
+#[tokio::test]
+async fn check_in_url_must_be_confidential() {
+    let unverified = |check_in_url: &str| UnverifiedIdentity {
+        tenant_id: Uuid::from_u128(7),
+        edition: "pro".to_owned(),
+        paid: Some(UnverifiedLicense {
+            license: SecretText::new("a.b.c".to_owned()),
+            credential: SecretText::new("00ff".to_owned()),
+            check_in_url: check_in_url.to_owned(),
+        }),
+    };
+    // No program listens there, so the keys of an accepted response cannot be fetched.
+    let (local, tls) = ("http://127.0.0.1:1", "https://127.0.0.1:1");
+    for (service, check_in_url, plain_http, is_refused) in [
+        (local, "http://localhost/check-in", false, false),
+        (local, "https://registry.example/check-in", false, false),
+        (local, "http://registry.example/check-in", false, true),
+        (local, "registry.example/check-in", false, true),
+        (local, "http://registry.example/check-in", true, false),
+        (tls, "http://127.0.0.1:1/check-in", false, true),
+        (tls, "http://127.0.0.1:1/check-in", true, false),
+    ] {
+        let client = Client::new(service, None, trust(), Duration::from_secs(3)).unwrap();
+        let client = client.with_plain_http(plain_http);
+        let error = client.verify(&unverified(check_in_url)).await.unwrap_err();
+        let text = format!("{service}, {check_in_url}, {plain_http}: {error:?}");
+        assert_eq!(error != ServiceError::Refused, is_refused, "{text}");
+        assert_eq!(text.contains("--insecure-http is not set"), is_refused, "{text}");
+    }
 }

@@ -11,7 +11,7 @@ use appliance_install::{
 use axum::http::HeaderName;
 use chrono::TimeDelta;
 use registry_core::Registry;
-use registry_core::clock::Clock as _;
+use registry_core::clock::{Clock as _, Timestamp};
 use registry_core::install_code::PlainCode;
 use registry_core::license::{LicenseClaims, LicenseSigner, PublicKey, SignError, SignedLicense};
 use registry_core::offline::OfflineAnswer;
@@ -47,19 +47,48 @@ pub(crate) struct Served {
 }
 
 /// A signer whose keys the test rotates.
-pub(crate) struct RotatingSigner(RwLock<(Arc<Signer>, Vec<PublicKey>)>);
+pub(crate) struct RotatingSigner(RwLock<Rotation>);
+
+struct Rotation {
+    /// The key that signs licenses.
+    current: Arc<Signer>,
+    published: Vec<PublicKey>,
+    /// The keys that sign the key set.
+    signing: Vec<Arc<Signer>>,
+    /// Signatures that are published in place of new ones.
+    replayed: Option<Vec<String>>,
+}
 
 impl RotatingSigner {
     pub(crate) fn new(number: u8) -> Self {
-        let signer = key(number);
-        let published = vec![signer.public_key().clone()];
-        Self(RwLock::new((signer, published)))
+        Self(RwLock::new(Rotation::new(number, &[number], &[number])))
     }
 
     /// Signs with the key `current` from now on, and publishes the keys `published`.
     pub(crate) fn rotate(&self, current: u8, published: &[u8]) {
-        let published = published.iter().map(|number| key(*number).public_key().clone()).collect();
-        *self.0.write().unwrap() = (key(current), published);
+        self.rotate_signed_with(current, published, published);
+    }
+
+    /// Rotates the keys like [`Self::rotate`], but only the keys `signing` sign the key set.
+    pub(crate) fn rotate_signed_with(&self, current: u8, published: &[u8], signing: &[u8]) {
+        *self.0.write().unwrap() = Rotation::new(current, published, signing);
+    }
+
+    /// Publishes these signatures from now on.
+    pub(crate) fn replay(&self, signatures: Vec<String>) {
+        self.0.write().unwrap().replayed = Some(signatures);
+    }
+}
+
+impl Rotation {
+    fn new(current: u8, published: &[u8], signing: &[u8]) -> Self {
+        let public_key = |number: &u8| key(*number).public_key().clone();
+        Self {
+            current: key(current),
+            published: published.iter().map(public_key).collect(),
+            signing: signing.iter().map(|number| key(*number)).collect(),
+            replayed: None,
+        }
     }
 }
 
@@ -70,15 +99,24 @@ pub(crate) fn key(number: u8) -> Arc<Signer> {
 
 impl LicenseSigner for RotatingSigner {
     fn sign(&self, claims: &LicenseClaims) -> Result<SignedLicense, SignError> {
-        self.0.read().unwrap().0.sign(claims)
+        self.0.read().unwrap().current.sign(claims)
     }
 
     fn sign_answer(&self, answer: &OfflineAnswer) -> Result<AnswerToken, SignError> {
-        self.0.read().unwrap().0.sign_answer(answer)
+        self.0.read().unwrap().current.sign_answer(answer)
     }
 
     fn public_keys(&self) -> Vec<PublicKey> {
-        self.0.read().unwrap().1.clone()
+        self.0.read().unwrap().published.clone()
+    }
+
+    fn signed_key_sets(&self, issuer: &str, now: Timestamp) -> Result<Vec<String>, SignError> {
+        let rotation = self.0.read().unwrap();
+        if let Some(replayed) = &rotation.replayed {
+            return Ok(replayed.clone());
+        }
+        let sign = |key: &Arc<Signer>| key.sign_key_set(&rotation.published, issuer, now);
+        rotation.signing.iter().map(sign).collect()
     }
 }
 

@@ -45,6 +45,8 @@ pub struct QueuedMail {
     pub settled_at: Option<Timestamp>,
     /// Error of the last attempt; `None` once the mail is sent.
     pub last_error: Option<String>,
+    /// True if a stranger caused the mail. It goes after those of customers.
+    pub is_for_stranger: bool,
 }
 
 /// The content of a queued mail, without its secret.
@@ -96,7 +98,14 @@ impl QueuedMail {
             due_at: now,
             settled_at: None,
             last_error: None,
+            is_for_stranger: false,
         }
+    }
+
+    /// Marks the mail as one that a stranger caused, or not.
+    #[must_use]
+    pub fn for_stranger(self, is_for_stranger: bool) -> Self {
+        Self { is_for_stranger, ..self }
     }
 
     /// True if the code or link in the mail is still valid at `now`.
@@ -357,6 +366,11 @@ pub trait Mailer: Send + Sync {
 
     /// Checks that mail can be sent now. MUST return within [`send_timeout`](Self::send_timeout).
     async fn probe(&self) -> Result<(), MailError>;
+
+    /// Deletes what was delivered into a place of ours before this time, and returns the number.
+    async fn delete_delivered(&self, _before: Timestamp) -> Result<u64, MailError> {
+        Ok(0)
+    }
 
     /// Maximum duration of one call of [`send`](Self::send) or [`probe`](Self::probe). Lease times
     /// are derived from it.

@@ -8,11 +8,12 @@ use crate::appliance::{Appliance, Credential, IssuedLicense};
 use crate::audit::{Action, Actor, AuditDetail};
 use crate::clock::Timestamp;
 use crate::entropy;
-use crate::license::{LicensePolicy, LicenseSigner, LicenseTerms};
+use crate::license::{LicenseSigner, LicenseTerms};
 use crate::rate_limit::Source;
 use crate::refusal::Refusal;
 use crate::registry::duplicates::{Sighting, evidence, is_reported, is_retired, sighted};
 use crate::registry::idempotency::IdempotencyKey;
+use crate::registry::renewal::{Due, due};
 use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
 use crate::results::{CheckedIn, CredentialStatus, LicenseStatus};
 use crate::secret::{CredentialDigest, PlainCredential};
@@ -40,8 +41,15 @@ impl Registry {
     pub async fn check_in(&self, check_in: CheckIn) -> Result<CheckedIn, Error> {
         let source = check_in.source.to_string();
         let actor = Actor { name: "appliance".to_owned(), source: source.clone() };
-        let change = self.change_context(actor.clone());
+        let change = self.change_context(actor);
+        let counted = self.counted_actor("appliance", check_in.source);
+        let asked = change.clone();
         let (now, digest) = (change.now, check_in.credential.digest());
+        let key = match check_in.key {
+            Some(key) if self.is_entitled(digest).await? => Some(key),
+            // What was recorded has ended, so the check-in is decided again.
+            _ => None,
+        };
         let license_sub = check_in.current_license_sub.clone();
         let interval = self.settings.license.check_in_interval;
         let next = now + jittered(interval, entropy::bytes(&*self.ports.entropy));
@@ -50,6 +58,7 @@ impl Registry {
             change,
             next,
             current_license_sub: check_in.current_license_sub,
+            counted: counted.clone(),
             sighting: Sighting { sequence: check_in.sequence, source, at: now },
             settings,
             signer,
@@ -59,14 +68,23 @@ impl Registry {
         let owner = entropy::hex(&digest.0);
         let store = &self.ports.store;
         let result = self
-            .idempotent(check_in.key, &owner, now, decide, |replay, decide| {
+            .idempotent(key, &owner, &asked, decide, |replay, decide| {
                 store.check_in(digest, now, replay, decide)
             })
             .await;
         if matches!(result, Err(Error::Refused(Refusal::ApplianceRevoked))) {
-            self.count_unknown_credential(digest, license_sub, actor).await?;
+            self.count_unknown_credential(digest, license_sub, counted).await?;
         }
         result
+    }
+
+    async fn is_entitled(&self, digest: CredentialDigest) -> Result<bool, Error> {
+        let facts = self.ports.store.credential_show(digest).await?;
+        Ok(facts.is_some_and(|facts| {
+            facts.appliance.revoked_at.is_none()
+                && facts.entitlement.is_some()
+                && !facts.tenant.status.is_closed()
+        }))
     }
 
     /// Counts a check-in with an unknown credential, for the tenant of the license that came with
@@ -104,6 +122,8 @@ struct Context {
     change: ChangeContext,
     next: Timestamp,
     current_license_sub: Option<String>,
+    /// The actor of refusals, which are counted.
+    counted: Actor,
     sighting: Sighting,
     settings: Arc<Settings>,
     signer: Arc<dyn LicenseSigner>,
@@ -146,7 +166,8 @@ fn decide(context: &Context, facts: Option<&CredentialFacts>) -> Decision<Checke
     if appliance.revoked_at.is_some() || is_retired {
         let reason = if is_retired { "credential_retired" } else { "appliance_revoked" };
         let detail = AuditDetail::reason(reason).of(&appliance.id);
-        let entry = change.audit(Action::CheckInRefused, Some(tenant.id), detail);
+        let mut entry = change.audit(Action::CheckInRefused, Some(tenant.id), detail);
+        entry.actor = context.counted.clone();
         let writes = vec![recorded, Write::audit(entry)];
         return Decision::commit(writes, Err(Refusal::ApplianceRevoked));
     }
@@ -253,129 +274,9 @@ fn renew(
     Ok(LicenseStatus::Licensed(Some((token, expires_at))))
 }
 
-/// The reason why a license is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    /// No license was issued yet.
-    First,
-    /// The license's terms differ from those of the entitlement.
-    Changed,
-    /// Too little of the license's lifetime is left.
-    Aged,
-    /// The appliance does not show that it has the license: the response may have been lost.
-    Missing,
-    /// The same, soon after the license was issued at this time: it gets the same claims again.
-    Repeated { issued_at: Timestamp },
-}
-
-impl Due {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::Changed => "changed",
-            Self::Aged => "renewed",
-            Self::Missing | Self::Repeated { .. } => "missing",
-        }
-    }
-}
-
-/// Time in which an appliance that does not show its license gets the same claims again. So a loop
-/// of such check-ins writes one audit entry in this time.
-const REPEAT_WINDOW: TimeDelta = TimeDelta::hours(1);
-
-/// The renewal rule (wire contract, R-check-in-6 and R-check-in-12). A new license is due if less
-/// than (license days − 1) of the lifetime is left, or if tier, seats, customer or tenant differ
-/// from the entitlement. A license valid for less than two days is renewed after half of its
-/// lifetime: by the first rule it would never be. An appliance that does not show that it has the
-/// license gets one in any case.
-fn due(
-    policy: &LicensePolicy,
-    issued: Option<&IssuedLicense>,
-    terms: &LicenseTerms,
-    current_license_sub: Option<&str>,
-    now: Timestamp,
-) -> Option<Due> {
-    let Some(issued) = issued else { return Some(Due::First) };
-    if issued.terms != *terms {
-        return Some(Due::Changed);
-    }
-    let lifetime = policy.lifetime;
-    let minimum_left = (lifetime - TimeDelta::days(1)).max(lifetime / 2);
-    if issued.expires_at - now < minimum_left {
-        return Some(Due::Aged);
-    }
-    if current_license_sub == Some(terms.sub.as_str()) {
-        return None;
-    }
-    let issued_at = issued.expires_at - lifetime;
-    let is_recent = (TimeDelta::zero()..=REPEAT_WINDOW).contains(&(now - issued_at));
-    Some(if is_recent { Due::Repeated { issued_at } } else { Due::Missing })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::TenantId;
-
-    fn terms(change: impl FnOnce(&mut LicenseTerms)) -> LicenseTerms {
-        let mut terms = LicenseTerms {
-            sub: "lic_1".into(),
-            customer: "Acme".into(),
-            tier: "pro".into(),
-            seats: Some(5),
-            tenant_id: Some(TenantId(uuid::Uuid::from_u128(1))),
-        };
-        change(&mut terms);
-        terms
-    }
-
-    fn at(hours: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::hours(hours)
-    }
-
-    /// R-check-in-6, R-check-in-12.
-    #[test]
-    fn license_is_due_by_age_or_difference() {
-        let policy = LicensePolicy::default();
-        let issued = IssuedLicense { terms: terms(|_| {}), expires_at: at(31 * 24) };
-        let shown = Some("lic_1");
-        let repeated = Some(Due::Repeated { issued_at: at(0) });
-        for (name, now, terms, current_sub, expected) in [
-            ("just issued", at(0), terms(|_| {}), shown, None),
-            ("a day old to the second", at(24), terms(|_| {}), shown, None),
-            ("more than a day old", at(25), terms(|_| {}), shown, Some(Due::Aged)),
-            ("expired", at(32 * 24), terms(|_| {}), None, Some(Due::Aged)),
-            ("other seats", at(1), terms(|it| it.seats = Some(6)), shown, Some(Due::Changed)),
-            ("unlimited seats", at(1), terms(|it| it.seats = None), shown, Some(Due::Changed)),
-            ("other tier", at(1), terms(|it| it.tier = "max".into()), None, Some(Due::Changed)),
-            (
-                "other customer",
-                at(1),
-                terms(|it| it.customer = "B".into()),
-                shown,
-                Some(Due::Changed),
-            ),
-            ("other tenant", at(1), terms(|it| it.tenant_id = None), shown, Some(Due::Changed)),
-            ("nothing shown, within an hour", at(1), terms(|_| {}), None, repeated),
-            ("another shown, within an hour", at(1), terms(|_| {}), Some("lic_2"), repeated),
-            ("nothing shown, later", at(2), terms(|_| {}), None, Some(Due::Missing)),
-            ("another shown, later", at(2), terms(|_| {}), Some("lic_2"), Some(Due::Missing)),
-        ] {
-            assert_eq!(due(&policy, Some(&issued), &terms, current_sub, now), expected, "{name}");
-        }
-        assert_eq!(due(&policy, None, &terms(|_| {}), None, at(0)), Some(Due::First));
-    }
-
-    #[test]
-    fn short_license_is_renewed_at_half_time() {
-        let policy = LicensePolicy { lifetime: TimeDelta::hours(2), ..LicensePolicy::default() };
-        let issued = IssuedLicense { terms: terms(|_| {}), expires_at: at(2) };
-        assert_eq!(due(&policy, Some(&issued), &terms(|_| {}), Some("lic_1"), at(1)), None);
-        assert_eq!(
-            due(&policy, Some(&issued), &terms(|_| {}), None, at(1) + TimeDelta::seconds(1)),
-            Some(Due::Aged)
-        );
-    }
 
     /// R-check-in-11.
     #[test]

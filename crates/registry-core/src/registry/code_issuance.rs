@@ -44,6 +44,7 @@ impl Registry {
         let settings = &self.settings;
         let ports = &self.ports;
         let code = PlainCode::draw(&*ports.entropy, settings.codes.length);
+        let code_id: CodeId = change.next_id();
         let mail = send_email.then(|| {
             let id: MailId = change.next_id();
             let nonce = crate::entropy::bytes(&*ports.entropy);
@@ -56,19 +57,14 @@ impl Registry {
             None => None,
             // A registration must not fail because of a link: readiness reports the problem to the
             // operator, and the mail gets its own link when it is sent.
-            Some(release) => {
-                self.download_link(&release, change.now, link_expires_at).await.ok().flatten()
-            }
+            Some(release) => self
+                .download_link(&release, Some(code_id), change.now, link_expires_at)
+                .await
+                .ok()
+                .flatten(),
         };
         let expires_at = change.now + settings.codes.lifetime;
-        Ok(PreparedCode {
-            issued_code: code,
-            expires_at,
-            download,
-            code_id: change.next_id(),
-            digest,
-            mail,
-        })
+        Ok(PreparedCode { issued_code: code, expires_at, download, code_id, digest, mail })
     }
 }
 
@@ -130,7 +126,8 @@ impl PreparedCode {
                 reissued: matches!(previous, PreviousCodes::Superseded { .. }),
             };
             let (to, sealed) = (to.clone(), sealed.clone());
-            let mail = QueuedMail::new(*id, tenant.id, to, message, sealed, change.now);
+            let mail = QueuedMail::new(*id, tenant.id, to, message, sealed, change.now)
+                .for_stranger(tenant.is_stranger() && entitlement.is_none());
             writes.push(Write::EnqueueMail(Box::new(mail)));
         }
         writes

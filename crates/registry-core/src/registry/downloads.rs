@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::TimeDelta;
 
-use crate::audit::{Action, Actor, AuditDetail};
+use crate::audit::{Action, AuditDetail};
 use crate::blob::{BlobError, BlobKey};
 use crate::clock::{Timestamp, minute};
 use crate::id::{CodeId, TenantId};
@@ -55,11 +55,12 @@ impl Registry {
     pub(crate) async fn download_link(
         &self,
         release: &Release,
+        holder: Option<CodeId>,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Option<DownloadLink>, BlobError> {
         if self.seems_whole(release, now).await {
-            self.ports.blobs.link(&release.key, now, expires_at).await.map(Some)
+            self.ports.blobs.link(&release.key, holder, now, expires_at).await.map(Some)
         } else {
             Ok(None)
         }
@@ -108,8 +109,9 @@ impl Registry {
         };
         let release = self.release_offered().await?.ok_or(Refusal::NothingToDownload)?;
         let now = self.now();
-        let link =
-            self.download_link(&release, now, now + self.settings.downloads.fresh_lifetime).await?;
+        let expires_at = now + self.settings.downloads.fresh_lifetime;
+        let holder = newest.codes.first().map(|code| code.id);
+        let link = self.download_link(&release, holder, now, expires_at).await?;
         let link = link.ok_or(Refusal::NothingToDownload)?;
         if let Some(code) = newest.codes.first() {
             let request =
@@ -131,7 +133,7 @@ impl Registry {
         let link = match &request.release {
             Ok(release) => {
                 let expires_at = now + self.settings.downloads.fresh_lifetime;
-                self.download_link(release, now, expires_at).await?
+                self.download_link(release, Some(request.code), now, expires_at).await?
             }
             Err(_) => None,
         };
@@ -171,15 +173,25 @@ impl Registry {
             None => (Action::DownloadStarted, AuditDetail::value(version.unwrap_or_default())),
             Some(refusal) => (Action::DownloadRefused, AuditDetail::reason(refusal.reason())),
         };
-        let actor = Actor { name: CUSTOMER.to_owned(), source: source.to_string() };
+        let actor = self.counted_actor(CUSTOMER, source);
         let mut entry = self.change_context(actor).audit(action, Some(request.tenant), detail);
         (entry.at, entry.code_id) = (minute(self.now()), Some(request.code));
         Ok(self.ports.store.audit_count(entry).await?)
     }
 
-    /// Refuses the file of a yanked release, for links that the registry serves itself. A file that
-    /// belongs to no release is not withheld.
-    pub async fn check_file_download(&self, key: BlobKey) -> Result<(), Error> {
+    /// Refuses the file of a yanked release, and of a link whose tenant was suspended or cancelled
+    /// since, for links that the registry serves itself. A file that belongs to no release is not
+    /// withheld.
+    pub async fn check_file_download(
+        &self,
+        key: BlobKey,
+        holder: Option<CodeId>,
+    ) -> Result<(), Error> {
+        if let Some(code) = holder {
+            let found = self.ports.store.code_show(code).await?;
+            let (_, tenant) = found.ok_or(Refusal::DownloadLinkInvalid)?;
+            tenant.check_open()?;
+        }
         match self.ports.store.release_of_file(key).await? {
             Some(Release { yanked_at: Some(since), version, .. }) => {
                 Err(Refusal::ImageWithdrawn { version: version.to_string(), since }.into())
@@ -248,6 +260,7 @@ mod tests {
             subscription: None,
             billing_customer: None,
             region: None,
+            origin: crate::tenant::TenantOrigin::Service,
             registered_at: at(0),
             installed_at: None,
             updated_at: at(0),

@@ -6,9 +6,10 @@ use crate::audit::{Action, Actor, AuditDetail};
 use crate::entitlement::Entitlement;
 use crate::refusal::Refusal;
 use crate::registry::idempotency::IdempotencyKey;
-use crate::registry::{ChangeContext, Error, Registry, refuse};
+use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
 use crate::results::EntitlementChanged;
 use crate::store::{Decision, EntitlementFacts, EntitlementKey, EntitlementSelector, Write};
+use crate::tenant::Tenant;
 
 /// A change of an entitlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub enum EntitlementEdit {
     Restore,
     /// New number of seats; `None` means unlimited.
     Seats(Option<u32>),
+    /// The entitlement leaves its tenant, which becomes a free one again: an activation code that
+    /// was not bound had named a tenant of somebody else.
+    Unbind,
 }
 
 impl Registry {
@@ -49,11 +53,14 @@ impl Registry {
         actor: Actor,
     ) -> Result<Entitlement, Error> {
         let change = self.change_context(actor);
-        let now = change.now;
-        let decide = Arc::new(move |facts: &EntitlementFacts| decide(change.clone(), edit, facts));
+        let asked = change.clone();
+        let settings = self.settings.clone();
+        let decide = Arc::new(move |facts: &EntitlementFacts| {
+            decide(change.clone(), edit, &settings, facts)
+        });
         let (entitlement, store) =
             (EntitlementKey { selector, tenant_id: None }, &self.ports.store);
-        let changed = self.idempotent(key, "", now, decide, |replay, decide| {
+        let changed = self.idempotent(key, "", &asked, decide, |replay, decide| {
             store.entitlement_change(entitlement, replay, decide)
         });
         Ok(changed.await?.entitlement)
@@ -63,6 +70,7 @@ impl Registry {
 fn decide(
     mut change: ChangeContext,
     edit: EntitlementEdit,
+    settings: &Settings,
     facts: &EntitlementFacts,
 ) -> Decision<EntitlementChanged> {
     let Some(before) = &facts.entitlement else {
@@ -89,6 +97,9 @@ fn decide(
         EntitlementEdit::Seats(seats) => {
             (Action::EntitlementChanged, Entitlement { seats, ..before.clone() })
         }
+        EntitlementEdit::Unbind => {
+            (Action::EntitlementUnbound, Entitlement { tenant_id: None, ..before.clone() })
+        }
     };
     let mut writes = Vec::new();
     if after != *before {
@@ -101,9 +112,20 @@ fn decide(
         // check-in (wire contract, R-check-in-3).
         let restored = after.tenant_id.filter(|_| edit == EntitlementEdit::Restore);
         writes.extend(restored.map(|tenant| Write::ClearLicenses { tenant }));
+        if edit == EntitlementEdit::Unbind
+            && let Some(tenant) = &facts.tenant
+        {
+            let edition = settings.editions.free().clone();
+            let free = Tenant { edition, updated_at: change.now, ..tenant.clone() };
+            writes.push(Write::UpdateTenant(Box::new(free)));
+            // Codes that carry the entitlement would bring it back.
+            writes.push(Write::SupersedeCodes { tenant: tenant.id, at: change.now });
+            let (entitlement, at) = (before.id, change.now);
+            writes.push(Write::SupersedeActivationCodes { entitlement, at });
+        }
         writes.push(Write::audit(change.audit(
             action,
-            after.tenant_id,
+            before.tenant_id,
             AuditDetail::value(&detail),
         )));
     }

@@ -18,7 +18,8 @@ use crate::entropy;
 use crate::id::{EntitlementId, TenantId};
 use crate::install_code::PlainCode;
 use crate::refusal::Refusal;
-use crate::registry::{Error, Registry};
+use crate::registry::replays::Subject;
+use crate::registry::{ChangeContext, Error, Registry};
 use crate::results::{CheckedIn, EntitlementChanged, Issued, LicenseStatus, Licensed, Redeemed};
 use crate::secret::{DownloadLink, LicenseToken, PlainCredential, Sealed};
 use crate::store::{
@@ -47,7 +48,7 @@ impl Registry {
         &self,
         key: Option<IdempotencyKey>,
         owner: &str,
-        now: Timestamp,
+        asked: &ChangeContext,
         decide: Decide<F, T>,
         change: impl FnOnce(Option<Replay>, Decide<F, T>) -> Change,
     ) -> Result<T, Error>
@@ -57,13 +58,29 @@ impl Registry {
         Change: Future<Output = Result<Outcome<T>, StoreError>>,
     {
         let Some(key) = key else { return change(None, decide).await?.into_result() };
-        let scope = format!("{} {owner}", key.scope).trim_end().to_owned();
-        let context = format!("replay {scope} {}", entropy::hex(&key.digest));
-        let replay = Replay { scope, key_digest: key.digest, fingerprint: key.fingerprint, now };
+        let (replay, context) = key.replay(owner, asked.now);
         let decide = self.recording(replay.clone(), context.clone(), decide);
         match change(Some(replay), decide).await? {
-            Outcome::Replayed(sealed) => self.recorded(&context, &sealed),
+            Outcome::Replayed(sealed) => self.recorded(&context, &sealed, asked).await,
             outcome => outcome.into_result(),
+        }
+    }
+
+    /// Returns the recorded response to the same request under the same key, if there is one.
+    pub(crate) async fn replayed<T: Recorded>(
+        &self,
+        key: Option<&IdempotencyKey>,
+        owner: &str,
+        asked: &ChangeContext,
+    ) -> Result<Option<T>, Error> {
+        let Some(key) = key else { return Ok(None) };
+        let (replay, context) = key.replay(owner, asked.now);
+        let record = self.ports.store.replay_show(replay.clone()).await?;
+        match record.and_then(|record| record.outcome::<T>(&replay)) {
+            Some(Outcome::Replayed(sealed)) => {
+                self.recorded(&context, &sealed, asked).await.map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -91,13 +108,19 @@ impl Registry {
         })
     }
 
-    /// Opens a recorded response.
-    fn recorded<T: Recorded>(&self, context: &str, sealed: &Sealed) -> Result<T, Error> {
+    /// Opens a recorded response, unless what it hangs on has ended since.
+    async fn recorded<T: Recorded>(
+        &self,
+        context: &str,
+        sealed: &Sealed,
+        asked: &ChangeContext,
+    ) -> Result<T, Error> {
         let opened = self.ports.vault.open(context, sealed);
         let opened = opened.map_err(|error| DecideError::Replay(error.to_string()))?;
         let result = T::from_record(&opened).ok_or_else(|| {
             DecideError::Replay("another version of the registry recorded it".to_owned())
         })?;
+        self.check_replay(result.subject(), asked).await?;
         Ok(result)
     }
 }
@@ -121,6 +144,14 @@ impl IdempotencyKey {
         }
     }
 
+    /// Returns the replay to look up, and the context under which its response is sealed.
+    fn replay(&self, owner: &str, now: Timestamp) -> (Replay, String) {
+        let scope = format!("{} {owner}", self.scope).trim_end().to_owned();
+        let context = format!("replay {scope} {}", entropy::hex(&self.digest));
+        let (key_digest, fingerprint) = (self.digest, self.fingerprint);
+        (Replay { scope, key_digest, fingerprint, now }, context)
+    }
+
     /// Returns a digest that rate limits count the request by. Two requests share it only if the
     /// second one gets the first one's recorded response.
     #[must_use]
@@ -135,6 +166,11 @@ pub(crate) trait Recorded: Sized {
     fn to_record(&self) -> Zeroizing<String>;
 
     fn from_record(text: &str) -> Option<Self>;
+
+    /// Returns what the response hangs on. Nothing of a check-in: it is not looked up if it ended.
+    fn subject(&self) -> Subject {
+        Subject::Nothing
+    }
 }
 
 fn text(value: &impl Serialize) -> Zeroizing<String> {
@@ -168,6 +204,10 @@ impl Recorded for Issued {
             expires_at: record.expires_at,
             download: record.download.map(DownloadLink::new),
         })
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Code(self.tenant_id)
     }
 }
 
@@ -212,6 +252,11 @@ impl Recorded for Redeemed {
             contact_email: record.contact_email,
             licensed,
         })
+    }
+
+    fn subject(&self) -> Subject {
+        let credential = self.licensed.as_ref().map(|it| it.credential.digest());
+        Subject::Appliance(self.tenant_id, credential)
     }
 }
 
@@ -309,5 +354,12 @@ impl Recorded for EntitlementChanged {
         };
         let code = it.code.map(|(code, expires_at)| (PlainCode::new(code), expires_at));
         Some(Self { entitlement, license: license(it.license), code })
+    }
+
+    fn subject(&self) -> Subject {
+        if self.license.is_none() && self.code.is_none() {
+            return Subject::Nothing;
+        }
+        Subject::Entitlement(self.entitlement.id)
     }
 }

@@ -1,5 +1,6 @@
 //! The use cases, one file a group. Each is a few lines around a pure decision.
 
+mod audit_sources;
 mod change_context;
 pub mod check_in;
 pub mod code_issuance;
@@ -9,6 +10,7 @@ mod downloads;
 mod duplicates;
 pub mod entitlements;
 pub mod idempotency;
+pub mod limits;
 pub mod offline;
 pub mod outbox;
 pub mod readiness;
@@ -16,6 +18,8 @@ pub mod redeem;
 pub mod register;
 pub mod reissue;
 pub mod releases;
+mod renewal;
+mod replays;
 pub mod restored;
 pub mod retention;
 pub mod sign_in;
@@ -29,6 +33,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use self::audit_sources::AuditSources;
 use self::change_context::{ChangeContext, refuse};
 use self::downloads::FileCheckCache;
 use self::retention::Retention;
@@ -41,7 +46,7 @@ use crate::install_code::CodeLength;
 use crate::license::{LicensePolicy, LicenseSigner};
 use crate::mail::Mailer;
 use crate::product::ProductCatalogue;
-use crate::rate_limit::{Limited, RateLimit, RateLimiter};
+use crate::rate_limit::{Limited, RateLimit, RateLimiter, Source};
 use crate::refusal::Refusal;
 use crate::release::ManifestSigner;
 use crate::store::{DecideError, Outcome, Store, StoreError};
@@ -92,8 +97,10 @@ pub struct Settings {
 /// Settings of install and activation codes.
 #[derive(Clone, Debug)]
 pub struct CodeSettings {
-    /// Length of a new code.
+    /// Length of a new install code.
     pub length: CodeLength,
+    /// Length of a new activation code.
+    pub activation_length: CodeLength,
     /// Lifetime of a new code.
     pub lifetime: TimeDelta,
     /// True if an activation code must be bound to a tenant before it is redeemed.
@@ -181,6 +188,8 @@ pub struct Registry {
     form_dedupe: RateLimiter<[u8; 32]>,
     /// Results of recent checks of a release's file.
     file_checks: FileCheckCache,
+    /// Sources of counted audit entries.
+    audit_sources: AuditSources,
 }
 
 impl Registry {
@@ -188,15 +197,19 @@ impl Registry {
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
         let RateLimitSettings { code_guesses, mails } = settings.rate_limit;
+        let unbounded = RateLimit { total: u32::MAX, ..mails };
         Self {
             ports,
             settings: Arc::new(settings),
             code_guesses: RateLimiter::new(Limited::UnknownCodes, code_guesses),
             mail_by_source: RateLimiter::new(Limited::Requests, mails),
-            mail_by_recipient: RateLimiter::new(Limited::Requests, mails),
+            // The limit by source bounds the number of recipients. A total would let strangers keep
+            // signed-in customers from their codes.
+            mail_by_recipient: RateLimiter::new(Limited::Requests, unbounded),
             operator_login: RateLimiter::new(Limited::Requests, code_guesses),
-            form_dedupe: RateLimiter::new(Limited::Requests, RateLimit { limit: 1, ..mails }),
+            form_dedupe: RateLimiter::new(Limited::Requests, RateLimit { limit: 1, ..unbounded }),
             file_checks: FileCheckCache::default(),
+            audit_sources: AuditSources::default(),
         }
     }
 
@@ -222,6 +235,18 @@ impl Registry {
     #[must_use]
     pub fn public_keys(&self) -> Vec<crate::license::PublicKey> {
         self.ports.signer.public_keys()
+    }
+
+    /// Returns the set of the public keys, signed with each of them. The signatures may be a minute
+    /// old.
+    pub fn signed_key_sets(&self) -> Result<Vec<String>, crate::license::SignError> {
+        self.ports.signer.signed_key_sets(&self.settings.license.issuer, self.now())
+    }
+
+    /// Returns the actor of a counted audit entry.
+    fn counted_actor(&self, name: &str, source: Source) -> Actor {
+        let source = self.audit_sources.name(source, self.now());
+        Actor { name: name.to_owned(), source }
     }
 
     /// Creates the context of one change: its time, its ids and its actor.

@@ -12,7 +12,7 @@ use crate::registry::idempotency::IdempotencyKey;
 use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
 use crate::results::Issued;
 use crate::store::{Decision, EntitlementFacts, Write};
-use crate::tenant::{DeploymentType, Tenant, TenantStatus};
+use crate::tenant::{DeploymentType, Tenant, TenantOrigin, TenantStatus};
 use crate::text::{
     BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId,
 };
@@ -31,6 +31,7 @@ pub struct NewTenant {
     pub subscription_id: Option<String>,
     pub seats: Option<i64>,
     pub region: Option<String>,
+    pub origin: TenantOrigin,
     /// True if the code is mailed to the contact.
     pub send_email: bool,
     /// The idempotency key under which the response is recorded.
@@ -49,6 +50,7 @@ struct Registration {
     subscription: Option<SubscriptionId>,
     seats: Option<u32>,
     region: Option<Region>,
+    origin: TenantOrigin,
 }
 
 impl Registry {
@@ -68,10 +70,10 @@ impl Registry {
             registration,
             settings: self.settings.clone(),
         };
-        let now = context.change.now;
+        let asked = context.change.clone();
         let decide = Arc::new(move |facts: &EntitlementFacts| decide(&context, facts));
         let store = &self.ports.store;
-        self.idempotent(new.key, "", now, decide, |replay, decide| {
+        self.idempotent(new.key, "", &asked, decide, |replay, decide| {
             store.tenant_register(subscription, replay, decide)
         })
         .await
@@ -105,6 +107,7 @@ impl Registration {
                 ),
             },
             region: optional(new.region.as_ref(), Region::parse)?,
+            origin: new.origin,
         })
     }
 }
@@ -194,6 +197,7 @@ impl Context {
             subscription: registration.subscription.clone(),
             billing_customer: registration.billing_customer.clone(),
             region: registration.region.clone(),
+            origin: registration.origin,
             registered_at: self.change.now,
             installed_at: None,
             updated_at: self.change.now,

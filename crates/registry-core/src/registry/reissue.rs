@@ -13,7 +13,8 @@ use crate::store::{Decision, ReissueFacts, TenantSelector};
 /// A request to re-issue a code.
 #[derive(Clone, Debug)]
 pub struct Reissue {
-    /// The tenant. A contact selects the newest of the contact's tenants that is not cancelled.
+    /// The tenant. A contact selects the preferred of the contact's tenants that are not cancelled
+    /// ([`Tenant::preference`](crate::tenant::Tenant::preference)).
     pub selector: TenantSelector,
     /// True if a contact with several tenants is refused.
     pub strict: bool,
@@ -32,12 +33,12 @@ impl Registry {
         let mut change = self.change_context(actor);
         let prepared = self.prepare_code(&mut change, reissue.send_email).await?;
         let settings = self.settings.clone();
-        let (options, now) = ((reissue.strict, reissue.mail_only), change.now);
+        let (options, asked) = ((reissue.strict, reissue.mail_only), change.clone());
         let decide = Arc::new(move |facts: &ReissueFacts| {
             decide(change.clone(), &prepared, options, &settings, facts)
         });
         let store = &self.ports.store;
-        self.idempotent(reissue.key, "", now, decide, |replay, decide| {
+        self.idempotent(reissue.key, "", &asked, decide, |replay, decide| {
             store.code_reissue(reissue.selector, replay, decide)
         })
         .await

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
+use crate::mail::MailError;
 use crate::registry::{Error, Registry};
 use crate::store::RetentionKind;
 
@@ -19,12 +20,23 @@ pub struct Retention {
     pub codes: TimeDelta,
     /// Audit entries.
     pub audit: TimeDelta,
+    /// Tenants that were registered at the sign-up page and never installed.
+    pub unused_tenants: TimeDelta,
+    /// Mails that were delivered into a folder.
+    pub mailbox: TimeDelta,
 }
 
 impl Default for Retention {
-    /// 90 days for mails and codes, two years for the audit.
+    /// 90 days for mails and codes, two years for the audit, 30 days for unused tenants, and a week
+    /// for delivered mails.
     fn default() -> Self {
-        Self { mails: TimeDelta::days(90), codes: TimeDelta::days(90), audit: TimeDelta::days(730) }
+        Self {
+            mails: TimeDelta::days(90),
+            codes: TimeDelta::days(90),
+            audit: TimeDelta::days(730),
+            unused_tenants: TimeDelta::days(30),
+            mailbox: TimeDelta::days(7),
+        }
     }
 }
 
@@ -36,6 +48,7 @@ impl Retention {
             RetentionKind::Mails => self.mails,
             RetentionKind::Codes => self.codes,
             RetentionKind::Audit => self.audit,
+            RetentionKind::UnusedTenants => self.unused_tenants,
         };
         now.checked_sub_signed(period).unwrap_or(Timestamp::MIN_UTC)
     }
@@ -49,6 +62,13 @@ impl Registry {
             .store
             .count_expired(kind, self.settings.retention.cutoff(kind, self.now()))
             .await?)
+    }
+
+    /// Deletes the mails in the mailbox folder whose retention is over, and returns their number.
+    pub async fn delete_delivered_mails(&self) -> Result<u64, MailError> {
+        let period = self.settings.retention.mailbox;
+        let before = self.now().checked_sub_signed(period).unwrap_or(Timestamp::MIN_UTC);
+        self.ports.mailer.delete_delivered(before).await
     }
 
     /// Deletes one batch of a kind, and returns the number of deleted rows. Fewer than [`BATCH`]
@@ -74,6 +94,7 @@ mod tests {
             // A period of `TimeDelta::MAX` never ends.
             (RetentionKind::Audit, Timestamp::MIN_UTC),
             (RetentionKind::SignIns, now),
+            (RetentionKind::UnusedTenants, now - TimeDelta::days(30)),
         ] {
             assert_eq!(retention.cutoff(kind, now), cutoff, "{kind}");
         }

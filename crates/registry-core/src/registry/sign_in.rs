@@ -60,11 +60,13 @@ impl Registry {
         let expires_at = change.now + self.settings.sign_in.link_lifetime;
         let principal = Principal { role: Role::Customer, name: contact.folded() };
         let link = SignIn::new(token.digest(), SignInKind::Link, principal, change.now, expires_at);
+        let is_stranger = newest.is_stranger();
         // The address as registered, not as it was typed now.
         let to = newest.contact_email.unwrap_or(contact);
         let message = QueuedMessage::PortalLink { expires_at };
         let sealed = self.ports.vault.seal(&id.to_string(), nonce, token.expose());
-        let mail = QueuedMail::new(id, newest.id, to, message, sealed, change.now);
+        let mail = QueuedMail::new(id, newest.id, to, message, sealed, change.now)
+            .for_stranger(is_stranger);
         let entry = AuditEntry {
             mail_id: Some(id),
             ..change.audit(Action::SignInRequested, Some(newest.id), AuditDetail::default())
@@ -97,7 +99,7 @@ impl Registry {
         form: Option<[u8; 32]>,
     ) -> Result<(), Refusal> {
         let now = self.now();
-        if form.is_some_and(|form| self.form_dedupe.check(form, now).is_err()) {
+        if form.is_some_and(|form| self.form_dedupe.is_limited(form, now)) {
             return Ok(());
         }
         let (kind, contact, limited_source) = match request {
@@ -105,7 +107,7 @@ impl Registry {
             MailRequest::Link(contact) => ("link", contact, Some(source)),
             MailRequest::Reissue(contact) => ("reissue", contact, None),
         };
-        let digest = Sha256::digest(format!("{kind} {}", contact.folded())).into();
+        let digest = Sha256::digest(format!("{kind} {}", contact.inbox())).into();
         let counted =
             limited_source.map_or(Ok(()), |source| self.mail_by_source.record(source, now));
         counted.and_then(|()| self.mail_by_recipient.record(digest, now))?;

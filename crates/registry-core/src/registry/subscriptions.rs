@@ -68,7 +68,7 @@ impl Registry {
     ) -> Result<SignedLicense, Error> {
         let mut change = self.change_context(actor);
         let grant = Grant::parse(&request, &self.settings, change.next_id())?;
-        let now = change.now;
+        let asked = change.clone();
         let key = key_of(&grant.subscription, request.tenant_id);
         let (named_tenant, settings) = (request.tenant_id, self.settings.clone());
         let context = Context { change, named_tenant, settings };
@@ -77,7 +77,7 @@ impl Registry {
             decide_sign(&context, &grant, &*signer, facts)
         });
         let store = &self.ports.store;
-        let changed = self.idempotent(request.key, "", now, decide, |replay, decide| {
+        let changed = self.idempotent(request.key, "", &asked, decide, |replay, decide| {
             store.entitlement_change(key, replay, decide)
         });
         let changed = changed.await?;
@@ -98,8 +98,8 @@ impl Registry {
     ) -> Result<IssuedActivation, Error> {
         let subscription = SubscriptionId::parse(subscription)?;
         let mut change = self.change_context(actor);
-        let code = PlainCode::draw(&*self.ports.entropy, self.settings.codes.length);
-        let (now, expires_at) = (change.now, change.now + self.settings.codes.lifetime);
+        let code = PlainCode::draw(&*self.ports.entropy, self.settings.codes.activation_length);
+        let expires_at = change.now + self.settings.codes.lifetime;
         let new_code = NewCode {
             id: change.next_id(),
             digest: self.ports.vault.code_digests(&code).swap_remove(0),
@@ -107,11 +107,12 @@ impl Registry {
             expires_at,
         };
         let key = key_of(&subscription, tenant_id);
+        let asked = change.clone();
         let context = Context { change, named_tenant: tenant_id, settings: self.settings.clone() };
         let decide =
             Arc::new(move |facts: &EntitlementFacts| decide_code(&context, &new_code, facts));
         let store = &self.ports.store;
-        let changed = self.idempotent(idempotency_key, "", now, decide, |replay, decide| {
+        let changed = self.idempotent(idempotency_key, "", &asked, decide, |replay, decide| {
             store.entitlement_change(key, replay, decide)
         });
         let code = changed.await?.code;

@@ -71,7 +71,8 @@ pub enum TenantSelector {
 /// Input of the decision on a re-issue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReissueFacts {
-    /// By id: that tenant. By contact: the newest two tenants that are not cancelled, newest first.
+    /// By id: that tenant. By contact: the two preferred tenants that are not cancelled
+    /// ([`Tenant::preference`]).
     pub tenants: Vec<Tenant>,
     /// The active entitlement of the first tenant.
     pub entitlement: Option<Entitlement>,
@@ -167,6 +168,9 @@ pub enum RetentionKind {
     Audit,
     /// Sign-in links and sessions. They end when they expire.
     SignIns,
+    /// Tenants that were registered at the sign-up page and never installed, with their codes and
+    /// mails. They end when their last code expires.
+    UnusedTenants,
 }
 
 string_enum!(RetentionKind {
@@ -175,6 +179,7 @@ string_enum!(RetentionKind {
     Codes = "codes",
     Audit = "audit",
     SignIns = "sign_ins",
+    UnusedTenants = "unused_tenants",
 });
 
 /// A tenant with everything that belongs to it.

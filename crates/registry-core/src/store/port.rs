@@ -14,8 +14,8 @@ use crate::secret::{CredentialDigest, KeyId, SignInDigest};
 use crate::sign_in::SignIn;
 use crate::store::{
     AuditQuery, CredentialFacts, Decide, EntitlementFacts, EntitlementKey, ListedRelease, Outcome,
-    OverdueAppliance, RedeemFacts, RedeemKey, ReissueFacts, ReleaseFacts, Replay, RetentionKind,
-    StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    OverdueAppliance, RedeemFacts, RedeemKey, ReissueFacts, ReleaseFacts, Replay, ReplayRecord,
+    RetentionKind, StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 use crate::tenant::Tenant;
 use crate::text::{Channel, SubscriptionId};
@@ -108,6 +108,10 @@ pub trait Directory: Send + Sync {
     /// Returns the tenant of the entitlement whose licenses have this `sub`.
     async fn license_tenant(&self, sub: String) -> Result<Option<TenantId>, StoreError>;
 
+    /// Returns the record under the scope and key of a request, even if it has expired. MUST NOT
+    /// write.
+    async fn replay_show(&self, request: Replay) -> Result<Option<ReplayRecord>, StoreError>;
+
     /// Lists the audit entries that match the query, newest first (ties by descending id), at most
     /// `query.limit`.
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
@@ -120,7 +124,7 @@ pub trait Directory: Send + Sync {
 /// Mails that are to be sent, and those that were.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Leases the queued mail that has been due at `now` for longest. Another lease MUST NOT return
+    /// Leases the queued mail that has been due at `now` for longest, a customer's before a stranger's. Another lease MUST NOT return
     /// this mail before `until`, unless the mail is settled first. If none is due, a mail that is due
     /// later than [`LONGEST_DELAY`](crate::mail::LONGEST_DELAY) from now is leased: the clock was set
     /// back.

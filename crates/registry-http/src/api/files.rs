@@ -27,6 +27,7 @@ const CHUNK: usize = 256 * 1024;
     params(
         ("key" = String, Path, description = "The file's key, with slashes"),
         ("expires" = i64, Query, description = "Expiry of the link, in Unix seconds"),
+        ("code" = Option<String>, Query, description = "ID of the code that the link belongs to"),
         ("key_id" = String, Query, description = "The key that signed the link"),
         ("signature" = String, Query, description = "The signature"),
     ),
@@ -35,7 +36,7 @@ const CHUNK: usize = 256 * 1024;
         (status = 206, description = "The part requested with Range",
          content_type = "application/octet-stream"),
         (status = 304, description = "Not modified since the ETag in If-None-Match"),
-        (status = 403, description = "`invalid_link`, `expired_link`",
+        (status = 403, description = "`invalid_link`, `expired_link`, `tenant_suspended`",
          body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`link_gone`",
          body = Problem, content_type = "application/problem+json"),
@@ -55,7 +56,7 @@ pub(crate) async fn download(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let linked = verify_link(&app, path_text(key), query).await?;
-    app.registry.check_file_download(linked.key.clone()).await?;
+    app.registry.check_file_download(linked.key.clone(), linked.holder).await?;
     let file = File::open(&linked.path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => LinkError::Gone,
         _ => LinkError::Unavailable(error.to_string()),

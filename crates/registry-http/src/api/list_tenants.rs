@@ -3,12 +3,11 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use registry_api::{ErrorCode, ListTenantsQuery, Problem, TenantItem, TenantList};
+use registry_api::{ListTenantsQuery, Problem, TenantItem, TenantList};
 use registry_core::entitlement::Entitlement;
 use registry_core::registry::directory::{ListTenants, TenantSummary};
 
-use super::{ServerProblems, ServiceProblems};
+use super::{ServerProblems, ServiceProblems, unreadable_query};
 use crate::app::AppState;
 use crate::auth::Service;
 use crate::problem::ApiError;
@@ -29,10 +28,7 @@ pub(crate) async fn list_tenants(
     _service: Service,
     query: Result<Query<ListTenantsQuery>, QueryRejection>,
 ) -> Result<Json<TenantList>, ApiError> {
-    let Query(query) = query.map_err(|_| {
-        let text = "A query parameter is invalid, or is given twice.";
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::InvalidRequest, text)
-    })?;
+    let Query(query) = query.map_err(unreadable_query)?;
     let list = ListTenants {
         deployment_type: query.deployment_type,
         query: query.query,

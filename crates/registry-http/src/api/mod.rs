@@ -12,6 +12,7 @@ mod healthz;
 mod jwks;
 mod list_tenants;
 mod metrics;
+mod rate_limits;
 mod readyz;
 mod register;
 mod register_tenant;
@@ -23,8 +24,9 @@ mod verify_appliance;
 
 use axum::Json;
 use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
-use registry_api::{IssuedCode, Problem};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::http::StatusCode;
+use registry_api::{ErrorCode, IssuedCode, Problem};
 use registry_core::results::Issued;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
@@ -32,6 +34,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
+use crate::problem::ApiError;
 
 fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
@@ -51,7 +54,14 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(healthz::healthz))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(rate_limits::list, rate_limits::clear))
         .routes(routes!(jwks::jwks))
+}
+
+/// The error of a query that cannot be parsed.
+fn unreadable_query(_: QueryRejection) -> ApiError {
+    let text = "A query parameter is invalid, or is given twice.";
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::InvalidRequest, text)
 }
 
 /// Returns the routes and their OpenAPI description.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use registry_api::{IssuedCode, Problem, RegisterTenantRequest};
 use registry_core::registry::register::NewTenant;
+use registry_core::tenant::TenantOrigin;
 
 use super::{JsonProblems, ServerProblems, ServiceProblems, aliases, issued_code};
 use crate::app::AppState;
@@ -47,6 +48,7 @@ pub(crate) async fn register_tenant(
         subscription_id: request.stripe_sub_id,
         seats: request.seats,
         region: request.region,
+        origin: TenantOrigin::Service,
         send_email: request.send_email.unwrap_or(true),
         key,
     };

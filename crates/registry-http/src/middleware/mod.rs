@@ -3,7 +3,9 @@
 
 pub(crate) mod drain;
 pub(crate) mod errors;
+pub(crate) mod headers;
 pub(crate) mod host;
+pub(crate) mod log_budget;
 pub(crate) mod logging;
 pub(crate) mod request_id;
 pub(crate) mod timeout;

@@ -24,7 +24,7 @@ pub(super) fn refusal_text(
     refusal: &Refusal,
 ) -> String {
     let key = match refusal {
-        Refusal::RateLimited { retry_after, .. } => {
+        Refusal::RateLimited { retry_after, .. } | Refusal::Overloaded { retry_after } => {
             let key = audience.pick("rate_limited", "console_rate_limited");
             let minutes = minutes(web, language, retry_after.num_minutes() + 1);
             return web.text(language, key, &[("minutes", &minutes)]);
@@ -146,7 +146,7 @@ impl PageErrors {
             return web.message(reader, status, (title, text), Some(self.start_page()));
         };
         let text = refusal_text(web, reader, refusal);
-        if matches!(refusal, Refusal::RateLimited { .. }) {
+        if matches!(refusal, Refusal::RateLimited { .. } | Refusal::Overloaded { .. }) {
             // Without a link: it would only invite further requests.
             return web.message(reader, status, ("rate_limited_title", text), None);
         }

@@ -134,13 +134,16 @@ pub(super) async fn find_session(
 }
 
 /// Returns the tokens in cookies of this name, at most four. There may be several: another page of
-/// this host can set a cookie of the same name.
+/// this host can set a cookie of the same name. The header is read as bytes, since other cookies
+/// may not be text.
 fn cookie_tokens(headers: &HeaderMap, cookie: &str) -> Vec<SignInToken> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs =
-        cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let tokens = pairs.filter(|(name, value)| *name == cookie && value.len() == 64).take(4);
-    tokens.map(|(_, value)| SignInToken::new(value.to_owned())).collect()
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+    let values = pairs
+        .filter_map(|pair| pair.trim_ascii().strip_prefix(cookie.as_bytes())?.strip_prefix(b"="));
+    let texts = values.filter_map(|value| std::str::from_utf8(value).ok());
+    let tokens = texts.filter(|value| value.len() == 64).take(4);
+    tokens.map(|value| SignInToken::new(value.to_owned())).collect()
 }
 
 /// Redirects to a path and sets the session's cookie, or deletes the cookie if `token` is `None`.
@@ -167,4 +170,36 @@ fn cookie(role: Role, token: Option<&SignInToken>, is_secure: bool) -> Option<He
         "{name}={value}; Path=/; HttpOnly; SameSite=Strict{age}{secure}"
     ))
     .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookie_is_found_beside_any_other() {
+        let token = "0".repeat(64);
+        let own = format!("registry-session={token}");
+        let line = |before: &[u8], after: &[u8]| [before, own.as_bytes(), after].concat();
+        for (line, count) in [
+            (line(b"", b""), 1),
+            (line(b"other=1; ", b" ;other=2"), 1),
+            (line(b"other=\xff; ", b""), 1),
+            (line(b"", b"; other=\xff"), 1),
+            (line(b"\xff;", b";\xff=\xff;"), 1),
+            (line(b"registry-session=\xff; ", b""), 1),
+            (line(&[b"registry-session=".as_slice(), &[0xff; 64], b";"].concat(), b""), 1),
+            (line(format!("{own}; ").repeat(4).as_bytes(), b""), 4),
+            (line(b"x-", b""), 0),
+            (line(b"", b"\xff"), 0),
+            (b"registry-session".to_vec(), 0),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(COOKIE, HeaderValue::from_static("first=line"));
+            headers.append(COOKIE, HeaderValue::from_bytes(&line).unwrap());
+            let tokens = cookie_tokens(&headers, "registry-session");
+            assert_eq!(tokens.len(), count, "{}", line.escape_ascii());
+            assert!(tokens.iter().all(|found| found.expose() == token));
+        }
+    }
 }

@@ -14,6 +14,7 @@ use registry_core::registry::idempotency::IdempotencyKey;
 use registry_core::registry::register::NewTenant;
 use registry_core::registry::sign_in::MailRequest;
 use registry_core::signup::{self, FieldError, chosen};
+use registry_core::tenant::TenantOrigin;
 use registry_core::text::EmailAddress;
 use serde::{Deserialize, Serialize};
 
@@ -171,7 +172,7 @@ fn problem_of(web: &WebPages, language: Language, error: &ApiError) -> Option<Fo
         problem(Some("company_name"), text("signup_form_reused"))
     } else if let Refusal::Invalid { field, .. } = refusal {
         problem(Some(*field), text("mistake_text"))
-    } else if matches!(refusal, Refusal::RateLimited { .. }) {
+    } else if matches!(refusal, Refusal::RateLimited { .. } | Refusal::Overloaded { .. }) {
         problem(None, refusal_text(web, (language, Audience::Customers), refusal))
     } else {
         None
@@ -196,6 +197,7 @@ fn new_tenant(web: &WebPages, form: &SignupForm) -> NewTenant {
         product_code: Some(chosen(&service.products, &form.product_code).to_owned()),
         send_email: true,
         key: form_key("signup".to_owned(), &form.id, &content),
+        origin: TenantOrigin::SignUp,
         ..NewTenant::default()
     }
 }

@@ -86,15 +86,15 @@ impl Kind for RedeemKey {
 /// A re-issue to the tenant with this id.
 pub struct ReissueById(pub TenantId);
 
-/// A re-issue to the newest tenant with this contact.
+/// A re-issue to the tenant with this contact that is preferred.
 pub struct ReissueByContact(pub EmailAddress);
 
 found!(FoundOwner { tenants: Tenant, active: Option<Entitlement> });
 
 impl FoundOwner {
-    /// Returns the tenants, newest first, and the first one's entitlement.
+    /// Returns the tenants, the preferred one first, and its entitlement.
     fn facts(mut found: Vec<Self>) -> ReissueFacts {
-        found.sort_by_key(|it| Reverse((it.tenants.registered_at, it.tenants.id)));
+        found.sort_by_key(|it| Reverse(it.tenants.preference(it.active.is_some())));
         let entitlement = found.first().and_then(|it| it.active.clone());
         ReissueFacts { tenants: found.into_iter().map(|it| it.tenants).collect(), entitlement }
     }
@@ -137,7 +137,13 @@ impl Kind for ReissueByContact {
             Join::new(
                 "tenants",
                 "tenants.contact_email_folded = k.contact AND tenants.status <> 'cancelled'",
-                Rows::First(2, "tenants.registered_at DESC, tenants.id DESC"),
+                Rows::First(
+                    2,
+                    "(tenants.installed_at IS NOT NULL OR EXISTS ( \
+                         SELECT 1 FROM entitlements AS paid \
+                         WHERE paid.tenant_id = tenants.id AND paid.revoked_at IS NULL)) DESC, \
+                     tenants.registered_at DESC, tenants.id DESC",
+                ),
             ),
             entitlements::ACTIVE,
         ],

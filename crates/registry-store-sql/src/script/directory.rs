@@ -7,7 +7,9 @@ use registry_core::entitlement::Entitlement;
 use registry_core::id::{CodeId, TenantId};
 use registry_core::install_code::InstallCode;
 use registry_core::secret::CredentialDigest;
-use registry_core::store::{CredentialFacts, OverdueAppliance, TenantQuery, TenantRecord};
+use registry_core::store::{
+    CredentialFacts, OverdueAppliance, Replay, ReplayRecord, TenantQuery, TenantRecord,
+};
 use registry_core::tenant::{DeploymentType, Tenant, TenantStatus};
 use registry_core::text::{EmailAddress, ProductCode};
 
@@ -195,6 +197,21 @@ impl Script for ShowCode {
         ));
         let found = session.load(row.bind(self.0)).await?.pop();
         Ok(found.map(|it| (it.install_codes, it.tenants)))
+    }
+}
+
+/// Shows the record of a response, even if it has expired.
+pub struct ShowReplay(pub Replay);
+
+impl Script for ShowReplay {
+    type Output = Option<ReplayRecord>;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Read<Option<ReplayRecord>> {
+        let columns = ReplayRecord::columns("replays");
+        let row =
+            Statement::<ReplayRecord>::new(format!("SELECT {columns} FROM replays WHERE scope = "));
+        let row = row.bind(self.0.scope.as_str()).sql(" AND key_digest = ").bind(self.0.key_digest);
+        Ok(session.load(row).await?.pop())
     }
 }
 

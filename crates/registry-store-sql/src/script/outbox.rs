@@ -40,8 +40,8 @@ impl Script for IsMailDue {
 
 impl IsMailDue {
     fn statement(&self, dialect: Dialect) -> Statement {
-        let due =
-            format!("SELECT 1 FROM {} WHERE state = 'queued' AND due_at", by_due_time(dialect));
+        let table = indexed(dialect, "mails_due");
+        let due = format!("SELECT 1 FROM {table} WHERE state = 'queued' AND due_at");
         Statement::new(format!("SELECT 1 WHERE EXISTS ({due} <= "))
             .bind(self.0)
             .sql(format!(") OR EXISTS ({due} > "))
@@ -50,17 +50,17 @@ impl IsMailDue {
     }
 }
 
-/// Returns the table of mails, by the index of those that are due. SQLite would take the one by
-/// state, and look at all that wait.
-fn by_due_time(dialect: Dialect) -> &'static str {
+/// Returns the table of mails, by an index. SQLite would take the one by state, and look at all mails
+/// that wait.
+fn indexed(dialect: Dialect, index: &str) -> String {
     match dialect {
-        Dialect::Postgres => "mails",
-        Dialect::Sqlite => "mails INDEXED BY mails_due",
+        Dialect::Postgres => "mails".to_owned(),
+        Dialect::Sqlite => format!("mails INDEXED BY {index}"),
     }
 }
 
-/// Leases the mail that has been due for longest. The index by that time finds it at once, however
-/// many mails wait for a later attempt.
+/// Leases the mail that has been due for longest, a customer's before a stranger's. The index by
+/// priority and time finds it at once, however many mails wait for a later attempt.
 pub struct LeaseMail {
     /// The present time.
     pub now: Timestamp,
@@ -75,15 +75,16 @@ impl LeaseMail {
     pub fn texts(&self, dialect: Dialect) -> [String; 3] {
         [
             IsMailDue(self.now).statement(dialect).text(),
-            self.statement(dialect, "<=", self.now).text(),
-            self.statement(dialect, ">", self.now).text(),
+            self.statement(dialect, 0, "<=", self.now).text(),
+            self.statement(dialect, 1, ">", self.now).text(),
         ]
     }
 
-    /// Returns the statement that leases a mail whose time compares like this.
+    /// Returns the statement that leases a mail with this priority whose time compares like this.
     fn statement(
         &self,
         dialect: Dialect,
+        priority: i32,
         comparison: &str,
         time: Timestamp,
     ) -> Statement<Readable> {
@@ -92,11 +93,12 @@ impl LeaseMail {
             Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
             Dialect::Sqlite => "",
         };
+        let table = indexed(dialect, "mails_due_by_priority");
         Statement::new("UPDATE mails SET due_at = ")
             .bind(self.until)
             .sql(format!(
-                " WHERE id = (SELECT id FROM {} WHERE state = 'queued' AND due_at {comparison} ",
-                by_due_time(dialect),
+                " WHERE id = (SELECT id FROM {table} \
+                 WHERE state = 'queued' AND priority = {priority} AND due_at {comparison} "
             ))
             .bind(time)
             .sql(format!(" ORDER BY due_at LIMIT 1{skip}) RETURNING "))
@@ -109,12 +111,16 @@ impl Script for LeaseMail {
 
     async fn run<S: Session>(&self, session: &mut S) -> Read<Option<QueuedMail>> {
         loop {
-            let due = self.statement(session.dialect(), "<=", self.now);
-            let mut leased = session.load(due).await?.pop();
-            if leased.is_none() {
-                let misplaced = self.now + LONGEST_DELAY;
-                let misplaced = self.statement(session.dialect(), ">", misplaced);
-                leased = session.load(misplaced).await?.pop();
+            let misplaced = self.now + LONGEST_DELAY;
+            let mut leased = None;
+            for (priority, comparison, time) in
+                [(0, "<=", self.now), (1, "<=", self.now), (0, ">", misplaced), (1, ">", misplaced)]
+            {
+                let due = self.statement(session.dialect(), priority, comparison, time);
+                leased = session.load(due).await?.pop();
+                if leased.is_some() {
+                    break;
+                }
             }
             let (id, error) = match leased {
                 None => return Ok(None),

@@ -4,10 +4,12 @@ use registry_core::clock::Timestamp;
 use registry_core::entropy::uuid_floor;
 use registry_core::install_code::InstallCode;
 use registry_core::store::RetentionKind;
+use uuid::Uuid;
 
-use super::{Read, Script, Session};
+use super::{Read, Script, Session, is_one_of};
 use crate::statement::{Dialect, Statement};
 use crate::table::Part as _;
+use crate::value::Value;
 
 /// Counts the rows of a kind that ended before a time.
 pub struct CountExpired {
@@ -35,6 +37,7 @@ fn table(kind: RetentionKind) -> (&'static str, &'static str) {
         RetentionKind::Codes => ("install_codes", "id"),
         RetentionKind::Audit => ("audit", "id"),
         RetentionKind::SignIns => ("sign_ins", "digest"),
+        RetentionKind::UnusedTenants => ("tenants", "id"),
     }
 }
 
@@ -49,6 +52,18 @@ fn and_ended<R>(rows: Statement<R>, kind: RetentionKind, before: Timestamp) -> S
             by_id(rows).sql(" AND state <> 'queued' AND settled_at < ").bind(before)
         }
         RetentionKind::Audit => by_id(rows).sql(" AND at < ").bind(before),
+        RetentionKind::UnusedTenants => rows
+            .sql("origin = 'sign_up' AND status = 'registered' AND registered_at < ")
+            .bind(before)
+            .sql(
+                " AND NOT EXISTS (SELECT 1 FROM entitlements \
+                 WHERE entitlements.tenant_id = tenants.id) \
+                 AND NOT EXISTS (SELECT 1 FROM install_codes \
+                 WHERE install_codes.tenant_id = tenants.id \
+                 AND (consumed_at IS NOT NULL OR expires_at >= ",
+            )
+            .bind(before)
+            .sql("))"),
     }
 }
 
@@ -69,6 +84,9 @@ impl Script for DeleteExpired {
     /// Passes over rows that other transactions hold, so that two processes share the work. The
     /// selection is materialized: a plan that ran it again and again would exceed the limit.
     async fn run<S: Session>(&self, session: &mut S) -> Read<u64> {
+        if self.kind == RetentionKind::UnusedTenants {
+            return self.delete_tenants(session).await;
+        }
         let (table, key) = table(self.kind);
         let skip = match session.dialect() {
             Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -82,6 +100,32 @@ impl Script for DeleteExpired {
                 "{skip}) DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM expired)"
             ));
         session.execute(delete).await
+    }
+}
+
+impl DeleteExpired {
+    /// Deletes tenants, after their mails and codes. A tenant that got another code meanwhile stays.
+    async fn delete_tenants<S: Session>(&self, session: &mut S) -> Read<u64> {
+        let ended = Statement::<(i64, Option<Uuid>)>::new(
+            "SELECT CAST(1 AS BIGINT), id FROM tenants WHERE ",
+        );
+        let ended = and_ended(ended, self.kind, self.before).sql(" LIMIT ");
+        let ended = session.load(ended.bind(i64::from(self.limit))).await?;
+        let ids: Vec<Uuid> = ended.into_iter().filter_map(|(_, id)| id).collect();
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let values = || ids.iter().map(|id| Value::from(*id));
+        let dialect = session.dialect();
+        let mails = Statement::new("DELETE FROM mails WHERE ");
+        session.execute(is_one_of(mails, dialect, "tenant_id", values())).await?;
+        let codes =
+            Statement::new("DELETE FROM install_codes WHERE consumed_at IS NULL AND expires_at < ");
+        let codes = codes.bind(self.before).sql(" AND ");
+        session.execute(is_one_of(codes, dialect, "tenant_id", values())).await?;
+        let tenants =
+            and_ended(Statement::new("DELETE FROM tenants WHERE "), self.kind, self.before);
+        session.execute(is_one_of(tenants.sql(" AND "), dialect, "id", values())).await
     }
 }
 

@@ -20,10 +20,12 @@ table!(
     } and |mail| {
         recipient: EmailAddress = mail.to,
         kind: String = mail.message.kind().to_owned(),
+        priority: u32 = u32::from(mail.is_for_stranger),
         sealed_key_id: Option<KeyId> = mail.sealed.as_ref().map(|it| it.key_id.clone()),
         sealed: Option<Vec<u8>> = mail.sealed.as_ref().map(|it| it.bytes.clone()),
     } as {
         to: recipient,
+        is_for_stranger: priority > 0,
         sealed: sealed_key_id.zip(sealed).map(|(key_id, bytes)| Sealed { key_id, bytes }),
     }
 );

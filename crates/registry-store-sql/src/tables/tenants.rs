@@ -1,7 +1,7 @@
 use registry_core::clock::Timestamp;
 use registry_core::edition::EditionName;
 use registry_core::id::TenantId;
-use registry_core::tenant::{DeploymentType, Tenant, TenantStatus};
+use registry_core::tenant::{DeploymentType, Tenant, TenantOrigin, TenantStatus};
 use registry_core::text::{
     BillingCustomerId, CompanyName, EmailAddress, PersonName, ProductCode, Region, SubscriptionId,
 };
@@ -21,6 +21,7 @@ table!(
         subscription: Option<SubscriptionId>,
         billing_customer: Option<BillingCustomerId>,
         region: Option<Region>,
+        origin: TenantOrigin,
         registered_at: Timestamp,
         installed_at: Option<Timestamp>,
         updated_at: Timestamp,

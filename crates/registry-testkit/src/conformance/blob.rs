@@ -88,6 +88,6 @@ pub async fn deleting_twice_succeeds(blobs: &dyn BlobStore) {
 /// A link is created without checking that the file exists.
 pub async fn link_needs_no_file(blobs: &dyn BlobStore) {
     let at = |seconds: i64| Timestamp::from_timestamp(1_800_000_000 + seconds, 0).unwrap();
-    let link = blobs.link(&key("stable/missing.iso"), at(0), at(60)).await.unwrap();
+    let link = blobs.link(&key("stable/missing.iso"), None, at(0), at(60)).await.unwrap();
     assert!(link.expose().contains("stable/missing.iso"), "the link contains the file's key");
 }

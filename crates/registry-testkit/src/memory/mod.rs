@@ -23,8 +23,8 @@ use registry_core::sign_in::SignIn;
 use registry_core::store::{
     AuditQuery, Changes, CredentialFacts, Decide, Decision, Directory, EntitlementFacts,
     EntitlementKey, Keys, ListedRelease, Outbox, Outcome, OverdueAppliance, RedeemFacts, RedeemKey,
-    ReissueFacts, ReleaseFacts, Releases, Replay, Retention, RetentionKind, SignIns, StoreError,
-    TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
+    ReissueFacts, ReleaseFacts, Releases, Replay, ReplayRecord, Retention, RetentionKind, SignIns,
+    StoreError, TenantFacts, TenantKey, TenantQuery, TenantRecord, TenantSelector,
 };
 use registry_core::tenant::Tenant;
 use registry_core::text::{Channel, SubscriptionId};
@@ -188,6 +188,10 @@ impl Directory for MemoryStore {
         Ok(self.tables().credential_facts(digest))
     }
 
+    async fn replay_show(&self, request: Replay) -> Result<Option<ReplayRecord>, StoreError> {
+        Ok(self.tables().replays.get(&(request.scope, request.key_digest)))
+    }
+
     async fn license_tenant(&self, sub: String) -> Result<Option<TenantId>, StoreError> {
         let tables = self.tables();
         let entitlement = tables.entitlements.find(|it| it.license_sub == sub);
@@ -224,7 +228,7 @@ impl Outbox for MemoryStore {
             mail.state == MailState::Queued && (mail.due_at <= now || is_misplaced(mail))
         };
         let due = tables.mails.rows().filter(|mail| is_due(mail));
-        let leased = due.min_by_key(|mail| (mail.due_at, mail.id)).cloned();
+        let leased = due.min_by_key(|it| (it.is_for_stranger, it.due_at, it.id)).cloned();
         if let Some(mail) = &leased {
             tables.mails.change(&mail.id, |mail| mail.due_at = until);
         }

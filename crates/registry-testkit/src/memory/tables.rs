@@ -230,7 +230,27 @@ impl Tables {
             }
             RetentionKind::SignIns => self.sign_ins.remove(limit, |it| it.expires_at < before),
             RetentionKind::Audit => self.audit.remove(limit, |it| it.at < before),
+            RetentionKind::UnusedTenants => self.delete_unused_tenants(before, limit),
         }
+    }
+
+    fn delete_unused_tenants(&mut self, before: Timestamp, limit: u32) -> u64 {
+        let is_unused = |tenant: &Tenant| {
+            let has_code = self.codes.any(|code| {
+                code.tenant_id == Some(tenant.id)
+                    && (code.consumed.is_some() || code.expires_at >= before)
+            });
+            tenant.is_stranger()
+                && tenant.status == TenantStatus::Registered
+                && tenant.registered_at < before
+                && !has_code
+                && !self.entitlements.any(|it| it.tenant_id == Some(tenant.id))
+        };
+        let unused = self.tenants.rows().filter(|tenant| is_unused(tenant)).map(|it| it.id);
+        let unused: Vec<TenantId> = unused.take(limit as usize).collect();
+        self.mails.remove(u32::MAX, |mail| unused.contains(&mail.tenant_id));
+        self.codes.remove(u32::MAX, |code| code.tenant_id.is_some_and(|id| unused.contains(&id)));
+        self.tenants.remove(u32::MAX, |tenant| unused.contains(&tenant.id))
     }
 
     fn entitlement(&self, selector: &EntitlementSelector) -> Option<Entitlement> {
@@ -287,7 +307,11 @@ impl Tables {
                 let is_theirs = |tenant: &Tenant| {
                     tenant.is_contact(contact) && tenant.status != TenantStatus::Cancelled
                 };
-                self.newest_first(is_theirs).into_iter().take(2).collect()
+                let mut theirs = self.newest_first(is_theirs);
+                let is_entitled = |tenant: &Tenant| self.active_entitlement(tenant.id).is_some();
+                theirs.sort_by_key(|it| Reverse(it.preference(is_entitled(it))));
+                theirs.truncate(2);
+                theirs
             }
         };
         let entitlement = tenants.first().and_then(|tenant| self.active_entitlement(tenant.id));

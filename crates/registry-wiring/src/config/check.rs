@@ -148,9 +148,18 @@ impl Config {
         problems.require(is_name, "http.source_header", "must be the name of a header");
         let length = CodeLength::new(self.codes.length);
         problems.require(length.is_some(), "codes.length", "must be from 8 to 32");
+        let length = CodeLength::new(self.codes.activation_length());
+        problems.require(length.is_some(), "codes.activation_length", "must be from 8 to 32");
         let limit = &self.rate_limit;
         problems.require(limit.code_guesses > 0, "rate_limit.code_guesses", AT_LEAST_1);
         problems.require(limit.mails > 0, "rate_limit.mails", AT_LEAST_1);
+        let totals = [
+            (limit.code_guesses_total, limit.code_guesses, "rate_limit.code_guesses_total"),
+            (limit.mails_total, limit.mails, "rate_limit.mails_total"),
+        ];
+        for (total, own, name) in totals {
+            problems.require(total >= own, name, "must be at least the limit of one source");
+        }
         let license = &self.license;
         let has_issuer = !license.issuer.trim().is_empty();
         problems.require(has_issuer, "license.issuer", "must not be empty");

@@ -263,6 +263,13 @@ impl Config {
         40 + if self.database.is_postgres() { self.database.pool_size } else { 0 }
     }
 
+    /// Number of files that a connection to a client may need: registryd reads images of its own for
+    /// it.
+    #[must_use]
+    pub fn files_per_connection(&self) -> usize {
+        if self.s3.is_some() { 1 } else { 2 }
+    }
+
     /// URL at which customers re-issue codes: `portal_url`, or else the portal of this registry's
     /// pages.
     pub(crate) fn portal(&self, public_url: &str) -> Option<String> {
@@ -279,5 +286,13 @@ impl Config {
                 EditionCatalogue::new(editions.clone()).context("`editions` cannot be used")
             }
         }
+    }
+}
+
+impl Codes {
+    /// Returns the length of a new activation code.
+    #[must_use]
+    pub fn activation_length(&self) -> usize {
+        self.activation_length.unwrap_or(self.length)
     }
 }

@@ -47,19 +47,23 @@ section!(
 section!(
     /// Install codes and activation codes.
     Codes {
-        /// Length of a new code, 8 to 32 characters. A code of more than 8 characters is shown in
-        /// groups of four.
+        /// Length of a new install code, 8 to 32 characters. A code of more than 8 characters is
+        /// shown in groups of four. Below 10, registryd warns at the start: codes can be guessed.
         length: usize = 12,
+        /// Length of a new activation code, 8 to 32 characters. Default: `codes.length`.
+        activation_length: Option<usize> = None,
         /// Lifetime of a new code.
         lifetime: Span = Span::days(7),
         /// If true, an activation code is refused unless its entitlement was bound to a tenant
         /// beforehand.
-        activation_needs_bound_tenant: bool = false,
+        activation_needs_bound_tenant: bool = true,
     }
 );
 
 section!(
-    /// Rate limits. Each registryd process counts separately.
+    /// Rate limits. Each registryd process counts separately, so N processes admit N times as much.
+    /// The networks around a source have multiples of its limits: an IPv4 /24 has 8 times as much,
+    /// an IPv6 /56 4 times, and a /48 16 times.
     RateLimit {
         /// Window in which requests are counted. It starts with the first request. It must not be
         /// longer than `sign_in.link_lifetime` or `http.replay_window`.
@@ -68,10 +72,16 @@ section!(
         /// address) in a window. Then the response is 429. Failed sign-ins to the console have the
         /// same limit, and are counted separately.
         code_guesses: u32 = 30,
+        /// Maximum number of unknown codes from all sources together in a window. Then the response
+        /// is 503. Sources without an unknown code have half as many again for themselves.
+        code_guesses_total: u32 = 20_000,
         /// Maximum number of mails that one source may request in a window, registrations and
         /// sign-in links together. For one recipient, registrations, sign-in links and new codes
         /// each have this limit, and are counted separately. A form that is sent twice counts once.
         mails: u32 = 10,
+        /// Maximum number of mails that all sources together may request in a window. Then the
+        /// response is 503. Sources without a request have half as many again for themselves.
+        mails_total: u32 = 600,
     }
 );
 
@@ -252,6 +262,12 @@ section!(
         codes: Span = Span::days(90),
         /// Retention of audit entries.
         audit: Span = Span::days(730),
+        /// Retention of tenants that were registered at the sign-up page and never installed, after
+        /// their last code has expired. Their codes and mails go with them.
+        unused_tenants: Span = Span::days(30),
+        /// Retention of mails in the mailbox folder, which contain codes in plain text. Only without
+        /// `mail.smtp`.
+        mailbox: Span = Span::days(7),
         /// Interval between two sweeps.
         sweep_every: Span = Span::hours(1),
         /// If true, this process deletes what has expired. If false, run `registryctl sweep`.

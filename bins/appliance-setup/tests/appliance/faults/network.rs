@@ -2,7 +2,7 @@
 
 use throwaway_servers::{SmtpOptions, SmtpServer};
 
-use super::{Fault, FaultCase, RETRIED};
+use super::{Fault, FaultCase, RETRIED, UNCHANGED};
 use crate::faulty_proxy::{self, ProxyFault};
 
 /// Timeout of a request, in seconds, that is long enough for a busy machine.
@@ -11,12 +11,27 @@ const LONG: &str = "30";
 const SHORT: &str = "2";
 
 faults! {
+    installs_after_plain_http {
+        fault: "The URL is plain HTTP to another machine.",
+        message: "Requests to \\<url\\> are not encrypted: others on the network could read the \
+                  install code or the credential, and respond in place of the service. Use https, \
+                  or pass --insecure-http in a trusted network.",
+        next: UNCHANGED,
+        test: |fault| {
+            let (case, url) = (FaultCase::new(), "http://registry.invalid");
+            let output = case.start(url, &[]);
+            assert_eq!(output.status.code(), Some(1));
+            assert_eq!(case.machine.status()["step"], "collect");
+            case.assert_message(fault, &output, url);
+            case.assert_installs();
+        },
+    }
     installs_after_unknown_host {
         fault: "The host name of the service is not found.",
         message: "Could not reach the license service at \\<url\\>: its name was not found. Check \
                   this machine's DNS settings and the address of the service.",
         next: RETRIED,
-        test: |fault| network_fault(fault, LONG, |_| "http://registry.invalid".to_owned()),
+        test: |fault| network_fault(fault, LONG, |_| "https://registry.invalid".to_owned()),
     }
     installs_after_refused_connection {
         fault: "No program listens on the port.",

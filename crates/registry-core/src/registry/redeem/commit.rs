@@ -39,7 +39,7 @@ pub(super) fn commit(
     known: Option<&Appliance>,
     accepted: Accepted,
 ) -> Result<(Vec<Write>, Redeemed), DecideError> {
-    let Accepted { tenant, entitlement, binding } = accepted;
+    let Accepted { tenant, entitlement, binding, is_only_named } = accepted;
     let (now, tenant) = (change.now, tenant.installed(change.now));
     let edition =
         entitlement.as_ref().map_or(context.settings.editions.free(), |it| &it.edition).clone();
@@ -79,11 +79,16 @@ pub(super) fn commit(
     );
     entry.code_id = Some(code.id);
     writes.push(Write::audit(entry));
+    // Whoever names a tenant learns only what the code's own entitlement says.
+    let (company_name, contact_email) = match &entitlement {
+        Some(entitlement) if is_only_named => (entitlement.customer.clone(), None),
+        _ => (tenant.company_name, tenant.contact_email),
+    };
     let redeemed = Redeemed {
         tenant_id: tenant.id,
         edition,
-        company_name: tenant.company_name.to_string(),
-        contact_email: tenant.contact_email.map(|email| email.to_string()).unwrap_or_default(),
+        company_name: company_name.to_string(),
+        contact_email: contact_email.map(|email| email.to_string()).unwrap_or_default(),
         licensed,
     };
     Ok((writes, redeemed))

@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use crate::audit::{Action, Actor, AuditDetail};
+use crate::audit::{Action, Actor, AuditDetail, AuditEntry};
 use crate::clock::{Timestamp, minute};
 use crate::entitlement::Entitlement;
 use crate::entropy;
 use crate::id::TenantId;
 use crate::install_code::{CodeKind, CodeState, InstallCode, PlainCode};
 use crate::license::{LicensePolicy, LicenseSigner};
-use crate::rate_limit::Source;
+use crate::rate_limit::{Reservation, Source};
 use crate::refusal::Refusal;
 use crate::registry::idempotency::IdempotencyKey;
 use crate::registry::{ChangeContext, Error, Registry, Settings, refuse};
 use crate::results::Redeemed;
 use crate::secret::{PlainCredential, TypedCode};
 use crate::store::{DecideError, Decision, RedeemFacts, RedeemKey};
-use crate::tenant::{DeploymentType, Tenant, TenantStatus};
+use crate::tenant::{DeploymentType, Tenant, TenantOrigin, TenantStatus};
 use crate::text::ApplianceId;
 
 /// A redemption request.
@@ -84,64 +84,122 @@ impl Requester {
     }
 }
 
+/// Longest time that a redemption waits for others of its source.
+const LONGEST_WAIT: TimeDelta = TimeDelta::seconds(2);
+
 impl Registry {
     /// Redeems a code. Consuming the code, installing the tenant, and adding the appliance, its
-    /// credential and the audit entry are one transaction. A source over the rate limit for unknown
-    /// codes is refused before the store is queried.
+    /// credential and the audit entry are one transaction.
+    ///
+    /// A request over the network is reserved as a guess before the code is looked up, and given back
+    /// if the code is known. A source that has guessed too often still gets the recorded response of
+    /// a redemption of its own.
     pub async fn code_redeem(&self, redeem: Redeem) -> Result<Redeemed, Error> {
-        let Redeem { typed_code, appliance_id, requester, channel, key: idempotency_key } = redeem;
-        let appliance_id = ApplianceId::parse(&appliance_id)?;
-        let change = self.change_context(channel.actor());
-        let now = change.now;
-        if let RedemptionChannel::Network(source) = channel {
-            self.code_guesses.check(source, now)?;
+        let appliance_id = ApplianceId::parse(&redeem.appliance_id)?;
+        let now = self.now();
+        let guess = match redeem.channel {
+            RedemptionChannel::Network(source) => self.reserve_guess(source, now).await.map(Some),
+            RedemptionChannel::Operator(_) => Ok(None),
+        };
+        let Some(code) = PlainCode::parse(redeem.typed_code.expose()) else {
+            guess?;
+            return Err(Refusal::CodeInvalid.into());
+        };
+        let guess = match guess {
+            Ok(guess) => guess,
+            Err(refusal) => {
+                let asked = self.change_context(redeem.channel.actor());
+                let owner = self.owner_of(&code);
+                let replayed = self.replayed(redeem.key.as_ref(), &owner, &asked).await?;
+                return replayed.ok_or(refusal.into());
+            }
+        };
+        let counted = self.actor_of(&redeem.channel);
+        let result = self.redeem(redeem, appliance_id, &code).await;
+        if let (Some(guess), Err(Error::Refused(Refusal::CodeInvalid))) = (guess, &result) {
+            guess.count();
+            let mut change = self.change_context(counted);
+            let entry = change.audit(Action::UnknownCodes, None, AuditDetail::default());
+            let at = minute(entry.at);
+            self.ports.store.audit_count(AuditEntry { at, ..entry }).await?;
         }
-        let code = PlainCode::parse(typed_code.expose()).ok_or(Refusal::CodeInvalid)?;
+        result
+    }
+
+    /// Reserves a guess. A request that had to wait for long is refused: its caller may have been
+    /// told to try again, and must not redeem the code afterwards.
+    async fn reserve_guess(
+        &self,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<Reservation<'_>, Refusal> {
+        let guess = self.code_guesses.reserve(source, now).await?;
+        if self.now() - now > LONGEST_WAIT {
+            return Err(Refusal::Overloaded { retry_after: TimeDelta::seconds(1) });
+        }
+        Ok(guess)
+    }
+
+    /// Returns the actor of a refused redemption.
+    fn actor_of(&self, channel: &RedemptionChannel) -> Actor {
+        match channel {
+            RedemptionChannel::Network(source) => self.counted_actor("appliance", *source),
+            RedemptionChannel::Operator(actor) => actor.clone(),
+        }
+    }
+
+    /// Returns what separates the idempotency keys of redemptions: the code.
+    fn owner_of(&self, code: &PlainCode) -> String {
+        let digests = self.ports.vault.code_digests(code);
+        digests.first().map(|digest| entropy::hex(&digest.bytes)).unwrap_or_default()
+    }
+
+    async fn redeem(
+        &self,
+        redeem: Redeem,
+        appliance_id: ApplianceId,
+        code: &PlainCode,
+    ) -> Result<Redeemed, Error> {
         if PlainCode::parse(appliance_id.as_str()).is_some_and(|id| id.expose() == code.expose()) {
             // The audit contains the appliance's id, and must never contain a code.
             let problem = "must not be the install code".to_owned();
             return Err(Refusal::Invalid { field: "appliance_id", problem }.into());
         }
+        let Redeem { requester, channel, key: idempotency_key, .. } = redeem;
         let key = RedeemKey {
-            digests: self.ports.vault.code_digests(&code),
+            digests: self.ports.vault.code_digests(code),
             tenant_id: requester.tenant(),
             appliance_id: appliance_id.clone(),
         };
+        let change = self.change_context(channel.actor());
+        let asked = change.clone();
+        let counted = self.actor_of(&channel);
         let credential = PlainCredential::draw(&*self.ports.entropy);
         let (settings, signer) = (self.settings.clone(), self.ports.signer.clone());
         let lifetime = channel.lifetime(&settings.license);
-        let context =
-            Context { change, appliance_id, requester, credential, lifetime, settings, signer };
+        let context = Context {
+            change,
+            counted,
+            appliance_id,
+            requester,
+            credential,
+            lifetime,
+            settings,
+            signer,
+        };
         let decide = Arc::new(move |facts: &RedeemFacts| decide(&context, facts));
-        let owner =
-            key.digests.first().map(|digest| entropy::hex(&digest.bytes)).unwrap_or_default();
         let store = &self.ports.store;
-        let result = self
-            .idempotent(idempotency_key, &owner, now, decide, |replay, decide| {
-                store.code_redeem(key, replay, decide)
-            })
-            .await;
-        if let (Err(Error::Refused(Refusal::CodeInvalid)), RedemptionChannel::Network(source)) =
-            (&result, channel)
-        {
-            self.count_unknown_code(source, now).await?;
-        }
-        result
-    }
-
-    async fn count_unknown_code(&self, source: Source, now: Timestamp) -> Result<(), Error> {
-        let counted = self.code_guesses.record(source, now);
-        let actor = Actor { name: "appliance".to_owned(), source: source.to_string() };
-        let mut entry =
-            self.change_context(actor).audit(Action::UnknownCodes, None, AuditDetail::default());
-        entry.at = minute(now);
-        self.ports.store.audit_count(entry).await?;
-        Ok(counted?)
+        self.idempotent(idempotency_key, &self.owner_of(code), &asked, decide, |replay, decide| {
+            store.code_redeem(key, replay, decide)
+        })
+        .await
     }
 }
 
 struct Context {
     change: ChangeContext,
+    /// The actor of refusals, which are counted.
+    counted: Actor,
     appliance_id: ApplianceId,
     requester: Requester,
     credential: PlainCredential,
@@ -161,6 +219,7 @@ fn decide(context: &Context, facts: &RedeemFacts) -> Decision<Redeemed> {
             let detail = AuditDetail::reason(refusal.reason()).of(&context.appliance_id);
             let mut entry = change.audit(Action::RedeemRefused, tenant, detail);
             entry.code_id = Some(code.id);
+            entry.actor = context.counted.clone();
             return refuse(refusal, Some(entry));
         }
     };
@@ -178,6 +237,8 @@ struct Accepted {
     entitlement: Option<Entitlement>,
     /// Audit action of the change that binds the entitlement to the tenant, if one is needed.
     binding: Option<Action>,
+    /// True if only the appliance named the tenant. The response then tells nothing about it.
+    is_only_named: bool,
 }
 
 /// The reason why a redemption is not committed.
@@ -223,8 +284,9 @@ fn accept(context: &Context, code: &InstallCode, facts: &RedeemFacts) -> Result<
                 .tenant
                 .clone()
                 .ok_or(Stop::Abort(DecideError::Damaged("a code without its tenant")))?;
-            let entitlement = entitlement.filter(|entitlement| entitlement.is_active()).cloned();
-            Ok(Accepted { tenant, entitlement, binding: None })
+            let is_theirs = |it: &&Entitlement| it.is_active() && it.tenant_id == Some(tenant.id);
+            let entitlement = entitlement.filter(is_theirs).cloned();
+            Ok(Accepted { tenant, entitlement, binding: None, is_only_named: false })
         }
         (CodeKind::Activation, None) => {
             Err(Stop::Abort(DecideError::Damaged("a code without its entitlement")))
@@ -270,7 +332,8 @@ fn activate(
         }
     };
     let entitlement = Entitlement { tenant_id: Some(id), ..entitlement.clone() };
-    Ok(Accepted { tenant, entitlement: Some(entitlement), binding })
+    let is_only_named = owner.is_none();
+    Ok(Accepted { tenant, entitlement: Some(entitlement), binding, is_only_named })
 }
 
 /// Creates the record of a tenant that the registry does not know yet, under the id that an
@@ -293,6 +356,7 @@ pub(crate) fn adopted(
         subscription: None,
         billing_customer: None,
         region: None,
+        origin: TenantOrigin::Service,
         registered_at: now,
         installed_at: None,
         updated_at: now,

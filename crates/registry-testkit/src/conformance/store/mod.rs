@@ -59,6 +59,8 @@ macro_rules! store_conformance {
             racing_rollback_never_offers_yanked_release,
             only_expired_rows_are_deleted,
             deletion_is_bounded,
+            unused_tenants_of_strangers_are_deleted,
+            customers_mails_go_first,
             racing_sign_ins_use_a_link_once,
             sign_out_ends_only_own_sessions,
             link_and_mail_are_stored_together,

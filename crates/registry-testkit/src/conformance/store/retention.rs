@@ -6,15 +6,17 @@ use chrono::TimeDelta;
 use registry_core::mail::DeliveryOutcome;
 use registry_core::registry::idempotency::IdempotencyKey;
 use registry_core::registry::outbox::MailEdit;
+use registry_core::registry::register::NewTenant;
 use registry_core::registry::retention::BATCH;
 use registry_core::store::{RetentionKind, Store};
+use registry_core::tenant::TenantOrigin;
 use registry_core::{Error, Refusal};
 
 use crate::World;
 use crate::world::{actor, audit};
 
-async fn counts(world: &World) -> [u64; 5] {
-    let mut counts = [0; 5];
+async fn counts(world: &World) -> [u64; 6] {
+    let mut counts = [0; 6];
     for (count, kind) in counts.iter_mut().zip(RetentionKind::ALL) {
         *count = world.registry.expired_count(*kind).await.unwrap();
     }
@@ -40,18 +42,18 @@ pub async fn only_expired_rows_are_deleted(store: Arc<dyn Store>) {
         "{sent:?}"
     );
     let waiting = world.register(waiting, "pro").await;
-    assert_eq!(counts(&world).await, [0; 5], "nothing has expired yet");
+    assert_eq!(counts(&world).await, [0; 6], "nothing has expired yet");
 
     world.clock.advance(TimeDelta::days(2));
-    assert_eq!(counts(&world).await, [1, 0, 0, 0, 0], "the recorded response has expired");
+    assert_eq!(counts(&world).await, [1, 0, 0, 0, 0, 0], "the recorded response has expired");
     world.clock.advance(TimeDelta::days(89));
     // Five mails: the tenant whose code was replaced has two, of which one was discarded.
-    assert_eq!(counts(&world).await, [1, 5, 0, 0, 0]);
+    assert_eq!(counts(&world).await, [1, 5, 0, 0, 0, 0]);
     world.clock.advance(TimeDelta::days(7));
     // Five codes: the five tenants have six, of which one was redeemed.
-    assert_eq!(counts(&world).await, [1, 5, 5, 0, 0]);
+    assert_eq!(counts(&world).await, [1, 5, 5, 0, 0, 0]);
     let entries = audit(&*store, None).await.len() as u64;
-    for (kind, expected) in RetentionKind::ALL.iter().zip([1, 5, 5, 0, 0]) {
+    for (kind, expected) in RetentionKind::ALL.iter().zip([1, 5, 5, 0, 0, 0]) {
         assert_eq!(world.registry.delete_expired_batch(*kind).await.unwrap(), expected, "{kind}");
         assert_eq!(world.registry.delete_expired_batch(*kind).await.unwrap(), 0, "{kind}, again");
     }
@@ -108,4 +110,54 @@ pub async fn unused_codes_are_superseded_after_restore(store: Arc<dyn Store>) {
     assert!(world.registry.codes_supersede_unused(actor()).await.unwrap().is_empty());
     let reissued = world.reissue(unused.tenant_id).await.unwrap();
     assert_eq!(world.redeem(&reissued.code, "b").await.unwrap().tenant_id, unused.tenant_id);
+}
+
+/// A tenant from the sign-up page that was never installed goes with its codes and mails, some time
+/// after its last code. One that a service registered stays, and so does one that was installed, is
+/// entitled, or has a newer code.
+pub async fn unused_tenants_of_strangers_are_deleted(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    let sign_up = async |company: &str| {
+        let new = World::new_tenant(company, "essentials");
+        let new = NewTenant { origin: TenantOrigin::SignUp, ..new };
+        world.registry.tenant_register(new, actor()).await.unwrap()
+    };
+    let unused = sign_up("Unused").await;
+    let installed = sign_up("Installed").await;
+    world.redeem(&installed.code, "appliance").await.unwrap();
+    let renewed = sign_up("Renewed").await;
+    let by_service = world.register("Service", "essentials").await;
+    world.clock.advance(TimeDelta::days(30));
+    world.reissue(renewed.tenant_id).await.unwrap();
+    let delete =
+        async || world.registry.delete_expired_batch(RetentionKind::UnusedTenants).await.unwrap();
+    assert_eq!(delete().await, 0, "the code has ended 23 days ago");
+    world.clock.advance(TimeDelta::days(7) + TimeDelta::seconds(1));
+    assert_eq!(world.registry.expired_count(RetentionKind::UnusedTenants).await.unwrap(), 1);
+    assert_eq!((delete().await, delete().await), (1, 0));
+    assert!(store.tenant_show(unused.tenant_id).await.unwrap().is_none());
+    assert!(world.mails(unused.tenant_id).await.is_empty());
+    for kept in [&installed, &renewed, &by_service] {
+        assert!(store.tenant_show(kept.tenant_id).await.unwrap().is_some());
+    }
+}
+
+/// The mails of customers go before those of strangers, however long these have waited.
+pub async fn customers_mails_go_first(store: Arc<dyn Store>) {
+    let world = World::over(store.clone());
+    for number in 0..3 {
+        let new = World::new_tenant(&format!("Stranger{number}"), "essentials");
+        let new = NewTenant { origin: TenantOrigin::SignUp, ..new };
+        world.registry.tenant_register(new, actor()).await.unwrap();
+        world.clock.advance(TimeDelta::minutes(1));
+    }
+    let customer = world.register("Customer", "essentials").await;
+    let mut leased = Vec::new();
+    let until = world.now() + TimeDelta::hours(1);
+    while let Some(mail) = store.mail_lease(world.now(), until).await.unwrap() {
+        leased.push((mail.tenant_id == customer.tenant_id, mail.queued_at));
+    }
+    assert_eq!(leased.len(), 4);
+    assert!(leased[0].0, "{leased:?}");
+    assert!(leased[1..].is_sorted_by_key(|it| it.1), "{leased:?}");
 }
