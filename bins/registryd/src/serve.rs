@@ -136,6 +136,7 @@ pub(crate) fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
         read_timeout: http.read_timeout.to_std(),
         keep_alive: http.keep_alive.to_std(),
         shutdown_timeout: http.shutdown_timeout.to_std(),
+        refusal_delay: config.rate_limit.refusal_delay.to_std(),
         connections: limits::connections(config),
         trusted_proxies: http.trusted_proxies.clone(),
         source_header: HeaderName::try_from(&http.source_header)

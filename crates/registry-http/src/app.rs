@@ -32,6 +32,8 @@ pub struct HttpSettings {
     /// Time that a connection waits for its next request. Load balancers keep theirs for a minute:
     /// a server that closes them sooner does so while a request is on its way.
     pub keep_alive: Duration,
+    /// Delay of the response to a wrong secret.
+    pub refusal_delay: Duration,
     /// Time limit for requests in flight to finish at shutdown.
     pub shutdown_timeout: Duration,
     /// Maximum number of connections that are served at once. One source has at most half of them.

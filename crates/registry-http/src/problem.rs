@@ -43,6 +43,24 @@ impl ApiError {
         }
     }
 
+    /// True if the request had an unknown code, credential, token or link, or was refused because of
+    /// earlier ones. Such a response waits, so that trying secrets takes no time from others.
+    pub(crate) fn is_wrong_secret(&self) -> bool {
+        self.code == ErrorCode::Unauthorized
+            || matches!(
+                self.refusal,
+                Some(
+                    Refusal::CodeInvalid
+                        | Refusal::RateLimited { .. }
+                        | Refusal::Overloaded { .. }
+                        | Refusal::ApplianceRevoked
+                        | Refusal::CredentialInvalid
+                        | Refusal::SignInLinkInvalid
+                        | Refusal::DownloadLinkInvalid
+                )
+            )
+    }
+
     pub(crate) fn reason(self, reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()), ..self }
     }

@@ -20,6 +20,7 @@ use tower::ServiceExt as _;
 fn router(world: &World) -> Router {
     let registry = Registry::new(world.ports.clone(), world.registry.settings().clone());
     let settings = HttpSettings {
+        refusal_delay: Duration::ZERO,
         body_limit: 65_536,
         request_timeout: Duration::from_secs(30),
         read_timeout: Duration::from_secs(15),

@@ -111,7 +111,11 @@ fn settings(config: &Config, public_url: &str) -> anyhow::Result<Settings> {
     let products = config.products.iter().map(|product| ProductCode::parse(product));
     let products = products.collect::<Result<Vec<_>, _>>().context("`products` cannot be used")?;
     let limits = &config.rate_limit;
-    let rate_limit = |limit, total| RateLimit { limit, window: limits.window.0, total };
+    let rate_limit = |limit, total: u32| RateLimit {
+        limit,
+        window: limits.window.0,
+        total: (total / limits.processes).max(limit),
+    };
     Ok(Settings {
         editions: config.catalogue()?,
         products: ProductCatalogue::new(products)

@@ -48,8 +48,18 @@ impl Service {
         data: &Path,
         environment: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::start_at("127.0.0.1:0", programs, data, environment)
+    }
+
+    /// Starts registryd at an address.
+    pub(super) fn start_at(
+        listen: &str,
+        programs: &Programs,
+        data: &Path,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let mut command = Command::new(&programs.registryd);
-        command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+        command.arg("--data").arg(data).args(["--listen", listen]);
         command.env("REGISTRY_LOG_LEVEL", "warn").envs(environment.iter().copied());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let child = child.context("cannot start registryd")?;

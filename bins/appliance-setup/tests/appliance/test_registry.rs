@@ -40,6 +40,7 @@ impl TestRegistry {
             Config::load(None, |name| (name == "REGISTRY_DATA").then(|| path.clone())).unwrap();
         let app = registry_wiring::build(&config, &url).await.unwrap();
         let settings = Arc::new(HttpSettings {
+            refusal_delay: Duration::ZERO,
             body_limit: 65_536,
             request_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(15),

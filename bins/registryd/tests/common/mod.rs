@@ -79,6 +79,7 @@ pub(crate) fn command_without_address(data: &Path, environment: &[(&str, &str)])
         command.env_remove(name);
     }
     command.env("REGISTRY_HTTP_DRAIN_DELAY", "1ms");
+    command.env("REGISTRY_RATE_LIMIT_REFUSAL_DELAY", "1ms");
     // As the fleet in the field has it (docs/examples/fleet.toml).
     command.env("REGISTRY_CODES_ACTIVATION_NEEDS_BOUND_TENANT", "false");
     command.envs(environment.iter().copied());

@@ -137,6 +137,7 @@ impl Served {
         ports.signer = signer.unwrap_or(ports.signer);
         let registry = Arc::new(Registry::new(ports, settings.unwrap()));
         let settings = Arc::new(HttpSettings {
+            refusal_delay: Duration::ZERO,
             body_limit: 65_536,
             request_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(15),

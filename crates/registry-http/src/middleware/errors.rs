@@ -37,6 +37,9 @@ pub(crate) async fn errors(State(app): State<AppState>, request: Request, next: 
     let Some(error) = error.or_else(|| needs_form.then(|| ApiError::of_status(status))) else {
         return response;
     };
+    if error.is_wrong_secret() {
+        tokio::time::sleep(app.settings.refusal_delay).await;
+    }
     let cause = error.cause.clone().map(FailureCause);
     if needs_form {
         response = error_response(&app, &response, error, &id, page_title);

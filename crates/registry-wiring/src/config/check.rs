@@ -153,6 +153,7 @@ impl Config {
         let limit = &self.rate_limit;
         problems.require(limit.code_guesses > 0, "rate_limit.code_guesses", AT_LEAST_1);
         problems.require(limit.mails > 0, "rate_limit.mails", AT_LEAST_1);
+        problems.require(limit.processes > 0, "rate_limit.processes", AT_LEAST_1);
         let totals = [
             (limit.code_guesses_total, limit.code_guesses, "rate_limit.code_guesses_total"),
             (limit.mails_total, limit.mails, "rate_limit.mails_total"),

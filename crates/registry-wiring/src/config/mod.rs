@@ -204,6 +204,10 @@ impl Span {
         Self(TimeDelta::minutes(minutes))
     }
 
+    const fn milliseconds(milliseconds: i64) -> Self {
+        Self(TimeDelta::milliseconds(milliseconds))
+    }
+
     const fn seconds(seconds: i64) -> Self {
         Self(TimeDelta::seconds(seconds))
     }

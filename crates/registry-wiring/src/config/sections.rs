@@ -82,6 +82,11 @@ section!(
         /// Maximum number of mails that all sources together may request in a window. Then the
         /// response is 503. Sources without a request have half as many again for themselves.
         mails_total: u32 = 600,
+        /// Delay of the response to an unknown code, credential, token or link, and to a request that
+        /// a rate limit refuses. So a stranger who tries many leaves the processor to others.
+        refusal_delay: Span = Span::milliseconds(250),
+        /// Number of registryd processes on one database. Each has its share of the totals.
+        processes: u32 = 1,
     }
 );
 
