@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 /// Response of `GET /v1/rate-limits`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RateLimits {
-    /// The limits: `code_guesses`, `mails` and `operator_logins`.
+    /// The limits: `code_guesses`, `registrations`, `sign_in_links` and `operator_logins`.
     pub items: Vec<RateLimitItem>,
 }
 

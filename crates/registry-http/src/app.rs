@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
+use tokio::sync::Semaphore;
+
 use crate::middleware::log_budget::LogBudget;
 use crate::problem::ApiError;
 use crate::tokens::ServiceTokens;
@@ -67,6 +69,10 @@ pub struct AppState {
     readiness: Arc<Mutex<Option<Readiness>>>,
     draining: Arc<AtomicBool>,
     pub(crate) log_budget: Arc<LogBudget>,
+    /// For failures, whose causes are in the log only.
+    pub(crate) failure_budget: Arc<LogBudget>,
+    /// Responses to wrong secrets that may wait at the same time.
+    pub(crate) delays: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -80,6 +86,7 @@ impl AppState {
         settings: Arc<HttpSettings>,
     ) -> Self {
         let metrics = Arc::new(Metrics::new());
+        let delays = Arc::new(Semaphore::new((settings.connections / 4).max(1)));
         Self {
             registry,
             files,
@@ -91,6 +98,8 @@ impl AppState {
             readiness: Arc::default(),
             draining: Arc::default(),
             log_budget: Arc::new(LogBudget::new()),
+            failure_budget: Arc::new(LogBudget::new()),
+            delays,
         }
     }
 

@@ -6,13 +6,14 @@
 //! signs the set of all of them, so appliances can follow a rotation.
 
 mod key_set;
+mod key_set_cache;
 mod manifest;
 mod offline;
 mod ring;
 mod signer;
 mod verifier;
 
-pub use key_set::SignedKeySets;
+pub use key_set_cache::SignedKeySets;
 pub use manifest::{ManifestKey, NotAManifestKey};
 pub use offline::{RequestError, read_request};
 pub use ring::{KeyEntry, KeyState, PUBLISHED_BEFORE, Ring, RingError, RingPlan};

@@ -93,9 +93,9 @@ async fn serve_http(
     permit: Permit,
 ) {
     let pages = TowerToHyperService::new(router);
+    let permit = Arc::new(permit);
     let service = service_fn(move |request: Request<Incoming>| {
-        permit.mark_active();
-        respond(pages.clone(), request)
+        respond(pages.clone(), permit.clone(), request)
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).keep_alive(false);
@@ -105,12 +105,16 @@ async fn serve_http(
 /// Responds to a request after its body has arrived.
 async fn respond(
     pages: TowerToHyperService<Router>,
+    permit: Arc<Permit>,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let (head, body) = request.into_parts();
     let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(Body::new(body), MAX_BODY));
     match body.await {
-        Ok(Ok(body)) => pages.call(Request::from_parts(head, Body::from(body))).await,
+        Ok(Ok(body)) => {
+            permit.mark_active();
+            pages.call(Request::from_parts(head, Body::from(body))).await
+        }
         Ok(Err(_)) => Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large.")),
         Err(_) => Ok(refusal(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.")),
     }
@@ -136,7 +140,7 @@ struct Table {
 struct Connection {
     number: u64,
     source: IpAddr,
-    /// True if no complete request head has arrived.
+    /// True if no complete request has arrived.
     is_idle: bool,
     /// The connection is closed when this sender is dropped.
     _close: oneshot::Sender<()>,

@@ -11,6 +11,9 @@ use super::{Counted, CountedNetwork, Figures, Limited, Network, RateLimit, Sourc
 use crate::clock::Timestamp;
 use crate::refusal::Refusal;
 
+/// Maximum number of requests that wait for a reservation. All of them are woken by each that ends.
+const MOST_WAITING: usize = 4_096;
+
 #[derive(Clone, Copy)]
 struct Counter {
     /// Time of the first event of the window.
@@ -106,6 +109,10 @@ impl<K: Counted> RateLimiter<K> {
             match self.attempt_locked(&mut state, who, now) {
                 Attempt::Reserved(reservation) => Poll::Ready(Ok(reservation)),
                 Attempt::Refused(refusal) => Poll::Ready(Err(refusal)),
+                Attempt::Busy if state.waiting.len() >= MOST_WAITING => {
+                    let retry_after = TimeDelta::seconds(1);
+                    Poll::Ready(Err(Refusal::Overloaded { retry_after }))
+                }
                 Attempt::Busy => {
                     state.waiting.push(context.waker().clone());
                     Poll::Pending
@@ -132,13 +139,16 @@ impl<K: Counted> RateLimiter<K> {
         }
     }
 
-    /// Returns whether an event would be refused.
-    pub fn is_limited(&self, who: K, now: Timestamp) -> bool {
-        let state = self.state();
-        self.keys(who).any(|(key, limit)| {
-            let counter = state.counters.get(&key);
-            counter.is_some_and(|it| it.current(self.policy.window, now) >= limit)
-        })
+    /// Refuses a source that has reached its limit. Counts nothing.
+    pub fn check(&self, who: K, now: Timestamp) -> Result<(), Refusal> {
+        let (state, window) = (self.state(), self.policy.window);
+        for (key, limit) in self.keys(who) {
+            let Some(counter) = state.counters.get(&key) else { continue };
+            if counter.current(window, now) >= limit {
+                return Err(self.refusal(counter.left(window, now).unwrap_or(window)));
+            }
+        }
+        Ok(())
     }
 
     fn keys(&self, who: K) -> impl Iterator<Item = (K::Key, u32)> {
@@ -156,7 +166,7 @@ impl<K: Counted> RateLimiter<K> {
     fn attempt_locked(&self, state: &mut State<K::Key>, who: K, now: Timestamp) -> Attempt<'_, K> {
         let window = self.policy.window;
         state.forget_ended(window, now);
-        let (mut is_busy, mut is_guilty) = (false, false);
+        let (mut is_busy, mut is_guilty, mut has_pending) = (false, false, false);
         for (position, (key, limit)) in self.keys(who).enumerate() {
             let Some(counter) = state.counters.get(&key) else { continue };
             let events = counter.current(window, now);
@@ -166,6 +176,7 @@ impl<K: Counted> RateLimiter<K> {
                 return Attempt::Refused(self.refusal(left));
             }
             is_guilty |= position == 0 && events > 0;
+            has_pending |= position == 0 && counter.pending > 0;
             is_busy |= events.saturating_add(counter.pending) >= limit;
         }
         let all = if is_guilty { self.policy.total } else { self.policy.total_with_reserve() };
@@ -175,7 +186,9 @@ impl<K: Counted> RateLimiter<K> {
             state.figures.overloaded += 1;
             return Attempt::Refused(Refusal::Overloaded { retry_after });
         }
-        if is_busy || counted.saturating_add(state.total.pending) >= all {
+        // In the reserve, a source has one event at a time: a burst of it is no innocent one.
+        let is_reserve_busy = counted >= self.policy.total && has_pending;
+        if is_busy || is_reserve_busy || counted.saturating_add(state.total.pending) >= all {
             return Attempt::Busy;
         }
         for (key, _) in self.keys(who) {

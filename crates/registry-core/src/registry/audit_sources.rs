@@ -24,11 +24,16 @@ impl AuditSources {
         if state.0 != minute(now) {
             *state = (minute(now), HashSet::new());
         }
-        if state.1.contains(&source) || state.1.len() < NAMED {
+        let is_named = state.1.contains(&source) || state.1.len() < NAMED;
+        if is_named { source.to_string() } else { OTHERS.to_owned() }
+    }
+
+    /// Notes that an entry of this source was made. Requests that succeed take no name.
+    pub(super) fn note(&self, source: Source) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.1.len() < NAMED {
             state.1.insert(source);
-            return source.to_string();
         }
-        OTHERS.to_owned()
     }
 }
 
@@ -41,7 +46,12 @@ mod tests {
         let sources = AuditSources::default();
         let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let source = |number: u32| Source::of(std::net::Ipv4Addr::from_bits(number).into());
-        let names: HashSet<_> = (0..10_000).map(|it| sources.name(source(it), now)).collect();
+        let refused = |it: u32| {
+            let name = sources.name(source(it), now);
+            sources.note(source(it));
+            name
+        };
+        let names: HashSet<_> = (0..10_000).map(refused).collect();
         assert_eq!(names.len(), NAMED + 1);
         assert_eq!(sources.name(source(3), now), "0.0.0.3", "a source keeps its name");
         let later = now + chrono::TimeDelta::minutes(1);

@@ -73,6 +73,7 @@ impl Registry {
             })
             .await;
         if matches!(result, Err(Error::Refused(Refusal::ApplianceRevoked))) {
+            self.audit_sources.note(check_in.source);
             self.count_unknown_credential(digest, license_sub, counted).await?;
         }
         result
@@ -106,7 +107,7 @@ impl Registry {
         let detail = AuditDetail::reason("unknown_credential");
         let mut change = self.change_context(actor);
         let entry = change.audit(Action::CheckInRefused, tenant, detail);
-        Ok(store.audit_count(entry).await?)
+        self.count_event(entry).await
     }
 }
 
@@ -137,10 +138,7 @@ impl Registry {
         credential: &PlainCredential,
     ) -> Result<CredentialStatus, Error> {
         let facts = self.ports.store.credential_show(credential.digest()).await?;
-        let works = |facts: &CredentialFacts| {
-            facts.appliance.revoked_at.is_none() && facts.credential.replaced_at.is_none()
-        };
-        let facts = facts.filter(works);
+        let facts = facts.filter(|facts| facts.appliance.revoked_at.is_none());
         let CredentialFacts { appliance, tenant, entitlement, .. } =
             facts.ok_or(Refusal::CredentialInvalid)?;
         // What a suspended tenant paid for does not count while it is suspended.

@@ -174,9 +174,10 @@ impl Registry {
             Some(refusal) => (Action::DownloadRefused, AuditDetail::reason(refusal.reason())),
         };
         let actor = self.counted_actor(CUSTOMER, source);
+        self.audit_sources.note(source);
         let mut entry = self.change_context(actor).audit(action, Some(request.tenant), detail);
         (entry.at, entry.code_id) = (minute(self.now()), Some(request.code));
-        Ok(self.ports.store.audit_count(entry).await?)
+        self.count_event(entry).await
     }
 
     /// Refuses the file of a yanked release, and of a link whose tenant was suspended or cancelled

@@ -52,7 +52,8 @@ pub(super) fn sighted(credential: &Credential, sighting: &Sighting) -> Credentia
         ..credential.clone()
     };
     seen.replaced_at = None;
-    seen.sequence = credential.sequence.max(sighting.sequence);
+    // After a snapshot was restored, the numbers go on from there.
+    seen.sequence = sighting.sequence.or(credential.sequence);
     if seen.source.as_ref() != Some(&sighting.source) {
         seen.previous_source = seen.source.replace(sighting.source.clone());
         seen.source_since = Some(sighting.at);

@@ -113,6 +113,7 @@ fn decide(
         let restored = after.tenant_id.filter(|_| edit == EntitlementEdit::Restore);
         writes.extend(restored.map(|tenant| Write::ClearLicenses { tenant }));
         if edit == EntitlementEdit::Unbind
+            && other.is_none()
             && let Some(tenant) = &facts.tenant
         {
             let edition = settings.editions.free().clone();

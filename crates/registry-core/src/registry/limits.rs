@@ -9,7 +9,7 @@ const LISTED: usize = 100;
 /// A rate limit, and what it has counted in this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitState {
-    /// Name of the limit: `code_guesses`, `mails` or `operator_logins`.
+    /// Name of the limit: `code_guesses`, `registrations`, `sign_in_links` or `operator_logins`.
     pub name: &'static str,
     /// What was counted since the process started.
     pub figures: Figures,
@@ -45,7 +45,8 @@ impl Registry {
     fn limiters(&self) -> impl Iterator<Item = (&'static str, &RateLimiter)> {
         [
             ("code_guesses", &self.code_guesses),
-            ("mails", &self.mail_by_source),
+            ("registrations", &self.mail_by_source),
+            ("sign_in_links", &self.link_by_source),
             ("operator_logins", &self.operator_login),
         ]
         .into_iter()

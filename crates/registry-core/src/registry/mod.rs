@@ -1,5 +1,6 @@
 //! The use cases, one file a group. Each is a few lines around a pure decision.
 
+mod audit_fold;
 mod audit_sources;
 mod change_context;
 pub mod check_in;
@@ -33,11 +34,12 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use self::audit_fold::AuditFold;
 use self::audit_sources::AuditSources;
 use self::change_context::{ChangeContext, refuse};
 use self::downloads::FileCheckCache;
 use self::retention::Retention;
-use crate::audit::Actor;
+use crate::audit::{Actor, AuditEntry};
 use crate::blob::{BlobError, BlobStore, LinkError};
 use crate::clock::{Clock, Timestamp};
 use crate::edition::EditionCatalogue;
@@ -178,8 +180,10 @@ pub struct Registry {
     settings: Arc<Settings>,
     /// Unknown codes, by source.
     code_guesses: RateLimiter,
-    /// Requested mails, by source.
+    /// Registrations, by source.
     mail_by_source: RateLimiter,
+    /// Requested sign-in links, by source: a flood of registrations leaves them alone.
+    link_by_source: RateLimiter,
     /// Requested mails, by the digest of the recipient.
     mail_by_recipient: RateLimiter<[u8; 32]>,
     /// Failed operator logins, by source.
@@ -190,6 +194,8 @@ pub struct Registry {
     file_checks: FileCheckCache,
     /// Sources of counted audit entries.
     audit_sources: AuditSources,
+    /// Counted audit entries that are being written.
+    audit_fold: AuditFold,
 }
 
 impl Registry {
@@ -203,6 +209,7 @@ impl Registry {
             settings: Arc::new(settings),
             code_guesses: RateLimiter::new(Limited::UnknownCodes, code_guesses),
             mail_by_source: RateLimiter::new(Limited::Requests, mails),
+            link_by_source: RateLimiter::new(Limited::Requests, mails),
             // The limit by source bounds the number of recipients. A total would let strangers keep
             // signed-in customers from their codes.
             mail_by_recipient: RateLimiter::new(Limited::Requests, unbounded),
@@ -210,6 +217,7 @@ impl Registry {
             form_dedupe: RateLimiter::new(Limited::Requests, RateLimit { limit: 1, ..unbounded }),
             file_checks: FileCheckCache::default(),
             audit_sources: AuditSources::default(),
+            audit_fold: AuditFold::default(),
         }
     }
 
@@ -247,6 +255,11 @@ impl Registry {
     fn counted_actor(&self, name: &str, source: Source) -> Actor {
         let source = self.audit_sources.name(source, self.now());
         Actor { name: name.to_owned(), source }
+    }
+
+    /// Counts an event of the audit.
+    async fn count_event(&self, entry: AuditEntry) -> Result<(), Error> {
+        Ok(self.audit_fold.count(&*self.ports.store, entry).await?)
     }
 
     /// Creates the context of one change: its time, its ids and its actor.

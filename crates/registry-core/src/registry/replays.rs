@@ -50,7 +50,7 @@ impl Registry {
         if let Err(Error::Refused(refusal)) = &checked {
             let detail = AuditDetail::reason(refusal.reason());
             let entry = asked.clone().audit(subject.refused(), tenant, detail);
-            self.ports.store.audit_count(entry).await?;
+            self.count_event(entry).await?;
         }
         checked
     }

@@ -99,17 +99,22 @@ impl Registry {
         form: Option<[u8; 32]>,
     ) -> Result<(), Refusal> {
         let now = self.now();
-        if form.is_some_and(|form| self.form_dedupe.is_limited(form, now)) {
+        if form.is_some_and(|form| self.form_dedupe.check(form, now).is_err()) {
             return Ok(());
         }
-        let (kind, contact, limited_source) = match request {
-            MailRequest::Registration(contact) => ("registration", contact, Some(source)),
-            MailRequest::Link(contact) => ("link", contact, Some(source)),
+        let (kind, contact, by_source) = match request {
+            MailRequest::Registration(contact) => {
+                ("registration", contact, Some((&self.mail_by_source, &self.link_by_source)))
+            }
+            MailRequest::Link(contact) => {
+                ("link", contact, Some((&self.link_by_source, &self.mail_by_source)))
+            }
             MailRequest::Reissue(contact) => ("reissue", contact, None),
         };
         let digest = Sha256::digest(format!("{kind} {}", contact.inbox())).into();
-        let counted =
-            limited_source.map_or(Ok(()), |source| self.mail_by_source.record(source, now));
+        let counted = by_source.map_or(Ok(()), |(own, other)| {
+            other.check(source, now).and_then(|()| own.record(source, now))
+        });
         counted.and_then(|()| self.mail_by_recipient.record(digest, now))?;
         form.map_or(Ok(()), |form| self.form_dedupe.record(form, now))
     }

@@ -116,7 +116,7 @@ pub trait Directory: Send + Sync {
     /// `query.limit`.
     async fn audit_list(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Adds one to the count of the audit entry with the same
+    /// Adds the entry's count to that of the audit entry with the same
     /// [`count_key`](AuditEntry::count_key), or inserts the entry if there is no such one.
     async fn audit_count(&self, entry: AuditEntry) -> Result<(), StoreError>;
 }

@@ -37,17 +37,27 @@ pub(crate) async fn errors(State(app): State<AppState>, request: Request, next: 
     let Some(error) = error.or_else(|| needs_form.then(|| ApiError::of_status(status))) else {
         return response;
     };
-    if error.is_wrong_secret() {
-        tokio::time::sleep(app.settings.refusal_delay).await;
-    }
+    let is_kept_waiting = error.is_wrong_secret() && wait(&app).await;
+    let closes = error.is_wrong_secret() && !is_kept_waiting;
     let cause = error.cause.clone().map(FailureCause);
     if needs_form {
         response = error_response(&app, &response, error, &id, page_title);
+    }
+    if closes {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(cause) = cause {
         response.extensions_mut().insert(cause);
     }
     response
+}
+
+/// Delays a response. Returns false if a quarter of the connections wait already: more would keep
+/// others from connecting, so this one is answered at once and closed.
+async fn wait(app: &AppState) -> bool {
+    let Ok(_permit) = app.delays.try_acquire() else { return false };
+    tokio::time::sleep(app.settings.refusal_delay).await;
+    true
 }
 
 /// The error as a problem, or as a page with this title. It keeps the headers of the original

@@ -29,12 +29,12 @@ pub(crate) async fn logging(State(app): State<AppState>, request: Request, next:
     drop(in_flight);
     app.metrics.record(method, &path, status, took);
     let micros = took.as_micros();
-    let is_logged = app.log_budget.admit();
-    if !is_logged {
-        response.extensions_mut().remove::<FailureCause>();
-    } else if let Some(FailureCause(cause)) = response.extensions_mut().remove() {
+    if let Some(FailureCause(cause)) = response.extensions_mut().remove() {
+        if !app.failure_budget.admit() {
+            return response;
+        }
         tracing::error!(method, path, status, request_id, %source, cause, micros, "request failed");
-    } else {
+    } else if app.log_budget.admit() {
         tracing::info!(method, path, status, request_id, %source, micros, "request completed");
     }
     response

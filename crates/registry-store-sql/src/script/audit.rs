@@ -48,8 +48,9 @@ impl Script for CountAudit {
         for (position, value) in values.into_iter().enumerate() {
             count = count.sql(if position == 0 { "" } else { ", " }).bind(value);
         }
-        let count =
-            count.sql(format!(") ON CONFLICT {same} DO UPDATE SET count = audit.count + 1"));
+        let count = count.sql(format!(
+            ") ON CONFLICT {same} DO UPDATE SET count = audit.count + excluded.count"
+        ));
         session.execute(count).await.map(drop)
     }
 }

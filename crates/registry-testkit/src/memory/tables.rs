@@ -147,7 +147,7 @@ impl Tables {
         match self.audit.find(|it| key.is_some() && it.count_key() == key) {
             None => self.audit.insert(entry.id, entry.clone()),
             Some(stored) => {
-                self.audit.change(&stored.id, |it| it.count += 1);
+                self.audit.change(&stored.id, |it| it.count += entry.count);
                 Ok(())
             }
         }

@@ -75,12 +75,12 @@ section!(
         /// Maximum number of unknown codes from all sources together in a window. Then the response
         /// is 503. Sources without an unknown code have half as many again for themselves.
         code_guesses_total: u32 = 20_000,
-        /// Maximum number of mails that one source may request in a window, registrations and
-        /// sign-in links together. For one recipient, registrations, sign-in links and new codes
+        /// Maximum number of registrations of one source in a window, and of sign-in links. A source
+        /// that has reached one limit is refused both. For one recipient, registrations, sign-in links and new codes
         /// each have this limit, and are counted separately. A form that is sent twice counts once.
         mails: u32 = 10,
-        /// Maximum number of mails that all sources together may request in a window. Then the
-        /// response is 503. Sources without a request have half as many again for themselves.
+        /// Maximum number of registrations of all sources together in a window, and of sign-in links.
+        /// Then the response is 503. Sources without a request have half as many again for themselves.
         mails_total: u32 = 600,
         /// Delay of the response to an unknown code, credential, token or link, and to a request that
         /// a rate limit refuses. So a stranger who tries many leaves the processor to others.

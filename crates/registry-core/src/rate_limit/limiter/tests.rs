@@ -34,10 +34,10 @@ fn wait(seconds: i64) -> Result<(), Refusal> {
 fn limit_lasts_until_the_window_ends() {
     let (limiter, eve) = (limiter(3, 100), source("203.0.113.7"));
     for second in 0..3 {
-        assert!(!limiter.is_limited(eve, at(second)));
+        assert!(limiter.check(eve, at(second)).is_ok());
         assert_eq!(limiter.record(eve, at(second)), Ok(()));
     }
-    assert!(limiter.is_limited(eve, at(3)));
+    assert!(limiter.check(eve, at(3)).is_err());
     assert_eq!(limiter.record(eve, at(3)), wait(57));
     assert_eq!(limiter.record(source("203.0.113.8"), at(3)), Ok(()));
     assert_eq!(limiter.record(eve, at(60)), Ok(()));
@@ -47,7 +47,7 @@ fn limit_lasts_until_the_window_ends() {
 fn clock_that_is_set_back_locks_nobody_out() {
     let (limiter, eve) = (limiter(1, 100), source("203.0.113.7"));
     limiter.record(eve, at(172_800)).unwrap();
-    assert!(limiter.is_limited(eve, at(172_801)));
+    assert!(limiter.check(eve, at(172_801)).is_err());
     assert_eq!(limiter.record(eve, at(0)), Ok(()));
     assert_eq!(limiter.record(eve, at(1)), wait(59), "the limit holds after the step, too");
     // A concurrent request that took its time a moment earlier does not begin a new window.
@@ -116,6 +116,11 @@ fn total_leaves_room_for_the_innocent() {
     for _ in 0..20 {
         drop(reserved(&limiter, customer, at(10)));
     }
+    // A burst of one source has one event of the reserve at a time.
+    let burst = source("198.51.100.9");
+    let held = reserved(&limiter, burst, at(10));
+    assert!(matches!(limiter.attempt(burst, at(10)), Attempt::Busy));
+    drop(held);
     // The reserve is used up by first guesses only.
     for number in 10..15 {
         limiter.record(stranger(number), at(10)).unwrap();

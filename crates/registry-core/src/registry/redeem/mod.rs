@@ -115,13 +115,17 @@ impl Registry {
             }
         };
         let counted = self.actor_of(&redeem.channel);
+        let channel = redeem.channel.clone();
         let result = self.redeem(redeem, appliance_id, &code).await;
+        if let (Err(Error::Refused(_)), RedemptionChannel::Network(source)) = (&result, channel) {
+            self.audit_sources.note(source);
+        }
         if let (Some(guess), Err(Error::Refused(Refusal::CodeInvalid))) = (guess, &result) {
             guess.count();
             let mut change = self.change_context(counted);
             let entry = change.audit(Action::UnknownCodes, None, AuditDetail::default());
             let at = minute(entry.at);
-            self.ports.store.audit_count(AuditEntry { at, ..entry }).await?;
+            self.count_event(AuditEntry { at, ..entry }).await?;
         }
         result
     }

@@ -49,10 +49,7 @@ pub async fn duplicates_are_seen_and_work(store: Arc<dyn Store>) {
     let again = world.reissue(tenant).await.unwrap();
     let second = world.redeem(&again.code, "appliance-1").await.unwrap().licensed.unwrap();
     assert!(numbered(&second.credential, 1).await, "the second installation of the image");
-    assert!(
-        world.registry.credential_verify(&first).await.is_err(),
-        "replaced, as far as is known"
-    );
+    assert!(world.registry.credential_verify(&first).await.is_ok(), "its machine may be there");
     assert!(numbered(&first, 3).await, "the first one is still there");
     assert!(numbered(&second.credential, 2).await && numbered(&first, 4).await);
     assert!(world.registry.credential_verify(&first).await.is_ok());
