@@ -146,7 +146,7 @@ const NO_POSTGRES: &str = "PostgreSQL is not installed: the tests that need it a
 struct Tool {
     name: &'static str,
     package: &'static str,
-    /// Where it may be. Debian installs servers where only root looks for programs.
+    /// Paths at which it may be. Debian installs servers where only root looks for programs.
     paths: &'static [&'static str],
     /// The environment variable that tells the tests where it is.
     variable: &'static str,

@@ -206,7 +206,7 @@ impl Drop for Balancer {
     }
 }
 
-/// What clients saw: for each request its start, its duration, and what went wrong.
+/// The requests of clients: for each its start, its duration, and what went wrong.
 #[derive(Default)]
 struct Load {
     stop: AtomicBool,

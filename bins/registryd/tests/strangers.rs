@@ -1,4 +1,4 @@
-//! What strangers may try: guesses from one address and from many, requests that repeat for ever,
+//! Attacks of strangers: guesses from one address and from many, requests that repeat for ever,
 //! sign-ups, replays after the end, and links of a suspended tenant.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

@@ -39,7 +39,7 @@ struct Claims {
 
 impl TrustedKeys {
     /// Returns the key set that follows this one, from a registry's `/.well-known/jwks.json`: the
-    /// first that one of these keys signed for this issuer. Returns `None` if there is none, as
+    /// first that one of these keys signed for this issuer. Returns `None` if no one is, as
     /// from a registry that does not sign its key set.
     #[must_use]
     pub fn successor(&self, document: &str, issuer: &str) -> Option<SignedKeySet> {

@@ -47,8 +47,8 @@ pub struct Credential {
     pub tenant_id: TenantId,
     /// The appliance.
     pub appliance_id: ApplianceId,
-    /// Number of the registration that issued it. Orders the credentials of an appliance, whatever
-    /// the clock did.
+    /// Number of the registration that issued it. Orders the credentials of an appliance, even if
+    /// the clock was set.
     pub registration: u32,
     /// Time of issue.
     pub issued_at: Timestamp,

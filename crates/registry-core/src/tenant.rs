@@ -25,7 +25,7 @@ pub enum TenantStatus {
     Cancelled,
 }
 
-/// Who registered a tenant.
+/// The origin of a tenant's registration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TenantOrigin {
     /// A service, an operator, or an appliance with an activation code.
@@ -91,7 +91,7 @@ pub struct Tenant {
     pub billing_customer: Option<BillingCustomerId>,
     /// The region, if given.
     pub region: Option<Region>,
-    /// Who registered the tenant.
+    /// The origin of the registration.
     pub origin: TenantOrigin,
     /// Time of registration.
     pub registered_at: Timestamp,

@@ -115,7 +115,7 @@ impl Sessions {
         self.suspected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a connection was lost. Whatever has cut it may have cut the others.
+    /// Notes that a connection was lost. Its cause may have cut the others.
     fn suspect(&self) {
         *self.suspected() = Some(Instant::now());
     }

@@ -1,4 +1,4 @@
-//! What was deleted is gone from the file: its free pages hold no secret.
+//! Deleted rows are gone from the file: its free pages hold no secret.
 
 use diesel::prelude::*;
 use registry_store_sqlite::SqliteStore;

@@ -114,7 +114,7 @@ fn measure(programs: &Programs, cluster: &Cluster, data: &Path, attack: Attack) 
     Ok(())
 }
 
-/// What the customers saw.
+/// Results of the customers.
 struct Seen {
     p99: Duration,
     registered: usize,

@@ -97,7 +97,7 @@ fn cluster_is_checked_before_code_is_spent() {
     assert_eq!(registry.requests().len(), 1);
 }
 
-/// The same at the page: the form says what is wrong, and can be sent again.
+/// The page checks the cluster, too. The form says what is wrong, and can be sent again.
 #[test]
 fn page_checks_the_cluster_before_code_is_spent() {
     let machine = Machine::new();

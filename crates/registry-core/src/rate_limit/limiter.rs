@@ -37,7 +37,7 @@ impl Counter {
         (left > TimeDelta::zero() && left <= window * 2).then(|| left.min(window))
     }
 
-    /// Counts an event, in a new window if there is none. Returns true if the window is new.
+    /// Counts an event, in a new window if the last one has ended. Returns true if the window is new.
     fn count(&mut self, window: TimeDelta, now: Timestamp) -> bool {
         let is_new = self.counted == 0 || self.left(window, now).is_none();
         if is_new {

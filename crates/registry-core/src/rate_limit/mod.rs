@@ -50,7 +50,7 @@ impl RateLimit {
     }
 }
 
-/// What a rate limiter has counted since the process started.
+/// Numbers that a rate limiter has counted since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Events that were counted.

@@ -70,7 +70,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// What events are counted by.
+/// A thing that events are counted by.
 pub trait Counted: Copy + Send + Sync {
     /// A key of a counter.
     type Key: Copy + Eq + Hash + Send + fmt::Debug;

@@ -10,7 +10,7 @@ use crate::rate_limit::Source;
 /// Number of sources of a minute that are named.
 const NAMED: usize = 500;
 
-/// What the audit says of all others.
+/// The name of all others.
 const OTHERS: &str = "many addresses";
 
 /// The sources of the present minute.

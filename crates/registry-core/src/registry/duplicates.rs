@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use crate::appliance::{Appliance, Credential};
 use crate::clock::Timestamp;
 
-/// What a check-in shows of the machine that it comes from.
+/// The signs by which a check-in shows the machine that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sighting {
     /// Number of the check-in, as the machine counts them. Not every client sends it.

@@ -1,4 +1,4 @@
-//! What the rate limiters have counted, for operators.
+//! The counts of the rate limiters, for operators.
 
 use crate::rate_limit::{CountedNetwork, Figures, RateLimiter};
 use crate::registry::Registry;
@@ -11,7 +11,7 @@ const LISTED: usize = 100;
 pub struct LimitState {
     /// Name of the limit: `code_guesses`, `registrations`, `sign_in_links` or `operator_logins`.
     pub name: &'static str,
-    /// What was counted since the process started.
+    /// Numbers since the process started.
     pub figures: Figures,
     /// The networks with the most events in their windows.
     pub networks: Vec<CountedNetwork>,

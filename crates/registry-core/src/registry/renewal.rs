@@ -1,4 +1,4 @@
-//! When an appliance that checks in gets a new license.
+//! The rule that decides if an appliance that checks in gets a new license.
 
 use chrono::TimeDelta;
 

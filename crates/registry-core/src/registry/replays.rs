@@ -1,4 +1,4 @@
-//! Whether a recorded response may still be given. It holds a license, a credential or a code, which
+//! Recorded responses that may no longer be given. A response holds a license, a credential or a code, which
 //! a revocation or a suspension since then has ended.
 
 use crate::audit::{Action, AuditDetail};
@@ -8,7 +8,7 @@ use crate::registry::{ChangeContext, Error, Registry};
 use crate::secret::CredentialDigest;
 use crate::store::EntitlementSelector;
 
-/// What a recorded response hangs on.
+/// The thing that a recorded response hangs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// Nothing that can end.

@@ -55,7 +55,7 @@ pub(super) fn last_check_in(web: &WebPages, language: Language, appliance: &Appl
     at.unwrap_or_else(|| web.text(language, "never", &[]))
 }
 
-/// The same for operators, with when two machines were seen that use this identity.
+/// Time of the last check-in for operators, with the time at which two machines were seen.
 pub(super) fn seen(web: &WebPages, language: Language, appliance: &Appliance) -> String {
     let last = last_check_in(web, language, appliance);
     let Some(at) = appliance.duplicate_seen_at else { return last };

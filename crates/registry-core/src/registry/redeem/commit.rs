@@ -79,7 +79,7 @@ pub(super) fn commit(
     );
     entry.code_id = Some(code.id);
     writes.push(Write::audit(entry));
-    // Whoever names a tenant learns only what the code's own entitlement says.
+    // An appliance that names a tenant learns only what the code's own entitlement says.
     let (company_name, contact_email) = match &entitlement {
         Some(entitlement) if is_only_named => (entitlement.customer.clone(), None),
         _ => (tenant.company_name, tenant.contact_email),

@@ -12,7 +12,7 @@ use super::check_in::{appliance, check_in, installed, numbered_check_in};
 use crate::World;
 use crate::world::{actor, audit};
 
-/// The order of credentials is that of the registrations, whatever the clock did.
+/// The order of credentials is that of the registrations, even if the clock was set.
 pub async fn credentials_retire_in_order_of_registration(store: Arc<dyn Store>) {
     let world = World::over(store.clone());
     let (tenant, first) = installed(&world, "Acme").await;
