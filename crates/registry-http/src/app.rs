@@ -86,7 +86,7 @@ impl AppState {
         settings: Arc<HttpSettings>,
     ) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let delays = Arc::new(Semaphore::new((settings.connections / 4).max(1)));
+        let delays = Arc::new(Semaphore::new((settings.connections * 3 / 4).max(1)));
         Self {
             registry,
             files,

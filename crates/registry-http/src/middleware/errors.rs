@@ -52,8 +52,8 @@ pub(crate) async fn errors(State(app): State<AppState>, request: Request, next: 
     response
 }
 
-/// Delays a response. Returns false if a quarter of the connections wait already: more would keep
-/// others from connecting, so this one is answered at once and closed.
+/// Delays a response. Returns false if three quarters of the connections wait already: more would
+/// keep others from connecting, so this one is answered at once and closed.
 async fn wait(app: &AppState) -> bool {
     let Ok(_permit) = app.delays.try_acquire() else { return false };
     tokio::time::sleep(app.settings.refusal_delay).await;
