@@ -74,7 +74,7 @@ pub(crate) fn run(extra: &[String]) -> Result<()> {
         if let Some(cluster) = &cluster {
             command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/'));
         }
-        command.envs(TOOLS.iter().filter_map(|tool| Some((tool.variable, tool.find()?))));
+        command.envs(tool_variables());
         if let Some((chromium, modules)) = &browser {
             command.env("CHROMIUM", chromium).env("BROWSER_MODULES", modules);
         }
@@ -115,7 +115,7 @@ pub(crate) fn soak() -> Result<()> {
         .with_context(|| format!("cannot start PostgreSQL. To install it: {INSTALL}"))?;
     let mut command = run::command("cargo", SOAK);
     command.env(TEST_CLUSTER, cluster.url("").trim_end_matches('/')).env("SOAK", "1");
-    command.envs(TOOLS.iter().filter_map(|tool| Some((tool.variable, tool.find()?))));
+    command.envs(tool_variables());
     run::run(&mut command)
 }
 
@@ -150,6 +150,11 @@ struct Tool {
     paths: &'static [&'static str],
     /// The environment variable that tells the tests where it is.
     variable: &'static str,
+}
+
+/// Returns the variables that name the installed tools to the tests.
+fn tool_variables() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    TOOLS.iter().filter_map(|tool| Some((tool.variable, tool.find()?)))
 }
 
 const TOOLS: &[Tool] = &[

@@ -87,7 +87,8 @@ fn burst_learns_no_more_than_its_limit(environment: Environment) {
     assert_eq!(counted, 30);
 }
 
-/// R-guessing-3, R-guessing-5, R-guessing-6, R-limits-1: an attacker has many addresses, of networks or of none.
+/// R-guessing-3, R-guessing-5, R-guessing-6, R-limits-1: an attacker has many
+/// addresses, of networks or of none.
 fn guesses_from_many_addresses_are_limited(environment: Environment) {
     let data = tempfile::tempdir().unwrap();
     let limits = [

@@ -82,8 +82,8 @@ pub trait BlobStore: Send + Sync {
 
     /// Returns a link, issued at `now`, that downloads the file without other proof until
     /// `expires_at`. A store whose files registryd serves itself binds the link to the `holder`'s
-    /// code, so that the link ends when the code's tenant is suspended. The link is computed without a request to the store, so this MUST succeed
-    /// while the store is down.
+    /// code, so that the link ends when the code's tenant is suspended. The link is computed without
+    /// a request to the store, so this MUST succeed while the store is down.
     async fn link(
         &self,
         key: &BlobKey,

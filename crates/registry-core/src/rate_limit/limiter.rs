@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 
 use chrono::TimeDelta;
 
-use super::{Counted, CountedNetwork, Figures, Limited, Network, RateLimit, Source};
+use super::{Counted, CountedNetwork, Figures, Limited, RateLimit, Source};
 use crate::clock::Timestamp;
 use crate::refusal::Refusal;
 
@@ -50,6 +50,11 @@ impl Counter {
     /// Returns the number of events in a window that has not ended.
     fn current(&self, window: TimeDelta, now: Timestamp) -> u32 {
         if self.left(window, now).is_some() { self.counted } else { 0 }
+    }
+
+    /// Returns the time until the window ends if its events have reached `limit`.
+    fn reached(&self, limit: u32, window: TimeDelta, now: Timestamp) -> Option<TimeDelta> {
+        (self.current(window, now) >= limit).then(|| self.left(window, now).unwrap_or(window))
     }
 }
 
@@ -144,19 +149,19 @@ impl<K: Counted> RateLimiter<K> {
         let (state, window) = (self.state(), self.policy.window);
         for (key, limit) in self.keys(who) {
             let Some(counter) = state.counters.get(&key) else { continue };
-            if counter.current(window, now) >= limit {
-                return Err(self.refusal(counter.left(window, now).unwrap_or(window)));
+            if let Some(left) = counter.reached(limit, window, now) {
+                return Err(self.refusal(left));
             }
         }
         Ok(())
     }
 
     fn keys(&self, who: K) -> impl Iterator<Item = (K::Key, u32)> {
-        let limit = self.policy.limit;
-        who.keys()
-            .into_iter()
-            .flatten()
-            .map(move |(key, factor)| (key, limit.saturating_mul(factor)))
+        who.keys().into_iter().flatten().map(|(key, factor)| (key, self.limit_of(factor)))
+    }
+
+    fn limit_of(&self, factor: u32) -> u32 {
+        self.policy.limit.saturating_mul(factor)
     }
 
     fn refusal(&self, retry_after: TimeDelta) -> Refusal {
@@ -169,23 +174,21 @@ impl<K: Counted> RateLimiter<K> {
         let (mut is_busy, mut is_guilty, mut has_pending) = (false, false, false);
         for (position, (key, limit)) in self.keys(who).enumerate() {
             let Some(counter) = state.counters.get(&key) else { continue };
-            let events = counter.current(window, now);
-            if events >= limit {
-                let left = counter.left(window, now).unwrap_or(window);
+            if let Some(left) = counter.reached(limit, window, now) {
                 state.figures.refused += 1;
                 return Attempt::Refused(self.refusal(left));
             }
+            let events = counter.current(window, now);
             is_guilty |= position == 0 && events > 0;
             has_pending |= position == 0 && counter.pending > 0;
             is_busy |= events.saturating_add(counter.pending) >= limit;
         }
         let all = if is_guilty { self.policy.total } else { self.policy.total_with_reserve() };
-        let counted = state.total.current(window, now);
-        if counted >= all {
-            let retry_after = state.total.left(window, now).unwrap_or(window);
+        if let Some(retry_after) = state.total.reached(all, window, now) {
             state.figures.overloaded += 1;
             return Attempt::Refused(Refusal::Overloaded { retry_after });
         }
+        let counted = state.total.current(window, now);
         // In the reserve, a source has one event at a time: a burst of it is no innocent one.
         let is_reserve_busy = counted >= self.policy.total && has_pending;
         if is_busy || is_reserve_busy || counted.saturating_add(state.total.pending) >= all {
@@ -231,10 +234,9 @@ impl RateLimiter<Source> {
     /// Returns the networks with the most events, at most `limit`.
     pub fn counted(&self, now: Timestamp, limit: usize) -> Vec<CountedNetwork> {
         let state = self.state();
-        let own_limit = |network: &Network| self.policy.limit.saturating_mul(network.factor());
         let counters = state.counters.iter().filter_map(|(network, counter)| {
             let ends_in = counter.left(self.policy.window, now)?;
-            let (count, limit) = (counter.counted, own_limit(network));
+            let (count, limit) = (counter.counted, self.limit_of(network.factor()));
             let network = network.to_string();
             (count > 0).then_some(CountedNetwork { network, count, limit, ends_in })
         });

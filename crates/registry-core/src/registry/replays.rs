@@ -1,5 +1,5 @@
-//! Recorded responses that may no longer be given. A response holds a license, a credential or a code, which
-//! a revocation or a suspension since then has ended.
+//! Recorded responses that may no longer be given. A response holds a license, a credential or a
+//! code, which a revocation or a suspension since then has ended.
 
 use crate::audit::{Action, AuditDetail};
 use crate::id::{EntitlementId, TenantId};

@@ -124,10 +124,10 @@ pub trait Directory: Send + Sync {
 /// Mails that are to be sent, and those that were.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Leases the queued mail that has been due at `now` for longest, a customer's before a stranger's. Another lease MUST NOT return
-    /// this mail before `until`, unless the mail is settled first. If none is due, a mail that is due
-    /// later than [`LONGEST_DELAY`](crate::mail::LONGEST_DELAY) from now is leased: the clock was set
-    /// back.
+    /// Leases the queued mail that has been due at `now` for longest, a customer's before a
+    /// stranger's. Another lease MUST NOT return this mail before `until`, unless the mail is settled
+    /// first. If none is due, a mail that is due later than
+    /// [`LONGEST_DELAY`](crate::mail::LONGEST_DELAY) from now is leased: the clock was set back.
     async fn mail_lease(
         &self,
         now: Timestamp,
